@@ -1,0 +1,80 @@
+"""The one source of time: aware UTC, real or scaled.
+
+A scaled clock lets a demo run days in seconds. It is a pure function of the wall clock,
+so separate processes given the same ``start`` and ``scale`` agree on the simulated time:
+``simulated now = start + (wall now - start) * scale``.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the rest of the program may ask of time. Seconds are simulated unless called real."""
+
+    def now(self) -> datetime:
+        """The simulated instant, aware, UTC."""
+        ...
+
+    def real_seconds(self, seconds: float) -> float:
+        """How many real seconds pass while ``seconds`` simulated seconds pass."""
+        ...
+
+    def wait(self, seconds: float, stop: threading.Event) -> bool:
+        """Wait ``seconds`` simulated seconds, or less if ``stop`` is set. True if it was set."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScaledClock:
+    """The wall clock, or a linear function of it. ``scale`` 1 is the wall clock itself."""
+
+    start: datetime | None = None
+    scale: float = 1.0
+
+    def now(self) -> datetime:
+        """The simulated instant, aware, UTC."""
+        wall = datetime.now(UTC)
+        if self.start is None or self.scale == 1:
+            return wall
+        return self.start + (wall - self.start) * self.scale
+
+    def real_seconds(self, seconds: float) -> float:
+        """How many real seconds pass while ``seconds`` simulated seconds pass."""
+        return seconds / self.scale
+
+    def wait(self, seconds: float, stop: threading.Event) -> bool:
+        """Wait ``seconds`` simulated seconds, or less if ``stop`` is set. True if it was set."""
+        return stop.wait(max(0.0, self.real_seconds(seconds)))
+
+
+class ManualClock:
+    """A clock that moves only when told to: for tests and for the planning of a dry run."""
+
+    def __init__(self, at: datetime) -> None:
+        self._now = at
+        self._lock = threading.Lock()
+
+    def now(self) -> datetime:
+        """The instant it was last set to."""
+        with self._lock:
+            return self._now
+
+    def advance(self, seconds: float) -> datetime:
+        """Move by ``seconds`` (backwards if negative) and return the new instant."""
+        with self._lock:
+            self._now += timedelta(seconds=seconds)
+            return self._now
+
+    def real_seconds(self, seconds: float) -> float:  # noqa: ARG002 - a manual clock never makes anybody wait
+        """Always 0: nothing waits for a clock that is moved by hand."""
+        return 0.0
+
+    def wait(self, seconds: float, stop: threading.Event) -> bool:
+        """Advance instead of waiting."""
+        self.advance(seconds)
+        return stop.is_set()

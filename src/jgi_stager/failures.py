@@ -1,0 +1,71 @@
+"""The kinds of failure, decided once, at the edge where the outside answered; and when to try again."""
+
+from __future__ import annotations
+
+import random
+from enum import StrEnum
+
+
+class Service(StrEnum):
+    """The outside services, as they are named to people."""
+
+    GOLD = "gold"
+    JDP = "jdp"
+    NMDC = "nmdc"
+    GLOBUS = "globus"
+    SMTP = "smtp"
+
+
+class OutsideError(Exception):
+    """Something outside went wrong. ``service`` says where, the message says what, for a person."""
+
+    def __init__(self, service: Service, message: str) -> None:
+        super().__init__(message)
+        self.service = service
+
+
+class Transient(OutsideError):  # noqa: N818 - the design names it so: it is a kind, not an error class among many
+    """Try again later: network, 5xx, 429, HTML instead of JSON. Nothing is wrong with the item.
+
+    ``retry_after`` is the wait in seconds that the service asked for, if it did.
+    """
+
+    def __init__(self, service: Service, message: str, retry_after: float | None = None) -> None:
+        super().__init__(service, message)
+        self.retry_after = retry_after
+
+
+class Rejected(OutsideError):  # noqa: N818
+    """This item is wrong and stays wrong: fail it with the reason. Nothing happened outside."""
+
+
+class NeedsPerson(OutsideError):  # noqa: N818
+    """A credential or consent is missing or ended: pause the service, say what to do (``cure``)."""
+
+    def __init__(self, service: Service, message: str, cure: str) -> None:
+        super().__init__(service, message)
+        self.cure = cure
+
+
+class OutcomeUnknown(OutsideError):  # noqa: N818
+    """A POST that cannot prove that it did not arrive. Never repeat it blindly: look for evidence."""
+
+
+FIRST_RETRY_SECONDS = 60.0
+LONGEST_RETRY_SECONDS = 3600.0
+
+
+def retry_delay(
+    attempts: int,
+    retry_after: float | None = None,
+    *,
+    first: float = FIRST_RETRY_SECONDS,
+    longest: float = LONGEST_RETRY_SECONDS,
+) -> float:
+    """Seconds to wait after ``attempts`` failures in a row (>= 1): doubling, capped, with jitter of +-25 %.
+
+    What the service asked for (``retry_after``, seconds) is never undercut.
+    """
+    doubled = first * 2.0 ** min(max(attempts, 1) - 1, 30)
+    jittered = min(longest, doubled) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+    return max(jittered, retry_after or 0.0)

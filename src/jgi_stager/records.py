@@ -1,0 +1,259 @@
+"""The records: what a person inserts and what the daemon keeps. Every field with its meaning and unit."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+)
+
+from jgi_stager.lifecycle import State
+
+JDP_FILE_ID = re.compile(r"^[0-9a-f]{24}$")
+GOLD_AP_ID = re.compile(r"^Ga[0-9]{1,12}$")
+BIOSAMPLE_ID = re.compile(r"^Gb[0-9]{1,12}$")
+LONGEST_NAME_BYTES = 255
+"""What ext4, GPFS and Lustre allow for one path component."""
+
+
+def unsafe_name(name: str) -> str | None:
+    """Why ``name`` must not become one component of a path, or None if it may."""
+    if name in ("", ".", ".."):
+        return "is empty or a directory"
+    if "/" in name or "\\" in name:
+        return "contains a slash"
+    if any(ord(char) < 32 or ord(char) == 127 for char in name):
+        return "contains control characters"
+    try:
+        size = len(name.encode("utf-8"))
+    except UnicodeEncodeError:
+        return "is not valid Unicode"
+    return f"is longer than {LONGEST_NAME_BYTES} bytes" if size > LONGEST_NAME_BYTES else None
+
+
+def unsafe_relative_path(path: str) -> str | None:
+    """Why ``path`` from outside must not be appended to a directory of ours, or None if it may."""
+    if path.startswith("/"):
+        return "is absolute"
+    return next((f"component {part!r} {why}" for part in path.split("/") if (why := unsafe_name(part))), None)
+
+
+def _digits(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _absolute_path(value: str) -> str:
+    if not value.startswith("/") or unsafe_relative_path(value.strip("/")):
+        raise ValueError("must be an absolute path without '..', '.' or control characters")
+    return value.rstrip("/")
+
+
+def _biosamples(value: Any) -> Any:
+    """Accept CSV text as well as a list: one id per line or comma, other columns and a header ignored."""
+    if not isinstance(value, str):
+        return value
+    cells = [cell.strip().strip('"') for cell in re.split(r"[\s,;]+", value)]
+    found = [cell for cell in cells if BIOSAMPLE_ID.match(cell)]
+    if not found and any(cells):
+        raise ValueError("no biosample id (Gb and digits) in this text")
+    return found
+
+
+def _some_biosamples(value: list[str]) -> list[str]:
+    if not value:
+        raise ValueError("the list is empty: name at least one biosample, or leave the field out for all")
+    return list(dict.fromkeys(value))
+
+
+def _bounded_priority(value: int) -> int:
+    if not -1000 <= value <= 1000:
+        raise ValueError("must be between -1000 and 1000; larger goes first")
+    return value
+
+
+class ProjectRecord(BaseModel):
+    """What a person inserts into ``projects``. Anything else in the record makes it invalid."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    project_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    proposal_id: Annotated[str, BeforeValidator(_digits), StringConstraints(pattern=r"^[0-9]{1,12}$")]
+    nmdc_study_id: Annotated[str, StringConstraints(pattern=r"^nmdc:sty-[A-Za-z0-9.-]{1,60}$")] | None = None
+    analysis_projects_dir: Annotated[str, AfterValidator(_absolute_path)] | None = None
+    biosample_ids: (
+        Annotated[
+            list[Annotated[str, StringConstraints(pattern=BIOSAMPLE_ID.pattern)]],
+            BeforeValidator(_biosamples),
+            AfterValidator(_some_biosamples),
+        ]
+        | None
+    ) = None
+    priority: Annotated[int, AfterValidator(_bounded_priority)] = 0
+    notify: (
+        list[Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;]{1,64}@[^\s@<>,;]{1,253}$")]] | None
+    ) = None
+
+
+_CURES = {
+    "project_name": "use letters, digits, '.', '_' and '-' (at most 100, starting with a letter or digit); "
+    "it becomes a directory name",
+    "proposal_id": "give the JGI proposal number, digits only",
+    "nmdc_study_id": "give it as nmdc:sty-..., or leave it out and it is looked up",
+    "biosample_ids": "give a list such as ['Gb0258377'], or leave it out for all biosamples",
+    "notify": "give a list of mail addresses",
+}
+
+
+def explain_invalid(error: ValidationError) -> str:
+    """Why a project record cannot be used, with the cure, for a person. Never quotes the values."""
+    parts = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        field = str(problem["loc"][0]) if problem["loc"] else "record"
+        position = "".join(f"[{index}]" for index in problem["loc"][1:] if isinstance(index, int))
+        if problem["type"] == "extra_forbidden":
+            parts.append(f"{field!r:.120} is not a field of a project record; remove it")
+        elif problem["type"] == "missing":
+            parts.append(f"{field} is missing; {_CURES.get(field, 'add it')}")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            parts.append(f"{field}{position}: {message}" + (f"; {_CURES[field]}" if field in _CURES else ""))
+    return ". ".join(dict.fromkeys(parts))
+
+
+class ProjectState(StrEnum):
+    """Where a project is. A record without a state has just been inserted."""
+
+    DISCOVERING = "discovering"
+    """Valid; its files are being listed."""
+    ACTIVE = "active"
+    """Its files are on their way."""
+    PAUSED = "paused"
+    """A person stopped it; what is under way ends, nothing new begins."""
+    HELD = "held"
+    """Only failed files are left: a person decides."""
+    DONE = "done"
+    CANCELLED = "cancelled"
+    INVALID = "invalid"
+
+
+class RequestState(StrEnum):
+    """Where one POST to JDP is. It reserves its bytes from the first state on."""
+
+    SUBMITTING = "submitting"
+    """Intent stored; the POST may or may not have left."""
+    UNKNOWN = "unknown"
+    """The answer was lost; evidence is looked for, the POST is not repeated."""
+    ACCEPTED = "accepted"
+    """JDP gave a request id; the files are not all moved yet."""
+    WAITING = "waiting"
+    """Files moved; the request is polled."""
+    READY = "ready"
+    """Delivered at JGI until ``expiration_date``."""
+    EXPIRED = "expired"
+    REFUSED = "refused"
+    """JDP said no: nothing was asked and no quota was spent."""
+    RELEASED = "released"
+    """Unknown for longer than the configured patience, without evidence: its files were set free."""
+    CLOSED = "closed"
+    """Delivered, and no file needs it any more."""
+
+
+OPEN_REQUESTS = (
+    RequestState.SUBMITTING,
+    RequestState.UNKNOWN,
+    RequestState.ACCEPTED,
+    RequestState.WAITING,
+    RequestState.READY,
+)
+FREE_REQUESTS = (RequestState.REFUSED,)
+"""Requests that never count against the quota."""
+
+
+class TaskState(StrEnum):
+    """Where one Globus transfer is."""
+
+    SUBMITTING = "submitting"
+    """Body and submission id stored; it is sent, and sent again, as it is until Globus answers."""
+    SUBMITTED = "submitted"
+    """Globus gave a task id; the files are not all moved yet."""
+    ACTIVE = "active"
+    ENDED = "ended"
+    """Globus is done with it, well or not: what arrived is being checked."""
+    CLOSED = "closed"
+    REFUSED = "refused"
+
+
+class TaskKind(StrEnum):
+    """What a task carries."""
+
+    FILES = "files"
+    MANIFESTS = "manifests"
+
+
+OPEN_TASKS = (TaskState.SUBMITTING, TaskState.SUBMITTED, TaskState.ACTIVE, TaskState.ENDED)
+
+
+class FileRecord(BaseModel):
+    """One wanted file: one JDP file id at one destination. The document in ``files``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    project_name: str
+    jdp_file_id: str
+    source_file_id: str
+    """The id that is asked for; another one where two ids have one destination and the same content."""
+    file_name: str
+    ap_gold_id: str
+    gold_study_id: str | None = None
+    its_ap_id: int
+    gold_biosample_id: str | None = None
+    gold_seq_id: str | None = None
+    jgi_ap_id: str | None = None
+    """JDP's grouping id, such as ``IMG_AP-1323348``."""
+    jdp_file_status: str | None = None
+    jdp_file_size: int | None = None
+    """Bytes, as JDP says."""
+    md5sum: str | None = None
+    request_id: int | None = None
+    globus_task_id: str | None = None
+    source_path: str | None = None
+    """On the JGI collection, from the manifest."""
+    destination_path: str | None = None
+    state: State = State.PENDING
+    setbacks: int = 0
+    """How often it went back on its way since a person last released it."""
+    failed_from: State | None = None
+    reason: str | None = None
+    since: datetime
+    """When it entered its state."""
+    history: list[dict[str, Any]]
+    create_date: datetime
+    update_date: datetime
+
+
+def story(document: dict[str, Any]) -> str:
+    """The recorded moves of a file in one line, for an error message."""
+    moves = " -> ".join(str(entry.get("to")) for entry in document.get("history", []))
+    return (
+        f"{document.get('project_name')}/{document.get('file_name')} ({document.get('jdp_file_id')}): {moves}"
+    )
+
+
+def destination_directory(base: str, project_name: str, ap_gold_id: str) -> PurePosixPath:
+    """Where the files of one analysis project go: ``<base>/<project>/analysis_files/<apGoldId>``."""
+    return PurePosixPath(base) / project_name / "analysis_files" / ap_gold_id
+
+
+def manifest_directory(base: str, project_name: str) -> PurePosixPath:
+    """Where the manifests of a project are kept: ``<base>/<project>/globus_manifests``."""
+    return PurePosixPath(base) / project_name / "globus_manifests"

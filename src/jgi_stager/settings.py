@@ -1,0 +1,296 @@
+"""Every setting, with unit and default. TOML file < environment < command line; unknown keys are refused."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+ENV_PREFIX = "JGI_STAGER_"
+CONFIG_VARIABLE = "JGI_STAGER_CONFIG"
+"""Names the TOML file; the one environment variable that is not a setting."""
+
+
+class ConfigError(Exception):
+    """The settings cannot be used. The message names the file, the key and the cure."""
+
+
+def _as_list(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Strings = Annotated[list[str], BeforeValidator(_as_list)]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
+
+
+class Section(BaseModel):
+    """A section of the settings file: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MongoSettings(Section):
+    """Where the books are kept. Without a uri the daemon starts a private mongod in its state directory."""
+
+    uri: str | None = None
+    database: str = Field("jgi_stager", pattern=r"^[A-Za-z0-9_-]{1,60}$")
+
+
+class HttpSettings(Section):
+    """What a service that is asked over HTTP needs. Network timeouts are real seconds."""
+
+    base_url: HttpUrl
+    timeout_seconds: float = Field(60.0, gt=0)
+    pool_size: int = Field(4, ge=1, le=32)
+
+
+class GoldSettings(HttpSettings):
+    """The GOLD web service."""
+
+    base_url: HttpUrl = "https://gold-ws.jgi.doe.gov"
+
+
+class NmdcSettings(HttpSettings):
+    """The NMDC API."""
+
+    base_url: HttpUrl = "https://api.microbiomedata.org"
+
+
+class JdpSettings(HttpSettings):
+    """The JGI Data Portal and its limits. ``max_restore_bytes`` holds in any ``quota_window_hours``."""
+
+    base_url: HttpUrl = "https://files.jgi.doe.gov"
+    max_restore_bytes: int = Field(10_000_000_000_000, gt=0)
+    quota_window_hours: float = Field(24.0, gt=0)
+    restore_batch_size: int = Field(750, ge=1, le=750)
+    remove_files: Strings = ["img_nr.last.blasttab", "domtblout"]
+    globus_user_name: str = ""
+    credential: Literal["bearer", "cookie"] = "bearer"
+    cookie_name: str = Field("kc_session", pattern=r"^[A-Za-z0-9_-]+$")
+    manifest_patience_hours: float = Field(24.0, ge=0)
+    """How long a manifest may stay incomplete before the files it lacks are asked for again."""
+    unknown_patience_hours: float | None = Field(None, gt=0)
+    """How long to look for evidence of a request whose answer was lost; without a value the quota window."""
+
+
+class GlobusSettings(Section):
+    """Globus collections and limits. ``globus_root_dir`` is the delivery folder of the Globus user at JGI."""
+
+    jgi_collection_id: str = "65fa2422-e080-11ec-990f-3b4cfda38030"
+    nersc_collection_id: str = "ae777bc6-bf84-11ed-9917-cb2cff506ca5"
+    globus_root_dir: str = ""
+    client_id: str | None = None
+    max_active_tasks: int = Field(3, ge=1, le=100)
+    max_files_per_task: int = Field(5000, ge=1, le=20_000)
+    timeout_seconds: float = Field(60.0, gt=0)
+
+    @field_validator("globus_root_dir", mode="before")
+    @classmethod
+    def _strip_slashes(cls, value: Any) -> Any:
+        return str(value).strip("/") if isinstance(value, str | int) else value
+
+
+class StagingSettings(Section):
+    """Where files arrive and how they are checked there."""
+
+    stage_dir: Path | None = None
+    md5_max_bytes: int | None = Field(None, ge=0)
+    """Files larger than this are verified by size only; without a value every file is read back."""
+    max_setbacks: int = Field(5, ge=1)
+    """How often a file may go back on its way before it is held as failed."""
+
+    @field_validator("stage_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is not None and (not value.is_absolute() or ".." in value.parts):
+            raise ValueError(f"must be an absolute path without '..', not {value}")
+        return value
+
+
+class NotificationSettings(Section):
+    """Who gets mails and how they leave. Without ``mailto`` notices are kept and not sent."""
+
+    mailto: Strings = []
+    mail_from: str = "jgi-stager@localhost"
+    smtp_host: str = "localhost"
+    smtp_port: int = Field(25, ge=1, le=65535)
+    smtp_tls: Literal["none", "starttls", "tls"] = "none"
+    smtp_user: str | None = None
+    smtp_timeout_seconds: float = Field(30.0, gt=0)
+
+
+class ScheduleSettings(Section):
+    """How often each step looks, and how often one request or task is polled (simulated seconds)."""
+
+    accept_seconds: float = Field(30.0, gt=0)
+    discover_seconds: float = Field(60.0, gt=0)
+    request_restores_seconds: float = Field(120.0, gt=0)
+    poll_requests_seconds: float = Field(60.0, gt=0)
+    fetch_manifests_seconds: float = Field(60.0, gt=0)
+    submit_transfers_seconds: float = Field(60.0, gt=0)
+    poll_tasks_seconds: float = Field(60.0, gt=0)
+    verify_seconds: float = Field(60.0, gt=0)
+    finish_seconds: float = Field(60.0, gt=0)
+    reconcile_seconds: float = Field(300.0, gt=0)
+    send_notices_seconds: float = Field(30.0, gt=0)
+    request_poll_seconds: float = Field(300.0, gt=0)
+    request_poll_longest_seconds: float = Field(3600.0, gt=0)
+    task_poll_seconds: float = Field(60.0, gt=0)
+    task_poll_longest_seconds: float = Field(600.0, gt=0)
+    person_retry_seconds: float = Field(3600.0, gt=0)
+    """How often a service that waits for a person is tried anyway."""
+
+
+def _default_state_directory() -> Path:
+    if value := os.environ.get("STATE_DIRECTORY"):
+        return Path(value.split(":")[0])
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "jgi-stager"
+
+
+class StateSettings(Section):
+    """Where the daemon keeps what it must not lose: the embedded database and its socket."""
+
+    directory: Path = Field(default_factory=_default_state_directory)
+
+
+class ClockSettings(Section):
+    """A scaled clock for demos and tests; ``scale`` 1 is real time. ``start`` is an instant with its zone."""
+
+    start: AwareDatetime | None = None
+    scale: float = Field(1.0, gt=0)
+
+
+class SecretSettings(Section):
+    """The directory with one file per secret; default ``$CREDENTIALS_DIRECTORY``, else ``secrets/`` beside
+    the settings file."""
+
+    directory: Path | None = None
+
+
+class Settings(BaseSettings):
+    """All settings. Build it with `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    mongodb: MongoSettings = MongoSettings()
+    gold: GoldSettings = GoldSettings()
+    jdp: JdpSettings = JdpSettings()
+    nmdc: NmdcSettings = NmdcSettings()
+    globus: GlobusSettings = GlobusSettings()
+    staging: StagingSettings = StagingSettings()
+    notifications: NotificationSettings = NotificationSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    state: StateSettings = Field(default_factory=StateSettings)
+    clock: ClockSettings = ClockSettings()
+    secrets: SecretSettings = SecretSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which arrives as init values; nothing else is read."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def default_config_file() -> Path | None:
+    """The settings file that is used when none is named: the first that exists of
+    ``$CONFIGURATION_DIRECTORY``, ``$XDG_CONFIG_HOME/jgi-stager`` and ``/etc/jgi-stager``."""
+    xdg = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    directories = [os.environ.get("CONFIGURATION_DIRECTORY", ""), f"{xdg}/jgi-stager", "/etc/jgi-stager"]
+    candidates = (Path(directory) / "jgi-stager.toml" for directory in directories if directory)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def load_settings(config_file: Path | None = None) -> Settings:
+    """Read the settings. ``config_file`` None means `CONFIG_VARIABLE` or `default_config_file`.
+
+    Raises `ConfigError` for a file that cannot be read, an unknown key or a bad value.
+    """
+    named = config_file or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+    path = named or default_config_file()
+    values = _read_toml(path) if path else {}
+    _refuse_unknown_variables()
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from None
+    return _with_secret_directory(settings, path)
+
+
+def _with_secret_directory(settings: Settings, path: Path | None) -> Settings:
+    if settings.secrets.directory is not None:
+        return settings
+    beside = (path.parent if path else settings.state.directory) / "secrets"
+    directory = (
+        Path(os.environ["CREDENTIALS_DIRECTORY"]) if os.environ.get("CREDENTIALS_DIRECTORY") else beside
+    )
+    return settings.model_copy(update={"secrets": SecretSettings(directory=directory)})
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}; name a readable file with --config") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    for name in os.environ:
+        if not name.startswith(ENV_PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        section, _, key = name[len(ENV_PREFIX) :].lower().partition("__")
+        field = Settings.model_fields.get(section)
+        fields = getattr(field.annotation, "model_fields", {}) if field else {}
+        if key not in fields:
+            raise ConfigError(
+                f"environment variable {name}: no such setting; "
+                f"it must be {ENV_PREFIX}<SECTION>__<KEY> with a section and key of docs/settings.md"
+            )
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    where = str(path) if path else "settings"
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        key = ".".join(str(part) for part in problem["loc"]) or "(file)"
+        message = "no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+        lines.append(f"{where}: {key}: {message}")
+    return "\n".join(lines)
+
+
+def parse_instant(text: str) -> datetime:
+    """Parse an ISO 8601 instant with a zone. Raises ValueError otherwise."""
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone; append 'Z' or an offset")
+    return instant
