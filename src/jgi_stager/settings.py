@@ -94,7 +94,7 @@ class GlobusSettings(Section):
     globus_root_dir: str = ""
     client_id: str | None = None
     max_active_tasks: int = Field(3, ge=1, le=100)
-    max_files_per_task: int = Field(5000, ge=1, le=20_000)
+    max_files_per_task: int = Field(1500, ge=1, le=20_000)
     timeout_seconds: float = Field(60.0, gt=0)
 
     @field_validator("globus_root_dir", mode="before")

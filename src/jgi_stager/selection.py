@@ -1,0 +1,191 @@
+"""Which of the listed files are wanted, and where each one goes. Pure.
+
+The two rules that drop a file are the operators' (docs/decisions/0003-which-files-are-wanted.md):
+names of files too large to be of use, and reads of another, superseded analysis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from jgi_stager.lifecycle import State
+from jgi_stager.records import FileRecord, unsafe_name
+
+CORRECTED_READS = "input.corr.fastq.gz"
+"""The one fastq file that does not carry a sequencing unit in its name and is wanted all the same."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One file as JDP lists it. ``size`` in bytes, None where JDP's value cannot be used."""
+
+    jdp_file_id: str
+    file_name: str
+    size: int | None
+    status: str | None = None
+    md5: str | None = None
+    file_type: tuple[str, ...] = ()
+    seq_unit_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The analysis project the files belong to, and where its files go."""
+
+    project_name: str
+    ap_gold_id: str
+    its_ap_id: int
+    directory: PurePosixPath
+    gold_study_id: str | None = None
+    gold_biosample_id: str | None = None
+    gold_seq_id: str | None = None
+    jgi_ap_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What becomes of the files of one analysis project."""
+
+    records: tuple[FileRecord, ...]
+    dropped: dict[str, int] = field(default_factory=dict)
+    """How many files each rule dropped."""
+    dropped_bytes: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def sequencing_units(files: Iterable[Listed]) -> frozenset[str]:
+    """The units of the analysis: the first four dot-separated parts of the contigs' ``seq_unit_name``."""
+    return frozenset(
+        ".".join(name.split(".")[:4])
+        for file in files
+        if "contigs" in file.file_type
+        for name in file.seq_unit_names
+        if name
+    )
+
+
+def why_dropped(file: Listed, units: frozenset[str], remove_files: Sequence[str]) -> str | None:
+    """The rule that drops ``file``, or None if it is wanted."""
+    for part in remove_files:
+        if part in file.file_name:
+            return f"name contains {part}"
+    if "fastq" not in file.file_name or file.file_name == CORRECTED_READS or not units:
+        return None
+    if any(unit in file.file_name for unit in units):
+        return None
+    return "reads of another analysis"
+
+
+def select(owner: Owner, files: Sequence[Listed], remove_files: Sequence[str], now: datetime) -> Selection:
+    """Decide about every file of one analysis project. The order of ``files`` does not matter."""
+    units = sequencing_units(files)
+    warnings = []
+    if not units and any(_is_read(file) for file in files):
+        warnings.append(
+            f"{owner.ap_gold_id}: no contigs file names its sequencing unit, "
+            "so reads of a superseded analysis cannot be told apart; all reads are kept"
+        )
+    dropped: dict[str, int] = {}
+    dropped_bytes = 0
+    wanted = []
+    for file in sorted(files, key=lambda one: one.jdp_file_id):
+        if rule := why_dropped(file, units, remove_files):
+            dropped[rule] = dropped.get(rule, 0) + 1
+            dropped_bytes += file.size or 0
+        else:
+            wanted.append(file)
+    records, name_warnings = _with_destinations(owner, wanted, now)
+    return Selection(records, dropped, dropped_bytes, (*warnings, *name_warnings))
+
+
+def _is_read(file: Listed) -> bool:
+    return "fastq" in file.file_name and file.file_name != CORRECTED_READS
+
+
+def _with_destinations(
+    owner: Owner, wanted: Sequence[Listed], now: datetime
+) -> tuple[tuple[FileRecord, ...], list[str]]:
+    """Give every file its place. Same name and content: one copy serves all. Other content: another name.
+
+    The oldest id (ids sort by age) keeps the plain name; another content gets ``<id>.<name>``.
+    """
+    records: list[FileRecord] = []
+    warnings: list[str] = []
+    taken: dict[str, Listed] = {}
+    all_names = {file.file_name for file in wanted}
+    for file in wanted:
+        if reason := _unusable(file):
+            records.append(_record(owner, file, file.jdp_file_id, None, now, reason))
+            continue
+        name, source = file.file_name, file.jdp_file_id
+        first = taken.get(name)
+        if first is not None and same_content(first, file):
+            source = first.jdp_file_id
+        elif first is not None:
+            name = _other_name(file, all_names)
+            warnings.append(
+                f"{owner.ap_gold_id}: two files are called {file.file_name!r}; "
+                f"{file.jdp_file_id} differs from {first.jdp_file_id} and is staged as {name!r}"
+            )
+        taken.setdefault(name, file)
+        reason = f"its destination name {unsafe_name(name)}" if unsafe_name(name) else None
+        records.append(_record(owner, file, source, None if reason else name, now, reason))
+    return tuple(records), warnings
+
+
+def same_content(one: Listed, other: Listed) -> bool:
+    """Whether size and md5 prove that two files are the same. A missing md5 proves nothing."""
+    return one.md5 is not None and one.md5 == other.md5 and one.size == other.size
+
+
+def _other_name(file: Listed, all_names: set[str]) -> str:
+    name = f"{file.jdp_file_id}.{file.file_name}"
+    while name in all_names:
+        name = f"{file.jdp_file_id}.{name}"
+    return name
+
+
+def _unusable(file: Listed) -> str | None:
+    if why := unsafe_name(file.file_name):
+        return f"its file name {why}, so it cannot be stored; ask JGI to rename it"
+    if _stored_size(file) is None:
+        return "JDP gives no usable size, so it can be neither counted nor verified; ask JGI to correct it"
+    return None
+
+
+def _stored_size(file: Listed) -> int | None:
+    return file.size if file.size is not None and 0 <= file.size < 2**63 else None
+
+
+def _record(
+    owner: Owner, file: Listed, source: str, name: str | None, now: datetime, reason: str | None
+) -> FileRecord:
+    history = [{"at": now, "from": None, "to": State.PENDING.value, "why": "listed by JDP"}]
+    if reason:
+        history.append({"at": now, "from": State.PENDING.value, "to": State.FAILED.value, "why": reason})
+    return FileRecord(
+        project_name=owner.project_name,
+        jdp_file_id=file.jdp_file_id,
+        source_file_id=source,
+        file_name=file.file_name,
+        ap_gold_id=owner.ap_gold_id,
+        gold_study_id=owner.gold_study_id,
+        its_ap_id=owner.its_ap_id,
+        gold_biosample_id=owner.gold_biosample_id,
+        gold_seq_id=owner.gold_seq_id,
+        jgi_ap_id=owner.jgi_ap_id,
+        jdp_file_status=file.status,
+        jdp_file_size=_stored_size(file),
+        md5sum=file.md5,
+        destination_path=str(owner.directory / name) if name else None,
+        state=State.FAILED if reason else State.PENDING,
+        failed_from=State.PENDING if reason else None,
+        reason=reason,
+        since=now,
+        history=history,
+        create_date=now,
+        update_date=now,
+    )
