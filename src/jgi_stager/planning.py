@@ -6,21 +6,24 @@ Pure: values in, values out. The rules, in the order in which they bind:
 2. What is started is finished first: files that had to go back, then projects that are almost complete.
 3. Projects of equal priority share the window by bytes.
 4. The first file that does not fit keeps its place: smaller ones behind it may go only if they do not
-   delay it (what batch schedulers call backfilling). So neither a giant nor the rest starves.
-5. A window that is nearly full is not crumbled into tiny requests.
+   delay it (what batch schedulers call backfilling).
+5. A giant that has waited a whole window goes before its peers, so neither a giant nor the rest starves.
+6. A window that is nearly full is not crumbled into tiny requests.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 CRUMB = 0.02
-"""A request smaller than this share of the quota waits for more room, if more room comes soon."""
+"""Room smaller than this share of the quota is collected before more is asked for."""
 SOON = 1 / 24
-"""A crumb waits only for room that comes within this share of the window."""
+"""It is collected for no longer than this share of the window after the request before."""
+GIANT = 0.05
+"""A trickle of others can keep a file larger than this share of the quota waiting: it may claim its turn."""
 ALMOST_COMPLETE = 0.02
 """A project whose remaining bytes are at most this share of the quota is finished before others go on."""
 
@@ -33,6 +36,8 @@ class Want:
     size: int
     project: str
     setbacks: int = 0
+    since: datetime | None = None
+    """When it began to wait. Without it a giant cannot claim that it has waited long enough."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class _Room:
 
     left: int
     backfill: int | None = None
-    head: Want | None = None
+    head_waits: bool = False
 
     def take(self, size: int) -> bool:
         if size > self.left or (self.backfill is not None and size > self.backfill):
@@ -128,19 +133,24 @@ def plan_restores(demands: Sequence[Demand], ledger: Sequence[Spent], limits: Li
     """Choose what is asked for at ``now``. An id that several projects want is asked for once."""
     room = _Room(left=limits.quota_bytes - bytes_in_window(ledger, now, limits.window))
     choice = _Choice()
-    for want in _in_order(demands, limits.quota_bytes):
+    for want in _in_order(demands, limits, now):
         if want.size > limits.quota_bytes:
             choice.too_big.append(want)
         elif room.take(want.size):
             choice.chosen.append(want)
         else:
             choice.deferred.append(want)
-            if room.head is None:
+            if not room.head_waits:
                 _give_place(room, want, choice.chosen, ledger, limits, now)
-    requests, crumbs = _pack(choice, limits, more_room_comes=_room_comes_soon(ledger, limits, now))
-    deferred = (*crumbs, *choice.deferred)
-    next_at = _next_free(requests, deferred, ledger, limits, now) if deferred else None
-    return Plan(requests, deferred, tuple(choice.too_big), next_at)
+    chosen, deferred, too_big = choice.chosen, choice.deferred, tuple(choice.too_big)
+    last = max((entry.at for entry in ledger if entry.at < now), default=None)
+    if chosen and deferred and len(chosen) < limits.max_ids:
+        ripe = _ripe_at([*chosen, *deferred], last, ledger, limits, now)
+        if ripe > now:
+            return Plan((), (*chosen, *deferred), too_big, ripe)
+    requests = tuple(tuple(chosen[at : at + limits.max_ids]) for at in range(0, len(chosen), limits.max_ids))
+    next_at = _next_free(chosen, deferred, last, ledger, limits, now) if deferred else None
+    return Plan(requests, tuple(deferred), too_big, next_at)
 
 
 def _give_place(
@@ -149,92 +159,120 @@ def _give_place(
     """Keep the place of the first file that does not fit: what goes now must not push back its turn."""
     planned = [*ledger, Spent(now, sum(want.size for want in chosen))]
     turn = fits_at(planned, now, limits, head.size)
-    still_spent = 0 if turn is None else bytes_in_window(planned, turn, limits.window)
-    room.head = head
+    room.head_waits = True
     # What is asked now still counts at its turn, unless that is a whole window away.
     if turn is not None and turn < now + limits.window:
-        room.backfill = max(0, limits.quota_bytes - head.size - still_spent)
+        room.backfill = _spare_at(turn, head, planned, limits)
 
 
-def _in_order(demands: Sequence[Demand], quota: int) -> Iterable[Want]:
+def _spare_at(turn: datetime, head: Want, planned: Iterable[Spent], limits: Limits) -> int:
+    """What may be asked before ``turn`` and still count then, without pushing ``head`` back."""
+    return max(0, limits.quota_bytes - head.size - bytes_in_window(planned, turn, limits.window))
+
+
+def _in_order(demands: Sequence[Demand], limits: Limits, now: datetime) -> Iterable[Want]:
     """Every wanted id once, in the order in which it should go."""
     seen: set[str] = set()
+    levels: dict[int, list[Demand]] = {}
     for demand in demands:
-        for want in demand.wants:
-            if want.setbacks and want.file_id not in seen:
-                seen.add(want.file_id)
-                yield want
-    for priority in sorted({demand.priority for demand in demands}, reverse=True):
-        peers = [demand for demand in demands if demand.priority == priority]
-        almost = [demand for demand in peers if demand.remaining_bytes <= quota * ALMOST_COMPLETE]
-        for demand in sorted(almost, key=lambda one: (one.remaining_bytes, one.project)):
+        levels.setdefault(demand.priority, []).append(demand)
+    ordered = [levels[priority] for priority in sorted(levels, reverse=True)]
+    for peers in ordered[:1]:
+        yield from _unseen(_overdue(peers, limits, now), seen)
+    yield from _unseen((want for peers in ordered for one in peers for want in one.wants if want.setbacks), seen)
+    for peers in ordered:
+        yield from _unseen(_overdue(peers, limits, now), seen)
+        remaining = [(_remaining(demand), demand.project, demand) for demand in peers]
+        almost = [entry for entry in remaining if entry[0] <= limits.quota_bytes * ALMOST_COMPLETE]
+        for _, _, demand in sorted(almost, key=lambda entry: entry[:2]):
             yield from _unseen(demand.wants, seen)
-        yield from _shared(
-            [demand for demand in peers if demand.remaining_bytes > quota * ALMOST_COMPLETE], seen
-        )
+        yield from _shared(peers, seen, limits)
 
 
-def _unseen(wants: Iterable[Want], seen: set[str]) -> Iterable[Want]:
+def _remaining(demand: Demand) -> int:
+    return max(demand.remaining_bytes, sum(want.size for want in demand.wants))
+
+
+def _unseen(wants: Iterable[Want], seen: set[str]) -> Iterator[Want]:
     for want in wants:
         if want.file_id not in seen:
             seen.add(want.file_id)
             yield want
 
 
-def _shared(demands: Sequence[Demand], seen: set[str]) -> Iterable[Want]:
+def _overdue(peers: Sequence[Demand], limits: Limits, now: datetime) -> Sequence[Want]:
+    """The giant that has waited longest, once it has waited a window: at most one.
+
+    Without this a trickle of work that goes before it would keep the window from ever being free enough.
+    A project that already had its fair share of the window has no claim.
+    """
+    fair = limits.quota_bytes / max(1, sum(bool(demand.wants) for demand in peers))
+    waiting = (
+        (want.since, -want.size, want.file_id, want)
+        for demand in peers
+        if demand.asked_bytes < fair
+        for want in demand.wants
+        if limits.quota_bytes * GIANT < want.size <= limits.quota_bytes
+        and want.since is not None
+        and want.since <= now - limits.window
+    )
+    oldest = min(waiting, key=lambda entry: entry[:3], default=None)
+    return () if oldest is None else (oldest[3],)
+
+
+def _shared(demands: Sequence[Demand], seen: set[str], limits: Limits) -> Iterable[Want]:
     """Next is always the project that has had the fewest bytes in this window."""
-    had = {demand.project: demand.asked_bytes for demand in demands}
-    queues = {demand.project: deque(demand.wants) for demand in demands}
-    while queues:
-        project = min(queues, key=lambda name: (had[name], name))
-        queue = queues[project]
-        while queue and queue[0].file_id in seen:
-            queue.popleft()
-        if not queue:
-            del queues[project]
+    queues = [iter(demand.wants) for demand in demands]
+    turns = [(demand.asked_bytes, demand.project, number) for number, demand in enumerate(demands)]
+    heapq.heapify(turns)
+    while turns:
+        had, project, number = turns[0]
+        want = next(_unseen(queues[number], seen), None)
+        if want is None:
+            heapq.heappop(turns)
             continue
-        want = queue.popleft()
-        seen.add(want.file_id)
-        had[project] += want.size
+        counted = want.size if want.size <= limits.quota_bytes else 0
+        heapq.heapreplace(turns, (had + counted, project, number))
         yield want
 
 
-def _room_comes_soon(ledger: Iterable[Spent], limits: Limits, now: datetime) -> bool:
-    ends = (entry.at + limits.window for entry in ledger if entry.bytes and entry.at > now - limits.window)
-    return any(end <= now + limits.window * SOON for end in ends)
+def _ripe_at(
+    waiting: Sequence[Want], last: datetime | None, ledger: Sequence[Spent], limits: Limits, now: datetime
+) -> datetime:
+    """From when on what fits of ``waiting`` is worth a request, if the one before was made at ``last``.
 
-
-def _pack(
-    choice: _Choice, limits: Limits, *, more_room_comes: bool
-) -> tuple[tuple[tuple[Want, ...], ...], tuple[Want, ...]]:
-    """Cut the chosen into requests. A last crumb waits if the quota, not the supply, made it small."""
-    chosen = choice.chosen
-    requests = [tuple(chosen[at : at + limits.max_ids]) for at in range(0, len(chosen), limits.max_ids)]
-    if not requests or not choice.deferred or not more_room_comes:
-        return tuple(requests), ()
-    last = requests[-1]
-    if len(last) < limits.max_ids and sum(want.size for want in last) < limits.quota_bytes * CRUMB:
-        return tuple(requests[:-1]), last
-    return tuple(requests), ()
+    Room that comes free in crumbs is collected: into a request that is not small, or holds all that is left
+    or all that one can hold; and for no longer than `SOON` after the request before.
+    """
+    if last is None:
+        return now
+    lot = sum(want.size for want in waiting[: limits.max_ids])
+    enough = [
+        last + limits.window * SOON,
+        fits_at(ledger, now, limits, int(limits.quota_bytes * CRUMB)),
+        fits_at(ledger, now, limits, lot),
+    ]
+    return max(now, min(instant for instant in enough if instant is not None))
 
 
 def _next_free(
-    requests: Sequence[Sequence[Want]],
+    chosen: Sequence[Want],
     deferred: Sequence[Want],
+    last: datetime | None,
     ledger: Sequence[Spent],
     limits: Limits,
     now: datetime,
 ) -> datetime | None:
-    """When the first of the deferred can go, counting what is asked now as spent."""
-    asked = sum(want.size for request in requests for want in request)
-    planned = [*ledger, Spent(now, asked)] if asked else list(ledger)
-    freed = sorted(
-        entry.at + limits.window for entry in planned if entry.bytes and entry.at > now - limits.window
-    )
-    if not freed:
-        return now
-    smallest = min(want.size for want in deferred)
-    return max(freed[0], fits_at(planned, now, limits, smallest) or freed[0])
+    """When the first of the deferred can go, counting what is asked now as spent and nothing new arriving."""
+    planned = [*ledger, Spent(now, sum(want.size for want in chosen))]
+    head, smallest = deferred[0], min(want.size for want in deferred)
+    turn = fits_at(planned, now, limits, head.size)
+    first = fits_at(planned, now, limits, smallest)
+    if turn is None or first is None:
+        return None
+    jumps_the_queue = turn >= first + limits.window or smallest <= _spare_at(turn, head, planned, limits)
+    free = min(turn, first) if jumps_the_queue else turn
+    return max(free, _ripe_at(deferred, now if chosen else last, planned, limits, now))
 
 
 def days_of_quota(total_bytes: int, limits: Limits) -> float:

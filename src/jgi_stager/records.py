@@ -99,9 +99,7 @@ class ProjectRecord(BaseModel):
         | None
     ) = None
     priority: Annotated[int, AfterValidator(_bounded_priority)] = 0
-    notify: (
-        list[Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;]{1,64}@[^\s@<>,;]{1,253}$")]] | None
-    ) = None
+    notify: list[Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;]{1,64}@[^\s@<>,;]{1,253}$")]] | None = None
 
 
 _CURES = {
@@ -162,6 +160,8 @@ class RequestState(StrEnum):
     EXPIRED = "expired"
     REFUSED = "refused"
     """JDP said no: nothing was asked and no quota was spent."""
+    NOT_SENT = "not_sent"
+    """The POST provably never arrived: nothing was asked."""
     RELEASED = "released"
     """Unknown for longer than the configured patience, without evidence: its files were set free."""
     CLOSED = "closed"
@@ -175,7 +175,7 @@ OPEN_REQUESTS = (
     RequestState.WAITING,
     RequestState.READY,
 )
-FREE_REQUESTS = (RequestState.REFUSED,)
+FREE_REQUESTS = (RequestState.REFUSED, RequestState.NOT_SENT)
 """Requests that never count against the quota."""
 
 
@@ -244,9 +244,7 @@ class FileRecord(BaseModel):
 def story(document: dict[str, Any]) -> str:
     """The recorded moves of a file in one line, for an error message."""
     moves = " -> ".join(str(entry.get("to")) for entry in document.get("history", []))
-    return (
-        f"{document.get('project_name')}/{document.get('file_name')} ({document.get('jdp_file_id')}): {moves}"
-    )
+    return f"{document.get('project_name')}/{document.get('file_name')} ({document.get('jdp_file_id')}): {moves}"
 
 
 def destination_directory(base: str, project_name: str, ap_gold_id: str) -> PurePosixPath:

@@ -247,9 +247,7 @@ def _with_secret_directory(settings: Settings, path: Path | None) -> Settings:
     if settings.secrets.directory is not None:
         return settings
     beside = (path.parent if path else settings.state.directory) / "secrets"
-    directory = (
-        Path(os.environ["CREDENTIALS_DIRECTORY"]) if os.environ.get("CREDENTIALS_DIRECTORY") else beside
-    )
+    directory = Path(os.environ["CREDENTIALS_DIRECTORY"]) if os.environ.get("CREDENTIALS_DIRECTORY") else beside
     return settings.model_copy(update={"secrets": SecretSettings(directory=directory)})
 
 

@@ -1,0 +1,234 @@
+"""Globus Transfer: submitting tasks, following them, and listing directories (jgi-apis, section 3)."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+import globus_sdk
+from pydantic import BaseModel, ValidationError
+
+from jgi_stager.clients.globus_errors import NOT_FOUND, is_permission_problem, lost, meaning, required_scopes
+from jgi_stager.clients.globus_login import can_consent, fingerprint, log_in, log_out
+from jgi_stager.clients.globus_shapes import (
+    Entry,
+    Page,
+    SkippedError,
+    SubmissionId,
+    Submitted,
+    TaskStatus,
+    TransferItem,
+    Transferred,
+    checked_label,
+    transfer_body,
+)
+from jgi_stager.clients.shapes import explain
+from jgi_stager.failures import OutsideError, Service, Transient
+from jgi_stager.secrets import Secrets
+from jgi_stager.settings import GlobusSettings
+
+__all__ = ["Entry", "Globus", "SkippedError", "TaskStatus", "TransferItem", "Transferred", "transfer_body"]
+
+MOST_PAGES = 10_000
+TASKS_PER_PAGE = 100
+UNREADABLE = (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError)
+"""What the SDK lets through where an answer is not what it expects (it does not validate shapes)."""
+
+Result = TypeVar("Result")
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Globus:
+    """Calls to Globus Transfer. Logs in when first used, and anew when a secret changes.
+
+    Every call raises `Transient`, `Rejected` or `NeedsPerson`; never `OutcomeUnknown`, because a submission
+    may be repeated as it is.
+    """
+
+    def __init__(self, settings: GlobusSettings, secrets: Secrets) -> None:
+        self._settings = settings
+        self._secrets = secrets
+        self._lock = threading.Lock()
+        self._client: globus_sdk.TransferClient | None = None
+        self._made_from: object = None
+        self._scopes: tuple[str, ...] = ()
+        """Consents that a collection asked for and a confidential client may give itself."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            self._drop()
+
+    def submission_id(self) -> str:
+        """A fresh submission id. Store it, with the whole body, before `submit`."""
+        return self._one(SubmissionId, "a submission id", lambda client: client.get_submission_id()).value
+
+    def submit(self, body: Mapping[str, Any]) -> str:
+        """Submit a stored document of `transfer_body` and return the task id.
+
+        Repeat it with the same document, as often as needed, until it returns or raises `Rejected`:
+        Globus answers a repetition with the task that it made the first time.
+        """
+        if not body.get("submission_id"):
+            raise ValueError("a transfer without a submission id must never be sent")
+        document = dict(body)
+        found = self._one(Submitted, "the submission", lambda client: client.submit_transfer(document))
+        return found.task_id
+
+    def task(self, task_id: str) -> TaskStatus:
+        """Where a task is. `Rejected` if Globus does not know it."""
+        known = _id(task_id)
+        return self._one(TaskStatus, "the task", lambda client: client.get_task(known))
+
+    def cancel(self, task_id: str) -> None:
+        """Ask Globus to end a task. Returns also if it has ended before."""
+        known = _id(task_id)
+        _, error = self._attempt(lambda client: client.cancel_task(known))
+        if error and getattr(error, "code", None) != "TaskComplete":
+            raise self._failure("the cancellation", error)
+
+    def skipped_errors(self, task_id: str) -> tuple[SkippedError, ...]:
+        """The files that an ended task left out because their source could not be read. All pages."""
+        path = f"/v0.10/task/{_id(task_id)}/skipped_errors"
+        return self._marked(SkippedError, "the skipped errors", path)
+
+    def successful_transfers(self, task_id: str) -> tuple[Transferred, ...]:
+        """The files that an ended task moved; not those that were at the destination already. All pages."""
+        path = f"/v0.10/task/{_id(task_id)}/successful_transfers"
+        return self._marked(Transferred, "the successful transfers", path)
+
+    def find_tasks_by_label(self, label: str) -> tuple[TaskStatus, ...]:
+        """The tasks of this login with exactly this label, newest first; at most `TASKS_PER_PAGE`."""
+        query = {"label": checked_label(label)}
+        page = self._one(
+            Page,
+            "the task list",
+            lambda client: client.task_list(limit=TASKS_PER_PAGE, orderby="request_time DESC", filter=query),
+        )
+        tasks = self._rows(TaskStatus, "the task list", page.rows)
+        return tuple(task for task in tasks if task.label == label)
+
+    def ls(self, collection_id: str, path: str) -> tuple[Entry, ...] | None:
+        """The entries of a directory, None if there is no such directory.
+
+        A directory at JGI that may not be read has not been shared yet (jgi-api-facts, section 10): that is
+        `Transient`. Anywhere else it is `NeedsPerson`.
+        """
+        what = f"the listing of {path!r:.200}"
+        found, error = self._attempt(lambda client: client.operation_ls(collection_id, path=path))
+        if isinstance(error, globus_sdk.GlobusAPIError):
+            if error.http_status == 404 and error.code in NOT_FOUND:
+                return None
+            if collection_id == self._settings.jgi_collection_id and is_permission_problem(error):
+                text = f"globus: JGI has not shared {path!r:.200} with this login, or no longer does"
+                raise Transient(Service.GLOBUS, text)
+        if error:
+            raise self._failure(what, error)
+        page = self._parsed(Page, what, found)
+        if page.total is not None and page.total > len(page.rows):
+            text = f"globus: {what} has {len(page.rows)} of {page.total} entries: not complete"
+            raise Transient(Service.GLOBUS, text)
+        return self._rows(Entry, what, page.rows)
+
+    def probe(self) -> None:
+        """The cheapest call that needs a working login. Returns if Globus answers."""
+        self._one(Page, "the task list", lambda client: client.task_list(limit=1))
+
+    def _marked(self, model: type[Model], what: str, path: str) -> tuple[Model, ...]:
+        """All rows of a list whose pages are chained by markers."""
+        rows: list[Any] = []
+        marker: str | int | None = None
+        seen: set[str] = set()
+        for _ in range(MOST_PAGES):
+            page = self._one(Page, what, partial(_get, path=path, marker=marker))
+            rows += page.rows
+            marker = page.next_marker
+            if marker is None:
+                return self._rows(model, what, rows)
+            if str(marker) in seen:
+                break
+            seen.add(str(marker))
+        raise Transient(Service.GLOBUS, f"globus: {what} do not end: a marker is repeated, or too many pages")
+
+    def _one(self, model: type[Model], what: str, call: Callable[[globus_sdk.TransferClient], Any]) -> Model:
+        return self._parsed(model, what, self._call(what, call))
+
+    def _rows(self, model: type[Model], what: str, rows: list[Any]) -> tuple[Model, ...]:
+        return tuple(self._parsed(model, what, row) for row in rows)
+
+    def _parsed(self, model: type[Model], what: str, document: Any) -> Model:
+        try:
+            return model.model_validate(document)
+        except ValidationError as error:
+            problem = explain(error)
+        raise Transient(Service.GLOBUS, f"globus: {what} is not what was expected: {problem:.200}")
+
+    def _call(self, what: str, call: Callable[[globus_sdk.TransferClient], Any]) -> Any:
+        """The JSON document that ``call`` is answered with."""
+        document, error = self._attempt(call)
+        if error:
+            raise self._failure(what, error)
+        return document
+
+    def _attempt(self, call: Callable[[globus_sdk.TransferClient], Any]) -> tuple[Any, Exception | None]:
+        """The document, or the SDK's error as a value, so that no exception of ours carries it along."""
+        error: Exception
+        try:
+            return call(self._logged_in()).data, None
+        except globus_sdk.GlobusAPIError as found:
+            error = found
+        except (globus_sdk.GlobusError, *UNREADABLE) as found:
+            error = found
+        if not isinstance(error, globus_sdk.GlobusAPIError) or not self._agree(error):
+            return None, error
+        try:
+            return call(self._logged_in()).data, None
+        except (globus_sdk.GlobusError, *UNREADABLE) as found:
+            return None, found
+
+    def _failure(self, what: str, error: Exception) -> OutsideError:
+        if not isinstance(error, globus_sdk.GlobusAPIError):
+            return lost(what, error)
+        with self._lock:
+            if isinstance(error, globus_sdk.AuthAPIError):
+                self._scopes = ()  # should it be these that Globus Auth refuses
+            hide = (getattr(self._client and self._client.authorizer, "access_token", None) or "",)
+        return meaning(what, error, hide)
+
+    def _agree(self, error: globus_sdk.GlobusAPIError) -> bool:
+        """Give a consent that is missing, if this login can: a confidential client asks for the scopes."""
+        scopes = required_scopes(error)
+        with self._lock:
+            if not scopes or not can_consent(self._secrets) or set(scopes) <= set(self._scopes):
+                return False
+            self._scopes = tuple(dict.fromkeys((*self._scopes, *scopes)))
+            self._drop()
+            return True
+
+    def _logged_in(self) -> globus_sdk.TransferClient:
+        with self._lock:
+            made_from = fingerprint(self._secrets)
+            if self._client is None or self._made_from != made_from:
+                self._drop()
+                self._client = log_in(self._settings, self._secrets, self._scopes)
+                self._made_from = made_from
+            return self._client
+
+    def _drop(self) -> None:
+        if self._client is not None:
+            log_out(self._client)
+            self._client = None
+
+
+def _get(client: globus_sdk.TransferClient, path: str, marker: str | int | None) -> Any:
+    return client.get(path, query_params=None if marker is None else {"marker": str(marker)})
+
+
+def _id(task_id: str) -> str:
+    """A task id as it may stand in a path. Raises ValueError otherwise: a bug of the caller."""
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", task_id):
+        raise ValueError(f"not a task id: {task_id!r:.80}")
+    return task_id

@@ -1,0 +1,110 @@
+"""What the errors of the Globus SDK mean to the daemon. The codes are those that public clients handle."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import globus_sdk
+
+from jgi_stager.clients.text import excerpt, retry_after
+from jgi_stager.failures import NeedsPerson, OutsideError, Rejected, Service, Transient
+
+CURE_LOGIN = "run: jgi-stager login (or renew the secret globus_client_secret)"
+NOT_FOUND = frozenset({"ClientError.NotFound", "NotFound", "ExternalError.DirListingFailed.NotFound"})
+"""The directory or task does not exist. Not ``EndpointNotFound``, which says that the collection does not."""
+PERMISSION = ("PermissionDenied", "Forbidden")
+_COLLECTION = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_NEEDS_LOGIN = (
+    "AuthenticationFailed",
+    "ActivationRequired",
+    "LoginFailed",
+    "CredentialsMissing",
+    "NoCredException",
+)
+_SAYS_LOGIN = re.compile(r"session_required|LOGIN_DENIED|authorization_parameters", re.IGNORECASE)
+
+
+def is_permission_problem(error: globus_sdk.GlobusAPIError) -> bool:
+    """Whether the collection denied access to a path."""
+    return _code(error).endswith(PERMISSION)
+
+
+def required_scopes(error: globus_sdk.GlobusAPIError) -> tuple[str, ...]:
+    """The scopes whose consent Globus misses; empty if that is not the problem."""
+    return tuple(error.info.consent_required.required_scopes or ()) if error.info.consent_required else ()
+
+
+def meaning(what: str, error: globus_sdk.GlobusAPIError, hide: Iterable[str]) -> OutsideError:
+    """The kind of failure that an answer of Globus stands for. ``what`` names the call."""
+    if isinstance(error, globus_sdk.AuthAPIError):
+        return _of_auth(error)
+    code, status = _code(error), error.http_status
+    text = f"globus: {what} answered HTTP {status}{' ' + code if code else ''}{_said(error, hide)}"
+    cure = _cure(code, status, error)
+    if cure:
+        return NeedsPerson(Service.GLOBUS, text + _missing_consents(error), cure)
+    if status >= 500 or status in (408, 409, 425, 429) or "TooMany" in code or not code:
+        # 409 TooManyPendingJobs and the like; without a code it was no answer of Transfer, but of a gateway.
+        return Transient(Service.GLOBUS, text, retry_after(error.headers))
+    return Rejected(Service.GLOBUS, text)
+
+
+def _cure(code: str, status: int, error: globus_sdk.GlobusAPIError) -> str | None:
+    """What a person must do, None if it is nothing for a person."""
+    if code == "ConsentRequired" or error.info.consent_required:
+        return "run: jgi-stager login, and agree to the data access"
+    if status == 401 or code.endswith(_NEEDS_LOGIN) or _SAYS_LOGIN.search(error.text[:65_536]):
+        return CURE_LOGIN
+    if code == "EndpointNotFound":
+        return "check the collection ids in [globus] of the settings"
+    if is_permission_problem(error) or (status == 403 and code):
+        return "give the Globus identity of the daemon access there, or log in as one that has it"
+    return None
+
+
+def lost(what: str, error: Exception) -> Transient:
+    """There was no answer, or one that the SDK could not take apart."""
+    if isinstance(error, globus_sdk.NetworkError):
+        return Transient(Service.GLOBUS, f"globus: {what} failed: {_network(error)}")
+    return Transient(
+        Service.GLOBUS, f"globus: {what} was answered with something unexpected ({type(error).__name__})"
+    )
+
+
+def _network(error: globus_sdk.NetworkError) -> str:
+    if isinstance(error, globus_sdk.GlobusConnectionTimeoutError):
+        return "no connection in time"
+    if isinstance(error, globus_sdk.GlobusTimeoutError):
+        return "no answer in time"
+    return "no connection, or it broke"
+
+
+def _of_auth(error: globus_sdk.GlobusAPIError) -> OutsideError:
+    """An answer of Globus Auth, which is asked for access tokens."""
+    said = error.text[:4096]
+    text = f"globus: Globus Auth refuses the credential (HTTP {error.http_status})"
+    if "invalid_grant" in said:
+        return NeedsPerson(Service.GLOBUS, f"{text}: the login has lapsed or was revoked", CURE_LOGIN)
+    if "invalid_client" in said or error.http_status in (401, 403):
+        cure = "check client_id in [globus] and the secret globus_client_secret or globus_refresh_token"
+        return NeedsPerson(Service.GLOBUS, f"{text}: the client id or secret is wrong", cure)
+    if error.http_status == 400 and error.raw_json is not None:
+        return NeedsPerson(Service.GLOBUS, text, CURE_LOGIN)
+    return Transient(
+        Service.GLOBUS, f"globus: Globus Auth answered HTTP {error.http_status}", retry_after(error.headers)
+    )
+
+
+def _missing_consents(error: globus_sdk.GlobusAPIError) -> str:
+    collections = sorted({name for scope in required_scopes(error) for name in _COLLECTION.findall(scope)})
+    return f"; consent is missing for collection {', '.join(collections)[:200]}" if collections else ""
+
+
+def _code(error: globus_sdk.GlobusAPIError) -> str:
+    return excerpt(error.code, limit=80) if isinstance(error.code, str) else ""
+
+
+def _said(error: globus_sdk.GlobusAPIError, hide: Iterable[str]) -> str:
+    said = excerpt("; ".join(str(message) for message in error.messages), hide)
+    return f": {said}" if said else ""

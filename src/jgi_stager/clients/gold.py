@@ -1,0 +1,159 @@
+"""The GOLD web service: which analysis projects and biosamples belong to a proposal (jgi-apis, section 1)."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jgi_stager.clients.http import Answer, HttpEdge, RefusedError
+from jgi_stager.clients.shapes import Count, Listing, OptionalText, Texts, rows_of
+from jgi_stager.failures import NeedsPerson, Rejected, Service, Transient
+from jgi_stager.secrets import SecretProblem, Secrets
+
+OFFLINE_TOKEN = "gold_offline_token"  # noqa: S105 - the name of a secret
+CURE = "copy a new offline token from the GOLD site and run: jgi-stager token set gold"
+_NOTHING_FOR_YOU = (403, 404)
+"""GOLD's way to say that there is nothing, or nothing that this account may see."""
+
+Row = TypeVar("Row")
+
+
+class AnalysisProject(BaseModel):
+    """One analysis project as GOLD lists it; fields that nobody here uses are left out."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    ap_gold_id: Annotated[str, Field(alias="apGoldId", pattern=r"^Ga[0-9]{1,12}$")]
+    ap_type: Annotated[OptionalText, Field(alias="apType")] = None
+    study_id: Annotated[OptionalText, Field(alias="studyId")] = None
+    its_ap_id: Annotated[Count | None, Field(alias="itsApId")] = None
+    """The number under which JDP knows it (``agg_id``); an integer or a numeric string."""
+    projects: Annotated[Texts, Field(alias="projects")] = ()
+    """The sequencing projects (``Gp...``) it was made from."""
+    reference_ap_gold_id: Annotated[OptionalText, Field(alias="referenceApGoldId")] = None
+    """For a mapping: the analysis project that was mapped to."""
+    ap_name: Annotated[OptionalText, Field(alias="apName")] = None
+
+
+class _Biosample(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    biosample_id: Annotated[str, Field(alias="biosampleGoldId", pattern=r"^Gb[0-9]{1,12}$")]
+
+
+class Gold:
+    """Questions to GOLD. The access token (about 12 hours) is kept in memory, renewed once if refused."""
+
+    def __init__(self, edge: HttpEdge, secrets: Secrets) -> None:
+        self._edge = edge
+        self._secrets = secrets
+        self._lock = threading.Lock()
+        self._token: tuple[object, str] | None = None
+        """The fingerprint of the offline token it was exchanged for, and the access token."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._edge.close()
+
+    def analysis_projects_of_proposal(self, proposal_id: str) -> Listing[AnalysisProject]:
+        """The analysis projects of a JGI proposal. Raises `Transient`, `Rejected` or `NeedsPerson`."""
+        return self._list("analysis_projects", "itsProposalId", proposal_id, AnalysisProject.model_validate)
+
+    def analysis_projects_of_biosample(self, biosample_id: str) -> Listing[AnalysisProject]:
+        """The analysis projects of a biosample (``Gb...``). Raises as above."""
+        return self._list("analysis_projects", "biosampleGoldId", biosample_id, AnalysisProject.model_validate)
+
+    def analysis_projects_of_project(self, project_id: str) -> Listing[AnalysisProject]:
+        """The analysis projects of a sequencing project (``Gp...``). Raises as above."""
+        return self._list("analysis_projects", "projectGoldId", project_id, AnalysisProject.model_validate)
+
+    def biosamples_of_proposal(self, proposal_id: str) -> Listing[str]:
+        """The biosamples (``Gb...``) of a JGI proposal. Raises as above."""
+        return self._list(
+            "biosamples",
+            "itsProposalId",
+            proposal_id,
+            lambda row: _Biosample.model_validate(row).biosample_id,
+        )
+
+    def probe(self) -> None:
+        """The cheapest question that needs a working token. Returns if GOLD answers; raises as above."""
+        self._ask("/api/v1/projects", {"biosampleGoldId": "Gb0000000"})
+
+    def _list(self, what: str, key: str, value: str, make: Callable[[Any], Row]) -> Listing[Row]:
+        path = f"/api/v1/{what}"
+        answer = self._ask(path, {key: value})
+        if answer.status in _NOTHING_FOR_YOU:
+            return Listing((), withheld=answer.status)
+        document = self._edge.readable(answer)
+        if not isinstance(document, list):
+            raise self._edge.unexpected(path, "a list")
+        return rows_of(document, make, what)
+
+    def _ask(self, path: str, params: dict[str, str]) -> Answer:
+        """GET with the access token; one renewal. Returns 2xx, 403 or 404."""
+        token = self._access_token(refused=None)
+        answer = self._get(path, params, token)
+        if answer.status == 401:
+            answer = self._get(path, params, self._access_token(refused=token))
+        if answer.status in _NOTHING_FOR_YOU and not answer.is_markup():
+            return answer
+        try:
+            self._edge.check(answer)
+        except RefusedError as error:
+            refusal = error
+        else:
+            return answer
+        if refusal.status == 401:
+            raise NeedsPerson(Service.GOLD, "gold: refuses a fresh access token (HTTP 401)", CURE)
+        raise Rejected(Service.GOLD, str(refusal))
+
+    def _get(self, path: str, params: dict[str, str], token: str) -> Answer:
+        return self._edge.get(path, params, {"Authorization": f"Bearer {token}"})
+
+    def _access_token(self, refused: str | None) -> str:
+        """The access token, exchanged anew if there is none, the secret changed, or GOLD refused it."""
+        with self._lock:
+            fingerprint = self._secrets.fingerprint(OFFLINE_TOKEN)
+            if self._token is None or self._token[0] != fingerprint or self._token[1] == refused:
+                self._token = None
+                self._token = (fingerprint, self._exchange())
+            return self._token[1]
+
+    def _exchange(self) -> str:
+        offline, problem = self._read_offline_token()
+        if problem:
+            raise NeedsPerson(Service.GOLD, f"gold: no offline token: {problem}", CURE)
+        answer = self._edge.get("/exchange", {"offlineToken": offline}, {"Accept": "text/plain, */*"})
+        if answer.status in (400, 401, 403) or (answer.status >= 400 and b"invalid_grant" in answer.body):
+            # A revoked session answers 500 with invalid_grant (jgi-api-facts, section 9).
+            raise NeedsPerson(Service.GOLD, f"gold: the offline token is refused (HTTP {answer.status})", CURE)
+        if not 200 <= answer.status < 300 or answer.is_markup():
+            raise Transient(Service.GOLD, f"gold: GET /exchange answered HTTP {answer.status} without a token")
+        token = _token_in(answer.body)
+        if token is None:
+            raise Transient(Service.GOLD, "gold: GET /exchange answered with something that is not a token")
+        return token
+
+    def _read_offline_token(self) -> tuple[str, str]:
+        try:
+            return self._secrets.read(OFFLINE_TOKEN).get_secret_value(), ""
+        except SecretProblem as error:
+            return "", str(error)
+
+
+def _token_in(body: bytes) -> str | None:
+    """The access token: bare text, quoted by some versions of the service. None if it is neither."""
+    try:
+        text = body.decode("ascii").strip()
+        found = json.loads(text) if text.startswith('"') else text
+    except ValueError:
+        return None
+    if not isinstance(found, str) or not 8 <= len(found) <= 16_384 or quote(found, safe="-._~+/=") != found:
+        return None
+    return found

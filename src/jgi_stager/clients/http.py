@@ -1,0 +1,279 @@
+"""The one edge for requests: every answer becomes a value or one of the kinds of failure.
+
+The rules differ by what a lost answer costs. A read may be repeated: every doubt is `Transient`.
+A write may not: it is `Transient` only where none of its body left this host, and refused only where the
+service said so; all else is `OutcomeUnknown`. Nothing is ever repeated in here.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from jgi_stager import __version__
+from jgi_stager.clients.bounded import BoundedAdapter, BrokenAnswerError, silence_queries
+from jgi_stager.clients.text import excerpt, retry_after
+from jgi_stager.failures import OutcomeUnknown, OutsideError, Service, Transient
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+NOT_FINAL = frozenset({408, 425, 429, 499})
+"""4xx codes that say nothing about the item: the request did not get through, or came too early."""
+
+Params = Mapping[str, str | int]
+Headers = Mapping[str, str]
+
+
+class RefusedError(OutsideError):
+    """A definite 4xx. It never leaves the clients: each knows what its service means by it."""
+
+    def __init__(self, service: Service, message: str, status: int) -> None:
+        super().__init__(service, message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A complete answer. ``hide`` is what must not show in a message, should the body repeat it."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    call: str
+    hide: tuple[str, ...] = field(default=(), repr=False)
+
+    def said(self) -> str:
+        """What the body says, for a message."""
+        shown = excerpt(self.body[:16_384].decode("utf-8", "replace"), self.hide)
+        return f": {shown}" if shown else ""
+
+    def is_markup(self) -> bool:
+        """Whether this is a page for people, such as a maintenance notice, and not an answer."""
+        kind = self.headers.get("content-type", "").lower()
+        return "html" in kind or "xml" in kind or self.body[:256].lstrip().startswith(b"<")
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """There was no complete answer. ``sent``: some of the request's body left this host."""
+
+    why: str
+    sent: bool
+
+
+class _Watched(io.BytesIO):
+    """A body that knows whether anybody began to send it.
+
+    It is first read once the connection stands (name, connect, TLS, proxy) and the headers are out:
+    while it is untouched, the service cannot have acted on it.
+    """
+
+    touched = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read, and remember that somebody did."""
+        self.touched = True
+        return super().read(size)
+
+
+def _leave_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Authentication that does nothing: without it a ~/.netrc would replace our Authorization header."""
+    return request
+
+
+class HttpEdge:
+    """Requests to one service. Safe to share between threads; close it when done."""
+
+    def __init__(
+        self,
+        service: Service,
+        base_url: str,
+        timeout_seconds: float,
+        pool_size: int = 4,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        deadline_seconds: float | None = None,
+    ) -> None:
+        """``timeout_seconds`` bounds one wait for the network, ``deadline_seconds`` (default 5 of those)
+        a whole call, ``pool_size`` the calls under way at a time. All real seconds."""
+        silence_queries()
+        self.service = service
+        self._base_url = base_url.rstrip("/")
+        self._timeout = timeout_seconds
+        self._limits = (pool_size, max_body_bytes, deadline_seconds or 5 * timeout_seconds)
+        self._turns = threading.BoundedSemaphore(pool_size)
+        self._pooled = self._new_session()
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._pooled.close()
+
+    def get(self, path: str, params: Params | None = None, headers: Headers | None = None) -> Answer:
+        """GET, whatever the status. Raises `Transient` if there was no complete answer.
+
+        ``path`` is shown in messages; ``params`` never are.
+        """
+        found = self._exchange("GET", path, params, headers or {})
+        if isinstance(found, _Lost):
+            raise Transient(self.service, self._story("GET", path, found.why))
+        return found
+
+    def get_json(self, path: str, params: Params | None = None, headers: Headers | None = None) -> Any:
+        """GET a JSON document. Raises `Transient`, or `RefusedError` for a definite 4xx."""
+        return self.readable(self.get(path, params, headers))
+
+    def query_json(self, path: str, body: Any, headers: Headers | None = None) -> Any:
+        """POST that only reads: a lost answer costs nothing. Raises as `get_json`."""
+        found = self._exchange("POST", path, None, headers or {}, _Watched(_encode(body)))
+        if isinstance(found, _Lost):
+            raise Transient(self.service, self._story("POST", path, found.why))
+        return self.readable(found)
+
+    def post_json(self, path: str, body: Any, headers: Headers | None = None) -> Any:
+        """POST that changes something outside, on a connection of its own: a pooled one that the service has
+        just closed would make an outcome unknown for nothing.
+
+        Raises `Transient` only if the service cannot have acted, `RefusedError` for a definite 4xx with a
+        readable body (and 401), and `OutcomeUnknown` for all else.
+        """
+        found = self._exchange("POST", path, None, headers or {}, _Watched(_encode(body)))
+        if isinstance(found, _Lost):
+            kind = OutcomeUnknown if found.sent else Transient
+            raise kind(self.service, self._story("POST", path, found.why))
+        if found.status == 429:
+            raise self._transient(found, "is asked too much")
+        if found.status == 401 or (
+            400 <= found.status < 500 and found.status not in NOT_FINAL and _is_clear(found)
+        ):
+            raise self._refused(found)
+        if not 200 <= found.status < 300:
+            raise OutcomeUnknown(self.service, self._answered(found, "it may have acted or not"))
+        ok, document = _decode(found)
+        if not ok:
+            raise OutcomeUnknown(self.service, self._answered(found, "not JSON"))
+        return document
+
+    def readable(self, answer: Answer) -> Any:
+        """The JSON document in the answer to a read. Raises `Transient` or `RefusedError`."""
+        self.check(answer)
+        ok, document = _decode(answer)
+        if not ok:
+            raise self._transient(answer, "not JSON")
+        return document
+
+    def check(self, answer: Answer) -> None:
+        """Raise `Transient` or `RefusedError` unless a read was answered with 2xx and not with a web page."""
+        status = answer.status
+        if status == 401 or (400 <= status < 500 and status not in NOT_FINAL and not answer.is_markup()):
+            raise self._refused(answer)
+        if not 200 <= status < 300 or answer.is_markup():
+            raise self._transient(answer, "a web page instead of an answer" if answer.is_markup() else "")
+
+    def unexpected(self, path: str, expected: str) -> Transient:
+        """The failure for a readable document of the wrong shape; ``expected`` says what was wanted."""
+        return Transient(self.service, self._story("call", path, f"the answer is not {excerpt(expected)}"))
+
+    def _refused(self, answer: Answer) -> RefusedError:
+        return RefusedError(self.service, self._answered(answer, "refused"), answer.status)
+
+    def _transient(self, answer: Answer, why: str) -> Transient:
+        return Transient(self.service, self._answered(answer, why), retry_after(answer.headers))
+
+    def _answered(self, answer: Answer, why: str) -> str:
+        note = f" ({why})" if why else ""
+        return f"{self.service.value}: {answer.call} answered HTTP {answer.status}{note}{answer.said()}"
+
+    def _story(self, method: str, path: str, why: str) -> str:
+        return f"{self.service.value}: {method} {path} failed: {why}"
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        adapter = BoundedAdapter(*self._limits)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        session.headers.update({"User-Agent": f"jgi-stager/{__version__}", "Accept": "application/json"})
+        return session
+
+    def _exchange(
+        self, method: str, path: str, params: Params | None, headers: Headers, body: _Watched | None = None
+    ) -> Answer | _Lost:
+        """One call. Failures are values here, so that no exception of ours carries one that holds a URL."""
+        headers = {**headers, "Content-Type": "application/json"} if body else headers
+        session = self._new_session() if body else self._pooled
+        with self._turns:
+            try:
+                response = session.request(
+                    method,
+                    self._base_url + path,
+                    params=dict(params or {}),
+                    headers=dict(headers),
+                    data=body,
+                    auth=_leave_headers,
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                )
+            except (requests.RequestException, OSError, ValueError) as error:
+                return _Lost(_why_lost(error), body is not None and body.touched)
+            finally:
+                if body is not None:
+                    session.close()
+        return Answer(
+            response.status_code, response.headers, response.content, f"{method} {path}", _hidden(headers)
+        )
+
+
+def _encode(body: Any) -> bytes:
+    return json.dumps(body, allow_nan=False).encode()
+
+
+def _decode(answer: Answer) -> tuple[bool, Any]:
+    if answer.is_markup():
+        return False, None
+    try:
+        return True, json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return False, None
+
+
+def _is_clear(answer: Answer) -> bool:
+    """Whether a refusal comes from the service itself: text that can be read, not a page of some gateway."""
+    try:
+        return not answer.is_markup() and bool(answer.body.decode("utf-8").strip())
+    except UnicodeDecodeError:
+        return False
+
+
+def _hidden(headers: Headers) -> tuple[str, ...]:
+    """What the credentials among ``headers`` look like when a body repeats them."""
+    found: set[str] = set()
+    for name, value in headers.items():
+        if name.lower() in ("authorization", "cookie"):
+            secret = value.split(" " if name.lower() == "authorization" else "=", 1)[-1]
+            found |= {value, secret, quote(secret), quote(secret, safe="")}
+    return tuple(found)
+
+
+def _why_lost(error: Exception) -> str:
+    """Why there was no answer, in words of our own: those of requests contain the URL and the query."""
+    if isinstance(error, requests.ConnectTimeout):
+        return "no connection in time"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "no secure connection (the certificate, or TLS itself)"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy cannot be used"
+    if isinstance(error, BrokenAnswerError):
+        return str(error)
+    if isinstance(error, requests.Timeout):
+        return "no complete answer in time"
+    inner = getattr(error.args[0] if error.args else None, "reason", None)
+    detail = type(inner if isinstance(inner, Exception) else error).__name__
+    known = {
+        "NameResolutionError": "the name of the host cannot be resolved",
+        "NewConnectionError": "no connection (refused or unreachable)",
+    }
+    return known.get(detail, f"the connection broke ({detail})")

@@ -1,0 +1,125 @@
+"""The NMDC API: the study of a proposal and its data generations (jgi-apis, section 4). No credential."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from jgi_stager.clients.http import HttpEdge, RefusedError
+from jgi_stager.clients.shapes import Listing, Text, Texts, rows_of
+from jgi_stager.clients.text import excerpt, plain
+from jgi_stager.failures import Rejected, Service, Transient
+
+PAGE_SIZE = 1000
+MOST_PAGES = 1000
+ATTEMPTS = 3
+"""How often a listing is begun: a page token works once, so a page that is lost cannot be asked for again."""
+_PREFIX = "gold:"
+
+
+def _gold_ids(value: Any) -> Any:
+    return [item.removeprefix(_PREFIX) if isinstance(item, str) else item for item in value or []]
+
+
+class DataGeneration(BaseModel):
+    """One data generation and its GOLD sequencing projects (``Gp...``, without NMDC's prefix)."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    id: Annotated[Text, Field(pattern=r"^nmdc:[A-Za-z0-9.-]{1,80}$")]
+    gold_project_ids: Annotated[
+        Texts, BeforeValidator(_gold_ids), Field(alias="gold_sequencing_project_identifiers")
+    ] = ()
+
+
+class Nmdc:
+    """Questions to the NMDC API."""
+
+    def __init__(self, edge: HttpEdge) -> None:
+        self._edge = edge
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._edge.close()
+
+    def study_of_proposal(self, proposal_id: str) -> str | None:
+        """The id of the NMDC study of a JGI proposal, None if NMDC has none.
+
+        Raises `Rejected` if there are several, `Transient` if NMDC cannot be asked.
+        """
+        documents = self._all("study_set", {"jgi_portal_study_identifiers": f"jgi.proposal:{proposal_id}"})
+        ids = {plain(str(document.get("id", ""))) for document in documents if isinstance(document, dict)}
+        if not documents:
+            return None
+        if len(ids) != 1 or not all(ids):
+            listed = excerpt(", ".join(sorted(ids)))
+            raise Rejected(
+                Service.NMDC,
+                f"nmdc: proposal {excerpt(proposal_id)} has several studies ({listed}); "
+                "name the right one in nmdc_study_id",
+            )
+        return ids.pop()
+
+    def data_generations_of_study(self, study_id: str) -> Listing[DataGeneration]:
+        """The data generations of a study that name GOLD projects. Raises `Transient` or `Rejected`."""
+        wanted = {"associated_studies": study_id, "gold_sequencing_project_identifiers": {"$exists": True}}
+        return rows_of(self._all("data_generation_set", wanted), DataGeneration.model_validate, "data generations")
+
+    def probe(self) -> None:
+        """Ask for one study. Returns if NMDC answers; raises `Transient` or `Rejected`."""
+        self._page("study_set", {}, None, page_size=1)
+
+    def _all(self, collection: str, wanted: Mapping[str, Any]) -> list[Any]:
+        """All pages. Starts over where a page after the first is lost, at most `ATTEMPTS` times in all."""
+        lost: Transient | None = None
+        for _ in range(ATTEMPTS):
+            documents: list[Any] = []
+            token: str | None = None
+            for _page in range(MOST_PAGES):
+                found = self._page_or_loss(collection, wanted, token)
+                if isinstance(found, Transient):
+                    lost = found
+                    break
+                page, token = found
+                documents += page
+                if token is None:
+                    return documents
+            else:
+                raise self._edge.unexpected(collection, f"complete after {MOST_PAGES} pages")
+        raise lost or self._edge.unexpected(collection, "complete")
+
+    def _page_or_loss(
+        self, collection: str, wanted: Mapping[str, Any], token: str | None
+    ) -> tuple[list[Any], str | None] | Transient:
+        if token is None:
+            return self._page(collection, wanted, None)
+        try:
+            return self._page(collection, wanted, token)
+        except Transient as error:
+            return error
+        except Rejected as error:  # a token that was used already: 400 "page_token not found"
+            return Transient(Service.NMDC, str(error))
+
+    def _page(
+        self, collection: str, wanted: Mapping[str, Any], token: str | None, page_size: int = PAGE_SIZE
+    ) -> tuple[list[Any], str | None]:
+        path = f"/nmdcschema/{collection}"
+        params: dict[str, str | int] = {"filter": json.dumps(wanted), "max_page_size": page_size}
+        if token is not None:
+            params["page_token"] = token
+        refusal: RefusedError | None = None
+        try:
+            document = self._edge.get_json(path, params)
+        except RefusedError as error:
+            refusal = error
+        if refusal is not None:
+            kind = Transient if refusal.status == 401 else Rejected
+            raise kind(Service.NMDC, str(refusal))
+        resources = document.get("resources") if isinstance(document, dict) else None
+        following = document.get("next_page_token") if isinstance(document, dict) else None
+        if not isinstance(resources, list) or not isinstance(following, str | None):
+            raise self._edge.unexpected(path, "a page with resources and perhaps a next_page_token")
+        return resources, following or None

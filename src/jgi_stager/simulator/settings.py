@@ -1,0 +1,146 @@
+"""Every knob of the simulator: what is fixed at its start, and what can be switched while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+JGI_COLLECTION_ID = "65fa2422-e080-11ec-990f-3b4cfda38030"
+NERSC_COLLECTION_ID = "ae777bc6-bf84-11ed-9917-cb2cff506ca5"
+MANIFEST_FAULTS = (
+    "manifest_short",
+    "manifest_extra",
+    "manifest_bad_header",
+    "manifest_bad_encoding",
+    "manifest_torn",
+)
+
+
+class Credentials(BaseModel):
+    """What the services accept. `write_secrets` puts them where a daemon reads its secrets."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gold_offline_token: str = "simulated-gold-offline-token"  # noqa: S105 - opens nothing but the simulator
+    jdp_token: str = "/api/sessions/0123456789abcdef0123456789abcdef"  # noqa: S105
+    globus_client_id: str = "5d1f9c5e-7c1a-4b7e-9e53-0a1b2c3d4e5f"
+    globus_client_secret: str = "simulated-globus-client-secret"  # noqa: S105
+    globus_refresh_token: str = "simulated-globus-refresh-token"  # noqa: S105
+
+
+class SimulatorSettings(BaseModel):
+    """Fixed at start. Hours and seconds are simulated, bytes are bytes, paths are absolute."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    root_dir: Path
+    """Where the collections lie: ``<root_dir>/jgi`` is the root of the JGI collection."""
+    nersc_prefix: Path
+    """The only part of the local file system that the NERSC collection shows, under its own absolute path."""
+    seed: int = 1
+    globus_root_dir: str = "73709"
+    """The delivery folder of the Globus user on the JGI collection."""
+    jgi_collection_id: str = JGI_COLLECTION_ID
+    nersc_collection_id: str = NERSC_COLLECTION_ID
+    credentials: Credentials = Credentials()
+
+    gold_token_hours: float = 12.0
+    globus_token_hours: float = 48.0
+
+    max_request_ids: int = 750
+    max_window_bytes: int = 10_000_000_000_000
+    window_hours: float = 24.0
+    retention_days: int = 14
+    """A delivery and the files it restored stay that long."""
+    registration_seconds: float = 30.0
+    """How long a request stays ``new``."""
+    delivery_lag_seconds: float = 900.0
+    """Between the last file on disk and the request being ``ready``."""
+    manifest_seconds: float = 120.0
+    """Between the first and the second half of a manifest; it becomes whole when the request is ``ready``."""
+    first_request_id: int = 652_401
+
+    tape_drives: int = 4
+    tape_mount_seconds: float = 120.0
+    tape_bytes_per_second: float = 360e6
+    """Of one drive. Four of them need about two hours for 10 TB."""
+
+    max_active_tasks: int = 3
+    max_pending_tasks: int = 100
+    transfer_bytes_per_second: float = 1.2e9
+    """Shared by all active tasks."""
+    transfer_file_overhead_bytes: int = 24_000_000
+    """What the handling of one file costs, in bytes that could have been moved meanwhile."""
+    transfer_deadline_hours: float = 24.0
+    fault_period_seconds: float = 600.0
+    """A task that cannot go on tries again, and counts a fault, this often."""
+    submission_id_must_be_issued: bool = True
+    """Refuse a submission id that did not come from the submission_id call."""
+
+
+class WorldFault(BaseModel):
+    """Something that goes wrong inside a service rather than on the wire.
+
+    ``count`` is how many requests, tasks or files it may hit (None: no end), ``seconds`` how long one hit
+    lasts (None: for ever); ``ids`` restricts it to these file ids and ``request_ids`` to these requests.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal[
+        "request_stuck",
+        "request_status_word",
+        "file_status_word",
+        "delivery_lacks",
+        "delivery_wrong_content",
+        "delivery_wrong_size",
+        "manifest_short",
+        "manifest_extra",
+        "manifest_bad_header",
+        "manifest_bad_encoding",
+        "manifest_torn",
+        "task_failed",
+        "task_skips",
+        "task_status_word",
+        "arrival_wrong_size",
+        "arrival_wrong_content",
+        "destination_full",
+        "tasks_inactive",
+    ]
+    count: int | None = None
+    seconds: float | None = None
+    ids: list[str] | None = None
+    request_ids: list[int] | None = None
+    files: int = 1
+    """How many files of one delivery or task are hit, where ``ids`` does not say which."""
+    word: str = "QUANTUM_FLUX"
+    """The status word that nobody knows."""
+
+
+class Switches(BaseModel):
+    """What can be changed while the simulator runs (``POST /_sim/control {"switches": {...}}``)."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    gold_unknown_proposal: Literal["403", "404", "empty"] = "empty"
+    gold_session_revoked: bool = False
+    gold_token_quoted: bool = False
+    jdp_credential: Literal["bearer", "cookie", "either"] = "bearer"
+    jdp_token_revoked: bool = False
+    jdp_token_ends_at: AwareDatetime | None = None
+    jdp_token: str | None = None
+    """A renewed session token; the one of the start no longer counts then."""
+    over_limit: Literal["400", "403", "429", "accept"] = "400"
+    unknown_ids: Literal["drop", "404"] = "drop"
+    request_id_form: Literal["number", "text", "mixed"] = "mixed"
+    status_case: Literal["lower", "upper", "mixed"] = "mixed"
+    quirks: bool = True
+    """Floats for sizes, strings and lists for the same field, repeated descriptors, missing keys and md5."""
+    globus_secret_revoked: bool = False
+    globus_tokens_revoked: bool = False
+    """Refuses every access token issued so far and goes back to False."""
+    require_data_access: bool = False
+    """Both collections need the data_access consent in the token's scope."""
+    world_faults: list[WorldFault] = Field(default_factory=list)

@@ -1,0 +1,47 @@
+"""The steps: what the daemon does for the files in each state, and how often. This is the dispatch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from jgi_stager.lifecycle import State
+from jgi_stager.steps import (
+    accept,
+    discover,
+    fetch_manifests,
+    finish,
+    poll_requests,
+    poll_tasks,
+    reconcile,
+    request_restores,
+    send_notices,
+    submit_transfers,
+    verify,
+)
+from jgi_stager.steps.tools import Tools
+
+
+class Step(NamedTuple):
+    """One duty. ``run`` returns how much moved; its period is the setting ``schedule.<name>_seconds``."""
+
+    name: str
+    run: Callable[[Tools], int]
+    states: frozenset[State] = frozenset()
+    """The states that files leave by this step."""
+
+
+STEPS: tuple[Step, ...] = (
+    Step("accept", accept.run),
+    Step("discover", discover.run),
+    Step("request_restores", request_restores.run, frozenset({State.PENDING})),
+    Step("reconcile", reconcile.run, frozenset({State.PENDING})),
+    Step("poll_requests", poll_requests.run, frozenset({State.RESTORE_REQUESTED})),
+    Step("fetch_manifests", fetch_manifests.run, frozenset({State.RESTORED})),
+    Step("submit_transfers", submit_transfers.run, frozenset({State.MANIFEST_READY})),
+    Step("poll_tasks", poll_tasks.run, frozenset({State.TRANSFERRING})),
+    Step("verify", verify.run, frozenset({State.TRANSFERRING})),
+    Step("finish", finish.run),
+    Step("send_notices", send_notices.run),
+)
+"""Every step, in the order a file meets them. A state without a step would have no way out: a test looks."""

@@ -1,0 +1,91 @@
+"""New project records: validated, completed, or marked invalid with a reason a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from jgi_stager.notices import Kind
+from jgi_stager.records import ProjectRecord, ProjectState, explain_invalid
+from jgi_stager.steps.tools import Tools
+from jgi_stager.store import projects
+
+log = structlog.get_logger()
+
+
+def run(tools: Tools) -> int:
+    """Look at every record the daemon has not seen yet. Returns how many there were."""
+    seen = 0
+    for document in projects.new_records(tools.store):
+        if tools.stop.is_set():
+            break
+        accept(tools, document)
+        seen += 1
+    return seen
+
+
+def accept(tools: Tools, document: Mapping[str, Any]) -> None:
+    """Validate one record and let its discovery begin, or mark it invalid."""
+    fields = {key: value for key, value in document.items() if key != "_id"}
+    try:
+        record = ProjectRecord.model_validate(fields)
+    except ValidationError as error:
+        mark_invalid(tools, document, explain_invalid(error))
+        return
+    base, reason = _base_directory(tools, record)
+    if reason:
+        mark_invalid(tools, document, reason)
+    elif not projects.claim_name(tools.store, document["_id"], record.project_name):
+        mark_invalid(
+            tools,
+            document,
+            f"project_name: a project called {record.project_name} exists already; choose another name, "
+            f"or look at the first: jgi-stager status {record.project_name}",
+        )
+    else:
+        now = tools.clock.now()
+        complete = record.model_dump() | {"analysis_projects_dir": base, "accepted_at": now, "discovery": {}}
+        projects.set_project(
+            tools.store,
+            document["_id"],
+            None,
+            ProjectState.DISCOVERING,
+            why="the record is valid",
+            **complete,
+        )
+        log.info("project_accepted", project=record.project_name, proposal=record.proposal_id)
+
+
+def mark_invalid(tools: Tools, document: Mapping[str, Any], reason: str) -> None:
+    """Mark a record invalid and tell people why. The daemon and the other projects go on."""
+    name = document.get("project_name")
+    shown = name[:100] if isinstance(name, str) and name.isprintable() else None
+    data = {"record_id": str(document["_id"]), "reason": reason}
+    tools.tell(Kind.INVALID, str(document["_id"]), data, shown)
+    discovering = document.get("state") == ProjectState.DISCOVERING
+    expected = ProjectState.DISCOVERING if discovering else None
+    projects.set_project(tools.store, document["_id"], expected, ProjectState.INVALID, why=reason, reason=reason)
+    log.warning("project_invalid", project=shown, record=str(document["_id"]), reason=reason)
+
+
+def _base_directory(tools: Tools, record: ProjectRecord) -> tuple[str, str | None]:
+    """The directory the project's own directory goes into, or why the wanted one is refused."""
+    stage_dir = tools.settings.staging.stage_dir
+    if stage_dir is None:
+        return (
+            "",
+            "no staging directory is configured on this site; set staging.stage_dir and insert it again",
+        )
+    wanted = record.analysis_projects_dir
+    if wanted is None:
+        return str(stage_dir), None
+    if not PurePosixPath(wanted).is_relative_to(PurePosixPath(stage_dir)):
+        return (
+            "",
+            f"analysis_projects_dir: must be {stage_dir} or a directory below it; or leave the field out",
+        )
+    return wanted, None

@@ -1,0 +1,243 @@
+"""Manifests: brought through Globus to the project's manifest directory, read there, used only when whole."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from jgi_stager.clients.globus import TransferItem
+from jgi_stager.failures import Service
+from jgi_stager.lifecycle import State
+from jgi_stager.manifests import (
+    LARGEST_MANIFEST_BYTES,
+    Delivery,
+    Manifest,
+    ManifestNotComplete,
+    Row,
+    compare,
+    manifest_name,
+    parse_manifest,
+)
+from jgi_stager.records import RequestState, TaskKind, TaskState, manifest_directory
+from jgi_stager.steps import transfers
+from jgi_stager.steps.tools import Tools, each, later
+from jgi_stager.store import files, moves, projects, requests, tasks
+
+log = structlog.get_logger()
+
+
+def run(tools: Tools) -> int:
+    """Read what has arrived, then fetch what is missing. Returns how many files moved."""
+    moved = transfers.recover(tools, TaskKind.MANIFESTS)
+    for task in tasks.tasks_in(tools.store, TaskState.ENDED, kind=TaskKind.MANIFESTS):
+        moved += _read_all(tools, task)
+    due = requests.requests_in(tools.store, RequestState.READY, due=tools.clock.now())
+    wanted = [request for request in due if _needs_manifest(tools, request)]
+    listed: list[Mapping[str, Any]] = []
+
+    def look(_: Tools, request: Mapping[str, Any]) -> int:
+        listed.extend([request] if _is_listed(tools, request) else [])
+        return 0
+
+    each(tools, Service.GLOBUS, wanted, look, _postpone)
+    if listed and tools.may_ask(Service.GLOBUS):
+        moved += _fetch(tools, listed)
+    return moved
+
+
+def source_directory(tools: Tools, request_id: int) -> str:
+    """The delivery directory of a request on the JGI collection."""
+    root = tools.settings.globus.globus_root_dir
+    return f"/{root}/R{request_id}" if root else f"/R{request_id}"
+
+
+def _needs_manifest(tools: Tools, request: Mapping[str, Any]) -> bool:
+    return request.get("manifest_task") is None and files.any_of_request(
+        tools.store, request["request_id"], [State.RESTORED]
+    )
+
+
+def _postpone(tools: Tools, request: Mapping[str, Any], error: str, seconds: float) -> None:
+    log.warning("manifest_postponed", request_id=request.get("request_id"), error=error)
+    fields = later(tools, request, error, seconds)
+    requests.update_request(tools.store, request["_id"], RequestState.READY, **fields)
+
+
+def _is_listed(tools: Tools, request: Mapping[str, Any]) -> bool:
+    """Whether the manifest is in the delivery directory. Not yet is no error: it is looked for again."""
+    request_id = request["request_id"]
+    directory = source_directory(tools, request_id)
+    entries = tools.globus.ls(tools.settings.globus.jgi_collection_id, directory)
+    if entries is not None and any(entry.name == manifest_name(request_id) for entry in entries):
+        return True
+    missing = "directory" if entries is None else "manifest"
+    _wait(tools, request, f"the {missing} of delivery R{request_id} is not there yet")
+    return False
+
+
+def _wait(tools: Tools, request: Mapping[str, Any], why: str) -> None:
+    """Look again later; after a day of waiting people hear of it."""
+    now = tools.clock.now()
+    age = now - (request.get("ready_at") or now)
+    wait = min(max(age.total_seconds() / 10, 60.0), 3600.0)
+    requests.update_request(
+        tools.store,
+        request["_id"],
+        RequestState.READY,
+        manifest_task=None,
+        next_poll_at=now + timedelta(seconds=wait),
+        error=why,
+    )
+    log.info("manifest_not_complete", request_id=request["request_id"], why=why)
+    if age > timedelta(hours=24):
+        tools.alarm(
+            f"manifest:{request['request_id']}",
+            f"the manifest of request {request['request_id']} does not become complete",
+            f"{why}\n\nJDP has called the request ready since {request['ready_at']:%Y-%m-%d %H:%M} UTC. "
+            "It is looked at again and again until the delivery expires.",
+        )
+
+
+def _paths(tools: Tools, request: Mapping[str, Any]) -> list[str]:
+    """Where the manifest goes: once into the directory of each project that has files in the request."""
+    name = manifest_name(request["request_id"])
+    found = {project: projects.get(tools.store, project) for project in request["projects"]}
+    bases = {project: doc["analysis_projects_dir"] for project, doc in found.items() if doc}
+    return [str(manifest_directory(base, project) / name) for project, base in sorted(bases.items())]
+
+
+def _fetch(tools: Tools, wanted: Sequence[Mapping[str, Any]]) -> int:
+    items = [
+        TransferItem(
+            f"{source_directory(tools, request['request_id'])}/{manifest_name(request['request_id'])}", path
+        )
+        for request in wanted
+        for path in _paths(tools, request)
+    ]
+    ids = [request["request_id"] for request in wanted]
+    task = transfers.start(tools, TaskKind.MANIFESTS, items, request_ids=ids, file_oids=[], size=0)
+    if task is None:
+        return 0
+    for request in wanted:
+        requests.update_request(tools.store, request["_id"], RequestState.READY, manifest_task=task)
+    return len(wanted)
+
+
+def _read_all(tools: Tools, task: Mapping[str, Any]) -> int:
+    moved = 0
+    for request_id in task["request_ids"]:
+        request = requests.request_by_id(tools.store, request_id)
+        if request is not None and request["state"] == RequestState.READY:
+            moved += read(tools, request)
+    tasks.update_task(tools.store, task["_id"], TaskState.ENDED, TaskState.CLOSED, why="its manifests are read")
+    return moved
+
+
+def read(tools: Tools, request: Mapping[str, Any]) -> int:
+    """Use the manifest of one request if it is whole; otherwise wait for it."""
+    try:
+        manifest = parse_manifest(_content(Path(_paths(tools, request)[0])))
+    except OSError as error:
+        _wait(tools, request, f"its manifest cannot be read at the destination: {error.strerror or error}")
+        return 0
+    except ManifestNotComplete as error:
+        _wait(tools, request, f"its manifest is not complete: {error}")
+        return 0
+    delivery = compare(manifest, request["file_ids"])
+    lost = set(request.get("lost") or ())
+    missing = tuple(file_id for file_id in delivery.missing if file_id not in lost)
+    patience = timedelta(hours=tools.settings.jdp.manifest_patience_hours)
+    if missing and tools.clock.now() - request["ready_at"] < patience:
+        _wait(tools, request, f"its manifest lacks {len(missing)} of {len(request['file_ids'])} files")
+        return 0
+    return _use(tools, request, manifest, delivery, missing)
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file of bounded size; a link is not followed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_MANIFEST_BYTES:
+            raise OSError("not a regular file, or larger than any manifest")
+        return file.read()
+
+
+def _use(
+    tools: Tools, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery, missing: Sequence[str]
+) -> int:
+    request_id = request["request_id"]
+    _report(tools, request, manifest, delivery, missing)
+    directory = source_directory(tools, request_id)
+    usable, wrong = [], 0
+    for file in files.of_request(tools.store, request_id, State.RESTORED):
+        row = delivery.delivered.get(file.source_file_id)
+        if row is None:
+            continue
+        if reason := _differs(file, row):
+            wrong += moves.fail(tools.store, moves.by_oids([file.oid]), State.RESTORED, reason)
+        else:
+            fields = {"source_path": f"{directory}/{row.path}", "md5sum": file.md5sum or row.md5}
+            usable.append((file.oid, fields))
+    why = f"listed in the manifest of request {request_id}"
+    moved = moves.move_each(tools.store, usable, State.RESTORED, State.MANIFEST_READY, why)
+    if missing:
+        moved += _give_up(tools, request, missing)
+    now = tools.clock.now()
+    requests.update_request(
+        tools.store,
+        request["_id"],
+        RequestState.READY,
+        manifest_task=None,
+        manifest_read_at=now,
+        next_poll_at=now,
+        attempts=0,
+        error=None,
+    )
+    log.info("files_moved", to=State.MANIFEST_READY.value, files=moved, request_id=request_id)
+    return moved + wrong
+
+
+def _differs(file: files.FileRow, row: Row) -> str | None:
+    if row.size != file.size:
+        return f"the manifest says {row.size} bytes, JDP says {file.size}; ask JGI which is right"
+    if row.md5 and file.md5sum and row.md5 != file.md5sum:
+        return f"the manifest says md5 {row.md5}, JDP says {file.md5sum}; ask JGI which is right"
+    return None
+
+
+def _give_up(tools: Tools, request: Mapping[str, Any], missing: Sequence[str]) -> int:
+    """Files that were not delivered are asked for again; the request is not joined for them any more."""
+    requests.add_lost(tools.store, request["_id"], missing)
+    why = f"request {request['request_id']} was delivered without it"
+    where = moves.by_sources(missing, request["projects"], request_id=request["request_id"])
+    limit = tools.settings.staging.max_setbacks
+    back, held = moves.set_back(tools.store, where, State.RESTORED, State.PENDING, why, limit)
+    return back + held
+
+
+def _report(
+    tools: Tools, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery, missing: Sequence[str]
+) -> None:
+    if not (manifest.problems or delivery.extra or missing):
+        return
+    request_id = request["request_id"]
+    names = files.names_of_sources(tools.store, missing[:20])
+    lines = [
+        *(f"not delivered, asked for again: {names.get(file_id, file_id)}" for file_id in missing[:20]),
+        *(f"delivered, but not asked for: {file_id}" for file_id in delivery.extra[:20]),
+        *(f"cannot be used: {problem}" for problem in manifest.problems[:20]),
+    ]
+    counts = f"{len(missing)} missing, {len(delivery.extra)} extra, {len(manifest.problems)} unusable"
+    log.warning("manifest_differs", request_id=request_id, missing=len(missing), extra=len(delivery.extra))
+    tools.alarm(
+        f"manifest-differs:{request_id}",
+        f"the manifest of request {request_id} differs from what was asked ({counts})",
+        "\n".join(lines),
+    )

@@ -1,0 +1,85 @@
+"""The end of a project: done when every file is, held when only failed ones are left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+
+from jgi_stager.lifecycle import RESTING, State
+from jgi_stager.notices import Kind
+from jgi_stager.records import ProjectState
+from jgi_stager.steps.tools import Tools
+from jgi_stager.store import files, projects, requests
+from jgi_stager.store.files import Tally
+
+log = structlog.get_logger()
+
+MOVING = sorted(set(State) - RESTING)
+
+
+def run(tools: Tools) -> int:
+    """Look at every project that may have ended, or that a person released. Returns how many changed."""
+    changed = 0
+    for project in projects.by_state(tools.store, [ProjectState.ACTIVE, ProjectState.HELD]):
+        if tools.stop.is_set():
+            break
+        changed += finish(tools, project)
+    return changed
+
+
+def finish(tools: Tools, project: Mapping[str, Any]) -> int:
+    """Move one project to the state that its files are in."""
+    name, state = project["project_name"], ProjectState(project["state"])
+    if files.any_in(tools.store, name, MOVING):
+        if state == ProjectState.HELD:
+            projects.set_project(
+                tools.store, project["_id"], state, ProjectState.ACTIVE, why="failed files were released"
+            )
+            return 1
+        return 0
+    counts = files.count_by_state(tools.store, name)
+    if counts[State.FAILED].files:
+        return _hold(tools, project, counts) if state == ProjectState.ACTIVE else 0
+    return _done(tools, project, counts)
+
+
+def _hold(tools: Tools, project: Mapping[str, Any], counts: Mapping[str, Tally]) -> int:
+    name = project["project_name"]
+    failed = counts[State.FAILED].files
+    data = {
+        "failed": failed,
+        "done": counts[State.DONE].files,
+        "total": sum(tally.files for tally in counts.values()),
+        "groups": [asdict(group) for group in files.failed_groups(tools.store, name)],
+    }
+    held_before = sum(entry.get("to") == ProjectState.HELD for entry in project.get("history", ()))
+    tools.tell(Kind.HELD, f"{project['_id']}:{held_before}", data, name)
+    projects.set_project(
+        tools.store, project["_id"], ProjectState.ACTIVE, ProjectState.HELD, why=f"{failed} files failed"
+    )
+    log.warning("project_held", project=name, failed=failed)
+    return 1
+
+
+def _done(tools: Tools, project: Mapping[str, Any], counts: Mapping[str, Tally]) -> int:
+    name, now = project["project_name"], tools.clock.now()
+    done = counts[State.DONE]
+    data = {
+        "files": done.files,
+        "bytes": done.bytes,
+        "accepted_at": project["accepted_at"],
+        "done_at": now,
+        "days": (now - project["accepted_at"]).total_seconds() / 86400,
+        "requests": requests.count_of_project(tools.store, name),
+        "destination": f"{project['analysis_projects_dir']}/{name}",
+    }
+    tools.tell(Kind.DONE, str(project["_id"]), data, name)
+    state = ProjectState(project["state"])
+    projects.set_project(
+        tools.store, project["_id"], state, ProjectState.DONE, why="every file is done", done_at=now
+    )
+    log.info("project_done", project=name, files=done.files, bytes=done.bytes)
+    return 1

@@ -1,0 +1,170 @@
+"""Watching requests: each open one is asked about once, and the files behind it move together."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from jgi_stager.failures import Rejected, Service
+from jgi_stager.lifecycle import AT_JGI, State
+from jgi_stager.records import RequestState
+from jgi_stager.steps.tools import Tools, each, later
+from jgi_stager.store import files, moves, requests
+
+log = structlog.get_logger()
+
+UNDER_WAY = frozenset({"new", "pending", "staging"})
+"""Words of JDP for a request that is being worked on (jgi-apis: new, pending; one client: staging)."""
+VANISHED_PATIENCE = timedelta(hours=24)
+"""How long JDP may not know a request it accepted before its files are asked for again."""
+
+
+def run(tools: Tools) -> int:
+    """Poll what is due, end what has expired, close what nobody needs. Returns how many files moved."""
+    due = requests.requests_in(tools.store, RequestState.WAITING, due=tools.clock.now())
+    moved = each(tools, Service.JDP, due, poll, postpone)
+    for document in requests.requests_in(tools.store, RequestState.READY):
+        if tools.stop.is_set():
+            break
+        moved += tend(tools, document)
+    return moved
+
+
+def postpone(tools: Tools, document: Mapping[str, Any], error: str, seconds: float) -> None:
+    """Try this request again in ``seconds``."""
+    log.warning("request_poll_postponed", request_id=document.get("request_id"), error=error)
+    fields = later(tools, document, error, seconds)
+    requests.update_request(tools.store, document["_id"], RequestState.WAITING, **fields)
+
+
+def poll(tools: Tools, document: Mapping[str, Any]) -> int:
+    """Ask JDP about one request and act on its word. An unknown word is waited on and alarmed."""
+    request_id = document["request_id"]
+    try:
+        status = tools.jdp.request_status(request_id)
+    except Rejected as error:
+        return _vanished(tools, document, error)
+    word = status.status
+    facts: dict[str, Any] = {
+        "status_word": word,
+        "expiration_date": status.expiration_date,
+        "attempts": 0,
+        "error": None,
+    }
+    if word == "ready":
+        return _ready(tools, document, facts)
+    if word == "expired":
+        return _expired(tools, document, facts, f"request {request_id} expired at JDP")
+    if word not in UNDER_WAY:
+        _unknown_word(tools, document, word)
+    requests.update_request(
+        tools.store, document["_id"], RequestState.WAITING, next_poll_at=_next_poll(tools, document), **facts
+    )
+    return 0
+
+
+def _next_poll(tools: Tools, document: Mapping[str, Any]) -> datetime:
+    """Dense at first, sparse later: a tenth of the request's age, within the configured bounds, jittered."""
+    now, schedule = tools.clock.now(), tools.settings.schedule
+    age = (now - document["submitted_at"]).total_seconds()
+    wait = min(max(age / 10, schedule.request_poll_seconds), schedule.request_poll_longest_seconds)
+    return now + timedelta(seconds=wait * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+
+
+def _ready(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
+    request_id = document["request_id"]
+    moved = moves.move(
+        tools.store,
+        moves.by_request(request_id),
+        State.RESTORE_REQUESTED,
+        State.RESTORED,
+        f"request {request_id} is ready",
+    )
+    now = tools.clock.now()
+    requests.update_request(
+        tools.store,
+        document["_id"],
+        RequestState.WAITING,
+        RequestState.READY,
+        why="JDP says ready",
+        ready_at=now,
+        next_poll_at=now,
+        **facts,
+    )
+    log.info("files_moved", to=State.RESTORED.value, files=moved, request_id=request_id)
+    return moved
+
+
+def _expired(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any], why: str) -> int:
+    moved = 0
+    for state in (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY):
+        where = moves.by_request(document["request_id"])
+        limit = tools.settings.staging.max_setbacks
+        back, held = moves.set_back(tools.store, where, state, State.PENDING, why, limit)
+        moved += back + held
+    requests.update_request(
+        tools.store, document["_id"], RequestState(document["state"]), RequestState.EXPIRED, why=why, **facts
+    )
+    log.warning("request_expired", request_id=document["request_id"], files=moved)
+    return moved
+
+
+def _vanished(tools: Tools, document: Mapping[str, Any], error: Rejected) -> int:
+    """JDP does not know a request that it accepted: wait, then ask for its files again."""
+    now, request_id = tools.clock.now(), document["request_id"]
+    since = document.get("vanished_at") or now
+    if now - since > VANISHED_PATIENCE:
+        return _expired(tools, document, {"error": str(error)}, f"JDP no longer knows request {request_id}")
+    tools.alarm(
+        f"vanished:{request_id}",
+        f"JDP does not know request {request_id}",
+        f"{error}\n\nIts {len(document['file_ids'])} files wait. If this lasts a day they are asked for again.",
+    )
+    requests.update_request(
+        tools.store,
+        document["_id"],
+        RequestState.WAITING,
+        vanished_at=since,
+        error=str(error),
+        next_poll_at=_next_poll(tools, document),
+    )
+    return 0
+
+
+def _unknown_word(tools: Tools, document: Mapping[str, Any], word: str) -> None:
+    request_id = document["request_id"]
+    log.warning("request_status_unknown", request_id=request_id, status=word)
+    tools.alarm(
+        f"word:{request_id}:{word[:40]}",
+        f"JDP calls request {request_id} {word[:40]!r}",
+        f"This word is not known. The request is kept and waited on; its {len(document['file_ids'])} files "
+        "neither fail nor count as delivered.",
+    )
+
+
+def tend(tools: Tools, document: Mapping[str, Any]) -> int:
+    """Look after a delivery: let late joiners in, end it when it expires, close it when nobody needs it."""
+    request_id, expires = document["request_id"], document.get("expiration_date")
+    if expires is not None and tools.clock.now() >= expires:
+        return _expired(tools, document, {}, f"the delivery R{request_id} expired before it was transferred")
+    moved = moves.move(
+        tools.store,
+        moves.by_request(request_id),
+        State.RESTORE_REQUESTED,
+        State.RESTORED,
+        f"request {request_id} is ready",
+    )
+    if not files.any_of_request(tools.store, request_id, AT_JGI):
+        requests.update_request(
+            tools.store,
+            document["_id"],
+            RequestState.READY,
+            RequestState.CLOSED,
+            why="no file needs it any more",
+        )
+        log.info("request_closed", request_id=request_id)
+    return moved

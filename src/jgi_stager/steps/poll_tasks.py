@@ -1,0 +1,88 @@
+"""Watching Globus tasks: each is asked about once. Only SUCCEEDED and FAILED end one; the rest is still moving."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from jgi_stager.failures import Rejected, Service
+from jgi_stager.records import TaskState
+from jgi_stager.steps.tools import Tools, each, later
+from jgi_stager.store import tasks
+
+log = structlog.get_logger()
+
+ENDED = frozenset({"SUCCEEDED", "FAILED"})
+MOVING = frozenset({"ACTIVE"})
+
+
+def run(tools: Tools) -> int:
+    """Poll every task that is due. Returns how many ended."""
+    due = tasks.tasks_in(tools.store, TaskState.ACTIVE, due=tools.clock.now())
+    return each(tools, Service.GLOBUS, due, poll, _postpone)
+
+
+def _postpone(tools: Tools, task: Mapping[str, Any], error: str, seconds: float) -> None:
+    log.warning("task_poll_postponed", task_id=task.get("task_id"), error=error)
+    fields = later(tools, task, error, seconds)
+    tasks.update_task(tools.store, task["_id"], TaskState.ACTIVE, **fields)
+
+
+def poll(tools: Tools, task: Mapping[str, Any]) -> int:
+    """Ask Globus about one task and note what it says."""
+    try:
+        status = tools.globus.task(task["task_id"])
+    except Rejected as error:
+        # Globus forgets tasks after a while. What arrived is found by looking at the destination.
+        return _end(tools, task, {"status": "UNKNOWN", "error": str(error)})
+    facts: dict[str, Any] = {
+        "status": status.status,
+        "nice_status": status.nice_status,
+        "faults": status.faults,
+        "bytes_transferred": status.bytes_transferred,
+        "attempts": 0,
+        "error": status.nice_details,
+    }
+    if status.status in ENDED:
+        return _end(tools, task, facts)
+    if status.status not in MOVING:
+        _stands_still(tools, task, status.status, status.nice_status)
+    now, schedule = tools.clock.now(), tools.settings.schedule
+    age = (now - task["submitted_at"]).total_seconds()
+    wait = min(max(age / 10, schedule.task_poll_seconds), schedule.task_poll_longest_seconds)
+    next_poll = now + timedelta(seconds=wait * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+    tasks.update_task(tools.store, task["_id"], TaskState.ACTIVE, next_poll_at=next_poll, **facts)
+    return 0
+
+
+def _end(tools: Tools, task: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
+    now = tools.clock.now()
+    tasks.update_task(
+        tools.store,
+        task["_id"],
+        TaskState.ACTIVE,
+        TaskState.ENDED,
+        why=f"Globus says {facts['status']}",
+        ended_at=now,
+        next_poll_at=now,
+        **facts,
+    )
+    log.info("task_ended", task_id=task["task_id"], status=facts["status"], files=task["files"])
+    return 1
+
+
+def _stands_still(tools: Tools, task: Mapping[str, Any], status: str, nice_status: str | None) -> None:
+    """INACTIVE means credentials or a paused collection; an unknown word is kept and waited on."""
+    task_id = task["task_id"]
+    log.warning("task_stands_still", task_id=task_id, status=status, nice_status=nice_status)
+    tools.alarm(
+        f"task:{task_id}:{status[:40]}",
+        f"Globus task {task_id} is {status[:40]}",
+        f"It carries {task['files']} files and does not move ({nice_status or 'no reason given'}). "
+        "Usually a credential ended or the collection is paused: look at it on the Globus site. "
+        "The task is kept and goes on by itself when the cause is gone.",
+    )

@@ -1,0 +1,213 @@
+"""Asking JDP for files: record the intent, POST once, record the answer. The quota is kept by the intents.
+
+The ``restore_requests`` document reserves its bytes before the POST. A definite refusal frees them; a lost
+answer leaves the request ``unknown`` and its bytes spent (see ``reconcile.py``). Nothing is asked for twice
+blindly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from jgi_stager.clients.jdp import Accepted
+from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
+from jgi_stager.lifecycle import State
+from jgi_stager.planning import Want
+from jgi_stager.records import ProjectState, RequestState
+from jgi_stager.steps.restore_plan import CANDIDATES_PER_PROJECT, Refusals, make_plan, read_refusals
+from jgi_stager.steps.tools import Tools
+from jgi_stager.store import files, moves, projects, requests
+
+log = structlog.get_logger()
+
+EXPIRY_MARGIN = timedelta(hours=2)
+"""A delivery that ends sooner is not joined any more: there is no time left to transfer."""
+REFUSALS_BEFORE_FAILING = 2
+
+
+def run(tools: Tools) -> int:
+    """Finish what an earlier run began, then ask for as much as the quota allows. Returns what moved."""
+    moved = recover(tools) + join_open_requests(tools)
+    if not tools.may_ask(Service.JDP):
+        return moved
+    refusals = read_refusals(tools)
+    plan = make_plan(tools, refusals)
+    moved += sum(_fail_too_big(tools, want) for want in plan.too_big)
+    if plan.requests:
+        log.info("restores_planned", requests=len(plan.requests), deferred=len(plan.deferred))
+    for wants in plan.requests:
+        if not tools.may_ask(Service.JDP) or not submit(tools, wants, refusals):
+            break
+        moved += len(wants)
+    return moved
+
+
+def recover(tools: Tools) -> int:
+    """Finish the accepted requests whose files were not all moved; call unknown what was never answered."""
+    now = tools.clock.now()
+    moved = 0
+    for document in requests.requests_in(tools.store, RequestState.SUBMITTING):
+        # Steps never overlap: an intent found here belongs to a run that died between storing and answering.
+        why = "the daemon stopped before the answer was stored"
+        _answered_with(tools, document["_id"], RequestState.UNKNOWN, why)
+        log.warning("restore_unknown", request=document["_id"], ids=len(document["file_ids"]), since=now)
+        moved += 1
+    for document in requests.requests_in(tools.store, RequestState.ACCEPTED):
+        moved += finish_accepted(tools, document)
+    return moved
+
+
+def finish_accepted(tools: Tools, document: Mapping[str, Any]) -> int:
+    """Move the files behind an accepted request, then let it be polled. Safe to repeat."""
+    request_id = document["request_id"]
+    moved = moves.move(
+        tools.store,
+        moves.by_sources(document["file_ids"], document["projects"]),
+        State.PENDING,
+        State.RESTORE_REQUESTED,
+        f"asked for in request {request_id}",
+        request_id=request_id,
+    )
+    first = timedelta(seconds=tools.settings.schedule.request_poll_seconds)
+    requests.update_request(
+        tools.store,
+        document["_id"],
+        RequestState.ACCEPTED,
+        RequestState.WAITING,
+        why="its files are moved",
+        next_poll_at=tools.clock.now() + first,
+    )
+    log.info("files_moved", to=State.RESTORE_REQUESTED.value, files=moved, request_id=request_id)
+    return moved
+
+
+def join_open_requests(tools: Tools) -> int:
+    """Files whose id is already asked for, for another destination, join that request: asked and counted once."""
+    moved = 0
+    alive_after = tools.clock.now() + EXPIRY_MARGIN
+    if not requests.requests_in(tools.store, requests.HOLDING):
+        return 0
+    for project in projects.by_state(tools.store, ProjectState.ACTIVE):
+        name = project["project_name"]
+        pending = {file.source_file_id for file in files.candidates(tools.store, name, CANDIDATES_PER_PROJECT)}
+        held = requests.open_request_of_sources(tools.store, pending, alive_after)
+        for request in {document["_id"]: document for document in held.values()}.values():
+            moved += _join(tools, request, name, pending)
+    return moved
+
+
+def _join(tools: Tools, request: Mapping[str, Any], project: str, pending: set[str]) -> int:
+    """Let the pending files of a project that ``request`` holds ride along."""
+    shared = pending.intersection(request["file_ids"]) - set(request.get("lost") or ())
+    if not shared:
+        return 0
+    if project not in request["projects"]:
+        names = [*request["projects"], project]
+        requests.update_request(tools.store, request["_id"], requests.HOLDING, projects=names)
+    request_id = request["request_id"]
+    return moves.move(
+        tools.store,
+        moves.by_sources(shared, [project]),
+        State.PENDING,
+        State.RESTORE_REQUESTED,
+        f"already asked for in request {request_id}",
+        request_id=request_id,
+    )
+
+
+def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals) -> bool:
+    """Record, POST, record. False when JDP should be left alone for now."""
+    ids = [want.file_id for want in wants]
+    active = [project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)]
+    served = files.pending_of_sources(tools.store, ids, active)
+    names = sorted({file.project_name for file in served})
+    intent = requests.insert_request(
+        tools.store, file_ids=ids, projects=names, files=len(served), size=sum(want.size for want in wants)
+    )
+    mailto = next(iter(tools.settings.notifications.mailto), None)
+    try:
+        answer = tools.jdp.request_files(ids, mailto)
+    except OutcomeUnknown as error:
+        _answered_with(tools, intent, RequestState.UNKNOWN, error)
+        log.warning("restore_unknown", request=intent, ids=len(ids), error=str(error))
+        tools.failed(error)
+        return True
+    except Rejected as error:
+        _answered_with(tools, intent, RequestState.REFUSED, error)
+        _refused(tools, wants, error, refusals)
+        return False
+    except (Transient, NeedsPerson) as error:
+        _answered_with(tools, intent, RequestState.NOT_SENT, error)
+        tools.failed(error)
+        return False
+    tools.answered(Service.JDP)
+    _accepted(tools, intent, answer, wants)
+    return True
+
+
+def _accepted(tools: Tools, intent: str, answer: Accepted, wants: Sequence[Want]) -> None:
+    requests.update_request(
+        tools.store,
+        intent,
+        RequestState.SUBMITTING,
+        RequestState.ACCEPTED,
+        why=f"JDP calls it {answer.request_id}",
+        request_id=answer.request_id,
+        restored_count=answer.restored_count,
+        updated_count=answer.updated_count,
+        submitted_at=tools.clock.now(),
+    )
+    size = sum(want.size for want in wants)
+    log.info("restore_requested", request_id=answer.request_id, ids=len(wants), bytes=size)
+    document = requests.get_request(tools.store, intent)
+    if document is not None:
+        finish_accepted(tools, document)
+
+
+def _answered_with(tools: Tools, intent: str, state: RequestState, error: OutsideError | str) -> None:
+    # The instant of the answer, not of the intent: what did arrive arrived no later than this.
+    now = tools.clock.now()
+    why = str(error)
+    requests.update_request(
+        tools.store,
+        intent,
+        RequestState.SUBMITTING,
+        state,
+        why=why,
+        submitted_at=now,
+        next_poll_at=now,
+        error=why,
+    )
+
+
+def _refused(tools: Tools, wants: Sequence[Want], error: Rejected, refusals: Refusals) -> None:
+    """JDP said no. One id alone, refused again while others were accepted, is what is wrong: it fails."""
+    log.warning("restore_refused", ids=len(wants), error=str(error))
+    times = refusals.times.get(wants[0].file_id, 0) + 1
+    if len(wants) == 1 and refusals.accepted_since and times >= REFUSALS_BEFORE_FAILING:
+        _fail(tools, wants[0].file_id, f"JDP refuses it: {error}")
+        return
+    tools.alarm(
+        f"refused:{tools.clock.now():%Y-%m-%d}",
+        "JDP refuses restore requests",
+        f"JDP refused a request for {len(wants)} files:\n\n  {error}\n\nNothing was asked and no quota was spent. "
+        "The files stay pending and are asked for again later, in smaller groups.",
+    )
+
+
+def _fail_too_big(tools: Tools, want: Want) -> int:
+    quota = tools.settings.jdp.max_restore_bytes
+    return _fail(
+        tools,
+        want.file_id,
+        f"its {want.size} bytes are more than the whole quota of {quota}; ask JGI to deliver it by other means",
+    )
+
+
+def _fail(tools: Tools, file_id: str, reason: str) -> int:
+    active = [project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)]
+    return moves.fail(tools.store, moves.by_sources([file_id], active), State.PENDING, reason)

@@ -1,0 +1,112 @@
+"""From the books to a plan of restores: what is wanted, what is spent, what JDP refused lately."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from jgi_stager.planning import Demand, Plan, Spent, Want, bytes_in_window, plan_restores
+from jgi_stager.records import ProjectState, RequestState
+from jgi_stager.steps.limits import restore_limits
+from jgi_stager.steps.tools import Tools
+from jgi_stager.store import files, projects, requests
+
+log = structlog.get_logger()
+
+CANDIDATES_PER_PROJECT = 15_000
+"""How many files of a project one planning looks at: twenty full requests, whatever the project's size."""
+REFUSALS_REMEMBERED = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What JDP refused lately: those ids are asked for again in ever smaller groups, each after a delay."""
+
+    times: Mapping[str, int]
+    """How often a request with this id was refused."""
+    group: Mapping[str, int]
+    """How many ids the next request with this one may hold."""
+    waiting: frozenset[str]
+    """Ids whose delay is not over."""
+    accepted_since: bool
+    """Whether JDP accepted anything since the first of these refusals: then it is not JDP as a whole."""
+
+
+def read_refusals(tools: Tools) -> Refusals:
+    """What was refused in the last week."""
+    now = tools.clock.now()
+    times: Counter[str] = Counter()
+    group: dict[str, int] = {}
+    last: dict[str, datetime] = {}
+    refused = requests.recent(tools.store, RequestState.REFUSED, now - REFUSALS_REMEMBERED)
+    for document in refused:
+        for file_id in document["file_ids"]:
+            times[file_id] += 1
+            group[file_id] = max(1, len(document["file_ids"]) // 2)
+            last[file_id] = document["submitted_at"]
+    waiting = frozenset(file_id for file_id, count in times.items() if now < last[file_id] + _refusal_wait(count))
+    accepted = bool(refused) and requests.any_accepted_since(tools.store, refused[0]["submitted_at"])
+    return Refusals(times, group, waiting, accepted)
+
+
+def _refusal_wait(count: int) -> timedelta:
+    return timedelta(seconds=min(6 * 3600.0, 600.0 * 2.0 ** min(count - 1, 10)))
+
+
+def make_plan(tools: Tools, refusals: Refusals) -> Plan:
+    """What to ask for now, from the books alone."""
+    now = tools.clock.now()
+    limits = restore_limits(tools.settings.jdp)
+    entries = requests.ledger(tools.store, now - limits.window)
+    # What may still arrive counts as spent now: its time to come free has not begun.
+    spent = [Spent(now if entry.in_doubt else entry.at, entry.bytes) for entry in entries]
+    if (used := bytes_in_window(spent, now, limits.window)) > limits.quota_bytes:
+        log.error("quota_overspent", bytes=used, quota=limits.quota_bytes)
+    asked: Counter[str] = Counter()
+    for entry in entries:
+        for project in entry.projects:
+            asked[project] += entry.bytes // len(entry.projects)
+    in_doubt = requests.requests_in(tools.store, requests.IN_DOUBT)
+    without = refusals.waiting | {file_id for document in in_doubt for file_id in document["file_ids"]}
+    demands = [
+        _demand(tools, project, without, asked[project["project_name"]])
+        for project in projects.by_state(tools.store, ProjectState.ACTIVE)
+    ]
+    plan = plan_restores([demand for demand in demands if demand.wants], spent, limits, now)
+    return _split_refused(plan, refusals)
+
+
+def _demand(tools: Tools, project: Mapping[str, Any], without: frozenset[str], asked: int) -> Demand:
+    name = project["project_name"]
+    found = files.candidates(tools.store, name, CANDIDATES_PER_PROJECT)
+    wants: dict[str, Want] = {}
+    for file in found:
+        if file.source_file_id not in without:
+            want = Want(file.source_file_id, file.size or 0, name, file.setbacks)
+            wants.setdefault(file.source_file_id, want)
+    remaining = sum(want.size for want in wants.values())
+    if len(found) == CANDIDATES_PER_PROJECT:
+        remaining = max(remaining, tools.settings.jdp.max_restore_bytes)
+    return Demand(name, tuple(wants.values()), int(project.get("priority") or 0), remaining, asked)
+
+
+def _split_refused(plan: Plan, refusals: Refusals) -> Plan:
+    """Take ids that were refused before out of their requests, into groups half as large as they were."""
+    if not refusals.times:
+        return plan
+    clean = (tuple(w for w in request if w.file_id not in refusals.group) for request in plan.requests)
+    again: dict[int, list[Want]] = {}
+    for want in (want for request in plan.requests for want in request):
+        if want.file_id in refusals.group:
+            again.setdefault(refusals.group[want.file_id], []).append(want)
+    split = [
+        tuple(wants[start : start + size])
+        for size, wants in sorted(again.items(), reverse=True)
+        for start in range(0, len(wants), size)
+    ]
+    return Plan((*(request for request in clean if request), *split), plan.deferred, plan.too_big, plan.next_at)

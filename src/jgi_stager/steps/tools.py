@@ -1,0 +1,134 @@
+"""What every step gets: the store, the clients, the settings and the time. That is all the injection there is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from jgi_stager.clients.globus import Globus
+from jgi_stager.clients.gold import Gold
+from jgi_stager.clients.jdp import Jdp
+from jgi_stager.clients.nmdc import Nmdc
+from jgi_stager.clock import Clock
+from jgi_stager.failures import (
+    NeedsPerson,
+    OutcomeUnknown,
+    OutsideError,
+    Rejected,
+    Service,
+    Transient,
+    retry_delay,
+)
+from jgi_stager.lifecycle import IllegalMoveError
+from jgi_stager.notices import Kind, credential_key
+from jgi_stager.secrets import Secrets
+from jgi_stager.settings import Settings
+from jgi_stager.steps.gates import Gates
+from jgi_stager.store import Store, StoreError, projects
+from jgi_stager.store.notices import put_notice
+
+log = structlog.get_logger()
+
+CREDENTIALS: Mapping[Service, tuple[str, ...]] = {
+    Service.GOLD: ("gold_offline_token",),
+    Service.JDP: ("jdp_token",),
+    Service.GLOBUS: ("globus_client_secret", "globus_refresh_token"),
+    Service.SMTP: ("smtp_password",),
+}
+"""The secrets of each service; a change of one of them opens its gate again."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The hands of a step. Made once, in ``daemon.py``."""
+
+    store: Store
+    gold: Gold
+    jdp: Jdp
+    nmdc: Nmdc
+    globus: Globus
+    settings: Settings
+    secrets: Secrets
+    clock: Clock
+    gates: Gates
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def may_ask(self, service: Service) -> bool:
+        """Whether ``service`` may be asked now, and the daemon is not about to stop."""
+        return not self.stop.is_set() and self.gates.is_open(service, self.clock.now(), self.credential(service))
+
+    def credential(self, service: Service) -> object:
+        """The fingerprint of what ``service`` is asked with."""
+        return tuple(self.secrets.fingerprint(name) for name in CREDENTIALS.get(service, ()))
+
+    def answered(self, service: Service) -> None:
+        """Note that ``service`` answered; if a person had been needed, say that it is solved."""
+        solved = self.gates.succeeded(service)
+        if solved is not None:
+            log.info("service_recovered", service=service.value)
+            self.tell(Kind.SOLVED, credential_key(service, solved), {"service": service.value})
+
+    def failed(self, error: OutsideError) -> None:
+        """Note a failure of a service; if a person is needed, say so by mail, once."""
+        self.gates.failed(error, self.clock.now(), self.credential(error.service))
+        if isinstance(error, NeedsPerson):
+            log.warning("needs_person", service=error.service.value, problem=str(error), cure=error.cure)
+            key = credential_key(error.service, self.credential(error.service))
+            data = {"service": error.service.value, "problem": str(error), "cure": error.cure}
+            self.tell(Kind.NEEDS_PERSON, key, data | {"since": self.clock.now()})
+
+    def tell(self, kind: Kind, key: str, data: Mapping[str, Any], project: str | None = None) -> None:
+        """Store a notice once for the site's people and those of the project. ``key`` names the event."""
+        to = list(self.settings.notifications.mailto)
+        if project is not None and (record := projects.get(self.store, project)):
+            to += [address for address in record.get("notify") or () if address not in to]
+        put_notice(self.store, f"{kind.value}:{key}", kind=kind.value, data=dict(data), to=to, project=project)
+
+    def alarm(self, key: str, subject: str, text: str, project: str | None = None) -> None:
+        """Tell once of something that a person should look at, though the daemon goes on."""
+        self.tell(Kind.ALARM, key, {"subject": subject, "text": text}, project)
+
+
+def later(tools: Tools, document: Mapping[str, Any], error: str, seconds: float) -> dict[str, Any]:
+    """The fields that let a request or task be tried again in ``seconds``, with the reason."""
+    at = tools.clock.now() + timedelta(seconds=seconds)
+    return {"next_poll_at": at, "attempts": int(document.get("attempts") or 0) + 1, "error": error}
+
+
+def each(
+    tools: Tools,
+    service: Service,
+    documents: Iterable[Mapping[str, Any]],
+    handle: Callable[[Tools, Mapping[str, Any]], int],
+    postpone: Callable[[Tools, Mapping[str, Any], str, float], None],
+) -> int:
+    """Handle every document by itself: one that fails is postponed and never stops the others.
+
+    Returns how much moved. Stops early when ``service`` is out, needs a person, or the daemon stops.
+    """
+    moved = 0
+    for document in documents:
+        if not tools.may_ask(service):
+            break
+        attempts = int(document.get("attempts") or 0) + 1
+        try:
+            moved += handle(tools, document)
+        except StoreError:
+            raise
+        except Transient as error:
+            tools.failed(error)
+            postpone(tools, document, str(error), retry_delay(attempts, error.retry_after))
+        except (NeedsPerson, OutcomeUnknown, Rejected) as error:
+            tools.failed(error)
+            postpone(tools, document, str(error), retry_delay(attempts))
+        except Exception as error:
+            log.exception("step_bug", document=str(document["_id"]), illegal=isinstance(error, IllegalMoveError))
+            postpone(tools, document, f"bug: {type(error).__name__}: {error}", retry_delay(attempts))
+        else:
+            tools.answered(service)
+    return moved

@@ -1,0 +1,157 @@
+"""Globus tasks: the body and its submission id are stored before it is sent, and sent again as they were.
+
+Globus promises one task per submission id (task_submit: ``Duplicate`` answers with the same task id), so a lost
+answer costs nothing. Shared by the transfer of manifests and of files; they differ only in what they carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from jgi_stager.clients.globus import TransferItem, transfer_body
+from jgi_stager.failures import NeedsPerson, Rejected, Service, Transient, retry_delay
+from jgi_stager.lifecycle import State
+from jgi_stager.records import RequestState, TaskKind, TaskState
+from jgi_stager.steps.tools import Tools, each, later
+from jgi_stager.store import moves, requests, tasks
+
+log = structlog.get_logger()
+
+LABEL = "jgi-stager"
+"""Every task of ours begins its label with this, so that it can be told from others of the same user."""
+
+
+def recover(tools: Tools, kind: TaskKind) -> int:
+    """Send again what was never answered, and move the files of what was. Returns how many files moved."""
+    moved = 0
+    for task in tasks.tasks_in(tools.store, TaskState.SUBMITTED, kind=kind):
+        moved += _finish(tools, task)
+    unsent = tasks.tasks_in(tools.store, TaskState.SUBMITTING, due=tools.clock.now(), kind=kind, body=True)
+    return moved + each(tools, Service.GLOBUS, unsent, send, _postpone)
+
+
+def start(
+    tools: Tools,
+    kind: TaskKind,
+    items: Sequence[TransferItem],
+    *,
+    request_ids: Sequence[int],
+    file_oids: Sequence[Any],
+    size: int,
+) -> str | None:
+    """Store a new task and send it. Its key, or None if not even a submission id could be had."""
+    try:
+        submission_id = tools.globus.submission_id()
+    except (Transient, NeedsPerson) as error:
+        tools.failed(error)
+        return None
+    label = f"{LABEL} {kind.value} {submission_id}"
+    settings = tools.settings.globus
+    body = transfer_body(
+        submission_id, settings.jgi_collection_id, settings.nersc_collection_id, label, list(items)
+    )
+    key = tasks.insert_task(
+        tools.store,
+        kind=kind,
+        submission_id=submission_id,
+        label=label,
+        body=body,
+        file_oids=file_oids,
+        request_ids=request_ids,
+        size=size,
+    )
+    task = tasks.get_task(tools.store, key)
+    each(tools, Service.GLOBUS, [task] if task else [], send, _postpone)
+    return key
+
+
+def send(tools: Tools, task: Mapping[str, Any]) -> int:
+    """Submit the stored body as it is. Safe to repeat."""
+    try:
+        task_id = tools.globus.submit(task["body"])
+    except Rejected as error:
+        _refused(tools, task, error)
+        return 0
+    tasks.update_task(
+        tools.store,
+        task["_id"],
+        TaskState.SUBMITTING,
+        TaskState.SUBMITTED,
+        why=f"Globus calls it {task_id}",
+        task_id=task_id,
+        submitted_at=tools.clock.now(),
+        attempts=0,
+        error=None,
+    )
+    log.info("transfer_submitted", task_id=task_id, kind=task["kind"], files=task["files"], bytes=task["bytes"])
+    return _finish(tools, {**task, "task_id": task_id})
+
+
+def _finish(tools: Tools, task: Mapping[str, Any]) -> int:
+    task_id = task["task_id"]
+    moved = 0
+    if task["file_oids"]:
+        moved = moves.move(
+            tools.store,
+            moves.by_oids(task["file_oids"]),
+            State.MANIFEST_READY,
+            State.TRANSFERRING,
+            f"part of Globus task {task_id}",
+            globus_task_id=task_id,
+        )
+        log.info("files_moved", to=State.TRANSFERRING.value, files=moved, task_id=task_id)
+    first = timedelta(seconds=tools.settings.schedule.task_poll_seconds)
+    tasks.update_task(
+        tools.store,
+        task["_id"],
+        TaskState.SUBMITTED,
+        TaskState.ACTIVE,
+        why="its files are moved",
+        next_poll_at=tools.clock.now() + first,
+    )
+    return moved
+
+
+def _postpone(tools: Tools, task: Mapping[str, Any], error: str, seconds: float) -> None:
+    log.warning("transfer_postponed", task=task["_id"], error=error)
+    fields = later(tools, task, error, seconds)
+    tasks.update_task(tools.store, task["_id"], TaskState.SUBMITTING, **fields)
+
+
+def _refused(tools: Tools, task: Mapping[str, Any], error: Rejected) -> None:
+    """Globus said no to the body: its files stay ready and go again in smaller tasks; one alone fails."""
+    tasks.update_task(
+        tools.store,
+        task["_id"],
+        TaskState.SUBMITTING,
+        TaskState.REFUSED,
+        why=str(error),
+        error=str(error),
+        next_poll_at=tools.clock.now(),
+    )
+    log.warning("transfer_refused", task=task["_id"], files=task["files"], error=str(error))
+    if task["kind"] == TaskKind.MANIFESTS:
+        _forget_manifest_task(tools, task)
+    elif task["files"] == 1:
+        where = moves.by_oids(task["file_oids"])
+        moves.fail(tools.store, where, State.MANIFEST_READY, f"Globus refuses it: {error}")
+    tools.alarm(
+        f"transfer-refused:{tools.clock.now():%Y-%m-%d}",
+        "Globus refuses a transfer",
+        f"{error}\n\nNothing was transferred. The files stay ready and are submitted again in smaller tasks.",
+    )
+
+
+def _forget_manifest_task(tools: Tools, task: Mapping[str, Any]) -> None:
+    """The manifests of a refused task are fetched again later."""
+    at = tools.clock.now() + timedelta(seconds=retry_delay(1))
+    for request_id in task["request_ids"]:
+        request = requests.request_by_id(tools.store, request_id)
+        if request is not None:
+            requests.update_request(
+                tools.store, request["_id"], RequestState.READY, manifest_task=None, next_poll_at=at
+            )

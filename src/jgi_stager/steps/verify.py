@@ -1,0 +1,178 @@
+"""Verification: a file is done only after its destination was looked at. Globus' word is not enough.
+
+Sizes come from a listing of the destination; the md5 is computed where this machine can read the path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import PurePosixPath
+from typing import Any
+
+import structlog
+
+from jgi_stager.failures import Rejected, Service
+from jgi_stager.lifecycle import State
+from jgi_stager.records import RequestState, TaskKind, TaskState
+from jgi_stager.steps.tools import Tools, each, later
+from jgi_stager.store import files, moves, requests, tasks
+from jgi_stager.store.files import FileRow
+
+log = structlog.get_logger()
+
+CHUNK_BYTES = 4 * 1024 * 1024
+LOST_AT_SOURCE = ("NOT_FOUND", "NO_SUCH")
+"""Parts of the codes with which Globus says that a source file is not there any more."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the daemon is asked to end
+    """The daemon ends in the middle of reading a file; it is read again after the start."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found at the destination of one file. ``problem`` None means that it is right."""
+
+    problem: str | None
+    how: str = ""
+
+
+def run(tools: Tools) -> int:
+    """Check what every ended task brought. Returns how many files moved."""
+    ended = tasks.tasks_in(tools.store, TaskState.ENDED, due=tools.clock.now(), kind=TaskKind.FILES)
+    return each(tools, Service.GLOBUS, ended, check, _postpone)
+
+
+def _postpone(tools: Tools, task: Mapping[str, Any], error: str, seconds: float) -> None:
+    log.warning("verify_postponed", task_id=task.get("task_id"), error=error)
+    fields = later(tools, task, error, seconds)
+    tasks.update_task(tools.store, task["_id"], TaskState.ENDED, **fields)
+
+
+def check(tools: Tools, task: Mapping[str, Any]) -> int:
+    """Look at the destination of every file of a task; each directory is stored as soon as it is checked."""
+    skipped = _skipped(tools, task)
+    found = files.of_task(tools.store, task["task_id"], State.TRANSFERRING)
+    moved = 0
+    try:
+        for directory, group in groupby(sorted(found, key=_place), key=lambda file: _place(file)[0]):
+            moved += _check_directory(tools, task, directory, list(group), skipped)
+    except Stopped:
+        return moved
+    tasks.update_task(tools.store, task["_id"], TaskState.ENDED, TaskState.CLOSED, why="its files are verified")
+    log.info("task_verified", task_id=task["task_id"], files=moved)
+    return moved
+
+
+def _place(file: FileRow) -> tuple[str, str]:
+    path = PurePosixPath(file.destination_path or "/")
+    return str(path.parent), path.name
+
+
+def _skipped(tools: Tools, task: Mapping[str, Any]) -> Mapping[str, str]:
+    """Why Globus left files out, by source path; nothing if it forgot the task."""
+    try:
+        return {
+            error.source_path: error.error_code or "" for error in tools.globus.skipped_errors(task["task_id"])
+        }
+    except Rejected as error:
+        log.warning("skipped_errors_unknown", task_id=task["task_id"], error=str(error))
+        return {}
+
+
+def _check_directory(
+    tools: Tools,
+    task: Mapping[str, Any],
+    directory: str,
+    group: list[FileRow],
+    skipped: Mapping[str, str],
+) -> int:
+    entries = tools.globus.ls(tools.settings.globus.nersc_collection_id, directory)
+    sizes = {entry.name: entry.size for entry in entries or () if entry.type == "file"}
+    right: dict[str, list[Any]] = {}
+    moved = 0
+    seen: dict[str, Finding] = {}
+    for file in group:
+        path = file.destination_path or ""
+        if path not in seen:
+            seen[path] = look_at(file, sizes, tools.settings.staging.md5_max_bytes, tools.stop)
+        finding = seen[path]
+        if finding.problem is None:
+            right.setdefault(finding.how, []).append(file.oid)
+        else:
+            moved += _send_back(tools, task, file, finding.problem, skipped.get(file.source_path or ""))
+    for how, oids in right.items():
+        why = f"verified at the destination: {how}"
+        moved += moves.move(tools.store, moves.by_oids(oids), State.TRANSFERRING, State.DONE, why)
+    return moved
+
+
+def look_at(
+    file: FileRow, sizes: Mapping[str, int | None], md5_max_bytes: int | None, stop: threading.Event
+) -> Finding:
+    """Compare one file with what JDP says of it. Raises `Stopped` when the daemon is asked to end."""
+    path, wanted = file.destination_path or "", file.size or 0
+    size = sizes.get(PurePosixPath(path).name)
+    if size is None:
+        return Finding("it is not at the destination")
+    if size != wanted:
+        return Finding(f"{size} bytes arrived instead of {wanted}")
+    if not file.md5sum:
+        return Finding(None, "size; JDP gives no md5")
+    if md5_max_bytes is not None and wanted > md5_max_bytes:
+        return Finding(None, f"size; larger than {md5_max_bytes} bytes")
+    return _compare_content(path, file.md5sum, stop)
+
+
+def _compare_content(path: str, md5: str, stop: threading.Event) -> Finding:
+    found = md5_of(path, stop)
+    if found is None:
+        return Finding(None, "size; the path cannot be read here")
+    return Finding(None, "size and md5") if found == md5 else Finding(f"its md5 is {found} instead of {md5}")
+
+
+def md5_of(path: str, stop: threading.Event) -> str | None:
+    """The md5 of a regular file, or None if this machine cannot read it. A link is not followed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    digest = hashlib.md5(usedforsecurity=False)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return None
+        for chunk in _chunks(file, stop):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _chunks(file: Any, stop: threading.Event) -> Iterable[bytes]:
+    while chunk := file.read(CHUNK_BYTES):
+        if stop.is_set():
+            raise Stopped
+        yield chunk
+
+
+def _send_back(tools: Tools, task: Mapping[str, Any], file: FileRow, problem: str, code: str | None) -> int:
+    """A file that is not right goes again: from JGI if it is still delivered there, else from tape."""
+    why = f"Globus task {task['task_id']} ({task.get('status')}): {problem}" + (f"; {code}" if code else "")
+    request = requests.request_by_id(tools.store, file.request_id or 0)
+    delivered = request is not None and request["state"] == RequestState.READY
+    lost = code is not None and any(part in code.upper() for part in LOST_AT_SOURCE)
+    if lost and request is not None:
+        requests.add_lost(tools.store, request["_id"], [file.source_file_id])
+    target = State.MANIFEST_READY if delivered and not lost else State.PENDING
+    where = moves.by_oids([file.oid])
+    log.warning("file_sent_back", file=file.jdp_file_id, project=file.project_name, why=why)
+    if task.get("status") == "FAILED":
+        # The task ended as a whole; which file was to blame, if any, is not known: nobody's budget is spent.
+        return moves.move(tools.store, where, State.TRANSFERRING, target, why, counted=False)
+    limit = tools.settings.staging.max_setbacks
+    back, held = moves.set_back(tools.store, where, State.TRANSFERRING, target, why, limit)
+    return back + held

@@ -1,0 +1,16 @@
+"""The books: the only place that talks to MongoDB. Plain functions on a `Store`, a module per collection."""
+
+from jgi_stager.store.connection import Document, Store, connect, ping, server_time
+from jgi_stager.store.errors import RecordTooLarge, StoreError, StoreRefused, StoreUnavailable
+
+__all__ = [
+    "Document",
+    "RecordTooLarge",
+    "Store",
+    "StoreError",
+    "StoreRefused",
+    "StoreUnavailable",
+    "connect",
+    "ping",
+    "server_time",
+]

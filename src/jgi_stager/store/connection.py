@@ -1,0 +1,158 @@
+"""The connection to MongoDB. Durability is set here, in code, whatever the address says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import CodecOptions
+from bson.codec_options import DatetimeConversion
+from pydantic import SecretStr
+from pymongo import MongoClient, ReadPreference, WriteConcern
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+from pymongo.monitoring import CommandListener
+from pymongo.read_concern import ReadConcern
+
+from jgi_stager.clock import Clock
+from jgi_stager.store.errors import StoreRefused, translated
+from jgi_stager.store.indexes import ensure_indexes
+
+Document = dict[str, Any]
+
+DURABLE = WriteConcern(w="majority", j=True, wtimeout=30_000)
+"""Without ``j`` a kill -9 of a standalone mongod loses acknowledged writes (design, section 9). Without
+``wtimeout`` (real milliseconds) a replica set without a majority would block for ever."""
+CODEC: CodecOptions[Document] = CodecOptions(
+    tz_aware=True,
+    tzinfo=UTC,
+    unicode_decode_error_handler="replace",
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+)
+"""Anybody may insert a project: broken UTF-8 or the year 300000 in it must not end the reading of others."""
+SOCKET_TIMEOUT_SECONDS = 120.0
+"""Real seconds. A mongod that hangs must not hang the daemon for ever."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """The books of the daemon: the database and the clock that dates every entry. Safe between threads."""
+
+    client: MongoClient[Document]
+    database: Database[Document]
+    clock: Clock
+
+    @property
+    def projects(self) -> Collection[Document]:
+        """One document per record a person inserted."""
+        return self.database["projects"]
+
+    @property
+    def files(self) -> Collection[Document]:
+        """One document per wanted file, see `jgi_stager.records.FileRecord`."""
+        return self.database["files"]
+
+    @property
+    def restore_requests(self) -> Collection[Document]:
+        """One document per POST to JDP; together they are the quota ledger."""
+        return self.database["restore_requests"]
+
+    @property
+    def globus_tasks(self) -> Collection[Document]:
+        """One document per Globus transfer."""
+        return self.database["globus_tasks"]
+
+    @property
+    def notices(self) -> Collection[Document]:
+        """One document per notice to people."""
+        return self.database["notices"]
+
+    @property
+    def leases(self) -> Collection[Document]:
+        """One document per duty that only one daemon may do at a time."""
+        return self.database["leases"]
+
+    def close(self) -> None:
+        """Close the connection. Harmless when it is closed already."""
+        self.client.close()
+
+
+@translated
+def connect(
+    uri: str,
+    database: str,
+    clock: Clock,
+    *,
+    password: SecretStr | None = None,
+    timeout_seconds: float = 10.0,
+    listeners: Sequence[CommandListener] = (),
+) -> Store:
+    """Connect, check that the server answers, and create the missing indexes.
+
+    ``password`` is used when the uri names a user, and wins over one in the uri. ``timeout_seconds`` (real)
+    bounds the search for a server. Raises `StoreUnavailable` or `StoreRefused`; neither quotes the uri.
+    """
+    client = _client(uri, password, timeout_seconds, listeners)
+    try:
+        client.admin.command("ping")
+        store = Store(client, _database(client, database), clock)
+        ensure_indexes(store.database)
+    except BaseException:
+        client.close()
+        raise
+    return store
+
+
+def _client(
+    uri: str, password: SecretStr | None, timeout_seconds: float, listeners: Sequence[CommandListener]
+) -> MongoClient[Document]:
+    milliseconds = int(timeout_seconds * 1000)
+    secret: dict[str, Any] = {}
+    if password is not None and "@" in uri:
+        secret["password"] = password.get_secret_value()
+    try:
+        return MongoClient(
+            uri,
+            appname="jgi-stager",
+            serverSelectionTimeoutMS=milliseconds,
+            connectTimeoutMS=milliseconds,
+            socketTimeoutMS=int(SOCKET_TIMEOUT_SECONDS * 1000),
+            event_listeners=list(listeners),
+            **secret,
+        )
+    except (PyMongoError, ValueError, TypeError) as error:
+        # The driver may quote the address, and with it a password: only the kind of the error is told.
+        raise StoreRefused(
+            f"[mongodb] uri cannot be used ({type(error).__name__}): it must look like "
+            "mongodb://user@host:27017/?authSource=admin, with the password in the secret mongodb_password"
+        ) from None
+
+
+def _database(client: MongoClient[Document], name: str) -> Database[Document]:
+    # Reads go to the primary, whatever the uri says: a stale secondary would show an old ledger.
+    return client.get_database(
+        name,
+        codec_options=CODEC,
+        write_concern=DURABLE,
+        read_preference=ReadPreference.PRIMARY,
+        read_concern=ReadConcern("local"),
+    )
+
+
+@translated
+def ping(store: Store) -> str:
+    """The version of the server, such as ``6.0.5``, as proof that it answers."""
+    return str(store.client.server_info()["version"])
+
+
+@translated
+def server_time(store: Store) -> datetime:
+    """The wall clock of the server, aware, UTC; never scaled. For the preflight check of the clocks."""
+    answer = store.client.admin.command("hello", codec_options=CODEC)
+    found = answer["localTime"]
+    if not isinstance(found, datetime):
+        raise TypeError(f"localTime of hello is a {type(found).__name__}, not a date")
+    return found

@@ -1,0 +1,74 @@
+"""The guarded update that projects, requests, tasks and notices share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pymongo import ASCENDING
+from pymongo.collection import Collection
+
+Document = dict[str, Any]
+
+
+def history_entry(at: datetime, old: str | None, new: str, why: str) -> Document:
+    """One entry of ``history``: when, from where, to where, and why."""
+    return {"at": at, "from": None if old is None else str(old), "to": str(new), "why": why}
+
+
+def some(states: str | Iterable[str]) -> list[str]:
+    """One state or several as a list of plain strings."""
+    return [str(states)] if isinstance(states, str) else [str(state) for state in states]
+
+
+def update_guarded(
+    collection: Collection[Document],
+    key: object,
+    expected: str | Sequence[str],
+    new: str | None,
+    fields: Mapping[str, Any],
+    *,
+    at: datetime,
+    why: str,
+) -> bool:
+    """Update the document ``key`` if its state is one of ``expected``; whether it was.
+
+    With ``new`` the state changes, and the move goes on ``history``. One update per expected state, because
+    the entry names the state it came from.
+    """
+    refuse(fields, ("_id", "state", "history", "since"))
+    changes = {**fields, "update_date": at}
+    for old in some(expected):
+        update: Document = {"$set": changes}
+        if new is not None:
+            update = {
+                "$set": {**changes, "state": str(new), "since": at},
+                "$push": {"history": history_entry(at, old, new, why)},
+            }
+        if collection.update_one({"_id": key, "state": old}, update).matched_count:
+            return True
+    return False
+
+
+def refuse(fields: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise ValueError if ``fields`` would overwrite one of ``names``, which the store keeps itself."""
+    if taken := sorted(set(fields) & set(names)):
+        raise ValueError(f"the store keeps {', '.join(taken)} itself")
+
+
+def in_states(
+    collection: Collection[Document],
+    states: str | Iterable[str],
+    due: datetime | None,
+    due_field: str,
+    fields: Mapping[str, int] | None = None,
+) -> list[Document]:
+    """The documents in ``states``, the longest due first; with ``due`` only those due by then.
+
+    ``fields`` is a projection. A document without a date in ``due_field`` is never due.
+    """
+    where: Document = {"state": {"$in": some(states)}}
+    if due is not None:
+        where[due_field] = {"$lte": due}
+    return list(collection.find(where, fields).sort(due_field, ASCENDING))

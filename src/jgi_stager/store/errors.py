@@ -1,0 +1,96 @@
+"""What can go wrong with the books, and the one place where the driver's errors are told apart."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    ConnectionFailure,
+    DocumentTooLarge,
+    OperationFailure,
+    PyMongoError,
+    WriteConcernError,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DUPLICATE_KEY = 11000
+_REFUSED = frozenset({13, 18, 8000})
+"""Server codes: Unauthorized, AuthenticationFailed, AtlasError (which is how Atlas says the same)."""
+_PASSING = frozenset(
+    {6, 7, 50, 64, 89, 91, 112, 189, 202, 262, 9001, 10107, 11600, 11601, 11602, 13435, 13436, 14031}
+)
+"""Server codes that say "not now": host unreachable, time limits, shutdown, step-down, write conflict, full
+disk. https://www.mongodb.com/docs/manual/reference/error-codes/"""
+
+
+class StoreError(Exception):
+    """The books cannot be used. The message says why and what to do, for a person."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 - named like the kinds of failures.py
+    """MongoDB cannot be reached or cannot promise durability now. A write may or may not have happened;
+    every write of the store is guarded or idempotent, so it is safe to do it again."""
+
+
+class StoreRefused(StoreError):  # noqa: N818
+    """MongoDB refuses us: wrong address, user, password or rights. A person has to act."""
+
+
+class RecordTooLarge(StoreError):  # noqa: N818
+    """A document would exceed MongoDB's 16 MiB."""
+
+
+def translated(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function of the store raise `StoreError` for what is no bug; bugs pass through as they are."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except PyMongoError as error:
+            problem = _translation(error)
+            if problem is None:
+                raise
+            raise problem from error
+
+    return wrapper
+
+
+def _translation(error: PyMongoError) -> StoreError | None:
+    if isinstance(error, ConfigurationError):
+        return StoreRefused(f"the MongoDB settings cannot be used: {error}; see [mongodb] uri")
+    if isinstance(error, DocumentTooLarge):
+        return RecordTooLarge(f"a document exceeds 16 MiB: {error}; lower [globus] max_files_per_task")
+    if isinstance(error, OperationFailure):
+        return _answered(error)
+    if isinstance(error, ConnectionFailure):
+        return StoreUnavailable(f"MongoDB cannot be used now: {error}"[:500])
+    return None
+
+
+def _answered(error: OperationFailure) -> StoreError | None:
+    if isinstance(error, WriteConcernError) or (isinstance(error, BulkWriteError) and _unconfirmed(error)):
+        return StoreUnavailable("MongoDB did not confirm a write by a majority of its members in time")
+    if error.code in _REFUSED:
+        return StoreRefused(
+            f"MongoDB refuses us: {_message(error)}; check the user in [mongodb] uri, its readWrite role, "
+            "and the secret mongodb_password"
+        )
+    if error.code in _PASSING:
+        return StoreUnavailable(f"MongoDB cannot be used now: {_message(error)}")
+    return None
+
+
+def _message(error: OperationFailure) -> str:
+    return str((error.details or {}).get("errmsg", error))[:500]
+
+
+def _unconfirmed(error: BulkWriteError) -> bool:
+    details = error.details or {}
+    return bool(details.get("writeConcernErrors")) and not details.get("writeErrors")

@@ -1,0 +1,266 @@
+"""Reading files, and entering new ones. Moves are in `jgi_stager.store.moves`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+from pymongo import ASCENDING, DESCENDING, UpdateOne
+from pymongo.errors import BulkWriteError
+
+from jgi_stager.lifecycle import ORDER, State
+from jgi_stager.records import FileRecord
+from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.documents import some
+from jgi_stager.store.errors import DUPLICATE_KEY, translated
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pending file as the planner sees it. ``size`` in bytes, None where JDP does not say."""
+
+    oid: ObjectId
+    source_file_id: str
+    size: int | None
+    project_name: str
+    ap_gold_id: str
+    setbacks: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A file without its history. ``size`` in bytes, None where JDP does not say."""
+
+    oid: ObjectId
+    project_name: str
+    ap_gold_id: str
+    jdp_file_id: str
+    source_file_id: str
+    file_name: str
+    size: int | None
+    md5sum: str | None
+    state: State
+    since: datetime
+    setbacks: int
+    request_id: int | None
+    globus_task_id: str | None
+    source_path: str | None
+    destination_path: str | None
+    failed_from: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many files, and how many bytes (those without a size count 0)."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailedGroup:
+    """The failed files of a project that share a reason, with some of their names."""
+
+    reason: str
+    files: int
+    bytes: int
+    names: tuple[str, ...]
+
+
+_CANDIDATE = dict.fromkeys(
+    ("source_file_id", "jdp_file_size", "project_name", "ap_gold_id", "setbacks", "since"), 1
+)
+_ROW = {"history": 0}
+_PLANNING_ORDER = [("setbacks", DESCENDING), ("ap_gold_id", ASCENDING), ("_id", ASCENDING)]
+
+
+@translated
+def upsert_files(store: Store, records: Sequence[FileRecord]) -> int:
+    """Enter the files that are not there yet; how many. A file that is there is left as it is."""
+    if not records:
+        return 0
+    key = ("project_name", "ap_gold_id", "jdp_file_id")
+    upserts = []
+    for record in records:
+        values = record.model_dump()
+        upserts.append(UpdateOne({name: values[name] for name in key}, {"$setOnInsert": values}, upsert=True))
+    try:
+        return store.files.bulk_write(upserts, ordered=False).upserted_count
+    except BulkWriteError as error:
+        # Somebody else entered the same file at the same moment: then it is there, which is what was wanted.
+        details = error.details or {}
+        if any(each["code"] != DUPLICATE_KEY for each in details["writeErrors"]):
+            raise
+        return int(details["nUpserted"])
+
+
+@translated
+def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
+    """Up to ``limit`` pending files in the order of planning: most setbacks, then by analysis project."""
+    where = {"project_name": project_name, "state": State.PENDING}
+    found = store.files.find(where, _CANDIDATE).sort(_PLANNING_ORDER).limit(limit)
+    return [_candidate(document) for document in found]
+
+
+@translated
+def pending_of_sources(store: Store, source_ids: Iterable[str], project_names: Iterable[str]) -> list[Candidate]:
+    """The pending files of the named projects that these JDP file ids serve."""
+    where = {
+        "source_file_id": {"$in": some(source_ids)},
+        "project_name": {"$in": some(project_names)},
+        "state": State.PENDING,
+    }
+    return [_candidate(document) for document in store.files.find(where, _CANDIDATE)]
+
+
+@translated
+def of_request(store: Store, request_id: int, state: State | None = None, limit: int = 0) -> list[FileRow]:
+    """The files of a JDP request, by default in every state; ``limit`` 0 means all."""
+    return _rows(store, {"request_id": request_id}, state, limit)
+
+
+def ready_by_request(store: Store, request_id: int, limit: int = 0) -> list[FileRow]:
+    """The files of a JDP request that can be transferred; ``limit`` 0 means all."""
+    return of_request(store, request_id, State.MANIFEST_READY, limit)
+
+
+@translated
+def of_task(store: Store, globus_task_id: str, state: State | None = None) -> list[FileRow]:
+    """The files of a Globus task."""
+    return _rows(store, {"globus_task_id": globus_task_id}, state)
+
+
+@translated
+def of_oids(store: Store, oids: Iterable[ObjectId], state: State | None = None) -> list[FileRow]:
+    """The files with these document ids."""
+    return _rows(store, {"_id": {"$in": list(oids)}}, state)
+
+
+@translated
+def of_project(
+    store: Store, project_name: str, state: State | None = None, after: ObjectId | None = None, limit: int = 0
+) -> list[FileRow]:
+    """The files of a project by document id; for pages give the last ``oid`` as ``after``."""
+    where: Document = {"project_name": project_name}
+    if after is not None:
+        where["_id"] = {"$gt": after}
+    return _rows(store, where, state, limit)
+
+
+@translated
+def search(store: Store, project_names: Iterable[str], text: str, limit: int = 20) -> list[Document]:
+    """Whole documents, history included, whose JDP file id, name or destination is exactly ``text``."""
+    fields = ("jdp_file_id", "file_name", "destination_path")
+    where = {"project_name": {"$in": some(project_names)}, "$or": [{field: text} for field in fields]}
+    return list(store.files.find(where).limit(limit))
+
+
+@translated
+def get_file(store: Store, oid: ObjectId) -> Document | None:
+    """The whole document of a file, history included."""
+    return store.files.find_one({"_id": oid})
+
+
+@translated
+def any_of_request(store: Store, request_id: int, states: Iterable[State]) -> bool:
+    """Whether any file of a JDP request is in one of these states."""
+    where = {"request_id": request_id, "state": {"$in": some(states)}}
+    return store.files.find_one(where, {"_id": 1}) is not None
+
+
+@translated
+def any_in(store: Store, project_name: str, states: Iterable[State]) -> bool:
+    """Whether any file of a project is in one of these states. Costs the same for any number of files."""
+    where = {"project_name": project_name, "state": {"$in": some(states)}}
+    return store.files.find_one(where, {"_id": 0, "state": 1}) is not None
+
+
+@translated
+def names_of_sources(store: Store, source_ids: Iterable[str]) -> dict[str, str]:
+    """JDP file id -> the file's name, for ids that any project wants."""
+    found = store.files.find({"source_file_id": {"$in": some(source_ids)}}, {"source_file_id": 1, "file_name": 1})
+    return {document["source_file_id"]: document["file_name"] for document in found}
+
+
+@translated
+def has_files(store: Store, project_name: str) -> bool:
+    """Whether any file of the project was entered."""
+    return store.files.find_one({"project_name": project_name}, {"_id": 1}) is not None
+
+
+@translated
+def count_by_state(store: Store, project_name: str) -> dict[str, Tally]:
+    """Files and bytes of a project in every state, zeros included, in the order of the lifecycle.
+
+    A state that this version does not know keeps its own entry at the end.
+    """
+    found = store.files.aggregate(
+        [
+            {"$match": {"project_name": project_name}},
+            {"$group": {"_id": "$state", "files": {"$sum": 1}, "bytes": {"$sum": "$jdp_file_size"}}},
+        ]
+    )
+    counted = {str(row["_id"]): Tally(int(row["files"]), int(row["bytes"])) for row in found}
+    known: dict[str, Tally] = {state: counted.pop(state, Tally(0, 0)) for state in ORDER}
+    return known | counted
+
+
+@translated
+def failed_groups(store: Store, project_name: str, names: int = 20) -> list[FailedGroup]:
+    """The failed files of a project by reason, the largest group first, each with some names."""
+    found = store.files.aggregate(
+        [
+            {"$match": {"project_name": project_name, "state": State.FAILED}},
+            {
+                "$group": {
+                    "_id": "$reason",
+                    "files": {"$sum": 1},
+                    "bytes": {"$sum": "$jdp_file_size"},
+                    "names": {"$push": "$file_name"},
+                }
+            },
+            {"$set": {"names": {"$slice": ["$names", names]}}},
+            {"$sort": {"files": -1, "_id": 1}},
+        ]
+    )
+    return [
+        FailedGroup(str(row["_id"]), int(row["files"]), int(row["bytes"]), tuple(row["names"])) for row in found
+    ]
+
+
+@translated
+def destinations(store: Store, project_name: str, ap_gold_id: str) -> list[Document]:
+    """All files of one analysis project, to tell which destinations are taken: without history."""
+    where = {"project_name": project_name, "ap_gold_id": ap_gold_id}
+    return list(store.files.find(where, _ROW))
+
+
+def _rows(store: Store, where: Document, state: State | None, limit: int = 0) -> list[FileRow]:
+    if state is not None:
+        where = {**where, "state": state}
+    return [_row(document) for document in store.files.find(where, _ROW).sort("_id", ASCENDING).limit(limit)]
+
+
+def _candidate(document: Document) -> Candidate:
+    return Candidate(
+        oid=document["_id"],
+        source_file_id=document["source_file_id"],
+        size=document["jdp_file_size"],
+        project_name=document["project_name"],
+        ap_gold_id=document["ap_gold_id"],
+        setbacks=document["setbacks"],
+        since=document["since"],
+    )
+
+
+_SAME = tuple(name for name in FileRow.__dataclass_fields__ if name not in ("oid", "size", "state"))
+
+
+def _row(document: Document) -> FileRow:
+    same: dict[str, Any] = {name: document[name] for name in _SAME}
+    return FileRow(oid=document["_id"], size=document["jdp_file_size"], state=State(document["state"]), **same)

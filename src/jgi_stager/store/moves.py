@@ -1,0 +1,166 @@
+"""Moves of files between states: guarded, in bulk, each written into the file's history.
+
+A move names the state it starts from and changes only files that are in it, so doing it again does nothing,
+and two steps that race for a file cannot both win. The number that is returned is what this call moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+from pymongo import UpdateOne
+
+from jgi_stager.lifecycle import IllegalMoveError, State, check_move, is_setback
+from jgi_stager.records import FileRecord, story
+from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.documents import history_entry, refuse, some
+from jgi_stager.store.errors import translated
+
+Selection = Mapping[str, Any]
+"""Which files. Made by one of the ``by_...`` functions, so that an index finds them."""
+
+_KEPT = ("state", "history", "since", "update_date", "create_date", "setbacks", "failed_from", "reason")
+_NO_REQUEST = {"request_id": None, "globus_task_id": None, "source_path": None}
+
+
+def by_oids(oids: Iterable[ObjectId], **equal: Any) -> Selection:
+    """The files with these document ids, and these values in other fields."""
+    return {**equal, "_id": {"$in": list(oids)}}
+
+
+def by_sources(source_ids: Iterable[str], project_names: Iterable[str], **equal: Any) -> Selection:
+    """All files of the named projects that are served by these JDP file ids."""
+    return {
+        **equal,
+        "source_file_id": {"$in": some(source_ids)},
+        "project_name": {"$in": some(project_names)},
+    }
+
+
+def by_request(request_id: int, **equal: Any) -> Selection:
+    """The files of a JDP request."""
+    return {**equal, "request_id": request_id}
+
+
+def by_task(globus_task_id: str, **equal: Any) -> Selection:
+    """The files of a Globus task."""
+    return {**equal, "globus_task_id": globus_task_id}
+
+
+def by_project(project_name: str, **equal: Any) -> Selection:
+    """The files of a project."""
+    return {**equal, "project_name": project_name}
+
+
+@translated
+def move(
+    store: Store, where: Selection, old: State, new: State, why: str, *, counted: bool = True, **fields: Any
+) -> int:
+    """Move the selected files that are in ``old`` to ``new``, setting ``fields``; how many moved.
+
+    A move to pending forgets the request, the task and the source path; one to manifest_ready the task; one
+    to failed notes ``why`` as the reason. ``fields`` win over these. A way back is counted as a setback
+    unless ``counted`` is false: when nobody knows that these files are to blame. Raises `IllegalMoveError`.
+    """
+    _check(store, where, old, new)
+    _check_fields(fields)
+    update = _update(old, new, why, store.clock.now(), fields)
+    if not counted:
+        update.pop("$inc", None)
+    return store.files.update_many(_guarded(where, old), update).modified_count
+
+
+@translated
+def move_each(
+    store: Store, items: Sequence[tuple[ObjectId, Mapping[str, Any]]], old: State, new: State, why: str
+) -> int:
+    """Like `move`, for files that each get fields of their own: ``(document id, fields)``; how many moved."""
+    if not items:
+        return 0
+    _check(store, by_oids([items[0][0]]), old, new)
+    at = store.clock.now()
+    updates = []
+    for oid, fields in items:
+        _check_fields(fields)
+        updates.append(UpdateOne({"_id": oid, "state": old}, _update(old, new, why, at, fields)))
+    return store.files.bulk_write(updates, ordered=False).modified_count
+
+
+def fail(store: Store, where: Selection, old: State, reason: str) -> int:
+    """Hold the selected files that are in ``old`` as failed, for ``reason``; how many."""
+    return move(store, where, old, State.FAILED, reason)
+
+
+def release(store: Store, where: Selection, why: str) -> int:
+    """Let the selected failed files start again, with all their setbacks forgiven; how many."""
+    return move(store, where, State.FAILED, State.PENDING, why)
+
+
+@translated
+def set_back(
+    store: Store, where: Selection, old: State, new: State, why: str, max_setbacks: int
+) -> tuple[int, int]:
+    """Send the selected files back from ``old`` to ``new``; how many (went back, failed instead).
+
+    Those that have gone back ``max_setbacks`` times already are held as failed.
+    """
+    if not is_setback(old, new):
+        raise ValueError(f"{old} to {new} is no way back")
+    reason = f"went back more than {max_setbacks} times; last: {why}"
+    failed = move(store, {**where, "setbacks": {"$gte": max_setbacks}}, old, State.FAILED, reason)
+    return move(store, {**where, "setbacks": {"$lt": max_setbacks}}, old, new, why), failed
+
+
+@translated
+def annotate(store: Store, items: Sequence[tuple[ObjectId, Mapping[str, Any]]], state: State) -> int:
+    """Set fields of files that stay in ``state``, such as a destination path; how many changed."""
+    if not items:
+        return 0
+    at = store.clock.now()
+    updates = []
+    for oid, fields in items:
+        _check_fields(fields)
+        updates.append(UpdateOne({"_id": oid, "state": state}, {"$set": {**fields, "update_date": at}}))
+    return store.files.bulk_write(updates, ordered=False).modified_count
+
+
+def _guarded(where: Selection, old: State) -> Document:
+    if not where:
+        raise ValueError("a move of every file there is was asked for; select some")
+    refuse(where, ("state",))
+    return {**where, "state": old}
+
+
+def _check_fields(fields: Mapping[str, Any]) -> None:
+    refuse(fields, _KEPT)
+    if unknown := sorted(set(fields) - set(FileRecord.model_fields)):
+        raise ValueError(f"a file has no field {', '.join(unknown)}")
+
+
+def _check(store: Store, where: Selection, old: State, new: State) -> None:
+    try:
+        check_move(old, new)
+    except IllegalMoveError:
+        found = store.files.find_one(_guarded(where, old))
+        check_move(old, new, f"asked for {story(found)}" if found else "no file is concerned")
+        raise
+
+
+def _update(old: State, new: State, why: str, at: datetime, fields: Mapping[str, Any]) -> Document:
+    changes: Document = {}
+    if old == State.FAILED:
+        changes |= {"failed_from": None, "reason": None, "setbacks": 0}
+    if new == State.PENDING:
+        changes |= _NO_REQUEST
+    if new == State.MANIFEST_READY:
+        changes |= {"globus_task_id": None}
+    if new == State.FAILED:
+        changes |= {"failed_from": old, "reason": why}
+    changes |= {**fields, "state": new, "since": at, "update_date": at}
+    update: Document = {"$set": changes, "$push": {"history": history_entry(at, old, new, why)}}
+    if is_setback(old, new):
+        update["$inc"] = {"setbacks": 1}
+    return update

@@ -1,0 +1,189 @@
+"""Restore requests: one document per POST to JDP, written before it. Together they are the quota ledger."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jgi_stager.records import FREE_REQUESTS, RequestState
+from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
+from jgi_stager.store.errors import translated
+
+MOST_IDS = 750
+"""Distinct file ids per request: JDP's limit (design, section 3, invariant 3)."""
+IN_DOUBT = (RequestState.SUBMITTING, RequestState.UNKNOWN)
+"""Requests whose POST may or may not have arrived: they count, however old they are."""
+HOLDING = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.READY)
+"""Requests whose files JDP brings, or has brought."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """Bytes that count against the quota from ``at`` on (UTC), and while ``in_doubt`` in any case.
+
+    ``at`` is when the request was submitted, or reserved where that is not known.
+    """
+
+    at: datetime
+    bytes: int
+    projects: tuple[str, ...]
+    in_doubt: bool = False
+
+
+@translated
+def insert_request(
+    store: Store, *, file_ids: Sequence[str], projects: Sequence[str], files: int, size: int
+) -> str:
+    """Store the intent of a POST, which reserves its bytes (``size``), and return its key (a uuid in hex).
+
+    ``file_ids`` are distinct JDP ids (1 to 750), ``files`` the documents they serve. Raises ValueError.
+    """
+    if not 1 <= len(file_ids) <= MOST_IDS or len(set(file_ids)) != len(file_ids):
+        raise ValueError(f"a request has 1 to {MOST_IDS} distinct ids, not {len(file_ids)}")
+    if size < 0:
+        raise ValueError(f"a request cannot have {size} bytes")
+    at = store.clock.now()
+    key = uuid.uuid4().hex
+    store.restore_requests.insert_one(
+        {
+            "_id": key,
+            "state": str(RequestState.SUBMITTING),
+            "since": at,
+            "file_ids": list(file_ids),
+            "projects": list(projects),
+            "files": files,
+            "bytes": size,
+            "reserved_at": at,
+            "submitted_at": None,
+            "request_id": None,
+            "restored_count": None,
+            "updated_count": None,
+            "status_word": None,
+            "expiration_date": None,
+            "next_poll_at": at,
+            "polls": 0,
+            "attempts": 0,
+            "error": None,
+            "manifest": {},
+            "update_date": at,
+            "history": [history_entry(at, None, RequestState.SUBMITTING, "reserved")],
+        }
+    )
+    return key
+
+
+@translated
+def update_request(
+    store: Store,
+    key: str,
+    expected: RequestState | Sequence[RequestState],
+    new: RequestState | None = None,
+    *,
+    why: str = "",
+    **fields: Any,
+) -> bool:
+    """Set fields, and with ``new`` the state, if the request is in ``expected``; whether it was."""
+    at = store.clock.now()
+    return update_guarded(store.restore_requests, key, expected, new, fields, at=at, why=why)
+
+
+@translated
+def requests_in(
+    store: Store, states: RequestState | Iterable[RequestState], due: datetime | None = None
+) -> list[Document]:
+    """The requests in these states, the longest due first; with ``due`` only those to be polled by then."""
+    return in_states(store.restore_requests, states, due, "next_poll_at")
+
+
+@translated
+def get_request(store: Store, key: str) -> Document | None:
+    """A request by its key."""
+    return store.restore_requests.find_one({"_id": key})
+
+
+@translated
+def request_by_id(store: Store, request_id: int) -> Document | None:
+    """A request by the number that JDP gave it."""
+    return store.restore_requests.find_one({"request_id": request_id})
+
+
+@translated
+def known_request_ids(store: Store) -> set[int]:
+    """The numbers of all requests that JDP has confirmed to us."""
+    return {found for found in store.restore_requests.distinct("request_id") if found is not None}
+
+
+@translated
+def ledger(store: Store, window_start: datetime) -> list[LedgerEntry]:
+    """What counts against the quota: submitted after ``window_start`` (also in the future, for a clock that
+    jumped back), or in doubt. Refused requests never count."""
+    where = {
+        "state": {"$nin": some(FREE_REQUESTS)},
+        "$or": [{"submitted_at": {"$gt": window_start}}, {"state": {"$in": some(IN_DOUBT)}}],
+    }
+    fields = dict.fromkeys(("submitted_at", "reserved_at", "bytes", "projects", "state"), 1)
+    entries = [
+        LedgerEntry(
+            at=found["submitted_at"] or found["reserved_at"],
+            bytes=int(found["bytes"]),
+            projects=tuple(found["projects"]),
+            in_doubt=found["state"] in IN_DOUBT,
+        )
+        for found in store.restore_requests.find(where, fields)
+    ]
+    return sorted(entries, key=lambda entry: entry.at)
+
+
+@translated
+def open_request_of_sources(store: Store, source_ids: Iterable[str], alive_after: datetime) -> dict[str, Document]:
+    """Which request already brings these JDP ids: id -> request, for ids that one holds.
+
+    Only accepted, waiting and ready ones that expire after ``alive_after`` or have no date yet. Where several
+    hold an id, the furthest on counts, then the one that lives longest.
+    """
+    wanted = set(source_ids)
+    where = {
+        "file_ids": {"$in": sorted(wanted)},
+        "state": {"$in": some(HOLDING)},
+        "$or": [{"expiration_date": None}, {"expiration_date": {"$gt": alive_after}}],
+    }
+    held: dict[str, Document] = {}
+    for request in sorted(store.restore_requests.find(where), key=_worth):
+        held.update(dict.fromkeys(wanted.intersection(request["file_ids"]), request))
+    return held
+
+
+@translated
+def recent(store: Store, state: RequestState, since: datetime) -> list[Document]:
+    """The requests that entered ``state`` with a ``next_poll_at`` after ``since``, oldest first."""
+    where = {"state": str(state), "next_poll_at": {"$gt": since}}
+    return list(store.restore_requests.find(where).sort("next_poll_at", 1))
+
+
+@translated
+def any_accepted_since(store: Store, at: datetime) -> bool:
+    """Whether JDP accepted any request that was submitted after ``at``."""
+    where = {"submitted_at": {"$gt": at}, "request_id": {"$ne": None}}
+    return store.restore_requests.find_one(where, {"_id": 1}) is not None
+
+
+@translated
+def add_lost(store: Store, key: str, file_ids: Iterable[str]) -> None:
+    """Note ids that a delivery does not bring after all: nothing joins the request for them any more."""
+    store.restore_requests.update_one({"_id": key}, {"$addToSet": {"lost": {"$each": some(file_ids)}}})
+
+
+@translated
+def count_of_project(store: Store, project_name: str) -> int:
+    """How many requests JDP accepted that have files of this project."""
+    where = {"projects": project_name, "request_id": {"$ne": None}}
+    return store.restore_requests.count_documents(where)
+
+
+def _worth(request: Document) -> tuple[int, float]:
+    expires = request["expiration_date"]
+    return HOLDING.index(request["state"]), expires.timestamp() if expires else 0.0

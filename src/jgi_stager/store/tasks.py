@@ -1,0 +1,132 @@
+"""Globus tasks: the whole body and the submission id are stored before the submit, and sent as they are."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+
+from jgi_stager.records import OPEN_TASKS, TaskKind, TaskState
+from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
+from jgi_stager.store.errors import translated
+
+AT_GLOBUS = (TaskState.SUBMITTING, TaskState.SUBMITTED, TaskState.ACTIVE)
+"""Tasks that take one of the places Globus allows, or may take it."""
+
+
+@translated
+def insert_task(
+    store: Store,
+    *,
+    kind: TaskKind,
+    submission_id: str,
+    label: str,
+    body: Mapping[str, Any],
+    file_oids: Sequence[ObjectId] = (),
+    request_ids: Sequence[int] = (),
+    size: int = 0,
+) -> str:
+    """Store the intent of a submit and return its key (a uuid in hex). ``size`` in bytes.
+
+    Raises `RecordTooLarge` for a body beyond 16 MiB, and the driver's error for a submission id used before.
+    """
+    at = store.clock.now()
+    key = uuid.uuid4().hex
+    store.globus_tasks.insert_one(
+        {
+            "_id": key,
+            "kind": str(kind),
+            "state": str(TaskState.SUBMITTING),
+            "since": at,
+            "submission_id": submission_id,
+            "label": label,
+            "body": dict(body),
+            "task_id": None,
+            "file_oids": list(file_oids),
+            "request_ids": list(request_ids),
+            "files": len(file_oids),
+            "bytes": size,
+            "status": None,
+            "nice_status": None,
+            "faults": 0,
+            "submitted_at": None,
+            "ended_at": None,
+            "next_poll_at": at,
+            "attempts": 0,
+            "error": None,
+            "update_date": at,
+            "history": [history_entry(at, None, TaskState.SUBMITTING, "stored")],
+        }
+    )
+    return key
+
+
+@translated
+def update_task(
+    store: Store,
+    key: str,
+    expected: TaskState | Sequence[TaskState],
+    new: TaskState | None = None,
+    *,
+    why: str = "",
+    **fields: Any,
+) -> bool:
+    """Set fields, and with ``new`` the state, if the task is in ``expected``; whether it was."""
+    at = store.clock.now()
+    return update_guarded(store.globus_tasks, key, expected, new, fields, at=at, why=why)
+
+
+@translated
+def tasks_in(
+    store: Store,
+    states: TaskState | Iterable[TaskState],
+    due: datetime | None = None,
+    *,
+    kind: TaskKind | None = None,
+    body: bool = False,
+) -> list[Document]:
+    """The tasks in these states, the longest due first; with ``due`` only those to be polled by then.
+
+    The transfer document, which may have megabytes, comes along only with ``body``.
+    """
+    without = None if body else {"body": 0}
+    found = in_states(store.globus_tasks, states, due, "next_poll_at", without)
+    return [task for task in found if kind is None or task["kind"] == kind]
+
+
+@translated
+def recent(store: Store, state: TaskState, since: datetime) -> list[Document]:
+    """The tasks in ``state`` whose ``next_poll_at`` is after ``since``, oldest first, without their bodies."""
+    where = {"state": str(state), "next_poll_at": {"$gt": since}}
+    return list(store.globus_tasks.find(where, {"body": 0, "file_oids": 0}).sort("next_poll_at", 1))
+
+
+@translated
+def get_task(store: Store, key: str) -> Document | None:
+    """A task by its key."""
+    return store.globus_tasks.find_one({"_id": key})
+
+
+@translated
+def task_by_id(store: Store, task_id: str) -> Document | None:
+    """A task by the id that Globus gave it."""
+    return store.globus_tasks.find_one({"task_id": task_id})
+
+
+@translated
+def open_task_file_oids(store: Store, states: Iterable[TaskState] = OPEN_TASKS) -> set[ObjectId]:
+    """The files that an open task carries, or will carry once it is submitted: not for another task."""
+    where = {"state": {"$in": some(states)}}
+    found = store.globus_tasks.find(where, {"file_oids": 1})
+    return {oid for task in found for oid in task["file_oids"]}
+
+
+@translated
+def count_active(store: Store, kind: TaskKind | None = None) -> int:
+    """How many tasks, of one kind or of all, count against the cap of active tasks at Globus."""
+    where: Document = {"state": {"$in": some(AT_GLOBUS)}}
+    return store.globus_tasks.count_documents(where if kind is None else where | {"kind": str(kind)})

@@ -1,0 +1,56 @@
+"""Fixtures for all layers: a real mongod per test process, a new database per test, a clock moved by hand."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from jgi_stager.clock import ManualClock
+from jgi_stager.store import Store, connect
+from jgi_stager.store.embedded import EmbeddedMongod
+
+NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def state_directory() -> Iterator[Path]:
+    """A private directory with a path short enough for a unix socket, unlike most of ``tmp_path``."""
+    path = Path(tempfile.mkdtemp(prefix="jgi-test-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def mongod_uri() -> Iterator[str]:
+    """The uri of a real mongod of this test process. xdist runs each worker in a session of its own."""
+    path = Path(tempfile.mkdtemp(prefix="jgi-test-"))
+    with EmbeddedMongod(path) as uri:
+        yield uri
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands at `NOON` until it is moved."""
+    return ManualClock(NOON)
+
+
+@pytest.fixture
+def database() -> str:
+    """The name of a database of which no other test knows."""
+    return f"test_{uuid.uuid4().hex[:16]}"
+
+
+@pytest.fixture
+def store(mongod_uri: str, database: str, clock: ManualClock) -> Iterator[Store]:
+    """Empty books on a real server, dropped afterwards."""
+    store = connect(mongod_uri, database, clock)
+    yield store
+    store.client.drop_database(database)
+    store.close()

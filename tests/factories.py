@@ -1,0 +1,51 @@
+"""Records for tests: valid by default, different from each other, and any field can be set."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import ObjectId
+
+from jgi_stager.lifecycle import State
+from jgi_stager.records import FileRecord
+from jgi_stager.store import Store
+from jgi_stager.store.files import upsert_files
+
+_numbers = itertools.count(1)
+SOME_TIME = datetime(2025, 3, 1, 12, tzinfo=UTC)
+
+
+def jdp_id(number: int) -> str:
+    """A JDP file id: 24 hexadecimal digits."""
+    return f"{number:024x}"
+
+
+def file_record(**fields: Any) -> FileRecord:
+    """A pending file of project ``p``."""
+    number = next(_numbers)
+    at = fields.pop("at", SOME_TIME)
+    values: dict[str, Any] = {
+        "project_name": "p",
+        "jdp_file_id": jdp_id(number),
+        "file_name": f"file_{number}.fasta",
+        "ap_gold_id": "Ga0000001",
+        "its_ap_id": 1,
+        "jdp_file_size": 1000,
+        "md5sum": "d41d8cd98f00b204e9800998ecf8427e",
+        "since": at,
+        "create_date": at,
+        "update_date": at,
+        "history": [{"at": at, "from": None, "to": State.PENDING, "why": "discovered"}],
+        **fields,
+    }
+    return FileRecord(**{"source_file_id": values["jdp_file_id"], **values})
+
+
+def add_files(store: Store, count: int, **fields: Any) -> list[ObjectId]:
+    """Enter ``count`` files into the books, in the order of the ids that are returned."""
+    records = [file_record(**fields) for _ in range(count)]
+    assert upsert_files(store, records) == count
+    found = store.files.find({"jdp_file_id": {"$in": [record.jdp_file_id for record in records]}}, {"_id": 1})
+    return [document["_id"] for document in found.sort("jdp_file_id", 1)]

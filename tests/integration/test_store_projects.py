@@ -1,0 +1,106 @@
+"""Projects: whatever a person inserted is found, and never stops the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bson import BSON, ObjectId
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import DuplicateKeyError
+
+from jgi_stager.clock import ManualClock
+from jgi_stager.records import ProjectState
+from jgi_stager.store import Store, projects
+
+
+def test_the_way_of_a_project(store: Store, clock: ManualClock) -> None:
+    key = projects.insert_project(store, {"project_name": "p", "proposal_id": "1"})
+    assert [record["_id"] for record in projects.new_records(store)] == [key]
+    assert projects.claim_name(store, key, "p")
+    at = clock.advance(5)
+    assert projects.set_project(store, key, None, ProjectState.DISCOVERING, why="valid", priority=3)
+    assert projects.new_records(store) == []
+    assert not projects.set_project(store, key, None, ProjectState.DISCOVERING)
+    assert not projects.set_project(store, key, ProjectState.ACTIVE, ProjectState.DONE)
+    either = (ProjectState.ACTIVE, ProjectState.DISCOVERING)
+    assert projects.set_project(
+        store, key, either, ProjectState.ACTIVE, why="85 files", **{"found.files": 85}
+    )
+    found = projects.get(store, "p")
+    assert found is not None
+    assert (found["state"], found["priority"], found["found"]) == ("active", 3, {"files": 85})
+    assert found["history"] == [
+        {"at": at, "from": None, "to": "discovering", "why": "valid"},
+        {"at": at, "from": "discovering", "to": "active", "why": "85 files"},
+    ]
+    assert [each["_id"] for each in projects.by_state(store, ProjectState.ACTIVE)] == [key]
+    assert projects.get_by_id(store, key) == found
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"history": "mine"},
+        {"state": "bogus"},
+        {"state": ["active"]},
+        {"state": {"$gt": 1}},
+        {"state": None},
+        {"_id": "text", "since": 5},
+        {"_id": {"a": 1}},
+        {"project_name": ["a", "b"]},
+    ],
+)
+def test_a_strange_record_is_new_and_can_be_marked_invalid(store: Store, hostile: dict[str, Any]) -> None:
+    key = store.projects.insert_one(dict(hostile)).inserted_id
+    assert projects.by_state(store, list(ProjectState)) == []
+    assert [record["_id"] for record in projects.new_records(store)] == [key]
+    assert projects.set_project(store, key, None, ProjectState.INVALID, why="bad", reason="bad")
+    assert projects.new_records(store) == []
+    (found,) = projects.by_state(store, ProjectState.INVALID)
+    assert (found["state"], found["reason"], len(found["history"])) == ("invalid", "bad", 1)
+
+
+def test_broken_text_and_far_dates_do_not_stop_the_reading(store: Store) -> None:
+    broken = BSON.encode({"_id": ObjectId(), "project_name": "XXX"}).replace(b"XXX", b"\xff\xfe\xff")
+    far = {"project_name": "far"}
+    store.projects.insert_one(RawBSONDocument(broken))  # type: ignore[arg-type]
+    key = store.projects.insert_one(far).inserted_id
+    store.projects.update_one({"_id": key}, [{"$set": {"x": {"$toDate": 10_000_000_000_000_000}}}])
+    assert len(projects.new_records(store)) == 2
+    assert len(projects.all_projects(store)) == 2
+
+
+def test_a_name_belongs_to_one_project(store: Store) -> None:
+    first, second = (projects.insert_project(store, {"project_name": "p", "n": n}) for n in (1, 2))
+    newest = projects.get(store, "p")
+    assert newest is not None
+    assert newest["_id"] == second
+    assert projects.claim_name(store, first, "p")
+    assert projects.claim_name(store, first, "p")
+    assert not projects.claim_name(store, second, "p")
+    accepted = projects.get(store, "p")
+    assert accepted is not None
+    assert accepted["_id"] == first
+    with pytest.raises(DuplicateKeyError):
+        store.projects.insert_one({"accepted_name": "p"})
+
+
+def test_discovery_is_recorded_only_while_it_goes_on(store: Store) -> None:
+    key = projects.insert_project(store, {"project_name": "p"})
+    assert not projects.record_discovery(store, key, {"discovery.page": 1})
+    projects.set_project(store, key, None, ProjectState.DISCOVERING)
+    assert projects.record_discovery(
+        store, key, {"discovery.page": 2}, push={"discovery.done": "Ga1"}, increase={"discovery.files": 85}
+    )
+    found = projects.get_by_id(store, key)
+    assert found is not None
+    assert found["discovery"] == {"page": 2, "done": ["Ga1"], "files": 85}
+    with pytest.raises(ValueError, match="state"):
+        projects.record_discovery(store, key, {"state": "done"})
+
+
+def test_a_new_record_gets_a_state_first(store: Store) -> None:
+    key = projects.insert_project(store, {"project_name": "p"})
+    with pytest.raises(ValueError, match="state first"):
+        projects.set_project(store, key, None, priority=1)

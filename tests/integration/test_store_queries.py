@@ -1,0 +1,230 @@
+"""Every public function of the store is run, and each command it really sent is explained: no full scan."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from types import ModuleType
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+
+from factories import add_files, file_record, jdp_id
+from jgi_stager.clock import ManualClock
+from jgi_stager.lifecycle import State
+from jgi_stager.records import ProjectState, RequestState, TaskKind, TaskState
+from jgi_stager.store import Store, connect, files, leases, moves, notices, projects, requests, tasks
+from jgi_stager.store.indexes import INDEXES
+
+MODULES: tuple[ModuleType, ...] = (files, leases, moves, notices, projects, requests, tasks)
+LEFT_OUT = {"projects.all_projects"}
+"""Reads every project on purpose, for `project list`; no part of a tick."""
+OID = ObjectId()
+ONE = moves.by_oids([OID])
+EXPLAINED = ("find", "aggregate", "count", "distinct", "findAndModify", "update", "delete")
+
+
+def _calls(store: Store) -> dict[str, Callable[[], object]]:
+    now = store.clock.now()
+    task = {"kind": TaskKind.FILES, "submission_id": "s", "label": "l", "body": {}}
+    P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
+    return {
+        "files.candidates": lambda: files.candidates(store, "p", 10),
+        "files.count_by_state": lambda: files.count_by_state(store, "p"),
+        "files.destinations": lambda: files.destinations(store, "p", "Ga1"),
+        "files.failed_groups": lambda: files.failed_groups(store, "p"),
+        "files.get_file": lambda: files.get_file(store, OID),
+        "files.has_files": lambda: files.has_files(store, "p"),
+        "files.of_oids": lambda: files.of_oids(store, [OID], P),
+        "files.of_project": lambda: files.of_project(store, "p", P, OID, 10),
+        "files.of_request": lambda: files.of_request(store, 7),
+        "files.of_task": lambda: files.of_task(store, "t", T),
+        "files.pending_of_sources": lambda: files.pending_of_sources(store, [jdp_id(1)], ["p"]),
+        "files.ready_by_request": lambda: files.ready_by_request(store, 7, 5),
+        "files.search": lambda: files.search(store, ["p"], "x"),
+        "files.upsert_files": lambda: files.upsert_files(store, [file_record()]),
+        "leases.holder": lambda: leases.holder(store, "l"),
+        "leases.release_lease": lambda: leases.release_lease(store, "l", "a"),
+        "leases.take": lambda: leases.take(store, "l", "a", 1),
+        "moves.annotate": lambda: moves.annotate(store, [(OID, {"request_id": 1})], P),
+        "moves.fail": lambda: moves.fail(store, moves.by_project("p"), P, "w"),
+        "moves.move": lambda: [
+            moves.move(store, where, P, R, "w")
+            for where in (
+                ONE,
+                moves.by_sources([jdp_id(1)], ["p", "q"]),
+                moves.by_request(7),
+                moves.by_task("t"),
+            )
+        ],
+        "moves.move_each": lambda: moves.move_each(store, [(OID, {})], P, R, "w"),
+        "moves.release": lambda: moves.release(store, moves.by_project("p"), "w"),
+        "moves.set_back": lambda: moves.set_back(store, moves.by_task("t"), T, P, "w", 3),
+        "notices.due_notices": lambda: notices.due_notices(store, now),
+        "notices.interrupted_notices": lambda: notices.interrupted_notices(store),
+        "notices.mark_refused": lambda: notices.mark_refused(store, "n", "e"),
+        "notices.mark_sending": lambda: notices.mark_sending(store, "n", 1, "m"),
+        "notices.mark_sent": lambda: notices.mark_sent(store, "n"),
+        "notices.mark_waiting": lambda: notices.mark_waiting(store, "n", now, "e"),
+        "notices.notices_of": lambda: notices.notices_of(store, "p"),
+        "notices.open_notices": lambda: notices.open_notices(store),
+        "notices.put_notice": lambda: notices.put_notice(store, "n", kind="k", data={}, to=[]),
+        "projects.by_state": lambda: projects.by_state(store, [ProjectState.ACTIVE]),
+        "projects.claim_name": lambda: projects.claim_name(store, OID, "p"),
+        "projects.get": lambda: projects.get(store, "nobody"),
+        "projects.get_by_id": lambda: projects.get_by_id(store, OID),
+        "projects.insert_project": lambda: projects.insert_project(store, {"project_name": "p"}),
+        "projects.new_records": lambda: projects.new_records(store),
+        "projects.record_discovery": lambda: projects.record_discovery(store, OID, {"x": 1}),
+        "projects.set_project": lambda: [
+            projects.set_project(store, OID, None, ProjectState.INVALID),
+            projects.set_project(store, OID, ProjectState.ACTIVE, ProjectState.DONE),
+        ],
+        "requests.get_request": lambda: requests.get_request(store, "r"),
+        "requests.insert_request": lambda: requests.insert_request(
+            store, file_ids=[jdp_id(1)], projects=["p"], files=1, size=1
+        ),
+        "requests.known_request_ids": lambda: requests.known_request_ids(store),
+        "requests.ledger": lambda: requests.ledger(store, now - timedelta(hours=24)),
+        "requests.open_request_of_sources": lambda: requests.open_request_of_sources(store, [jdp_id(1)], now),
+        "requests.request_by_id": lambda: requests.request_by_id(store, 7),
+        "requests.requests_in": lambda: requests.requests_in(store, list(RequestState), now),
+        "requests.update_request": lambda: requests.update_request(store, "r", RequestState.READY, polls=1),
+        "tasks.count_active": lambda: tasks.count_active(store),
+        "tasks.get_task": lambda: tasks.get_task(store, "t"),
+        "tasks.insert_task": lambda: tasks.insert_task(store, **task),  # type: ignore[arg-type]
+        "tasks.open_task_file_oids": lambda: tasks.open_task_file_oids(store),
+        "tasks.task_by_id": lambda: tasks.task_by_id(store, "t"),
+        "tasks.tasks_in": lambda: tasks.tasks_in(store, list(TaskState), now),
+        "tasks.update_task": lambda: tasks.update_task(store, "t", TaskState.ACTIVE, TaskState.ENDED),
+    }
+
+
+def _public(module: ModuleType) -> set[str]:
+    short = module.__name__.rpartition(".")[2]
+    return {
+        f"{short}.{name}"
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__
+        and not name.startswith("_")
+        and "store" in inspect.signature(function).parameters
+    }
+
+
+PUBLIC = sorted(set().union(*(_public(module) for module in MODULES)) - LEFT_OUT)
+
+
+class Recorder(CommandListener):
+    """Keeps every command that was sent, as it was sent."""
+
+    def __init__(self) -> None:
+        self.commands: list[dict[str, Any]] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        self.commands.append(dict(event.command))
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """Not needed."""
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Not needed."""
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def watched(mongod_uri: str, database: str, clock: ManualClock, recorder: Recorder) -> Iterator[Store]:
+    """Books with something in them, on a connection whose commands are kept."""
+    store = connect(mongod_uri, database, clock, listeners=[recorder])
+    oids = add_files(store, 6)
+    add_files(store, 3, project_name="q")
+    moves.move(store, moves.by_oids(oids[:2]), State.PENDING, State.RESTORE_REQUESTED, "asked", request_id=7)
+    recorder.commands.clear()
+    yield store
+    store.client.drop_database(database)
+    store.close()
+
+
+def explain(store: Store, command: dict[str, Any]) -> list[dict[str, Any]]:
+    """How the server runs this command, one answer for each of its parts."""
+    kept = {
+        key: value
+        for key, value in command.items()
+        if key
+        not in ("lsid", "$db", "txnNumber", "writeConcern", "readConcern", "$clusterTime", "$readPreference")
+    }
+    parts = [{**kept, "updates": [part]} for part in kept["updates"]] if "updates" in kept else [kept]
+    return [store.database.command({"explain": part, "verbosity": "executionStats"}) for part in parts]
+
+
+def stages(plan: object) -> Iterator[str]:
+    """The names of all stages, however deep, of the winning plans."""
+    if isinstance(plan, dict):
+        if isinstance(plan.get("stage"), str):
+            yield plan["stage"]
+        for key, value in plan.items():
+            if key != "rejectedPlans":
+                yield from stages(value)
+    elif isinstance(plan, list):
+        for value in plan:
+            yield from stages(value)
+
+
+def sent(store: Store, recorder: Recorder, name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Run one function; its commands that can be explained, each with its explanation."""
+    recorder.commands.clear()
+    _calls(store)[name]()
+    commands = [command for command in recorder.commands if next(iter(command)) in EXPLAINED]
+    return [(command, answer) for command in commands for answer in explain(store, command)]
+
+
+def test_every_public_function_is_explained(store: Store) -> None:
+    assert sorted(_calls(store)) == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_no_query_scans_a_collection(watched: Store, recorder: Recorder, name: str) -> None:
+    explained = sent(watched, recorder, name)
+    assert explained or "insert" in {next(iter(command)) for command in recorder.commands}
+    for command, answer in explained:
+        found = set(stages(answer))
+        assert found, f"no stage was found in the answer: {answer}"
+        assert "COLLSCAN" not in found, f"{name} scans: {command}"
+
+
+@pytest.mark.parametrize(
+    "name", ["files.candidates", "requests.requests_in", "tasks.tasks_in", "files.of_oids"]
+)
+def test_the_order_comes_from_an_index(watched: Store, recorder: Recorder, name: str) -> None:
+    ((command, answer),) = sent(watched, recorder, name)
+    assert "sort" in command
+    assert "SORT" not in set(stages(answer))
+
+
+def test_counting_reads_the_index_alone(watched: Store, recorder: Recorder) -> None:
+    ((_, answer),) = sent(watched, recorder, "files.count_by_state")
+    examined = answer.get("executionStats") or answer["stages"][0]["$cursor"]["executionStats"]
+    assert (examined["totalDocsExamined"], examined["totalKeysExamined"]) == (0, 6)
+
+
+def test_the_test_sees_a_scan(watched: Store, recorder: Recorder) -> None:
+    list(watched.files.find({"file_name": "x"}))
+    (answer,) = explain(watched, recorder.commands[-1])
+    assert "COLLSCAN" in set(stages(answer))
+
+
+def test_the_table_of_indexes_is_what_the_server_has(store: Store) -> None:
+    wanted = {(index.collection, index.keys) for index in INDEXES}
+    assert len(wanted) == len(INDEXES)
+    found = {
+        (name, tuple((field, int(way)) for field, way in index["key"].items()))
+        for name in {index.collection for index in INDEXES}
+        for index in store.database[name].list_indexes()
+    }
+    assert {index for index in found if index[1] != (("_id", 1),)} == wanted

@@ -1,0 +1,131 @@
+"""Tasks, notices and leases."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from bson import ObjectId
+from pymongo.errors import DuplicateKeyError
+
+from jgi_stager.clock import ManualClock
+from jgi_stager.records import TaskKind, TaskState
+from jgi_stager.store import RecordTooLarge, Store, leases, notices, tasks
+
+SUBMITTING, ACTIVE, ENDED = TaskState.SUBMITTING, TaskState.ACTIVE, TaskState.ENDED
+
+
+def add_task(store: Store, submission_id: str, oids: list[ObjectId] | None = None) -> str:
+    return tasks.insert_task(
+        store,
+        kind=TaskKind.FILES,
+        submission_id=submission_id,
+        label="a label",
+        body={"DATA": [{"source_path": "/a.b"}]},
+        file_oids=oids or [],
+        request_ids=[7],
+        size=10,
+    )
+
+
+def test_the_way_of_a_task(store: Store, clock: ManualClock) -> None:
+    oid = ObjectId()
+    key = add_task(store, "s1", [oid])
+    assert tasks.open_task_file_oids(store) == {oid}
+    assert tasks.count_active(store) == 1
+    assert [task["_id"] for task in tasks.tasks_in(store, SUBMITTING, clock.now())] == [key]
+    assert tasks.update_task(store, key, SUBMITTING, ACTIVE, why="accepted", task_id="t1")
+    assert not tasks.update_task(store, key, SUBMITTING, ACTIVE)
+    found = tasks.task_by_id(store, "t1")
+    assert found is not None
+    assert found == tasks.get_task(store, key)
+    assert (found["body"], found["files"], found["kind"]) == ({"DATA": [{"source_path": "/a.b"}]}, 1, "files")
+    assert tasks.update_task(store, key, ACTIVE, ENDED, why="SUCCEEDED")
+    assert (tasks.count_active(store), tasks.open_task_file_oids(store)) == (0, {oid})
+    assert tasks.open_task_file_oids(store, [SUBMITTING]) == set()
+    assert tasks.update_task(store, key, ENDED, TaskState.CLOSED)
+    assert tasks.open_task_file_oids(store) == set()
+
+
+def test_a_submission_id_is_used_once(store: Store) -> None:
+    add_task(store, "s1")
+    with pytest.raises(DuplicateKeyError):
+        add_task(store, "s1")
+
+
+def test_a_body_beyond_what_mongodb_keeps_is_named(store: Store) -> None:
+    with pytest.raises(RecordTooLarge, match="max_files_per_task"):
+        tasks.insert_task(
+            store, kind=TaskKind.FILES, submission_id="s", label="l", body={"x": "y" * 17 * 1024 * 1024}
+        )
+
+
+def put(store: Store, key: str, to: str = "a@b") -> bool:
+    data = {"file.name": "$x"}
+    return notices.put_notice(store, key, kind="done", data=data, to=[to], project="p")
+
+
+def test_a_notice_is_stored_once_and_told_once(store: Store, clock: ManualClock) -> None:
+    assert put(store, "done:p")
+    assert not put(store, "done:p", to="other@b")
+    (found,) = notices.due_notices(store, clock.now())
+    assert (found["to"], found["data"]) == (["a@b"], {"file.name": "$x"})
+    assert notices.mark_sending(store, "done:p", 1, "<m@h>")
+    assert not notices.mark_sending(store, "done:p", 1, "<m@h>")
+    assert [each["_id"] for each in notices.interrupted_notices(store)] == ["done:p"]
+    later = clock.now() + timedelta(minutes=1)
+    assert notices.mark_waiting(store, "done:p", later, "451")
+    assert notices.due_notices(store, clock.now()) == []
+    assert [each["error"] for each in notices.open_notices(store)] == ["451"]
+    (due,) = notices.due_notices(store, later)
+    assert (due["attempts"], due["message_id"]) == (1, "<m@h>")
+    assert notices.mark_sending(store, "done:p", 2, "<m@h>")
+    assert notices.mark_sent(store, "done:p")
+    assert notices.open_notices(store) == []
+    (sent,) = notices.notices_of(store, "p")
+    assert (sent["state"], sent["sent_at"], sent["error"]) == ("sent", clock.now(), None)
+    assert not put(store, "done:p")
+
+
+def test_a_refused_notice_is_kept(store: Store) -> None:
+    put(store, "n")
+    assert not notices.mark_refused(store, "n", "550")
+    notices.mark_sending(store, "n", 1, "<m@h>")
+    assert notices.mark_refused(store, "n", "550")
+    assert [each["error"] for each in notices.notices_of(store, "p")] == ["550"]
+    assert notices.open_notices(store) == []
+
+
+def test_a_lease_has_one_owner(store: Store, clock: ManualClock) -> None:
+    assert leases.take(store, "plan", "a", 60) == 1
+    assert leases.take(store, "plan", "b", 60) is None
+    clock.advance(50)
+    assert leases.take(store, "plan", "a", 60) == 1
+    clock.advance(50)
+    assert leases.take(store, "plan", "b", 60) is None
+    clock.advance(11)
+    assert leases.take(store, "plan", "b", 60) == 2
+    assert leases.take(store, "plan", "a", 60) is None
+    assert not leases.release_lease(store, "plan", "a")
+    assert leases.release_lease(store, "plan", "b")
+    assert leases.take(store, "plan", "a", 60) == 3
+    found = leases.holder(store, "plan")
+    assert found is not None
+    assert found["owner"] == "a"
+
+
+def test_a_lease_that_everybody_wants_goes_to_one(store: Store) -> None:
+    got: list[int | None] = []
+    start = threading.Barrier(8)
+
+    def want(owner: str) -> None:
+        start.wait()
+        got.append(leases.take(store, "plan", owner, 60))
+
+    threads = [threading.Thread(target=want, args=(str(number),)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(token or 0 for token in got) == [0] * 7 + [1]
