@@ -131,7 +131,7 @@ def _read(connection: socket.socket) -> Request | None:
 @contextlib.contextmanager
 def local_server(answer: Answer | Callable[[Request], Answer]) -> Iterator[LocalServer]:
     """Serve ``answer`` (bytes for every request, or a function of the request) on a free port."""
-    server = LocalServer((lambda _: answer) if isinstance(answer, bytes) else answer)  # type: ignore[arg-type, return-value]
+    server = LocalServer((lambda _: answer) if isinstance(answer, bytes) else answer)  # type: ignore[arg-type]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.serve, args=(listener,))

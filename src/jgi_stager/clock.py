@@ -31,17 +31,26 @@ class Clock(Protocol):
 
 @dataclass(frozen=True)
 class ScaledClock:
-    """The wall clock, or a linear function of it. ``scale`` 1 is the wall clock itself."""
+    """The wall clock, or a linear function of it. ``scale`` 1 is the wall clock itself.
+
+    Raises ValueError if two processes could not agree on the time: a scale without an instant to count from.
+    """
 
     start: datetime | None = None
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale < float("inf"):
+            raise ValueError("the scale of a clock must be a number above 0")
+        if self.scale != 1 and (self.start is None or self.start.tzinfo is None):
+            raise ValueError("a scaled clock needs a start: an instant with its zone")
 
     def now(self) -> datetime:
         """The simulated instant, aware, UTC."""
         wall = datetime.now(UTC)
         if self.start is None or self.scale == 1:
             return wall
-        return self.start + (wall - self.start) * self.scale
+        return (self.start + (wall - self.start) * self.scale).astimezone(UTC)
 
     def real_seconds(self, seconds: float) -> float:
         """How many real seconds pass while ``seconds`` simulated seconds pass."""
@@ -49,7 +58,7 @@ class ScaledClock:
 
     def wait(self, seconds: float, stop: threading.Event) -> bool:
         """Wait ``seconds`` simulated seconds, or less if ``stop`` is set. True if it was set."""
-        return stop.wait(max(0.0, self.real_seconds(seconds)))
+        return stop.wait(min(max(0.0, self.real_seconds(seconds)), threading.TIMEOUT_MAX))
 
 
 class ManualClock:
@@ -75,6 +84,7 @@ class ManualClock:
         return 0.0
 
     def wait(self, seconds: float, stop: threading.Event) -> bool:
-        """Advance instead of waiting."""
-        self.advance(seconds)
+        """Advance instead of waiting, unless ``stop`` is set. Never goes back."""
+        if not stop.is_set():
+            self.advance(max(0.0, seconds))
         return stop.is_set()

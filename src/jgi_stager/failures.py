@@ -53,6 +53,8 @@ class OutcomeUnknown(OutsideError):  # noqa: N818
 
 FIRST_RETRY_SECONDS = 60.0
 LONGEST_RETRY_SECONDS = 3600.0
+LONGEST_ASKED_SECONDS = 86_400.0
+"""No service can ask for a longer wait: ``Retry-After: 999999999`` must not stop the daemon for years."""
 
 
 def retry_delay(
@@ -64,8 +66,8 @@ def retry_delay(
 ) -> float:
     """Seconds to wait after ``attempts`` failures in a row (>= 1): doubling, capped, with jitter of +-25 %.
 
-    What the service asked for (``retry_after``, seconds) is never undercut.
+    What the service asked for (``retry_after``, seconds) is never undercut, up to `LONGEST_ASKED_SECONDS`.
     """
     doubled = first * 2.0 ** min(max(attempts, 1) - 1, 30)
     jittered = min(longest, doubled) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
-    return max(jittered, retry_after or 0.0)
+    return max(jittered, min(LONGEST_ASKED_SECONDS, retry_after or 0.0))

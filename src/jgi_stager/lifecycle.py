@@ -52,8 +52,9 @@ class IllegalMoveError(RuntimeError):
 
 def check_move(old: State, new: State, story: str = "") -> None:
     """Raise `IllegalMoveError` unless ``old -> new`` is in the table."""
-    if new not in MOVES[old]:
-        allowed = ", ".join(sorted(MOVES[old])) or "nothing: it is terminal"
+    onward = MOVES.get(old, frozenset())
+    if new not in onward:
+        allowed = ", ".join(sorted(onward)) or "nothing: it is terminal"
         raise IllegalMoveError(
             f"a file cannot move from {old} to {new} (allowed: {allowed}){'; ' + story if story else ''}"
         )

@@ -86,7 +86,9 @@ def _manifest(lines: list[list[str]]) -> Manifest:
         if isinstance(row, str):
             problems.append(f"line {number} ({cells[0]!r:.100}): {row}")
         elif row.file_id in rows and rows[row.file_id] != row:
-            problems.append(f"line {number} ({cells[0]!r:.100}): {row.file_id} is listed twice; the first counts")
+            problems.append(
+                f"line {number} ({cells[0]!r:.100}): {row.file_id} is listed twice; the first counts"
+            )
         else:
             rows.setdefault(row.file_id, row)
     return Manifest(rows, tuple(problems))

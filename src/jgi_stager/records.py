@@ -99,7 +99,9 @@ class ProjectRecord(BaseModel):
         | None
     ) = None
     priority: Annotated[int, AfterValidator(_bounded_priority)] = 0
-    notify: list[Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;]{1,64}@[^\s@<>,;]{1,253}$")]] | None = None
+    notify: (
+        list[Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;]{1,64}@[^\s@<>,;]{1,253}$")]] | None
+    ) = None
 
 
 _CURES = {
@@ -244,7 +246,9 @@ class FileRecord(BaseModel):
 def story(document: dict[str, Any]) -> str:
     """The recorded moves of a file in one line, for an error message."""
     moves = " -> ".join(str(entry.get("to")) for entry in document.get("history", []))
-    return f"{document.get('project_name')}/{document.get('file_name')} ({document.get('jdp_file_id')}): {moves}"
+    return (
+        f"{document.get('project_name')}/{document.get('file_name')} ({document.get('jdp_file_id')}): {moves}"
+    )
 
 
 def destination_directory(base: str, project_name: str, ap_gold_id: str) -> PurePosixPath:

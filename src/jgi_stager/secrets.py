@@ -27,29 +27,28 @@ class Secrets:
         return self.directory / name
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a secret."""
-        return self.path(name).is_file()
+        """Whether there is such a secret that can be seen."""
+        return os.path.isfile(self.path(name))
 
     def read(self, name: str) -> SecretStr:
         """The secret as it is now, without surrounding white space. Raises `SecretProblem`."""
         path = self.path(name)
         try:
-            with path.open("rb") as file:
-                mode = os.fstat(file.fileno()).st_mode
-                raw = file.read(LARGEST_SECRET_BYTES + 1)
+            # Not blocking: opening a named pipe would otherwise wait for a writer for ever.
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                found = os.fstat(file.fileno())
+                raw = file.read(LARGEST_SECRET_BYTES + 1) if stat.S_ISREG(found.st_mode) else b""
+        except FileNotFoundError:
+            raise SecretProblem(f"{path}: missing; write the secret into it as one line, mode 600") from None
         except OSError as error:
-            raise SecretProblem(f"{path}: {error.strerror or error}") from None
-        if not stat.S_ISREG(mode):
-            raise SecretProblem(f"{path}: not a regular file")
-        if mode & 0o077:
-            raise SecretProblem(f"{path}: readable by others; run: chmod 600 {path}")
-        try:
-            text = raw.decode("utf-8").strip()
-        except UnicodeDecodeError:
-            raise SecretProblem(f"{path}: not UTF-8 text") from None
-        if not text or len(raw) > LARGEST_SECRET_BYTES or any(ord(char) < 32 for char in text):
-            raise SecretProblem(f"{path}: empty, too long or with line breaks; it must hold one line")
-        return SecretStr(text)
+            raise SecretProblem(
+                f"{path}: {error.strerror or error}; make it a file the daemon can read"
+            ) from None
+        if not stat.S_ISREG(found.st_mode):
+            raise SecretProblem(f"{path}: not a regular file; put a file with the secret there, mode 600")
+        if _open_to_others(found):
+            raise SecretProblem(f"{path}: open to others; run: chmod 600 {path}")
+        return SecretStr(_one_line(path, raw))
 
     def fingerprint(self, name: str) -> tuple[int, int, int] | None:
         """Changes whenever the file does; None while there is none. Says nothing about the content."""
@@ -57,4 +56,30 @@ class Secrets:
             found = self.path(name).stat()
         except OSError:
             return None
-        return (found.st_ino, found.st_mtime_ns, found.st_size)
+        # The change time also moves when only the mode is repaired, which is what `read` may have asked for.
+        return (found.st_ino, found.st_ctime_ns, found.st_size)
+
+
+def _open_to_others(found: os.stat_result) -> bool:
+    """Whether anybody but the owner may use the file.
+
+    systemd gives the service its credential files by an access list; the mode then shows the list's mask as
+    the rights of the group: 0440, root and root. That is as private as 0400.
+    """
+    mode = stat.S_IMODE(found.st_mode)
+    as_systemd_leaves_it = mode == 0o440 and found.st_uid == 0 and found.st_gid == 0
+    return bool(mode & 0o077) and not as_systemd_leaves_it
+
+
+def _one_line(path: Path, raw: bytes) -> str:
+    try:
+        text = raw.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise SecretProblem(f"{path}: not UTF-8 text; copy the secret again") from None
+    if len(raw) > LARGEST_SECRET_BYTES:
+        raise SecretProblem(f"{path}: too long for a secret; it must hold one line")
+    if not text or any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise SecretProblem(
+            f"{path}: empty, or with line breaks or control characters; it must hold one line"
+        )
+    return text

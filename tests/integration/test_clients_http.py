@@ -123,7 +123,7 @@ def test_no_connection() -> None:
 
 
 def test_tls_that_fails_before_the_request() -> None:
-    with serving(reply(200, {})) as server, edge_to(server.url.replace("http:", "https:"), 2.0) as edge:
+    with serving(reply(200, {})) as server, edge_to(server.url.replace("http:", "https:"), 0.3) as edge:
         error = failure(lambda: edge.post_json("/x", {"a": 1}, HEADERS))
     assert type(error) is Transient
     assert server.requests == [] or all(not request.body for request in server.requests)

@@ -58,9 +58,7 @@ def test_recorded_search_is_read_whole() -> None:
 
 
 def test_recorded_analysis_projects_are_read_whole() -> None:
-    listing = rows_of(
-        recorded("gold_analysis_projects_of_a_proposal.json"), AnalysisProject.model_validate, "x"
-    )
+    listing = rows_of(recorded("gold_analysis_projects_of_a_proposal.json"), AnalysisProject.model_validate, "x")
     assert len(listing) == 379
     assert listing.problems == ()
     kinds = [project.ap_type for project in listing]
@@ -204,15 +202,14 @@ def test_accepted() -> None:
     found = parse_accepted({"request_id": "220699", "restored_count": 3, "updated_count": 1.0})
     assert (found.request_id, found.answered) == (220699, 4)
     assert parse_accepted({"request_id": 1}).answered is None
-    for bad in ({}, {"request_id": None}, {"request_id": "x"}, {"request_id": 0}, [], "ok"):
+    bad_ones: list[Any] = [{}, {"request_id": None}, {"request_id": "x"}, {"request_id": 0}, [], "ok"]
+    for bad in bad_ones:
         with pytest.raises(BadShapeError):
             parse_accepted(bad)
 
 
 def test_status() -> None:
-    found = parse_status(
-        {"status": " READY ", "expiration_date": "2023-05-18T00:00:00", "file_ids": [FILE_ID]}
-    )
+    found = parse_status({"status": " READY ", "expiration_date": "2023-05-18T00:00:00", "file_ids": [FILE_ID]})
     assert (found.status, found.expiration_date) == ("ready", datetime(2023, 5, 18, tzinfo=UTC))
     assert found.file_ids == (FILE_ID,)
     odd = parse_status({"status": "brand-new", "expiration_date": "never", "file_ids": 5})
@@ -235,11 +232,7 @@ def test_rows_are_kept_or_explained(documents: list[Any]) -> None:
         assert len(listing.rows) + len(listing.problems) == len(documents)
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from(["file_size", "file_type", "md5sum", "file_status", "metadata"]), anything
-    )
-)
+@given(st.dictionaries(st.sampled_from(["file_size", "file_type", "md5sum", "file_status", "metadata"]), anything))
 def test_files_are_parsed_whatever_is_in_them(fields: dict[str, Any]) -> None:
     file, _ = parse_file({"_id": FILE_ID, "file_name": "a", **fields})
     assert file is not None

@@ -102,7 +102,7 @@ class Globus:
 
     def find_tasks_by_label(self, label: str) -> tuple[TaskStatus, ...]:
         """The tasks of this login with exactly this label, newest first; at most `TASKS_PER_PAGE`."""
-        query = {"label": checked_label(label)}
+        query: dict[str, str | list[str]] = {"label": checked_label(label)}
         page = self._one(
             Page,
             "the task list",

@@ -25,9 +25,7 @@ from jgi_stager.settings import JdpSettings
 __all__ = ["Accepted", "ApListing", "Jdp", "JdpFile", "RequestStatus"]
 
 TOKEN = "jdp_token"  # noqa: S105 - the name of a secret
-CURE = (
-    "log in to the JGI Data Portal, copy the session token from the account menu and run: jgi-stager token set jdp"
-)
+CURE = "log in to the JGI Data Portal, copy the session token (account menu) and run: jgi-stager token set jdp"
 PAGE_SIZE = 50
 """More answers 400 since 2026-01. Pages count datasets ("organisms"), not files."""
 MOST_PAGES = 1000

@@ -221,6 +221,12 @@ class Archive:
             return
         for kind in MANIFEST_FAULTS:
             request.hit = request.hit or self.mishaps.take(kind, at, request.ids, request.id)
+        if request.id % 3 == 0:
+            self._later(at + self.settings.manifest_seconds, "manifest", request)
+        else:
+            self._on_manifest(request, at)
+
+    def _on_manifest(self, request: Request, _at: float) -> None:
         plan = self._delivered(request)
         spoilt = request.hit and spoilt_manifest(request.hit.fault.kind, plan)
         self._write_manifest(request, spoilt or manifest_text(plan).encode())

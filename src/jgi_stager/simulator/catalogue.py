@@ -46,7 +46,7 @@ class CatalogueFile:
 
     @property
     def directory(self) -> str:
-        """Where it is delivered, below the short organism name: the first display location, ``_`` for blanks."""
+        """Where it is delivered below the short organism name: the first place, ``_`` for blanks."""
         return self.shape.locations[0].replace(" ", "_") if self.shape.locations else "Other"
 
 

@@ -53,7 +53,10 @@ class FileJob:
         source, destination = item.get("source_path"), item.get("destination_path")
         if not isinstance(source, str) or not isinstance(destination, str):
             return None
-        return cls(source, destination, bool(item.get("recursive")), item.get("external_checksum"))
+        checksum = item.get("external_checksum")
+        if not isinstance(checksum, str) or str(item.get("checksum_algorithm") or "md5").lower() != "md5":
+            checksum = None
+        return cls(source, destination, bool(item.get("recursive")), checksum and checksum.lower())
 
 
 @dataclass
@@ -66,7 +69,7 @@ class Mover:
     full: Hit | None = None
 
     def begin(self, job: FileJob, body: Mapping[str, Any], now: float) -> list[FileJob] | None:
-        """Look at the file: its size, or ``skipped`` if the sync level says so. A directory gives its files, a file None.
+        """Look at the file: its size, or ``skipped`` if the sync level says so. A directory gives its files.
 
         Raises `FileFault` and `TaskFatal`.
         """

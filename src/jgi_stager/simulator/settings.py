@@ -59,7 +59,8 @@ class SimulatorSettings(BaseModel):
     delivery_lag_seconds: float = 900.0
     """Between the last file on disk and the request being ``ready``."""
     manifest_seconds: float = 120.0
-    """Between the first and the second half of a manifest; it becomes whole when the request is ``ready``."""
+    """The first half of a manifest is there that long before the request is ``ready``; the second half comes
+    with it or, for every third request, that long after it."""
     first_request_id: int = 652_401
 
     tape_drives: int = 4

@@ -218,8 +218,6 @@ def _ls(call: Context) -> Response:
         return lacking
     path = call.query("path", "/")
     local = call.world.collections.resolve(endpoint, path)
-    if endpoint == call.world.settings.nersc_collection_id and not call.query("path"):
-        raise Forbidden("/")
     entries = list_directory(local, path, call.query("filter"), call.query("orderby"))
     offset, limit = _number(call, "offset", 0), min(_number(call, "limit", 100_000, 1), 100_000)
     page = entries[offset : offset + limit]

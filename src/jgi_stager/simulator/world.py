@@ -48,7 +48,10 @@ class World:
         """NMDC page tokens that were not used yet: collection and last id."""
 
     def advance(self, now: datetime) -> float:
-        """Let everything happen up to ``now``; returns that in epoch seconds. A clock that jumps back stops time."""
+        """Let everything happen up to ``now``; returns that in epoch seconds.
+
+        A clock that jumps back stops time until it has caught up.
+        """
         with self.lock:
             self.now = max(self.now, now.timestamp())
             self.archive.advance(self.now)

@@ -88,6 +88,20 @@ class EmbeddedMongod:
                 self._end(_socket_path(self._home))
 
     @translated
+    def revive(self) -> None:
+        """Start it again if it ended while it was in use. Cheap while it lives: call it often.
+
+        Raises as `start` does; the data are as durable as before.
+        """
+        if self._share is None or processes.is_locked(self.data / "mongod.lock"):
+            return
+        if self._child is not None:
+            self._child.wait()
+            self._child = None
+        with processes.exclusive(self._home / "start.lock"):
+            self._come_up(_socket_path(self._home), time.monotonic() + START_SECONDS)
+
+    @translated
     def keep_log_small(self) -> None:
         """Put a log of more than 16 MiB aside, replacing the one put aside before. Cheap: call it often."""
         if self.log.exists() and self.log.stat().st_size > LARGEST_LOG_BYTES:

@@ -22,6 +22,8 @@ T = TypeVar("T")
 DUPLICATE_KEY = 11000
 _REFUSED = frozenset({13, 18, 8000})
 """Server codes: Unauthorized, AuthenticationFailed, AtlasError (which is how Atlas says the same)."""
+_TOO_LARGE = frozenset({10334, 17419, 17420})
+"""Server codes: BSONObjectTooLarge, and an update that would make a document too large."""
 _PASSING = frozenset(
     {6, 7, 50, 64, 89, 91, 112, 189, 202, 262, 9001, 10107, 11600, 11601, 11602, 13435, 13436, 14031}
 )
@@ -53,7 +55,7 @@ def translated(function: Callable[P, T]) -> Callable[P, T]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
-        except PyMongoError as error:
+        except (PyMongoError, DocumentTooLarge) as error:
             problem = _translation(error)
             if problem is None:
                 raise
@@ -62,11 +64,11 @@ def translated(function: Callable[P, T]) -> Callable[P, T]:
     return wrapper
 
 
-def _translation(error: PyMongoError) -> StoreError | None:
+def _translation(error: PyMongoError | DocumentTooLarge) -> StoreError | None:
     if isinstance(error, ConfigurationError):
         return StoreRefused(f"the MongoDB settings cannot be used: {error}; see [mongodb] uri")
     if isinstance(error, DocumentTooLarge):
-        return RecordTooLarge(f"a document exceeds 16 MiB: {error}; lower [globus] max_files_per_task")
+        return _too_large(str(error))
     if isinstance(error, OperationFailure):
         return _answered(error)
     if isinstance(error, ConnectionFailure):
@@ -82,9 +84,15 @@ def _answered(error: OperationFailure) -> StoreError | None:
             f"MongoDB refuses us: {_message(error)}; check the user in [mongodb] uri, its readWrite role, "
             "and the secret mongodb_password"
         )
+    if error.code in _TOO_LARGE:
+        return _too_large(_message(error))
     if error.code in _PASSING:
         return StoreUnavailable(f"MongoDB cannot be used now: {_message(error)}")
     return None
+
+
+def _too_large(message: str) -> RecordTooLarge:
+    return RecordTooLarge(f"a document exceeds 16 MiB: {message}; lower [globus] max_files_per_task")
 
 
 def _message(error: OperationFailure) -> str:

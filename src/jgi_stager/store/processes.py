@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from jgi_stager.store.errors import StoreError
+
 
 def listener_pid(path: Path) -> int | None:
     """The process that listens on a unix socket, None if nobody does. 0 for one this machine cannot see."""
@@ -56,6 +58,20 @@ def exclusive(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def alone(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock on ``path``, or raise `StoreError` at once if a live process has it. ``what`` names it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(f"{what} runs already ({path} is locked); stop it first") from None
         yield
     finally:
         os.close(descriptor)

@@ -1,0 +1,80 @@
+"""``jgi-stager``: the commands. Exit codes: 0 ok, 1 failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from jgi_stager import __version__
+from jgi_stager.settings import ConfigError, Settings, load_settings
+from jgi_stager.store import StoreError
+
+app = typer.Typer(
+    name="jgi-stager",
+    help="Stages JGI sequencing results from tape to NERSC, unattended.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Settings file (TOML). Default: see docs/settings.md.")
+]
+
+
+def complain(message: object) -> None:
+    """Tell a person what went wrong, on standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"jgi-stager: {message}", markup=False)
+
+
+def settings_or_exit(config: Path | None) -> Settings:
+    """The settings, or exit 2 with the reason."""
+    try:
+        return load_settings(config)
+    except ConfigError as error:
+        complain(error)
+        raise typer.Exit(2) from None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Stages JGI sequencing results from tape to NERSC, unattended."""
+    del version
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    until_idle: Annotated[bool, typer.Option(help="End when nothing is left to do.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also log what changes nothing.")] = False,
+) -> None:
+    """Run the daemon in the foreground: what the systemd service starts."""
+    from jgi_stager import daemon
+    from jgi_stager.logs import configure_logging
+
+    settings = settings_or_exit(config)
+    try:
+        clock = daemon.make_clock(settings)
+        configure_logging(clock, level=logging.DEBUG if verbose else logging.INFO)
+        code = daemon.run(settings, until_idle=until_idle)
+    except ConfigError as error:
+        complain(error)
+        raise typer.Exit(2) from None
+    except (StoreError, OSError) as error:
+        complain(error)
+        raise typer.Exit(1) from None
+    raise typer.Exit(code)

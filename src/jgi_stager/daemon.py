@@ -1,0 +1,184 @@
+"""The daemon: puts everything together, runs the steps on their schedule, and ends cleanly."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from jgi_stager.clients.globus import Globus
+from jgi_stager.clients.gold import Gold
+from jgi_stager.clients.http import HttpEdge
+from jgi_stager.clients.jdp import Jdp
+from jgi_stager.clients.nmdc import Nmdc
+from jgi_stager.clock import Clock, ScaledClock
+from jgi_stager.failures import Service
+from jgi_stager.records import ProjectState
+from jgi_stager.secrets import Secrets
+from jgi_stager.settings import ConfigError, HttpSettings, Settings
+from jgi_stager.steps import STEPS, Step
+from jgi_stager.steps.gates import Gates
+from jgi_stager.steps.tools import Tools
+from jgi_stager.store import Store, StoreError, StoreUnavailable, connect, notices, processes, projects
+from jgi_stager.store.embedded import EmbeddedMongod
+
+log = structlog.get_logger()
+
+SHORTEST_PERIOD_SECONDS = 0.02
+"""Real seconds: a scaled clock must not turn a period into a busy loop."""
+LOOK_SECONDS = 0.1
+"""Real seconds between two looks of the main thread at what only it watches."""
+CLOCK_JUMP_SECONDS = 2.0
+
+
+def make_clock(settings: Settings) -> Clock:
+    """The clock of the settings. Raises `ConfigError` for a scale without a start."""
+    if settings.clock.scale != 1 and settings.clock.start is None:
+        raise ConfigError("clock.scale: a scaled clock needs clock.start, an instant such as 2026-01-01T00:00:00Z")
+    return ScaledClock(settings.clock.start, settings.clock.scale)
+
+
+def open_secrets(settings: Settings) -> Secrets:
+    """The secrets of the settings."""
+    if settings.secrets.directory is None:
+        raise ConfigError("secrets.directory: not set; settings must come from load_settings")
+    return Secrets(settings.secrets.directory)
+
+
+@contextmanager
+def open_store(settings: Settings, clock: Clock) -> Iterator[tuple[Store, EmbeddedMongod | None]]:
+    """The books: the configured MongoDB, or a private one that is started here and stopped with us."""
+    with ExitStack() as stack:
+        mongod = None
+        uri, password = settings.mongodb.uri, None
+        if uri is None:
+            mongod = EmbeddedMongod(settings.state.directory)
+            uri = stack.enter_context(mongod)
+        else:
+            secrets = open_secrets(settings)
+            password = secrets.read("mongodb_password") if secrets.exists("mongodb_password") else None
+        store = connect(uri, settings.mongodb.database, clock, password=password)
+        stack.callback(store.close)
+        yield store, mongod
+
+
+@contextmanager
+def open_tools(settings: Settings, clock: Clock, store: Store, stop: threading.Event) -> Iterator[Tools]:
+    """The composition root: every client, made once."""
+    secrets = open_secrets(settings)
+    with ExitStack() as stack:
+
+        def edge(service: Service, section: HttpSettings) -> HttpEdge:
+            return HttpEdge(service, section.base_url, section.timeout_seconds, section.pool_size)
+
+        gold = Gold(edge(Service.GOLD, settings.gold), secrets)
+        jdp = Jdp(edge(Service.JDP, settings.jdp), secrets, settings.jdp)
+        nmdc = Nmdc(edge(Service.NMDC, settings.nmdc))
+        globus = Globus(settings.globus, secrets)
+        for client in (gold, jdp, nmdc, globus):
+            stack.callback(client.close)
+        gates = Gates(settings.schedule.person_retry_seconds)
+        yield Tools(store, gold, jdp, nmdc, globus, settings, secrets, clock, gates, stop)
+
+
+def run_step(step: Step, tools: Tools) -> None:
+    """One run of one step. Whatever goes wrong is logged and met again at the next run; no step stops another."""
+    if tools.stop.is_set():
+        return
+    try:
+        moved = step.run(tools)
+    except StoreUnavailable as error:
+        log.warning("store_unavailable", step=step.name, error=str(error))
+    except StoreError as error:
+        log.error("store_refused", step=step.name, error=str(error))  # noqa: TRY400 - a person's matter, no bug
+    except Exception:
+        log.exception("step_failed", step=step.name)
+    else:
+        if moved:
+            log.debug("step_ran", step=step.name, moved=moved)
+
+
+def make_scheduler(tools: Tools) -> BackgroundScheduler:
+    """One job per step, each with its own period. No job overlaps itself; a late one runs, once."""
+    scheduler = BackgroundScheduler(
+        executors={"default": ThreadPoolExecutor(len(STEPS))},
+        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        timezone=UTC,
+    )
+    for step in STEPS:
+        period = getattr(tools.settings.schedule, f"{step.name}_seconds")
+        real = max(SHORTEST_PERIOD_SECONDS, tools.clock.real_seconds(period))
+        scheduler.add_job(
+            run_step,
+            "interval",
+            args=(step, tools),
+            seconds=real,
+            id=step.name,
+            next_run_time=datetime.now(UTC),  # the scheduler lives in real time
+        )
+    return scheduler
+
+
+def is_idle(tools: Tools) -> bool:
+    """Whether nothing is left that the daemon could do by itself."""
+    busy = [ProjectState.DISCOVERING, ProjectState.ACTIVE]
+    if projects.new_records(tools.store, limit=1) or projects.by_state(tools.store, busy):
+        return False
+    return not (tools.settings.notifications.mailto and notices.open_notices(tools.store))
+
+
+def run(settings: Settings, *, until_idle: bool = False) -> int:
+    """Run the daemon until it is told to stop (SIGTERM, SIGINT), or until nothing is left to do.
+
+    Returns the exit code: 0 after a clean end. Raises `ConfigError` or `StoreError` if it cannot begin.
+    """
+    clock = make_clock(settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    home = processes.private_directory(settings.state.directory)
+    with (
+        processes.alone(home / "daemon.lock", "a daemon with this state directory"),
+        open_store(settings, clock) as (store, mongod),
+        open_tools(settings, clock, store, stop) as tools,
+    ):
+        log.info("daemon_started", scale=settings.clock.scale, database=settings.mongodb.database)
+        scheduler = make_scheduler(tools)
+        scheduler.start()
+        try:
+            _watch(tools, scheduler, mongod, until_idle=until_idle)
+        finally:
+            stop.set()
+            scheduler.shutdown(wait=True)
+            log.info("daemon_stopped")
+    return 0
+
+
+def _watch(
+    tools: Tools, scheduler: BackgroundScheduler, mongod: EmbeddedMongod | None, *, until_idle: bool
+) -> None:
+    """What only the main thread does: notice the end, a dead mongod, and a wall clock that jumped."""
+    offset = time.time() - time.monotonic()
+    while not tools.stop.wait(LOOK_SECONDS):
+        drift = time.time() - time.monotonic() - offset
+        if abs(drift) > CLOCK_JUMP_SECONDS:
+            # The scheduler plans by the wall clock: after a jump back it would sleep until the old time comes.
+            log.warning("clock_jumped", seconds=round(drift, 1))
+            offset += drift
+            for job in scheduler.get_jobs():
+                job.modify(next_run_time=datetime.now(UTC))
+        try:
+            if mongod is not None:
+                mongod.revive()
+                mongod.keep_log_small()
+            if until_idle and is_idle(tools):
+                return
+        except StoreError as error:
+            log.warning("store_unavailable", step="watch", error=str(error))
