@@ -10,7 +10,7 @@ import io
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from jgi_stager.records import JDP_FILE_ID, unsafe_name, unsafe_relative_path
+from jgi_stager.records import JDP_FILE_ID, unsafe_name, unsafe_relative_path, usable_md5
 
 HEADER = (
     "filename",
@@ -55,47 +55,45 @@ def manifest_name(request_id: int) -> str:
 
 def parse_manifest(raw: bytes) -> Manifest:
     """Parse a manifest whole. Raises `ManifestNotComplete` if it is torn, or not a manifest at all."""
+    if len(raw) > LARGEST_MANIFEST_BYTES:
+        raise ManifestNotComplete(f"larger than {LARGEST_MANIFEST_BYTES} bytes; this is no manifest")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ManifestNotComplete(f"not UTF-8 at byte {error.start}") from None
-    if not text.endswith(("\n", "\r")) and not _last_line_is_whole(text):
-        raise ManifestNotComplete("the last line is torn")
+    if "\0" in text:
+        raise ManifestNotComplete("it contains NUL characters, as a file does whose blocks are not written yet")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        lines = [(reader.line_num, cells) for cells in reader]
     except csv.Error as error:
-        raise ManifestNotComplete(f"not valid CSV: {error}") from None
-    if not lines or tuple(cell.strip() for cell in lines[0]) != HEADER:
+        raise ManifestNotComplete(f"not valid CSV at line {reader.line_num}: {error}") from None
+    if not lines or tuple(cell.strip() for cell in lines[0][1]) != HEADER:
         raise ManifestNotComplete("the header line is not that of a manifest")
-    return _manifest([cells for cells in lines[1:] if cells])
+    # Without a final line break only a closing quote proves that the last size is not cut.
+    if not text.endswith(("\n", "\r", '"')):
+        raise ManifestNotComplete("the last line is torn")
+    return _manifest([(number, cells) for number, cells in lines[1:] if cells])
 
 
-def _last_line_is_whole(text: str) -> bool:
-    """Whether a file without a final newline ends in a full row: one whose size is closed by a quote."""
-    last = text.rsplit("\n", 1)[-1]
-    return last.endswith('"') and len(next(csv.reader([last]), [])) == len(HEADER)
-
-
-def _manifest(lines: list[list[str]]) -> Manifest:
+def _manifest(lines: list[tuple[int, list[str]]]) -> Manifest:
     rows: dict[str, Row] = {}
     problems = []
-    for number, cells in enumerate(lines, start=2):
+    for number, cells in lines:
         if len(cells) != len(HEADER):
             raise ManifestNotComplete(f"line {number} has {len(cells)} fields instead of {len(HEADER)}")
         row = _row(cells)
         if isinstance(row, str):
             problems.append(f"line {number} ({cells[0]!r:.100}): {row}")
         elif row.file_id in rows and rows[row.file_id] != row:
-            problems.append(
-                f"line {number} ({cells[0]!r:.100}): {row.file_id} is listed twice; the first counts"
-            )
+            problems.append(f"line {number} ({cells[0]!r:.100}): {row.file_id} is listed twice; the first counts")
         else:
             rows.setdefault(row.file_id, row)
     return Manifest(rows, tuple(problems))
 
 
 def _row(cells: list[str]) -> Row | str:
-    name, file_id, directory, md5, size = cells[0], cells[1], cells[3], cells[6].lower(), cells[7]
+    name, file_id, directory, md5, size = cells[0], cells[1], cells[3], cells[6], cells[7]
     if not JDP_FILE_ID.match(file_id):
         return "file_id is not 24 hexadecimal digits"
     if why := unsafe_name(name):
@@ -105,8 +103,7 @@ def _row(cells: list[str]) -> Row | str:
     if not (size.isascii() and size.isdigit() and len(size) <= 18):
         return "file size is not a number of bytes"
     path = f"{directory}/{name}" if directory else name
-    usable = len(md5) == 32 and all(char in "0123456789abcdef" for char in md5)
-    return Row(file_id, path, int(size), md5 if usable else None)
+    return Row(file_id, path, int(size), usable_md5(md5))
 
 
 @dataclass(frozen=True)

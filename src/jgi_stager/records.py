@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import datetime
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Any
@@ -16,12 +18,17 @@ from pydantic import (
     StringConstraints,
     ValidationError,
 )
+from pydantic_core import ErrorDetails
 
 from jgi_stager.lifecycle import State
 
-JDP_FILE_ID = re.compile(r"^[0-9a-f]{24}$")
-GOLD_AP_ID = re.compile(r"^Ga[0-9]{1,12}$")
-BIOSAMPLE_ID = re.compile(r"^Gb[0-9]{1,12}$")
+# \Z, because $ also matches before a final line break.
+JDP_FILE_ID = re.compile(r"^[0-9a-f]{24}\Z")
+GOLD_AP_ID = re.compile(r"^Ga[0-9]{1,12}\Z")
+BIOSAMPLE_ID = re.compile(r"^Gb[0-9]{1,12}\Z")
+_MD5 = re.compile(r"^[0-9a-f]{32}\Z")
+_MAIL_ADDRESS = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}$"
+"""Plain ASCII without quoting: nothing that could break a mail header, nothing that needs SMTPUTF8."""
 LONGEST_NAME_BYTES = 255
 """What ext4, GPFS and Lustre allow for one path component."""
 
@@ -32,7 +39,7 @@ def unsafe_name(name: str) -> str | None:
         return "is empty or a directory"
     if "/" in name or "\\" in name:
         return "contains a slash"
-    if any(ord(char) < 32 or ord(char) == 127 for char in name):
+    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
         return "contains control characters"
     try:
         size = len(name.encode("utf-8"))
@@ -45,27 +52,41 @@ def unsafe_relative_path(path: str) -> str | None:
     """Why ``path`` from outside must not be appended to a directory of ours, or None if it may."""
     if path.startswith("/"):
         return "is absolute"
-    return next((f"component {part!r} {why}" for part in path.split("/") if (why := unsafe_name(part))), None)
+    parts = ((part, unsafe_name(part)) for part in path.split("/"))
+    return next((f"component {part[:60]!r} {why}" for part, why in parts if why), None)
+
+
+def usable_md5(text: str | None) -> str | None:
+    """The checksum in lower case, or None if it is missing or none: then nothing can be compared with it."""
+    found = (text or "").strip().lower()
+    return found if _MD5.match(found) else None
 
 
 def _digits(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return str(int(value)) if whole and abs(value) < 10**12 else value
 
 
 def _absolute_path(value: str) -> str:
-    if not value.startswith("/") or unsafe_relative_path(value.strip("/")):
-        raise ValueError("must be an absolute path without '..', '.' or control characters")
-    return value.rstrip("/")
+    if not value.startswith("/") or len(value) > 1000 or unsafe_relative_path(value.strip("/")):
+        raise ValueError("must be an absolute path without '..', '.' or control characters, not longer than 1000")
+    return "/" + value.strip("/")
 
 
 def _biosamples(value: Any) -> Any:
-    """Accept CSV text as well as a list: one id per line or comma, other columns and a header ignored."""
+    """Accept CSV text as well as a list: one id per line or comma, other columns and a header ignored.
+
+    What looks like a biosample id and is none is refused: ignoring it would silently stage less than is wanted.
+    """
     if not isinstance(value, str):
         return value
-    cells = [cell.strip().strip('"') for cell in re.split(r"[\s,;]+", value)]
+    cells = [cell.strip("\"'") for cell in re.split(r"[\s,;]+", value.removeprefix("\ufeff"))]
     found = [cell for cell in cells if BIOSAMPLE_ID.match(cell)]
-    if not found and any(cells):
-        raise ValueError("no biosample id (Gb and digits) in this text")
+    wrong = sum(bool(re.match(r"(gold:)?gb[0-9]", cell.lower())) for cell in cells) - len(found)
+    if wrong or (not found and any(cells)):
+        raise ValueError(
+            f"{wrong} of the ids in this text are not Gb and digits" if wrong else "no biosample id in this text"
+        )
     return found
 
 
@@ -92,42 +113,59 @@ class ProjectRecord(BaseModel):
     analysis_projects_dir: Annotated[str, AfterValidator(_absolute_path)] | None = None
     biosample_ids: (
         Annotated[
-            list[Annotated[str, StringConstraints(pattern=BIOSAMPLE_ID.pattern)]],
+            list[Annotated[str, StringConstraints(pattern=r"^Gb[0-9]{1,12}$")]],
             BeforeValidator(_biosamples),
             AfterValidator(_some_biosamples),
         ]
         | None
     ) = None
     priority: Annotated[int, AfterValidator(_bounded_priority)] = 0
-    notify: (
-        list[Annotated[str, StringConstraints(pattern=r"^[^\s@<>,;]{1,64}@[^\s@<>,;]{1,253}$")]] | None
-    ) = None
+    notify: list[Annotated[str, StringConstraints(pattern=_MAIL_ADDRESS)]] | None = None
 
 
 _CURES = {
     "project_name": "use letters, digits, '.', '_' and '-' (at most 100, starting with a letter or digit); "
     "it becomes a directory name",
-    "proposal_id": "give the JGI proposal number, digits only",
+    "proposal_id": "give the JGI proposal number, as text or a whole number, such as '503125'",
     "nmdc_study_id": "give it as nmdc:sty-..., or leave it out and it is looked up",
     "biosample_ids": "give a list such as ['Gb0258377'], or leave it out for all biosamples",
-    "notify": "give a list of mail addresses",
+    "analysis_projects_dir": "give the absolute path of a directory, or leave it out for the configured stage_dir",
+    "priority": "give a whole number, or leave it out",
+    "notify": "give a list of mail addresses, or leave it out",
+    "record": "insert a document with the fields project_name and proposal_id",
 }
+_PLAIN_WORDS = {
+    "string_type": "must be text",
+    "string_unicode": "must be valid text",
+    "string_pattern_mismatch": "does not have the right form",
+    "int_type": "must be a whole number",
+    "list_type": "must be a list",
+    "model_type": "is not a document",
+    "model_attributes_type": "is not a document",
+}
+_MOST_PROBLEMS = 8
+"""A record with thousands of wrong fields still gives a reason that a person reads."""
 
 
 def explain_invalid(error: ValidationError) -> str:
     """Why a project record cannot be used, with the cure, for a person. Never quotes the values."""
-    parts = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        field = str(problem["loc"][0]) if problem["loc"] else "record"
-        position = "".join(f"[{index}]" for index in problem["loc"][1:] if isinstance(index, int))
-        if problem["type"] == "extra_forbidden":
-            parts.append(f"{field!r:.120} is not a field of a project record; remove it")
-        elif problem["type"] == "missing":
-            parts.append(f"{field} is missing; {_CURES.get(field, 'add it')}")
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            parts.append(f"{field}{position}: {message}" + (f"; {_CURES[field]}" if field in _CURES else ""))
-    return ". ".join(dict.fromkeys(parts))
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    parts = list(dict.fromkeys(_explain(problem) for problem in problems))
+    more = len(parts) - _MOST_PROBLEMS
+    return ". ".join(parts[:_MOST_PROBLEMS]) + (f". And {more} more problems" if more > 0 else "")
+
+
+def _explain(problem: ErrorDetails) -> str:
+    field = str(problem["loc"][0]) if problem["loc"] else "record"
+    if problem["type"] == "extra_forbidden":
+        meant = get_close_matches(field[:100].lower(), ProjectRecord.model_fields, n=1, cutoff=0.75)
+        cure = f"did you mean {meant[0]}?" if meant else "remove it"
+        return f"{field[:60]!r} is not a field of a project record; {cure}"
+    if problem["type"] == "missing":
+        return f"{field} is missing; {_CURES[field]}"
+    position = "".join(f"[{index}]" for index in problem["loc"][1:] if isinstance(index, int))
+    message = _PLAIN_WORDS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    return f"{field}{position} {message}; {_CURES[field]}"
 
 
 class ProjectState(StrEnum):
@@ -246,9 +284,7 @@ class FileRecord(BaseModel):
 def story(document: dict[str, Any]) -> str:
     """The recorded moves of a file in one line, for an error message."""
     moves = " -> ".join(str(entry.get("to")) for entry in document.get("history", []))
-    return (
-        f"{document.get('project_name')}/{document.get('file_name')} ({document.get('jdp_file_id')}): {moves}"
-    )
+    return f"{document.get('project_name')}/{document.get('file_name')} ({document.get('jdp_file_id')}): {moves}"
 
 
 def destination_directory(base: str, project_name: str, ap_gold_id: str) -> PurePosixPath:

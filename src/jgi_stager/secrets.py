@@ -34,16 +34,13 @@ class Secrets:
         """The secret as it is now, without surrounding white space. Raises `SecretProblem`."""
         path = self.path(name)
         try:
-            # Not blocking: opening a named pipe would otherwise wait for a writer for ever.
-            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            with open(path, "rb", opener=_without_waiting) as file:
                 found = os.fstat(file.fileno())
                 raw = file.read(LARGEST_SECRET_BYTES + 1) if stat.S_ISREG(found.st_mode) else b""
         except FileNotFoundError:
             raise SecretProblem(f"{path}: missing; write the secret into it as one line, mode 600") from None
         except OSError as error:
-            raise SecretProblem(
-                f"{path}: {error.strerror or error}; make it a file the daemon can read"
-            ) from None
+            raise SecretProblem(f"{path}: {error.strerror or error}; make it a file the daemon can read") from None
         if not stat.S_ISREG(found.st_mode):
             raise SecretProblem(f"{path}: not a regular file; put a file with the secret there, mode 600")
         if _open_to_others(found):
@@ -58,6 +55,11 @@ class Secrets:
             return None
         # The change time also moves when only the mode is repaired, which is what `read` may have asked for.
         return (found.st_ino, found.st_ctime_ns, found.st_size)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opening a named pipe would otherwise wait for a writer for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _open_to_others(found: os.stat_result) -> bool:
@@ -79,7 +81,5 @@ def _one_line(path: Path, raw: bytes) -> str:
     if len(raw) > LARGEST_SECRET_BYTES:
         raise SecretProblem(f"{path}: too long for a secret; it must hold one line")
     if not text or any(ord(char) < 32 or ord(char) == 127 for char in text):
-        raise SecretProblem(
-            f"{path}: empty, or with line breaks or control characters; it must hold one line"
-        )
+        raise SecretProblem(f"{path}: empty, or with line breaks or control characters; it must hold one line")
     return text

@@ -12,10 +12,13 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from jgi_stager.lifecycle import State
-from jgi_stager.records import FileRecord, unsafe_name
+from jgi_stager.records import FileRecord, unsafe_name, usable_md5
 
 CORRECTED_READS = "input.corr.fastq.gz"
 """The one fastq file that does not carry a sequencing unit in its name and is wanted all the same."""
+
+LONGEST_TEXT = 1000
+"""Characters of a hostile file name or status that are kept, so that a person sees what it was."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def sequencing_units(files: Iterable[Listed]) -> frozenset[str]:
 def why_dropped(file: Listed, units: frozenset[str], remove_files: Sequence[str]) -> str | None:
     """The rule that drops ``file``, or None if it is wanted."""
     for part in remove_files:
-        if part in file.file_name:
+        if part and part in file.file_name:
             return f"name contains {part}"
     if "fastq" not in file.file_name or file.file_name == CORRECTED_READS or not units:
         return None
@@ -81,8 +84,8 @@ def why_dropped(file: Listed, units: frozenset[str], remove_files: Sequence[str]
 
 def select(owner: Owner, files: Sequence[Listed], remove_files: Sequence[str], now: datetime) -> Selection:
     """Decide about every file of one analysis project. The order of ``files`` does not matter."""
+    files, warnings = _distinct(owner, files)
     units = sequencing_units(files)
-    warnings = []
     if not units and any(_is_read(file) for file in files):
         warnings.append(
             f"{owner.ap_gold_id}: no contigs file names its sequencing unit, "
@@ -91,14 +94,33 @@ def select(owner: Owner, files: Sequence[Listed], remove_files: Sequence[str], n
     dropped: dict[str, int] = {}
     dropped_bytes = 0
     wanted = []
-    for file in sorted(files, key=lambda one: one.jdp_file_id):
+    for file in files:
         if rule := why_dropped(file, units, remove_files):
             dropped[rule] = dropped.get(rule, 0) + 1
-            dropped_bytes += file.size or 0
+            dropped_bytes += _stored_size(file) or 0
         else:
             wanted.append(file)
     records, name_warnings = _with_destinations(owner, wanted, now)
     return Selection(records, dropped, dropped_bytes, (*warnings, *name_warnings))
+
+
+def _distinct(owner: Owner, files: Iterable[Listed]) -> tuple[list[Listed], list[str]]:
+    """Every id once, oldest first (ids sort by age). JDP's pages repeat descriptors; the fullest one counts."""
+    found: dict[str, Listed] = {}
+    differing = set()
+    for file in sorted(files, key=_fullness):
+        if file != found.setdefault(file.jdp_file_id, file):
+            differing.add(file.jdp_file_id)
+    warnings = [
+        f"{owner.ap_gold_id}: JDP lists {file_id} more than once, and differently; "
+        f"it is taken as {found[file_id].file_name!r:.300} of {found[file_id].size} bytes"
+        for file_id in sorted(differing)
+    ]
+    return sorted(found.values(), key=lambda one: one.jdp_file_id), warnings
+
+
+def _fullness(file: Listed) -> tuple[bool, bool, str]:
+    return (_stored_size(file) is None, usable_md5(file.md5) is None, repr(file))
 
 
 def _is_read(file: Listed) -> bool:
@@ -110,35 +132,36 @@ def _with_destinations(
 ) -> tuple[tuple[FileRecord, ...], list[str]]:
     """Give every file its place. Same name and content: one copy serves all. Other content: another name.
 
-    The oldest id (ids sort by age) keeps the plain name; another content gets ``<id>.<name>``.
+    The oldest id keeps the plain name; every other content gets ``<id>.<name>``.
     """
     records: list[FileRecord] = []
     warnings: list[str] = []
-    taken: dict[str, Listed] = {}
+    taken: dict[str, list[tuple[Listed, str]]] = {}
     all_names = {file.file_name for file in wanted}
     for file in wanted:
         if reason := _unusable(file):
             records.append(_record(owner, file, file.jdp_file_id, None, now, reason))
             continue
-        name, source = file.file_name, file.jdp_file_id
-        first = taken.get(name)
-        if first is not None and same_content(first, file):
-            source = first.jdp_file_id
-        elif first is not None:
-            name = _other_name(file, all_names)
+        earlier = taken.setdefault(file.file_name, [])
+        same = next(((first, name) for first, name in earlier if same_content(first, file)), None)
+        first, name = same or (file, _other_name(file, all_names) if earlier else file.file_name)
+        if earlier and not same:
             warnings.append(
                 f"{owner.ap_gold_id}: two files are called {file.file_name!r}; "
-                f"{file.jdp_file_id} differs from {first.jdp_file_id} and is staged as {name!r}"
+                f"{file.jdp_file_id} differs from {earlier[0][0].jdp_file_id} and is staged as {name!r}"
             )
-        taken.setdefault(name, file)
-        reason = f"its destination name {unsafe_name(name)}" if unsafe_name(name) else None
-        records.append(_record(owner, file, source, None if reason else name, now, reason))
+        if not same:
+            earlier.append((file, name))
+        why = unsafe_name(name)
+        reason = f"another file has its name, and its other name {why}; ask JGI to rename it" if why else None
+        records.append(_record(owner, file, first.jdp_file_id, None if reason else name, now, reason))
     return tuple(records), warnings
 
 
 def same_content(one: Listed, other: Listed) -> bool:
     """Whether size and md5 prove that two files are the same. A missing md5 proves nothing."""
-    return one.md5 is not None and one.md5 == other.md5 and one.size == other.size
+    md5 = usable_md5(one.md5)
+    return md5 is not None and md5 == usable_md5(other.md5) and one.size == other.size
 
 
 def _other_name(file: Listed, all_names: set[str]) -> str:
@@ -160,6 +183,11 @@ def _stored_size(file: Listed) -> int | None:
     return file.size if file.size is not None and 0 <= file.size < 2**63 else None
 
 
+def _storable(text: str) -> str:
+    """Text as MongoDB can hold it: JSON may carry half characters, which UTF-8 cannot; and not without end."""
+    return text[:LONGEST_TEXT].encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _record(
     owner: Owner, file: Listed, source: str, name: str | None, now: datetime, reason: str | None
 ) -> FileRecord:
@@ -170,16 +198,16 @@ def _record(
         project_name=owner.project_name,
         jdp_file_id=file.jdp_file_id,
         source_file_id=source,
-        file_name=file.file_name,
+        file_name=_storable(file.file_name),
         ap_gold_id=owner.ap_gold_id,
         gold_study_id=owner.gold_study_id,
         its_ap_id=owner.its_ap_id,
         gold_biosample_id=owner.gold_biosample_id,
         gold_seq_id=owner.gold_seq_id,
         jgi_ap_id=owner.jgi_ap_id,
-        jdp_file_status=file.status,
+        jdp_file_status=None if file.status is None else _storable(file.status),
         jdp_file_size=_stored_size(file),
-        md5sum=file.md5,
+        md5sum=usable_md5(file.md5),
         destination_path=str(owner.directory / name) if name else None,
         state=State.FAILED if reason else State.PENDING,
         failed_from=State.PENDING if reason else None,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import tomllib
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,33 +19,43 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-ENV_PREFIX = "JGI_STAGER_"
-CONFIG_VARIABLE = "JGI_STAGER_CONFIG"
-"""Names the TOML file; the one environment variable that is not a setting."""
+from jgi_stager.config_sources import (
+    CONFIG_VARIABLE,
+    ENV_PREFIX,
+    ConfigError,
+    default_config_file,
+    explain,
+    read_toml,
+    refuse_unknown_variables,
+)
 
-
-class ConfigError(Exception):
-    """The settings cannot be used. The message names the file, the key and the cure."""
+__all__ = ["CONFIG_VARIABLE", "ENV_PREFIX", "ConfigError", "Settings", "default_config_file", "load_settings"]
 
 
 def _as_list(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    """From the environment a list comes as text: names with commas between them, or a JSON list."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
-Strings = Annotated[list[str], BeforeValidator(_as_list)]
+# No empty text: as a part of file names to remove it would remove every file.
+Strings = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_list)]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
 
 
 class Section(BaseModel):
     """A section of the settings file: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class MongoSettings(Section):
     """Where the books are kept. Without a uri the daemon starts a private mongod in its state directory."""
 
-    uri: str | None = None
+    uri: str | None = Field(None, repr=False)
     database: str = Field("jgi_stager", pattern=r"^[A-Za-z0-9_-]{1,60}$")
 
 
@@ -100,7 +110,7 @@ class GlobusSettings(Section):
     @field_validator("globus_root_dir", mode="before")
     @classmethod
     def _strip_slashes(cls, value: Any) -> Any:
-        return str(value).strip("/") if isinstance(value, str | int) else value
+        return str(value).strip("/") if isinstance(value, str | int) and not isinstance(value, bool) else value
 
 
 class StagingSettings(Section):
@@ -145,6 +155,7 @@ class ScheduleSettings(Section):
     verify_seconds: float = Field(60.0, gt=0)
     finish_seconds: float = Field(60.0, gt=0)
     reconcile_seconds: float = Field(300.0, gt=0)
+    audit_seconds: float = Field(3600.0, gt=0)
     send_notices_seconds: float = Field(30.0, gt=0)
     request_poll_seconds: float = Field(300.0, gt=0)
     request_poll_longest_seconds: float = Field(3600.0, gt=0)
@@ -187,6 +198,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
         env_nested_delimiter="__",
+        enable_decoding=False,
         extra="forbid",
         frozen=True,
         nested_model_default_partial_update=True,
@@ -218,15 +230,6 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
-def default_config_file() -> Path | None:
-    """The settings file that is used when none is named: the first that exists of
-    ``$CONFIGURATION_DIRECTORY``, ``$XDG_CONFIG_HOME/jgi-stager`` and ``/etc/jgi-stager``."""
-    xdg = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    directories = [os.environ.get("CONFIGURATION_DIRECTORY", ""), f"{xdg}/jgi-stager", "/etc/jgi-stager"]
-    candidates = (Path(directory) / "jgi-stager.toml" for directory in directories if directory)
-    return next((path for path in candidates if path.is_file()), None)
-
-
 def load_settings(config_file: Path | None = None) -> Settings:
     """Read the settings. ``config_file`` None means `CONFIG_VARIABLE` or `default_config_file`.
 
@@ -234,56 +237,22 @@ def load_settings(config_file: Path | None = None) -> Settings:
     """
     named = config_file or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     path = named or default_config_file()
-    values = _read_toml(path) if path else {}
-    _refuse_unknown_variables()
+    known = {name: getattr(field.annotation, "model_fields", {}) for name, field in Settings.model_fields.items()}
+    values = read_toml(path, known) if path else {}
+    refuse_unknown_variables(known)
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        raise ConfigError(_explain(error, path)) from None
+        raise ConfigError(explain(error, path)) from None
     return _with_secret_directory(settings, path)
 
 
 def _with_secret_directory(settings: Settings, path: Path | None) -> Settings:
     if settings.secrets.directory is not None:
         return settings
-    beside = (path.parent if path else settings.state.directory) / "secrets"
+    beside = (path.absolute().parent if path else settings.state.directory) / "secrets"
     directory = Path(os.environ["CREDENTIALS_DIRECTORY"]) if os.environ.get("CREDENTIALS_DIRECTORY") else beside
     return settings.model_copy(update={"secrets": SecretSettings(directory=directory)})
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}; name a readable file with --config") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text; save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-
-
-def _refuse_unknown_variables() -> None:
-    for name in os.environ:
-        if not name.startswith(ENV_PREFIX) or name == CONFIG_VARIABLE:
-            continue
-        section, _, key = name[len(ENV_PREFIX) :].lower().partition("__")
-        field = Settings.model_fields.get(section)
-        fields = getattr(field.annotation, "model_fields", {}) if field else {}
-        if key not in fields:
-            raise ConfigError(
-                f"environment variable {name}: no such setting; "
-                f"it must be {ENV_PREFIX}<SECTION>__<KEY> with a section and key of docs/settings.md"
-            )
-
-
-def _explain(error: ValidationError, path: Path | None) -> str:
-    where = str(path) if path else "settings"
-    lines = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        key = ".".join(str(part) for part in problem["loc"]) or "(file)"
-        message = "no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
-        lines.append(f"{where}: {key}: {message}")
-    return "\n".join(lines)
 
 
 def parse_instant(text: str) -> datetime:

@@ -110,9 +110,7 @@ def test_it_starts_on_a_machine_without_libcurl(state_directory: Path, tmp_path:
     assert ctypes.util.find_library("curl") is None or libcurls()
     empty = tmp_path / "empty"
     empty.touch()
-    text = HIDE.format(
-        libraries=" ".join(libcurls()), empty=empty, python=sys.executable, state=state_directory
-    )
+    text = HIDE.format(libraries=" ".join(libcurls()), empty=empty, python=sys.executable, state=state_directory)
     ended = subprocess.run(
         ["unshare", "-m", "--propagation", "private", "sh", "-c", text],
         capture_output=True,

@@ -17,9 +17,7 @@ def test_upsert_enters_each_destination_once_and_resets_nothing(store: Store) ->
     records = [file_record(jdp_file_id=jdp_id(5), ap_gold_id=ap) for ap in ("Ga1", "Ga2")]
     assert files.upsert_files(store, [*records, records[0]]) == 2
     assert moves.move(store, moves.by_project("p"), State.PENDING, State.FAILED, "no") == 2
-    assert (
-        files.upsert_files(store, [record.model_copy(update={"file_name": "x"}) for record in records]) == 0
-    )
+    assert files.upsert_files(store, [record.model_copy(update={"file_name": "x"}) for record in records]) == 0
     found = list(store.files.find({}))
     assert {document["state"] for document in found} == {"failed"}
     assert {document["file_name"] for document in found} == {record.file_name for record in records}

@@ -24,9 +24,7 @@ def test_the_way_of_a_project(store: Store, clock: ManualClock) -> None:
     assert not projects.set_project(store, key, None, ProjectState.DISCOVERING)
     assert not projects.set_project(store, key, ProjectState.ACTIVE, ProjectState.DONE)
     either = (ProjectState.ACTIVE, ProjectState.DISCOVERING)
-    assert projects.set_project(
-        store, key, either, ProjectState.ACTIVE, why="85 files", **{"found.files": 85}
-    )
+    assert projects.set_project(store, key, either, ProjectState.ACTIVE, why="85 files", **{"found.files": 85})
     found = projects.get(store, "p")
     assert found is not None
     assert (found["state"], found["priority"], found["found"]) == ("active", 3, {"files": 85})
@@ -64,7 +62,7 @@ def test_a_strange_record_is_new_and_can_be_marked_invalid(store: Store, hostile
 def test_broken_text_and_far_dates_do_not_stop_the_reading(store: Store) -> None:
     broken = BSON.encode({"_id": ObjectId(), "project_name": "XXX"}).replace(b"XXX", b"\xff\xfe\xff")
     far = {"project_name": "far"}
-    store.projects.insert_one(RawBSONDocument(broken))  # type: ignore[arg-type]
+    store.projects.insert_one(RawBSONDocument(broken))
     key = store.projects.insert_one(far).inserted_id
     store.projects.update_one({"_id": key}, [{"$set": {"x": {"$toDate": 10_000_000_000_000_000}}}])
     assert len(projects.new_records(store)) == 2

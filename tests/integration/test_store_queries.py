@@ -23,21 +23,30 @@ MODULES: tuple[ModuleType, ...] = (files, leases, moves, notices, projects, requ
 LEFT_OUT = {"projects.all_projects"}
 """Reads every project on purpose, for `project list`; no part of a tick."""
 OID = ObjectId()
-ONE = moves.by_oids([OID])
+P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
+SELECTIONS = (
+    moves.by_oids([OID]),
+    moves.by_sources([jdp_id(1)], ["p", "q"]),
+    moves.by_request(7),
+    moves.by_task("t"),
+    moves.by_project("p"),
+)
 EXPLAINED = ("find", "aggregate", "count", "distinct", "findAndModify", "update", "delete")
 
 
 def _calls(store: Store) -> dict[str, Callable[[], object]]:
     now = store.clock.now()
     task = {"kind": TaskKind.FILES, "submission_id": "s", "label": "l", "body": {}}
-    P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
     return {
+        "files.any_in": lambda: files.any_in(store, "p", [P, R]),
+        "files.any_of_request": lambda: files.any_of_request(store, 7, [P, R]),
         "files.candidates": lambda: files.candidates(store, "p", 10),
         "files.count_by_state": lambda: files.count_by_state(store, "p"),
         "files.destinations": lambda: files.destinations(store, "p", "Ga1"),
         "files.failed_groups": lambda: files.failed_groups(store, "p"),
         "files.get_file": lambda: files.get_file(store, OID),
         "files.has_files": lambda: files.has_files(store, "p"),
+        "files.names_of_sources": lambda: files.names_of_sources(store, [jdp_id(1)]),
         "files.of_oids": lambda: files.of_oids(store, [OID], P),
         "files.of_project": lambda: files.of_project(store, "p", P, OID, 10),
         "files.of_request": lambda: files.of_request(store, 7),
@@ -51,15 +60,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "leases.take": lambda: leases.take(store, "l", "a", 1),
         "moves.annotate": lambda: moves.annotate(store, [(OID, {"request_id": 1})], P),
         "moves.fail": lambda: moves.fail(store, moves.by_project("p"), P, "w"),
-        "moves.move": lambda: [
-            moves.move(store, where, P, R, "w")
-            for where in (
-                ONE,
-                moves.by_sources([jdp_id(1)], ["p", "q"]),
-                moves.by_request(7),
-                moves.by_task("t"),
-            )
-        ],
+        "moves.move": lambda: [moves.move(store, where, P, R, "w") for where in SELECTIONS],
         "moves.move_each": lambda: moves.move_each(store, [(OID, {})], P, R, "w"),
         "moves.release": lambda: moves.release(store, moves.by_project("p"), "w"),
         "moves.set_back": lambda: moves.set_back(store, moves.by_task("t"), T, P, "w", 3),
@@ -83,6 +84,9 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
             projects.set_project(store, OID, None, ProjectState.INVALID),
             projects.set_project(store, OID, ProjectState.ACTIVE, ProjectState.DONE),
         ],
+        "requests.add_lost": lambda: requests.add_lost(store, "r", [jdp_id(1)]),
+        "requests.any_accepted_since": lambda: requests.any_accepted_since(store, now),
+        "requests.count_of_project": lambda: requests.count_of_project(store, "p"),
         "requests.get_request": lambda: requests.get_request(store, "r"),
         "requests.insert_request": lambda: requests.insert_request(
             store, file_ids=[jdp_id(1)], projects=["p"], files=1, size=1
@@ -90,6 +94,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "requests.known_request_ids": lambda: requests.known_request_ids(store),
         "requests.ledger": lambda: requests.ledger(store, now - timedelta(hours=24)),
         "requests.open_request_of_sources": lambda: requests.open_request_of_sources(store, [jdp_id(1)], now),
+        "requests.recent": lambda: requests.recent(store, RequestState.READY, now),
         "requests.request_by_id": lambda: requests.request_by_id(store, 7),
         "requests.requests_in": lambda: requests.requests_in(store, list(RequestState), now),
         "requests.update_request": lambda: requests.update_request(store, "r", RequestState.READY, polls=1),
@@ -97,6 +102,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "tasks.get_task": lambda: tasks.get_task(store, "t"),
         "tasks.insert_task": lambda: tasks.insert_task(store, **task),  # type: ignore[arg-type]
         "tasks.open_task_file_oids": lambda: tasks.open_task_file_oids(store),
+        "tasks.recent": lambda: tasks.recent(store, TaskState.ENDED, now),
         "tasks.task_by_id": lambda: tasks.task_by_id(store, "t"),
         "tasks.tasks_in": lambda: tasks.tasks_in(store, list(TaskState), now),
         "tasks.update_task": lambda: tasks.update_task(store, "t", TaskState.ACTIVE, TaskState.ENDED),
@@ -198,9 +204,7 @@ def test_no_query_scans_a_collection(watched: Store, recorder: Recorder, name: s
         assert "COLLSCAN" not in found, f"{name} scans: {command}"
 
 
-@pytest.mark.parametrize(
-    "name", ["files.candidates", "requests.requests_in", "tasks.tasks_in", "files.of_oids"]
-)
+@pytest.mark.parametrize("name", ["files.candidates", "requests.requests_in", "tasks.tasks_in", "files.of_oids"])
 def test_the_order_comes_from_an_index(watched: Store, recorder: Recorder, name: str) -> None:
     ((command, answer),) = sent(watched, recorder, name)
     assert "sort" in command

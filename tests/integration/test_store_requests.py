@@ -68,9 +68,7 @@ def test_due_requests_come_longest_due_first(store: Store, clock: ManualClock) -
     assert [found["_id"] for found in requests.requests_in(store, [WAITING, READY])] == keys[::-1]
 
 
-def test_the_ledger_keeps_what_is_in_doubt_and_forgets_what_was_refused(
-    store: Store, clock: ManualClock
-) -> None:
+def test_the_ledger_keeps_what_is_in_doubt_and_forgets_what_was_refused(store: Store, clock: ManualClock) -> None:
     doubtful, refused, old, fresh = (reserve(store, size) for size in (1, 2, 4, 8))
     requests.update_request(store, doubtful, SUBMITTING, UNKNOWN, why="timeout")
     requests.update_request(store, refused, SUBMITTING, RequestState.REFUSED, why="400")
@@ -92,14 +90,8 @@ def test_a_clock_that_jumps_back_frees_nothing(store: Store, clock: ManualClock)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(RequestState), st.integers(-48, 1), st.integers(0, 10**13)), max_size=8
-    )
-)
-def test_the_ledger_is_what_the_invariant_says(
-    store: Store, made: list[tuple[RequestState, int, int]]
-) -> None:
+@given(st.lists(st.tuples(st.sampled_from(RequestState), st.integers(-48, 1), st.integers(0, 10**13)), max_size=8))
+def test_the_ledger_is_what_the_invariant_says(store: Store, made: list[tuple[RequestState, int, int]]) -> None:
     store.restore_requests.delete_many({})
     now = store.clock.now()
     expected = 0
@@ -131,5 +123,6 @@ def test_open_request_of_sources(store: Store, clock: ManualClock) -> None:
 
 @pytest.mark.parametrize("field", ["state", "history", "_id", "since"])
 def test_the_store_keeps_some_fields_itself(store: Store, field: str) -> None:
+    fields: dict[str, Any] = {field: "x"}
     with pytest.raises(ValueError, match=field):
-        requests.update_request(store, reserve(store), SUBMITTING, **{field: "x"})
+        requests.update_request(store, reserve(store), SUBMITTING, **fields)

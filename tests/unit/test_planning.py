@@ -39,9 +39,7 @@ def demand(
     since: datetime | None = None,
 ) -> Demand:
     """A project that wants one file of each size, in this order."""
-    wants = tuple(
-        Want(f"{project}-{number}", size, project, setbacks, since) for number, size in enumerate(sizes)
-    )
+    wants = tuple(Want(f"{project}-{number}", size, project, setbacks, since) for number, size in enumerate(sizes))
     return Demand(project, wants, priority, sum(sizes), asked)
 
 
@@ -103,9 +101,7 @@ def demands_of(draw: st.DrawFn) -> list[Demand]:
 
 @given(demands_of(), ledgers, st.integers(1, 8))
 @settings(max_examples=300)
-def test_nothing_is_lost_and_no_limit_is_passed(
-    demands: list[Demand], ledger: list[Spent], max_ids: int
-) -> None:
+def test_nothing_is_lost_and_no_limit_is_passed(demands: list[Demand], ledger: list[Spent], max_ids: int) -> None:
     plan = plan_restores(demands, ledger, Limits(QUOTA, DAY, max_ids), NOW)
     placed = ids([*asked(plan), *plan.deferred, *plan.too_big])
     assert sorted(placed) == sorted({want.file_id for one in demands for want in one.wants})

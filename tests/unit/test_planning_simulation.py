@@ -1,4 +1,4 @@
-"""Planning over weeks: many projects, irregular ticks, restarts, a clock that jumps back. Invariants, not values."""
+"""Planning over weeks: many projects, irregular ticks, restarts, a clock that jumps back."""
 
 from __future__ import annotations
 
@@ -124,9 +124,7 @@ def test_a_backlog_keeps_the_window_full_with_few_requests(tick: timedelta) -> N
     """Started with a window spent in crumbs, which must not come back as crumbs every day."""
     rng = random.Random(7)
     world = World(limits=Limits(QUOTA, DAY, 750))
-    world.ledger = [
-        ("old", Spent(START - timedelta(minutes=2 * number), QUOTA // 720)) for number in range(720)
-    ]
+    world.ledger = [("old", Spent(START - timedelta(minutes=2 * number), QUOTA // 720)) for number in range(720)]
     for project in "ABC":
         world.add(project, [rng.randrange(200, 4000) for _ in range(700)], START)
     now, days = START, 3
@@ -160,12 +158,12 @@ def stream_of_new_projects(world: World, now: datetime, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "others", [trickle_of_small_projects, trickle_of_setbacks, stream_of_new_projects], ids=lambda one: one.__name__
+    "others",
+    [trickle_of_small_projects, trickle_of_setbacks, stream_of_new_projects],
+    ids=lambda one: one.__name__,
 )
 @pytest.mark.parametrize("share", [0.06, 0.5, 0.95, 1.0])
-def test_a_giant_waits_two_windows_at_most(
-    others: Callable[[World, datetime, int], None], share: float
-) -> None:
+def test_a_giant_waits_two_windows_at_most(others: Callable[[World, datetime, int], None], share: float) -> None:
     world = World()
     for number in range(2 * 24 * 6):
         now = START + number * HOUR / 2

@@ -71,7 +71,7 @@ class Simulator:
         self.failure: BaseException | None = None
         self.stopping = threading.Event()
         self._transports: dict[tuple[str, int], asyncio.Transport] = {}
-        self._socket = _listen(port)
+        self._socket = _bind(port)
         self.port = int(self._socket.getsockname()[1])
         self.urls = BaseUrls(f"http://{HOST}:{self.port}")
         self._server = _Server(self._application(), self._transports)
@@ -150,8 +150,17 @@ class Simulator:
         self._server.refuse(self._socket, seconds)
 
 
-def _listen(port: int) -> socket.socket:
-    return socket.create_server((HOST, port), backlog=512)
+def _bind(port: int) -> socket.socket:
+    """A bound socket that does not listen yet. Port 0 is any free one."""
+    # asyncio switches Nagle's algorithm off only for a socket that names its protocol
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((HOST, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 class _Server(uvicorn.Server):
@@ -185,22 +194,23 @@ class _Server(uvicorn.Server):
         """Close the port and all connections; open the same port again after ``seconds`` real seconds."""
         loop = asyncio.get_running_loop()
         port = listening.getsockname()[1]
-        loop.call_later(0.05, self._shut)
-        loop.call_later(0.05 + seconds, lambda: self._reopen(loop, port))
+        loop.call_later(0.05, self._shut, loop, port, seconds)
 
-    def _shut(self) -> None:
+    def _shut(self, loop: asyncio.AbstractEventLoop, port: int, seconds: float) -> None:
         for server in self.servers:
             server.close()
         for transport in list(self._open.values()):
             transport.abort()
+        # bound but not listening: connections are refused, and nobody else gets the port meanwhile
+        loop.call_later(seconds, self._reopen, loop, _bind(port))
 
-    def _reopen(self, loop: asyncio.AbstractEventLoop, port: int) -> None:
+    def _reopen(self, loop: asyncio.AbstractEventLoop, reserved: socket.socket) -> None:
         config = self.config
 
         async def serve() -> None:
             made = await loop.create_server(
                 lambda: self._protocol(config=config, server_state=self.server_state, app_state={}, _loop=loop),
-                sock=_listen(port),
+                sock=reserved,
             )
             self.servers = [made]
 

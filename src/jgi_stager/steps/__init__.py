@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jgi_stager.lifecycle import State
 from jgi_stager.steps import (
     accept,
+    audit,
     discover,
     fetch_manifests,
     finish,
@@ -41,6 +42,7 @@ STEPS: tuple[Step, ...] = (
     Step("submit_transfers", submit_transfers.run, frozenset({State.MANIFEST_READY})),
     Step("poll_tasks", poll_tasks.run, frozenset({State.TRANSFERRING})),
     Step("verify", verify.run, frozenset({State.TRANSFERRING})),
+    Step("audit", audit.run),
     Step("finish", finish.run),
     Step("send_notices", send_notices.run),
 )

@@ -24,7 +24,7 @@ from jgi_stager.manifests import (
     manifest_name,
     parse_manifest,
 )
-from jgi_stager.records import RequestState, TaskKind, TaskState, manifest_directory
+from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState, manifest_directory
 from jgi_stager.steps import transfers
 from jgi_stager.steps.tools import Tools, each, later
 from jgi_stager.store import files, moves, projects, requests, tasks
@@ -38,7 +38,14 @@ def run(tools: Tools) -> int:
     for task in tasks.tasks_in(tools.store, TaskState.ENDED, kind=TaskKind.MANIFESTS):
         moved += _read_all(tools, task)
     due = requests.requests_in(tools.store, RequestState.READY, due=tools.clock.now())
-    wanted = [request for request in due if _needs_manifest(tools, request)]
+    on_their_way = {
+        request_id
+        for task in tasks.tasks_in(tools.store, OPEN_TASKS, kind=TaskKind.MANIFESTS)
+        for request_id in task["request_ids"]
+    }
+    wanted = [
+        request for request in due if request["request_id"] not in on_their_way and _needs_manifest(tools, request)
+    ]
     listed: list[Mapping[str, Any]] = []
 
     def look(_: Tools, request: Mapping[str, Any]) -> int:
@@ -58,9 +65,7 @@ def source_directory(tools: Tools, request_id: int) -> str:
 
 
 def _needs_manifest(tools: Tools, request: Mapping[str, Any]) -> bool:
-    return request.get("manifest_task") is None and files.any_of_request(
-        tools.store, request["request_id"], [State.RESTORED]
-    )
+    return files.any_of_request(tools.store, request["request_id"], [State.RESTORED])
 
 
 def _postpone(tools: Tools, request: Mapping[str, Any], error: str, seconds: float) -> None:
@@ -90,7 +95,6 @@ def _wait(tools: Tools, request: Mapping[str, Any], why: str) -> None:
         tools.store,
         request["_id"],
         RequestState.READY,
-        manifest_task=None,
         next_poll_at=now + timedelta(seconds=wait),
         error=why,
     )
@@ -122,11 +126,7 @@ def _fetch(tools: Tools, wanted: Sequence[Mapping[str, Any]]) -> int:
     ]
     ids = [request["request_id"] for request in wanted]
     task = transfers.start(tools, TaskKind.MANIFESTS, items, request_ids=ids, file_oids=[], size=0)
-    if task is None:
-        return 0
-    for request in wanted:
-        requests.update_request(tools.store, request["_id"], RequestState.READY, manifest_task=task)
-    return len(wanted)
+    return len(wanted) if task else 0
 
 
 def _read_all(tools: Tools, task: Mapping[str, Any]) -> int:
@@ -194,7 +194,6 @@ def _use(
         tools.store,
         request["_id"],
         RequestState.READY,
-        manifest_task=None,
         manifest_read_at=now,
         next_poll_at=now,
         attempts=0,

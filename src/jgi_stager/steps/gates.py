@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from jgi_stager.failures import NeedsPerson, OutsideError, Service, Transient, retry_delay
+from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Service, Transient, retry_delay
 
 PATIENCE = 3
 """So many failures in a row say that the service is out, not that one item is unlucky."""
@@ -52,6 +52,9 @@ class Gates:
                 gate.needs_person = error
                 gate.waits_for = credential
                 gate.closed_until = now + timedelta(seconds=self.person_retry_seconds)
+            elif isinstance(error, OutcomeUnknown):
+                # Every further try may leave another request in doubt, and its bytes spent.
+                gate.closed_until = now + timedelta(seconds=retry_delay(gate.failures))
             elif isinstance(error, Transient) and gate.failures >= PATIENCE:
                 wait = retry_delay(gate.failures - PATIENCE + 1, error.retry_after)
                 gate.closed_until = now + timedelta(seconds=wait)

@@ -166,5 +166,11 @@ def tend(tools: Tools, document: Mapping[str, Any]) -> int:
             RequestState.CLOSED,
             why="no file needs it any more",
         )
+        if files.any_of_request(tools.store, request_id, AT_JGI):
+            # A file joined between the look and the close.
+            requests.update_request(
+                tools.store, document["_id"], RequestState.CLOSED, RequestState.READY, why="a file joined"
+            )
+            return moved
         log.info("request_closed", request_id=request_id)
     return moved

@@ -109,14 +109,16 @@ def _join(tools: Tools, request: Mapping[str, Any], project: str, pending: set[s
         names = [*request["projects"], project]
         requests.update_request(tools.store, request["_id"], requests.HOLDING, projects=names)
     request_id = request["request_id"]
-    return moves.move(
-        tools.store,
-        moves.by_sources(shared, [project]),
-        State.PENDING,
-        State.RESTORE_REQUESTED,
-        f"already asked for in request {request_id}",
-        request_id=request_id,
-    )
+    where = moves.by_sources(shared, [project])
+    why = f"already asked for in request {request_id}"
+    moved = moves.move(tools.store, where, State.PENDING, State.RESTORE_REQUESTED, why, request_id=request_id)
+    now_open = requests.get_request(tools.store, request["_id"])
+    if now_open is None or now_open["state"] not in requests.HOLDING:
+        # It was closed or expired at the same moment: nobody would look at these files again.
+        where = moves.by_sources(shared, [project], request_id=request_id)
+        why = f"request {request_id} ended at the same moment"
+        moves.move(tools.store, where, State.RESTORE_REQUESTED, State.PENDING, why, counted=False)
+    return moved
 
 
 def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals) -> bool:
@@ -135,7 +137,7 @@ def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals) -> bool:
         _answered_with(tools, intent, RequestState.UNKNOWN, error)
         log.warning("restore_unknown", request=intent, ids=len(ids), error=str(error))
         tools.failed(error)
-        return True
+        return False
     except Rejected as error:
         _answered_with(tools, intent, RequestState.REFUSED, error)
         _refused(tools, wants, error, refusals)

@@ -135,7 +135,7 @@ def _refused(tools: Tools, task: Mapping[str, Any], error: Rejected) -> None:
     )
     log.warning("transfer_refused", task=task["_id"], files=task["files"], error=str(error))
     if task["kind"] == TaskKind.MANIFESTS:
-        _forget_manifest_task(tools, task)
+        _fetch_manifests_later(tools, task)
     elif task["files"] == 1:
         where = moves.by_oids(task["file_oids"])
         moves.fail(tools.store, where, State.MANIFEST_READY, f"Globus refuses it: {error}")
@@ -146,12 +146,10 @@ def _refused(tools: Tools, task: Mapping[str, Any], error: Rejected) -> None:
     )
 
 
-def _forget_manifest_task(tools: Tools, task: Mapping[str, Any]) -> None:
+def _fetch_manifests_later(tools: Tools, task: Mapping[str, Any]) -> None:
     """The manifests of a refused task are fetched again later."""
     at = tools.clock.now() + timedelta(seconds=retry_delay(1))
     for request_id in task["request_ids"]:
         request = requests.request_by_id(tools.store, request_id)
         if request is not None:
-            requests.update_request(
-                tools.store, request["_id"], RequestState.READY, manifest_task=None, next_poll_at=at
-            )
+            requests.update_request(tools.store, request["_id"], RequestState.READY, next_poll_at=at)

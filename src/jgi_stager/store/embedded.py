@@ -21,6 +21,7 @@ from pymongo.errors import PyMongoError
 from jgi_stager.store import processes
 from jgi_stager.store.errors import StoreError, translated
 from jgi_stager.store.mongod_binary import find_mongod
+from jgi_stager.store.mongod_log import put_aside, tail
 
 LONGEST_SOCKET_PATH_BYTES = 107
 """Linux: ``sun_path`` has 108 bytes, one of them for the closing zero."""
@@ -86,6 +87,10 @@ class EmbeddedMongod:
             self._share = None
             if not processes.is_locked(self._home / "users.lock"):
                 self._end(_socket_path(self._home))
+            elif self._child is not None:
+                # It goes on for others, who will end it; Popen would warn of a child that is left alone.
+                self._child.returncode = 0
+                self._child = None
 
     @translated
     def revive(self) -> None:
@@ -104,8 +109,7 @@ class EmbeddedMongod:
     @translated
     def keep_log_small(self) -> None:
         """Put a log of more than 16 MiB aside, replacing the one put aside before. Cheap: call it often."""
-        if self.log.exists() and self.log.stat().st_size > LARGEST_LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
+        if put_aside(self.log, LARGEST_LOG_BYTES):
             with _client(_socket_path(self._home)) as client:
                 client.admin.command("logRotate", 1)
 
@@ -130,7 +134,7 @@ class EmbeddedMongod:
                 told_to_end = True
                 processes.end(owner, STOP_SECONDS)
             if time.monotonic() > deadline:
-                raise MongodFailed(f"mongod did not answer within {START_SECONDS:.0f} s\n{_tail(self.log)}")
+                raise MongodFailed(f"mongod did not answer within {START_SECONDS:.0f} s\n{tail(self.log)}")
             time.sleep(_PAUSE_SECONDS)
 
     def _check_child(self) -> None:
@@ -138,7 +142,7 @@ class EmbeddedMongod:
         if self._child is not None:
             status = self._child.wait()
             self._child = None
-            raise MongodFailed(f"mongod ended with status {status}\n{_tail(self.log)}")
+            raise MongodFailed(f"mongod ended with status {status}\n{tail(self.log)}")
 
     def _live_pid(self, socket_path: Path) -> int | None:
         """The mongod of ours that has the data directory; None if nobody has it, 0 if that is changing now.
@@ -166,8 +170,7 @@ class EmbeddedMongod:
             raise MongodInUse(f"{socket_path}: another server listens there; stop it")
         socket_path.unlink(missing_ok=True)
         mongod = find_mongod(self._home / "lib")
-        if self.log.exists() and self.log.stat().st_size > LARGEST_LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
+        put_aside(self.log, LARGEST_LOG_BYTES)
         command = [str(mongod.path), *_arguments(self._home, socket_path)]
         if self._replica_set:
             command += ["--replSet", self._replica_set]
@@ -279,14 +282,3 @@ def _young(lock: Path) -> bool:
     By the clock of the machine, as the file system is; this has nothing to do with the simulated time.
     """
     return time.time() - lock.stat().st_mtime < 5
-
-
-def _tail(log: Path, lines: int = 12) -> str:
-    """The end of the log, and what mongod printed before it had one."""
-    parts = []
-    for path in (log.with_name("mongod.out"), log):
-        if path.exists():
-            with path.open("rb") as file:
-                file.seek(max(0, path.stat().st_size - 16_384))
-                parts += file.read().decode(errors="replace").splitlines()[-lines:]
-    return "\n".join(parts)

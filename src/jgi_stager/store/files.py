@@ -181,6 +181,20 @@ def any_in(store: Store, project_name: str, states: Iterable[State]) -> bool:
 
 
 @translated
+def requests_behind(store: Store, states: Iterable[State]) -> set[int]:
+    """The JDP requests that files in these states hang on. Reads every such file: not for each tick."""
+    found = store.files.distinct("request_id", {"state": {"$in": some(states)}, "request_id": {"$ne": None}})
+    return {int(request_id) for request_id in found}
+
+
+@translated
+def tasks_behind(store: Store, states: Iterable[State]) -> set[str]:
+    """The Globus tasks that files in these states hang on. Reads every such file: not for each tick."""
+    where = {"state": {"$in": some(states)}, "globus_task_id": {"$ne": None}}
+    return {str(task_id) for task_id in store.files.distinct("globus_task_id", where)}
+
+
+@translated
 def names_of_sources(store: Store, source_ids: Iterable[str]) -> dict[str, str]:
     """JDP file id -> the file's name, for ids that any project wants."""
     found = store.files.find({"source_file_id": {"$in": some(source_ids)}}, {"source_file_id": 1, "file_name": 1})

@@ -1,0 +1,91 @@
+"""Where settings come from, the file and the environment, and what is wrong with them in plain words."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+ENV_PREFIX = "JGI_STAGER_"
+CONFIG_VARIABLE = "JGI_STAGER_CONFIG"
+"""Names the TOML file; the one environment variable that is not a setting."""
+
+Known = Mapping[str, Collection[str]]
+"""The keys of every section."""
+
+
+class ConfigError(Exception):
+    """The settings cannot be used. The message names the file, the key and the cure."""
+
+
+def default_config_file() -> Path | None:
+    """The settings file that is used when none is named: the first that exists of
+    ``$CONFIGURATION_DIRECTORY``, ``$XDG_CONFIG_HOME/jgi-stager`` and ``/etc/jgi-stager``."""
+    xdg = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    # systemd separates several directories by colons.
+    directories = [
+        *os.environ.get("CONFIGURATION_DIRECTORY", "").split(":"),
+        f"{xdg}/jgi-stager",
+        "/etc/jgi-stager",
+    ]
+    candidates = (Path(directory) / "jgi-stager.toml" for directory in directories if directory)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_toml(path: Path, known: Known) -> dict[str, Any]:
+    """The sections of the file. Raises `ConfigError` if it cannot be read or holds what is no setting."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}; name a readable file with --config") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for section, keys in values.items():
+        # Checked here and not left to the model: its constructor takes options of its own beside the sections.
+        if section not in known:
+            raise ConfigError(f"{path}: {section}: no such section; {_instead(section, known)}")
+        if not isinstance(keys, dict):
+            raise ConfigError(
+                f"{path}: {section}: must be a section with keys; write [{section}] on a line of its own"
+            )
+        for key in keys:
+            if key not in known[section]:
+                raise ConfigError(f"{path}: {section}.{key}: no such setting; {_instead(key, known[section])}")
+    return values
+
+
+def refuse_unknown_variables(known: Known) -> None:
+    """Raises `ConfigError` for an environment variable with our prefix that is no setting."""
+    for name in os.environ:
+        if not name.upper().startswith(ENV_PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        section, _, key = name[len(ENV_PREFIX) :].lower().partition("__")
+        if key not in known.get(section, ()):
+            instead = _instead(key, known[section]) if section in known and key else _instead(section, known)
+            raise ConfigError(
+                f"environment variable {name}: no such setting; it must be {ENV_PREFIX}<SECTION>__<KEY>; {instead}"
+            )
+
+
+def explain(error: ValidationError, path: Path | None) -> str:
+    """What is wrong, a line for each setting, and where it was set. Never quotes a value."""
+    variables = {name.upper(): name for name in os.environ}
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        parts = [str(part) for part in problem["loc"]]
+        variable = variables.get(ENV_PREFIX + "__".join(parts[:2]).upper())
+        where = f"environment variable {variable}" if variable else str(path or "settings")
+        lines.append(f"{where}: {'.'.join(parts)}: {problem['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)
+
+
+def _instead(name: str, known: Collection[str]) -> str:
+    close = get_close_matches(name.lower()[:100], known, n=1)
+    return f"did you mean {close[0]}?" if close else f"remove it, or use one of: {', '.join(known)}"

@@ -1,0 +1,45 @@
+"""The audit: no file hangs on a request or task that nobody looks at any more.
+
+Steps that run side by side, or a kill at the wrong instant, could leave such a file; every other step follows
+open requests and tasks and would never meet it again. Runs at the start and then seldom, for it reads all files
+that are under way.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from jgi_stager.lifecycle import State
+from jgi_stager.records import OPEN_TASKS
+from jgi_stager.steps.tools import Tools
+from jgi_stager.store import files, moves, requests, tasks
+
+log = structlog.get_logger()
+
+BEFORE_TRANSFER = (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY)
+
+
+def run(tools: Tools) -> int:
+    """Let every stranded file start again, uncounted: it is not to blame. Returns how many there were."""
+    moved = 0
+    for request_id in sorted(files.requests_behind(tools.store, BEFORE_TRANSFER)):
+        request = requests.request_by_id(tools.store, request_id)
+        if request is None or request["state"] not in requests.HOLDING:
+            moved += _free(tools, request_id, None if request is None else request["state"])
+    for task_id in sorted(files.tasks_behind(tools.store, [State.TRANSFERRING])):
+        task = tasks.task_by_id(tools.store, task_id)
+        if task is None or task["state"] not in OPEN_TASKS:
+            why = f"Globus task {task_id} is over, and it was not verified"
+            where = moves.by_task(task_id)
+            moved += moves.move(tools.store, where, State.TRANSFERRING, State.PENDING, why, counted=False)
+    return moved
+
+
+def _free(tools: Tools, request_id: int, state: str | None) -> int:
+    why = f"request {request_id} is {state or 'not in the books'}, and nobody would look at it again"
+    moved = sum(
+        moves.move(tools.store, moves.by_request(request_id), old, State.PENDING, why, counted=False)
+        for old in BEFORE_TRANSFER
+    )
+    log.warning("stranded_files_freed", request_id=request_id, files=moved)
+    return moved
