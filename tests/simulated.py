@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import globus_sdk
+import pytest
 import requests
 
 from jgi_stager.clock import ManualClock
@@ -40,7 +41,9 @@ class Outside:
 
     def gold_headers(self) -> dict[str, str]:
         token = self.settings.credentials.gold_offline_token
-        answer = self.session.get(f"{self.sim.urls.gold}/exchange", params={"offlineToken": token}, timeout=10)
+        answer = self.session.get(
+            f"{self.sim.urls.gold}/exchange", params={"offlineToken": token}, timeout=10
+        )
         return {"Authorization": f"Bearer {answer.text}"}
 
     def gold(self, path: str, headers: dict[str, str], **params: Any) -> requests.Response:
@@ -64,7 +67,9 @@ class Outside:
 
     def books(self, *, full: bool = False) -> dict[str, Any]:
         params = {"full": "1"} if full else {}
-        body: dict[str, Any] = self.session.get(f"{self.sim.urls.sim}/books", params=params, timeout=10).json()
+        body: dict[str, Any] = self.session.get(
+            f"{self.sim.urls.sim}/books", params=params, timeout=10
+        ).json()
         return body
 
     def control(self, **values: Any) -> None:
@@ -115,7 +120,9 @@ class Outside:
             self.settings.jgi_collection_id, self.settings.nersc_collection_id, **options
         )
         for row in self.manifest(request_id):
-            source = f"/{self.settings.globus_root_dir}/R{request_id}/{row['directory/path']}/{row['filename']}"
+            source = (
+                f"/{self.settings.globus_root_dir}/R{request_id}/{row['directory/path']}/{row['filename']}"
+            )
             target = f"{self.nersc}/p/{row['JGI Grouping ID']}/{row['file_id']}_{row['filename']}"
             data.add_item(source, target, external_checksum=row["md5 checksum"])
         return data
@@ -129,3 +136,18 @@ def outside(directory: Path, catalogue: Catalogue | None = None, **settings: Any
     world = World(found, catalogue or generate(8, 1), START)
     with running_simulator(world, clock, ticking=False) as sim, requests.Session() as session:
         yield Outside(sim, clock, session, directory / "nersc")
+
+
+def refused(error: pytest.ExceptionInfo[globus_sdk.TransferAPIError]) -> tuple[int, str | None]:
+    """HTTP status and code of a Globus error."""
+    return error.value.http_status, error.value.code
+
+
+def run(out: Outside, client: globus_sdk.TransferClient, task_id: str, seconds: float = HOUR) -> str:
+    """Let the time pass until the task is over, at most ten times ``seconds``."""
+    for _ in range(10):
+        out.clock.advance(seconds)
+        status = str(client.get_task(task_id)["status"])
+        if status not in {"ACTIVE", "INACTIVE"}:
+            break
+    return status

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -244,22 +245,24 @@ def test_connections_are_reused_for_reads_and_fresh_for_writes() -> None:
     connections: list[list[str]] = []
 
     def serve(listener: socket.socket) -> None:
-        for calls in (2, 1):
-            connection, _ = listener.accept()
-            connections.append([])
-            with connection, connection.makefile("rb") as file:
+        with contextlib.ExitStack() as open_until_the_end:
+            for calls in (2, 1):
+                connection, _ = listener.accept()
+                open_until_the_end.enter_context(connection)
+                connections.append([])
+                file = open_until_the_end.enter_context(connection.makefile("rb"))
                 for _ in range(calls):
                     connections[-1].append(file.readline().decode().split()[0])
                     lines = [line for line in iter(file.readline, b"\r\n") if b"ength:" in line]
                     file.read(sum(int(line.split(b":")[1]) for line in lines))
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
-        thread.start()
-        with edge_to(f"http://127.0.0.1:{listener.getsockname()[1]}") as edge:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        listener.settimeout(5)
+        served = pool.submit(serve, listener)
+        with edge_to(f"http://127.0.0.1:{listener.getsockname()[1]}", 1.0) as edge:
             edge.get_json("/x")
             edge.get_json("/x")
             edge.post_json("/x", {})
-        thread.join()
+        served.result()
     assert connections == [["GET", "GET"], ["POST"]]

@@ -43,9 +43,7 @@ def test_an_answer_can_come_too_late(out: Outside) -> None:
     faulty(out, "timeout_after_effect", seconds=1.5)
     body = {"ids": out.small_ids(1), "globus_user_name": "x"}
     with pytest.raises(requests.Timeout):
-        requests.post(
-            f"{out.sim.urls.jdp}/download_files/", json=body, headers=out.jdp_headers, timeout=0.3
-        )
+        requests.post(f"{out.sim.urls.jdp}/download_files/", json=body, headers=out.jdp_headers, timeout=0.3)
     assert len(out.books()["requests"]) == 1
 
 

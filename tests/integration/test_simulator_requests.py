@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jgi_stager.simulator import generate
-from jgi_stager.simulator.archive import ON_DISK
+from jgi_stager.simulator.restores import ON_DISK
 from jgi_stager.simulator.settings import MANIFEST_FAULTS
 from simulated import DAY, HOUR, Outside, outside
 

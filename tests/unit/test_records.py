@@ -76,13 +76,17 @@ def test_a_proposal_is_a_number_or_digits(proposal: object) -> None:
 
 @pytest.mark.parametrize(
     "proposal",
-    [True, False, 503125.0, "503125\n", " 503125", "5O3125", "", -1, 10**12, 10**5000, "٣", None, [503125]]
+    [True, False, 503125.0, "503125\n", " 503125", "5O3125", "", -1, 10**12, "٣", None, [503125]]
     + [ObjectId(), Binary(b"503125"), b"503125", {"$gt": ""}, float("nan")],
 )
 def test_any_other_proposal_is_refused(proposal: object) -> None:
     reason = why_invalid(proposal_id=proposal)
     assert reason.startswith("proposal_id ")
     assert "give the JGI proposal number" in reason
+
+
+def test_a_proposal_that_python_refuses_to_print_is_refused() -> None:
+    assert why_invalid(proposal_id=10**5000).startswith("proposal_id must be text; give")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +255,7 @@ def test_ids_match_whole(pattern: Any, good: str) -> None:
 )
 def test_unsafe_names(name: str) -> None:
     assert unsafe_name(name)
-    assert unsafe_relative_path(f"ok/{name}" if name != "/" else "a//b")
+    assert name == "a/b" or unsafe_relative_path(f"ok/{name}")
 
 
 @pytest.mark.parametrize("name", ["a", "...", "a b", "~", "-", "a" * 255, "é" * 127, "Table_8_-_1.txt", "日本"])

@@ -45,7 +45,10 @@ class FaultGate:
         if rule.kind in AFTER_EFFECT:
             await self._app(scope, receive, _into(answered))
         match rule.kind:
-            case "reset_before" | "reset_after_effect":
+            case "reset_before":
+                await _drain(receive)
+                self._reset(scope)
+            case "reset_after_effect":
                 self._reset(scope)
             case "timeout_after_effect":
                 await asyncio.sleep(rule.seconds)
@@ -76,6 +79,12 @@ class FaultGate:
         await send(start)
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
         self._transports[tuple(scope["client"])].close()
+
+
+async def _drain(receive: Receive) -> None:
+    """Read the whole body, so that the client is waiting for the answer when the connection ends."""
+    while (await receive()).get("more_body"):
+        pass
 
 
 def _into(messages: list[Message]) -> Send:

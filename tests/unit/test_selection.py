@@ -1,0 +1,302 @@
+"""Which listed files are wanted and where they go: the recorded analysis project, and everything hostile."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from bson import encode
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jgi_stager.lifecycle import State
+from jgi_stager.records import FileRecord, unsafe_name
+from jgi_stager.selection import Listed, Owner, Selection, same_content, select, sequencing_units
+
+RECORDED = Path(__file__).resolve().parents[3] / "shared" / "recorded" / "jdp_search_its_ap_1323348.json"
+NOW = datetime(2025, 1, 1, tzinfo=UTC)
+DIRECTORY = PurePosixPath("/stage/river/analysis_files/Ga0499978")
+OWNER = Owner("river", "Ga0499978", 1323348, DIRECTORY, gold_study_id="Gs0149396", jgi_ap_id="IMG_AP-1323348")
+REMOVE = ("img_nr.last.blasttab", "domtblout")
+A, B, C, D = (letter * 24 for letter in "abcd")
+ONE, TWO = "1" * 32, "2" * 32
+UNIT = "52614.1.394702.GCACTAAC-CCAAGACT"
+CONTIGS = Listed("0" * 24, "assembly.contigs.fasta", 5, md5=ONE, file_type=("contigs",), seq_unit_names=(f"{UNIT}.x.gz",))
+
+
+def chosen(*files: Listed) -> Selection:
+    """The selection among ``files``."""
+    return select(OWNER, files, REMOVE, NOW)
+
+
+def by_id(selection: Selection) -> dict[str, FileRecord]:
+    """Its records. Fails if an id has two."""
+    found = {record.jdp_file_id: record for record in selection.records}
+    assert len(found) == len(selection.records)
+    return found
+
+
+def place(record: FileRecord) -> str | None:
+    """The destination relative to the directory of the analysis project."""
+    return record.destination_path and str(PurePosixPath(record.destination_path).relative_to(DIRECTORY))
+
+
+def recorded() -> list[Listed]:
+    """The real listing of one analysis project, read as the client reads it."""
+    if not RECORDED.is_file():
+        pytest.skip(f"the recorded answers are not here: {RECORDED}")
+
+    def strings(value: Any) -> tuple[str, ...]:
+        return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+    (organism,) = json.loads(RECORDED.read_text(encoding="utf-8"))["organisms"]
+    return [
+        Listed(
+            file["_id"],
+            file["file_name"],
+            int(file["file_size"]),
+            file["file_status"],
+            file["md5sum"],
+            strings(file["file_type"]),
+            strings(file["metadata"].get("seq_unit_name")),
+        )
+        for file in organism["files"]
+    ]
+
+
+def test_the_recorded_analysis_project() -> None:
+    files = recorded()
+    selection = select(OWNER, files, REMOVE, NOW)
+    assert len(files) == 85
+    assert selection.dropped == {"name contains img_nr.last.blasttab": 1, "name contains domtblout": 7}
+    assert len(selection.records) == 77
+    kept = {record.file_name for record in selection.records}
+    assert {f"{UNIT}.fastq.gz", f"{UNIT}.filter-METAGENOME.fastq.gz", "input.corr.fastq.gz"} <= kept
+    assert not any(part in name for part in REMOVE for name in kept)
+    assert sum(record.jdp_file_size or 0 for record in selection.records) + selection.dropped_bytes == sum(
+        file.size or 0 for file in files
+    )
+    assert 48e9 < selection.dropped_bytes < 54e9
+    assert all(record.state is State.PENDING and record.md5sum for record in selection.records)
+    assert selection.warnings == ()
+
+
+def test_the_recorded_name_that_appears_twice_is_one_copy_for_both() -> None:
+    twins = [record for record in select(OWNER, recorded(), REMOVE, NOW).records if record.file_name.endswith(".cov")]
+    assert len(twins) == 2
+    assert {record.source_file_id for record in twins} == {min(record.jdp_file_id for record in twins)}
+    assert {place(record) for record in twins} == {"pairedMapped_sorted.bam.cov"}
+    places = Counter(record.destination_path for record in select(OWNER, recorded(), REMOVE, NOW).records)
+    assert [path for path, count in places.items() if count > 1] == [str(DIRECTORY / "pairedMapped_sorted.bam.cov")]
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        (f"{UNIT}.fastq.gz", True),
+        (f"{UNIT}.filter-METAGENOME.fastq.gz", True),
+        ("input.corr.fastq.gz", True),
+        ("52614.1.394702.GCACTAAC-TTTTTTTT.fastq.gz", False),
+        ("other.input.corr.fastq.gz", False),
+        ("reads.fastq", False),
+        ("52614.1.394702.txt", True),
+        ("x.domtblout", False),
+        ("x.img_nr.last.blasttab.gz", False),
+        (f"{UNIT}.domtblout.fastq.gz", False),
+    ],
+)
+def test_the_rules(name: str, kept: bool) -> None:
+    selection = chosen(CONTIGS, Listed(A, name, 7))
+    assert (A in by_id(selection)) == kept
+    assert (selection.dropped_bytes, sum(selection.dropped.values())) == ((0, 0) if kept else (7, 1))
+
+
+def test_without_a_contigs_file_all_reads_are_kept_and_a_person_is_told() -> None:
+    selection = chosen(Listed(A, "reads.fastq.gz", 7), Listed(B, "x.domtblout", 7))
+    assert [record.file_name for record in selection.records] == ["reads.fastq.gz"]
+    assert len(selection.warnings) == 1
+    assert "all reads are kept" in selection.warnings[0]
+    assert chosen(Listed(A, "input.corr.fastq.gz", 7)).warnings == ()
+
+
+def test_units_come_from_contigs_only_and_from_each_of_them() -> None:
+    other = Listed(B, "other.contigs.fasta", 1, file_type=("x", "contigs"), seq_unit_names=("9.8.7.six.5", "1.2", ""))
+    report = Listed(C, "report.txt", 1, file_type=("report",), seq_unit_names=("1.1.1.1",))
+    assert sequencing_units([CONTIGS, other, report]) == {UNIT, "9.8.7.six", "1.2"}
+
+
+def test_an_empty_part_of_a_name_to_remove_removes_nothing() -> None:
+    assert len(select(OWNER, [Listed(A, "a", 1)], ("",), NOW).records) == 1
+
+
+# --- two files of one name -----------------------------------------------------------------------------------
+
+
+def test_same_content_goes_to_one_place_from_the_older_id() -> None:
+    selection = chosen(Listed(B, "x", 5, md5=ONE), Listed(A, "x", 5, md5=ONE.upper()))
+    found = by_id(selection)
+    assert {place(record) for record in found.values()} == {"x"}
+    assert {record.source_file_id for record in found.values()} == {A}
+    assert selection.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [Listed(B, "x", 5, md5=TWO), Listed(B, "x", 6, md5=ONE), Listed(B, "x", 5), Listed(B, "x", 5, md5="")],
+    ids=["md5", "size", "no md5", "empty md5"],
+)
+def test_different_content_gets_its_own_name_and_a_warning(newer: Listed) -> None:
+    selection = chosen(newer, Listed(A, "x", 5, md5=ONE if newer.md5 else newer.md5))
+    found = by_id(selection)
+    assert (place(found[A]), place(found[B])) == ("x", f"{B}.x")
+    assert (found[A].source_file_id, found[B].source_file_id) == (A, B)
+    assert len(selection.warnings) == 1
+    assert B in selection.warnings[0]
+    assert "Ga0499978" in selection.warnings[0]
+
+
+def test_three_and_four_files_of_one_name() -> None:
+    """The third equals the second, not the first: it shares the second's copy."""
+    selection = chosen(*(Listed(one, "x", 5, md5=md5) for one, md5 in ((A, ONE), (B, TWO), (C, TWO), (D, ONE))))
+    found = by_id(selection)
+    assert [place(found[one]) for one in (A, B, C, D)] == ["x", f"{B}.x", f"{B}.x", "x"]
+    assert [found[one].source_file_id for one in (A, B, C, D)] == [A, B, B, A]
+    assert len(selection.warnings) == 1
+
+
+def test_a_file_that_is_already_called_like_the_other_name_keeps_it() -> None:
+    selection = chosen(
+        Listed(A, "x", 1, md5=ONE), Listed(B, "x", 2), Listed(C, f"{B}.x", 3), Listed(D, f"{B}.{B}.x", 4)
+    )
+    found = by_id(selection)
+    assert [place(found[one]) for one in (A, B, C, D)] == ["x", f"{B}.{B}.{B}.x", f"{B}.x", f"{B}.{B}.x"]
+
+
+def test_an_other_name_that_is_too_long_fails_that_file_alone() -> None:
+    found = by_id(chosen(Listed(A, "x" * 250, 1), Listed(B, "x" * 250, 2)))
+    assert (found[A].state, found[B].state) == (State.PENDING, State.FAILED)
+    assert "another file has its name" in (found[B].reason or "")
+    assert found[B].destination_path is None
+
+
+def test_a_descriptor_that_is_repeated_counts_once() -> None:
+    file = Listed(A, "x", 5, md5=ONE)
+    assert chosen(file, file, file) == chosen(file)
+    bad = Listed(A, "x", 5)
+    assert len(chosen(bad, bad).records) == 1
+
+
+def test_of_descriptors_that_differ_the_fullest_counts_and_a_person_is_told() -> None:
+    selection = chosen(Listed(A, "x", None, md5=ONE), Listed(A, "x", 5, md5=ONE), Listed(A, "x", 5))
+    assert by_id(selection)[A].jdp_file_size == 5
+    assert by_id(selection)[A].md5sum == ONE
+    assert "more than once, and differently" in selection.warnings[0]
+    assert len(selection.warnings) == 1
+
+
+def test_nothing_proves_that_files_are_the_same_but_size_and_md5() -> None:
+    file = Listed(A, "x", 5, md5=ONE)
+    assert same_content(file, replace(file, jdp_file_id=B, status="PURGED"))
+    for other in (replace(file, size=6), replace(file, md5=TWO), replace(file, md5=None), replace(file, md5="x")):
+        assert not same_content(file, other)
+        assert not same_content(replace(other, size=5), replace(file, md5=other.md5 if other.md5 != TWO else None))
+
+
+# --- hostile listings ----------------------------------------------------------------------------------------
+
+HOSTILE_NAMES = ["../x", "a/b", "", ".", "..", "a\x00b", "a\nb", "x" * 256, "a\\b", "\ud800", "/etc/passwd", "\x1b[2J"]
+
+
+@pytest.mark.parametrize("name", [*HOSTILE_NAMES, "y" * 5_000_000])
+def test_a_hostile_name_fails_that_file_with_advice_and_can_be_stored(name: str) -> None:
+    selection = chosen(Listed(A, name, 5, status="\udfff"), Listed(B, "fine", 5))
+    found = by_id(selection)
+    bad = found[A]
+    assert (bad.state, bad.failed_from, bad.destination_path) == (State.FAILED, State.PENDING, None)
+    assert "ask JGI to rename it" in (bad.reason or "")
+    assert [entry["to"] for entry in bad.history] == ["pending", "failed"]
+    assert found[B].state is State.PENDING
+    assert len(encode(bad.model_dump(mode="json"))) < 10_000
+
+
+@pytest.mark.parametrize("size", [None, -1, 2**63, 10**40])
+def test_a_size_that_cannot_be_counted_fails_that_file(size: int | None) -> None:
+    selection = chosen(Listed(A, "x", size), Listed(B, "y.domtblout", size))
+    record = by_id(selection)[A]
+    assert record.state is State.FAILED
+    assert "no usable size" in (record.reason or "")
+    assert record.jdp_file_size is None
+    assert selection.dropped_bytes == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**63 - 1])
+def test_any_other_size_is_taken(size: int) -> None:
+    assert by_id(chosen(Listed(A, "x", size)))[A].jdp_file_size == size
+
+
+def test_a_checksum_that_is_none_is_not_kept_to_be_compared_with() -> None:
+    assert by_id(chosen(Listed(A, "x", 1, md5="unknown")))[A].md5sum is None
+    assert by_id(chosen(Listed(A, "x", 1, md5=ONE)))[A].md5sum == ONE
+
+
+def test_a_file_that_cannot_be_used_takes_no_name_from_another() -> None:
+    found = by_id(chosen(Listed(A, "x", None), Listed(B, "x", 5)))
+    assert (place(found[A]), place(found[B])) == (None, "x")
+
+
+def test_a_record_carries_where_it_comes_from() -> None:
+    record = by_id(chosen(Listed(A, "x", 5, status="PURGED")))[A]
+    assert (record.project_name, record.ap_gold_id, record.its_ap_id) == ("river", "Ga0499978", 1323348)
+    assert (record.gold_study_id, record.jgi_ap_id, record.jdp_file_status) == ("Gs0149396", "IMG_AP-1323348", "PURGED")
+    assert record.since == record.create_date == record.update_date == NOW
+
+
+listings = st.lists(
+    st.builds(
+        Listed,
+        st.integers(0, 6).map(lambda number: f"{number:024x}"),
+        st.sampled_from(["x", "y", f"{1:024x}.x", f"{2:024x}.{1:024x}.x", "r.fastq", f"{UNIT}.fastq", "z.domtblout"])
+        | st.sampled_from(HOSTILE_NAMES)
+        | st.text(st.characters(), max_size=8),
+        st.none() | st.integers(-2, 3),
+        st.none() | st.just("PURGED"),
+        st.sampled_from([None, "", ONE, TWO]),
+        st.sampled_from([(), ("contigs",)]),
+        st.sampled_from([(), (f"{UNIT}.gz",)]),
+    ),
+    max_size=10,
+)
+
+
+@given(listings, st.randoms(use_true_random=False))
+def test_the_order_of_the_listing_does_not_matter(files: Sequence[Listed], rng: Any) -> None:
+    shuffled = list(files)
+    rng.shuffle(shuffled)
+    assert select(OWNER, shuffled, REMOVE, NOW) == select(OWNER, files, REMOVE, NOW)
+
+
+@given(listings)
+def test_no_destination_leaves_the_directory_and_none_holds_two_contents(files: Sequence[Listed]) -> None:
+    selection = select(OWNER, files, REMOVE, NOW)
+    found = by_id(selection)
+    dropped = sum(selection.dropped.values())
+    assert len(found) + dropped == len({file.jdp_file_id for file in files})
+    content: dict[str, tuple[object, ...]] = {}
+    for record in selection.records:
+        assert (record.state is State.FAILED) == (record.destination_path is None) == (record.reason is not None)
+        encode(record.model_dump(mode="json"))
+        if record.destination_path is None:
+            continue
+        path = PurePosixPath(record.destination_path)
+        assert path.parent == DIRECTORY
+        assert unsafe_name(path.name) is None
+        source = found[record.source_file_id]
+        assert (source.destination_path, source.source_file_id) == (record.destination_path, record.source_file_id)
+        what = (record.source_file_id, record.jdp_file_size, record.md5sum)
+        assert content.setdefault(record.destination_path, what) == what
