@@ -40,7 +40,7 @@ def test_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("nersc", refusal(404, "NotFound"), None),
         ("jgi", refusal(404, "EndpointNotFound"), NeedsPerson),
         ("jgi", reply(404, b"<html>", "text/html"), Transient),
-        ("jgi", refusal(403, "EndpointPermissionDenied"), Transient),
+        ("jgi", refusal(403, "EndpointPermissionDenied"), Rejected),
         ("jgi", refusal(403, "ConsentRequired"), NeedsPerson),
         ("nersc", refusal(403, "EndpointPermissionDenied"), NeedsPerson),
         ("nersc", refusal(502, "ExternalError.DirListingFailed.PermissionDenied"), NeedsPerson),

@@ -26,7 +26,7 @@ from jgi_stager.clients.globus_shapes import (
     transfer_body,
 )
 from jgi_stager.clients.shapes import explain
-from jgi_stager.failures import OutsideError, Service, Transient
+from jgi_stager.failures import OutsideError, Rejected, Service, Transient
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import GlobusSettings
 
@@ -115,7 +115,7 @@ class Globus:
         """The entries of a directory, None if there is no such directory.
 
         A directory at JGI that may not be read has not been shared yet (jgi-api-facts, section 10): that is
-        `Transient`. Anywhere else it is `NeedsPerson`.
+        `Rejected`, for it concerns this delivery alone. Anywhere else it is `NeedsPerson`.
         """
         what = f"the listing of {path!r:.200}"
         found, error = self._attempt(lambda client: client.operation_ls(collection_id, path=path))
@@ -124,7 +124,7 @@ class Globus:
                 return None
             if collection_id == self._settings.jgi_collection_id and is_permission_problem(error):
                 text = f"globus: JGI has not shared {path!r:.200} with this login, or no longer does"
-                raise Transient(Service.GLOBUS, text)
+                raise Rejected(Service.GLOBUS, text)
         if error:
             raise self._failure(what, error)
         page = self._parsed(Page, what, found)

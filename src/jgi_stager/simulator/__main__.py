@@ -29,12 +29,8 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def simulate(  # noqa: PLR0913, PLR0917 - one argument is one option
     root_dir: Annotated[Path, typer.Option(help="Directory of the JGI collection.")],
-    nersc_prefix: Annotated[
-        Path, typer.Option(help="The part of the file system the NERSC collection shows.")
-    ],
-    clock_start: Annotated[
-        str | None, typer.Option(help="Instant at which the clock starts to run fast.")
-    ] = None,
+    nersc_prefix: Annotated[Path, typer.Option(help="The part of the file system the NERSC collection shows.")],
+    clock_start: Annotated[str | None, typer.Option(help="Instant at which the clock starts to run fast.")] = None,
     clock_scale: Annotated[float, typer.Option(min=0.001, help="Simulated seconds in a real one.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the catalogue and of the faults.")] = 1,
     analysis_projects: Annotated[int, typer.Option(min=1, help="How many to generate.")] = 12,
@@ -50,9 +46,7 @@ def simulate(  # noqa: PLR0913, PLR0917 - one argument is one option
     try:
         clock = ScaledClock(parse_instant(clock_start) if clock_start else datetime.now(UTC), clock_scale)
         found = (
-            load_recorded(catalogue, proposal_id)
-            if catalogue
-            else generate(analysis_projects, seed, proposal_id)
+            load_recorded(catalogue, proposal_id) if catalogue else generate(analysis_projects, seed, proposal_id)
         )
         more = json.loads(settings_file.read_text(encoding="utf-8")) if settings_file else {}
         fixed = {"root_dir": root_dir.absolute(), "nersc_prefix": nersc_prefix.absolute(), "seed": seed}

@@ -248,9 +248,7 @@ class Archive:
         for kind, spoil in (("delivery_wrong_content", wrong_content), ("delivery_wrong_size", wrong_size)):
             if hit := self.mishaps.take(kind, at, request.ids, request.id):
                 bad = chosen(hit, request.ids)
-                plan = [
-                    replace(one, content=spoil(one.content)) if one.file.id in bad else one for one in plan
-                ]
+                plan = [replace(one, content=spoil(one.content)) if one.file.id in bad else one for one in plan]
         return plan
 
     def _write_manifest(self, request: Request, data: bytes) -> None:

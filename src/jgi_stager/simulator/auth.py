@@ -30,9 +30,7 @@ def _token(call: Context) -> Response:
     form = {key: values[0] for key, values in parse_qs(call.body.decode("utf-8", "replace")).items()}
     client_id, secret = _client(call, form)
     credentials = call.world.settings.credentials
-    confidential = (
-        secret == credentials.globus_client_secret and not call.world.switches.globus_secret_revoked
-    )
+    confidential = secret == credentials.globus_client_secret and not call.world.switches.globus_secret_revoked
     if client_id != credentials.globus_client_id or (secret is not None and not confidential):
         return answer({"error": "invalid_client", "error_description": "Invalid client authentication"}, 401)
     match form.get("grant_type"):

@@ -50,9 +50,7 @@ def books(world: World, *, full: bool) -> dict[str, Any]:
         "most_active_tasks": transfers.most_active,
         "transferred_bytes": sum(task.bytes_moved for task in tasks),
         "transferred_files": sum(transfers.per_destination.values()),
-        "written_more_than_once": {
-            path: times for path, times in transfers.per_destination.items() if times > 1
-        },
+        "written_more_than_once": {path: times for path, times in transfers.per_destination.items() if times > 1},
         "calls": dict(world.calls),
     }
     if full:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -84,7 +84,6 @@ class Catalogue:
     nmdc_study_id: str = DEFAULT_NMDC_STUDY
     data_generations: tuple[Mapping[str, Any], ...] = ()
     seed: int = 1
-    _empty: tuple[AnalysisProject, ...] = field(default=(), repr=False)
 
     @cached_property
     def files(self) -> dict[str, CatalogueFile]:

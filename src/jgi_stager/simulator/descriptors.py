@@ -109,11 +109,7 @@ def _distort(shown: dict[str, Any], lot: int) -> None:
         shown["file_type"] = shown["file_type"][0]
     if lot % 19 == 0:
         metadata.pop("portal")
-    if (
-        lot % 29 == 0
-        and "contigs" not in shown["file_type"]
-        and isinstance(metadata.get("seq_unit_name"), list)
-    ):
+    if lot % 29 == 0 and "contigs" not in shown["file_type"] and isinstance(metadata.get("seq_unit_name"), list):
         metadata["seq_unit_name"] = metadata["seq_unit_name"][0]
     if lot % 31 == 0:
         shown.pop("dt_to_purge")

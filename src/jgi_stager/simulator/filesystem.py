@@ -91,9 +91,7 @@ class Collections:
 
     def grow(self, destination: str, size: int) -> None:
         """Let a file that is on its way have ``size`` bytes so far."""
-        descriptor = _retry_with_parent(
-            destination, lambda: os.open(destination, os.O_CREAT | os.O_WRONLY, 0o644)
-        )
+        descriptor = _retry_with_parent(destination, lambda: os.open(destination, os.O_CREAT | os.O_WRONLY, 0o644))
         try:
             os.ftruncate(descriptor, size)
         finally:

@@ -163,9 +163,7 @@ class _Maker:
             seq_unit="" if line.shape.origin == "img" else f"{self.sample.unit}.fastq.gz",
         )
 
-    def _oddities(
-        self, number: int, at: int, scale: float, row: Mapping[str, Any]
-    ) -> Iterator[CatalogueFile]:
+    def _oddities(self, number: int, at: int, scale: float, row: Mapping[str, Any]) -> Iterator[CatalogueFile]:
         """Reads of a superseded analysis, and two files of one name: the same content, or not."""
         if number % 8 == 5:
             unit = f"{51_000 + number}.2.{381_000 + number}.TTGCAACG-GGTTACAC"

@@ -22,9 +22,7 @@ class Mishaps:
 
     faults: list[WorldFault] = field(default_factory=list)
 
-    def take(
-        self, kind: str, now: float, ids: Collection[str] = (), request_id: int | None = None
-    ) -> Hit | None:
+    def take(self, kind: str, now: float, ids: Collection[str] = (), request_id: int | None = None) -> Hit | None:
         """Use up one count of a fault of that kind which concerns these file ids and this request."""
         for fault in self.faults:
             if fault.kind != kind or fault.count == 0 or not _concerns(fault, ids, request_id):

@@ -209,9 +209,7 @@ class _Server(uvicorn.Server):
 
         async def serve() -> None:
             made = await loop.create_server(
-                lambda: self._protocol(
-                    config=config, server_state=self.server_state, app_state={}, _loop=loop
-                ),
+                lambda: self._protocol(config=config, server_state=self.server_state, app_state={}, _loop=loop),
                 sock=reserved,
             )
             self.servers = [made]
@@ -237,9 +235,7 @@ def _recording(transports: dict[tuple[str, int], asyncio.Transport]) -> type[H11
 
 
 @contextmanager
-def running_simulator(
-    world: World, clock: Clock, port: int = 0, *, ticking: bool = True
-) -> Iterator[Simulator]:
+def running_simulator(world: World, clock: Clock, port: int = 0, *, ticking: bool = True) -> Iterator[Simulator]:
     """A simulator that serves ``world`` while the block runs. Its addresses are in ``simulator.urls``."""
     simulator = Simulator(world, clock, port, ticking=ticking)
     simulator.start()

@@ -89,9 +89,7 @@ METAGENOME: tuple[TemplateRow, ...] = (
         ("{ga}_trnascan_archaeal.out", 917 * KB),
         ("{ga}_trnascan_bacterial.out", 937 * KB),
     ),
-    *_img(
-        "txt", ("{ga}_combined_logs.txt", 112 * KB), ("{ga}_imgap.info", 411), ("{ga}_rfam.tbl", 1590 * KB)
-    ),
+    *_img("txt", ("{ga}_combined_logs.txt", 112 * KB), ("{ga}_imgap.info", 411), ("{ga}_rfam.tbl", 1590 * KB)),
     *_img("Shell Script", ("{ga}_sbatch.sh", 1350)),
     *_img("ymal", ("{ga}_annotation_config.yaml", 3015)),
     *_img("json", ("{ga}_structural_annotation_stats.json", 5671)),

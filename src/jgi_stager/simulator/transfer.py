@@ -71,9 +71,7 @@ def _guarded(handler: Handler) -> Handler:
             where = f"Directory '{missing}' not found on endpoint"
             return error(call, 404, "ClientError.NotFound", f"{where} '{call.path('endpoint_id')}'")
         except Forbidden as hidden:
-            return error(
-                call, 403, "EndpointPermissionDenied", f"Denied by endpoint: path not allowed: {hidden}"
-            )
+            return error(call, 403, "EndpointPermissionDenied", f"Denied by endpoint: path not allowed: {hidden}")
         except Refused as refused:
             return error(call, refused.status, refused.code, refused.message)
 
@@ -89,9 +87,7 @@ def _consent_lacks(call: Context, *collections: Any) -> Response | None:
     if not lacking:
         return None
     scope = f"urn:globus:auth:scope:transfer.api.globus.org:all[{' '.join('*' + one for one in lacking)}]"
-    return error(
-        call, 403, "ConsentRequired", "Missing required data_access consent", required_scopes=[scope]
-    )
+    return error(call, 403, "ConsentRequired", "Missing required data_access consent", required_scopes=[scope])
 
 
 def _submission_id(call: Context) -> Response:
@@ -169,9 +165,7 @@ def _number(call: Context, name: str, default: int, least: int = 0) -> int:
     return int(text)
 
 
-def _offset_page(
-    call: Context, data_type: str, documents: list[dict[str, Any]], largest: int = PAGE
-) -> Response:
+def _offset_page(call: Context, data_type: str, documents: list[dict[str, Any]], largest: int = PAGE) -> Response:
     offset, limit = _number(call, "offset", 0), min(_number(call, "limit", 10, 1), largest)
     page = documents[offset : offset + limit]
     head = {"DATA_TYPE": data_type, "length": len(page), "limit": limit, "offset": offset}
@@ -251,9 +245,7 @@ def _stat(call: Context) -> Response:
     path = call.query("path", "/")
     found = stat_path(call.world.collections.resolve(endpoint, path))
     if found is None:
-        return error(
-            call, 404, "NotFound", f"Path not found, Error (list): {path}: No such file or directory"
-        )
+        return error(call, 404, "NotFound", f"Path not found, Error (list): {path}: No such file or directory")
     return answer(found)
 
 

@@ -94,9 +94,7 @@ class Transfers:
         if body.get("DATA_TYPE") != "transfer" or not isinstance(items, list):
             raise Refused(400, "ClientError.BadRequest", "not a transfer document")
         if not items:
-            raise Refused(
-                400, "ClientError.BadRequest.NoTransferItems", "A transfer requires at least one item"
-            )
+            raise Refused(400, "ClientError.BadRequest.NoTransferItems", "A transfer requires at least one item")
         known = {self.settings.jgi_collection_id, self.settings.nersc_collection_id}
         for key in ("source_endpoint", "destination_endpoint"):
             if body.get(key) not in known:

@@ -6,7 +6,15 @@ import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Service, Transient, retry_delay
+from jgi_stager.failures import (
+    NeedsPerson,
+    OutcomeUnknown,
+    OutsideError,
+    Rejected,
+    Service,
+    Transient,
+    retry_delay,
+)
 
 PATIENCE = 3
 """So many failures in a row say that the service is out, not that one item is unlucky."""
@@ -47,6 +55,8 @@ class Gates:
         """Note a failure; the gate closes when it says that the service, not the item, is the trouble."""
         with self._lock:
             gate = self._gate(error.service)
+            if isinstance(error, Rejected):
+                return
             gate.failures += 1
             if isinstance(error, NeedsPerson):
                 gate.needs_person = error

@@ -1,0 +1,300 @@
+"""Reading manifests: the recorded ones whole, a torn one never, a hostile one only as far as it can be trusted."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from jgi_stager import manifests
+from jgi_stager.manifests import HEADER, Manifest, ManifestNotComplete, Row, compare, manifest_name, parse_manifest
+from jgi_stager.records import unsafe_relative_path
+
+RECORDED = Path(__file__).resolve().parents[3] / "shared" / "recorded"
+ROWS = {201545: 1, 201547: 1, 201572: 74}
+IDS = [f"{number:024x}" for number in range(9)]
+MD5 = "d2b6bf768939813dca151f530e118c50"
+
+
+def cells(number: int, *, name: str = "", directory: str = "Soil_1/IMG_Data", md5: str = MD5, size: str = "353") -> list[str]:
+    """One row of a manifest. The organism's name has commas, quotes and letters beyond ASCII."""
+    organism = f'Soil of "Höhe {number}", Colorado, United States'
+    return [name or f"file{number}.txt", IDS[number], "IMG_AP-1", directory, "Soil_1", organism, md5, size]
+
+
+def written(rows: Sequence[Sequence[str]], *, quoting: int = csv.QUOTE_ALL, end: str = "\n") -> str:
+    """The manifest as text."""
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=quoting, lineterminator=end).writerows([HEADER, *rows])  # type: ignore[arg-type]
+    return text.getvalue()
+
+
+THREE = [cells(0), cells(1, size="35900000000"), cells(2, directory="Soil_1/QC/Krona_output")]
+
+
+def recorded(request_id: int) -> bytes:
+    """A real manifest."""
+    path = RECORDED / manifest_name(request_id)
+    if not path.is_file():
+        pytest.skip(f"the recorded answers are not here: {path}")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("request_id", ROWS)
+def test_the_recorded_manifests_parse_whole(request_id: int) -> None:
+    raw = recorded(request_id)
+    manifest = parse_manifest(raw)
+    assert manifest.problems == ()
+    assert len(manifest.rows) == ROWS[request_id] == raw.count(b"\n") - 1
+    assert all(row.md5 and row.size > 0 for row in manifest.rows.values())
+    delivery = compare(manifest, manifest.rows)
+    assert (delivery.missing, delivery.extra) == ((), ())
+    assert len({row.path for row in manifest.rows.values()}) == ROWS[request_id]
+
+
+def test_a_recorded_row_is_read_as_it_is() -> None:
+    (row,) = parse_manifest(recorded(201545)).rows.values()
+    assert row == Row(
+        "6141a2b4cc4ff44f36c8991a",
+        "ERLowmetatpilot/IMG_Data/Ga0502004_genes.fna",
+        337110427,
+        "ee98bfe80a169ed7780dfdb640a1edf9",
+    )
+
+
+def never_silently_short(raw: bytes) -> None:
+    """Cut anywhere, it is refused, or every whole line is there as it was and `compare` names the rest."""
+    whole = parse_manifest(raw).rows
+    for position in range(len(raw)):
+        try:
+            cut = parse_manifest(raw[:position])
+        except ManifestNotComplete:
+            continue
+        # A row counts as whole from its closing quote or line break on; before that nothing may be read.
+        assert raw[position - 1 : position] in (b"\n", b"\r", b'"'), position
+        assert raw[position : position + 1] in (b"\n", b"\r") or raw[position - 1 : position] in (b"\n", b"\r"), position
+        assert cut.problems == ()
+        assert all(whole[file_id] == row for file_id, row in cut.rows.items())
+        delivery = compare(cut, whole)
+        assert set(delivery.missing) == set(whole) - set(cut.rows)
+        lines_left = raw[position:].strip().count(b"\n") + bool(raw[position:].strip())
+        assert len(delivery.missing) == lines_left, position
+
+
+@pytest.mark.parametrize("request_id", [201545, 201547])
+def test_a_recorded_manifest_cut_at_any_byte_is_never_silently_short(request_id: int) -> None:
+    never_silently_short(recorded(request_id))
+
+
+def test_the_longest_recorded_manifest_cut_at_any_byte_of_its_ends() -> None:
+    raw = recorded(201572)
+    whole = parse_manifest(raw).rows
+    for position in [*range(1500), *range(len(raw) - 800, len(raw))]:
+        try:
+            cut = parse_manifest(raw[:position])
+        except ManifestNotComplete:
+            continue
+        assert set(compare(cut, whole).missing) == set(whole) - set(cut.rows)
+        assert raw[position : position + 1] in (b"\n", b'"') or raw[position - 1 : position] == b"\n"
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_ALL, csv.QUOTE_MINIMAL])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_quoted_or_not_and_cut_at_any_byte(quoting: int, end: str) -> None:
+    raw = written(THREE, quoting=quoting, end=end).encode()
+    assert len(parse_manifest(raw).rows) == 3
+    never_silently_short(raw)
+
+
+def test_quotes_tell_that_the_last_line_is_whole_and_nothing_else_does() -> None:
+    assert len(parse_manifest(written(THREE).rstrip("\n").encode()).rows) == 3
+    with pytest.raises(ManifestNotComplete, match="torn"):
+        parse_manifest(written(THREE, quoting=csv.QUOTE_MINIMAL).rstrip("\n").encode())
+
+
+def test_a_line_break_inside_a_name_is_part_of_it() -> None:
+    row = cells(0)
+    row[5] = "Soil\nof two\r\nlines"
+    raw = written([row, cells(1, name="../x")]).encode()
+    manifest = parse_manifest(raw)
+    assert set(manifest.rows) == {IDS[0]}
+    assert manifest.problems[0].startswith("line 5 ('../x'): filename contains a slash")
+    assert len(parse_manifest(raw.rstrip(b"\n")).rows) == 1
+    for position in range(raw.index(b"Soil\n"), raw.index(b"lines")):
+        with pytest.raises(ManifestNotComplete):
+            parse_manifest(raw[:position])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header() -> None:
+    assert len(parse_manifest(written(THREE).encode("utf-8-sig")).rows) == 3
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_another_encoding_is_refused(encoding: str) -> None:
+    with pytest.raises(ManifestNotComplete):
+        parse_manifest(written(THREE).encode(encoding))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\n",
+        b"\n\n",
+        b"\xef\xbb\xbf",
+        b"<html><body>Down for maintenance</body></html>\n",
+        b"filename,file_id\n",
+        (",".join(HEADER[:-1]) + "\n").encode(),
+        (",".join([*HEADER, "more"]) + "\n").encode(),
+        (",".join(reversed(HEADER)) + "\n").encode(),
+        written(THREE).split("\n", 1)[1].encode(),
+        b"\0" * 4096,
+        written(THREE).encode() + b"\0" * 100,
+        written(THREE).encode().replace(b"file1", b"fil\0e"),
+        b'"' + b"a" * 300_000 + b'"\n',
+        b'"' + b"a" * 300_000,
+        b"a" * 300_000 + b'"',
+        written(THREE).encode() + b'"unclosed\n',
+        written(THREE).encode() + b"too,few\n",
+        written(THREE).encode() + b'"quote" behind,' + b"x," * 6 + b"1\n",
+    ],
+)
+def test_what_is_not_a_whole_manifest_is_waited_for(raw: bytes) -> None:
+    with pytest.raises(ManifestNotComplete) as caught:
+        parse_manifest(raw)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
+
+
+def test_a_manifest_beyond_reason_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = written(THREE).encode()
+    monkeypatch.setattr(manifests, "LARGEST_MANIFEST_BYTES", len(raw))
+    assert len(parse_manifest(raw).rows) == 3
+    monkeypatch.setattr(manifests, "LARGEST_MANIFEST_BYTES", len(raw) - 1)
+    with pytest.raises(ManifestNotComplete, match="larger than"):
+        parse_manifest(raw)
+
+
+def test_a_header_alone_lists_nothing_and_everything_is_missing() -> None:
+    manifest = parse_manifest(written([]).encode())
+    assert manifest == Manifest({})
+    assert compare(manifest, IDS[:2]).missing == tuple(IDS[:2])
+
+
+def test_blank_lines_and_blanks_around_the_header_do_not_matter() -> None:
+    raw = written(THREE).replace('"filename"', '" filename "').replace("\n", "\n\n").encode()
+    assert len(parse_manifest(raw).rows) == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        (cells(1, name=".."), "filename is empty or a directory"),
+        (cells(1, name="../../x"), "filename contains a slash"),
+        (cells(1, name="a\x1b[2J"), "filename contains control characters"),
+        (cells(1, name="x" * 256), "filename is longer than 255 bytes"),
+        (cells(1, directory="/etc"), "directory/path is absolute"),
+        (cells(1, directory="a/../../b"), "directory/path component '..' is empty or a directory"),
+        (cells(1, directory="a//b"), "directory/path component '' is empty or a directory"),
+        (cells(1, directory="a\nb"), "directory/path component 'a\\nb' contains control characters"),
+        (cells(1, size="-1"), "file size is not a number of bytes"),
+        (cells(1, size="1.5"), "file size is not a number of bytes"),
+        (cells(1, size="1e9"), "file size is not a number of bytes"),
+        (cells(1, size=""), "file size is not a number of bytes"),
+        (cells(1, size="٣"), "file size is not a number of bytes"),
+        (cells(1, size="9" * 19), "file size is not a number of bytes"),
+        (["x", "../" + "0" * 21, *cells(1)[2:]], "file_id is not 24 hexadecimal digits"),
+        (["x", "0" * 24 + "\n", *cells(1)[2:]], "file_id is not 24 hexadecimal digits"),
+        (["x", "A" * 24, *cells(1)[2:]], "file_id is not 24 hexadecimal digits"),
+    ],
+)
+def test_a_hostile_row_is_reported_by_name_and_not_used(row: list[str], why: str) -> None:
+    manifest = parse_manifest(written([cells(0), row, cells(2)]).encode())
+    assert set(manifest.rows) == {IDS[0], IDS[2]}
+    (problem,) = manifest.problems
+    assert problem.endswith(why)
+    assert problem.isprintable()
+    assert len(problem) < 250
+    assert compare(manifest, IDS[:3]).missing == (IDS[1],)
+
+
+def test_an_empty_directory_is_the_delivery_itself() -> None:
+    assert parse_manifest(written([cells(0, directory="")]).encode()).rows[IDS[0]].path == "file0.txt"
+
+
+@pytest.mark.parametrize(("md5", "read"), [(MD5.upper(), MD5), ("", None), ("none", None), (MD5[:-1], None)])
+def test_a_checksum_is_read_in_lower_case_or_not_at_all(md5: str, read: str | None) -> None:
+    manifest = parse_manifest(written([cells(0, md5=md5)]).encode())
+    assert manifest.rows[IDS[0]].md5 == read
+    assert manifest.problems == ()
+
+
+def test_a_repeated_row_counts_once_and_a_contradiction_is_reported() -> None:
+    assert parse_manifest(written([cells(0), cells(0)]).encode()).problems == ()
+    manifest = parse_manifest(written([cells(0), cells(0, size="9")]).encode())
+    assert manifest.rows[IDS[0]].size == 353
+    assert manifest.problems == (f"line 3 ('file0.txt'): {IDS[0]} is listed twice; the first counts",)
+
+
+def test_compare_names_what_is_missing_and_what_nobody_asked_for() -> None:
+    manifest = parse_manifest(written(THREE).encode())
+    delivery = compare(manifest, [IDS[5], IDS[0], IDS[4], IDS[0]])
+    assert set(delivery.delivered) == {IDS[0]}
+    assert delivery.missing == (IDS[4], IDS[5])
+    assert delivery.extra == (IDS[1], IDS[2])
+
+
+def test_the_name_of_a_manifest() -> None:
+    assert manifest_name(201545) == "Globus_Download_201545_File_Manifest.csv"
+
+
+HEAD = written([]).encode()
+
+
+@given(st.binary(max_size=300) | st.binary(max_size=300).map(lambda raw: HEAD + raw))
+@example(HEAD + b'"\n"')
+@example(b"\xef\xbb\xbf" + HEAD + b"\r")
+def test_arbitrary_bytes_are_a_manifest_or_not_complete(raw: bytes) -> None:
+    try:
+        manifest = parse_manifest(raw)
+    except ManifestNotComplete as error:
+        assert str(error)
+        return
+    assert isinstance(manifest, Manifest)
+
+
+printable = st.text(st.characters(codec="utf-8"), max_size=12)
+fields = st.lists(printable, min_size=8, max_size=8).flatmap(
+    lambda row: st.builds(
+        lambda name, number, size: [name or row[0], IDS[number], row[2], row[3], *row[4:7], size],
+        st.sampled_from(["", "a.txt", "../b"]),
+        st.integers(0, 8),
+        st.sampled_from(["1", "353", "x"]),
+    )
+)
+
+
+@given(st.lists(fields, max_size=4), st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]), st.data())
+def test_what_was_written_is_read_or_reported_and_no_path_leaves_the_delivery(
+    rows: list[list[str]], quoting: int, data: st.DataObject
+) -> None:
+    raw = written(rows, quoting=quoting).encode()
+    try:
+        manifest = parse_manifest(raw)
+    except ManifestNotComplete:
+        assert b"\0" in raw
+        return
+    assert len(manifest.rows) + len(manifest.problems) <= len(rows)
+    assert set(manifest.rows) <= {row[1] for row in rows}
+    assert all(unsafe_relative_path(row.path) is None for row in manifest.rows.values())
+    position = data.draw(st.integers(0, len(raw)))
+    try:
+        cut = parse_manifest(raw[:position])
+    except ManifestNotComplete:
+        return
+    assert all(manifest.rows[file_id] == row for file_id, row in cut.rows.items())
