@@ -194,7 +194,14 @@ class _Server(uvicorn.Server):
         """Close the port and all connections; open the same port again after ``seconds`` real seconds."""
         loop = asyncio.get_running_loop()
         port = listening.getsockname()[1]
-        loop.call_later(0.05, self._shut, loop, port, seconds)
+        loop.call_later(0.05, self._stop_accepting, loop)
+        loop.call_later(0.1, self._shut, loop, port, seconds)
+
+    def _stop_accepting(self, loop: asyncio.AbstractEventLoop) -> None:
+        # what asyncio has accepted but not yet given to a protocol would hang if the server closed now
+        for server in self.servers:
+            for listening in server.sockets:
+                loop.remove_reader(listening.fileno())
 
     def _shut(self, loop: asyncio.AbstractEventLoop, port: int, seconds: float) -> None:
         for server in self.servers:

@@ -18,6 +18,7 @@ from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejec
 from jgi_stager.lifecycle import State
 from jgi_stager.planning import Want
 from jgi_stager.records import ProjectState, RequestState
+from jgi_stager.steps.limits import restore_limits
 from jgi_stager.steps.restore_plan import CANDIDATES_PER_PROJECT, Refusals, make_plan, read_refusals
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import files, moves, projects, requests
@@ -130,6 +131,10 @@ def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals) -> bool:
     intent = requests.insert_request(
         tools.store, file_ids=ids, projects=names, files=len(served), size=sum(want.size for want in wants)
     )
+    if not _fits(tools):
+        why = "another daemon reserved bytes at the same moment"
+        _answered_with(tools, intent, RequestState.NOT_SENT, why)
+        return False
     mailto = next(iter(tools.settings.notifications.mailto), None)
     try:
         answer = tools.jdp.request_files(ids, mailto)
@@ -149,6 +154,13 @@ def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals) -> bool:
     tools.answered(Service.JDP)
     _accepted(tools, intent, answer, wants)
     return True
+
+
+def _fits(tools: Tools) -> bool:
+    """Whether all that is reserved, ours and that of anybody else on this database, is within the quota."""
+    limits = restore_limits(tools.settings.jdp)
+    entries = requests.ledger(tools.store, tools.clock.now() - limits.window)
+    return sum(entry.bytes for entry in entries) <= limits.quota_bytes
 
 
 def _accepted(tools: Tools, intent: str, answer: Accepted, wants: Sequence[Want]) -> None:

@@ -13,8 +13,15 @@ from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import history_entry, refuse, some, update_guarded
 from jgi_stager.store.errors import translated
 
-_NEW: Document = {"$or": [{"state": {"$nin": some(ProjectState)}}, {"state": {"$type": "array"}}]}
-"""Without a state of ours: just inserted, or with a value that nobody here wrote."""
+_SEEN = some(state for state in ProjectState if state != ProjectState.INVALID)
+_NEW: Document = {
+    "$or": [
+        {"state": {"$nin": some(ProjectState)}},
+        {"state": {"$type": "array"}},
+        {"state": {"$in": _SEEN}, "accepted_name": {"$exists": False}},
+    ]
+}
+"""Just inserted: without a state of ours, or with one that a person wrote. Ours come with a claimed name."""
 
 
 @translated
@@ -26,7 +33,9 @@ def new_records(store: Store, limit: int = 100) -> list[Document]:
 @translated
 def by_state(store: Store, states: ProjectState | Iterable[ProjectState]) -> list[Document]:
     """The projects in these states, by id."""
-    where = {"state": {"$in": some(states), "$not": {"$type": "array"}}}
+    where: Document = {"state": {"$in": some(states), "$not": {"$type": "array"}}}
+    if ProjectState.INVALID not in some(states):
+        where["accepted_name"] = {"$exists": True}
     return list(store.projects.find(where).sort("_id", ASCENDING))
 
 

@@ -1,0 +1,100 @@
+"""The processes of a run: started on a leash, watched, and stopped in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, sleep
+
+TAIL_LINES = 15
+_HIDDEN_PREFIXES = ("JGI_STAGER_", "GLOBUS_")
+_HIDDEN = ("STATE_DIRECTORY", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC")
+
+
+class ChildEnded(RuntimeError):  # noqa: N818 - what happened
+    """A process of the demo ended by itself, or did not come up. The message carries the end of its log."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """One process. It has a session of its own, so that Ctrl-C on a terminal reaches the demo alone."""
+
+    name: str
+    log: Path
+    process: subprocess.Popen[bytes] = field(repr=False)
+    patience_seconds: float
+
+    def check(self) -> None:
+        """Raise `ChildEnded` if it has ended."""
+        status = self.process.poll()
+        if status is not None:
+            how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+            raise ChildEnded(f"the {self.name} {how}; the end of {self.log}:\n{tail(self.log)}")
+
+    def stop(self) -> str | None:
+        """Ask it to end, and wait. What went wrong, or None. Harmless if it has ended."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            status = self.process.wait(self.patience_seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return f"the {self.name} did not end within {self.patience_seconds:.0f} s and was killed"
+        return f"the {self.name} ended with status {status}, see {self.log}" if status else None
+
+
+def start(
+    name: str,
+    module: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    patience_seconds: float = 15.0,
+) -> Child:
+    """Start ``python -m`` with ``module`` and its arguments. Call it from the main thread: the leash is tied to
+    the thread that starts the process."""
+    python = [sys.executable, "-P", "-m"]
+    command = [*python, "jgi_stager.demo.leash", str(os.getpid()), *python, *module]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env={**plain_environment(), **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Child(name, log, process, patience_seconds)
+
+
+def plain_environment() -> dict[str, str]:
+    """The environment without what would change a setting of the daemon, or lead its calls elsewhere."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _HIDDEN and not name.startswith(_HIDDEN_PREFIXES) and not name.lower().endswith("_proxy")
+    }
+    return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def wait_until(child: Child, ready: Callable[[], bool], seconds: float) -> None:
+    """Wait until ``ready`` says so. Raises `ChildEnded` if the child ends first, or after ``seconds``."""
+    deadline = monotonic() + seconds
+    while not ready():
+        child.check()
+        if monotonic() > deadline:
+            raise ChildEnded(f"the {child.name} was not ready within {seconds:.0f} s:\n{tail(child.log)}")
+        sleep(0.05)
+
+
+def tail(log: Path) -> str:
+    """The last lines of a log, indented."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 16_384))
+        lines = file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+    return "\n".join(f"    {line[:400]}" for line in lines) or "    (it wrote nothing)"

@@ -1,0 +1,74 @@
+"""The settings file that the demo writes for the daemon: an ordinary one, with other addresses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from jgi_stager.demo.place import Place
+
+MAILTO = "operator@example.org"
+PERIOD_SECONDS = 600.0
+"""Simulated: most steps look every ten minutes."""
+SHORTEST_PERIOD_SECONDS = 0.2
+"""Real: on a very fast clock the steps look less often, so that the machine has time for their work."""
+STEPS = (
+    "accept",
+    "discover",
+    "request_restores",
+    "poll_requests",
+    "fetch_manifests",
+    "submit_transfers",
+    "poll_tasks",
+    "verify",
+    "finish",
+    "send_notices",
+)
+
+
+def settings_text(
+    place: Place, urls: Mapping[str, Any], start: datetime, scale: float, smtp_port: int, md5_max_bytes: int
+) -> str:
+    """The settings as TOML. ``urls`` is what the simulator wrote to its port file, ``scale`` simulated seconds
+    in a real one."""
+    from jgi_stager.simulator import Credentials, SimulatorSettings
+
+    outside = SimulatorSettings(root_dir=place.outside, nersc_prefix=place.staged)
+    sections: dict[str, dict[str, Any]] = {
+        "gold": {"base_url": urls["gold"]},
+        "jdp": {"base_url": urls["jdp"], "globus_user_name": "operator@example.org"},
+        "nmdc": {"base_url": urls["nmdc"]},
+        "globus": {
+            "jgi_collection_id": outside.jgi_collection_id,
+            "nersc_collection_id": outside.nersc_collection_id,
+            "globus_root_dir": outside.globus_root_dir,
+            "client_id": Credentials().globus_client_id,
+        },
+        "staging": {"stage_dir": str(place.staged), "md5_max_bytes": md5_max_bytes},
+        "notifications": {"mailto": [MAILTO], "smtp_host": "127.0.0.1", "smtp_port": smtp_port},
+        "state": {"directory": str(place.state)},
+        "secrets": {"directory": str(place.secrets)},
+        "clock": {"start": start.isoformat(), "scale": scale},
+        "schedule": schedule(scale),
+    }
+    parts = ["# Written by `jgi-stager demo`. Periods are in simulated seconds.\n"]
+    for name, values in sections.items():
+        lines = (f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+        parts.append(f"\n[{name}]\n{''.join(lines)}")
+    return "".join(parts)
+
+
+def schedule(scale: float) -> dict[str, float]:
+    """How often each step looks, in simulated seconds."""
+    period = max(PERIOD_SECONDS, SHORTEST_PERIOD_SECONDS * scale)
+    steps = {f"{name}_seconds": period for name in STEPS}
+    return {
+        **steps,
+        "reconcile_seconds": 4 * period,
+        "request_poll_seconds": period,
+        "request_poll_longest_seconds": 4 * period,
+        "task_poll_seconds": period,
+        "task_poll_longest_seconds": 2 * period,
+    }

@@ -1,0 +1,134 @@
+"""What can be seen of a run from outside: the daemon's books, the simulator's books and the mails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import requests
+from pymongo.database import Database
+
+from jgi_stager.lifecycle import ORDER
+from jgi_stager.records import ProjectState
+
+TIMEOUT_SECONDS = 30.0
+ENDED = frozenset({ProjectState.DONE, ProjectState.HELD, ProjectState.INVALID, ProjectState.CANCELLED})
+QUIET_REQUESTS = frozenset({"ready", "expired"})
+PATIENCE_SECONDS = 120.0
+"""Real, without anything moving, until a run counts as stalled."""
+LONGEST_PAUSE = timedelta(hours=30)
+"""Simulated: while the quota is spent nothing moves for a day, and that is right."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Files and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One look at a run. Bytes are bytes."""
+
+    real_seconds: float
+    simulated: timedelta
+    """Since the start."""
+    project_state: str | None
+    reason: str
+    listed: int
+    to_list: int
+    """Analysis projects whose files are listed, and how many there are."""
+    amounts: Mapping[str, Amount]
+    """Of every state in which there are files, and of the known ones without."""
+    window_bytes: int
+    """Asked for in the last 24 simulated hours, as the simulator counts."""
+    requests: int
+    open_requests: int
+    tasks: int
+    open_tasks: int
+    mails: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to the project by itself."""
+        return self.project_state in ENDED
+
+    @property
+    def total(self) -> Amount:
+        """All files."""
+        return Amount(
+            sum(amount.files for amount in self.amounts.values()),
+            sum(amount.bytes for amount in self.amounts.values()),
+        )
+
+    def movement(self) -> tuple[object, ...]:
+        """Something that differs between two looks if anything moved between them."""
+        counted = tuple((state, amount.files) for state, amount in self.amounts.items())
+        more = (self.requests, self.open_requests, self.tasks, self.open_tasks, self.mails)
+        return (self.project_state, self.listed, counted, *more)
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Looks at a run. ``database`` is the daemon's, ``books_url`` the simulator's."""
+
+    database: Database[dict[str, Any]]
+    books_url: str
+    mail: Path
+    project: str
+    began: float
+    """``time.monotonic`` at the start."""
+
+    def look(self) -> Snapshot:
+        """One look. Raises PyMongoError or requests.RequestException if one side cannot be asked."""
+        books = fetch(self.books_url)
+        now, start = (datetime.fromisoformat(books[key]) for key in ("now", "start"))
+        record = self.database.projects.find_one({"project_name": self.project}) or {}
+        discovery = record.get("discovery") or {}
+        return Snapshot(
+            real_seconds=time.monotonic() - self.began,
+            simulated=now - start,
+            project_state=record.get("state"),
+            reason=str(record.get("reason") or ""),
+            listed=len(discovery.get("listed") or ()),
+            to_list=len(discovery.get("analysis_projects") or ()),
+            amounts=self._amounts(),
+            window_bytes=window_bytes(books["requests"], now),
+            requests=len(books["requests"]),
+            open_requests=sum(one["status"] not in QUIET_REQUESTS for one in books["requests"]),
+            tasks=len(books["tasks"]),
+            open_tasks=sum(one["completed_at"] is None for one in books["tasks"]),
+            mails=sum(1 for _ in self.mail.glob("*.eml")),
+        )
+
+    def _amounts(self) -> dict[str, Amount]:
+        group = {"_id": "$state", "files": {"$sum": 1}, "bytes": {"$sum": "$jdp_file_size"}}
+        found = self.database.files.aggregate([{"$match": {"project_name": self.project}}, {"$group": group}])
+        counted = {str(row["_id"]): Amount(row["files"], row["bytes"]) for row in found}
+        return {state.value: counted.pop(state, Amount()) for state in ORDER} | counted
+
+
+def fetch(url: str) -> Any:
+    """The JSON that the simulator answers. Raises requests.RequestException."""
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy of this machine is meant for it
+        answer = session.get(url, timeout=TIMEOUT_SECONDS)
+        answer.raise_for_status()
+        return answer.json()
+
+
+def window_bytes(asked: list[dict[str, Any]], now: datetime) -> int:
+    """The bytes of the requests of the 24 hours before ``now``."""
+    since = now - timedelta(hours=24)
+    return sum(int(one["bytes"]) for one in asked if since < datetime.fromisoformat(one["at"]) <= now)
+
+
+def patience_seconds(scale: float) -> float:
+    """How long nothing may move (real seconds) before a run counts as stalled."""
+    return PATIENCE_SECONDS + LONGEST_PAUSE.total_seconds() / scale
