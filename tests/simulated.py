@@ -41,9 +41,7 @@ class Outside:
 
     def gold_headers(self) -> dict[str, str]:
         token = self.settings.credentials.gold_offline_token
-        answer = self.session.get(
-            f"{self.sim.urls.gold}/exchange", params={"offlineToken": token}, timeout=10
-        )
+        answer = self.session.get(f"{self.sim.urls.gold}/exchange", params={"offlineToken": token}, timeout=10)
         return {"Authorization": f"Bearer {answer.text}"}
 
     def gold(self, path: str, headers: dict[str, str], **params: Any) -> requests.Response:
@@ -67,9 +65,7 @@ class Outside:
 
     def books(self, *, full: bool = False) -> dict[str, Any]:
         params = {"full": "1"} if full else {}
-        body: dict[str, Any] = self.session.get(
-            f"{self.sim.urls.sim}/books", params=params, timeout=10
-        ).json()
+        body: dict[str, Any] = self.session.get(f"{self.sim.urls.sim}/books", params=params, timeout=10).json()
         return body
 
     def control(self, **values: Any) -> None:
@@ -106,9 +102,7 @@ class Outside:
 
     def transfer_client(self, scope: str | None = None, retries: int = 0) -> globus_sdk.TransferClient:
         credentials = self.settings.credentials
-        auth = globus_sdk.ConfidentialAppAuthClient(
-            credentials.globus_client_id, credentials.globus_client_secret
-        )
+        auth = globus_sdk.ConfidentialAppAuthClient(credentials.globus_client_id, credentials.globus_client_secret)
         wanted = scope or globus_sdk.TransferClient.scopes.all
         authorizer = globus_sdk.ClientCredentialsAuthorizer(auth, wanted)
         client = globus_sdk.TransferClient(authorizer=authorizer)
@@ -120,9 +114,7 @@ class Outside:
             self.settings.jgi_collection_id, self.settings.nersc_collection_id, **options
         )
         for row in self.manifest(request_id):
-            source = (
-                f"/{self.settings.globus_root_dir}/R{request_id}/{row['directory/path']}/{row['filename']}"
-            )
+            source = f"/{self.settings.globus_root_dir}/R{request_id}/{row['directory/path']}/{row['filename']}"
             target = f"{self.nersc}/p/{row['JGI Grouping ID']}/{row['file_id']}_{row['filename']}"
             data.add_item(source, target, external_checksum=row["md5 checksum"])
         return data

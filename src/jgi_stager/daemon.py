@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -20,8 +21,14 @@ from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.nmdc import Nmdc
 from jgi_stager.clock import Clock, ScaledClock
 from jgi_stager.failures import Service
+from jgi_stager.meters import STEP_FAILURES, STEP_MOVED, STEP_SECONDS
 from jgi_stager.records import ProjectState
 from jgi_stager.secrets import Secrets
+from jgi_stager.service.beginning import opened_when_there, wait_after_failures
+from jgi_stager.service.ending import wait_for_steps
+from jgi_stager.service.notify import supervisor
+from jgi_stager.service.oversee import Overseer, silence_bound
+from jgi_stager.service.starts import Starts
 from jgi_stager.settings import ConfigError, HttpSettings, Settings
 from jgi_stager.steps import STEPS, Step
 from jgi_stager.steps.gates import Gates
@@ -92,15 +99,27 @@ def run_step(step: Step, tools: Tools) -> None:
     """One run of one step. Whatever goes wrong is logged and met again at the next run; no step stops another."""
     if tools.stop.is_set():
         return
+    with tools.pulse.work(step.name), STEP_SECONDS.labels(step.name).time():
+        _run_step(step, tools)
+
+
+def _run_step(step: Step, tools: Tools) -> None:
     try:
         moved = step.run(tools)
     except StoreUnavailable as error:
+        STEP_FAILURES.labels(step.name, "store").inc()
         log.warning("store_unavailable", step=step.name, error=str(error))
     except StoreError as error:
+        STEP_FAILURES.labels(step.name, "store").inc()
         log.error("store_refused", step=step.name, error=str(error))  # noqa: TRY400 - a person's matter, no bug
     except Exception:
-        log.exception("step_failed", step=step.name)
+        if tools.stop.is_set():
+            log.warning("step_cut_off", step=step.name, exc_info=True)
+        else:
+            STEP_FAILURES.labels(step.name, "bug").inc()
+            log.exception("step_failed", step=step.name)
     else:
+        STEP_MOVED.labels(step.name).inc(moved)
         if moved:
             log.debug("step_ran", step=step.name, moved=moved)
 
@@ -144,27 +163,35 @@ def run(settings: Settings, *, until_idle: bool = False) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     home = processes.private_directory(settings.state.directory)
-    with (
-        processes.alone(home / "daemon.lock", "a daemon with this state directory"),
-        open_store(settings, clock) as (store, mongod),
-        open_tools(settings, clock, store, stop) as tools,
-    ):
+    boss, starts = supervisor(), Starts(home)
+    with ExitStack() as stack:
+        stack.enter_context(processes.alone(home / "daemon.lock", "a daemon with this state directory"))
+        wait_after_failures(starts, boss, stop)
+        opening = partial(open_store, settings, clock)
+        if settings.mongodb.uri is None:
+            store, mongod = stack.enter_context(opening())
+        else:
+            store, mongod = stack.enter_context(opened_when_there(opening, boss, stop))
+        tools = stack.enter_context(open_tools(settings, clock, store, stop))
         log.info("daemon_started", scale=settings.clock.scale, database=settings.mongodb.database)
         scheduler = make_scheduler(tools)
         scheduler.start()
+        overseer = Overseer(boss, tools.pulse, scheduler, silence_bound(settings), starts)
+        boss.ready()
         try:
-            _watch(tools, scheduler, mongod, until_idle=until_idle)
+            _watch(tools, overseer, mongod, until_idle=until_idle)
         finally:
+            boss.stopping()
             stop.set()
-            scheduler.shutdown(wait=True)
+            scheduler.shutdown(wait=False)
+            wait_for_steps(tools.pulse, boss.alive)
             log.info("daemon_stopped")
+    starts.good()
     return 0
 
 
-def _watch(
-    tools: Tools, scheduler: BackgroundScheduler, mongod: EmbeddedMongod | None, *, until_idle: bool
-) -> None:
-    """What only the main thread does: notice the end, a dead mongod, and a wall clock that jumped."""
+def _watch(tools: Tools, overseer: Overseer, mongod: EmbeddedMongod | None, *, until_idle: bool) -> None:
+    """What only the main thread does: notice the end, a dead mongod, a hung step, a wall clock that jumped."""
     offset = time.time() - time.monotonic()
     while not tools.stop.wait(LOOK_SECONDS):
         drift = time.time() - time.monotonic() - offset
@@ -172,8 +199,9 @@ def _watch(
             # The scheduler plans by the wall clock: after a jump back it would sleep until the old time comes.
             log.warning("clock_jumped", seconds=round(drift, 1))
             offset += drift
-            for job in scheduler.get_jobs():
+            for job in overseer.scheduler.get_jobs():
                 job.modify(next_run_time=datetime.now(UTC))
+        overseer.look()
         try:
             if mongod is not None:
                 mongod.revive()

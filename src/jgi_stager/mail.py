@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jgi_stager.failures import NeedsPerson, Rejected, Service, Transient
+from jgi_stager.meters import outside_call
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import NotificationSettings
 from jgi_stager.text import human_bytes
@@ -72,6 +73,12 @@ def message(notice: Mapping[str, Any], sender: str, to: Sequence[str], at: datet
 
 def send(mail: EmailMessage, settings: NotificationSettings, secrets: Secrets) -> None:
     """Hand a mail to the server. Raises `Transient` (try later), `Rejected` (never) or `NeedsPerson`."""
+    with outside_call(Service.SMTP) as counted:
+        _hand_over(mail, settings, secrets)
+        counted.result = "ok"
+
+
+def _hand_over(mail: EmailMessage, settings: NotificationSettings, secrets: Secrets) -> None:
     try:
         with _connect(settings) as server:
             if settings.smtp_user:

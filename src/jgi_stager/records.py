@@ -15,6 +15,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     StringConstraints,
     ValidationError,
 )
@@ -62,6 +63,11 @@ def usable_md5(text: str | None) -> str | None:
     return found if _MD5.match(found) else None
 
 
+def is_mail_address(text: str) -> bool:
+    """Whether ``text`` is one plain address, safe in the header of a mail."""
+    return re.fullmatch(_MAIL_ADDRESS.strip("^$"), text) is not None
+
+
 def _digits(value: Any) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool)
     return str(int(value)) if whole and abs(value) < 10**12 else value
@@ -96,12 +102,6 @@ def _some_biosamples(value: list[str]) -> list[str]:
     return list(dict.fromkeys(value))
 
 
-def _bounded_priority(value: int) -> int:
-    if not -1000 <= value <= 1000:
-        raise ValueError("must be between -1000 and 1000; larger goes first")
-    return value
-
-
 class ProjectRecord(BaseModel):
     """What a person inserts into ``projects``. Anything else in the record makes it invalid."""
 
@@ -119,7 +119,7 @@ class ProjectRecord(BaseModel):
         ]
         | None
     ) = None
-    priority: Annotated[int, AfterValidator(_bounded_priority)] = 0
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     notify: list[Annotated[str, StringConstraints(pattern=_MAIL_ADDRESS)]] | None = None
 
 
@@ -130,7 +130,7 @@ _CURES = {
     "nmdc_study_id": "give it as nmdc:sty-..., or leave it out and it is looked up",
     "biosample_ids": "give a list such as ['Gb0258377'], or leave it out for all biosamples",
     "analysis_projects_dir": "give the absolute path of a directory, or leave it out for the configured stage_dir",
-    "priority": "give a whole number, or leave it out",
+    "priority": "give a whole number from -1000 to 1000 (larger goes first), or leave it out",
     "notify": "give a list of mail addresses, or leave it out",
     "record": "insert a document with the fields project_name and proposal_id",
 }
@@ -139,9 +139,10 @@ _PLAIN_WORDS = {
     "string_unicode": "must be valid text",
     "string_pattern_mismatch": "does not have the right form",
     "int_type": "must be a whole number",
+    "less_than_equal": "is too large",
+    "greater_than_equal": "is too small",
     "list_type": "must be a list",
     "model_type": "is not a document",
-    "model_attributes_type": "is not a document",
 }
 _MOST_PROBLEMS = 8
 """A record with thousands of wrong fields still gives a reason that a person reads."""

@@ -104,9 +104,7 @@ def recorded(path: Path) -> None:
     path.write_text(json.dumps({"organisms": [organism]}))
 
 
-def test_recorded_files_travel_with_the_md5_they_claim(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recorded_files_travel_with_the_md5_they_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded(tmp_path / "answer.json")
     with outside(tmp_path, load_recorded([tmp_path / "answer.json"])) as out:
         for name, value in out.sim.urls.environment().items():

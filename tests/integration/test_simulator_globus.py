@@ -159,9 +159,7 @@ def test_a_file_on_its_way_is_seen_growing(out: Outside, client: globus_sdk.Tran
     assert target.stat().st_blocks == 0
 
 
-def test_equal_files_are_skipped_by_checksum(
-    out: Outside, client: globus_sdk.TransferClient, small: int
-) -> None:
+def test_equal_files_are_skipped_by_checksum(out: Outside, client: globus_sdk.TransferClient, small: int) -> None:
     data = out.transfer_data(small, sync_level="checksum")
     assert run(out, client, client.submit_transfer(data)["task_id"]) == "SUCCEEDED"
     damaged = Path(data["DATA"][0]["destination_path"])

@@ -160,9 +160,7 @@ def test_a_refresh_token_is_the_other_way_in(out: Outside) -> None:
     assert error.value.http_status == 400
 
 
-def test_consent_is_asked_for_where_it_is_switched_on(
-    out: Outside, client: globus_sdk.TransferClient
-) -> None:
+def test_consent_is_asked_for_where_it_is_switched_on(out: Outside, client: globus_sdk.TransferClient) -> None:
     out.control(switches={"require_data_access": True})
     jgi = out.settings.jgi_collection_id
     with pytest.raises(TransferAPIError) as error:

@@ -86,9 +86,7 @@ def test_nmdc_pages_count_once(out: Outside) -> None:
 def test_a_search_page_counts_organisms_and_is_at_most_fifty(out: Outside) -> None:
     catalogue = out.sim.world.catalogue
     number = next(
-        n
-        for n, found in catalogue.by_project_number.items()
-        if n in catalogue.by_its_ap_id and len(found) == 2
+        n for n, found in catalogue.by_project_number.items() if n in catalogue.by_its_ap_id and len(found) == 2
     )
     first = out.search(q=number, x=1).json()
     assert (first["total"], first["next_page"], len(first["organisms"])) == (2, 2, 1)

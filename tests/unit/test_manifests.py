@@ -21,7 +21,9 @@ IDS = [f"{number:024x}" for number in range(9)]
 MD5 = "d2b6bf768939813dca151f530e118c50"
 
 
-def cells(number: int, *, name: str = "", directory: str = "Soil_1/IMG_Data", md5: str = MD5, size: str = "353") -> list[str]:
+def cells(
+    number: int, *, name: str = "", directory: str = "Soil_1/IMG_Data", md5: str = MD5, size: str = "353"
+) -> list[str]:
     """One row of a manifest. The organism's name has commas, quotes and letters beyond ASCII."""
     organism = f'Soil of "Höhe {number}", Colorado, United States'
     return [name or f"file{number}.txt", IDS[number], "IMG_AP-1", directory, "Soil_1", organism, md5, size]
@@ -77,7 +79,9 @@ def never_silently_short(raw: bytes) -> None:
             continue
         # A row counts as whole from its closing quote or line break on; before that nothing may be read.
         assert raw[position - 1 : position] in (b"\n", b"\r", b'"'), position
-        assert raw[position : position + 1] in (b"\n", b"\r") or raw[position - 1 : position] in (b"\n", b"\r"), position
+        assert raw[position : position + 1] in (b"\n", b"\r") or raw[position - 1 : position] in (b"\n", b"\r"), (
+            position
+        )
         assert cut.problems == ()
         assert all(whole[file_id] == row for file_id, row in cut.rows.items())
         delivery = compare(cut, whole)
@@ -86,21 +90,9 @@ def never_silently_short(raw: bytes) -> None:
         assert len(delivery.missing) == lines_left, position
 
 
-@pytest.mark.parametrize("request_id", [201545, 201547])
+@pytest.mark.parametrize("request_id", ROWS)
 def test_a_recorded_manifest_cut_at_any_byte_is_never_silently_short(request_id: int) -> None:
     never_silently_short(recorded(request_id))
-
-
-def test_the_longest_recorded_manifest_cut_at_any_byte_of_its_ends() -> None:
-    raw = recorded(201572)
-    whole = parse_manifest(raw).rows
-    for position in [*range(1500), *range(len(raw) - 800, len(raw))]:
-        try:
-            cut = parse_manifest(raw[:position])
-        except ManifestNotComplete:
-            continue
-        assert set(compare(cut, whole).missing) == set(whole) - set(cut.rows)
-        assert raw[position : position + 1] in (b"\n", b'"') or raw[position - 1 : position] == b"\n"
 
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_ALL, csv.QUOTE_MINIMAL])
@@ -262,8 +254,7 @@ HEAD = written([]).encode()
 def test_arbitrary_bytes_are_a_manifest_or_not_complete(raw: bytes) -> None:
     try:
         manifest = parse_manifest(raw)
-    except ManifestNotComplete as error:
-        assert str(error)
+    except ManifestNotComplete:
         return
     assert isinstance(manifest, Manifest)
 

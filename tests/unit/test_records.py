@@ -7,27 +7,12 @@ from typing import Any
 import pytest
 from bson import Binary, ObjectId
 from bson.int64 import Int64
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jgi_stager.records import (
-    BIOSAMPLE_ID,
-    FREE_REQUESTS,
-    GOLD_AP_ID,
-    JDP_FILE_ID,
-    OPEN_REQUESTS,
-    OPEN_TASKS,
     ProjectRecord,
-    RequestState,
-    TaskState,
-    destination_directory,
     explain_invalid,
-    manifest_directory,
-    story,
-    unsafe_name,
-    unsafe_relative_path,
-    usable_md5,
+    is_mail_address,
 )
 
 GOOD: dict[str, Any] = {"project_name": "bioscales", "proposal_id": "503125"}
@@ -48,7 +33,8 @@ def why_invalid(**fields: Any) -> str:
 def test_two_fields_are_enough() -> None:
     record = ProjectRecord.model_validate(GOOD)
     assert (record.project_name, record.proposal_id, record.priority) == ("bioscales", "503125", 0)
-    assert record.biosample_ids is record.nmdc_study_id is record.analysis_projects_dir is record.notify is None
+    left_out = (record.biosample_ids, record.nmdc_study_id, record.analysis_projects_dir, record.notify)
+    assert left_out == (None, None, None, None)
 
 
 def test_all_fields() -> None:
@@ -65,6 +51,7 @@ def test_all_fields() -> None:
     assert record.analysis_projects_dir == "/global/cfs/projects"
     assert record.biosample_ids == ["Gb0258377", "Gb0258378"]
     assert record.notify == ["some.one+jgi@lab.gov"]
+    assert is_mail_address("some.one+jgi@lab.gov")
 
 
 @pytest.mark.parametrize("proposal", [503125, "503125", Int64(503125)])
@@ -76,8 +63,25 @@ def test_a_proposal_is_a_number_or_digits(proposal: object) -> None:
 
 @pytest.mark.parametrize(
     "proposal",
-    [True, False, 503125.0, "503125\n", " 503125", "5O3125", "", -1, 10**12, "٣", None, [503125]]
-    + [ObjectId(), Binary(b"503125"), b"503125", {"$gt": ""}, float("nan")],
+    [
+        True,
+        False,
+        503125.0,
+        "503125\n",
+        " 503125",
+        "5O3125",
+        "",
+        -1,
+        10**12,
+        "٣",
+        None,
+        [503125],
+        ObjectId(),
+        Binary(b"503125"),
+        b"503125",
+        {"$gt": ""},
+        float("nan"),
+    ],
 )
 def test_any_other_proposal_is_refused(proposal: object) -> None:
     reason = why_invalid(proposal_id=proposal)
@@ -91,8 +95,30 @@ def test_a_proposal_that_python_refuses_to_print_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../x", "..", ".", "", ".hidden", "-rf", "a/b", "a\\b", "a b", "a\nb", "a\n", "a\x00", "a" * 101, "é", HOSTILE]
-    + ["\ud800", None, 5, ObjectId(), b"a", {"$ne": 1}, ["a"]],
+    [
+        "../x",
+        "..",
+        ".",
+        "",
+        ".hidden",
+        "-rf",
+        "a/b",
+        "a\\b",
+        "a b",
+        "a\nb",
+        "a\n",
+        "a\x00",
+        "a" * 101,
+        "é",
+        HOSTILE,
+        "\ud800",
+        None,
+        5,
+        ObjectId(),
+        b"a",
+        {"$ne": 1},
+        ["a"],
+    ],
 )
 def test_a_project_name_that_is_no_plain_directory_name_is_refused(name: object) -> None:
     reason = why_invalid(project_name=name)
@@ -106,21 +132,26 @@ def test_plain_project_names_are_accepted(name: str) -> None:
     assert ProjectRecord.model_validate({**GOOD, "project_name": name}).project_name == name
 
 
-@given(st.text(max_size=120) | st.from_regex(r"[./a-z]{0,9}"))
-def test_an_accepted_name_never_leaves_the_directory(name: str) -> None:
-    try:
-        record = ProjectRecord.model_validate({**GOOD, "project_name": name})
-    except ValidationError:
-        return
-    assert unsafe_name(record.project_name) is None
-    assert destination_directory("/d", record.project_name, "Ga1").parts == ("/", "d", name, "analysis_files", "Ga1")
-    assert manifest_directory("/d", record.project_name).parts == ("/", "d", name, "globus_manifests")
-
-
 @pytest.mark.parametrize(
     "directory",
-    ["relative", "", "/", "//", "/a/../b", "/..", "/a/./b", "/a//b", "/a\x00", "/a\nb", "/" + "a" * 256, "/a" * 600]
-    + [5, b"/a", ObjectId(), {"$ne": 1}],
+    [
+        "relative",
+        "",
+        "/",
+        "//",
+        "/a/../b",
+        "/..",
+        "/a/./b",
+        "/a//b",
+        "/a\x00",
+        "/a\nb",
+        "/" + "a" * 256,
+        "/a" * 600,
+        5,
+        b"/a",
+        ObjectId(),
+        {"$ne": 1},
+    ],
 )
 def test_a_directory_must_be_absolute_and_plain(directory: object) -> None:
     reason = why_invalid(analysis_projects_dir=directory)
@@ -130,7 +161,9 @@ def test_a_directory_must_be_absolute_and_plain(directory: object) -> None:
 
 def test_slashes_around_a_directory_do_not_matter() -> None:
     for text in ("/a/b", "/a/b/", "//a/b//"):
-        assert ProjectRecord.model_validate({**GOOD, "analysis_projects_dir": text}).analysis_projects_dir == "/a/b"
+        assert (
+            ProjectRecord.model_validate({**GOOD, "analysis_projects_dir": text}).analysis_projects_dir == "/a/b"
+        )
 
 
 @pytest.mark.parametrize(
@@ -151,8 +184,26 @@ def test_biosamples_may_come_as_csv_text(text: str) -> None:
 
 @pytest.mark.parametrize(
     "biosamples",
-    [[], "", " \n", "name,depth\nsoil,5", "Gb1,Gb2x", "Gb1,gb2", "Gb1,gold:Gb2", ["Gb1", "../x"], ["Gb1\n"], [1]]
-    + [["Gb1", None], ("Gb1",), {"Gb1": 1}, 5, True, b"Gb1", [b"Gb1"], [["Gb1"]]],
+    [
+        [],
+        "",
+        " \n",
+        "name,depth\nsoil,5",
+        "Gb1,Gb2x",
+        "Gb1,gb2",
+        "Gb1,gold:Gb2",
+        ["Gb1", "../x"],
+        ["Gb1\n"],
+        [1],
+        ["Gb1", None],
+        ("Gb1",),
+        {"Gb1": 1},
+        5,
+        True,
+        b"Gb1",
+        [b"Gb1"],
+        [["Gb1"]],
+    ],
 )
 def test_any_other_biosamples_are_refused_and_none_is_silently_ignored(biosamples: object) -> None:
     reason = why_invalid(biosample_ids=biosamples)
@@ -167,8 +218,8 @@ def test_the_position_of_a_wrong_entry_is_named() -> None:
 @pytest.mark.parametrize("priority", [1001, -1001, 1.0, "5", True, None, 10**30, float("inf"), b"5", [5]])
 def test_a_priority_is_a_whole_number_within_bounds(priority: object) -> None:
     reason = why_invalid(priority=priority)
-    assert reason.startswith("priority must be ")
-    assert reason.endswith("give a whole number, or leave it out")
+    assert reason.startswith(("priority must be a whole number; ", "priority is too "))
+    assert reason.endswith("give a whole number from -1000 to 1000 (larger goes first), or leave it out")
 
 
 @pytest.mark.parametrize("priority", [-1000, 0, 1000, Int64(7)])
@@ -177,14 +228,18 @@ def test_priorities_within_bounds_are_accepted(priority: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["a", "@b", "a@", "a@b@c", "a b@c", "a@b\n", "a@b\r\nBcc: x@y", "a\x00@b", "<a@b>", "a@b,c@d", '"a"@b']
+    "address",
+    ["a", "@b", "a@", "a@b@c", "a b@c", "a@b\n", "a@b\r\nBcc: x@y", "a\x00@b", "<a@b>", "a@b,c@d", '"a"@b'],
 )
 def test_addresses_that_could_break_a_mail_are_refused(address: str) -> None:
     assert why_invalid(notify=["ok@lab.gov", address]).startswith("notify[1] does not have the right form; ")
     assert why_invalid(notify=address).startswith("notify must be a list; ")
+    assert not is_mail_address(address)
 
 
-@pytest.mark.parametrize("study", ["sty-11-x", "nmdc:bsm-11-x", "nmdc:sty-", "nmdc:sty-a/b", "nmdc:sty-a\n", 5, b"x"])
+@pytest.mark.parametrize(
+    "study", ["sty-11-x", "nmdc:bsm-11-x", "nmdc:sty-", "nmdc:sty-a/b", "nmdc:sty-a\n", 5, b"x"]
+)
 def test_a_study_is_an_nmdc_study(study: object) -> None:
     assert "it is looked up" in why_invalid(nmdc_study_id=study)
 
@@ -212,82 +267,8 @@ def test_thousands_of_wrong_fields_give_a_reason_that_can_be_read() -> None:
     assert why_invalid(biosample_ids=["x"] * 5000).endswith("And 4992 more problems")
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from([*ProjectRecord.model_fields, "other"]) | st.text(max_size=20),
-        st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
-            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-            max_leaves=5,
-        ),
-    )
-)
-def test_any_record_is_accepted_or_explained(record: dict[str, Any]) -> None:
-    try:
-        ProjectRecord.model_validate(record)
-    except ValidationError as error:
-        reason = explain_invalid(error)
-        assert reason
-        assert reason.isprintable()
-        assert len(reason) < 2500
-        for part in reason.split(". "):
-            assert any(word in part for word in ("; ", "more problems")), f"no cure in {part!r}"
-
-
 @pytest.mark.parametrize("record", [[], None, 5, "text", ["project_name"]])
 def test_what_is_no_document_is_explained(record: object) -> None:
     with pytest.raises(ValidationError) as caught:
         ProjectRecord.model_validate(record)
     assert explain_invalid(caught.value).startswith("record is not a document; insert ")
-
-
-@pytest.mark.parametrize(
-    ("pattern", "good"), [(JDP_FILE_ID, "6119a224cf09c8006854d171"), (GOLD_AP_ID, "Ga0500001"), (BIOSAMPLE_ID, "Gb1")]
-)
-def test_ids_match_whole(pattern: Any, good: str) -> None:
-    assert pattern.match(good)
-    for bad in (good + "\n", good + "x", "x" + good, " " + good, good.upper(), "", good + "\n" + good):
-        assert not pattern.match(bad), repr(bad)
-
-
-@pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "/", "\\", "a\x00", "a\n", "\x7f", "\x9b1m", "a\u2028b", "a" * 256, "é" * 128, "\udc80"]
-)
-def test_unsafe_names(name: str) -> None:
-    assert unsafe_name(name)
-    assert name == "a/b" or unsafe_relative_path(f"ok/{name}")
-
-
-@pytest.mark.parametrize("name", ["a", "...", "a b", "~", "-", "a" * 255, "é" * 127, "Table_8_-_1.txt", "日本"])
-def test_safe_names(name: str) -> None:
-    assert unsafe_name(name) is None
-    assert unsafe_relative_path(f"{name}/{name}") is None
-
-
-def test_the_reason_for_a_path_is_short() -> None:
-    assert len(unsafe_relative_path("a" * 1_000_000) or "") < 150
-    assert unsafe_relative_path("/etc/passwd") == "is absolute"
-
-
-@pytest.mark.parametrize(
-    ("text", "usable"),
-    [("A" * 32, "a" * 32), (" " + "0" * 32 + "\n", "0" * 32), (None, None), ("", None), ("0" * 31, None), ("g" * 32, None)],
-)
-def test_usable_md5(text: str | None, usable: str | None) -> None:
-    assert usable_md5(text) == usable
-
-
-def test_the_books_know_every_state_of_a_request() -> None:
-    """Whatever is not known to have spent nothing counts against the quota."""
-    assert set(FREE_REQUESTS) == {RequestState.REFUSED, RequestState.NOT_SENT}
-    assert not set(OPEN_REQUESTS) & set(FREE_REQUESTS)
-    assert {RequestState.SUBMITTING, RequestState.UNKNOWN} <= set(OPEN_REQUESTS)
-    assert set(TaskState) - set(OPEN_TASKS) == {TaskState.CLOSED, TaskState.REFUSED}
-
-
-def test_a_story_is_told_even_of_a_document_that_lacks_everything() -> None:
-    moves = [{"to": "pending"}, {"to": "failed"}, {}]
-    assert story({}) == "None/None (None): "
-    assert story({"project_name": "p", "file_name": "f", "jdp_file_id": "6", "history": moves}) == (
-        "p/f (6): pending -> failed -> None"
-    )

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from jgi_stager import secrets
 from jgi_stager.secrets import LARGEST_SECRET_BYTES, SecretProblem, Secrets
 
 VALUE = "s3cret-value-7f"
@@ -55,7 +54,7 @@ def test_a_credential_as_systemd_leaves_it_is_private(
         found[4:6] = owner, group
         return os.stat_result(found)
 
-    monkeypatch.setattr(secrets.os, "fstat", fstat)
+    monkeypatch.setattr(os, "fstat", fstat)
     if allowed:
         assert Secrets(tmp_path).read("jdp_token").get_secret_value() == VALUE
     else:

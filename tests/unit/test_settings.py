@@ -50,8 +50,9 @@ def test_the_defaults_are_the_documented_ones() -> None:
 def test_the_environment_goes_before_the_file_and_the_file_before_the_default(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file.write_text('[jdp]\nbase_url = "http://file"\npool_size = 7\nremove_files = ["x"]\n[web]\nport = 1\n')
-    file.write_text(file.read_text().replace("[web]\nport = 1\n", '[gold]\nbase_url = "http://gold"\n'))
+    file.write_text(
+        '[jdp]\nbase_url = "http://file"\npool_size = 7\nremove_files = ["x"]\n[gold]\nbase_url = "http://gold"\n'
+    )
     monkeypatch.setenv("JGI_STAGER_JDP__BASE_URL", "http://environment")
     monkeypatch.setenv("JGI_STAGER_NMDC__POOL_SIZE", "3")
     settings = load_settings(file)
@@ -93,7 +94,9 @@ def test_the_environment_goes_before_the_file_and_the_file_before_the_default(
         ('[mongodb]\ndatabase = "a.b"\n', ["mongodb.database: "]),
     ],
 )
-def test_what_is_wrong_in_the_file_is_named_with_file_key_and_cure(file: Path, text: str, words: list[str]) -> None:
+def test_what_is_wrong_in_the_file_is_named_with_file_key_and_cure(
+    file: Path, text: str, words: list[str]
+) -> None:
     file.write_text(text)
     reason = refused(file)
     assert reason.startswith(f"{file}: ")
@@ -128,7 +131,9 @@ def test_an_unknown_variable_is_refused_by_name(
     assert "s3cret" not in reason
 
 
-def test_a_wrong_value_from_the_environment_is_laid_at_its_door(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_value_from_the_environment_is_laid_at_its_door(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file.write_text("[gold]\npool_size = 0\n")
     monkeypatch.setenv("JGI_STAGER_JDP__POOL_SIZE", "many-s3cret")
     lines = sorted(refused(file).splitlines())
@@ -213,7 +218,9 @@ def test_secrets_lie_beside_the_file_or_where_systemd_or_the_file_says(
     file.write_text("")
     assert load_settings(file).secrets.directory == tmp_path / "secrets"
     monkeypatch.chdir(tmp_path)
-    assert load_settings(Path(file.name)).secrets.directory == tmp_path / "secrets", "also after a change of directory"
+    assert load_settings(Path(file.name)).secrets.directory == tmp_path / "secrets", (
+        "also after a change of directory"
+    )
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/unit")
     assert load_settings(file).secrets.directory == Path("/run/credentials/unit")
     file.write_text('[secrets]\ndirectory = "/elsewhere"\n')
@@ -237,9 +244,9 @@ def test_without_a_file_secrets_and_state_lie_in_the_state_directory(
 def test_settings_do_not_change() -> None:
     settings = load_settings()
     with pytest.raises(ValidationError):
-        settings.jdp.pool_size = 9
+        settings.jdp.pool_size = 9  # type: ignore[misc]
     with pytest.raises(ValidationError):
-        settings.jdp = settings.jdp
+        settings.jdp = settings.jdp  # type: ignore[misc]
     assert isinstance(settings, Settings)
 
 

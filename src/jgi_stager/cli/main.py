@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from jgi_stager import __version__
+from jgi_stager.cli.demo import register
 from jgi_stager.settings import ConfigError, Settings, load_settings
 from jgi_stager.store import StoreError
 
@@ -78,3 +79,6 @@ def run(
         complain(error)
         raise typer.Exit(1) from None
     raise typer.Exit(code)
+
+
+register(app)

@@ -27,6 +27,7 @@ from jgi_stager.clients.globus_shapes import (
 )
 from jgi_stager.clients.shapes import explain
 from jgi_stager.failures import OutsideError, Rejected, Service, Transient
+from jgi_stager.meters import outside_call, result_of
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import GlobusSettings
 
@@ -177,7 +178,7 @@ class Globus:
         """The document, or the SDK's error as a value, so that no exception of ours carries it along."""
         error: Exception
         try:
-            return call(self._logged_in()).data, None
+            return self._counted(call), None
         except globus_sdk.GlobusAPIError as found:
             error = found
         except (globus_sdk.GlobusError, *UNREADABLE) as found:
@@ -185,9 +186,19 @@ class Globus:
         if not isinstance(error, globus_sdk.GlobusAPIError) or not self._agree(error):
             return None, error
         try:
-            return call(self._logged_in()).data, None
+            return self._counted(call), None
         except (globus_sdk.GlobusError, *UNREADABLE) as found:
             return None, found
+
+    def _counted(self, call: Callable[[globus_sdk.TransferClient], Any]) -> Any:
+        with outside_call(Service.GLOBUS) as counted:
+            try:
+                document = call(self._logged_in()).data
+            except globus_sdk.GlobusAPIError as error:
+                counted.result = result_of(error.http_status)
+                raise
+            counted.result = "ok"
+            return document
 
     def _failure(self, what: str, error: Exception) -> OutsideError:
         if not isinstance(error, globus_sdk.GlobusAPIError):

@@ -21,6 +21,7 @@ from jgi_stager import __version__
 from jgi_stager.clients.bounded import BoundedAdapter, BrokenAnswerError, silence_queries
 from jgi_stager.clients.text import excerpt, retry_after
 from jgi_stager.failures import OutcomeUnknown, OutsideError, Service, Transient
+from jgi_stager.meters import outside_call, result_of
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 NOT_FINAL = frozenset({408, 425, 429, 499})
@@ -205,7 +206,7 @@ class HttpEdge:
         """One call. Failures are values here, so that no exception of ours carries one that holds a URL."""
         headers = {**headers, "Content-Type": "application/json"} if body else headers
         session = self._new_session() if body else self._pooled
-        with self._turns:
+        with self._turns, outside_call(self.service) as counted:
             try:
                 response = session.request(
                     method,
@@ -222,6 +223,7 @@ class HttpEdge:
             finally:
                 if body is not None:
                     session.close()
+            counted.result = result_of(response.status_code)
         return Answer(
             response.status_code, response.headers, response.content, f"{method} {path}", _hidden(headers)
         )

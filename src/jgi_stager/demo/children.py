@@ -16,7 +16,11 @@ _HIDDEN_PREFIXES = ("JGI_STAGER_", "GLOBUS_")
 _HIDDEN = ("STATE_DIRECTORY", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC")
 
 
-class ChildEnded(RuntimeError):  # noqa: N818 - what happened
+class RunFailed(RuntimeError):  # noqa: N818 - what happened
+    """The run cannot go on. The message says why, for people."""
+
+
+class ChildEnded(RunFailed):
     """A process of the demo ended by itself, or did not come up. The message carries the end of its log."""
 
 
@@ -33,7 +37,11 @@ class Child:
         """Raise `ChildEnded` if it has ended."""
         status = self.process.poll()
         if status is not None:
-            how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+            how = (
+                f"was ended by {signal.Signals(-status).name}"
+                if status < 0
+                else f"ended with status {status}"
+            )
             raise ChildEnded(f"the {self.name} {how}; the end of {self.log}:\n{tail(self.log)}")
 
     def stop(self) -> str | None:
@@ -77,7 +85,9 @@ def plain_environment() -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in _HIDDEN and not name.startswith(_HIDDEN_PREFIXES) and not name.lower().endswith("_proxy")
+        if name not in _HIDDEN
+        and not name.startswith(_HIDDEN_PREFIXES)
+        and not name.lower().endswith("_proxy")
     }
     return {**kept, "PYTHONUNBUFFERED": "1"}
 

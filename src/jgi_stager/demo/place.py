@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,22 +78,29 @@ def open_place(wanted: Path | None, *, replace: bool) -> Iterator[Place]:
     ``replace`` first removes what an earlier demo left there. Raises `Unusable` for a directory with anything
     else in it, one that another demo uses, and one that cannot be written.
     """
-    try:
-        root = wanted.absolute() if wanted else Path(tempfile.mkdtemp(prefix="jgi-stager-demo-"))
-        if replace:
-            _remove_earlier(root)
-        root.mkdir(parents=True, exist_ok=True)
-        if any(root.iterdir()):
-            raise Unusable(_not_empty(root))
-        with processes.alone(root / MARKER, "a demo in this directory"):
-            place = Place(root)
-            for path in (place.logs, place.mail, place.outside, place.staged):
-                path.mkdir()
-            yield place
-    except StoreError as error:
-        raise Unusable(str(error)) from None
-    except OSError as error:
-        raise Unusable(f"{wanted or tempfile.gettempdir()} cannot be used: {error.strerror or error}") from error
+    with ExitStack() as stack:
+        try:
+            root = wanted.absolute() if wanted else Path(tempfile.mkdtemp(prefix="jgi-stager-demo-"))
+            place = _prepare(root, stack, replace=replace)
+        except StoreError as error:
+            raise Unusable(str(error)) from None
+        except OSError as error:
+            named = wanted or tempfile.gettempdir()
+            raise Unusable(f"{named} cannot be used: {error.strerror or error}") from error
+        yield place
+
+
+def _prepare(root: Path, stack: ExitStack, *, replace: bool) -> Place:
+    if replace:
+        _remove_earlier(root)
+    root.mkdir(parents=True, exist_ok=True)
+    if any(root.iterdir()):
+        raise Unusable(_not_empty(root))
+    stack.enter_context(processes.alone(root / MARKER, "a demo in this directory"))
+    place = Place(root)
+    for path in (place.logs, place.mail, place.outside, place.staged):
+        path.mkdir()
+    return place
 
 
 def _not_empty(root: Path) -> str:

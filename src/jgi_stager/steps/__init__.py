@@ -9,9 +9,11 @@ from jgi_stager.lifecycle import State
 from jgi_stager.steps import (
     accept,
     audit,
+    cancel,
     discover,
     fetch_manifests,
     finish,
+    heartbeat,
     poll_requests,
     poll_tasks,
     reconcile,
@@ -42,8 +44,10 @@ STEPS: tuple[Step, ...] = (
     Step("submit_transfers", submit_transfers.run, frozenset({State.MANIFEST_READY})),
     Step("poll_tasks", poll_tasks.run, frozenset({State.TRANSFERRING})),
     Step("verify", verify.run, frozenset({State.TRANSFERRING})),
+    Step("cancel", cancel.run),
     Step("audit", audit.run),
     Step("finish", finish.run),
     Step("send_notices", send_notices.run),
+    Step("heartbeat", heartbeat.run),
 )
 """Every step, in the order a file meets them. A state without a step would have no way out: a test looks."""

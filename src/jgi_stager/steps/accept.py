@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -10,11 +11,14 @@ import structlog
 from pydantic import ValidationError
 
 from jgi_stager.notices import Kind
-from jgi_stager.records import ProjectRecord, ProjectState, explain_invalid
+from jgi_stager.records import ProjectRecord, ProjectState, explain_invalid, is_mail_address
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import projects
+from jgi_stager.store import StoreError, projects
 
 log = structlog.get_logger()
+
+LONGEST_KEY = 200
+"""Characters of a record's id that are shown."""
 
 
 def run(tools: Tools) -> int:
@@ -23,7 +27,13 @@ def run(tools: Tools) -> int:
     for document in projects.new_records(tools.store):
         if tools.stop.is_set():
             break
-        accept(tools, document)
+        try:
+            accept(tools, document)
+        except StoreError:
+            raise
+        except Exception as error:
+            log.exception("step_bug", document=str(document["_id"]))
+            _set_aside(tools, document, error)
         seen += 1
     return seen
 
@@ -31,6 +41,9 @@ def run(tools: Tools) -> int:
 def accept(tools: Tools, document: Mapping[str, Any]) -> None:
     """Validate one record and let its discovery begin, or mark it invalid."""
     fields = {key: value for key, value in document.items() if key != "_id"}
+    if fields.get("accepted_name") == fields.get("project_name"):
+        # The daemon died between claiming the name and accepting the record.
+        fields.pop("accepted_name", None)
     try:
         record = ProjectRecord.model_validate(fields)
     except ValidationError as error:
@@ -64,12 +77,33 @@ def mark_invalid(tools: Tools, document: Mapping[str, Any], reason: str) -> None
     """Mark a record invalid and tell people why. The daemon and the other projects go on."""
     name = document.get("project_name")
     shown = name[:100] if isinstance(name, str) and name.isprintable() else None
-    data = {"record_id": str(document["_id"]), "reason": reason}
-    tools.tell(Kind.INVALID, str(document["_id"]), data, shown)
-    discovering = document.get("state") == ProjectState.DISCOVERING
+    key = record_key(document)
+    tools.tell(Kind.INVALID, key, {"record_id": key, "reason": reason}, shown, also=_addresses(document))
+    discovering = document.get("state") == ProjectState.DISCOVERING and "accepted_name" in document
     expected = ProjectState.DISCOVERING if discovering else None
     projects.set_project(tools.store, document["_id"], expected, ProjectState.INVALID, why=reason, reason=reason)
-    log.warning("project_invalid", project=shown, record=str(document["_id"]), reason=reason)
+    log.warning("project_invalid", project=shown, record=key, reason=reason)
+
+
+def record_key(document: Mapping[str, Any]) -> str:
+    """The id of a record as short text. It is from outside: it may be a document of any size."""
+    key = str(document["_id"])
+    if len(key) <= LONGEST_KEY:
+        return key
+    return f"{key[:LONGEST_KEY]}... ({hashlib.sha256(key.encode('utf-8', 'backslashreplace')).hexdigest()[:16]})"
+
+
+def _addresses(document: Mapping[str, Any]) -> list[str]:
+    """Whom a record that is not valid asks to notify, as far as that can be understood."""
+    wanted = document.get("notify")
+    listed = wanted[:20] if isinstance(wanted, list) else []
+    return [address for address in listed if isinstance(address, str) and is_mail_address(address)]
+
+
+def _set_aside(tools: Tools, document: Mapping[str, Any], error: Exception) -> None:
+    """A record that the daemon stumbles over must not be met again and again, in front of all others."""
+    why = f"the daemon could not read this record ({type(error).__name__}); insert it again, with plain values"
+    projects.set_project(tools.store, document["_id"], None, ProjectState.INVALID, why=why, reason=why)
 
 
 def _base_directory(tools: Tools, record: ProjectRecord) -> tuple[str, str | None]:

@@ -2,46 +2,49 @@
 
 Every answer is stored before the next is asked for, so a restart resumes where it stopped. The analysis
 projects of the *proposal* are the truth; the calls per biosample tell which biosample each belongs to, and
-select among them when the record names biosamples (docs/decisions/0004-discovery.md).
+select among them when the record names biosamples (docs/decisions/0004-discovery.md). The files are in
+`listing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
 from jgi_stager.clients.gold import AnalysisProject
-from jgi_stager.failures import OutsideError, Rejected, Service
-from jgi_stager.notices import Kind
-from jgi_stager.planning import Limits, days_of_quota
-from jgi_stager.records import ProjectState, destination_directory
-from jgi_stager.selection import Listed, Owner, Selection, select
+from jgi_stager.failures import Rejected, Service, Transient
+from jgi_stager.records import ProjectState
+from jgi_stager.steps import listing
 from jgi_stager.steps.accept import mark_invalid
-from jgi_stager.steps.limits import restore_limits
+from jgi_stager.steps.listing import ask_all, warn
 from jgi_stager.steps.tools import Tools, each
-from jgi_stager.store import files, projects
+from jgi_stager.store import projects
 
 log = structlog.get_logger()
 
 STAGED_TYPES = frozenset({"Metagenome Analysis", "Metatranscriptome Analysis"})
 STUDY_STATES = (ProjectState.DISCOVERING, ProjectState.ACTIVE)
-T = TypeVar("T")
-R = TypeVar("R")
+PATIENCE = timedelta(hours=24)
+"""A discovery that takes longer is told of, once."""
+
+Documents = Iterable[Mapping[str, Any]]
 
 
 def run(tools: Tools) -> int:
     """Bring every project in discovery as far as it goes now. Returns how many answers were stored."""
     moved = each(tools, Service.NMDC, _without_study(tools), _look_up_study, _postpone_study)
     waiting = [doc for doc in projects.by_state(tools.store, ProjectState.DISCOVERING) if _due(doc, tools)]
-    unnamed = [doc for doc in waiting if "analysis_projects" not in doc["discovery"]]
-    moved += each(tools, Service.GOLD, unnamed, _name_analysis_projects, _postpone)
-    moved += each(tools, Service.GOLD, _refreshed(tools, waiting, _lacks_biosamples), _ask_biosamples, _postpone)
-    moved += each(tools, Service.JDP, _refreshed(tools, waiting, _is_named), _list_files, _postpone)
-    return moved
+    for lacks, ask in (
+        (_lacks_analysis_projects, _name_analysis_projects),
+        (_lacks_biosample_names, _name_biosamples),
+        (_lacks_biosamples, _ask_biosamples),
+    ):
+        moved += each(tools, Service.GOLD, _refreshed(tools, waiting, lacks), ask, _postpone)
+    unlisted = _refreshed(tools, waiting, _is_named)
+    return moved + each(tools, Service.JDP, unlisted, listing.list_files, _postpone, anonymous=True)
 
 
 def _due(doc: Mapping[str, Any], tools: Tools) -> bool:
@@ -49,42 +52,59 @@ def _due(doc: Mapping[str, Any], tools: Tools) -> bool:
     return at is None or at <= tools.clock.now()
 
 
-def _refreshed(
-    tools: Tools, documents: Iterable[Mapping[str, Any]], wanted: Callable[[Mapping[str, Any]], bool]
-) -> Iterable[Mapping[str, Any]]:
+def _refreshed(tools: Tools, documents: Documents, wanted: Callable[[Mapping[str, Any]], bool]) -> Documents:
     for document in documents:
         fresh = projects.get_by_id(tools.store, document["_id"])
         if fresh and fresh.get("state") == ProjectState.DISCOVERING and _due(fresh, tools) and wanted(fresh):
             yield fresh
 
 
-def _is_named(doc: Mapping[str, Any]) -> bool:
-    return "analysis_projects" in doc["discovery"] and not _lacks_biosamples(doc)
+def _lacks_analysis_projects(doc: Mapping[str, Any]) -> bool:
+    return "analysis_projects" not in doc["discovery"]
+
+
+def _lacks_biosample_names(doc: Mapping[str, Any]) -> bool:
+    return not _lacks_analysis_projects(doc) and "biosamples" not in doc["discovery"]
 
 
 def _lacks_biosamples(doc: Mapping[str, Any]) -> bool:
     found = doc["discovery"]
-    return "analysis_projects" in found and bool(set(found["biosamples"]) - set(found.get("biosamples_asked", ())))
+    return bool(set(found.get("biosamples", ())) - set(found.get("biosamples_asked", ())))
+
+
+def _is_named(doc: Mapping[str, Any]) -> bool:
+    return "biosamples" in doc["discovery"] and not _lacks_analysis_projects(doc) and not _lacks_biosamples(doc)
 
 
 def _postpone(tools: Tools, doc: Mapping[str, Any], error: str, seconds: float) -> None:
-    attempts = int(doc.get("attempts") or 0) + 1
-    at = tools.clock.now() + timedelta(seconds=seconds)
+    now = tools.clock.now()
     projects.set_project(
-        tools.store, doc["_id"], ProjectState.DISCOVERING, next_try_at=at, attempts=attempts, error=error
+        tools.store,
+        doc["_id"],
+        ProjectState.DISCOVERING,
+        next_try_at=now + timedelta(seconds=seconds),
+        attempts=int(doc.get("attempts") or 0) + 1,
+        error=error,
     )
     log.warning("discovery_postponed", project=doc.get("project_name"), error=error)
+    if now - doc["accepted_at"] > PATIENCE:
+        tools.alarm(
+            f"discovery:{doc['_id']}",
+            f"the files of {doc['project_name']} cannot all be listed",
+            f"{error}\n\nIt is tried again and again, and nothing is staged until the list is complete.",
+            doc["project_name"],
+        )
 
 
 # --- the study id, which nothing else waits for -------------------------------------------------------------
 
 
-def _without_study(tools: Tools) -> Iterable[Mapping[str, Any]]:
+def _without_study(tools: Tools) -> Documents:
     now = tools.clock.now()
     for doc in projects.by_state(tools.store, STUDY_STATES):
         due = (doc.get("study_next_try_at") or now) <= now
         if doc.get("nmdc_study_id") is None and not doc.get("study_looked_up") and due:
-            yield doc
+            yield {**doc, "attempts": doc.get("study_attempts")}
 
 
 def _look_up_study(tools: Tools, doc: Mapping[str, Any]) -> int:
@@ -92,27 +112,21 @@ def _look_up_study(tools: Tools, doc: Mapping[str, Any]) -> int:
         study = tools.nmdc.study_of_proposal(doc["proposal_id"])
     except Rejected as error:
         study = None
-        _warn(tools, doc, [str(error)])
-    if study is None:
-        _warn(
-            tools,
-            doc,
-            [f"NMDC knows no study of proposal {doc['proposal_id']}; the files are staged without"],
-        )
+        warn(tools, doc, [str(error)])
+    else:
+        if study is None:
+            text = f"NMDC knows no study of proposal {doc['proposal_id']}; the files are staged without"
+            warn(tools, doc, [text])
     projects.set_project(tools.store, doc["_id"], STUDY_STATES, nmdc_study_id=study, study_looked_up=True)
     return 1
 
 
 def _postpone_study(tools: Tools, doc: Mapping[str, Any], error: str, seconds: float) -> None:
     at = tools.clock.now() + timedelta(seconds=seconds)
-    projects.set_project(tools.store, doc["_id"], STUDY_STATES, study_next_try_at=at, study_error=error)
-
-
-def _warn(tools: Tools, doc: Mapping[str, Any], warnings: Sequence[str]) -> None:
-    for warning in warnings:
-        log.warning("discovery_warning", project=doc["project_name"], warning=warning)
-    if warnings:
-        projects.record_discovery(tools.store, doc["_id"], push={"warnings": {"$each": list(warnings)}})
+    attempts = int(doc.get("attempts") or 0) + 1
+    projects.set_project(
+        tools.store, doc["_id"], STUDY_STATES, study_next_try_at=at, study_attempts=attempts, study_error=error
+    )
 
 
 # --- the analysis projects -----------------------------------------------------------------------------------
@@ -122,25 +136,18 @@ def _name_analysis_projects(tools: Tools, doc: Mapping[str, Any]) -> int:
     proposal = doc["proposal_id"]
     answer = tools.gold.analysis_projects_of_proposal(proposal)
     staged = [project for project in answer if project.ap_type in STAGED_TYPES]
-    usable = [project for project in staged if project.its_ap_id is not None]
+    usable = {project.ap_gold_id: project for project in staged if project.its_ap_id is not None}
+    if answer.problems and not usable:
+        # Rows that nobody can read are not the same as no rows: perhaps GOLD changed, or is half down.
+        raise Transient(Service.GOLD, f"gold: no row can be used: {answer.problems[0]:.300}")
     if not usable:
         mark_invalid(tools, doc, _no_analysis_projects(proposal, len(answer), len(staged)))
         return 1
-    biosamples = doc.get("biosample_ids") or list(tools.gold.biosamples_of_proposal(proposal))
     nameless = [project.ap_gold_id for project in staged if project.its_ap_id is None]
-    _warn(
-        tools,
-        doc,
-        [*answer.problems, *(f"{ap}: GOLD gives no ITS id, so JDP cannot be asked" for ap in nameless)],
-    )
-    projects.record_discovery(
-        tools.store,
-        doc["_id"],
-        {
-            "discovery.analysis_projects": [_stored(project) for project in usable],
-            "discovery.biosamples": sorted(set(biosamples)),
-        },
-    )
+    without_id = (f"{ap}: GOLD gives no ITS id, so JDP cannot be asked" for ap in nameless)
+    warn(tools, doc, [*answer.problems, *without_id])
+    found = {"discovery.analysis_projects": [_stored(project) for project in usable.values()]}
+    projects.record_discovery(tools.store, doc["_id"], found)
     log.info("analysis_projects_named", project=doc["project_name"], count=len(usable))
     return 1
 
@@ -153,8 +160,14 @@ def _no_analysis_projects(proposal: str, listed: int, staged: int) -> str:
         )
     if not staged:
         kinds = " or ".join(sorted(STAGED_TYPES))
-        return f"proposal_id: none of the {listed} analysis projects of proposal {proposal} is a {kinds}"
-    return f"proposal_id: GOLD gives no ITS id for any of the {staged} analysis projects of proposal {proposal}"
+        return (
+            f"proposal_id: none of the {listed} analysis projects of proposal {proposal} is a {kinds}; "
+            "only these are staged: correct the number, and insert it again"
+        )
+    return (
+        f"proposal_id: GOLD gives no ITS id for any of the {staged} analysis projects of proposal {proposal}, "
+        "so their files cannot be found; ask JGI to complete them in GOLD, and insert the record again"
+    )
 
 
 def _stored(project: AnalysisProject) -> dict[str, Any]:
@@ -169,6 +182,16 @@ def _stored(project: AnalysisProject) -> dict[str, Any]:
 # --- the biosamples ------------------------------------------------------------------------------------------
 
 
+def _name_biosamples(tools: Tools, doc: Mapping[str, Any]) -> int:
+    wanted = doc.get("biosample_ids")
+    if not wanted:
+        answer = tools.gold.biosamples_of_proposal(doc["proposal_id"])
+        warn(tools, doc, answer.problems)
+        wanted = list(answer)
+    projects.record_discovery(tools.store, doc["_id"], {"discovery.biosamples": sorted(set(wanted))})
+    return 1
+
+
 def _ask_biosamples(tools: Tools, doc: Mapping[str, Any]) -> int:
     found = doc["discovery"]
     missing = sorted(set(found["biosamples"]) - set(found.get("biosamples_asked", ())))
@@ -178,165 +201,9 @@ def _ask_biosamples(tools: Tools, doc: Mapping[str, Any]) -> int:
         theirs = [project.ap_gold_id for project in answer if project.ap_type in STAGED_TYPES]
         links = {f"discovery.biosample_of.{ap}": biosample for ap in theirs if ap in ours}
         asked = {"discovery.biosamples_asked": biosample}
+        if doc.get("biosample_ids") and not links:
+            warn(tools, doc, [f"{biosample}: no analysis project of this proposal belongs to it"])
         projects.record_discovery(tools.store, doc["_id"], links, push=asked)
 
-    return _in_pool(
-        tools,
-        Service.GOLD,
-        missing,
-        tools.gold.analysis_projects_of_biosample,
-        store_answer,
-        tools.settings.gold.pool_size,
-    )
-
-
-def _in_pool(
-    tools: Tools,
-    service: Service,
-    items: Sequence[T],
-    ask: Callable[[T], R],
-    keep: Callable[[T, R], None],
-    size: int,
-) -> int:
-    """Ask for every item with at most ``size`` calls at a time; keep each answer as it comes.
-
-    After the calls under way have ended, raises the first error, with all answers kept; a service that is
-    out, or a daemon that stops, ends it early.
-    """
-    first_error: OutsideError | None = None
-    kept = 0
-    with ThreadPoolExecutor(max_workers=size) as pool:
-        for start in range(0, len(items), size * 4):
-            if first_error is not None or not tools.may_ask(service):
-                break
-            calls = {pool.submit(ask, item): item for item in items[start : start + size * 4]}
-            for call in as_completed(calls):
-                try:
-                    keep(calls[call], call.result())
-                except OutsideError as error:
-                    first_error = first_error or error
-                else:
-                    kept += 1
-    if first_error is not None:
-        raise first_error
-    return kept
-
-
-# --- the files -----------------------------------------------------------------------------------------------
-
-
-def _list_files(tools: Tools, doc: Mapping[str, Any]) -> int:
-    found = doc["discovery"]
-    biosample_of = found.get("biosample_of", {})
-    chosen = [
-        ap for ap in found["analysis_projects"] if not doc.get("biosample_ids") or ap["ap_gold_id"] in biosample_of
-    ]
-    if not chosen:
-        names = ", ".join(doc["biosample_ids"][:5])
-        mark_invalid(
-            tools,
-            doc,
-            f"biosample_ids: no analysis project of proposal {doc['proposal_id']} belongs to {names}",
-        )
-        return 1
-    missing = [ap for ap in chosen if ap["ap_gold_id"] not in found.get("listed", {})]
-    moved = _in_pool(
-        tools,
-        Service.JDP,
-        missing,
-        lambda ap: tools.jdp.files_of_analysis_project(ap["its_ap_id"]),
-        lambda ap, listing: _keep_listing(
-            tools, doc, {**ap, "biosample": biosample_of.get(ap["ap_gold_id"])}, listing
-        ),
-        tools.settings.jdp.pool_size,
-    )
-    fresh = projects.get_by_id(tools.store, doc["_id"])
-    if fresh and all(ap["ap_gold_id"] in fresh["discovery"].get("listed", {}) for ap in chosen):
-        _finish(tools, fresh)
-    return moved + 1
-
-
-def _keep_listing(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], listing: Any) -> None:
-    owner = Owner(
-        project_name=doc["project_name"],
-        ap_gold_id=ap["ap_gold_id"],
-        its_ap_id=ap["its_ap_id"],
-        directory=destination_directory(doc["analysis_projects_dir"], doc["project_name"], ap["ap_gold_id"]),
-        gold_study_id=ap["gold_study_id"],
-        gold_biosample_id=ap["biosample"],
-        gold_seq_id=ap["gold_seq_id"],
-        jgi_ap_id=listing.organism_id,
-    )
-    listed = [
-        Listed(
-            file.jdp_file_id,
-            file.file_name,
-            file.size,
-            file.status,
-            file.md5,
-            file.file_type,
-            file.seq_unit_names,
-        )
-        for file in listing.files
-    ]
-    selection = select(owner, listed, tools.settings.jdp.remove_files, tools.clock.now())
-    files.upsert_files(tools.store, selection.records)
-    _warn(tools, doc, [*(f"{ap['ap_gold_id']}: {problem}" for problem in listing.problems), *selection.warnings])
-    summary = {f"discovery.listed.{ap['ap_gold_id']}": _summary(selection), "attempts": 0}
-    projects.record_discovery(tools.store, doc["_id"], summary)
-
-
-def _summary(selection: Selection) -> dict[str, Any]:
-    wanted = [record for record in selection.records if record.failed_from is None]
-    sources = {record.source_file_id: record.jdp_file_size or 0 for record in wanted}
-    return {
-        "files": len(wanted),
-        "bytes": sum(record.jdp_file_size or 0 for record in wanted),
-        "ids": len(sources),
-        "restore_bytes": sum(sources.values()),
-        "unusable": len(selection.records) - len(wanted),
-        "dropped": [{"rule": rule, "files": count} for rule, count in selection.dropped.items()],
-        "dropped_bytes": selection.dropped_bytes,
-    }
-
-
-def _finish(tools: Tools, doc: Mapping[str, Any]) -> None:
-    listed = doc["discovery"]["listed"].values()
-    if not any(summary["files"] + summary["unusable"] for summary in listed):
-        mark_invalid(
-            tools,
-            doc,
-            f"proposal_id: JDP lists no wanted file for the {len(listed)} analysis projects of proposal "
-            f"{doc['proposal_id']}; ask JGI whether its data is released, and insert the record again",
-        )
-        return
-    data = accepted_data(doc, restore_limits(tools.settings.jdp))
-    tools.tell(Kind.ACCEPTED, str(doc["_id"]), data, doc["project_name"])
-    projects.set_project(
-        tools.store, doc["_id"], ProjectState.DISCOVERING, ProjectState.ACTIVE, why="every file is listed"
-    )
-    log.info("project_discovered", project=doc["project_name"], files=data["files"], bytes=data["bytes"])
-
-
-def accepted_data(doc: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
-    """What the first mail about a project says."""
-    listed = list(doc["discovery"]["listed"].values())
-    dropped: dict[str, int] = {}
-    for summary in listed:
-        for drop in summary["dropped"]:
-            dropped[drop["rule"]] = dropped.get(drop["rule"], 0) + drop["files"]
-    ids = sum(summary["ids"] for summary in listed)
-    restore_bytes = sum(summary["restore_bytes"] for summary in listed)
-    return {
-        "proposal_id": doc["proposal_id"],
-        "analysis_projects": len(listed),
-        "files": sum(summary["files"] for summary in listed),
-        "bytes": sum(summary["bytes"] for summary in listed),
-        "unusable": sum(summary["unusable"] for summary in listed),
-        "requests": -(-ids // limits.max_ids),
-        "ids": ids,
-        "days_of_quota": days_of_quota(restore_bytes, limits),
-        "destination": f"{doc['analysis_projects_dir']}/{doc['project_name']}",
-        "dropped": dropped,
-        "warnings": doc.get("warnings", [])[:20],
-    }
+    ask, size = tools.gold.analysis_projects_of_biosample, tools.settings.gold.pool_size
+    return ask_all(tools, Service.GOLD, missing, ask, store_answer, size)

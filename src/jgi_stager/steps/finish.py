@@ -41,6 +41,9 @@ def finish(tools: Tools, project: Mapping[str, Any]) -> int:
             return 1
         return 0
     counts = files.count_by_state(tools.store, name)
+    if any(tally.files for state, tally in counts.items() if state not in RESTING):
+        # Released a moment ago, or in a state that this version does not know: not the end in any case.
+        return 0
     if counts[State.FAILED].files:
         return _hold(tools, project, counts) if state == ProjectState.ACTIVE else 0
     return _done(tools, project, counts)

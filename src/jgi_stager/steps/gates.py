@@ -23,9 +23,16 @@ PATIENCE = 3
 @dataclass
 class _Gate:
     failures: int = 0
+    items: set[object] = field(default_factory=set)
+    """What failed since the last answer: one item that fails again and again is not an outage."""
     closed_until: datetime | None = None
+    """While it is out."""
+    person_until: datetime | None = None
+    """While it waits for a person; calls without a credential are let through."""
     waits_for: object = None
     needs_person: NeedsPerson | None = None
+    proven: bool = False
+    """Whether it answered to its credential since it last needed a person, or since the start."""
 
 
 @dataclass
@@ -36,32 +43,45 @@ class Gates:
     _gates: dict[Service, _Gate] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def is_open(self, service: Service, now: datetime, credential: object) -> bool:
-        """Whether to ask ``service``. A changed ``credential`` (its fingerprint) opens the gate at once."""
+    def is_open(
+        self, service: Service, now: datetime, credential: object, *, anonymous: bool = False
+    ) -> bool:
+        """Whether to ask ``service``. A changed ``credential`` (its fingerprint) opens the gate at once;
+        calls that need none (``anonymous``) do not wait for a person."""
         with self._lock:
             gate = self._gate(service)
             if gate.needs_person is not None and gate.waits_for != credential:
-                gate.closed_until = None
-            return gate.closed_until is None or now >= gate.closed_until
+                gate.person_until = None
+            barriers = (gate.closed_until, None if anonymous else gate.person_until)
+            return all(until is None or now >= until for until in barriers)
 
-    def succeeded(self, service: Service) -> object | None:
-        """Note that ``service`` answered. If a person had been needed until now: the credential it was for."""
+    def succeeded(self, service: Service, *, anonymous: bool = False) -> bool:
+        """Note that ``service`` answered. True if that is the first proof of its credential since it needed a
+        person, or since the start: whoever was told should then hear that it is solved."""
         with self._lock:
-            solved = self._gate(service)
-            self._gates[service] = _Gate()
-            return solved.waits_for if solved.needs_person is not None else None
+            gate = self._gate(service)
+            if anonymous:
+                gate.failures, gate.items, gate.closed_until = 0, set(), None
+                return False
+            self._gates[service] = _Gate(proven=True)
+            return not gate.proven
 
-    def failed(self, error: OutsideError, now: datetime, credential: object) -> None:
-        """Note a failure; the gate closes when it says that the service, not the item, is the trouble."""
+    def failed(self, error: OutsideError, now: datetime, credential: object, item: object = None) -> None:
+        """Note a failure; the gate closes when it says that the service, not the item, is the trouble.
+
+        ``item`` (hashable) names what was asked about, where the same is asked about again and again.
+        """
         with self._lock:
             gate = self._gate(error.service)
             if isinstance(error, Rejected):
                 return
-            gate.failures += 1
+            gate.failures += item is None or item not in gate.items
+            gate.items |= {item} - {None}
             if isinstance(error, NeedsPerson):
                 gate.needs_person = error
                 gate.waits_for = credential
-                gate.closed_until = now + timedelta(seconds=self.person_retry_seconds)
+                gate.proven = False
+                gate.person_until = now + timedelta(seconds=self.person_retry_seconds)
             elif isinstance(error, OutcomeUnknown):
                 # Every further try may leave another request in doubt, and its bytes spent.
                 gate.closed_until = now + timedelta(seconds=retry_delay(gate.failures))

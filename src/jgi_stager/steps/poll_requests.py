@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import AT_JGI, State
 from jgi_stager.records import RequestState
@@ -19,6 +20,8 @@ log = structlog.get_logger()
 
 UNDER_WAY = frozenset({"new", "pending", "staging"})
 """Words of JDP for a request that is being worked on (jgi-apis: new, pending; one client: staging)."""
+SLOW = timedelta(days=3)
+"""Tape takes hours, a day at worst (jgi-api-facts, section 4)."""
 VANISHED_PATIENCE = timedelta(hours=24)
 """How long JDP may not know a request it accepted before its files are asked for again."""
 
@@ -27,6 +30,8 @@ def run(tools: Tools) -> int:
     """Poll what is due, end what has expired, close what nobody needs. Returns how many files moved."""
     due = requests.requests_in(tools.store, RequestState.WAITING, due=tools.clock.now())
     moved = each(tools, Service.JDP, due, poll, postpone)
+    undated = [one for one in requests.requests_in(tools.store, RequestState.READY) if _is_undated(tools, one)]
+    moved += each(tools, Service.JDP, undated, _look_again, _look_later)
     for document in requests.requests_in(tools.store, RequestState.READY):
         if tools.stop.is_set():
             break
@@ -54,6 +59,8 @@ def poll(tools: Tools, document: Mapping[str, Any]) -> int:
         "expiration_date": status.expiration_date,
         "attempts": 0,
         "error": None,
+        "vanished_at": None,
+        "dropped": _dropped(document, status),
     }
     if word == "ready":
         return _ready(tools, document, facts)
@@ -61,10 +68,29 @@ def poll(tools: Tools, document: Mapping[str, Any]) -> int:
         return _expired(tools, document, facts, f"request {request_id} expired at JDP")
     if word not in UNDER_WAY:
         _unknown_word(tools, document, word)
+    elif tools.clock.now() - document["submitted_at"] > SLOW:
+        _slow(tools, document, word)
     requests.update_request(
         tools.store, document["_id"], RequestState.WAITING, next_poll_at=_next_poll(tools, document), **facts
     )
     return 0
+
+
+def _dropped(document: Mapping[str, Any], status: RequestStatus) -> list[str]:
+    """The ids that JDP did not take into the request: it drops those it does not know without a word."""
+    return sorted(set(document["file_ids"]) - set(status.file_ids)) if status.file_ids else []
+
+
+def _slow(tools: Tools, document: Mapping[str, Any], word: str) -> None:
+    """A failed tape pull leaves a request pending for ever (jgi-apis, section 2): a person should ask JGI."""
+    request_id = document["request_id"]
+    tools.alarm(
+        f"slow:{request_id}",
+        f"JDP has worked on request {request_id} for {SLOW.total_seconds() / 86400:.0f} days",
+        f"It was asked for at {document['submitted_at']:%Y-%m-%d %H:%M} UTC and is still {word!r}. "
+        f"Its {len(document['file_ids'])} files wait; the request is followed until JDP calls it ready or "
+        "expired. If it stays like this, a tape pull may have failed: ask JGI.",
+    )
 
 
 def _next_poll(tools: Tools, document: Mapping[str, Any]) -> datetime:
@@ -144,6 +170,34 @@ def _unknown_word(tools: Tools, document: Mapping[str, Any], word: str) -> None:
         f"This word is not known. The request is kept and waited on; its {len(document['file_ids'])} files "
         "neither fail nor count as delivered.",
     )
+
+
+def _is_undated(tools: Tools, document: Mapping[str, Any]) -> bool:
+    """Whether a delivery has no date on which it ends, and JDP was not asked about it lately."""
+    if document.get("expiration_date") is not None:
+        return False
+    asked = document.get("looked_at") or document.get("ready_at") or document["submitted_at"]
+    wait = timedelta(seconds=tools.settings.schedule.request_poll_longest_seconds)
+    return bool(tools.clock.now() - asked >= wait)
+
+
+def _look_again(tools: Tools, document: Mapping[str, Any]) -> int:
+    """Only JDP can say that a delivery without a date has ended."""
+    try:
+        status = tools.jdp.request_status(document["request_id"])
+    except Rejected as error:
+        _look_later(tools, document, str(error), 0)
+        return 0
+    facts = {"looked_at": tools.clock.now(), "expiration_date": status.expiration_date}
+    if status.status == "expired":
+        return _expired(tools, document, facts, f"request {document['request_id']} expired at JDP")
+    requests.update_request(tools.store, document["_id"], RequestState.READY, **facts)
+    return 0
+
+
+def _look_later(tools: Tools, document: Mapping[str, Any], error: str, _seconds: float) -> None:
+    log.warning("request_poll_postponed", request_id=document["request_id"], error=error)
+    requests.update_request(tools.store, document["_id"], RequestState.READY, looked_at=tools.clock.now())
 
 
 def tend(tools: Tools, document: Mapping[str, Any]) -> int:

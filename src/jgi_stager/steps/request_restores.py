@@ -7,6 +7,7 @@ blindly.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from jgi_stager.clients.jdp import Accepted
 from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
 from jgi_stager.lifecycle import State
 from jgi_stager.planning import Want
+from jgi_stager.pulse import unbroken
 from jgi_stager.records import ProjectState, RequestState
 from jgi_stager.steps.limits import restore_limits
 from jgi_stager.steps.restore_plan import CANDIDATES_PER_PROJECT, Refusals, make_plan, read_refusals
@@ -28,6 +30,8 @@ log = structlog.get_logger()
 EXPIRY_MARGIN = timedelta(hours=2)
 """A delivery that ends sooner is not joined any more: there is no time left to transfer."""
 REFUSALS_BEFORE_FAILING = 2
+ABOUT_LIMITS = re.compile(r"quota|limit|exceed", re.IGNORECASE)
+"""Words of a refusal that is about how much was asked, not about what."""
 
 
 def run(tools: Tools) -> int:
@@ -122,11 +126,17 @@ def _join(tools: Tools, request: Mapping[str, Any], project: str, pending: set[s
     return moved
 
 
+@unbroken()
 def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals) -> bool:
     """Record, POST, record. False when JDP should be left alone for now."""
-    ids = [want.file_id for want in wants]
     active = [project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)]
-    served = files.pending_of_sources(tools.store, ids, active)
+    served = files.pending_of_sources(tools.store, [want.file_id for want in wants], active)
+    # What a person paused or cancelled since the plan was made must not cost quota.
+    still_wanted = {file.source_file_id for file in served}
+    wants = [want for want in wants if want.file_id in still_wanted]
+    if not wants:
+        return True
+    ids = [want.file_id for want in wants]
     names = sorted({file.project_name for file in served})
     intent = requests.insert_request(
         tools.store, file_ids=ids, projects=names, files=len(served), size=sum(want.size for want in wants)
@@ -202,7 +212,8 @@ def _refused(tools: Tools, wants: Sequence[Want], error: Rejected, refusals: Ref
     """JDP said no. One id alone, refused again while others were accepted, is what is wrong: it fails."""
     log.warning("restore_refused", ids=len(wants), error=str(error))
     times = refusals.times.get(wants[0].file_id, 0) + 1
-    if len(wants) == 1 and refusals.accepted_since and times >= REFUSALS_BEFORE_FAILING:
+    about_it = len(wants) == 1 and not ABOUT_LIMITS.search(str(error))
+    if about_it and refusals.accepted_since and times >= REFUSALS_BEFORE_FAILING:
         _fail(tools, wants[0].file_id, f"JDP refuses it: {error}")
         return
     tools.alarm(

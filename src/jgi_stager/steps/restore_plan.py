@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
-from jgi_stager.planning import Demand, Plan, Spent, Want, bytes_in_window, plan_restores
+from jgi_stager.clock import Clock
+from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, bytes_in_window, plan_restores
 from jgi_stager.records import ProjectState, RequestState
-from jgi_stager.steps.limits import restore_limits
-from jgi_stager.steps.tools import Tools
-from jgi_stager.store import files, projects, requests
+from jgi_stager.settings import JdpSettings, Settings
+from jgi_stager.steps.limits import restore_limits_now
+from jgi_stager.store import Store, files, projects, requests
 
 log = structlog.get_logger()
 
@@ -35,9 +36,40 @@ class Refusals:
     """Ids whose delay is not over."""
     accepted_since: bool
     """Whether JDP accepted anything since the first of these refusals: then it is not JDP as a whole."""
+    until: Mapping[str, datetime] = field(default_factory=dict)
+    """When the delay of the waiting ids is over."""
 
 
-def read_refusals(tools: Tools) -> Refusals:
+class Books(Protocol):
+    """What planning reads: a `Tools`, or just these three where nobody outside can be asked."""
+
+    @property
+    def store(self) -> Store:
+        """The books."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """The limits as configured."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlanningInput:
+    """The values that a plan is made from."""
+
+    demands: tuple[Demand, ...]
+    spent: tuple[Spent, ...]
+    limits: Limits
+    now: datetime
+
+
+def read_refusals(tools: Books) -> Refusals:
     """What was refused in the last week."""
     now = tools.clock.now()
     times: Counter[str] = Counter()
@@ -49,19 +81,36 @@ def read_refusals(tools: Tools) -> Refusals:
             times[file_id] += 1
             group[file_id] = max(1, len(document["file_ids"]) // 2)
             last[file_id] = document["submitted_at"]
-    waiting = frozenset(file_id for file_id, count in times.items() if now < last[file_id] + _refusal_wait(count))
+    waiting = frozenset(
+        file_id for file_id, count in times.items() if now < last[file_id] + _refusal_wait(count)
+    )
     accepted = bool(refused) and requests.any_accepted_since(tools.store, refused[0]["submitted_at"])
-    return Refusals(times, group, waiting, accepted)
+    until = {file_id: last[file_id] + _refusal_wait(times[file_id]) for file_id in waiting}
+    return Refusals(times, group, waiting, accepted, until)
 
 
 def _refusal_wait(count: int) -> timedelta:
     return timedelta(seconds=min(6 * 3600.0, 600.0 * 2.0 ** min(count - 1, 10)))
 
 
-def make_plan(tools: Tools, refusals: Refusals) -> Plan:
+def make_plan(tools: Books, refusals: Refusals) -> Plan:
     """What to ask for now, from the books alone."""
+    found = planning_input(tools, refusals)
+    plan = plan_restores(found.demands, found.spent, found.limits, found.now)
+    return _split_refused(_keep_what_may_go_later(plan, tools.settings.jdp), refusals)
+
+
+def _keep_what_may_go_later(plan: Plan, settings: JdpSettings) -> Plan:
+    """A file that only a quota lowered at run time is too small for waits; it does not fail."""
+    too_big = tuple(want for want in plan.too_big if want.size > settings.max_restore_bytes)
+    waiting = tuple(want for want in plan.too_big if want.size <= settings.max_restore_bytes)
+    return Plan(plan.requests, (*plan.deferred, *waiting), too_big, plan.next_at)
+
+
+def planning_input(tools: Books, refusals: Refusals) -> PlanningInput:
+    """What the books say about what is wanted, what is spent, and what holds now."""
     now = tools.clock.now()
-    limits = restore_limits(tools.settings.jdp)
+    limits = restore_limits_now(tools.store, tools.settings)
     entries = requests.ledger(tools.store, now - limits.window)
     # What may still arrive counts as spent now: its time to come free has not begun.
     spent = [Spent(now if entry.in_doubt else entry.at, entry.bytes) for entry in entries]
@@ -77,17 +126,16 @@ def make_plan(tools: Tools, refusals: Refusals) -> Plan:
         _demand(tools, project, without, asked[project["project_name"]])
         for project in projects.by_state(tools.store, ProjectState.ACTIVE)
     ]
-    plan = plan_restores([demand for demand in demands if demand.wants], spent, limits, now)
-    return _split_refused(plan, refusals)
+    return PlanningInput(tuple(demand for demand in demands if demand.wants), tuple(spent), limits, now)
 
 
-def _demand(tools: Tools, project: Mapping[str, Any], without: frozenset[str], asked: int) -> Demand:
+def _demand(tools: Books, project: Mapping[str, Any], without: frozenset[str], asked: int) -> Demand:
     name = project["project_name"]
     found = files.candidates(tools.store, name, CANDIDATES_PER_PROJECT)
     wants: dict[str, Want] = {}
     for file in found:
         if file.source_file_id not in without:
-            want = Want(file.source_file_id, file.size or 0, name, file.setbacks)
+            want = Want(file.source_file_id, file.size or 0, name, file.setbacks, file.since)
             wants.setdefault(file.source_file_id, want)
     remaining = sum(want.size for want in wants.values())
     if len(found) == CANDIDATES_PER_PROJECT:
@@ -109,4 +157,6 @@ def _split_refused(plan: Plan, refusals: Refusals) -> Plan:
         for size, wants in sorted(again.items(), reverse=True)
         for start in range(0, len(wants), size)
     ]
-    return Plan((*(request for request in clean if request), *split), plan.deferred, plan.too_big, plan.next_at)
+    return Plan(
+        (*(request for request in clean if request), *split), plan.deferred, plan.too_big, plan.next_at
+    )

@@ -11,6 +11,7 @@ import structlog
 
 from jgi_stager import mail
 from jgi_stager.failures import NeedsPerson, Rejected, Service, Transient, retry_delay
+from jgi_stager.pulse import unbroken
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import notices
 
@@ -37,6 +38,7 @@ def message_id(key: str, sender: str) -> str:
     return f"<{hashlib.sha256(key.encode()).hexdigest()[:32]}@{domain}>"
 
 
+@unbroken()
 def _send(tools: Tools, notice: Mapping[str, Any]) -> int:
     settings, now = tools.settings.notifications, tools.clock.now()
     to = notice["to"] or settings.mailto

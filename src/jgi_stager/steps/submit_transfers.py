@@ -9,6 +9,7 @@ from jgi_stager.clients.globus import TransferItem
 from jgi_stager.failures import Service
 from jgi_stager.records import ProjectState, RequestState, TaskKind, TaskState
 from jgi_stager.steps import transfers
+from jgi_stager.steps.limits import limits_now
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import files, projects, requests, tasks
 from jgi_stager.store.files import FileRow
@@ -33,7 +34,12 @@ def run(tools: Tools) -> int:
 
 def file_slots(tools: Tools) -> int:
     """How many tasks may carry files at a time: one slot is kept for manifests, which others wait for."""
-    return max(1, tools.settings.globus.max_active_tasks - 1)
+    return slots_of(limits_now(tools.store, tools.settings)["max_active_tasks"])
+
+
+def slots_of(max_active_tasks: int) -> int:
+    """How many of the tasks that Globus allows may carry files."""
+    return max(1, max_active_tasks - 1)
 
 
 def _task_limit(tools: Tools) -> int:

@@ -26,11 +26,12 @@ from jgi_stager.failures import (
 )
 from jgi_stager.lifecycle import IllegalMoveError
 from jgi_stager.notices import Kind, credential_key
+from jgi_stager.pulse import Pulse
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
 from jgi_stager.steps.gates import Gates
 from jgi_stager.store import Store, StoreError, projects
-from jgi_stager.store.notices import put_notice
+from jgi_stager.store.notices import notice_keys, put_notice
 
 log = structlog.get_logger()
 
@@ -57,36 +58,73 @@ class Tools:
     clock: Clock
     gates: Gates
     stop: threading.Event = field(default_factory=threading.Event)
+    pulse: Pulse = field(default_factory=Pulse)
+    """Who works on what: the daemon ends when they may, and is taken for hung when they are silent."""
 
-    def may_ask(self, service: Service) -> bool:
-        """Whether ``service`` may be asked now, and the daemon is not about to stop."""
-        return not self.stop.is_set() and self.gates.is_open(service, self.clock.now(), self.credential(service))
+    def may_ask(self, service: Service, *, anonymous: bool = False) -> bool:
+        """Whether ``service`` may be asked now, and the daemon is not about to stop.
+
+        ``anonymous``: for a call that needs no credential, so that a dead one does not hold it up.
+        """
+        if self.stop.is_set():
+            return False
+        return self.gates.is_open(service, self.clock.now(), self.credential(service), anonymous=anonymous)
 
     def credential(self, service: Service) -> object:
         """The fingerprint of what ``service`` is asked with."""
         return tuple(self.secrets.fingerprint(name) for name in CREDENTIALS.get(service, ()))
 
-    def answered(self, service: Service) -> None:
-        """Note that ``service`` answered; if a person had been needed, say that it is solved."""
-        solved = self.gates.succeeded(service)
-        if solved is not None:
-            log.info("service_recovered", service=service.value)
-            self.tell(Kind.SOLVED, credential_key(service, solved), {"service": service.value})
+    def answered(self, service: Service, *, anonymous: bool = False) -> None:
+        """Note that ``service`` answered; if a person had been needed until now, say that it is solved.
 
-    def failed(self, error: OutsideError) -> None:
-        """Note a failure of a service; if a person is needed, say so by mail, once."""
-        self.gates.failed(error, self.clock.now(), self.credential(error.service))
+        An ``anonymous`` call says nothing about the credential.
+        """
+        if self.gates.succeeded(service, anonymous=anonymous):
+            for episode in self._unsolved(f"{service.value}:"):
+                log.info("service_recovered", service=service.value)
+                self.tell(Kind.SOLVED, episode, {"service": service.value})
+
+    def failed(self, error: OutsideError, item: object = None) -> None:
+        """Note a failure of a service; if a person is needed, say so by mail, once.
+
+        ``item`` names what was asked about, where the same is asked about again and again.
+        """
+        self.gates.failed(error, self.clock.now(), self.credential(error.service), item)
         if isinstance(error, NeedsPerson):
             log.warning("needs_person", service=error.service.value, problem=str(error), cure=error.cure)
             key = credential_key(error.service, self.credential(error.service))
+            if self._unsolved(f"{key}:"):
+                return
+            # The same credential can work again and end again: each time is told of.
+            episode = len(notice_keys(self.store, f"{Kind.SOLVED.value}:{key}:")) + 1
             data = {"service": error.service.value, "problem": str(error), "cure": error.cure}
-            self.tell(Kind.NEEDS_PERSON, key, data | {"since": self.clock.now()})
+            self.tell(Kind.NEEDS_PERSON, f"{key}:{episode}", data | {"since": self.clock.now()})
 
-    def tell(self, kind: Kind, key: str, data: Mapping[str, Any], project: str | None = None) -> None:
-        """Store a notice once for the site's people and those of the project. ``key`` names the event."""
+    def _unsolved(self, start: str) -> list[str]:
+        """What a person was told of and has not solved yet, of what begins with ``start``."""
+        told, solved = (
+            {key.partition(":")[2] for key in notice_keys(self.store, f"{kind.value}:{start}")}
+            for kind in (Kind.NEEDS_PERSON, Kind.SOLVED)
+        )
+        return sorted(told - solved)
+
+    def tell(
+        self,
+        kind: Kind,
+        key: str,
+        data: Mapping[str, Any],
+        project: str | None = None,
+        also: Iterable[str] = (),
+    ) -> None:
+        """Store a notice once for the site's people, those of the accepted project, and ``also``.
+
+        ``key`` names the event.
+        """
         to = list(self.settings.notifications.mailto)
-        if project is not None and (record := projects.get(self.store, project)):
-            to += [address for address in record.get("notify") or () if address not in to]
+        record = projects.get(self.store, project) if project is not None else None
+        # Only an accepted record was validated: any other may hold anything in its place.
+        known = record.get("notify") if record and record.get("accepted_name") == project else None
+        to += [address for address in dict.fromkeys([*(known or ()), *also]) if address not in to]
         put_notice(self.store, f"{kind.value}:{key}", kind=kind.value, data=dict(data), to=to, project=project)
 
     def alarm(self, key: str, subject: str, text: str, project: str | None = None) -> None:
@@ -106,14 +144,17 @@ def each(
     documents: Iterable[Mapping[str, Any]],
     handle: Callable[[Tools, Mapping[str, Any]], int],
     postpone: Callable[[Tools, Mapping[str, Any], str, float], None],
+    *,
+    anonymous: bool = False,
 ) -> int:
     """Handle every document by itself: one that fails is postponed and never stops the others.
 
     Returns how much moved. Stops early when ``service`` is out, needs a person, or the daemon stops.
+    ``anonymous``: ``handle`` needs no credential.
     """
     moved = 0
     for document in documents:
-        if not tools.may_ask(service):
+        if not tools.may_ask(service, anonymous=anonymous):
             break
         attempts = int(document.get("attempts") or 0) + 1
         try:
@@ -121,7 +162,7 @@ def each(
         except StoreError:
             raise
         except Transient as error:
-            tools.failed(error)
+            tools.failed(error, str(document["_id"]))
             postpone(tools, document, str(error), retry_delay(attempts, error.retry_after))
         except (NeedsPerson, OutcomeUnknown, Rejected) as error:
             tools.failed(error)
@@ -130,5 +171,5 @@ def each(
             log.exception("step_bug", document=str(document["_id"]), illegal=isinstance(error, IllegalMoveError))
             postpone(tools, document, f"bug: {type(error).__name__}: {error}", retry_delay(attempts))
         else:
-            tools.answered(service)
+            tools.answered(service, anonymous=anonymous)
     return moved

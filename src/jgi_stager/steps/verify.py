@@ -19,6 +19,7 @@ import structlog
 
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import State
+from jgi_stager.pulse import beat
 from jgi_stager.records import RequestState, TaskKind, TaskState
 from jgi_stager.steps.tools import Tools, each, later
 from jgi_stager.store import files, moves, requests, tasks
@@ -156,6 +157,7 @@ def _chunks(file: Any, stop: threading.Event) -> Iterable[bytes]:
     while chunk := file.read(CHUNK_BYTES):
         if stop.is_set():
             raise Stopped
+        beat()
         yield chunk
 
 

@@ -18,6 +18,7 @@ from pymongo.monitoring import CommandListener
 from pymongo.read_concern import ReadConcern
 
 from jgi_stager.clock import Clock
+from jgi_stager.store.beating import Beating
 from jgi_stager.store.errors import StoreRefused, translated
 from jgi_stager.store.indexes import ensure_indexes
 
@@ -120,7 +121,7 @@ def _client(
             serverSelectionTimeoutMS=milliseconds,
             connectTimeoutMS=milliseconds,
             socketTimeoutMS=int(SOCKET_TIMEOUT_SECONDS * 1000),
-            event_listeners=list(listeners),
+            event_listeners=[Beating(), *listeners],
             **secret,
         )
     except (PyMongoError, ValueError, TypeError) as error:

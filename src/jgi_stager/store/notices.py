@@ -70,6 +70,13 @@ def put_notice(
 
 
 @translated
+def notice_keys(store: Store, prefix: str) -> set[str]:
+    """The keys of the notices, told or not, whose key begins with ``prefix``."""
+    where = {"_id": {"$gte": prefix, "$lt": prefix + "\U0010ffff"}}
+    return {str(found["_id"]) for found in store.notices.find(where, {"_id": 1})}
+
+
+@translated
 def due_notices(store: Store, now: datetime) -> list[Document]:
     """The notices to be mailed by ``now``, the longest due first."""
     return in_states(store.notices, NoticeState.WAITING, now, "next_try_at")
@@ -120,3 +127,9 @@ def mark_refused(store: Store, key: str, error: str) -> bool:
 def _mark(store: Store, key: str, old: NoticeState, new: NoticeState, why: str, fields: Mapping[str, Any]) -> bool:
     at = store.clock.now()
     return update_guarded(store.notices, key, old, new, fields, at=at, why=why)
+
+
+@translated
+def count_in(store: Store, state: NoticeState) -> int:
+    """How many notices are in ``state``."""
+    return store.notices.count_documents({"state": str(state)})

@@ -121,3 +121,13 @@ def record_discovery(
         update["$inc"] = dict(increase)
     where = {"_id": key, "state": ProjectState.DISCOVERING}
     return store.projects.update_one(where, update).matched_count == 1
+
+
+@translated
+def note(store: Store, key: object, state: ProjectState, why: str, **fields: Any) -> bool:
+    """Set fields of a project that is and stays in ``state``, with an entry on its history; whether it was."""
+    refuse(fields, ("_id", "state", "history", "since"))
+    at = store.clock.now()
+    entry = history_entry(at, state, state, why)
+    update = {"$set": {**fields, "update_date": at}, "$push": {"history": entry}}
+    return store.projects.update_one({"_id": key, "state": state}, update).matched_count == 1

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pymongo import DESCENDING
+
 from jgi_stager.records import FREE_REQUESTS, RequestState
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
@@ -139,7 +141,9 @@ def ledger(store: Store, window_start: datetime) -> list[LedgerEntry]:
 
 
 @translated
-def open_request_of_sources(store: Store, source_ids: Iterable[str], alive_after: datetime) -> dict[str, Document]:
+def open_request_of_sources(
+    store: Store, source_ids: Iterable[str], alive_after: datetime
+) -> dict[str, Document]:
     """Which request already brings these JDP ids: id -> request, for ids that one holds.
 
     Only accepted, waiting and ready ones that expire after ``alive_after`` or have no date yet. Where several
@@ -187,3 +191,11 @@ def count_of_project(store: Store, project_name: str) -> int:
 def _worth(request: Document) -> tuple[int, float]:
     expires = request["expiration_date"]
     return HOLDING.index(request["state"]), expires.timestamp() if expires else 0.0
+
+
+@translated
+def delivered(store: Store, limit: int) -> list[Document]:
+    """The requests that were delivered last, newest first, without their ids: how long JDP takes."""
+    where = {"request_id": {"$ne": None}, "ready_at": {"$ne": None}}
+    found = store.restore_requests.find(where, {"file_ids": 0, "history": 0})
+    return list(found.sort("submitted_at", DESCENDING).limit(limit))

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
+from pymongo import DESCENDING
 
 from jgi_stager.records import OPEN_TASKS, TaskKind, TaskState
 from jgi_stager.store.connection import Document, Store
@@ -130,3 +131,11 @@ def count_active(store: Store, kind: TaskKind | None = None) -> int:
     """How many tasks, of one kind or of all, count against the cap of active tasks at Globus."""
     where: Document = {"state": {"$in": some(AT_GLOBUS)}}
     return store.globus_tasks.count_documents(where if kind is None else where | {"kind": str(kind)})
+
+
+@translated
+def ended(store: Store, kind: TaskKind, limit: int) -> list[Document]:
+    """The verified tasks of a kind that ended last, newest first, without their files: how fast Globus is."""
+    where = {"state": str(TaskState.CLOSED), "kind": str(kind)}
+    fields = {"body": 0, "file_oids": 0, "history": 0}
+    return list(store.globus_tasks.find(where, fields).sort("next_poll_at", DESCENDING).limit(limit))

@@ -1,0 +1,5 @@
+"""``python -m jgi_stager``: the command line, where the script is not on PATH."""
+
+from jgi_stager.cli import app
+
+app(prog_name="jgi-stager")

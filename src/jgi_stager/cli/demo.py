@@ -1,0 +1,168 @@
+"""``demo`` and ``simulate``: the commands that need the extra ``[demo]``."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from jgi_stager.demo.run import Wish
+    from jgi_stager.demo.summary import Summary
+
+ANALYSIS_PROJECTS = 450
+"""More than 20 TB, for every seed that was tried: three windows of the quota."""
+SCALE = 3600.0
+"""An hour in a second."""
+NEEDED = ("aiosmtpd", "starlette", "uvicorn")
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C ended, as shells have it."""
+
+
+def demo(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE", help="More files for --catalogue.", show_default=False),
+    ] = None,
+    analysis_projects: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=20_000, help=f"How many to generate. Default: {ANALYSIS_PROJECTS}, about 23 TB."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed generates the same files.")] = 1,
+    catalogue: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE...",
+            help="Stage recorded answers instead: JDP searches and GOLD lists of analysis projects.",
+        ),
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", help="An empty or new directory for everything. Default: a fresh temporary one."
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="First remove an earlier demo from --dir.")
+    ] = False,
+    keep: Annotated[
+        bool | None,
+        typer.Option(help="Keep the staged files and the database, too. Default: only with --dir."),
+    ] = None,
+    scale: Annotated[float, typer.Option(min=1, max=1e6, help="Simulated seconds in a real one.")] = SCALE,
+) -> None:
+    """Show it all on this machine: the daemon stages a project from a simulated JGI to simulated NERSC.
+
+    Nothing outside this machine is asked. Exits 0 if every file arrived and was right, and no limit was broken.
+    """
+    from jgi_stager.cli.main import complain
+
+    if files and not catalogue:
+        raise typer.BadParameter(f"unexpected {files[0]}: files come after --catalogue")
+    if catalogue and analysis_projects is not None:
+        raise typer.BadParameter("--analysis-projects generates, --catalogue does not: give one of them")
+    if replace and directory is None:
+        raise typer.BadParameter("--replace needs --dir")
+    if missing := _missing():
+        complain(missing)
+        raise typer.Exit(1)
+    recorded = (*(catalogue or ()), *(files or ()))
+    _check_recorded(recorded)
+    from jgi_stager.demo.run import Wish
+
+    wish = Wish(analysis_projects or ANALYSIS_PROJECTS, seed, recorded, scale)
+    raise typer.Exit(
+        _run(wish, directory, replace=replace, keep=directory is not None if keep is None else keep)
+    )
+
+
+def simulate(context: typer.Context) -> None:
+    """Only the simulated outside: GOLD, JDP, NMDC and Globus on one port. See: simulate --help."""
+    from jgi_stager.cli.main import complain
+
+    if missing := _missing():
+        complain(missing)
+        raise typer.Exit(1)
+    from jgi_stager.simulator.__main__ import app
+
+    app(args=context.args, prog_name="jgi-stager simulate")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands. What they need is imported when they run: the extra is optional."""
+    app.command()(demo)
+    whole = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    app.command(context_settings=whole)(simulate)
+
+
+def _missing() -> str | None:
+    lacking = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if not lacking:
+        return None
+    return f'{", ".join(lacking)} not installed; install this package as "jgi-stager[demo,embedded]"'
+
+
+def _check_recorded(paths: tuple[Path, ...]) -> None:
+    from jgi_stager.simulator import CatalogueError, load_recorded
+
+    try:
+        found = load_recorded(paths) if paths else None
+    except (CatalogueError, LookupError, TypeError, ValueError, AttributeError) as error:
+        names = ", ".join(str(path) for path in paths)
+        why = str(error) if isinstance(error, CatalogueError) else f"{names}: not as recorded: {error!r}"
+        raise typer.BadParameter(why, param_hint="--catalogue") from None
+    if found is not None and not found.files:
+        raise typer.BadParameter("no JDP search answer with files among them", param_hint="--catalogue")
+
+
+def _run(wish: Wish, directory: Path | None, *, replace: bool, keep: bool) -> int:
+    from jgi_stager.cli.main import complain
+    from jgi_stager.demo.children import RunFailed
+    from jgi_stager.demo.place import Unusable, open_place
+    from jgi_stager.demo.run import run
+    from jgi_stager.demo.summary import write
+
+    console = Console(highlight=False)
+    try:
+        with open_place(directory, replace=replace) as place:
+            _say(console, f"Everything lies in {place.root}")
+            try:
+                summary = run(wish, place, console)
+            except RunFailed as error:
+                complain(error)
+                return 1
+            except KeyboardInterrupt:
+                complain("interrupted; everything is stopped")
+                return INTERRUPTED
+            write(summary, place.summary)
+            _show(console, summary, str(place.summary))
+            if not keep and summary.ok:
+                place.drop_bulk()
+                _say(console, "The staged files and the database were removed; --keep keeps them.")
+            return 0 if summary.ok else 1
+    except Unusable as error:
+        complain(error)
+        return 2
+
+
+def _show(console: Console, summary: Summary, where: str) -> None:
+    from jgi_stager.demo.summary import rows
+
+    _say(console, "")
+    for title, text in rows(summary):
+        _say(console, f"{title:<20}{text}")
+    _say(console, "")
+    for problem in summary.problems:
+        _say(console, f"PROBLEM: {problem}")
+    _say(console, f"{'All is well' if summary.ok else 'Something is wrong'}. Summary: {where}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,263 @@
+"""A run from beginning to end: start the processes, insert a project, watch, stop, check, tell."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+from rich.console import Console
+
+from jgi_stager.demo import sink
+from jgi_stager.demo.check import check_files
+from jgi_stager.demo.children import Child, RunFailed, start, tail, wait_until
+from jgi_stager.demo.configuration import settings_text
+from jgi_stager.demo.place import Place
+from jgi_stager.demo.screen import Screen, open_screen
+from jgi_stager.demo.summary import QUOTA_BYTES, Evidence, Summary, summarize
+from jgi_stager.demo.watch import Observer, fetch, patience_seconds
+from jgi_stager.settings import MongoSettings
+from jgi_stager.simulator.catalogue import DEFAULT_PROPOSAL
+from jgi_stager.store import StoreError, processes
+from jgi_stager.store.embedded import EmbeddedMongod, running
+
+PROJECT = "demo"
+MD5_MAX_BYTES = 1_000_000
+"""The daemon reads back generated files up to this size; larger ones are zeros, and it checks their size."""
+START_SECONDS = 60.0
+DAEMON_STOP_SECONDS = 90.0
+"""It stops its mongod, which writes a checkpoint."""
+LAST_MAIL_SECONDS = 15.0
+LOOK_SECONDS = 0.5
+_SHOWN: Mapping[str, Any] = {
+    **dict.fromkeys(("ap_gold_id", "jdp_file_id", "file_name", "state", "destination_path"), 1),
+    **dict.fromkeys(("jdp_file_size", "md5sum"), 1),
+    "history": {"$slice": -1},
+}
+Document = dict[str, Any]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to stage: so many generated analysis projects, or recorded answers. ``scale``: simulated seconds in
+    a real one."""
+
+    analysis_projects: int
+    seed: int
+    catalogue: tuple[Path, ...]
+    scale: float
+
+    @property
+    def title(self) -> str:
+        """What the simulator serves, in a few words."""
+        if self.catalogue:
+            return f"recorded answers ({len(self.catalogue)} files)"
+        return f"{self.analysis_projects} generated analysis projects, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Remains:
+    """What a run left: the daemon's record of the project and of its files, each with the last entry of its
+    history; and the simulator's books and catalogue."""
+
+    record: Mapping[str, Any]
+    documents: Sequence[Mapping[str, Any]]
+    books: Mapping[str, Any]
+    catalogue: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The processes of a run, in the order they were started."""
+
+    children: list[Child]
+    urls: Mapping[str, Any]
+
+    @property
+    def daemon(self) -> Child:
+        """The one that all of this is about."""
+        return self.children[-1]
+
+
+def run(wish: Wish, place: Place, console: Console) -> Summary:
+    """One whole run. Raises `RunFailed`, or KeyboardInterrupt (also for SIGTERM and SIGHUP); no process of the run
+    is left in any case."""
+    began = time.monotonic()
+    remains, troubles = _with_processes(wish, place, console, began)
+    findings = check_files(
+        remains.documents,
+        remains.catalogue,
+        place.staged / PROJECT / "analysis_files",
+        contents_known=not wish.catalogue,
+        seed=wish.seed,
+    )
+    evidence = Evidence(
+        record=remains.record,
+        documents=remains.documents,
+        books=remains.books,
+        findings=findings,
+        mails=sink.subjects(place.mail),
+        title=wish.title,
+        contents_known=not wish.catalogue,
+        scale=wish.scale,
+        real_seconds=time.monotonic() - began,
+        root=place.root,
+        troubles=troubles,
+    )
+    return summarize(evidence)
+
+
+def _with_processes(wish: Wish, place: Place, console: Console, began: float) -> tuple[Remains, list[str]]:
+    """The part of a run that has processes: what it left, and what went wrong when they were stopped."""
+    children: list[Child] = []
+    troubles: list[str] = []
+    with interruptible() as hold:
+        try:
+            crew = _start(wish, place, children)
+            record, documents = _stage(wish, place, crew, console, began)
+            _say(console, "The project has ended; stopping the daemon, then checking every file ...")
+            crew.daemon.stop()
+            books = fetch(f"{crew.urls['sim']}/books")
+            catalogue = fetch(f"{crew.urls['sim']}/catalogue")["files"]
+        except (PyMongoError, requests.RequestException) as error:
+            for child in children:
+                child.check()
+            raise RunFailed(f"{type(error).__name__}: {error}") from error
+        finally:
+            hold()
+            troubles += [trouble for child in reversed(children) if (trouble := child.stop())]
+            troubles += _end_mongod(place)
+    return Remains(record, documents, books, catalogue), troubles
+
+
+@contextmanager
+def interruptible() -> Iterator[Any]:
+    """Let SIGTERM and SIGHUP interrupt as Ctrl-C does. Gives a function after which nothing interrupts."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def hold() -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    try:
+        yield hold
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start(wish: Wish, place: Place, children: list[Child]) -> Crew:
+    """Start everything; each process is in ``children`` as soon as it runs."""
+    clock_start = datetime.now(UTC)
+    port_files = place.logs / "sink.port", place.logs / "simulator.json"
+    mailbox = ["jgi_stager.demo.sink", str(place.mail), str(port_files[0])]
+    children.append(start("mail server", mailbox, place.logs / "mail-server.log"))
+    children.append(
+        start("simulator", _simulator(wish, place, clock_start, port_files[1]), place.logs / "simulator.log")
+    )
+    for child, port_file in zip(children, port_files, strict=True):
+        wait_until(child, port_file.exists, START_SECONDS)
+    urls = json.loads(port_files[1].read_text(encoding="utf-8"))
+    md5_max_bytes = 0 if wish.catalogue else MD5_MAX_BYTES
+    smtp_port = int(port_files[0].read_text(encoding="utf-8"))
+    text = settings_text(place, urls, clock_start, wish.scale, smtp_port, md5_max_bytes)
+    place.settings.write_text(text, encoding="utf-8")
+    command = ["jgi_stager", "run", "--config", str(place.settings)]
+    daemon = start("daemon", command, place.logs / "daemon.log", urls["environment"], DAEMON_STOP_SECONDS)
+    children.append(daemon)
+    wait_until(daemon, lambda: _uri(place) is not None, START_SECONDS)
+    return Crew(children, urls)
+
+
+def _simulator(wish: Wish, place: Place, clock_start: datetime, port_file: Path) -> list[str]:
+    if wish.catalogue:
+        served = [part for path in wish.catalogue for part in ("--catalogue", str(path.absolute()))]
+    else:
+        served = ["--analysis-projects", str(wish.analysis_projects)]
+    return [
+        "jgi_stager.simulator",
+        *("--root-dir", str(place.outside), "--nersc-prefix", str(place.staged)),
+        *("--clock-start", clock_start.isoformat(), "--clock-scale", str(wish.scale)),
+        *("--port-file", str(port_file), "--secrets-dir", str(place.secrets)),
+        *("--seed", str(wish.seed), *served),
+    ]
+
+
+def _uri(place: Place) -> str | None:
+    """The address of the daemon's database, None while it is coming up."""
+    try:
+        return running(place.state)
+    except StoreError:
+        return None
+
+
+def _stage(
+    wish: Wish, place: Place, crew: Crew, console: Console, began: float
+) -> tuple[Document, list[Document]]:
+    """Insert the project, watch it to its end, and read the daemon's books. Raises `RunFailed`."""
+    client: MongoClient[Document] = MongoClient(_uri(place), tz_aware=True)
+    with client:
+        database = client[MongoSettings().database]
+        database.projects.insert_one({"project_name": PROJECT, "proposal_id": str(DEFAULT_PROPOSAL)})
+        observer = Observer(database, f"{crew.urls['sim']}/books", place.mail, PROJECT, began)
+        with open_screen(console, f"jgi-stager demo: {wish.title}", QUOTA_BYTES) as screen:
+            _watch(observer, crew, screen, patience_seconds(wish.scale))
+        deadline = time.monotonic() + LAST_MAIL_SECONDS
+        while database.notices.find_one({"state": {"$ne": "sent"}}) and time.monotonic() < deadline:
+            crew.daemon.check()
+            time.sleep(0.1)
+        record = database.projects.find_one({"project_name": PROJECT}) or {}
+        documents = list(database.files.find({"project_name": PROJECT}, _SHOWN))
+    return record, documents
+
+
+def _watch(observer: Observer, crew: Crew, screen: Screen, patience: float) -> None:
+    """Show one look after the other until the project has ended."""
+    movement: object = None
+    moved_at = time.monotonic()
+    while True:
+        for child in crew.children:
+            child.check()
+        try:
+            snapshot = observer.look()
+        except (PyMongoError, requests.RequestException) as error:
+            trouble = f"; at last: {error}"
+        else:
+            trouble = ""
+            screen.show(snapshot)
+            if snapshot.ended:
+                return
+            if snapshot.movement() != movement:
+                movement, moved_at = snapshot.movement(), time.monotonic()
+        if time.monotonic() - moved_at > patience:
+            log = crew.daemon.log
+            raise RunFailed(f"nothing moved for {patience:.0f} s{trouble}; the end of {log}:\n{tail(log)}")
+        time.sleep(LOOK_SECONDS)
+
+
+def _end_mongod(place: Place) -> list[str]:
+    """A daemon that ended badly leaves its mongod: take it over, and stop it. What went wrong."""
+    if not processes.is_locked(place.state / "mongodb" / "data" / "mongod.lock"):
+        return []
+    try:
+        with EmbeddedMongod(place.state):
+            return ["the daemon left its mongod running; it was stopped"]
+    except StoreError as error:
+        return [f"the daemon left its mongod running: {error}"]
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,245 @@
+"""What the books say at one instant, as values. Bytes, seconds and aware UTC throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from jgi_stager.planning import Demand, Limits, Spent
+
+
+class Count(NamedTuple):
+    """Files and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
+
+    def plus(self, other: Count) -> Count:
+        """Both together."""
+        return Count(self.files + other.files, self.bytes + other.bytes)
+
+
+@dataclass(frozen=True)
+class Move:
+    """One entry of a history."""
+
+    at: datetime
+    old: str | None
+    new: str
+    why: str
+
+
+@dataclass(frozen=True)
+class ServiceView:
+    """How the daemon sees one outside service."""
+
+    name: str
+    state: str
+    """``usable``, ``out`` (not asked for a while) or ``needs_person``."""
+    since: datetime | None = None
+    problem: str | None = None
+    cure: str | None = None
+
+
+@dataclass(frozen=True)
+class DaemonView:
+    """Whether the daemon lives, and how it sees the outside."""
+
+    alive: bool
+    seen_at: datetime | None = None
+    """When it last said so."""
+    services: Mapping[str, ServiceView] = field(default_factory=dict)
+
+    def trouble(self, name: str) -> ServiceView | None:
+        """The service if it cannot be used now. Of a daemon that is down only what a person must do is known."""
+        view = self.services.get(name)
+        if view is None or view.state == "usable" or (view.state == "out" and not self.alive):
+            return None
+        return view
+
+
+@dataclass(frozen=True)
+class Request:
+    """One POST to JDP."""
+
+    key: str
+    state: str
+    request_id: int | None
+    projects: tuple[str, ...]
+    ids: int
+    files: int
+    bytes: int
+    reserved_at: datetime
+    submitted_at: datetime | None = None
+    ready_at: datetime | None = None
+    expires_at: datetime | None = None
+    next_look_at: datetime | None = None
+    word: str | None = None
+    """What JDP calls it."""
+    error: str | None = None
+    attempts: int = 0
+
+    @property
+    def asked_at(self) -> datetime:
+        """When it was sent, or meant to be."""
+        return self.submitted_at or self.reserved_at
+
+
+@dataclass(frozen=True)
+class Task:
+    """One Globus transfer."""
+
+    key: str
+    kind: str
+    state: str
+    task_id: str | None
+    files: int
+    bytes: int
+    stored_at: datetime
+    request_ids: tuple[int, ...] = ()
+    submitted_at: datetime | None = None
+    ended_at: datetime | None = None
+    closed_at: datetime | None = None
+    next_look_at: datetime | None = None
+    status: str | None = None
+    nice_status: str | None = None
+    faults: int = 0
+    bytes_moved: int = 0
+    error: str | None = None
+    attempts: int = 0
+
+    @property
+    def begun_at(self) -> datetime:
+        """When it was submitted, or meant to be."""
+        return self.submitted_at or self.stored_at
+
+
+@dataclass(frozen=True)
+class FailedGroup:
+    """Failed files that share a reason."""
+
+    reason: str
+    files: int
+    bytes: int
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Project:
+    """One record a person inserted."""
+
+    key: str
+    name: str
+    state: str
+    """A `ProjectState`, or ``new`` before the daemon has looked at it."""
+    since: datetime | None = None
+    priority: int = 0
+    proposal_id: str = ""
+    counts: Mapping[str, Count] = field(default_factory=dict)
+    """By state of the files, in the order of the lifecycle."""
+    failed: tuple[FailedGroup, ...] = ()
+    reason: str | None = None
+    error: str | None = None
+    next_try_at: datetime | None = None
+    accepted_at: datetime | None = None
+    done_at: datetime | None = None
+    destination: str | None = None
+    listed: int = 0
+    """Analysis projects whose files are known, during discovery."""
+    to_list: int | None = None
+    dismissed: bool = False
+    history: tuple[Move, ...] = ()
+
+    @property
+    def total(self) -> Count:
+        """All its files."""
+        found = Count()
+        for one in self.counts.values():
+            found = found.plus(one)
+        return found
+
+    def of(self, *states: str) -> Count:
+        """Its files in these states."""
+        found = Count()
+        for state in states:
+            found = found.plus(self.counts.get(state, Count()))
+        return found
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What the planner sees: what is wanted and may be asked for, what is spent, what is put off."""
+
+    demands: tuple[Demand, ...] = ()
+    spent: tuple[Spent, ...] = ()
+    in_doubt: Mapping[str, str] = field(default_factory=dict)
+    """JDP file id -> key of the request whose answer was lost."""
+    refused_until: Mapping[str, datetime] = field(default_factory=dict)
+    """JDP file id -> when it is asked for again after a refusal."""
+    refused_times: Mapping[str, int] = field(default_factory=dict)
+    joinable: Mapping[str, int] = field(default_factory=dict)
+    """JDP file id -> the open request that it will join."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One wanted file, with its story."""
+
+    name: str
+    project: str
+    jdp_file_id: str
+    source_file_id: str
+    ap_gold_id: str
+    state: str
+    since: datetime
+    size: int | None = None
+    setbacks: int = 0
+    request_id: int | None = None
+    task_id: str | None = None
+    failed_from: str | None = None
+    reason: str | None = None
+    destination: str | None = None
+    source: str | None = None
+    md5: str | None = None
+    history: tuple[Move, ...] = ()
+
+    @property
+    def retryable(self) -> bool:
+        """Whether releasing it could help: without a size or a destination it can only fail again."""
+        return self.size is not None and self.destination is not None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything the answers are made from."""
+
+    now: datetime
+    daemon: DaemonView
+    limits: Limits
+    """What holds now."""
+    ceiling: int
+    """The quota of the settings, bytes; a run-time limit may be lower."""
+    slots: int
+    """Globus tasks with files at a time."""
+    projects: tuple[Project, ...] = ()
+    requests: tuple[Request, ...] = ()
+    """Those that are open."""
+    tasks: tuple[Task, ...] = ()
+    """Those that are open."""
+    past_requests: Sequence[Request] = ()
+    """Recent ones that were delivered, oldest first: how long JDP takes."""
+    past_tasks: Sequence[Task] = ()
+    """Recent ones that brought files, oldest first: how fast Globus is."""
+    waiting: Waiting = Waiting()
+    mails_waiting: int = 0
+    mails_refused: int = 0
+    """Notices that the mail server will never take."""
+    unknown_patience: timedelta = timedelta(hours=24)
+    """How long evidence is looked for of a request whose answer was lost."""
+    clock_scale: float = 1.0
+
+    def project(self, name: str) -> Project | None:
+        """The project of this name."""
+        return next((project for project in self.projects if project.name == name), None)

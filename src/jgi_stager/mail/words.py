@@ -1,0 +1,118 @@
+"""How values read in a mail. Each function is a filter of the templates."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from jgi_stager.text import human_bytes, human_duration
+
+WIDTH = 76
+"""Columns of the text part: what every mail program shows without wrapping."""
+BAR = 30
+"""Columns of a bar in the text part."""
+
+
+def number(value: int) -> str:
+    """A whole number with its thousands apart: ``12,345``."""
+    return f"{int(value):,}"
+
+
+def count(value: int, one: str, many: str | None = None) -> str:
+    """``1 file``, ``12,345 files``."""
+    return f"{number(value)} {one if value == 1 else many or one + 's'}"
+
+
+def instant(at: datetime) -> str:
+    """``2026-03-01 12:00 UTC``."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def day(at: datetime) -> str:
+    """``Sun 1 Mar 2026``."""
+    return f"{at.astimezone(UTC):%a} {at.day} {at.astimezone(UTC):%b %Y}"
+
+
+def span(first: datetime, last: datetime) -> str:
+    """A range of instants, as exact as it is narrow: days, or hours where both are on one day."""
+    first, last = first.astimezone(UTC), last.astimezone(UTC)
+    if first.date() == last.date():
+        return f"{day(first)}, {first:%H:%M} to {last:%H:%M} UTC"
+    same_year = first.year == last.year
+    begin = f"{first:%a} {first.day} {first:%b}" + ("" if same_year else f" {first:%Y}")
+    return f"{begin} to {day(last)}"
+
+
+def duration(seconds: float) -> str:
+    """``2 d 4 h``; below a minute the seconds."""
+    return human_duration(timedelta(seconds=round(seconds)))
+
+
+def percent(share: float) -> str:
+    """A share as ``42 %``; never 100 before all of it, never 0 once there is something."""
+    whole = round(share * 100)
+    return f"{min(whole, 99) if share < 1 else max(whole, 1) if share > 0 else 0} %"
+
+
+def bar(share: float) -> str:
+    """``[#####.........]``."""
+    full = max(0, min(BAR, int(share * BAR)))
+    return f"[{'#' * full}{'.' * (BAR - full)}]"
+
+
+def wrapped(text: object, indent: str = "", first: str | None = None) -> str:
+    """Text in lines of `WIDTH`; line breaks that are in it stay, long words are not cut."""
+    lines: list[str] = []
+    lead = indent if first is None else first
+    for line in str(text).strip().splitlines() or [""]:
+        lines += textwrap.wrap(
+            " ".join(line.split()),
+            WIDTH,
+            initial_indent=lead,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
+        lead = indent
+    return "\n".join(lines)
+
+
+def columns(rows: Sequence[Sequence[Any]], right: Sequence[int] = ()) -> str:
+    """Rows as aligned columns; those numbered in ``right`` to the right. The last one may be as long as it is."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    if not cells:
+        return ""
+    widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(widths[at]) if at in right else cell.ljust(widths[at]) for at, cell in enumerate(row)
+        )
+        return "  " + "  ".join(padded).rstrip()
+
+    return "\n".join(line(row) for row in cells)
+
+
+def facts(rows: Iterable[Sequence[Any]]) -> str:
+    """Label and value per row, the values below each other and wrapped."""
+    pairs = [(str(row[0]), str(row[1])) for row in rows]
+    width = max((len(label) for label, _ in pairs), default=0)
+    return "\n".join(wrapped(value, " " * (width + 4), f"  {label.ljust(width)}  ") for label, value in pairs)
+
+
+FILTERS = {
+    "size": human_bytes,
+    "number": number,
+    "count": count,
+    "instant": instant,
+    "day": day,
+    "duration": duration,
+    "percent": percent,
+    "bar": bar,
+    "wrapped": wrapped,
+    "columns": columns,
+    "facts": facts,
+    "span": span,
+}

@@ -1,0 +1,98 @@
+"""Cancelled projects: what is under way for them is stopped where it can be, and booked where it cannot.
+
+JDP has no call that takes a request back: its bytes stay spent, and it is followed until it is ready and then
+closed. A Globus task is cancelled when nobody else has files in it; else it ends, and what arrived is verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import structlog
+
+from jgi_stager.failures import Rejected, Service
+from jgi_stager.lifecycle import AT_JGI, State
+from jgi_stager.records import ProjectState, TaskState
+from jgi_stager.steps.tools import Tools, each, later
+from jgi_stager.store import files, moves, projects, tasks
+
+log = structlog.get_logger()
+
+STOPPED_HERE = (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY)
+"""What a file of a cancelled project leaves at once. One in a task stays until the task has ended."""
+
+
+def run(tools: Tools) -> int:
+    """Stop what still moves for cancelled projects. Returns how many files were stopped."""
+    cancelled = projects.by_state(tools.store, ProjectState.CANCELLED)
+    names = {str(project.get("project_name")) for project in cancelled if project.get("accepted_name")}
+    moving = sorted(name for name in names if files.any_in(tools.store, name, AT_JGI))
+    moved = sum(_free(tools, name) for name in moving)
+    if moving:
+        end_tasks(tools, names)
+    for project in cancelled:
+        if project.get("stopped_at") is None and not files.any_in(
+            tools.store, str(project.get("project_name")), AT_JGI
+        ):
+            why = "nothing is under way any more"
+            projects.note(
+                tools.store, project["_id"], ProjectState.CANCELLED, why, stopped_at=tools.clock.now()
+            )
+    return moved
+
+
+def _free(tools: Tools, name: str) -> int:
+    """Set the files free that are not in a task. Those of a task that is being submitted belong to it already."""
+    reserved = tasks.open_task_file_oids(tools.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
+    where = moves.by_project(name, _id={"$nin": list(reserved)})
+    moved = sum(
+        moves.move(tools.store, where, old, State.PENDING, "the project is cancelled", counted=False)
+        for old in STOPPED_HERE
+    )
+    if moved:
+        log.info("files_moved", to=State.PENDING.value, files=moved, project=name)
+    return moved
+
+
+def end_tasks(tools: Tools, names: Collection[str]) -> int:
+    """Cancel the Globus tasks that carry files of cancelled projects alone. Returns how many were told."""
+    active = tasks.tasks_in(tools.store, TaskState.ACTIVE)
+    theirs = [
+        task
+        for task in active
+        if task["file_oids"]
+        and not task.get("cancelled_at")
+        and _due(tools, task)
+        and _only_of(tools, task, names)
+    ]
+    return each(tools, Service.GLOBUS, theirs, _cancel, _postpone)
+
+
+def _due(tools: Tools, task: Mapping[str, Any]) -> bool:
+    return (task.get("cancel_after") or tools.clock.now()) <= tools.clock.now()
+
+
+def _only_of(tools: Tools, task: Mapping[str, Any], names: Collection[str]) -> bool:
+    moving = files.of_task(tools.store, task["task_id"], State.TRANSFERRING)
+    return bool(moving) and all(file.project_name in names for file in moving)
+
+
+def _cancel(tools: Tools, task: Mapping[str, Any]) -> int:
+    problem = None
+    try:
+        tools.globus.cancel(task["task_id"])
+    except Rejected as error:
+        problem = str(error)  # Globus will not: then it ends by itself, and what arrived is verified.
+    now = tools.clock.now()
+    tasks.update_task(
+        tools.store, task["_id"], TaskState.ACTIVE, cancelled_at=now, cancel_error=problem, next_poll_at=now
+    )
+    log.info("task_cancelled", task_id=task["task_id"], files=task["files"], problem=problem)
+    return 1
+
+
+def _postpone(tools: Tools, task: Mapping[str, Any], error: str, seconds: float) -> None:
+    log.warning("task_cancel_postponed", task_id=task.get("task_id"), error=error)
+    after = later(tools, task, error, seconds)["next_poll_at"]
+    tasks.update_task(tools.store, task["_id"], TaskState.ACTIVE, cancel_after=after)

@@ -1,0 +1,203 @@
+"""The files of a project in discovery: JDP is asked for each analysis project, and every answer is kept.
+
+A project moves on only when all of its analysis projects are listed to the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from typing import Any, TypeVar
+
+import structlog
+
+from jgi_stager.clients.jdp import ApListing
+from jgi_stager.failures import OutsideError, Service
+from jgi_stager.notices import Kind
+from jgi_stager.planning import Limits, days_of_quota
+from jgi_stager.records import ProjectState, destination_directory
+from jgi_stager.selection import Listed, Owner, Selection, select
+from jgi_stager.steps.accept import mark_invalid
+from jgi_stager.steps.limits import restore_limits
+from jgi_stager.steps.tools import Tools
+from jgi_stager.store import files, projects
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def warn(tools: Tools, doc: Mapping[str, Any], warnings: Sequence[str]) -> None:
+    """Keep what people should know about a discovery; the mail about its end names it."""
+    for warning in warnings:
+        log.warning("discovery_warning", project=doc["project_name"], warning=warning)
+    if warnings:
+        projects.record_discovery(tools.store, doc["_id"], push={"warnings": {"$each": list(warnings)}})
+
+
+def ask_all(
+    tools: Tools,
+    service: Service,
+    items: Sequence[T],
+    ask: Callable[[T], R],
+    keep: Callable[[T, R], None],
+    size: int,
+    *,
+    anonymous: bool = False,
+) -> int:
+    """Ask for every item with at most ``size`` calls at a time; keep each answer as it comes.
+
+    An item that fails does not stop the others; the first error is raised at the end, with all answers kept.
+    A service that is out, or a daemon that stops, ends it early.
+    """
+    errors: list[OutsideError] = []
+    kept = 0
+    with ThreadPoolExecutor(max_workers=size) as pool:
+        for start in range(0, len(items), size * 4):
+            if not tools.may_ask(service, anonymous=anonymous):
+                break
+            calls = {pool.submit(ask, item): item for item in items[start : start + size * 4]}
+            for call in as_completed(calls):
+                if tools.stop.is_set():
+                    _give_up(calls)
+                if call.cancelled():
+                    continue
+                try:
+                    keep(calls[call], call.result())
+                except OutsideError as error:
+                    if errors:
+                        tools.failed(error)  # the first one is noted by whoever it is raised to
+                    errors.append(error)
+                else:
+                    tools.answered(service, anonymous=anonymous)
+                    kept += 1
+    if errors:
+        raise errors[0]
+    return kept
+
+
+def _give_up(calls: Mapping[Future[R], Any]) -> None:
+    """Let no call begin that has not begun."""
+    for call in calls:
+        call.cancel()
+
+
+def list_files(tools: Tools, doc: Mapping[str, Any]) -> int:
+    """Ask JDP about the analysis projects that are not listed yet; let the project go when all are."""
+    found = doc["discovery"]
+    biosample_of = found.get("biosample_of", {})
+    chosen = [
+        {**ap, "biosample": biosample_of.get(ap["ap_gold_id"])}
+        for ap in found["analysis_projects"]
+        if not doc.get("biosample_ids") or ap["ap_gold_id"] in biosample_of
+    ]
+    if not chosen:
+        names = ", ".join(doc["biosample_ids"][:5])
+        why = (
+            f"biosample_ids: no analysis project of proposal {doc['proposal_id']} belongs to {names}; "
+            "correct the ids or the proposal, and insert it again"
+        )
+        mark_invalid(tools, doc, why)
+        return 1
+    kept = ask_all(
+        tools,
+        Service.JDP,
+        [ap for ap in chosen if ap["ap_gold_id"] not in found.get("listed", {})],
+        lambda ap: tools.jdp.files_of_analysis_project(ap["its_ap_id"]),
+        lambda ap, listing: _keep_listing(tools, doc, ap, listing),
+        tools.settings.jdp.pool_size,
+        anonymous=True,
+    )
+    fresh = projects.get_by_id(tools.store, doc["_id"])
+    if fresh and all(ap["ap_gold_id"] in fresh["discovery"].get("listed", {}) for ap in chosen):
+        _finish(tools, fresh)
+        return kept + 1
+    return kept
+
+
+def _keep_listing(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], listing: ApListing) -> None:
+    ap_gold_id = ap["ap_gold_id"]
+    owner = Owner(
+        project_name=doc["project_name"],
+        ap_gold_id=ap_gold_id,
+        its_ap_id=ap["its_ap_id"],
+        directory=destination_directory(doc["analysis_projects_dir"], doc["project_name"], ap_gold_id),
+        gold_study_id=ap["gold_study_id"],
+        gold_biosample_id=ap["biosample"],
+        gold_seq_id=ap["gold_seq_id"],
+        jgi_ap_id=listing.organism_id,
+    )
+    listed = [
+        Listed(
+            file.jdp_file_id,
+            file.file_name,
+            file.size,
+            file.status,
+            file.md5,
+            file.file_type,
+            file.seq_unit_names,
+        )
+        for file in listing.files
+    ]
+    selection = select(owner, listed, tools.settings.jdp.remove_files, tools.clock.now())
+    files.upsert_files(tools.store, selection.records)
+    nothing = [] if listed else [f"{ap_gold_id}: JDP lists no file of it"]
+    problems = (f"{ap_gold_id}: {problem}" for problem in listing.problems)
+    warn(tools, doc, [*nothing, *problems, *selection.warnings])
+    summary = {f"discovery.listed.{ap_gold_id}": _summary(selection), "attempts": 0}
+    projects.record_discovery(tools.store, doc["_id"], summary)
+
+
+def _summary(selection: Selection) -> dict[str, Any]:
+    wanted = [record for record in selection.records if record.failed_from is None]
+    sources = {record.source_file_id: record.jdp_file_size or 0 for record in wanted}
+    return {
+        "files": len(wanted),
+        "bytes": sum(record.jdp_file_size or 0 for record in wanted),
+        "ids": len(sources),
+        "restore_bytes": sum(sources.values()),
+        "unusable": len(selection.records) - len(wanted),
+        "dropped": [{"rule": rule, "files": count} for rule, count in selection.dropped.items()],
+        "dropped_bytes": selection.dropped_bytes,
+    }
+
+
+def _finish(tools: Tools, doc: Mapping[str, Any]) -> None:
+    listed = doc["discovery"]["listed"].values()
+    if not any(summary["files"] + summary["unusable"] for summary in listed):
+        why = (
+            f"proposal_id: JDP lists no wanted file for the {len(listed)} analysis projects of proposal "
+            f"{doc['proposal_id']}; ask JGI whether its data is released, and insert the record again"
+        )
+        mark_invalid(tools, doc, why)
+        return
+    data = accepted_data(doc, restore_limits(tools.settings.jdp))
+    tools.tell(Kind.ACCEPTED, str(doc["_id"]), data, doc["project_name"])
+    why = "every file is listed"
+    projects.set_project(tools.store, doc["_id"], ProjectState.DISCOVERING, ProjectState.ACTIVE, why=why)
+    log.info("project_discovered", project=doc["project_name"], files=data["files"], bytes=data["bytes"])
+
+
+def accepted_data(doc: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+    """What the first mail about a project says."""
+    listed = list(doc["discovery"]["listed"].values())
+    dropped: dict[str, int] = {}
+    for summary in listed:
+        for drop in summary["dropped"]:
+            dropped[drop["rule"]] = dropped.get(drop["rule"], 0) + drop["files"]
+    ids = sum(summary["ids"] for summary in listed)
+    restore_bytes = sum(summary["restore_bytes"] for summary in listed)
+    return {
+        "proposal_id": doc["proposal_id"],
+        "analysis_projects": len(listed),
+        "files": sum(summary["files"] for summary in listed),
+        "bytes": sum(summary["bytes"] for summary in listed),
+        "unusable": sum(summary["unusable"] for summary in listed),
+        "requests": -(-ids // limits.max_ids),
+        "ids": ids,
+        "days_of_quota": days_of_quota(restore_bytes, limits),
+        "destination": f"{doc['analysis_projects_dir']}/{doc['project_name']}",
+        "dropped": dropped,
+        "warnings": doc.get("warnings", [])[:20],
+    }

@@ -1,0 +1,308 @@
+"""The whole daemon but its scheduler: the real steps on a real mongod, against the simulator, on one clock.
+
+Nothing here runs in the background but the simulator's HTTP server: `Stage.tick` runs every step once, in order,
+and then moves the clock.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import structlog
+
+from jgi_stager.daemon import is_idle, open_tools
+from jgi_stager.settings import Settings
+from jgi_stager.simulator import Catalogue, write_secrets
+from jgi_stager.simulator.catalogue import AnalysisProject, CatalogueFile, FileShape
+from jgi_stager.simulator.content import small_content
+from jgi_stager.simulator.generator import METAGENOME_TYPE, gold_row
+from jgi_stager.simulator.secret_files import write_secret
+from jgi_stager.steps import STEPS
+from jgi_stager.steps.tools import Tools
+from jgi_stager.store import Document, Store, connect
+from simulated import Outside, outside
+
+MINUTES = 60.0
+PROPOSAL = 503_125
+TABLE = FileShape(("IMG Data",), "tab", "img")
+
+
+class StepBug(AssertionError):
+    """A step met something it was not made for: the test must not pass."""
+
+
+def file_id(project: int, number: int) -> str:
+    """The JDP id of a file of `small_catalogue`."""
+    return f"{0x6190_0000 + project:08x}{'ab' * 5}{number:06x}"
+
+
+def small_file(project: int, number: int, size: int = 1000, name: str | None = None) -> CatalogueFile:
+    """One file of an analysis project, with content of its own."""
+    key = file_id(project, number)
+    its_ap_id = 1_300_000 + project
+    shown = name or f"Ga{500_000 + project:07d}_{number}.gff"
+    # The number decides which quirks JDP shows of it; this one leaves the md5 in place.
+    return CatalogueFile(key, shown, small_content(key, size), TABLE, (its_ap_id,), 1 - number + 41 * 43)
+
+
+def analysis_project(number: int, files: Sequence[CatalogueFile], **changes: Any) -> AnalysisProject:
+    """An analysis project with these files, on a biosample of its own."""
+    row = gold_row(number, METAGENOME_TYPE, f"Soil - S{number}", [f"Gp{587_000 + number:07d}"])
+    biosample, unit = f"Gb{258_000 + number:07d}", 1_400_000 + number
+    return AnalysisProject(
+        {**row, **changes}, biosample, (unit,), f"Soil, wet - S{number}", f"soil{number}", tuple(files)
+    )
+
+
+def small_catalogue(projects: int = 1, files: int = 3, size: int = 1000) -> Catalogue:
+    """That many analysis projects (1, 2, ...) with so many files each, all of the same size in bytes."""
+    return Catalogue(
+        tuple(
+            analysis_project(number, [small_file(number, at, size) for at in range(1, files + 1)])
+            for number in range(1, projects + 1)
+        ),
+        PROPOSAL,
+    )
+
+
+def with_shared_file(catalogue: Catalogue, shared: str) -> Catalogue:
+    """The same, with one file id in every analysis project."""
+    file = catalogue.files[shared]
+    everywhere = tuple(project.its_ap_id or 0 for project in catalogue.analysis_projects)
+    both = replace(file, ap_ids=everywhere)
+    projects = tuple(
+        replace(project, files=(both, *(one for one in project.files if one.id != shared)))
+        for project in catalogue.analysis_projects
+    )
+    return replace(catalogue, analysis_projects=projects)
+
+
+@dataclass
+class Stage:
+    """A daemon that is driven by hand, and the outside it acts on."""
+
+    out: Outside
+    uri: str
+    database: str
+    settings: Settings
+    events: list[Mapping[str, Any]]
+    _open: ExitStack = field(default_factory=ExitStack)
+    tools: Tools = field(init=False)
+
+    @property
+    def store(self) -> Store:
+        """The books, through the daemon's own connection."""
+        return self.tools.store
+
+    @property
+    def secrets(self) -> Path:
+        """The directory of the secrets."""
+        assert self.settings.secrets.directory is not None
+        return self.settings.secrets.directory
+
+    @property
+    def staged(self) -> Path:
+        """Where everything is staged."""
+        assert self.settings.staging.stage_dir is not None
+        return self.settings.staging.stage_dir
+
+    def open(self) -> None:
+        """Start as a new process would: with nothing but the settings, the books and the secrets."""
+        store = connect(self.uri, self.database, self.out.clock)
+        self._open.callback(store.close)
+        opened = open_tools(self.settings, self.out.clock, store, threading.Event())
+        self.tools = self._open.enter_context(opened)
+
+    def close(self) -> None:
+        """Drop everything that is in memory."""
+        self._open.close()
+
+    def restart(self, **sections: Mapping[str, Any]) -> None:
+        """What a killed process leaves, and a new one on it; ``sections`` change the settings."""
+        self.close()
+        if sections:
+            self.settings = changed(self.settings, sections)
+        self.open()
+
+    def insert(self, name: str = "soil", **fields: Any) -> Any:
+        """A project record as a person inserts it: a plain document, past the daemon's own code."""
+        record = {"project_name": name, "proposal_id": str(PROPOSAL), **fields}
+        return self.store.database["projects"].insert_one(record).inserted_id
+
+    def run(self, *names: str) -> int:
+        """Run steps by name, now. Returns how much moved."""
+        known = {step.name: step.run for step in STEPS}
+        moved = sum(known[name](self.tools) for name in names)
+        self.check_bugs()
+        return moved
+
+    def tick(self, minutes: float = 15) -> None:
+        """Run every step once, in order; then the time passes."""
+        for step in STEPS:
+            step.run(self.tools)
+        self.check_bugs()
+        self.out.clock.advance(minutes * MINUTES)
+
+    def check_bugs(self) -> None:
+        """Raise `StepBug` if a step caught an exception that is a bug."""
+        for event in self.events:
+            if event["event"] in ("step_bug", "step_failed", "quota_overspent"):
+                raise StepBug(str(event))
+
+    def drive(self, hours: float = 24, minutes: float = 15) -> None:
+        """Tick until nothing is left to do. Fails if that takes longer than ``hours``."""
+        for _ in range(int(hours * 60 / minutes)):
+            self.tick(minutes)
+            if self.idle():
+                return
+        raise AssertionError(f"not idle after {hours} h: {self.counts()} {self.states()}")
+
+    def wait(self, hours: float, minutes: float = 15) -> None:
+        """Tick for ``hours``, whatever happens."""
+        for _ in range(round(hours * 60 / minutes)):
+            self.tick(minutes)
+
+    def idle(self) -> bool:
+        """Whether the daemon would end with --until-idle."""
+        return is_idle(self.tools)
+
+    # --- what the books of the daemon say
+
+    def documents(self, collection: str, **where: Any) -> list[Document]:
+        """Documents of a collection by id."""
+        return list(self.store.database[collection].find(where).sort("_id", 1))
+
+    def project(self, name: str = "soil") -> Document:
+        """The project of that name; the first if there are several."""
+        return self.documents("projects", project_name=name)[0]
+
+    def counts(self) -> Counter[str]:
+        """How many files are in which state."""
+        return Counter(file["state"] for file in self.documents("files"))
+
+    def states(self) -> dict[str, Any]:
+        """Projects, requests and tasks, for the message of a failure."""
+        return {
+            "projects": [(one.get("project_name"), one.get("state")) for one in self.documents("projects")],
+            "requests": [
+                (one["state"], one.get("status_word"), one["error"]) for one in self.documents("restore_requests")
+            ],
+            "tasks": [(one["kind"], one["state"], one["error"]) for one in self.documents("globus_tasks")],
+        }
+
+    def notices(self, kind: str) -> list[Document]:
+        """The notices of a kind, the oldest first."""
+        found = self.store.database["notices"].find({"kind": kind})
+        return sorted(found, key=lambda one: (one["created"], one["_id"]))
+
+    def alarms(self, text: str = "") -> list[str]:
+        """The subjects of the alarms that contain ``text``."""
+        return [one["data"]["subject"] for one in self.notices("alarm") if text in one["data"]["subject"]]
+
+    # --- what the outside saw and has
+
+    def calls(self) -> Counter[str]:
+        """How often each endpoint was called so far."""
+        return Counter(self.out.sim.world.calls)
+
+    def path(self, project: int, number: int, name: str = "soil") -> Path:
+        """Where a file of `small_catalogue` belongs."""
+        gold_id = f"Ga{500_000 + project:07d}"
+        return self.staged / name / "analysis_files" / gold_id / f"{gold_id}_{number}.gff"
+
+    def switch(self, **switches: Any) -> None:
+        """Turn switches of the simulator."""
+        self.out.control(switches=switches)
+
+    def faults(self, *rules: Mapping[str, Any]) -> None:
+        """Replace the faults on the wire."""
+        self.out.control(faults=list(rules))
+
+    def write_secret(self, name: str, value: str) -> None:
+        """Give the daemon a new credential, as ``jgi-stager token set`` does."""
+        write_secret(self.secrets / name, value)
+
+
+def changed(settings: Settings, sections: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """The settings with other values in some sections, validated."""
+    values = {name: getattr(settings, name).model_dump() for name in type(settings).model_fields}
+    return Settings(**{name: {**known, **sections.get(name, {})} for name, known in values.items()})
+
+
+def settings_for(out: Outside, directory: Path) -> Settings:
+    """Settings that point at the simulator. Nobody is mailed."""
+    urls, outside_settings = out.sim.urls, out.settings
+    return Settings(
+        **{
+            "gold": {"base_url": urls.gold, "timeout_seconds": 5},
+            "jdp": {
+                "base_url": urls.jdp,
+                "timeout_seconds": 5,
+                "globus_user_name": "operator@example.org",
+                "max_restore_bytes": outside_settings.max_window_bytes,
+            },
+            "nmdc": {"base_url": urls.nmdc, "timeout_seconds": 5},
+            "globus": {
+                "globus_root_dir": outside_settings.globus_root_dir,
+                "client_id": outside_settings.credentials.globus_client_id,
+                "timeout_seconds": 5,
+            },
+            "staging": {"stage_dir": str(out.nersc), "md5_max_bytes": 200_000},
+            "secrets": {"directory": str(directory / "secrets")},
+            "state": {"directory": str(directory / "state")},
+        }
+    )
+
+
+@contextmanager
+def recorded_events() -> Iterator[list[Mapping[str, Any]]]:
+    """Keep what is logged instead of printing it."""
+    events: list[Mapping[str, Any]] = []
+
+    def keep(_: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        events.append({**event, "level": level})
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, keep], cache_logger_on_first_use=False
+    )
+    try:
+        yield events
+    finally:
+        structlog.reset_defaults()
+
+
+@contextmanager
+def stage(
+    directory: Path,
+    uri: str,
+    catalogue: Catalogue | None = None,
+    *,
+    sections: Mapping[str, Mapping[str, Any]] | None = None,
+    **simulator: Any,
+) -> Iterator[Stage]:
+    """A simulator, an empty database and a daemon on both. ``simulator`` are `SimulatorSettings`."""
+    with ExitStack() as stack:
+        out = stack.enter_context(outside(directory, catalogue or small_catalogue(), **simulator))
+        stack.enter_context(mock.patch.dict(os.environ, out.sim.urls.environment()))
+        events = stack.enter_context(recorded_events())
+        write_secrets(directory / "secrets", out.settings.credentials)
+        settings = changed(settings_for(out, directory), sections or {})
+        made = Stage(out, uri, f"test_{uuid.uuid4().hex[:16]}", settings, events)
+        made.open()
+        try:
+            yield made
+        finally:
+            made.store.client.drop_database(made.database)
+            made.close()
+
+
