@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 .PHONY: demo test lint format constraints clean
 
 demo: $(READY)
-	$(BIN)/jgi-stager demo --dir demo-run $(ARGS)
+	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 $(ARGS)

@@ -36,7 +36,7 @@ PROPOSAL = 503_125
 TABLE = FileShape(("IMG Data",), "tab", "img")
 
 
-class StepBug(AssertionError):
+class StepBugError(AssertionError):
     """A step met something it was not made for: the test must not pass."""
 
 
@@ -153,10 +153,10 @@ class Stage:
         self.out.clock.advance(minutes * MINUTES)
 
     def check_bugs(self) -> None:
-        """Raise `StepBug` if a step caught an exception that is a bug."""
+        """Raise `StepBugError` if a step caught an exception that is a bug."""
         for event in self.events:
             if event["event"] in ("step_bug", "step_failed", "quota_overspent"):
-                raise StepBug(str(event))
+                raise StepBugError(str(event))
 
     def drive(self, hours: float = 24, minutes: float = 15) -> None:
         """Tick until nothing is left to do. Fails if that takes longer than ``hours``."""
@@ -235,32 +235,32 @@ class Stage:
 def changed(settings: Settings, sections: Mapping[str, Mapping[str, Any]]) -> Settings:
     """The settings with other values in some sections, validated."""
     values = {name: getattr(settings, name).model_dump() for name in type(settings).model_fields}
-    return Settings(**{name: {**known, **sections.get(name, {})} for name, known in values.items()})
+    merged: Any = {name: {**known, **sections.get(name, {})} for name, known in values.items()}
+    return Settings(**merged)
 
 
 def settings_for(out: Outside, directory: Path) -> Settings:
     """Settings that point at the simulator. Nobody is mailed."""
     urls, outside_settings = out.sim.urls, out.settings
-    return Settings(
-        **{
-            "gold": {"base_url": urls.gold, "timeout_seconds": 5},
-            "jdp": {
-                "base_url": urls.jdp,
-                "timeout_seconds": 5,
-                "globus_user_name": "operator@example.org",
-                "max_restore_bytes": outside_settings.max_window_bytes,
-            },
-            "nmdc": {"base_url": urls.nmdc, "timeout_seconds": 5},
-            "globus": {
-                "globus_root_dir": outside_settings.globus_root_dir,
-                "client_id": outside_settings.credentials.globus_client_id,
-                "timeout_seconds": 5,
-            },
-            "staging": {"stage_dir": str(out.nersc), "md5_max_bytes": 200_000},
-            "secrets": {"directory": str(directory / "secrets")},
-            "state": {"directory": str(directory / "state")},
-        }
-    )
+    sections: Any = {
+        "gold": {"base_url": urls.gold, "timeout_seconds": 5},
+        "jdp": {
+            "base_url": urls.jdp,
+            "timeout_seconds": 5,
+            "globus_user_name": "operator@example.org",
+            "max_restore_bytes": outside_settings.max_window_bytes,
+        },
+        "nmdc": {"base_url": urls.nmdc, "timeout_seconds": 5},
+        "globus": {
+            "globus_root_dir": outside_settings.globus_root_dir,
+            "client_id": outside_settings.credentials.globus_client_id,
+            "timeout_seconds": 5,
+        },
+        "staging": {"stage_dir": str(out.nersc), "md5_max_bytes": 200_000},
+        "secrets": {"directory": str(directory / "secrets")},
+        "state": {"directory": str(directory / "state")},
+    }
+    return Settings(**sections)
 
 
 @contextmanager
@@ -272,9 +272,7 @@ def recorded_events() -> Iterator[list[Mapping[str, Any]]]:
         events.append({**event, "level": level})
         raise structlog.DropEvent
 
-    structlog.configure(
-        processors=[structlog.processors.format_exc_info, keep], cache_logger_on_first_use=False
-    )
+    structlog.configure(processors=[structlog.processors.format_exc_info, keep], cache_logger_on_first_use=False)
     try:
         yield events
     finally:
@@ -304,5 +302,3 @@ def stage(
         finally:
             made.store.client.drop_database(made.database)
             made.close()
-
-

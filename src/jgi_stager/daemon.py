@@ -29,12 +29,16 @@ from jgi_stager.service.ending import wait_for_steps
 from jgi_stager.service.notify import supervisor
 from jgi_stager.service.oversee import Overseer, silence_bound
 from jgi_stager.service.starts import Starts
+from jgi_stager.service.survey import Surveyor
 from jgi_stager.settings import ConfigError, HttpSettings, Settings
 from jgi_stager.steps import STEPS, Step
 from jgi_stager.steps.gates import Gates
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import Store, StoreError, StoreUnavailable, connect, notices, processes, projects
 from jgi_stager.store.embedded import EmbeddedMongod
+from jgi_stager.web.health import Monitor
+from jgi_stager.web.server import serving
+from jgi_stager.web.telling import telling
 
 log = structlog.get_logger()
 
@@ -150,7 +154,8 @@ def is_idle(tools: Tools) -> bool:
     busy = [ProjectState.DISCOVERING, ProjectState.ACTIVE]
     if projects.new_records(tools.store, limit=1) or projects.by_state(tools.store, busy):
         return False
-    return not (tools.settings.notifications.mailto and notices.open_notices(tools.store))
+    everybody = tools.settings.notifications.mailto
+    return not any(notice["to"] or everybody for notice in notices.open_notices(tools.store))
 
 
 def run(settings: Settings, *, until_idle: bool = False) -> int:
@@ -175,8 +180,11 @@ def run(settings: Settings, *, until_idle: bool = False) -> int:
         tools = stack.enter_context(open_tools(settings, clock, store, stop))
         log.info("daemon_started", scale=settings.clock.scale, database=settings.mongodb.database)
         scheduler = make_scheduler(tools)
-        scheduler.start()
         overseer = Overseer(boss, tools.pulse, scheduler, silence_bound(settings), starts)
+        monitor = Monitor(tools, overseer.stuck, Surveyor(store, settings))
+        stack.enter_context(serving(settings.web, monitor))
+        stack.enter_context(telling(boss, monitor))
+        scheduler.start()
         boss.ready()
         try:
             _watch(tools, overseer, mongod, until_idle=until_idle)

@@ -15,7 +15,7 @@ from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, ProjectState, TaskKind
 from jgi_stager.settings import Settings
 from jgi_stager.steps.limits import limits_now, restore_limits_now
 from jgi_stager.steps.restore_plan import PlanningInput, Refusals, planning_input, read_refusals
-from jgi_stager.steps.submit_transfers import slots_of
+from jgi_stager.steps.transfers import slots_of
 from jgi_stager.store import Store, control, files, notices, processes, projects, requests, tasks
 from jgi_stager.store.notices import NoticeState
 

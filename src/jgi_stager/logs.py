@@ -12,6 +12,12 @@ import structlog
 from jgi_stager.clock import Clock
 
 
+# Without the values of variables, which structlog shows by default: among them are passwords and tokens.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=30)
+)
+
+
 def configure_logging(clock: Clock, stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Set up structlog for this process. Times are those of ``clock``, so a scaled run reads consistently."""
     out = stream or sys.stderr
@@ -22,13 +28,15 @@ def configure_logging(clock: Clock, stream: TextIO | None = None, level: int = l
 
     renderer: Any = structlog.processors.JSONRenderer(default=str)
     if out.isatty():
-        renderer = structlog.dev.ConsoleRenderer(timestamp_key="at")
+        renderer = structlog.dev.ConsoleRenderer(
+            timestamp_key="at", exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             stamp,
-            structlog.processors.dict_tracebacks if not out.isatty() else _keep,
+            _TRACEBACKS if not out.isatty() else _keep,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

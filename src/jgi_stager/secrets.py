@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import SecretStr
 
 LARGEST_SECRET_BYTES = 64 * 1024
+SERVICE_SECRETS = "/etc/jgi-stager/secrets"
+"""Where systemd takes the secrets of the service from (systemd/jgi-stager.service)."""
 
 
 class SecretProblem(Exception):  # noqa: N818 - it is turned into NeedsPerson by whoever knows the service
@@ -27,8 +31,13 @@ class Secrets:
         return self.directory / name
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a secret that can be seen."""
-        return os.path.isfile(self.path(name))
+        """Whether there is such a secret that can be seen.
+
+        A single character is none: the unit of systemd passes a line break for a secret that is not set, because
+        systemd has no other way to let a credential be missing.
+        """
+        path = self.path(name)
+        return os.path.isfile(path) and path.stat().st_size > 1
 
     def read(self, name: str) -> SecretStr:
         """The secret as it is now, without surrounding white space. Raises `SecretProblem`."""
@@ -43,6 +52,8 @@ class Secrets:
             raise SecretProblem(f"{path}: {error.strerror or error}; make it a file the daemon can read") from None
         if not stat.S_ISREG(found.st_mode):
             raise SecretProblem(f"{path}: not a regular file; put a file with the secret there, mode 600")
+        if found.st_size == 1 and str(self.directory) == os.environ.get("CREDENTIALS_DIRECTORY"):
+            raise SecretProblem(f"{name}: not set; write it as root into {SERVICE_SECRETS}/{name}, mode 600")
         if _open_to_others(found):
             raise SecretProblem(f"{path}: open to others; run: chmod 600 {path}")
         return SecretStr(_one_line(path, raw))
@@ -55,6 +66,22 @@ class Secrets:
             return None
         # The change time also moves when only the mode is repaired, which is what `read` may have asked for.
         return (found.st_ino, found.st_ctime_ns, found.st_size)
+
+    def identity(self, name: str) -> str | None:
+        """A short digest of the content, which tells one credential from another, also across copies of the
+        file; None while there is none that can be read. Only for secrets too long to be guessed."""
+        try:
+            content = self.read(name).get_secret_value()
+        except SecretProblem:
+            return None
+        return hashlib.blake2b(content.encode(), digest_size=6, person=b"jgi-stager").hexdigest()
+
+    def written_at(self, name: str) -> datetime | None:
+        """When the file was written, by the wall clock; None while there is none."""
+        try:
+            return datetime.fromtimestamp(self.path(name).stat().st_mtime, UTC)
+        except OSError:
+            return None
 
 
 def _without_waiting(path: str, flags: int) -> int:

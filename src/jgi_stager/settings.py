@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -158,6 +159,12 @@ class ScheduleSettings(Section):
     cancel_seconds: float = Field(60.0, gt=0)
     audit_seconds: float = Field(3600.0, gt=0)
     send_notices_seconds: float = Field(30.0, gt=0)
+    watch_credentials_seconds: float = Field(60.0, gt=0)
+    probe_credentials_seconds: float = Field(3600.0, gt=0)
+    """How often a credential is tried that nothing else used meanwhile."""
+    watch_failures_seconds: float = Field(300.0, gt=0)
+    watch_stalls_seconds: float = Field(1800.0, gt=0)
+    digest_seconds: float = Field(600.0, gt=0)
     heartbeat_seconds: float = Field(30.0, gt=0)
     request_poll_seconds: float = Field(300.0, gt=0)
     request_poll_longest_seconds: float = Field(3600.0, gt=0)
@@ -165,6 +172,21 @@ class ScheduleSettings(Section):
     task_poll_longest_seconds: float = Field(600.0, gt=0)
     person_retry_seconds: float = Field(3600.0, gt=0)
     """How often a service that waits for a person is tried anyway."""
+
+
+class WebSettings(Section):
+    """Where /healthz and /metrics are served. Nobody needs to log in: keep it on this machine, or behind a
+    proxy. ``port`` 0 switches it off."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(9741, ge=0, le=65535)
+
+    @field_validator("host")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        if value != "localhost":
+            ip_address(value)
+        return value
 
 
 def _default_state_directory() -> Path:
@@ -214,6 +236,7 @@ class Settings(BaseSettings):
     staging: StagingSettings = StagingSettings()
     notifications: NotificationSettings = NotificationSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    web: WebSettings = WebSettings()
     state: StateSettings = Field(default_factory=StateSettings)
     clock: ClockSettings = ClockSettings()
     secrets: SecretSettings = SecretSettings()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from jgi_stager.cli.common import complain
+
 if TYPE_CHECKING:
     from jgi_stager.demo.run import Wish
     from jgi_stager.demo.summary import Summary
@@ -29,9 +31,7 @@ def demo(
     ] = None,
     analysis_projects: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=20_000, help=f"How many to generate. Default: {ANALYSIS_PROJECTS}, about 23 TB."
-        ),
+        typer.Option(min=1, max=20_000, help=f"How many to generate. Default: {ANALYSIS_PROJECTS}, about 23 TB."),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed generates the same files.")] = 1,
     catalogue: Annotated[
@@ -45,13 +45,9 @@ def demo(
     ] = None,
     directory: Annotated[
         Path | None,
-        typer.Option(
-            "--dir", help="An empty or new directory for everything. Default: a fresh temporary one."
-        ),
+        typer.Option("--dir", help="An empty or new directory for everything. Default: a fresh temporary one."),
     ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="First remove an earlier demo from --dir.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="First remove an earlier demo from --dir.")] = False,
     keep: Annotated[
         bool | None,
         typer.Option(help="Keep the staged files and the database, too. Default: only with --dir."),
@@ -62,8 +58,6 @@ def demo(
 
     Nothing outside this machine is asked. Exits 0 if every file arrived and was right, and no limit was broken.
     """
-    from jgi_stager.cli.main import complain
-
     if files and not catalogue:
         raise typer.BadParameter(f"unexpected {files[0]}: files come after --catalogue")
     if catalogue and analysis_projects is not None:
@@ -78,15 +72,11 @@ def demo(
     from jgi_stager.demo.run import Wish
 
     wish = Wish(analysis_projects or ANALYSIS_PROJECTS, seed, recorded, scale)
-    raise typer.Exit(
-        _run(wish, directory, replace=replace, keep=directory is not None if keep is None else keep)
-    )
+    raise typer.Exit(_run(wish, directory, replace=replace, keep=directory is not None if keep is None else keep))
 
 
 def simulate(context: typer.Context) -> None:
     """Only the simulated outside: GOLD, JDP, NMDC and Globus on one port. See: simulate --help."""
-    from jgi_stager.cli.main import complain
-
     if missing := _missing():
         complain(missing)
         raise typer.Exit(1)
@@ -123,7 +113,6 @@ def _check_recorded(paths: tuple[Path, ...]) -> None:
 
 
 def _run(wish: Wish, directory: Path | None, *, replace: bool, keep: bool) -> int:
-    from jgi_stager.cli.main import complain
     from jgi_stager.demo.children import RunFailed
     from jgi_stager.demo.place import Unusable, open_place
     from jgi_stager.demo.run import run
@@ -139,7 +128,7 @@ def _run(wish: Wish, directory: Path | None, *, replace: bool, keep: bool) -> in
                 complain(error)
                 return 1
             except KeyboardInterrupt:
-                complain("interrupted; everything is stopped")
+                complain(f"interrupted; everything is stopped, and what there is lies in {place.root}")
                 return INTERRUPTED
             write(summary, place.summary)
             _show(console, summary, str(place.summary))

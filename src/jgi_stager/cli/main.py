@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from jgi_stager import __version__
+from jgi_stager.cli import ask, control, credentials, project, setup, status
+from jgi_stager.cli.common import ConfigOption, complain, settings_or_exit
 from jgi_stager.cli.demo import register
-from jgi_stager.settings import ConfigError, Settings, load_settings
+from jgi_stager.settings import ConfigError
 from jgi_stager.store import StoreError
 
 app = typer.Typer(
@@ -22,25 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Settings file (TOML). Default: see docs/settings.md.")
-]
-
-
-def complain(message: object) -> None:
-    """Tell a person what went wrong, on standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"jgi-stager: {message}", markup=False)
-
-
-def settings_or_exit(config: Path | None) -> Settings:
-    """The settings, or exit 2 with the reason."""
-    try:
-        return load_settings(config)
-    except ConfigError as error:
-        complain(error)
-        raise typer.Exit(2) from None
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)
@@ -66,6 +47,7 @@ def run(
     """Run the daemon in the foreground: what the systemd service starts."""
     from jgi_stager import daemon
     from jgi_stager.logs import configure_logging
+    from jgi_stager.service.ending import leave
 
     settings = settings_or_exit(config)
     try:
@@ -78,7 +60,10 @@ def run(
     except (StoreError, OSError) as error:
         complain(error)
         raise typer.Exit(1) from None
+    leave(code)
     raise typer.Exit(code)
 
 
+for module in (setup, credentials, project, status, ask, control):
+    module.register(app)
 register(app)

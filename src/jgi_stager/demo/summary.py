@@ -176,7 +176,7 @@ def _reason(words: str, *, contents_known: bool) -> str:
     """Why a file was verified by size only, from what the daemon wrote: ``size; larger than 1000000 bytes``."""
     reason = words.partition("; ")[2] or words
     if not contents_known and reason.startswith("larger than"):
-        return "recorded: their content is not known, zeros stand for it"
+        return "zeros stand for their recorded content"
     return re.sub(r"\d+ bytes", lambda found: human_bytes(int(found[0].split()[0])), reason)
 
 
@@ -212,13 +212,12 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
         ("bytes", human_bytes(summary.bytes)),
         (
             "restored from tape",
-            f"{human_bytes(summary.requested_bytes)} in {_count(summary.requests, 'request')}, "
-            f"at most {summary.max_request_ids} files in one; {summary.restored_more_than_once} restored again",
+            f"{human_bytes(summary.requested_bytes)}, {_count(summary.requests, 'request')}, "
+            f"at most {summary.max_request_ids} files in one; {summary.restored_more_than_once} files again",
         ),
         (
             "transferred",
-            f"in {_count(summary.globus_tasks, 'Globus task')}; "
-            f"{summary.transfers_more_than_once} files transferred again",
+            f"{_count(summary.globus_tasks, 'Globus task')}; {summary.transfers_more_than_once} files again",
         ),
         # rounded down: what is within the quota must not look like all of it
         (
@@ -228,7 +227,7 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
         ),
         ("time", _time(summary)),
         ("verified by daemon", f"{summary.verified['size and md5']} files by size and md5"),
-        ("", f"{summary.verified['size']} files by size" + _because(summary.size_only_because)),
+        *(("", f"{count} by size only: {reason}") for reason, count in summary.size_only_because.items()),
         (
             "checked by demo",
             f"{checked['files']} places by size, {checked['md5']} by md5; {summary.wrong} wrong",
@@ -246,7 +245,3 @@ def _time(summary: Summary) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _because(reasons: Mapping[str, int]) -> str:
-    return f": {'; '.join(f'{count} {reason}' for reason, count in reasons.items())}" if reasons else ""

@@ -53,6 +53,8 @@ class Credential:
     state: str
     """``usable``, ``needs_person``, ``out`` or ``missing``."""
     stored_at: datetime | None = None
+    age: timedelta | None = None
+    """In real time, as the file system has it."""
     note: str | None = None
 
 

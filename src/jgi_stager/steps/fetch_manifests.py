@@ -27,7 +27,7 @@ from jgi_stager.manifests import (
 from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState, manifest_directory
 from jgi_stager.steps import transfers
 from jgi_stager.steps.tools import Tools, each, later
-from jgi_stager.store import files, moves, projects, requests, tasks
+from jgi_stager.store import StoreError, files, moves, projects, requests, tasks
 
 log = structlog.get_logger()
 
@@ -52,6 +52,8 @@ def run(tools: Tools) -> int:
         listed.extend([request] if _is_listed(tools, request) else [])
         return 0
 
+    if not transfers.places(tools, TaskKind.MANIFESTS):
+        return moved
     each(tools, Service.GLOBUS, wanted, look, _postpone)
     if listed and tools.may_ask(Service.GLOBUS):
         moved += _fetch(tools, listed)
@@ -124,6 +126,8 @@ def _fetch(tools: Tools, wanted: Sequence[Mapping[str, Any]]) -> int:
         for request in wanted
         for path in _paths(tools, request)
     ]
+    if not items:
+        return 0
     ids = [request["request_id"] for request in wanted]
     task = transfers.start(tools, TaskKind.MANIFESTS, items, request_ids=ids, file_oids=[], size=0)
     return len(wanted) if task else 0
@@ -134,15 +138,31 @@ def _read_all(tools: Tools, task: Mapping[str, Any]) -> int:
     for request_id in task["request_ids"]:
         request = requests.request_by_id(tools.store, request_id)
         if request is not None and request["state"] == RequestState.READY:
-            moved += read(tools, request)
-    tasks.update_task(tools.store, task["_id"], TaskState.ENDED, TaskState.CLOSED, why="its manifests are read")
+            moved += _read_one(tools, request)
+    transfers.close(tools, task, "its manifests are read")
     return moved
+
+
+def _read_one(tools: Tools, request: Mapping[str, Any]) -> int:
+    """Read one manifest; whatever is wrong with it stops no other."""
+    try:
+        return read(tools, request)
+    except StoreError:
+        raise
+    except Exception as error:
+        log.exception("step_bug", document=str(request["_id"]))
+        _wait(tools, request, f"its manifest cannot be used: {type(error).__name__}: {error}")
+        return 0
 
 
 def read(tools: Tools, request: Mapping[str, Any]) -> int:
     """Use the manifest of one request if it is whole; otherwise wait for it."""
+    paths = _paths(tools, request)
+    if not paths:
+        _wait(tools, request, "its projects are not in the books any more")
+        return 0
     try:
-        manifest = parse_manifest(_content(Path(_paths(tools, request)[0])))
+        manifest = parse_manifest(_content(Path(paths[0])))
     except OSError as error:
         _wait(tools, request, f"its manifest cannot be read at the destination: {error.strerror or error}")
         return 0
@@ -150,18 +170,19 @@ def read(tools: Tools, request: Mapping[str, Any]) -> int:
         _wait(tools, request, f"its manifest is not complete: {error}")
         return 0
     delivery = compare(manifest, request["file_ids"])
-    lost = set(request.get("lost") or ())
-    missing = tuple(file_id for file_id in delivery.missing if file_id not in lost)
+    # What JDP never took into the request, or what was given up before, will not come.
+    hopeless = {*(request.get("lost") or ()), *(request.get("dropped") or ())}
+    awaited = set(delivery.missing) - hopeless
     patience = timedelta(hours=tools.settings.jdp.manifest_patience_hours)
-    if missing and tools.clock.now() - request["ready_at"] < patience:
-        _wait(tools, request, f"its manifest lacks {len(missing)} of {len(request['file_ids'])} files")
+    if awaited and tools.clock.now() - request["ready_at"] < patience:
+        _wait(tools, request, f"its manifest lacks {len(awaited)} of {len(request['file_ids'])} files")
         return 0
-    return _use(tools, request, manifest, delivery, missing)
+    return _use(tools, request, manifest, delivery)
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a regular file of bounded size; a link is not followed."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """The bytes of a regular file of bounded size; a link is not followed, a pipe not waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_MANIFEST_BYTES:
@@ -169,11 +190,10 @@ def _content(path: Path) -> bytes:
         return file.read()
 
 
-def _use(
-    tools: Tools, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery, missing: Sequence[str]
-) -> int:
+def _use(tools: Tools, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery) -> int:
     request_id = request["request_id"]
-    _report(tools, request, manifest, delivery, missing)
+    lost_before = set(request.get("lost") or ())
+    _report(tools, request, manifest, delivery, [one for one in delivery.missing if one not in lost_before])
     directory = source_directory(tools, request_id)
     usable, wrong = [], 0
     for file in files.of_request(tools.store, request_id, State.RESTORED):
@@ -187,8 +207,9 @@ def _use(
             usable.append((file.oid, fields))
     why = f"listed in the manifest of request {request_id}"
     moved = moves.move_each(tools.store, usable, State.RESTORED, State.MANIFEST_READY, why)
-    if missing:
-        moved += _give_up(tools, request, missing)
+    if delivery.missing:
+        # Also what was lost before: the daemon may have died between noting it and setting its files free.
+        moved += _give_up(tools, request, delivery.missing)
     now = tools.clock.now()
     requests.update_request(
         tools.store,

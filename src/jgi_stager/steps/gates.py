@@ -37,15 +37,17 @@ class _Gate:
 
 @dataclass
 class Gates:
-    """The state of every outside service, as this process sees it. Nothing here needs to survive a restart."""
+    """The state of every outside service, as this process sees it. Nothing here needs to survive a restart:
+    what people were told is in the books (`jgi_stager.steps.credentials`)."""
 
     person_retry_seconds: float
+    noted: dict[Service, datetime] = field(default_factory=dict)
+    """When a success was last written into the books."""
     _gates: dict[Service, _Gate] = field(default_factory=dict)
+    _heard: set[Service] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def is_open(
-        self, service: Service, now: datetime, credential: object, *, anonymous: bool = False
-    ) -> bool:
+    def is_open(self, service: Service, now: datetime, credential: object, *, anonymous: bool = False) -> bool:
         """Whether to ask ``service``. A changed ``credential`` (its fingerprint) opens the gate at once;
         calls that need none (``anonymous``) do not wait for a person."""
         with self._lock:
@@ -88,6 +90,19 @@ class Gates:
             elif isinstance(error, Transient) and gate.failures >= PATIENCE:
                 wait = retry_delay(gate.failures - PATIENCE + 1, error.retry_after)
                 gate.closed_until = now + timedelta(seconds=wait)
+
+    def is_out(self, service: Service) -> bool:
+        """Whether ``service`` failed so often in a row that it is not asked for a while."""
+        with self._lock:
+            gate = self._gate(service)
+            return gate.failures >= PATIENCE and gate.closed_until is not None
+
+    def first_word(self, service: Service) -> bool:
+        """True once, for the first answer since the start."""
+        with self._lock:
+            known = service in self._heard
+            self._heard.add(service)
+            return not known
 
     def needs_person(self, service: Service) -> NeedsPerson | None:
         """What a person must do before ``service`` can be used again, if anything."""

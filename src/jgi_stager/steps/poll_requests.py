@@ -188,7 +188,7 @@ def _look_again(tools: Tools, document: Mapping[str, Any]) -> int:
     except Rejected as error:
         _look_later(tools, document, str(error), 0)
         return 0
-    facts = {"looked_at": tools.clock.now(), "expiration_date": status.expiration_date}
+    facts: dict[str, Any] = {"looked_at": tools.clock.now(), "expiration_date": status.expiration_date}
     if status.status == "expired":
         return _expired(tools, document, facts, f"request {document['request_id']} expired at JDP")
     requests.update_request(tools.store, document["_id"], RequestState.READY, **facts)

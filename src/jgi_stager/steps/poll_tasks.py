@@ -45,7 +45,7 @@ def poll(tools: Tools, task: Mapping[str, Any]) -> int:
         "faults": status.faults,
         "bytes_transferred": status.bytes_transferred,
         "attempts": 0,
-        "error": status.nice_details,
+        "error": status.fatal_error or status.nice_details,
     }
     if status.status in ENDED:
         return _end(tools, task, facts)
@@ -61,6 +61,8 @@ def poll(tools: Tools, task: Mapping[str, Any]) -> int:
 
 def _end(tools: Tools, task: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
     now = tools.clock.now()
+    if facts["status"] == "FAILED" and not task.get("cancelled_at"):
+        _failed(tools, task, str(facts["error"] or "no reason given"))
     tasks.update_task(
         tools.store,
         task["_id"],
@@ -73,6 +75,19 @@ def _end(tools: Tools, task: Mapping[str, Any], facts: Mapping[str, Any]) -> int
     )
     log.info("task_ended", task_id=task["task_id"], status=facts["status"], files=task["files"])
     return 1
+
+
+def _failed(tools: Tools, task: Mapping[str, Any], fatal: str) -> None:
+    """The whole task failed, such as for a full destination. People hear of each cause once a day."""
+    cause = fatal.partition(":")[0][:60]
+    log.warning("task_failed", task_id=task["task_id"], error=fatal)
+    tools.alarm(
+        f"task-failed:{cause}:{tools.clock.now():%Y-%m-%d}",
+        f"a Globus transfer failed: {cause}",
+        f"Globus task {task['task_id']} with {task['files']} files failed as a whole:\n\n  {fatal}\n\n"
+        "What arrived is checked and kept; the rest is submitted again after a wait that grows with each "
+        "failure in a row. Look at the task on the Globus site, and at the space at the destination.",
+    )
 
 
 def _stands_still(tools: Tools, task: Mapping[str, Any], status: str, nice_status: str | None) -> None:

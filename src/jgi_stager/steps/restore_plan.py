@@ -81,9 +81,7 @@ def read_refusals(tools: Books) -> Refusals:
             times[file_id] += 1
             group[file_id] = max(1, len(document["file_ids"]) // 2)
             last[file_id] = document["submitted_at"]
-    waiting = frozenset(
-        file_id for file_id, count in times.items() if now < last[file_id] + _refusal_wait(count)
-    )
+    waiting = frozenset(file_id for file_id, count in times.items() if now < last[file_id] + _refusal_wait(count))
     accepted = bool(refused) and requests.any_accepted_since(tools.store, refused[0]["submitted_at"])
     until = {file_id: last[file_id] + _refusal_wait(times[file_id]) for file_id in waiting}
     return Refusals(times, group, waiting, accepted, until)
@@ -157,6 +155,4 @@ def _split_refused(plan: Plan, refusals: Refusals) -> Plan:
         for size, wants in sorted(again.items(), reverse=True)
         for start in range(0, len(wants), size)
     ]
-    return Plan(
-        (*(request for request in clean if request), *split), plan.deferred, plan.too_big, plan.next_at
-    )
+    return Plan((*(request for request in clean if request), *split), plan.deferred, plan.too_big, plan.next_at)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from jgi_stager.clients.globus import TransferItem
 from jgi_stager.failures import Service
 from jgi_stager.records import ProjectState, RequestState, TaskKind, TaskState
 from jgi_stager.steps import transfers
-from jgi_stager.steps.limits import limits_now
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import files, projects, requests, tasks
 from jgi_stager.store.files import FileRow
@@ -18,52 +19,81 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def run(tools: Tools) -> int:
-    """Send what was not answered, then fill the free slots. Returns how many files moved."""
+    """Send what was not answered, then fill the free places. Returns how many files moved."""
     moved = transfers.recover(tools, TaskKind.FILES)
-    slots = file_slots(tools) - tasks.count_active(tools.store, TaskKind.FILES)
-    if slots <= 0 or not tools.may_ask(Service.GLOBUS):
+    places = transfers.places(tools, TaskKind.FILES)
+    if places <= 0 or not tools.may_ask(Service.GLOBUS):
         return moved
-    limit = _task_limit(tools)
-    ready = _ready_files(tools, slots * limit)
-    for group in [ready[at : at + limit] for at in range(0, len(ready), limit)][:slots]:
+    limit = tools.settings.globus.max_files_per_task
+    refusals = read_refusals(tools)
+    ready = _ready_files(tools, places * limit, refusals.waiting)
+    for group in list(_groups(ready, refusals.limits, limit))[:places]:
         if not tools.may_ask(Service.GLOBUS) or _submit(tools, group) is None:
             break
         moved += len(group)
     return moved
 
 
-def file_slots(tools: Tools) -> int:
-    """How many tasks may carry files at a time: one slot is kept for manifests, which others wait for."""
-    return slots_of(limits_now(tools.store, tools.settings)["max_active_tasks"])
+@dataclass(frozen=True)
+class Refusals:
+    """What Globus refused lately: those files go again in smaller tasks, each after a wait that grows, so that
+    one bad file ends up alone."""
+
+    limits: Mapping[Any, int]
+    """By document id: how many files the next task with this one may carry."""
+    waiting: frozenset[Any]
 
 
-def slots_of(max_active_tasks: int) -> int:
-    """How many of the tasks that Globus allows may carry files."""
-    return max(1, max_active_tasks - 1)
-
-
-def _task_limit(tools: Tools) -> int:
-    """Files per task; less for a while after Globus refused a body, so that one bad file ends up alone."""
+def read_refusals(tools: Tools) -> Refusals:
+    """What was refused in the last day."""
     now = tools.clock.now()
-    refused = tasks.recent(tools.store, TaskState.REFUSED, now - timedelta(hours=6))
-    halves = (task["files"] // 2 for task in refused if task["kind"] == TaskKind.FILES)
-    smallest = min(halves, default=tools.settings.globus.max_files_per_task)
-    return max(1, smallest)
+    times: dict[Any, int] = {}
+    limits: dict[Any, int] = {}
+    until: dict[Any, datetime] = {}
+    for task in tasks.recent(tools.store, TaskState.REFUSED, now - transfers.REFUSALS_REMEMBERED):
+        for oid in task["file_oids"]:
+            times[oid] = times.get(oid, 0) + 1
+            limits[oid] = max(1, len(task["file_oids"]) // 2)
+            until[oid] = task["next_poll_at"] + _wait(times[oid])
+    return Refusals(limits, frozenset(oid for oid, at in until.items() if now < at))
 
 
-def _ready_files(tools: Tools, most: int) -> list[FileRow]:
+def _wait(times: int) -> timedelta:
+    return min(timedelta(hours=6), timedelta(minutes=2) * 2.0 ** min(times - 1, 10))
+
+
+def _ready_files(tools: Tools, most: int, waiting: frozenset[Any]) -> list[FileRow]:
     """Files ready to go, whole requests at a time, those of the soonest-expiring delivery first."""
     open_requests = requests.requests_in(tools.store, RequestState.READY)
     by_expiry = sorted(open_requests, key=lambda one: (one.get("expiration_date") or NEVER, one["request_id"]))
     active = {project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)}
-    reserved = tasks.open_task_file_oids(tools.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
+    reserved = waiting | tasks.open_task_file_oids(tools.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
     ready: list[FileRow] = []
     for request in by_expiry:
         if len(ready) >= most:
             break
-        found = files.ready_by_request(tools.store, request["request_id"], most - len(ready))
+        found = files.ready_by_request(tools.store, request["request_id"])
         ready.extend(file for file in found if file.oid not in reserved and file.project_name in active)
     return ready
+
+
+def _groups(ready: Sequence[FileRow], limits: Mapping[Any, int], limit: int) -> Iterator[list[FileRow]]:
+    """The files of one task each. Files with one destination stay together: two tasks must not write it."""
+    places: dict[tuple[int, str | None], list[FileRow]] = {}
+    for file in ready:
+        size = min(limit, limits.get(file.oid, limit))
+        places.setdefault((size, file.destination_path), []).append(file)
+    for size in sorted({size for size, _ in places}, reverse=True):
+        group: list[FileRow] = []
+        for (wanted, _), together in places.items():
+            if wanted != size:
+                continue
+            if group and len(group) + len(together) > size:
+                yield group
+                group = []
+            group = [*group, *together]
+        if group:
+            yield group
 
 
 def _submit(tools: Tools, group: Sequence[FileRow]) -> str | None:

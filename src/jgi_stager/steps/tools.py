@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,13 +26,14 @@ from jgi_stager.failures import (
     retry_delay,
 )
 from jgi_stager.lifecycle import IllegalMoveError
-from jgi_stager.notices import Kind, credential_key
+from jgi_stager.notices import Kind
 from jgi_stager.pulse import Pulse
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
+from jgi_stager.steps import credentials
 from jgi_stager.steps.gates import Gates
 from jgi_stager.store import Store, StoreError, projects
-from jgi_stager.store.notices import notice_keys, put_notice
+from jgi_stager.store.notices import put_notice
 
 log = structlog.get_logger()
 
@@ -74,15 +76,27 @@ class Tools:
         """The fingerprint of what ``service`` is asked with."""
         return tuple(self.secrets.fingerprint(name) for name in CREDENTIALS.get(service, ()))
 
+    def identity(self, service: Service) -> str | None:
+        """Which credential ``service`` is asked with, as a short digest that survives a copy of the file."""
+        names = CREDENTIALS.get(service, ())
+        if service is Service.SMTP:
+            # A password may be short enough to be guessed from a digest of it.
+            there = any(self.secrets.exists(name) for name in names)
+            return hashlib.sha256(repr(self.credential(service)).encode()).hexdigest()[:12] if there else None
+        found = [self.secrets.identity(name) for name in names]
+        return "-".join(one or "none" for one in found) if any(found) else None
+
     def answered(self, service: Service, *, anonymous: bool = False) -> None:
         """Note that ``service`` answered; if a person had been needed until now, say that it is solved.
 
         An ``anonymous`` call says nothing about the credential.
         """
-        if self.gates.succeeded(service, anonymous=anonymous):
-            for episode in self._unsolved(f"{service.value}:"):
-                log.info("service_recovered", service=service.value)
-                self.tell(Kind.SOLVED, episode, {"service": service.value})
+        out = self.gates.is_out(service)
+        proof = self.gates.succeeded(service, anonymous=anonymous)
+        if service in CREDENTIALS and not anonymous:
+            credentials.worked(self, service, proof=proof)
+        elif out or self.gates.first_word(service):
+            credentials.reached(self, service)
 
     def failed(self, error: OutsideError, item: object = None) -> None:
         """Note a failure of a service; if a person is needed, say so by mail, once.
@@ -92,21 +106,9 @@ class Tools:
         self.gates.failed(error, self.clock.now(), self.credential(error.service), item)
         if isinstance(error, NeedsPerson):
             log.warning("needs_person", service=error.service.value, problem=str(error), cure=error.cure)
-            key = credential_key(error.service, self.credential(error.service))
-            if self._unsolved(f"{key}:"):
-                return
-            # The same credential can work again and end again: each time is told of.
-            episode = len(notice_keys(self.store, f"{Kind.SOLVED.value}:{key}:")) + 1
-            data = {"service": error.service.value, "problem": str(error), "cure": error.cure}
-            self.tell(Kind.NEEDS_PERSON, f"{key}:{episode}", data | {"since": self.clock.now()})
-
-    def _unsolved(self, start: str) -> list[str]:
-        """What a person was told of and has not solved yet, of what begins with ``start``."""
-        told, solved = (
-            {key.partition(":")[2] for key in notice_keys(self.store, f"{kind.value}:{start}")}
-            for kind in (Kind.NEEDS_PERSON, Kind.SOLVED)
-        )
-        return sorted(told - solved)
+            credentials.died(self, error)
+        elif isinstance(error, Transient) and self.gates.is_out(error.service):
+            credentials.silent(self, error)
 
     def tell(
         self,
@@ -115,17 +117,21 @@ class Tools:
         data: Mapping[str, Any],
         project: str | None = None,
         also: Iterable[str] = (),
+        thread: str | None = None,
     ) -> None:
         """Store a notice once for the site's people, those of the accepted project, and ``also``.
 
-        ``key`` names the event.
+        ``key`` names the event. Notices of one ``thread``, by default those of a project, leave in order.
         """
         to = list(self.settings.notifications.mailto)
         record = projects.get(self.store, project) if project is not None else None
         # Only an accepted record was validated: any other may hold anything in its place.
         known = record.get("notify") if record and record.get("accepted_name") == project else None
         to += [address for address in dict.fromkeys([*(known or ()), *also]) if address not in to]
-        put_notice(self.store, f"{kind.value}:{key}", kind=kind.value, data=dict(data), to=to, project=project)
+        name = f"{kind.value}:{key}"
+        put_notice(
+            self.store, name, kind=kind.value, data=dict(data), to=to, project=project, thread=thread
+        )
 
     def alarm(self, key: str, subject: str, text: str, project: str | None = None) -> None:
         """Tell once of something that a person should look at, though the daemon goes on."""

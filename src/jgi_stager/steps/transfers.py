@@ -7,22 +7,71 @@ answer costs nothing. Shared by the transfer of manifests and of files; they dif
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
 from jgi_stager.clients.globus import TransferItem, transfer_body
-from jgi_stager.failures import NeedsPerson, Rejected, Service, Transient, retry_delay
+from jgi_stager.failures import OutsideError, Rejected, Service, retry_delay
 from jgi_stager.lifecycle import State
-from jgi_stager.records import RequestState, TaskKind, TaskState
+from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState
+from jgi_stager.steps.limits import limits_now
 from jgi_stager.steps.tools import Tools, each, later
 from jgi_stager.store import moves, requests, tasks
 
 log = structlog.get_logger()
 
+FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=5), timedelta(hours=6)
+"""After one task that failed as a whole, and after many in a row."""
+FAILURES_REMEMBERED = timedelta(days=2)
+REFUSALS_REMEMBERED = timedelta(days=1)
+REFUSALS_BEFORE_FAILING = 2
 LABEL = "jgi-stager"
 """Every task of ours begins its label with this, so that it can be told from others of the same user."""
+
+
+def places(tools: Tools, kind: TaskKind) -> int:
+    """How many more tasks of this kind may be submitted now, by the cap on active tasks and by how the last ones
+    ended. One place is kept for manifests, which everything else waits for."""
+    most = limits_now(tools.store, tools.settings)["max_active_tasks"]
+    mine = tasks.count_active(tools.store, kind)
+    free = most - tasks.count_active(tools.store)
+    if kind == TaskKind.FILES:
+        free = min(free, slots_of(most) - mine)
+    failures, until = _failures_in_a_row(tools, kind)
+    if until is not None and tools.clock.now() < until:
+        return 0
+    return max(0, min(free, 1 - mine) if failures else free)
+
+
+def slots_of(max_active_tasks: int) -> int:
+    """How many of the tasks that Globus allows may carry files."""
+    return max(1, max_active_tasks - 1)
+
+
+def _failures_in_a_row(tools: Tools, kind: TaskKind) -> tuple[int, datetime | None]:
+    """How many tasks failed as a whole since the last one that brought something, and until when the next one
+    waits: something is wrong with the destination or with Globus, and more of the same would not help."""
+    closed = tasks.recent(tools.store, TaskState.CLOSED, tools.clock.now() - FAILURES_REMEMBERED)
+    count, last = 0, None
+    for task in reversed([one for one in closed if one["kind"] == kind and not one.get("cancelled_at")]):
+        if task.get("status") != "FAILED":
+            break
+        count, last = count + 1, last or task["next_poll_at"]
+        if task.get("arrived"):
+            break
+    if last is None:
+        return 0, None
+    return count, last + min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(count - 1, 10))
+
+
+def close(tools: Tools, task: Mapping[str, Any], why: str, **fields: Any) -> None:
+    """The end of a task that was looked at: what it brought is known."""
+    now = tools.clock.now()
+    tasks.update_task(
+        tools.store, task["_id"], TaskState.ENDED, TaskState.CLOSED, why=why, next_poll_at=now, **fields
+    )
 
 
 def recover(tools: Tools, kind: TaskKind) -> int:
@@ -46,7 +95,7 @@ def start(
     """Store a new task and send it. Its key, or None if not even a submission id could be had."""
     try:
         submission_id = tools.globus.submission_id()
-    except (Transient, NeedsPerson) as error:
+    except OutsideError as error:
         tools.failed(error)
         return None
     label = f"{LABEL} {kind.value} {submission_id}"
@@ -136,7 +185,7 @@ def _refused(tools: Tools, task: Mapping[str, Any], error: Rejected) -> None:
     log.warning("transfer_refused", task=task["_id"], files=task["files"], error=str(error))
     if task["kind"] == TaskKind.MANIFESTS:
         _fetch_manifests_later(tools, task)
-    elif task["files"] == 1:
+    elif task["files"] == 1 and _is_to_blame(tools, task):
         where = moves.by_oids(task["file_oids"])
         moves.fail(tools.store, where, State.MANIFEST_READY, f"Globus refuses it: {error}")
     tools.alarm(
@@ -144,6 +193,18 @@ def _refused(tools: Tools, task: Mapping[str, Any], error: Rejected) -> None:
         "Globus refuses a transfer",
         f"{error}\n\nNothing was transferred. The files stay ready and are submitted again in smaller tasks.",
     )
+
+
+def _is_to_blame(tools: Tools, task: Mapping[str, Any]) -> bool:
+    """Whether the one file of a refused task is what Globus refuses, and not everything: it was refused before,
+    and another task was accepted since."""
+    since = tools.clock.now() - REFUSALS_REMEMBERED
+    refused = tasks.recent(tools.store, TaskState.REFUSED, since)
+    mine = [one for one in refused if set(task["file_oids"]) & set(one["file_oids"])]
+    if len(mine) < REFUSALS_BEFORE_FAILING:
+        return False
+    others = tasks.tasks_in(tools.store, OPEN_TASKS) + tasks.recent(tools.store, TaskState.CLOSED, since)
+    return any(one["submitted_at"] and one["submitted_at"] >= mine[0]["next_poll_at"] for one in others)
 
 
 def _fetch_manifests_later(tools: Tools, task: Mapping[str, Any]) -> None:

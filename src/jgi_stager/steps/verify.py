@@ -21,6 +21,7 @@ from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import State
 from jgi_stager.pulse import beat
 from jgi_stager.records import RequestState, TaskKind, TaskState
+from jgi_stager.steps import transfers
 from jgi_stager.steps.tools import Tools, each, later
 from jgi_stager.store import files, moves, requests, tasks
 from jgi_stager.store.files import FileRow
@@ -57,7 +58,7 @@ def _postpone(tools: Tools, task: Mapping[str, Any], error: str, seconds: float)
 
 
 def check(tools: Tools, task: Mapping[str, Any]) -> int:
-    """Look at the destination of every file of a task; each directory is stored as soon as it is checked."""
+    """Look at the destination of every file of a task; what is checked is stored even if the daemon must end."""
     skipped = _skipped(tools, task)
     found = files.of_task(tools.store, task["task_id"], State.TRANSFERRING)
     moved = 0
@@ -66,7 +67,8 @@ def check(tools: Tools, task: Mapping[str, Any]) -> int:
             moved += _check_directory(tools, task, directory, list(group), skipped)
     except Stopped:
         return moved
-    tasks.update_task(tools.store, task["_id"], TaskState.ENDED, TaskState.CLOSED, why="its files are verified")
+    arrived = len(files.of_task(tools.store, task["task_id"], State.DONE))
+    transfers.close(tools, task, "its files are verified", arrived=arrived)
     log.info("task_verified", task_id=task["task_id"], files=moved)
     return moved
 
@@ -99,18 +101,21 @@ def _check_directory(
     right: dict[str, list[Any]] = {}
     moved = 0
     seen: dict[str, Finding] = {}
-    for file in group:
-        path = file.destination_path or ""
-        if path not in seen:
-            seen[path] = look_at(file, sizes, tools.settings.staging.md5_max_bytes, tools.stop)
-        finding = seen[path]
-        if finding.problem is None:
-            right.setdefault(finding.how, []).append(file.oid)
-        else:
-            moved += _send_back(tools, task, file, finding.problem, skipped.get(file.source_path or ""))
-    for how, oids in right.items():
-        why = f"verified at the destination: {how}"
-        moved += moves.move(tools.store, moves.by_oids(oids), State.TRANSFERRING, State.DONE, why)
+    try:
+        for file in group:
+            path = file.destination_path or ""
+            if path not in seen:
+                seen[path] = look_at(file, sizes, tools.settings.staging.md5_max_bytes, tools.stop)
+            finding = seen[path]
+            if finding.problem is None:
+                right.setdefault(finding.how, []).append(file.oid)
+            else:
+                moved += _send_back(tools, task, file, finding.problem, skipped.get(file.source_path or ""))
+    finally:
+        # Hours of reading must not be lost because the daemon is asked to end.
+        for how, oids in right.items():
+            why = f"verified at the destination: {how}"
+            moved += moves.move(tools.store, moves.by_oids(oids), State.TRANSFERRING, State.DONE, why)
     return moved
 
 
@@ -141,7 +146,8 @@ def _compare_content(path: str, md5: str, stop: threading.Event) -> Finding:
 def md5_of(path: str, stop: threading.Event) -> str | None:
     """The md5 of a regular file, or None if this machine cannot read it. A link is not followed."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Without O_NONBLOCK a pipe in its place would be waited for, for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     digest = hashlib.md5(usedforsecurity=False)

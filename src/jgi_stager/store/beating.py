@@ -13,10 +13,10 @@ class Beating(CommandListener):
     def started(self, event: CommandStartedEvent) -> None:
         """Asking is no sign of life."""
 
-    def succeeded(self, event: CommandSucceededEvent) -> None:
+    def succeeded(self, event: CommandSucceededEvent) -> None:  # noqa: ARG002
         """Answered."""
         beat()
 
-    def failed(self, event: CommandFailedEvent) -> None:
+    def failed(self, event: CommandFailedEvent) -> None:  # noqa: ARG002
         """Refused or out of time: also an end of waiting."""
         beat()

@@ -51,6 +51,8 @@ INDEXES: tuple[Index, ...] = (
     Index("globus_tasks", _up("task_id"), "a task by the id that Globus gave it", {}),
     Index("notices", _up("state", "next_try_at"), "notices that are due", {}),
     Index("notices", _up("project", "created"), "the notices of a project", {}),
+    Index("notices", _up("thread", "created", "order"), "the notice that a thread begins with", {}),
+    Index("notices", _up("kind", "sent_at"), "how many of a kind went lately", {}),
 )
 
 

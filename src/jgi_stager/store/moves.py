@@ -6,7 +6,6 @@ and two steps that race for a file cannot both win. The number that is returned 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -165,8 +164,3 @@ def _update(old: State, new: State, why: str, at: datetime, fields: Mapping[str,
     if is_setback(old, new):
         update["$inc"] = {"setbacks": 1}
     return update
-
-
-def by_reason(project_name: str, text: str, **equal: Any) -> Selection:
-    """The files of a project whose reason contains ``text``, in whatever case."""
-    return {**equal, "project_name": project_name, "reason": {"$regex": re.escape(text), "$options": "i"}}

@@ -1,4 +1,8 @@
-"""Notices to people: stored with the event that causes them, each under a key, so that it is told once."""
+"""Notices to people: stored with the event that causes them, each under a key, so that it is told once.
+
+A notice remembers by address what became of it: ``delivered`` and ``refused`` (a list of ``address``, ``reason``
+and ``at``); whoever is in neither is still to be told.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pymongo import ASCENDING
+from bson import ObjectId
+from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.store.connection import Document, Store
@@ -24,7 +29,11 @@ class NoticeState(StrEnum):
     """Being handed to the mail server; after a crash it is not known whether it left."""
     SENT = "sent"
     REFUSED = "refused"
-    """The mail server will never take it."""
+    """The mail server will never take it, for nobody."""
+    FOLDED = "folded"
+    """Told as part of the notice ``folded_into``."""
+    WITHDRAWN = "withdrawn"
+    """No longer true, or no longer of use, before it could be mailed."""
 
 
 OPEN_NOTICES = (NoticeState.WAITING, NoticeState.SENDING)
@@ -40,17 +49,25 @@ def put_notice(
     to: Sequence[str],
     project: str | None = None,
     subject: str | None = None,
+    thread: str | None = None,
 ) -> bool:
-    """Store a notice under ``key`` unless there is one already; whether it is new."""
+    """Store a notice under ``key`` unless there is one already; whether it is new.
+
+    Notices of one ``thread`` (by default those of one project) leave in the order in which they were stored.
+    """
     at = store.clock.now()
     try:
         store.notices.insert_one(
             {
                 "_id": key,
                 "project": project,
+                "thread": thread or (f"project:{project}" if project else None),
+                "order": ObjectId(),
                 "kind": kind,
                 "data": dict(data),
                 "to": list(to),
+                "delivered": [],
+                "refused": [],
                 "subject": subject,
                 "created": at,
                 "state": str(NoticeState.WAITING),
@@ -74,6 +91,54 @@ def notice_keys(store: Store, prefix: str) -> set[str]:
     """The keys of the notices, told or not, whose key begins with ``prefix``."""
     where = {"_id": {"$gte": prefix, "$lt": prefix + "\U0010ffff"}}
     return {str(found["_id"]) for found in store.notices.find(where, {"_id": 1})}
+
+
+@translated
+def get_notice(store: Store, key: str) -> Document | None:
+    """A notice by its key."""
+    return store.notices.find_one({"_id": key})
+
+
+@translated
+def waiting_notices(store: Store) -> list[Document]:
+    """The notices to be mailed, due or not, in the order in which they were stored."""
+    found = store.notices.find({"state": str(NoticeState.WAITING)})
+    # Those of an older version have no order of their own.
+    return sorted(found, key=lambda one: (one["created"], str(one.get("order") or ""), one["_id"]))
+
+
+@translated
+def first_of_thread(store: Store, thread: str) -> Document | None:
+    """The notice that a thread begins with: the first one stored."""
+    return store.notices.find_one({"thread": thread}, sort=[("created", ASCENDING), ("order", ASCENDING)])
+
+
+@translated
+def of_thread(store: Store, thread: str) -> list[Document]:
+    """All notices of a thread, the oldest first."""
+    where = {"thread": thread}
+    return list(store.notices.find(where).sort([("created", ASCENDING), ("order", ASCENDING)]))
+
+
+@translated
+def sent_since(store: Store, kind: str, since: datetime) -> list[datetime]:
+    """When notices of a kind were mailed after ``since``, oldest first."""
+    where = {"kind": kind, "sent_at": {"$gt": since}}
+    return [one["sent_at"] for one in store.notices.find(where, {"sent_at": 1}).sort("sent_at", ASCENDING)]
+
+
+@translated
+def refusals(store: Store, limit: int = 20) -> list[Document]:
+    """Addresses that the mail server refused lately, newest first: ``address``, ``reason``, ``at``, ``notice``."""
+    found = store.notices.find({"refused.0": {"$exists": True}}, {"refused": 1})
+    newest = found.sort("update_date", DESCENDING).limit(limit * 5)
+    latest: dict[str, Document] = {}
+    for notice in newest:
+        for one in notice["refused"]:
+            known = latest.get(one["address"])
+            if known is None or known["at"] < one["at"]:
+                latest[one["address"]] = {**one, "notice": notice["_id"]}
+    return sorted(latest.values(), key=lambda one: one["at"], reverse=True)[:limit]
 
 
 @translated
@@ -106,9 +171,41 @@ def mark_sending(store: Store, key: str, attempts: int, message_id: str) -> bool
     return _mark(store, key, NoticeState.WAITING, NoticeState.SENDING, "handing over", fields)
 
 
-def mark_sent(store: Store, key: str) -> bool:
-    """Note that the mail server took the notice."""
-    fields = {"sent_at": store.clock.now(), "error": None}
+@translated
+def note_addresses(
+    store: Store, key: str, delivered: Sequence[str] = (), refused: Mapping[str, str] | None = None
+) -> None:
+    """Note what became of a notice for some of its addresses. Repeating is harmless."""
+    at = store.clock.now()
+    gone = [{"address": address, "reason": reason, "at": at} for address, reason in (refused or {}).items()]
+    update: Document = {"$addToSet": {"delivered": {"$each": list(delivered)}}, "$set": {"update_date": at}}
+    if gone:
+        update["$push"] = {"refused": {"$each": gone}}
+    store.notices.update_one({"_id": key}, update)
+
+
+@translated
+def put_off(store: Store, keys: Sequence[str], next_try_at: datetime, why: str) -> int:
+    """Let notices wait until ``next_try_at`` without a try; how many."""
+    where = {"_id": {"$in": list(keys)}, "state": str(NoticeState.WAITING)}
+    changes = {"next_try_at": next_try_at, "error": why, "update_date": store.clock.now()}
+    return store.notices.update_many(where, {"$set": changes}).modified_count
+
+
+def fold(store: Store, key: str, into: str) -> bool:
+    """Note that a waiting notice is told as part of another."""
+    fields = {"folded_into": into}
+    return _mark(store, key, NoticeState.WAITING, NoticeState.FOLDED, f"told in {into}", fields)
+
+
+def withdraw(store: Store, key: str, why: str) -> bool:
+    """Let a notice that still waits go untold; whether it did."""
+    return _mark(store, key, NoticeState.WAITING, NoticeState.WITHDRAWN, why, {"error": None})
+
+
+def mark_sent(store: Store, key: str, subject: str | None = None) -> bool:
+    """Note that the mail server took the notice, and under which subject."""
+    fields = {"sent_at": store.clock.now(), "error": None} | ({"subject": subject} if subject else {})
     return _mark(store, key, NoticeState.SENDING, NoticeState.SENT, "taken", fields)
 
 

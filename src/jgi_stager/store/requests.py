@@ -114,6 +114,13 @@ def request_by_id(store: Store, request_id: int) -> Document | None:
 
 
 @translated
+def newest_id(store: Store) -> int | None:
+    """The number that JDP gave to the newest request; None before there is one."""
+    found = store.restore_requests.find_one({"request_id": {"$ne": None}}, {"request_id": 1}, sort=[("submitted_at", -1)])
+    return int(found["request_id"]) if found else None
+
+
+@translated
 def known_request_ids(store: Store) -> set[int]:
     """The numbers of all requests that JDP has confirmed to us."""
     return {found for found in store.restore_requests.distinct("request_id") if found is not None}

@@ -103,7 +103,7 @@ def tasks_in(
 def recent(store: Store, state: TaskState, since: datetime) -> list[Document]:
     """The tasks in ``state`` whose ``next_poll_at`` is after ``since``, oldest first, without their bodies."""
     where = {"state": str(state), "next_poll_at": {"$gt": since}}
-    return list(store.globus_tasks.find(where, {"body": 0, "file_oids": 0}).sort("next_poll_at", 1))
+    return list(store.globus_tasks.find(where, {"body": 0}).sort("next_poll_at", 1))
 
 
 @translated

@@ -1,0 +1,194 @@
+"""``files``, ``explain`` and ``plan``: questions about one project or file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jgi_stager import gather
+from jgi_stager.cli import documents, preview
+from jgi_stager.cli.common import (
+    ConfigOption,
+    JsonOption,
+    Mistake,
+    Page,
+    clean,
+    emit,
+    handled,
+    open_books,
+    settings_or_exit,
+)
+from jgi_stager.gather import Books
+from jgi_stager.insight import explain as insight
+from jgi_stager.insight.explain import Explanation
+from jgi_stager.insight.facts import Facts, File, Move
+from jgi_stager.insight.quota import Turns, turns
+from jgi_stager.insight.waits import Wait
+from jgi_stager.insight.words import count
+from jgi_stager.lifecycle import State
+from jgi_stager.store import files as file_books
+from jgi_stager.store import requests, tasks
+from jgi_stager.text import human_bytes
+
+LISTED = 50
+HISTORY_SHOWN = 20
+
+ProjectArgument = Annotated[str, typer.Argument(metavar="PROJECT", help="Its name.")]
+
+
+def files(
+    project: ProjectArgument,
+    state: Annotated[list[State] | None, typer.Option(help="Only in this state; may be repeated.")] = None,
+    ap: Annotated[str | None, typer.Option(help="Only of this analysis project (Ga...).")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = LISTED,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """List the files of a project."""
+    settings = settings_or_exit(config)
+    with handled(), open_books(settings) as books:
+        facts = gather.facts(books)
+        owner = facts.project(project)
+        if owner is None:
+            raise _no_project(project)
+        found = file_books.listing(books.store, project, states=state or (), ap_gold_id=ap, limit=limit)
+        if as_json:
+            emit([documents.file_row(one) for one in found])
+            return
+        page = Page()
+        rows = [
+            [one.state.value, human_bytes(one.size or 0) if one.size is not None else "?", one.ap_gold_id,
+             one.jdp_file_id, one.file_name]
+            for one in found
+        ]
+        page.table(("state", "size", "analysis", "JDP file id", "name"), rows, right=(1,))
+        everything = owner.of(*state) if state else owner.total
+        if ap is None and len(found) < everything.files:
+            page.say(f"... and {everything.files - len(found):,} more; --limit 0 lists all", style="dim")
+
+
+def _no_project(name: str) -> Mistake:
+    return Mistake(f"there is no project called {name}; see: jgi-stager project list")
+
+
+# --- explain -------------------------------------------------------------------------------------------------
+
+
+def explain(
+    subject: Annotated[str, typer.Argument(metavar="PROJECT|FILE", help="A project, or a file by its JDP id, name "
+                                           "or destination.")],
+    project: Annotated[str | None, typer.Option(help="Look for the file in this project only.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say why a project or a file waits, with the evidence, and what happened to it so far."""
+    settings = settings_or_exit(config)
+    with handled(), open_books(settings) as books:
+        facts = gather.facts(books)
+        coming = turns(facts)
+        owner = facts.project(subject) if project is None else None
+        if owner is not None:
+            found = [insight.project(facts, owner, coming)]
+        else:
+            names = [one.name for one in facts.projects if project in (None, one.name)]
+            matches = gather.find_files(books.store, subject, names)
+            found = [_of_file(books, facts, one, coming) for one in matches]
+        if not found:
+            raise Mistake(
+                f"there is no project called {subject}, and no file with that JDP id, name or destination; "
+                "see: jgi-stager project list, jgi-stager files PROJECT"
+            )
+        if as_json:
+            emit([documents.explanation(one) for one in found])
+        else:
+            _show(found)
+
+
+def _of_file(books: Books, facts: Facts, file: File, coming: Turns) -> Explanation:
+    """Explain a file with the request and the task it hangs on."""
+    asked = requests.request_by_id(books.store, file.request_id) if file.request_id is not None else None
+    carried = tasks.task_by_id(books.store, file.task_id) if file.task_id else None
+    return insight.file(
+        facts,
+        file,
+        None if asked is None else gather.request(asked),
+        None if carried is None else gather.task(carried),
+        coming,
+    )
+
+
+def _show(found: list[Explanation]) -> None:
+    page = Page()
+    for number, one in enumerate(found):
+        if number:
+            page.say()
+        since = f" since {one.since:%Y-%m-%d %H:%M} UTC" if one.since else ""
+        page.say(f"{one.subject}: {one.state}{since}", style="bold")
+        for wait in one.waits:
+            _show_wait(page, wait, alone=len(one.waits) == 1)
+        if len(found) > 1:
+            page.say(f"project {dict(one.facts).get('project')}, {dict(one.facts).get('JDP file id')}", indent=2)
+            continue
+        if one.facts:
+            page.say()
+            for name, value in one.facts:
+                page.say(f"{name:<18}{value}", indent=2, hang=18)
+        _show_history(page, one.history)
+
+
+def _show_wait(page: Page, wait: Wait, *, alone: bool) -> None:
+    text = wait.sentence[:1].upper() + wait.sentence[1:]
+    if wait.state is not None and not alone:
+        text = f"{wait.state} ({count(wait.files, 'file')}, {human_bytes(wait.bytes)}): {wait.sentence}"
+    page.say(text, indent=2, hang=2)
+    if wait.do:
+        page.say(f"-> {wait.do}", indent=4, hang=3, style="yellow")
+
+
+def _show_history(page: Page, history: tuple[Move, ...]) -> None:
+    if not history:
+        return
+    page.say()
+    hidden = len(history) - HISTORY_SHOWN
+    if hidden > 0:
+        page.say(f"({count(hidden, 'earlier entry') if hidden == 1 else f'{hidden} earlier entries'}: --json)")
+    for move in history[-HISTORY_SHOWN:]:
+        page.say(f"{move.at:%Y-%m-%d %H:%M}  {move.new:<18} {clean(move.why)}", indent=2, hang=37)
+
+
+# --- plan ----------------------------------------------------------------------------------------------------
+
+
+def plan(
+    project: Annotated[str | None, typer.Argument(help="A project that is inserted.", show_default=False)] = None,
+    proposal: Annotated[str | None, typer.Option(help="Plan this proposal instead, before it is inserted.")] = None,
+    biosample: Annotated[list[str] | None, typer.Option(help="Only this one (Gb...); may be repeated.")] = None,
+    biosamples_csv: Annotated[Path | None, typer.Option(help="Only those in this file.")] = None,
+    priority: Annotated[int, typer.Option(help="Larger goes first.")] = 0,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say what staging a project means, before anything is asked from tape: files, bytes, days of quota, space.
+
+    Asks GOLD and the JDP search for what is not known yet; requests nothing and writes nothing.
+    """
+    settings = settings_or_exit(config)
+    with handled():
+        fields: dict[str, Any] = {"priority": priority}
+        if (project is None) == (proposal is None):
+            raise Mistake("name a project, or give --proposal NUMBER; one of the two", code=2)
+        if proposal is not None:
+            fields |= preview.wanted_fields("plan", proposal, biosample, biosamples_csv)
+        found = preview.of_project(settings, project) if project else preview.of_record(settings, fields)
+        if as_json:
+            emit(preview.document(found))
+        else:
+            preview.show(found, Page())
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (files, explain, plan):
+        app.command()(command)

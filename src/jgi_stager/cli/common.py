@@ -1,0 +1,196 @@
+"""What every command shares: options, the books, one way to fail, text for people and JSON for programs."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from jgi_stager.failures import NeedsPerson, OutsideError
+from jgi_stager.gather import Books
+from jgi_stager.secrets import SecretProblem
+from jgi_stager.settings import ConfigError, Settings, load_settings
+from jgi_stager.store import StoreError
+from jgi_stager.store.processes import is_locked
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Settings file (TOML). Default: see docs/settings.md.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="For programs: one JSON document (docs/commands.md).")]
+
+PIPED_WIDTH = 4096
+"""Characters. What is piped is not cut to the width of a terminal."""
+
+
+class Mistake(Exception):  # noqa: N818 - it is the user's, and reported as such
+    """What was asked cannot be done. The message names the cause and the cure. Exit code 1, or 2 for usage."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def complain(message: object) -> None:
+    """Tell a person what went wrong, on standard error."""
+    shown = Text(f"jgi-stager: {clean(str(message), keep='\n')}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(shown)
+
+
+@contextmanager
+def handled() -> Iterator[None]:
+    """Turn what can go wrong into a message and an exit code; only bugs leave with a traceback."""
+    try:
+        yield
+    except Mistake as error:
+        complain(error)
+        raise typer.Exit(error.code) from None
+    except ConfigError as error:
+        complain(error)
+        raise typer.Exit(2) from None
+    except NeedsPerson as error:
+        complain(f"{error}; {error.cure}")
+        raise typer.Exit(1) from None
+    except BrokenPipeError:
+        raise
+    except PermissionError as error:
+        complain(f"{error}; run this as the user of the daemon")
+        raise typer.Exit(1) from None
+    except (StoreError, SecretProblem, OutsideError, OSError) as error:
+        complain(error)
+        raise typer.Exit(1) from None
+
+
+def settings_or_exit(config: Path | None) -> Settings:
+    """The settings, or exit 2 with the reason."""
+    with handled():
+        return load_settings(config)
+
+
+@contextmanager
+def open_books(settings: Settings, *, create: bool = False) -> Iterator[Books]:
+    """The books, whether the daemon runs or not: a private mongod is started for as long as it takes.
+
+    Without ``create`` it is a mistake that there are none yet.
+    """
+    from jgi_stager import daemon
+
+    if settings.mongodb.uri is None and not create:
+        _must_exist(settings.state.directory)
+    clock = daemon.make_clock(settings)
+    with ExitStack() as stack:
+        store, _ = stack.enter_context(daemon.open_store(settings, clock))
+        yield Books(store, settings, clock)
+
+
+def _must_exist(home: Path) -> None:
+    try:
+        found = (home / "mongodb" / "data").is_dir()
+    except PermissionError:
+        raise Mistake(f"{home} cannot be read; run this as the user of the daemon") from None
+    if not found:
+        raise Mistake(
+            f"there are no books yet in {home}: no daemon has run with these settings; start it with "
+            "jgi-stager run, insert a project with jgi-stager project add, or name the settings with --config"
+        )
+
+
+def daemon_runs_here(settings: Settings) -> bool:
+    """Whether a daemon with this state directory runs on this machine."""
+    try:
+        return is_locked(settings.state.directory / "daemon.lock")
+    except OSError:
+        return False
+
+
+def somebody() -> str:
+    """The user who gives the command, for the history."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"
+
+
+# --- for people ----------------------------------------------------------------------------------------------
+
+
+class Page:
+    """Standard output for a person: wrapped on a terminal, whole lines and no colour in a pipe."""
+
+    def __init__(self) -> None:
+        tty = sys.stdout.isatty()
+        self.console = Console(highlight=False, width=None if tty else PIPED_WIDTH)
+        self.tty = tty
+        self.unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+
+    @property
+    def width(self) -> int:
+        """Characters in a line; 80 for what has a fixed shape and is piped."""
+        return self.console.width if self.tty else 80
+
+    def say(self, text: str = "", *, indent: int = 0, hang: int = 0, style: str = "") -> None:
+        """One paragraph. ``hang`` more blanks before its further lines."""
+        first, rest = " " * indent, " " * (indent + hang)
+        lines = [first + clean(text)]
+        if self.tty and len(lines[0]) > self.console.width:
+            lines = textwrap.wrap(
+                clean(text), self.console.width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+            )
+        for line in lines:
+            self.line(Text(line, style=style))
+
+    def line(self, text: Text) -> None:
+        """One line as it is."""
+        if not self.unicode:
+            text = Text(text.plain.encode("ascii", "replace").decode(), style=text.style)
+        self.console.print(text, soft_wrap=True)
+
+    def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+        """Columns, aligned; on a terminal the last one is cut to fit. ``right``: the columns of numbers."""
+        cells = [list(heads), *([clean(cell) for cell in row] for row in rows)]
+        widths = [max(len(row[at]) for row in cells) for at in range(len(heads))]
+        for number, row in enumerate(cells):
+            parts = [
+                cell.rjust(widths[at]) if at in right else cell.ljust(widths[at]) for at, cell in enumerate(row)
+            ]
+            line = "  ".join(parts).rstrip()
+            if self.tty and len(line) > self.console.width:
+                line = line[: self.console.width - 1] + "\N{HORIZONTAL ELLIPSIS}"
+            self.line(Text(line, style="bold" if number == 0 else ""))
+
+
+def clean(text: str, keep: str = "") -> str:
+    """``text`` without characters that could steer a terminal: names and answers come from outside."""
+    return "".join(char if char.isprintable() or char in keep else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+# --- for programs --------------------------------------------------------------------------------------------
+
+
+def emit(document: Mapping[str, Any] | Sequence[Any], *, line: bool = False) -> None:
+    """One JSON document on standard output; ``line``: on one line."""
+    typer.echo(json.dumps(plain(document), ensure_ascii=True, indent=None if line else 2))
+
+
+def plain(value: Any) -> Any:
+    """Values as JSON has them: instants as ISO 8601 in UTC, durations in seconds, enums as their words."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value)

@@ -1,0 +1,212 @@
+"""``retry``, ``limits`` and ``config``: what a person may change while the daemon runs, and what holds."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import SecretStr
+
+from jgi_stager import gather
+from jgi_stager.cli.common import (
+    ConfigOption,
+    JsonOption,
+    Mistake,
+    Page,
+    emit,
+    handled,
+    open_books,
+    settings_or_exit,
+    somebody,
+)
+from jgi_stager.config_sources import CONFIG_VARIABLE, ENV_PREFIX, default_config_file, read_toml
+from jgi_stager.gather import Books
+from jgi_stager.insight.words import count
+from jgi_stager.settings import Settings
+from jgi_stager.steering import Refused, release
+from jgi_stager.steps.limits import RUN_TIME_LIMITS, configured, limits_now
+from jgi_stager.store import control
+from jgi_stager.text import human_bytes
+
+limits_app = typer.Typer(no_args_is_help=True, help="Lower quota and limits while the daemon runs.")
+config_app = typer.Typer(no_args_is_help=True, help="The settings.")
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=", ".join(RUN_TIME_LIMITS))]
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def retry(
+    project: Annotated[str, typer.Argument(metavar="PROJECT", help="Its name.")],
+    file: Annotated[list[str] | None, typer.Option(help="Only this JDP file id, name or destination.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only files whose reason contains this text.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Let failed files start again."""
+    settings = settings_or_exit(config)
+    with handled(), open_books(settings) as books:
+        ids = None if file is None else [one for text in file for one in _ids(books, project, text)]
+        try:
+            released, left = release(books.store, project, somebody(), file_ids=ids, reason=reason)
+        except Refused as error:
+            raise Mistake(str(error)) from None
+        if as_json:
+            emit({"project": project, "released": released, "not_releasable": left})
+            return
+        page = Page()
+        page.say(f"{count(released, 'file')} of {project} start again." if released else "No failed file was released.")
+        if left:
+            page.say(
+                f"{count(left, 'failed file')} cannot be helped by trying again: JDP gives no usable name or size; "
+                f"see: jgi-stager files {project} --state failed"
+            )
+
+
+def _ids(books: Books, project: str, text: str) -> list[str]:
+    found = [one.jdp_file_id for one in gather.find_files(books.store, text, [project])]
+    if not found:
+        raise Mistake(f"{project} has no file with the JDP id, name or destination {text}")
+    return found
+
+
+# --- limits --------------------------------------------------------------------------------------------------
+
+
+@limits_app.command("show")
+def show_limits(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Show the limits that hold now, those of the settings, and who changed what."""
+    settings = settings_or_exit(config)
+    with handled(), open_books(settings) as books:
+        now, lowered = limits_now(books.store, settings), control.limits(books.store)
+        history = control.limits_history(books.store)
+        if as_json:
+            values = {
+                name: {"now": now[name], "configured": configured(settings, name), "set": lowered.get(name)}
+                for name in RUN_TIME_LIMITS
+            }
+            emit({"limits": values, "history": history})
+            return
+        page = Page()
+        rows = [[name, _shown(name, now[name]), _shown(name, configured(settings, name)), RUN_TIME_LIMITS[name][1]]
+                for name in RUN_TIME_LIMITS]
+        page.table(("limit", "now", "settings", "meaning"), rows, right=(1, 2))
+        for entry in history[-10:]:
+            target = "the settings" if entry["to"] is None else _shown(entry["name"], entry["to"])
+            page.say(f"{entry['at']:%Y-%m-%d %H:%M}  {entry['name']} to {target}, {entry['why']}", indent=2, hang=18)
+
+
+@limits_app.command("set")
+def set_limit(
+    name: NameArgument,
+    value: Annotated[str, typer.Argument(help="A number; bytes also as 500GB or 2.5TB.")],
+    reason: Annotated[str, typer.Option(help="Why; it goes on the history.")] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Lower a limit. The settings are the ceiling: to go higher, change them and restart."""
+    settings = settings_or_exit(config)
+    with handled():
+        _check_name(name)
+        number, ceiling = parse_amount(value), configured(settings, name)
+        if not 1 <= number <= ceiling:
+            raise Mistake(
+                f"{name} can be set from 1 to {_shown(name, ceiling)}, which is what the settings say; to go higher, "
+                f"change [{RUN_TIME_LIMITS[name][0]}] {name} in the settings file and restart",
+                code=2,
+            )
+        with open_books(settings) as books:
+            control.set_limit(books.store, name, number, f"by {somebody()}{f': {reason}' if reason else ''}")
+        Page().say(f"{name} is {_shown(name, number)} from the next planning on (settings: {_shown(name, ceiling)}).")
+
+
+@limits_app.command("reset")
+def reset_limit(
+    name: NameArgument,
+    reason: Annotated[str, typer.Option(help="Why; it goes on the history.")] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Let the settings decide again."""
+    settings = settings_or_exit(config)
+    with handled():
+        _check_name(name)
+        with open_books(settings) as books:
+            control.set_limit(books.store, name, None, f"by {somebody()}{f': {reason}' if reason else ''}")
+        Page().say(f"{name} is {_shown(name, configured(settings, name))} again, as in the settings.")
+
+
+def _check_name(name: str) -> None:
+    if name not in RUN_TIME_LIMITS:
+        raise Mistake(f"{name} cannot be changed at run time; only {', '.join(RUN_TIME_LIMITS)} can", code=2)
+
+
+def parse_amount(text: str) -> int:
+    """A whole number, or bytes with a decimal unit. Raises `Mistake`."""
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*([kmgt]?)b?", text.strip().lower().replace("_", ""))
+    if match is None:
+        raise Mistake(f"{text}: not a number; give one such as 500, 500GB or 2.5TB", code=2)
+    return round(float(match[1]) * _UNITS[match[2]]) if "." in match[1] else int(match[1]) * _UNITS[match[2]]
+
+
+def _shown(name: str, value: int) -> str:
+    return human_bytes(value) if name.endswith("bytes") else f"{value:,}"
+
+
+# --- config --------------------------------------------------------------------------------------------------
+
+
+@config_app.command("show")
+def show_config(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Show every setting as it holds, and where it comes from. Secrets are never shown."""
+    settings = settings_or_exit(config)
+    with handled():
+        path = config_file(config)
+        known = {name: getattr(settings, name).__class__.model_fields for name in type(settings).model_fields}
+        written = read_toml(path, known) if path else {}
+        variables = {name.upper() for name in os.environ}
+        rows = []
+        for section in known:
+            for key in known[section]:
+                variable = f"{ENV_PREFIX}{section}__{key}".upper()
+                given = key in written.get(section, {})
+                source = "environment" if variable in variables else "file" if given else "default"
+                rows.append((section, key, shown_value(settings, section, key), source))
+        if as_json:
+            emit({
+                "file": path,
+                "settings": [{"section": a, "key": b, "value": c, "source": d} for a, b, c, d in rows],
+            })
+            return
+        page = Page()
+        page.say(f"settings file: {path or 'none; all defaults or environment'}")
+        for section, key, value, source in rows:
+            page.say(f"{f'{section}.{key}':<38}{_text(value)}{'' if source == 'default' else f'   ({source})'}", hang=38)
+
+
+def config_file(config: Path | None) -> Path | None:
+    """The settings file that is read."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    return config or (Path(named) if named else default_config_file())
+
+
+def shown_value(settings: Settings, section: str, key: str) -> Any:
+    """A setting as it may be shown: an address without the password in it."""
+    value = getattr(getattr(settings, section), key)
+    if isinstance(value, SecretStr):
+        return "***"
+    if isinstance(value, str):
+        return re.sub(r"(//[^:/@\s]*):[^@/\s]*@", r"\1:***@", value)
+    return value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "(not set)"
+    return ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(retry)
+    app.add_typer(limits_app, name="limits")
+    app.add_typer(config_app, name="config")

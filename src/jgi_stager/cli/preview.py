@@ -1,0 +1,254 @@
+"""The dry run behind ``plan``: asks GOLD and the JDP search what is not known, requests and writes nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from jgi_stager import gather
+from jgi_stager.cli import documents
+from jgi_stager.cli.common import Mistake, Page, open_books
+from jgi_stager.cli.outside import Outside, outside
+from jgi_stager.clients.gold import AnalysisProject
+from jgi_stager.clock import Clock
+from jgi_stager.daemon import make_clock
+from jgi_stager.gather import Books
+from jgi_stager.insight import preview as insight
+from jgi_stager.insight.facts import Count, DaemonView, Facts
+from jgi_stager.insight.preview import Found, Preview
+from jgi_stager.insight.quota import window
+from jgi_stager.insight.words import count, when
+from jgi_stager.records import ProjectRecord, destination_directory, explain_invalid
+from jgi_stager.selection import Listed, Owner, Selection, select
+from jgi_stager.settings import Settings
+from jgi_stager.steps.discover import STAGED_TYPES
+from jgi_stager.steps.limits import restore_limits
+from jgi_stager.steps.listing import accepted_data
+from jgi_stager.store import projects
+from jgi_stager.text import human_bytes
+
+WARNINGS_SHOWN = 10
+
+
+def wanted_fields(
+    name: str, proposal: str, biosample: Sequence[str] | None, biosamples_csv: Path | None
+) -> dict[str, Any]:
+    """The fields of a record as the options give them. Raises `Mistake` for options that exclude each other."""
+    fields: dict[str, Any] = {"project_name": name, "proposal_id": proposal}
+    if biosample and biosamples_csv:
+        raise Mistake("give --biosample or --biosamples-csv, not both", code=2)
+    if biosample:
+        fields["biosample_ids"] = list(biosample)
+    if biosamples_csv:
+        try:
+            fields["biosample_ids"] = biosamples_csv.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Mistake(f"{biosamples_csv}: cannot be read as text: {error}", code=2) from None
+    return fields
+
+
+def validated(fields: Mapping[str, Any]) -> ProjectRecord:
+    """The record, or a `Mistake` that names what is wrong and the cure."""
+    try:
+        return ProjectRecord.model_validate(dict(fields))
+    except ValidationError as error:
+        raise Mistake(explain_invalid(error), code=2) from None
+
+
+def of_project(settings: Settings, name: str) -> Preview:
+    """The plan of a project that is inserted: from the books where they know, else from GOLD and JDP."""
+    with open_books(settings) as books:
+        document = projects.get(books.store, name)
+        if document is None:
+            raise Mistake(f"there is no project called {name}; see: jgi-stager project list, or use --proposal")
+        facts = gather.facts(books)
+        if "accepted_name" in document and document.get("state") not in ("discovering", "invalid"):
+            found = _from_books(document, settings)
+        else:
+            kept = {key: document[key] for key in ProjectRecord.model_fields if document.get(key) is not None}
+            found = _ask(settings, books.clock, validated(kept))
+        return _preview(settings, facts, found, name, priority=int(document.get("priority") or 0))
+
+
+def of_record(settings: Settings, fields: Mapping[str, Any]) -> Preview:
+    """The plan of a record that is not inserted. Works without books, too: then nothing else is under way."""
+    record = validated(fields)
+    clock = make_clock(settings)
+    there = settings.mongodb.uri is not None or (settings.state.directory / "mongodb" / "data").is_dir()
+    if there:
+        with open_books(settings) as books:
+            facts = gather.facts(books)
+    else:
+        limits = restore_limits(settings.jdp)
+        facts = Facts(clock.now(), DaemonView(alive=False), limits, limits.quota_bytes, 1)
+    found = _ask(settings, clock, record)
+    return _preview(settings, facts, found, None, priority=record.priority)
+
+
+def _preview(settings: Settings, facts: Facts, found: Found, name: str | None, priority: int) -> Preview:
+    directory = settings.staging.stage_dir
+    try:
+        free = None if directory is None else shutil.disk_usage(directory).free
+    except OSError:
+        free = None
+    return insight.preview(
+        facts,
+        found,
+        name,
+        priority=priority,
+        destination=None if directory is None else str(directory / (name or "")),
+        free_bytes=free,
+        quota_left=window(facts).left,
+    )
+
+
+def _from_books(document: Mapping[str, Any], settings: Settings) -> Found:
+    listed = list(document["discovery"].get("listed", {}).values())
+    data = accepted_data(document, restore_limits(settings.jdp))
+    return Found(
+        analysis_projects=data["analysis_projects"],
+        wanted=Count(data["files"], data["bytes"]),
+        ids=data["ids"],
+        restore_bytes=sum(summary["restore_bytes"] for summary in listed),
+        unusable=data["unusable"],
+        dropped=data["dropped"],
+        dropped_bytes=sum(summary["dropped_bytes"] for summary in listed),
+        warnings=tuple(document.get("warnings") or ()),
+    )
+
+
+# --- asking GOLD and JDP -------------------------------------------------------------------------------------
+
+
+def _ask(settings: Settings, clock: Clock, record: ProjectRecord) -> Found:
+    with outside(settings) as services:
+        _say(f"asking GOLD for the analysis projects of proposal {record.proposal_id}")
+        answer = services.gold.analysis_projects_of_proposal(record.proposal_id)
+        chosen = [one for one in answer if one.ap_type in STAGED_TYPES and one.its_ap_id is not None]
+        if record.biosample_ids:
+            theirs = _of_biosamples(services, record.biosample_ids)
+            chosen = [one for one in chosen if one.ap_gold_id in theirs]
+        if not chosen:
+            raise Mistake(
+                f"GOLD shows no usable analysis project of proposal {record.proposal_id}"
+                f"{' for these biosamples' if record.biosample_ids else ''} ({len(answer.rows)} of any kind); check "
+                "the number, or ask JGI for access"
+            )
+        selections, problems = _list(settings, services, clock, chosen)
+    return insight.added_up(selections, [*answer.problems, *problems], settings.jdp.max_restore_bytes)
+
+
+def _of_biosamples(services: Outside, biosamples: Sequence[str]) -> set[str]:
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(services.gold.analysis_projects_of_biosample, biosamples)
+        return {project.ap_gold_id for answer in answers for project in answer}
+
+
+def _list(
+    settings: Settings, services: Outside, clock: Clock, chosen: Sequence[AnalysisProject]
+) -> tuple[list[Selection], list[str]]:
+    _say(f"asking JDP for the files of {count(len(chosen), 'analysis project')}")
+    now, selections, problems = clock.now(), [], []
+    with ThreadPoolExecutor(settings.jdp.pool_size) as pool:
+        listings = pool.map(lambda one: services.jdp.files_of_analysis_project(one.its_ap_id or 0), chosen)
+        for project, listing in zip(chosen, listings, strict=True):
+            base = str(settings.staging.stage_dir or PurePosixPath("/"))
+            directory = destination_directory(base, "plan", project.ap_gold_id)
+            owner = Owner("plan", project.ap_gold_id, project.its_ap_id or 0, directory)
+            listed = [
+                Listed(one.jdp_file_id, one.file_name, one.size, one.status, one.md5, one.file_type,
+                       one.seq_unit_names)
+                for one in listing.files
+            ]
+            selections.append(select(owner, listed, settings.jdp.remove_files, now))
+            problems += [f"{project.ap_gold_id}: {problem}" for problem in listing.problems]
+    return selections, problems
+
+
+def _say(text: str) -> None:
+    """Progress, for a person who waits; nothing where standard error is not a terminal."""
+    console = Console(stderr=True, highlight=False)
+    if console.is_terminal:
+        console.print(f"{text} ...", style="dim", markup=False)
+
+
+# --- showing -------------------------------------------------------------------------------------------------
+
+
+def document(found: Preview) -> dict[str, Any]:
+    """``plan --json``."""
+    return {
+        "project": found.name if found.inserted else None,
+        "analysis_projects": found.analysis_projects,
+        "files": found.wanted.files,
+        "bytes": found.wanted.bytes,
+        "left_files": found.left.files,
+        "left_bytes": found.left.bytes,
+        "ids": found.ids,
+        "restore_bytes": found.restore_bytes,
+        "requests": found.requests,
+        "days_of_quota": found.days_of_quota,
+        "dropped": found.dropped,
+        "dropped_bytes": found.dropped_bytes,
+        "unusable": found.unusable,
+        "too_big": found.too_big,
+        "quota_bytes": found.quota_bytes,
+        "quota_left_bytes": found.quota_left,
+        "eta": None if found.eta is None else documents.eta(found.eta),
+        "destination": found.destination,
+        "free_bytes": found.free_bytes,
+        "fits": found.fits,
+        "warnings": found.warnings,
+    }
+
+
+def show(found: Preview, page: Page) -> None:
+    """The plan for a person."""
+    rows = [
+        ("to stage", f"{count(found.wanted.files, 'file')}, {human_bytes(found.wanted.bytes)}, of "
+                     f"{count(found.analysis_projects, 'analysis project')}"),
+        ("left", f"{count(found.left.files, 'file')}, {human_bytes(found.left.bytes)}"),
+        ("from tape", f"{count(found.ids, 'distinct file')}, {human_bytes(found.restore_bytes)}, in at least "
+                      f"{count(found.requests, 'request')}"),
+        ("quota", f"{human_bytes(found.quota_bytes)} a window, {human_bytes(found.quota_left)} left now; "
+                  f"the quota alone makes it take {found.days_of_quota:g} days"),
+        *_optional(found),
+    ]
+    page.say(found.name if found.inserted else "not inserted yet", style="bold")
+    for name, value in rows:
+        page.say(f"{name:<13}{value}", indent=2, hang=13)
+    for warning in found.warnings[:WARNINGS_SHOWN]:
+        page.say(f"warning: {warning}", indent=2, hang=9, style="yellow")
+    if len(found.warnings) > WARNINGS_SHOWN:
+        page.say(f"... and {len(found.warnings) - WARNINGS_SHOWN} more warnings: --json", indent=2)
+    page.say("Nothing was requested and nothing was written.", style="dim")
+
+
+def _optional(found: Preview) -> list[tuple[str, str]]:
+    rows = []
+    if found.dropped:
+        rules = ", ".join(f"{files:,} {rule}" for rule, files in found.dropped.items())
+        rows.append(("dropped", f"{rules} ({human_bytes(found.dropped_bytes)})"))
+    if found.unusable:
+        rows.append(("unusable", f"{count(found.unusable, 'file')} without a usable name or size"))
+    if found.too_big:
+        rows.append(("too big", f"{count(found.too_big, 'file')} larger than the whole quota"))
+    if found.eta is not None:
+        # All three as dates: the same form for a reader who compares them.
+        first, last = found.eta.early, found.eta.late
+        basis = "" if found.eta.measured else "; nothing was measured yet, so this is a guess"
+        rows.append(("done", f"{when(found.eta.at, first)} ({when(first, last)} - {when(last, first)}){basis}"))
+    if found.free_bytes is not None:
+        fits = "" if found.fits else " - IT DOES NOT FIT"
+        rows.append(("space", f"{human_bytes(found.free_bytes)} free at {found.destination}{fits}"))
+    elif found.destination:
+        rows.append(("space", f"{found.destination} cannot be seen from here"))
+    return rows
+
+

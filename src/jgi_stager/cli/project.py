@@ -1,0 +1,251 @@
+"""``project``: inserting records, looking at them, and steering them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import typer
+
+from jgi_stager import gather
+from jgi_stager.cli import documents, preview
+from jgi_stager.cli.common import (
+    ConfigOption,
+    JsonOption,
+    Mistake,
+    Page,
+    daemon_runs_here,
+    emit,
+    handled,
+    open_books,
+    settings_or_exit,
+    somebody,
+)
+from jgi_stager.insight.facts import Project
+from jgi_stager.records import ProjectRecord
+from jgi_stager.settings import Settings
+from jgi_stager.steering import Refused, cancel_project, pause_project, resume_project, set_priority
+from jgi_stager.store import Store, projects
+from jgi_stager.text import human_bytes
+
+app = typer.Typer(no_args_is_help=True, help="Insert projects, look at them, and steer them.")
+NameArgument = Annotated[str, typer.Argument(metavar="PROJECT", help="Its name.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it goes on the history.")]
+
+
+@app.command()
+def add(
+    name: Annotated[str | None, typer.Argument(help="Its name; a directory is called so.", show_default=False)] = None,
+    proposal: Annotated[str | None, typer.Option(help="The JGI proposal number.")] = None,
+    study: Annotated[str | None, typer.Option(help="The NMDC study; looked up if it is left out.")] = None,
+    biosample: Annotated[list[str] | None, typer.Option(help="Only this one (Gb...); may be repeated.")] = None,
+    biosamples_csv: Annotated[Path | None, typer.Option(help="Only the biosamples in this file.")] = None,
+    priority: Annotated[int, typer.Option(help="-1000 to 1000; larger goes first.")] = 0,
+    notify: Annotated[list[str] | None, typer.Option(help="Also mail this address; may be repeated.")] = None,
+    directory: Annotated[str | None, typer.Option("--dir", help="Stage below this one, not stage_dir.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Insert the record, or the list of records, in this JSON file.")
+    ] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Insert a project. The daemon takes it from there; mails and `status` tell how it goes."""
+    settings = settings_or_exit(config)
+    with handled():
+        if source is not None:
+            if name is not None or proposal is not None:
+                raise Mistake("give a name and --proposal, or --from FILE; not both", code=2)
+            records = _from_file(source)
+        elif name is None or proposal is None:
+            raise Mistake("a project needs a name and --proposal NUMBER, or --from FILE", code=2)
+        else:
+            fields = preview.wanted_fields(name, proposal, biosample, biosamples_csv)
+            given = {"nmdc_study_id": study, "priority": priority or None, "notify": notify or None,
+                     "analysis_projects_dir": directory}
+            records = [fields | {key: value for key, value in given.items() if value is not None}]
+        _insert(settings, records, as_json=as_json)
+
+
+def _from_file(path: Path) -> list[dict[str, Any]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise Mistake(f"{path}: not a JSON file that can be read: {error}", code=2) from None
+    records = found if isinstance(found, list) else [found]
+    if not records or not all(isinstance(record, dict) for record in records):
+        raise Mistake(f"{path}: must hold one JSON object, or a list of them", code=2)
+    return records
+
+
+def _insert(settings: Settings, records: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Validate all, then insert all, as a person would: only the fields that were given."""
+    checked = []
+    for number, fields in enumerate(records):
+        try:
+            record = preview.validated(fields)
+        except Mistake as error:
+            where = f"record {number + 1}: " if len(records) > 1 else ""
+            raise Mistake(f"{where}{error}", code=2) from None
+        _check_directory(settings, record)
+        checked.append(record.model_dump(include=set(fields), exclude_none=True))
+    names = [record["project_name"] for record in checked]
+    if len(set(names)) < len(names):
+        raise Mistake("two of the records have the same project_name; names must differ", code=2)
+    with open_books(settings, create=True) as books:
+        for name in names:
+            _check_name(books.store, name)
+        for record in checked:
+            projects.insert_project(books.store, record)
+    if as_json:
+        emit({"inserted": names})
+        return
+    page = Page()
+    for name in names:
+        page.say(f"{name} is inserted. Follow it with: jgi-stager status {name}")
+    if settings.mongodb.uri is None and not daemon_runs_here(settings):
+        page.say("No daemon runs here now: it begins when one is started (jgi-stager run).", style="yellow")
+
+
+def _check_directory(settings: Settings, record: ProjectRecord) -> None:
+    """The daemon would call the record invalid; better to hear of it now."""
+    stage_dir, wanted = settings.staging.stage_dir, record.analysis_projects_dir
+    if wanted and stage_dir and not PurePosixPath(wanted).is_relative_to(PurePosixPath(stage_dir)):
+        raise Mistake(f"--dir must be {stage_dir} or a directory below it; or leave it out", code=2)
+
+
+def _check_name(store: Store, name: str) -> None:
+    known = projects.get(store, name)
+    if known is not None and known.get("state") != "invalid":
+        raise Mistake(
+            f"a project called {name} exists already; choose another name, or look at the first: "
+            f"jgi-stager status {name}"
+        )
+
+
+# --- looking -------------------------------------------------------------------------------------------------
+
+
+@app.command("list")
+def list_projects(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """List all projects, the invalid and the finished ones included."""
+    settings = settings_or_exit(config)
+    with handled(), open_books(settings) as books:
+        found = gather.facts(books).projects
+        if as_json:
+            emit([documents.project(one) for one in found])
+            return
+        page = Page()
+        if not found:
+            page.say("no projects yet; insert one: jgi-stager project add NAME --proposal NUMBER")
+            return
+        page.table(("name", "state", "done", "files", "bytes", "prio", "since"), [_row(one) for one in found],
+                   right=(2, 3, 4, 5))
+
+
+def _row(one: Project) -> list[str]:
+    total, done = one.total, one.of("done")
+    share = f"{done.bytes * 100 // total.bytes} %" if total.bytes else ""
+    since = f"{one.since:%Y-%m-%d %H:%M}" if one.since else ""
+    size = human_bytes(total.bytes) if total.files else ""
+    return [one.name or "(no name)", one.state, share, f"{total.files:,}", size, str(one.priority), since]
+
+
+@app.command()
+def show(project: NameArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Show one project: its record, its files by state, and what happened to it."""
+    settings = settings_or_exit(config)
+    with handled(), open_books(settings) as books:
+        found = gather.facts(books).project(project)
+        document = projects.get(books.store, project)
+        if found is None or document is None:
+            raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
+        record = {key: document[key] for key in ProjectRecord.model_fields if document.get(key) is not None}
+        if as_json:
+            emit({**documents.project(found), "record": record, "history": documents.history(found.history)})
+        else:
+            _show(found, record)
+
+
+def _show(found: Project, record: Mapping[str, Any]) -> None:
+    page = Page()
+    page.say(f"{found.name}: {found.state}", style="bold")
+    for name, value in record.items():
+        page.say(f"{name:<22}{_shown(value)}", indent=2, hang=22)
+    if found.destination:
+        page.say(f"{'destination':<22}{found.destination}", indent=2, hang=22)
+    if found.reason:
+        page.say(f"{'reason':<22}{found.reason}", indent=2, hang=22)
+    if found.total.files:
+        page.say()
+        rows = [[state, f"{one.files:,}", human_bytes(one.bytes)] for state, one in found.counts.items() if one.files]
+        page.table(("  state", "files", "bytes"), [[f"  {row[0]}", *row[1:]] for row in rows], right=(1, 2))
+    page.say()
+    for move in found.history:
+        page.say(f"{move.at:%Y-%m-%d %H:%M}  {move.new:<12} {move.why}", indent=2, hang=31)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        first = ", ".join(str(item) for item in value[:5])
+        return f"{first} and {len(value) - 5} more" if len(value) > 5 else first
+    return str(value)
+
+
+# --- steering ------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def pause(project: NameArgument, reason: ReasonOption = "", config: ConfigOption = None) -> None:
+    """Begin nothing new for a project. What is at JDP or in a Globus task goes on to its end."""
+    _steer(config, project, lambda store: pause_project(store, project, somebody(), reason))
+
+
+@app.command()
+def resume(project: NameArgument, reason: ReasonOption = "", config: ConfigOption = None) -> None:
+    """Let a paused or cancelled project go on."""
+    _steer(config, project, lambda store: resume_project(store, project, somebody(), reason))
+
+
+@app.command()
+def cancel(
+    project: NameArgument,
+    reason: ReasonOption = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Stop a project for good. Its Globus tasks are ended where nobody else needs them; JDP requests cannot be
+    taken back, and their bytes stay spent. What has arrived stays."""
+    if not yes:
+        typer.confirm(f"Cancel {project}? What was asked from tape stays spent", abort=True)
+    _steer(config, project, lambda store: cancel_project(store, project, somebody(), reason))
+
+
+@app.command()
+def priority(
+    project: NameArgument,
+    value: Annotated[int, typer.Argument(min=-1000, max=1000, help="-1000 to 1000; larger goes first.")],
+    reason: ReasonOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """Change the priority of a project; the next planning of requests follows it."""
+    _steer(config, project, lambda store: set_priority(store, project, value, somebody(), reason))
+
+
+def _steer(config: Path | None, project: str, act: Any) -> None:
+    settings = settings_or_exit(config)
+    with handled(), open_books(settings) as books:
+        try:
+            said = act(books.store)
+        except Refused as error:
+            raise Mistake(str(error)) from None
+        page = Page()
+        page.say(said)
+        if not gather.daemon(books).alive:
+            page.say("The daemon does not run now; it counts when it is started.", style="yellow")
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="project")

@@ -1,0 +1,126 @@
+"""What people may do to a project while the daemon runs, and what of it goes on the history (decisions/0010).
+
+Every act is one guarded write: the daemon reads the state of projects at every step, so it counts at the next
+one. Nothing here asks anybody outside.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from jgi_stager.lifecycle import State
+from jgi_stager.records import ProjectState
+from jgi_stager.store import Store, files, moves, projects
+
+PAUSABLE = (ProjectState.DISCOVERING, ProjectState.ACTIVE, ProjectState.HELD)
+CANCELLABLE = (*PAUSABLE, ProjectState.PAUSED)
+RESUMABLE = (ProjectState.PAUSED, ProjectState.CANCELLED)
+
+
+class Refused(Exception):  # noqa: N818 - not a failure: the answer is no, and why
+    """This cannot be done to the project. The message says why and what can be done."""
+
+
+def pause_project(store: Store, name: str, who: str, reason: str = "") -> str:
+    """Begin nothing new for it. Returns what to tell the person; raises `Refused`."""
+    document = _accepted(store, name)
+    state = ProjectState(document["state"])
+    if state not in PAUSABLE:
+        raise Refused(f"{name} is {state}: only a project that is under way can be paused")
+    _move(store, document, state, ProjectState.PAUSED, _why("paused", who, reason), resumes_to=state.value)
+    return f"{name} is paused. What is under way ends; nothing new begins until: jgi-stager project resume {name}"
+
+
+def resume_project(store: Store, name: str, who: str, reason: str = "") -> str:
+    """Let it go on where it was. Returns what to tell the person; raises `Refused`."""
+    document = _accepted(store, name)
+    state = ProjectState(document["state"])
+    if state not in RESUMABLE:
+        raise Refused(f"{name} is {state}: only a paused or cancelled project can be resumed")
+    known = document.get("resumes_to")
+    target = ProjectState(known) if known in set(PAUSABLE) else ProjectState.ACTIVE
+    _move(store, document, state, target, _why("resumed", who, reason), resumes_to=None, stopped_at=None)
+    return f"{name} goes on ({target})."
+
+
+def cancel_project(store: Store, name: str, who: str, reason: str = "") -> str:
+    """Stop it for good; a record that is not accepted is withdrawn. Returns what to tell; raises `Refused`."""
+    document = _known(store, name)
+    why = _why("cancelled", who, reason)
+    if document.get("state") == ProjectState.INVALID:
+        projects.note(store, document["_id"], ProjectState.INVALID, why, dismissed_at=store.clock.now())
+        return f"{name} was invalid anyway; it is not reported any more."
+    if "accepted_name" not in document:
+        why = _why("withdrawn before the daemon looked at it", who, reason)
+        fields = {"reason": why, "dismissed_at": store.clock.now()}
+        if not projects.set_project(store, document["_id"], None, ProjectState.INVALID, why=why, **fields):
+            raise Refused(f"{name} was accepted at this moment; give the command again")
+        return f"{name} is withdrawn."
+    state = ProjectState(document["state"])
+    if state not in CANCELLABLE:
+        raise Refused(f"{name} is {state} already")
+    back = document.get("resumes_to") if state == ProjectState.PAUSED else state.value
+    _move(store, document, state, ProjectState.CANCELLED, why, resumes_to=back, stopped_at=None)
+    return (
+        f"{name} is cancelled. Its Globus tasks are ended where nobody else needs them; what was asked from JDP "
+        f"stays spent. What has arrived stays in {document.get('analysis_projects_dir')}/{name}."
+    )
+
+
+def set_priority(store: Store, name: str, value: int, who: str, reason: str = "") -> str:
+    """Change the priority. Returns what to tell the person; raises `Refused`."""
+    document = _accepted(store, name)
+    state, before = ProjectState(document["state"]), int(document.get("priority") or 0)
+    why = _why(f"priority {before} -> {value}, set", who, reason)
+    if not projects.note(store, document["_id"], state, why, priority=value):
+        raise Refused(f"{name} changed at this moment; give the command again")
+    return f"{name} has priority {value}; it was {before}."
+
+
+def release(
+    store: Store, name: str, who: str, *, file_ids: list[str] | None = None, reason: str | None = None
+) -> tuple[int, int]:
+    """Let failed files of a project start again: all, those with these JDP ids, or those whose reason contains
+    ``reason``. Returns how many were released, and how many could not be: without a size or a destination a
+    file could only fail again, or count too little against the quota. Raises `Refused`."""
+    document = _accepted(store, name)
+    if document["state"] == ProjectState.CANCELLED:
+        raise Refused(f"{name} is cancelled; resume it first: jgi-stager project resume {name}")
+    chosen: dict[str, Any] = {}
+    if file_ids is not None:
+        chosen["jdp_file_id"] = {"$in": file_ids}
+    if reason is not None:
+        chosen["reason"] = {"$regex": re.escape(reason), "$options": "i"}
+    usable = {"jdp_file_size": {"$ne": None}, "destination_path": {"$ne": None}}
+    failed = files.count(store, moves.by_project(name, state=State.FAILED.value, **chosen))
+    released = moves.release(store, moves.by_project(name, **chosen, **usable), _why("released", who, ""))
+    return released, failed - released
+
+
+def _why(act: str, who: str, reason: str) -> str:
+    return f"{act} by {who}{f': {reason}' if reason else ''}"
+
+
+def _known(store: Store, name: str) -> Mapping[str, Any]:
+    document = projects.get(store, name)
+    if document is None:
+        raise Refused(f"there is no project called {name}; see: jgi-stager project list")
+    return document
+
+
+def _accepted(store: Store, name: str) -> Mapping[str, Any]:
+    document = _known(store, name)
+    if document.get("state") == ProjectState.INVALID:
+        raise Refused(f"{name} is invalid: {document.get('reason')}")
+    if "accepted_name" not in document:
+        raise Refused(f"the daemon has not looked at {name} yet; try again in a minute (is it running?)")
+    return document
+
+
+def _move(
+    store: Store, document: Mapping[str, Any], old: ProjectState, new: ProjectState, why: str, **fields: Any
+) -> None:
+    if not projects.set_project(store, document["_id"], old, new, why=why, **fields):
+        raise Refused(f"{document['project_name']} changed at this moment; look, and give the command again")

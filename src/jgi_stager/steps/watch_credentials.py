@@ -1,0 +1,199 @@
+"""Every credential is tried now and then, so that a dead one is found before it is needed; and is looked after
+while a person is needed, and before it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+import structlog
+
+from jgi_stager.failures import OutsideError, Rejected, Service
+from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind, usual_life, warn_before
+from jgi_stager.steps import credentials as people
+from jgi_stager.steps.tools import CREDENTIALS, Tools
+from jgi_stager.steps.waiting import waiting_for
+from jgi_stager.store import credentials, requests
+from jgi_stager.store.credentials import Credential
+
+log = structlog.get_logger()
+
+GLOBUS_IDLE = timedelta(days=182)
+"""A refresh token that was not used for six months ends (docs.globus.org, Globus Auth developer guide)."""
+OUT_TOLD_AFTER = timedelta(hours=6)
+"""A service that does not answer for so long is worth a mail."""
+LONG_LIFE = timedelta(days=7)
+"""A credential that lives longer than this is worth a mail before it ends; a shorter one a line in the digest."""
+
+
+def run(tools: Tools) -> int:
+    """Look after every service. Returns 0: no file moves by it."""
+    for service in Service:
+        if tools.stop.is_set():
+            break
+        if service in CREDENTIALS and service is not Service.SMTP:
+            _watch(tools, service)
+        _tell_outage(tools, service)
+    return 0
+
+
+def _watch(tools: Tools, service: Service) -> None:
+    known = _in_place(tools, service)
+    if _is_due(tools, service, known):
+        _probe(tools, service)
+        known = credentials.get(tools.store, service.value)
+    now = tools.clock.now()
+    if known.dead_since is None:
+        _warn(tools, service, known)
+        return
+    if known.identity != known.dead_identity:
+        return  # somebody put another one in place; whether it works shows when it is used
+    if known.healing_since is not None and now - known.healing_since >= people.HEALED_AFTER:
+        people.solve(tools, service, known)
+    elif known.healing_since is None:
+        people.tell_need(tools, service, known)
+        if known.next_reminder_at is not None and now >= known.next_reminder_at:
+            people.remind(tools, service, known, known.dead_since)
+
+
+def _in_place(tools: Tools, service: Service) -> Credential:
+    """What is known, with the credential that is in place now."""
+    known, identity = credentials.get(tools.store, service.value), tools.identity(service)
+    if known.identity == identity:
+        return known
+    credentials.seen(tools.store, service.value, identity, _since(tools, service, known))
+    log.info("credential_changed", service=service.value, there=identity is not None)
+    return credentials.get(tools.store, service.value)
+
+
+def _since(tools: Tools, service: Service, known: Credential) -> datetime:
+    """When a credential was put in place: by its file, if that is newer than what was known of the one before."""
+    now = tools.clock.now()
+    written = [at for name in CREDENTIALS[service] if (at := tools.secrets.written_at(name)) is not None]
+    real = tools.clock.real_seconds(1.0) == 1.0
+    if not real or not written or not (known.since or max(written)) <= max(written) <= now:
+        return now
+    return max(written)
+
+
+def _is_due(tools: Tools, service: Service, known: Credential) -> bool:
+    """Whether to try it: it is time, nothing else did lately, and it could tell us something."""
+    if not tools.may_ask(service):
+        return False
+    if known.identity is None and not waiting_for(tools.store, service)["projects"]:
+        return False  # nobody needs it yet
+    if known.dead_since is not None and known.identity != known.dead_identity:
+        return True
+    period = timedelta(seconds=tools.settings.schedule.probe_credentials_seconds)
+    last = max((at for at in (known.last_probe, known.last_success) if at is not None), default=None)
+    return last is None or abs(tools.clock.now() - last) >= period
+
+
+def _probe(tools: Tools, service: Service) -> None:
+    credentials.probed(tools.store, service.value)
+    try:
+        told = PROBES[service](tools)
+    except OutsideError as error:
+        tools.failed(error)
+    else:
+        if told:
+            tools.answered(service)
+
+
+def _probe_gold(tools: Tools) -> bool:
+    tools.gold.probe()
+    return True
+
+
+def _probe_globus(tools: Tools) -> bool:
+    tools.globus.probe()
+    return True
+
+
+def _probe_jdp(tools: Tools) -> bool:
+    """JDP has no call that only tests the token: the newest request is asked about. Before there is one,
+    nothing is known (docs/decisions/0031-probing-credentials.md)."""
+    newest = requests.newest_id(tools.store)
+    if newest is None:
+        return False
+    try:
+        tools.jdp.request_status(newest)
+    except Rejected:
+        return False  # JDP forgot the request: whether it looked at the token first is not known
+    return True
+
+
+PROBES: Mapping[Service, Callable[[Tools], bool]] = {
+    Service.GOLD: _probe_gold,
+    Service.JDP: _probe_jdp,
+    Service.GLOBUS: _probe_globus,
+}
+"""How each credential is tried. True if the service answered to it."""
+
+
+# --- before it ends ------------------------------------------------------------------------------------------
+
+
+def expected_end(tools: Tools, service: Service, known: Credential) -> tuple[datetime, str] | None:
+    """When the credential in place will probably end, and why that is believed; None if nothing is known."""
+    if known.identity is None or known.since is None:
+        return None
+    if service is Service.GLOBUS and not tools.secrets.exists("globus_client_secret"):
+        used = known.last_success or known.since
+        return used + GLOBUS_IDLE, "Globus ends a login that was not used for six months"
+    life = usual_life([one.length for one in known.lives])
+    if life is None:
+        return None
+    return known.since + life, f"the {len(known.lives)} before it lived {_days(life)} (median)"
+
+
+def ends_soon(tools: Tools, service: Service, known: Credential) -> tuple[datetime, str] | None:
+    """The same, if it is time for a word."""
+    found = expected_end(tools, service, known)
+    if found is None or known.since is None or known.dead_since is not None:
+        return None
+    return found if tools.clock.now() >= found[0] - warn_before(found[0] - known.since) else None
+
+
+def _warn(tools: Tools, service: Service, known: Credential) -> None:
+    """A mail before the end of a credential that lives long; the digest speaks of the others."""
+    found = ends_soon(tools, service, known)
+    if found is None or known.since is None or known.warned == known.identity:
+        return
+    if found[0] - known.since < LONG_LIFE:
+        return
+    data = {
+        "service": service.value,
+        "headline": CREDENTIAL_NAMES[service],
+        "why": found[1],
+        "since": known.since,
+        "expected": found[0],
+        "steps": list(CURES[service]),
+        "command": COMMANDS.get(service),
+    }
+    tools.tell(Kind.EXPIRING, f"{service.value}:{known.identity}", data)
+    credentials.warned(tools.store, service.value, known.identity)
+
+
+def _days(life: timedelta) -> str:
+    days = life.total_seconds() / 86_400
+    return f"{days:.0f} days" if days >= 10 else f"{days:.1f} days"
+
+
+def _tell_outage(tools: Tools, service: Service) -> None:
+    """A service that is silent for hours: nothing to do, and good to know."""
+    known = credentials.get(tools.store, service.value)
+    now = tools.clock.now()
+    if service is Service.SMTP or known.out_since is None or now - known.out_since < OUT_TOLD_AFTER:
+        return
+    data = {
+        "outage": {
+            "service": service.value,
+            "since": known.out_since,
+            "seconds": (now - known.out_since).total_seconds(),
+            "error": known.out_error or "",
+        },
+        "waiting": waiting_for(tools.store, service),
+        "items": [],
+    }
+    tools.tell(Kind.STALLED, f"out:{service.value}:{known.out_since:%Y-%m-%dT%H:%M:%S}", data)

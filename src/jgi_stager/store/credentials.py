@@ -1,0 +1,190 @@
+"""What is known of each credential: since when it is in place, when it last worked, when it died, how long its
+predecessors lived. One document per service in ``control``, so that a restart forgets nothing.
+
+The credential itself is never here: ``identity`` is a short digest of it that only tells one from another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from pymongo.errors import DuplicateKeyError
+
+from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.errors import translated
+
+_COLLECTION = "control"
+MOST_REMEMBERED = 100
+"""So many lives and outages of a service are kept, the newest."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Some time, with both ends."""
+
+    begun: datetime
+    ended: datetime
+
+    @property
+    def length(self) -> timedelta:
+        """How long it was."""
+        return self.ended - self.begun
+
+
+@dataclass(frozen=True)
+class Credential:
+    """How a service and its credential stand. Instants are aware, UTC."""
+
+    service: str
+    identity: str | None = None
+    """Of the credential that is in place; None while there is none or it is not known."""
+    since: datetime | None = None
+    """When that one was first seen, or written."""
+    last_success: datetime | None = None
+    last_probe: datetime | None = None
+    dead_since: datetime | None = None
+    """When a person began to be needed; None while it works."""
+    dead_identity: str | None = None
+    """Which credential was refused last."""
+    problem: str | None = None
+    cure: str | None = None
+    reminders: int = 0
+    next_reminder_at: datetime | None = None
+    healing_since: datetime | None = None
+    """It works again with the same credential; that has to last before it is believed."""
+    out_since: datetime | None = None
+    """Since when the service does not answer at all; None while it does."""
+    out_error: str | None = None
+    lives: Sequence[Stretch] = field(default_factory=tuple)
+    """Of the credentials that were refused in the end: from in place to dead."""
+    gaps: Sequence[Stretch] = field(default_factory=tuple)
+    """While a person was needed."""
+    outages: Sequence[Stretch] = field(default_factory=tuple)
+    """While the service did not answer."""
+    warned: str | None = None
+    """The identity of which people were told that it will end."""
+
+
+@translated
+def get(store: Store, service: str) -> Credential:
+    """What is known of the credential of a service; nothing if it was never met."""
+    return _credential(service, store.database[_COLLECTION].find_one({"_id": _key(service)}) or {})
+
+
+@translated
+def everything(store: Store) -> list[Credential]:
+    """What is known of every service, by name."""
+    where = {"_id": {"$gte": _key(""), "$lt": _key("\U0010ffff")}}
+    found = store.database[_COLLECTION].find(where).sort("_id", 1)
+    return [_credential(str(one["_id"]).partition(":")[2], one) for one in found]
+
+
+def seen(store: Store, service: str, identity: str | None, since: datetime) -> None:
+    """Note which credential is in place since when, if it is another than before."""
+    _update(store, service, {"identity": {"$ne": identity}}, {"identity": identity, "since": since})
+
+
+def worked(store: Store, service: str) -> None:
+    """Note that the service answered to its credential now."""
+    _update(store, service, {}, {"last_success": store.clock.now()})
+
+
+def probed(store: Store, service: str) -> None:
+    """Note that the credential was tried now, whatever came of it."""
+    _update(store, service, {}, {"last_probe": store.clock.now()})
+
+
+def died(
+    store: Store, service: str, identity: str | None, problem: str, cure: str, reminder_after: timedelta
+) -> Credential:
+    """Note that a person is needed; what is known then. Repeating changes nothing but the words."""
+    now, before = store.clock.now(), get(store, service)
+    words = {"problem": problem, "cure": cure, "dead_identity": identity, "healing_since": None}
+    fresh = words | {"dead_since": now, "reminders": 0, "next_reminder_at": now + reminder_after}
+    lived = before.since is not None and before.identity == identity and identity is not None
+    known = any(one.begun == before.since for one in before.lives)
+    push = {"lives": _stretch(before.since, now)} if lived and not known else {}
+    if not _update(store, service, {"dead_since": None}, fresh, push):
+        _update(store, service, {}, words, push if before.dead_identity != identity else {})
+    return get(store, service)
+
+
+def solved(store: Store, service: str, dead_since: datetime) -> bool:
+    """Note that the person needed since ``dead_since`` is needed no more; False if that was known."""
+    gap = {"gaps": _stretch(dead_since, store.clock.now())}
+    cleared = dict.fromkeys(("dead_since", "dead_identity", "problem", "cure", "next_reminder_at", "healing_since"))
+    return _update(store, service, {"dead_since": dead_since}, {**cleared, "reminders": 0}, gap)
+
+
+def heals(store: Store, service: str, since: datetime | None) -> None:
+    """Note since when it works again with the credential that had been refused, or that it does not."""
+    where = {"dead_since": {"$ne": None}, "healing_since": None if since else {"$ne": None}}
+    _update(store, service, where, {"healing_since": since}, upsert=False)
+
+
+def reminded(store: Store, service: str, dead_since: datetime, sent: int, next_at: datetime) -> None:
+    """Note that the ``sent``-th reminder is stored, and when the next one is due."""
+    where = {"dead_since": dead_since}
+    _update(store, service, where, {"reminders": sent, "next_reminder_at": next_at}, upsert=False)
+
+
+def went_out(store: Store, service: str, error: str) -> None:
+    """Note that the service does not answer, if that is new."""
+    _update(store, service, {"out_since": None}, {"out_since": store.clock.now(), "out_error": error[:500]})
+
+
+def came_back(store: Store, service: str, out_since: datetime) -> None:
+    """Note that the service answers again."""
+    gap = {"outages": _stretch(out_since, store.clock.now())}
+    _update(store, service, {"out_since": out_since}, {"out_since": None, "out_error": None}, gap)
+
+
+def warned(store: Store, service: str, identity: str | None) -> None:
+    """Note that people were told that this credential will end."""
+    _update(store, service, {}, {"warned": identity})
+
+
+@translated
+def _update(
+    store: Store,
+    service: str,
+    where: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    push: Mapping[str, Document] | None = None,
+    *,
+    upsert: bool = True,
+) -> bool:
+    collection, key = store.database[_COLLECTION], {"_id": _key(service)}
+    if upsert:
+        with contextlib.suppress(DuplicateKeyError):  # another step was first
+            collection.update_one(key, {"$setOnInsert": {"service": service}}, upsert=True)
+    update: Document = {"$set": dict(fields)}
+    if push:
+        update["$push"] = {
+            name: {"$each": [entry], "$slice": -MOST_REMEMBERED} for name, entry in push.items()
+        }
+    return collection.update_one({**where, **key}, update).modified_count == 1
+
+
+def _key(service: str) -> str:
+    return f"credential:{service}"
+
+
+def _stretch(begun: datetime | None, ended: datetime) -> Document:
+    return {"begun": begun or ended, "ended": ended}
+
+
+_LISTS = ("lives", "gaps", "outages")
+
+
+def _credential(service: str, document: Mapping[str, Any]) -> Credential:
+    known = {name for name in Credential.__dataclass_fields__ if name != "service" and name not in _LISTS}
+    values = {name: document[name] for name in known if document.get(name) is not None}
+    stretches = {
+        name: tuple(Stretch(one["begun"], one["ended"]) for one in document.get(name) or ()) for name in _LISTS
+    }
+    return Credential(service=service, **values, **stretches)

@@ -1,0 +1,148 @@
+"""The metrics that are read from the books at each scrape. Names and labels: docs/operations.md."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from jgi_stager import __version__
+from jgi_stager.failures import Service
+from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, ProjectState
+from jgi_stager.service.survey import NEW, Survey
+from jgi_stager.store import StoreError, leases
+from jgi_stager.web.health import Monitor
+
+DUTY = "daemon"
+"""The lease of the one daemon that works, where several share a database."""
+
+
+def _gauge(name: str, text: str, labels: Iterable[str] = ()) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"jgi_stager_{name}", text, labels=list(labels))
+
+
+@dataclass(eq=False)
+class BooksCollector(Collector):
+    """Turns a survey into metrics. A label that once was shown and is gone stays, as zero: a graph would
+    otherwise go on with the last value."""
+
+    monitor: Monitor
+    _seen: dict[str, set[tuple[str, ...]]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """What Prometheus gets."""
+        survey = self.monitor.survey()
+        up = _gauge("database_up", "1 while the books can be read.")
+        up.add_metric([], float(survey is not None))
+        yield up
+        build = _gauge("build", "1, with the version that runs.", ["version"])
+        build.add_metric([__version__], 1)
+        yield build
+        yield from self._services()
+        if survey is not None:
+            yield from self._files(survey)
+            yield from self._rest(survey)
+            yield from _quota(survey)
+            yield self._credentials(survey)
+            yield self._lease()
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Nothing: what is collected is known only when the books are read."""
+        return ()
+
+    def _filled(
+        self, family: GaugeMetricFamily, values: Mapping[tuple[str, ...], float], always: Iterable[str] = ()
+    ) -> GaugeMetricFamily:
+        with self._lock:
+            seen = self._seen.setdefault(family.name, {(one,) for one in always})
+            seen |= values.keys()
+            for labels in sorted(seen):
+                family.add_metric(list(labels), values.get(labels, 0))
+        return family
+
+    def _files(self, survey: Survey) -> Iterator[GaugeMetricFamily]:
+        by = ("project", "state")
+        counts: dict[tuple[str, ...], float] = {
+            key: float(tally.files) for key, tally in survey.files.items()
+        }
+        sizes: dict[tuple[str, ...], float] = {key: float(tally.bytes) for key, tally in survey.files.items()}
+        yield self._filled(_gauge("files", "Files, by project and state.", by), counts)
+        yield self._filled(_gauge("bytes", "Their bytes; files of unknown size count 0.", by), sizes)
+
+    def _rest(self, survey: Survey) -> Iterator[GaugeMetricFamily]:
+        named = (
+            ("projects", "Projects, by state.", survey.projects, (*ProjectState, NEW)),
+            ("requests", "Open restore requests to JDP, by state.", survey.requests, OPEN_REQUESTS),
+            ("tasks", "Open Globus tasks, by state.", survey.tasks, OPEN_TASKS),
+        )
+        for name, text, counts, always in named:
+            values: dict[tuple[str, ...], float] = {(state,): float(count) for state, count in counts.items()}
+            yield self._filled(_gauge(name, text, ["state"]), values, [str(state) for state in always])
+        ages = (
+            ("oldest_request_age_seconds", "Age of the oldest open restore request.", survey.oldest_request),
+            ("oldest_task_age_seconds", "Age of the oldest open Globus task.", survey.oldest_task),
+            ("oldest_notice_age_seconds", "Age of the oldest notice not mailed yet.", survey.oldest_notice),
+        )
+        for name, text, since in ages:
+            family = _gauge(name, text + " 0 without one.")
+            family.add_metric([], (survey.now - since).total_seconds() if since else 0)
+            yield family
+        waiting = _gauge("notices_waiting", "Notices that are not mailed yet.")
+        waiting.add_metric([], survey.notices)
+        yield waiting
+
+    def _services(self) -> Iterator[GaugeMetricFamily]:
+        troubles = self.monitor.troubles()
+        usable = _gauge("service_usable", "1 while the service is asked, 0 while it is out.", ["service"])
+        person = _gauge("service_needs_person", "1 while a person must act before it is asked.", ["service"])
+        for service in Service:
+            waits = self.monitor.tools.gates.needs_person(service) is not None
+            usable.add_metric([service.value], float(service.value not in troubles))
+            person.add_metric([service.value], float(waits))
+        yield usable
+        yield person
+        silent = _gauge("stuck", "Steps (or the scheduler) that have not moved for longer than they may.")
+        silent.add_metric([], len(self.monitor.stuck()))
+        yield silent
+
+    def _credentials(self, survey: Survey) -> GaugeMetricFamily:
+        family = _gauge(
+            "credential_age_seconds", "Since the credential of the service is in place.", ["service"]
+        )
+        ages: dict[tuple[str, ...], float] = {
+            (name,): (survey.now - since).total_seconds() for name, since in survey.credentials.items()
+        }
+        return self._filled(family, ages)
+
+    def _lease(self) -> GaugeMetricFamily:
+        family = _gauge("lease_held", "1 for the daemon that holds the lease of the database.", ["owner"])
+        try:
+            held = leases.holder(self.monitor.tools.store, DUTY)
+        except StoreError:
+            return family
+        values: dict[tuple[str, ...], float] = {}
+        if held is not None:
+            values[(str(held["owner"]),)] = float(held["until"] > self.monitor.tools.clock.now())
+        return self._filled(family, values)
+
+
+def _quota(survey: Survey) -> Iterator[GaugeMetricFamily]:
+    free_at = survey.quota.free_at
+    values = (
+        ("quota_limit_bytes", "Bytes that may be asked for in any window.", survey.quota.limit),
+        ("quota_used_bytes", "Bytes asked for in the window that ends now.", survey.quota.used),
+        ("quota_left_bytes", "Bytes that may be asked for now.", survey.quota.left),
+        (
+            "quota_free_in_seconds",
+            "Until the next bytes come free; 0 if none are spent.",
+            max(0.0, (free_at - survey.now).total_seconds()) if free_at else 0,
+        ),
+    )
+    for name, text, value in values:
+        family = _gauge(name, text)
+        family.add_metric([], value)
+        yield family

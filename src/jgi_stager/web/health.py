@@ -1,0 +1,73 @@
+"""Whether the daemon lives, and whether it is ready to do all of its work; with reasons, for people."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from jgi_stager.failures import Service
+from jgi_stager.service.survey import Survey, Surveyor
+from jgi_stager.steps.tools import Tools
+from jgi_stager.store import StoreError
+
+FRESH_SECONDS = 5.0
+"""Real. A survey is used for so long: asking often must not cost the database anything."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """``live``: every step moves. ``ready``: and everything that it needs can be used. ``reasons`` else."""
+
+    live: bool
+    ready: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass
+class Monitor:
+    """What the web pages and the status line ask. Safe between threads."""
+
+    tools: Tools
+    stuck: Callable[[], Mapping[str, float]]
+    """What does not move, by name, and for how many real seconds."""
+    surveyor: Surveyor
+    _survey: Survey | None = None
+    _problem: str | None = None
+    _looked: float = float("-inf")
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def survey(self) -> Survey | None:
+        """The books as they were at most `FRESH_SECONDS` ago; None while they cannot be read."""
+        with self._lock:
+            if time.monotonic() - self._looked > FRESH_SECONDS:
+                try:
+                    self._survey, self._problem = self.surveyor.look(), None
+                except StoreError as error:
+                    self._survey, self._problem = None, str(error)
+                self._looked = time.monotonic()
+            return self._survey
+
+    def health(self) -> Health:
+        """How the daemon is now."""
+        hung = [f"{name} has not moved for {seconds:.0f} s" for name, seconds in sorted(self.stuck().items())]
+        reasons = list(hung)
+        if self.survey() is None:
+            reasons.append(f"the database cannot be read: {self._problem}")
+        reasons += [f"{name}: {problem}" for name, problem in self.troubles().items()]
+        if self.tools.stop.is_set():
+            reasons.append("the daemon is stopping")
+        return Health(not hung, not reasons, tuple(reasons))
+
+    def troubles(self) -> dict[str, str]:
+        """The services that cannot be used now, and why."""
+        found = {}
+        now = self.tools.clock.now()
+        for service in Service:
+            person = self.tools.gates.needs_person(service)
+            if person is not None:
+                found[service.value] = f"waits for a person: {person}; {person.cure}"
+            elif not self.tools.gates.is_open(service, now, self.tools.credential(service)):
+                found[service.value] = "does not answer; it is asked again later"
+        return found
