@@ -4,13 +4,17 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint format constraints clean
+.PHONY: demo test acceptance lint format constraints clean
 
 demo: $(READY)
 	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+# The service on a booted Debian 12: needs root, systemd-container and debootstrap; says so and skips elsewhere.
+acceptance: $(READY)
+	$(BIN)/python -m pytest -m acceptance -rs tests/acceptance $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.nmdc import Nmdc
 from jgi_stager.clock import Clock, ScaledClock
 from jgi_stager.failures import Service
-from jgi_stager.meters import STEP_FAILURES, STEP_MOVED, STEP_SECONDS
+from jgi_stager.meters import STEP_FAILURES, STEP_MOVED, STEP_SECONDS, announce
 from jgi_stager.records import ProjectState
 from jgi_stager.secrets import Secrets
 from jgi_stager.service.beginning import opened_when_there, wait_after_failures
@@ -31,7 +31,7 @@ from jgi_stager.service.oversee import Overseer, silence_bound
 from jgi_stager.service.starts import Starts
 from jgi_stager.service.survey import Surveyor
 from jgi_stager.settings import ConfigError, HttpSettings, Settings
-from jgi_stager.steps import STEPS, Step
+from jgi_stager.steps import STEPS, Step, trouble
 from jgi_stager.steps.gates import Gates
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import Store, StoreError, StoreUnavailable, connect, notices, processes, projects
@@ -113,6 +113,7 @@ def _run_step(step: Step, tools: Tools) -> None:
     except StoreUnavailable as error:
         STEP_FAILURES.labels(step.name, "store").inc()
         log.warning("store_unavailable", step=step.name, error=str(error))
+        trouble.store_failed(tools, error)
     except StoreError as error:
         STEP_FAILURES.labels(step.name, "store").inc()
         log.error("store_refused", step=step.name, error=str(error))  # noqa: TRY400 - a person's matter, no bug
@@ -124,6 +125,7 @@ def _run_step(step: Step, tools: Tools) -> None:
             log.exception("step_failed", step=step.name)
     else:
         STEP_MOVED.labels(step.name).inc(moved)
+        trouble.store_answered(tools)
         if moved:
             log.debug("step_ran", step=step.name, moved=moved)
 
@@ -179,6 +181,8 @@ def run(settings: Settings, *, until_idle: bool = False) -> int:
             store, mongod = stack.enter_context(opened_when_there(opening, boss, stop))
         tools = stack.enter_context(open_tools(settings, clock, store, stop))
         log.info("daemon_started", scale=settings.clock.scale, database=settings.mongodb.database)
+        announce(tuple(step.name for step in STEPS))
+        started = trouble.note_start(tools)
         scheduler = make_scheduler(tools)
         overseer = Overseer(boss, tools.pulse, scheduler, silence_bound(settings), starts)
         monitor = Monitor(tools, overseer.stuck, Surveyor(store, settings))
@@ -194,6 +198,7 @@ def run(settings: Settings, *, until_idle: bool = False) -> int:
             scheduler.shutdown(wait=False)
             wait_for_steps(tools.pulse, boss.alive)
             log.info("daemon_stopped")
+        trouble.note_end(tools, started)
     starts.good()
     return 0
 

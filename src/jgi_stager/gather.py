@@ -76,7 +76,8 @@ def daemon(books: Books) -> views.DaemonView:
     )
     found = report.get("services") or {}
     return views.DaemonView(
-        alive=here or not quiet,
+        # With a private mongod the daemon is here or nowhere.
+        alive=here or not (quiet or books.settings.mongodb.uri is None),
         seen_at=at,
         services={
             name: views.ServiceView(

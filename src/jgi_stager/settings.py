@@ -141,6 +141,12 @@ class NotificationSettings(Section):
     smtp_tls: Literal["none", "starttls", "tls"] = "none"
     smtp_user: str | None = None
     smtp_timeout_seconds: float = Field(30.0, gt=0)
+    digest: bool = True
+    """Whether a mail a day says what moved."""
+    digest_hour: int = Field(6, ge=0, le=23)
+    """When it goes, UTC."""
+    failures_hours: float = Field(12.0, gt=0)
+    """Between two mails about new failed files of a project that still moves."""
 
 
 class ScheduleSettings(Section):

@@ -193,3 +193,22 @@ def test_a_generated_catalogue_with_all_its_quirks_arrives(tmp_path: Path, mongo
             [(datetime.fromisoformat(one["at"]).timestamp(), one["bytes"]) for one in books["requests"]], 86400
         )
         assert window <= total // 3
+
+
+def test_a_project_that_comes_days_later_joins_the_delivery_while_it_lives(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 3), max_window_bytes=3000) as st:
+        st.insert("one")
+        st.drive()
+        st.wait(hours=24 * 5, minutes=600)
+        assert [one["state"] for one in st.documents("restore_requests")] == ["closed"]
+        st.insert("two")
+        st.drive()
+        books = check_run(st, projects=("one", "two"))
+        assert len(books["requests"]) == 1
+        st.wait(hours=24 * 9, minutes=600)
+        st.insert("three")
+        st.drive()
+        assert len(st.out.books()["requests"]) == 2
+        check_run(st, projects=("one", "two", "three"), again=True)

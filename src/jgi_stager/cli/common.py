@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -26,7 +28,9 @@ from jgi_stager.store.processes import is_locked
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="Settings file (TOML). Default: see docs/settings.md.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs: one JSON document (docs/commands.md).")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="For programs: one JSON document (docs/commands.md).")
+]
 
 PIPED_WIDTH = 4096
 """Characters. What is piped is not cut to the width of a terminal."""
@@ -42,7 +46,7 @@ class Mistake(Exception):  # noqa: N818 - it is the user's, and reported as such
 
 def complain(message: object) -> None:
     """Tell a person what went wrong, on standard error."""
-    shown = Text(f"jgi-stager: {clean(str(message), keep='\n')}")
+    shown = Text("jgi-stager: " + clean(str(message), keep="\n"))
     Console(stderr=True, highlight=False, soft_wrap=True).print(shown)
 
 
@@ -88,8 +92,20 @@ def open_books(settings: Settings, *, create: bool = False) -> Iterator[Books]:
         _must_exist(settings.state.directory)
     clock = daemon.make_clock(settings)
     with ExitStack() as stack:
+        stack.enter_context(_without_log())
         store, _ = stack.enter_context(daemon.open_store(settings, clock))
         yield Books(store, settings, clock)
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """What the daemon would log does not belong between the lines of an answer."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def _must_exist(home: Path) -> None:
@@ -143,10 +159,18 @@ class Page:
         lines = [first + clean(text)]
         if self.tty and len(lines[0]) > self.console.width:
             lines = textwrap.wrap(
-                clean(text), self.console.width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+                clean(text),
+                self.console.width,
+                initial_indent=first,
+                subsequent_indent=rest,
+                break_on_hyphens=False,
             )
         for line in lines:
             self.line(Text(line, style=style))
+
+    def pair(self, name: str, value: str, width: int, *, indent: int = 2) -> None:
+        """A name and its value on one line, not wrapped: a path that is broken cannot be copied."""
+        self.line(Text(f"{' ' * indent}{name:<{width}}{clean(value)}"))
 
     def line(self, text: Text) -> None:
         """One line as it is."""
@@ -160,7 +184,8 @@ class Page:
         widths = [max(len(row[at]) for row in cells) for at in range(len(heads))]
         for number, row in enumerate(cells):
             parts = [
-                cell.rjust(widths[at]) if at in right else cell.ljust(widths[at]) for at, cell in enumerate(row)
+                cell.rjust(widths[at]) if at in right else cell.ljust(widths[at])
+                for at, cell in enumerate(row)
             ]
             line = "  ".join(parts).rstrip()
             if self.tty and len(line) > self.console.width:
@@ -170,7 +195,9 @@ class Page:
 
 def clean(text: str, keep: str = "") -> str:
     """``text`` without characters that could steer a terminal: names and answers come from outside."""
-    return "".join(char if char.isprintable() or char in keep else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "".join(
+        char if char.isprintable() or char in keep else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
 
 
 # --- for programs --------------------------------------------------------------------------------------------

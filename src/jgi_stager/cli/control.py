@@ -39,7 +39,9 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 def retry(
     project: Annotated[str, typer.Argument(metavar="PROJECT", help="Its name.")],
-    file: Annotated[list[str] | None, typer.Option(help="Only this JDP file id, name or destination.")] = None,
+    file: Annotated[
+        list[str] | None, typer.Option(help="Only this JDP file id, name or destination.")
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Only files whose reason contains this text.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -56,10 +58,14 @@ def retry(
             emit({"project": project, "released": released, "not_releasable": left})
             return
         page = Page()
-        page.say(f"{count(released, 'file')} of {project} start again." if released else "No failed file was released.")
+        page.say(
+            f"{count(released, 'file')} of {project} start again."
+            if released
+            else "No failed file was released."
+        )
         if left:
             page.say(
-                f"{count(left, 'failed file')} cannot be helped by trying again: JDP gives no usable name or size; "
+                f"{count(left, 'failed file')} cannot be helped by it: JDP gives no usable name or size; "
                 f"see: jgi-stager files {project} --state failed"
             )
 
@@ -89,12 +95,23 @@ def show_limits(as_json: JsonOption = False, config: ConfigOption = None) -> Non
             emit({"limits": values, "history": history})
             return
         page = Page()
-        rows = [[name, _shown(name, now[name]), _shown(name, configured(settings, name)), RUN_TIME_LIMITS[name][1]]
-                for name in RUN_TIME_LIMITS]
+        rows = [
+            [
+                name,
+                _shown(name, now[name]),
+                _shown(name, configured(settings, name)),
+                RUN_TIME_LIMITS[name][1],
+            ]
+            for name in RUN_TIME_LIMITS
+        ]
         page.table(("limit", "now", "settings", "meaning"), rows, right=(1, 2))
         for entry in history[-10:]:
             target = "the settings" if entry["to"] is None else _shown(entry["name"], entry["to"])
-            page.say(f"{entry['at']:%Y-%m-%d %H:%M}  {entry['name']} to {target}, {entry['why']}", indent=2, hang=18)
+            page.say(
+                f"{entry['at']:%Y-%m-%d %H:%M}  {entry['name']} to {target}, {entry['why']}",
+                indent=2,
+                hang=18,
+            )
 
 
 @limits_app.command("set")
@@ -111,13 +128,15 @@ def set_limit(
         number, ceiling = parse_amount(value), configured(settings, name)
         if not 1 <= number <= ceiling:
             raise Mistake(
-                f"{name} can be set from 1 to {_shown(name, ceiling)}, which is what the settings say; to go higher, "
+                f"{name} can be set from 1 to {_shown(name, ceiling)}, as the settings say; to go higher, "
                 f"change [{RUN_TIME_LIMITS[name][0]}] {name} in the settings file and restart",
                 code=2,
             )
         with open_books(settings) as books:
             control.set_limit(books.store, name, number, f"by {somebody()}{f': {reason}' if reason else ''}")
-        Page().say(f"{name} is {_shown(name, number)} from the next planning on (settings: {_shown(name, ceiling)}).")
+        Page().say(
+            f"{name} is {_shown(name, number)} from the next planning on (settings: {_shown(name, ceiling)})."
+        )
 
 
 @limits_app.command("reset")
@@ -142,7 +161,9 @@ def _check_name(name: str) -> None:
 
 def parse_amount(text: str) -> int:
     """A whole number, or bytes with a decimal unit. Raises `Mistake`."""
-    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*([kmgt]?)b?", text.strip().lower().replace("_", ""))
+    match = re.fullmatch(
+        r"([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*([kmgt]?)b?", text.strip().lower().replace("_", "")
+    )
     if match is None:
         raise Mistake(f"{text}: not a number; give one such as 500, 500GB or 2.5TB", code=2)
     return round(float(match[1]) * _UNITS[match[2]]) if "." in match[1] else int(match[1]) * _UNITS[match[2]]
@@ -165,22 +186,27 @@ def show_config(as_json: JsonOption = False, config: ConfigOption = None) -> Non
         written = read_toml(path, known) if path else {}
         variables = {name.upper() for name in os.environ}
         rows = []
-        for section in known:
-            for key in known[section]:
+        for section, keys in known.items():
+            for key in keys:
                 variable = f"{ENV_PREFIX}{section}__{key}".upper()
                 given = key in written.get(section, {})
                 source = "environment" if variable in variables else "file" if given else "default"
                 rows.append((section, key, shown_value(settings, section, key), source))
         if as_json:
-            emit({
-                "file": path,
-                "settings": [{"section": a, "key": b, "value": c, "source": d} for a, b, c, d in rows],
-            })
+            emit(
+                {
+                    "file": path,
+                    "settings": [{"section": a, "key": b, "value": c, "source": d} for a, b, c, d in rows],
+                }
+            )
             return
         page = Page()
         page.say(f"settings file: {path or 'none; all defaults or environment'}")
         for section, key, value, source in rows:
-            page.say(f"{f'{section}.{key}':<38}{_text(value)}{'' if source == 'default' else f'   ({source})'}", hang=38)
+            page.say(
+                f"{f'{section}.{key}':<38}{_text(value)}{'' if source == 'default' else f'   ({source})'}",
+                hang=38,
+            )
 
 
 def config_file(config: Path | None) -> Path | None:

@@ -38,7 +38,11 @@ def status(found: Status) -> Document:
 
 def project_line(line: ProjectLine) -> Document:
     """One project of ``status --json``."""
-    return {**project(line.project), "waits_for": wait(line.wait), "eta": None if line.eta is None else eta(line.eta)}
+    return {
+        **project(line.project),
+        "waits_for": wait(line.wait),
+        "eta": None if line.eta is None else eta(line.eta),
+    }
 
 
 def project(found: Project) -> Document:
@@ -55,7 +59,8 @@ def project(found: Project) -> Document:
         "done_bytes": found.of("done").bytes,
         "counts": {state: count(tally) for state, tally in found.counts.items()},
         "failed": [
-            {"reason": one.reason, "files": one.files, "bytes": one.bytes, "names": one.names} for one in found.failed
+            {"reason": one.reason, "files": one.files, "bytes": one.bytes, "names": one.names}
+            for one in found.failed
         ],
         "reason": found.reason,
         "accepted_at": found.accepted_at,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from jgi_stager import __version__
-from jgi_stager.cli import ask, control, credentials, project, setup, status
+from jgi_stager.cli import ask, control, credentials, project, service, setup, status
 from jgi_stager.cli.common import ConfigOption, complain, settings_or_exit
 from jgi_stager.cli.demo import register
 from jgi_stager.settings import ConfigError
@@ -22,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)
@@ -31,7 +33,8 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
     """Stages JGI sequencing results from tape to NERSC, unattended."""
@@ -64,6 +67,6 @@ def run(
     raise typer.Exit(code)
 
 
-for module in (setup, credentials, project, status, ask, control):
+for module in (setup, credentials, project, status, ask, control, service):
     module.register(app)
 register(app)

@@ -30,7 +30,9 @@ class Outside:
 
 
 @contextmanager
-def outside(settings: Settings, secrets: Secrets | None = None, seconds: float = PATIENCE_SECONDS) -> Iterator[Outside]:
+def outside(
+    settings: Settings, secrets: Secrets | None = None, seconds: float = PATIENCE_SECONDS
+) -> Iterator[Outside]:
     """The clients, each call bounded by ``seconds`` (real) or the settings, whichever is less."""
 
     def edge(service: Service, section: HttpSettings) -> HttpEdge:

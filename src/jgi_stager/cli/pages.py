@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from rich.text import Text
 
@@ -77,7 +77,9 @@ def _detailed(found: Status, line: ProjectLine, page: Page, *, full: bool) -> It
         head.append(f"  priority {project.priority}")
     yield head
     if line.total.files:
-        yield Text("  ").append_text(bar(project, page)).append("  ").append(_eta(line.eta, found.now))
+        when_done = _eta(line.eta, found.now)
+        width = min(BAR, max(16, page.width - 4 - len(when_done)))
+        yield Text("  ").append_text(bar(project, page, width)).append("  ").append_text(when_done)
     yield from _wrapped(line.wait.sentence, page, 2)
     if full:
         yield from _states(project)
@@ -122,13 +124,15 @@ def _states(project: Project) -> Iterator[Text]:
 def _eta(eta: Eta | None, now: datetime) -> Text:
     if eta is None:
         return Text("")
-    guess = "" if eta.measured else ", a guess"
-    text = Text(f"done {when(eta.at, now)}", "bold")
-    return text.append(f" ({_short(eta.early, now)} - {_short(eta.late, now)}{guess})", "not bold")
+    text = Text(f"{'done' if eta.measured else 'guess:'} {when(eta.at, now)}", "bold")
+    return text.append(f" ({_short(eta.early, eta, now)} - {_short(eta.late, eta, now)})", "not bold")
 
 
-def _short(at: datetime, now: datetime) -> str:
-    return when(at, now).removesuffix(" UTC")
+def _short(at: datetime, eta: Eta, now: datetime) -> str:
+    """An end of the range; the day only where it is another one."""
+    there = at.astimezone(UTC)
+    same = there.date() == eta.at.astimezone(UTC).date()
+    return f"{there:%H:%M}" if same else when(at, now).removesuffix(" UTC")
 
 
 def _percent(line: ProjectLine) -> str:
@@ -216,6 +220,9 @@ def _tasks(found: Status) -> str:
         sizes = part_of(sum(one.bytes_moved for one in carrying), sum(one.bytes for one in carrying))
         age = human_duration(found.now - oldest.begun_at)
         parts.append(f"{count(len(carrying), 'task')} ({sizes} moved), the oldest {age} old")
+        ended = sum(one.state == "ended" for one in carrying)
+        if ended:
+            parts.append(f"{ended} being verified")
     if lists:
         parts.append(f"{lists} for manifests")
     return ", ".join(parts)
@@ -223,9 +230,14 @@ def _tasks(found: Status) -> str:
 
 def _logins(found: Status) -> Iterator[str]:
     for one in found.credentials:
-        age = f" ({human_duration(one.age)} old)" if one.age is not None else ""
+        age = f" ({_roughly(one.age)} old)" if one.age is not None else ""
         word = {"usable": "ok", "needs_person": "NEEDS YOU", "missing": "missing", "out": "no answer"}
         yield f"{one.service} {word.get(one.state, one.state)}{age if one.state == 'usable' else ''}"
+
+
+def _roughly(age: timedelta) -> str:
+    """The largest unit alone."""
+    return " ".join(human_duration(age).split()[:2])
 
 
 def _you(found: Status, page: Page) -> Iterator[Text]:

@@ -18,7 +18,6 @@ from jgi_stager.cli.outside import Outside, outside
 from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.clock import Clock
 from jgi_stager.daemon import make_clock
-from jgi_stager.gather import Books
 from jgi_stager.insight import preview as insight
 from jgi_stager.insight.facts import Count, DaemonView, Facts
 from jgi_stager.insight.preview import Found, Preview
@@ -33,7 +32,7 @@ from jgi_stager.steps.listing import accepted_data
 from jgi_stager.store import projects
 from jgi_stager.text import human_bytes
 
-WARNINGS_SHOWN = 10
+WARNINGS_SHOWN = 3
 
 
 def wanted_fields(
@@ -66,7 +65,9 @@ def of_project(settings: Settings, name: str) -> Preview:
     with open_books(settings) as books:
         document = projects.get(books.store, name)
         if document is None:
-            raise Mistake(f"there is no project called {name}; see: jgi-stager project list, or use --proposal")
+            raise Mistake(
+                f"there is no project called {name}; see: jgi-stager project list, or use --proposal"
+            )
         facts = gather.facts(books)
         if "accepted_name" in document and document.get("state") not in ("discovering", "invalid"):
             found = _from_books(document, settings)
@@ -137,8 +138,8 @@ def _ask(settings: Settings, clock: Clock, record: ProjectRecord) -> Found:
         if not chosen:
             raise Mistake(
                 f"GOLD shows no usable analysis project of proposal {record.proposal_id}"
-                f"{' for these biosamples' if record.biosample_ids else ''} ({len(answer.rows)} of any kind); check "
-                "the number, or ask JGI for access"
+                f"{' for these biosamples' if record.biosample_ids else ''} ({len(answer.rows)} of any kind); "
+                "check the number, or ask JGI for access"
             )
         selections, problems = _list(settings, services, clock, chosen)
     return insight.added_up(selections, [*answer.problems, *problems], settings.jdp.max_restore_bytes)
@@ -162,8 +163,15 @@ def _list(
             directory = destination_directory(base, "plan", project.ap_gold_id)
             owner = Owner("plan", project.ap_gold_id, project.its_ap_id or 0, directory)
             listed = [
-                Listed(one.jdp_file_id, one.file_name, one.size, one.status, one.md5, one.file_type,
-                       one.seq_unit_names)
+                Listed(
+                    one.jdp_file_id,
+                    one.file_name,
+                    one.size,
+                    one.status,
+                    one.md5,
+                    one.file_type,
+                    one.seq_unit_names,
+                )
                 for one in listing.files
             ]
             selections.append(select(owner, listed, settings.jdp.remove_files, now))
@@ -211,13 +219,22 @@ def document(found: Preview) -> dict[str, Any]:
 def show(found: Preview, page: Page) -> None:
     """The plan for a person."""
     rows = [
-        ("to stage", f"{count(found.wanted.files, 'file')}, {human_bytes(found.wanted.bytes)}, of "
-                     f"{count(found.analysis_projects, 'analysis project')}"),
+        (
+            "to stage",
+            f"{count(found.wanted.files, 'file')}, {human_bytes(found.wanted.bytes)}, of "
+            f"{count(found.analysis_projects, 'analysis project')}",
+        ),
         ("left", f"{count(found.left.files, 'file')}, {human_bytes(found.left.bytes)}"),
-        ("from tape", f"{count(found.ids, 'distinct file')}, {human_bytes(found.restore_bytes)}, in at least "
-                      f"{count(found.requests, 'request')}"),
-        ("quota", f"{human_bytes(found.quota_bytes)} a window, {human_bytes(found.quota_left)} left now; "
-                  f"the quota alone makes it take {found.days_of_quota:g} days"),
+        (
+            "from tape",
+            f"{count(found.ids, 'distinct file')}, {human_bytes(found.restore_bytes)}, in at least "
+            f"{count(found.requests, 'request')}",
+        ),
+        (
+            "quota",
+            f"{human_bytes(found.quota_bytes)} a window, {human_bytes(found.quota_left)} left now; "
+            f"{_days(found.days_of_quota)}",
+        ),
         *_optional(found),
     ]
     page.say(found.name if found.inserted else "not inserted yet", style="bold")
@@ -228,6 +245,10 @@ def show(found: Preview, page: Page) -> None:
     if len(found.warnings) > WARNINGS_SHOWN:
         page.say(f"... and {len(found.warnings) - WARNINGS_SHOWN} more warnings: --json", indent=2)
     page.say("Nothing was requested and nothing was written.", style="dim")
+
+
+def _days(days: float) -> str:
+    return f"the quota alone makes it take {days:g} more days" if days else "it fits into one"
 
 
 def _optional(found: Preview) -> list[tuple[str, str]]:
@@ -243,12 +264,12 @@ def _optional(found: Preview) -> list[tuple[str, str]]:
         # All three as dates: the same form for a reader who compares them.
         first, last = found.eta.early, found.eta.late
         basis = "" if found.eta.measured else "; nothing was measured yet, so this is a guess"
-        rows.append(("done", f"{when(found.eta.at, first)} ({when(first, last)} - {when(last, first)}){basis}"))
+        rows.append(
+            ("done", f"{when(found.eta.at, first)} ({when(first, last)} - {when(last, first)}){basis}")
+        )
     if found.free_bytes is not None:
         fits = "" if found.fits else " - IT DOES NOT FIT"
         rows.append(("space", f"{human_bytes(found.free_bytes)} free at {found.destination}{fits}"))
     elif found.destination:
         rows.append(("space", f"{found.destination} cannot be seen from here"))
     return rows
-
-

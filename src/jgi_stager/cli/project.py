@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -36,17 +36,24 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it goes on the
 
 
 @app.command()
-def add(
-    name: Annotated[str | None, typer.Argument(help="Its name; a directory is called so.", show_default=False)] = None,
+def add(  # noqa: PLR0913, PLR0917 - one argument is one option
+    name: Annotated[
+        str | None, typer.Argument(help="Its name; a directory is called so.", show_default=False)
+    ] = None,
     proposal: Annotated[str | None, typer.Option(help="The JGI proposal number.")] = None,
     study: Annotated[str | None, typer.Option(help="The NMDC study; looked up if it is left out.")] = None,
-    biosample: Annotated[list[str] | None, typer.Option(help="Only this one (Gb...); may be repeated.")] = None,
+    biosample: Annotated[
+        list[str] | None, typer.Option(help="Only this one (Gb...); may be repeated.")
+    ] = None,
     biosamples_csv: Annotated[Path | None, typer.Option(help="Only the biosamples in this file.")] = None,
     priority: Annotated[int, typer.Option(help="-1000 to 1000; larger goes first.")] = 0,
     notify: Annotated[list[str] | None, typer.Option(help="Also mail this address; may be repeated.")] = None,
-    directory: Annotated[str | None, typer.Option("--dir", help="Stage below this one, not stage_dir.")] = None,
+    directory: Annotated[
+        str | None, typer.Option("--dir", help="Stage below this one, not stage_dir.")
+    ] = None,
     source: Annotated[
-        Path | None, typer.Option("--from", help="Insert the record, or the list of records, in this JSON file.")
+        Path | None,
+        typer.Option("--from", help="Insert the record, or the list of records, in this JSON file."),
     ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -62,8 +69,12 @@ def add(
             raise Mistake("a project needs a name and --proposal NUMBER, or --from FILE", code=2)
         else:
             fields = preview.wanted_fields(name, proposal, biosample, biosamples_csv)
-            given = {"nmdc_study_id": study, "priority": priority or None, "notify": notify or None,
-                     "analysis_projects_dir": directory}
+            given = {
+                "nmdc_study_id": study,
+                "priority": priority or None,
+                "notify": notify or None,
+                "analysis_projects_dir": directory,
+            }
             records = [fields | {key: value for key, value in given.items() if value is not None}]
         _insert(settings, records, as_json=as_json)
 
@@ -96,8 +107,8 @@ def _insert(settings: Settings, records: list[dict[str, Any]], *, as_json: bool)
     with open_books(settings, create=True) as books:
         for name in names:
             _check_name(books.store, name)
-        for record in checked:
-            projects.insert_project(books.store, record)
+        for fields in checked:
+            projects.insert_project(books.store, fields)
     if as_json:
         emit({"inserted": names})
         return
@@ -140,8 +151,11 @@ def list_projects(as_json: JsonOption = False, config: ConfigOption = None) -> N
         if not found:
             page.say("no projects yet; insert one: jgi-stager project add NAME --proposal NUMBER")
             return
-        page.table(("name", "state", "done", "files", "bytes", "prio", "since"), [_row(one) for one in found],
-                   right=(2, 3, 4, 5))
+        page.table(
+            ("name", "state", "done", "files", "bytes", "prio", "since"),
+            [_row(one) for one in found],
+            right=(2, 3, 4, 5),
+        )
 
 
 def _row(one: Project) -> list[str]:
@@ -174,12 +188,16 @@ def _show(found: Project, record: Mapping[str, Any]) -> None:
     for name, value in record.items():
         page.say(f"{name:<22}{_shown(value)}", indent=2, hang=22)
     if found.destination:
-        page.say(f"{'destination':<22}{found.destination}", indent=2, hang=22)
+        page.pair("destination", found.destination, 22)
     if found.reason:
         page.say(f"{'reason':<22}{found.reason}", indent=2, hang=22)
     if found.total.files:
         page.say()
-        rows = [[state, f"{one.files:,}", human_bytes(one.bytes)] for state, one in found.counts.items() if one.files]
+        rows = [
+            [state, f"{one.files:,}", human_bytes(one.bytes)]
+            for state, one in found.counts.items()
+            if one.files
+        ]
         page.table(("  state", "files", "bytes"), [[f"  {row[0]}", *row[1:]] for row in rows], right=(1, 2))
     page.say()
     for move in found.history:
@@ -199,13 +217,13 @@ def _shown(value: Any) -> str:
 @app.command()
 def pause(project: NameArgument, reason: ReasonOption = "", config: ConfigOption = None) -> None:
     """Begin nothing new for a project. What is at JDP or in a Globus task goes on to its end."""
-    _steer(config, project, lambda store: pause_project(store, project, somebody(), reason))
+    _steer(config, lambda store: pause_project(store, project, somebody(), reason))
 
 
 @app.command()
 def resume(project: NameArgument, reason: ReasonOption = "", config: ConfigOption = None) -> None:
     """Let a paused or cancelled project go on."""
-    _steer(config, project, lambda store: resume_project(store, project, somebody(), reason))
+    _steer(config, lambda store: resume_project(store, project, somebody(), reason))
 
 
 @app.command()
@@ -219,7 +237,7 @@ def cancel(
     taken back, and their bytes stay spent. What has arrived stays."""
     if not yes:
         typer.confirm(f"Cancel {project}? What was asked from tape stays spent", abort=True)
-    _steer(config, project, lambda store: cancel_project(store, project, somebody(), reason))
+    _steer(config, lambda store: cancel_project(store, project, somebody(), reason))
 
 
 @app.command()
@@ -230,10 +248,10 @@ def priority(
     config: ConfigOption = None,
 ) -> None:
     """Change the priority of a project; the next planning of requests follows it."""
-    _steer(config, project, lambda store: set_priority(store, project, value, somebody(), reason))
+    _steer(config, lambda store: set_priority(store, project, value, somebody(), reason))
 
 
-def _steer(config: Path | None, project: str, act: Any) -> None:
+def _steer(config: Path | None, act: Callable[[Store], str]) -> None:
     settings = settings_or_exit(config)
     with handled(), open_books(settings) as books:
         try:

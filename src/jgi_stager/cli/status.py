@@ -13,7 +13,16 @@ from rich.text import Text
 
 from jgi_stager import gather
 from jgi_stager.cli import documents, logins
-from jgi_stager.cli.common import ConfigOption, JsonOption, Mistake, Page, emit, handled, open_books, settings_or_exit
+from jgi_stager.cli.common import (
+    ConfigOption,
+    JsonOption,
+    Mistake,
+    Page,
+    emit,
+    handled,
+    open_books,
+    settings_or_exit,
+)
 from jgi_stager.cli.pages import status_lines
 from jgi_stager.insight import status as insight
 from jgi_stager.insight.status import Status
@@ -22,9 +31,15 @@ WATCH_SECONDS = 2.0
 
 
 def status(
-    project: Annotated[str | None, typer.Argument(help="Only this project, in full.", show_default=False)] = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again, until Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks of --watch.")] = WATCH_SECONDS,
+    project: Annotated[
+        str | None, typer.Argument(help="Only this project, in full.", show_default=False)
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again and again, until Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.2, help="Seconds between two looks of --watch.")
+    ] = WATCH_SECONDS,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:

@@ -37,11 +37,7 @@ class Child:
         """Raise `ChildEnded` if it has ended."""
         status = self.process.poll()
         if status is not None:
-            how = (
-                f"was ended by {signal.Signals(-status).name}"
-                if status < 0
-                else f"ended with status {status}"
-            )
+            how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
             raise ChildEnded(f"the {self.name} {how}; the end of {self.log}:\n{tail(self.log)}")
 
     def stop(self) -> str | None:
@@ -85,9 +81,7 @@ def plain_environment() -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in _HIDDEN
-        and not name.startswith(_HIDDEN_PREFIXES)
-        and not name.lower().endswith("_proxy")
+        if name not in _HIDDEN and not name.startswith(_HIDDEN_PREFIXES) and not name.lower().endswith("_proxy")
     }
     return {**kept, "PYTHONUNBUFFERED": "1"}
 

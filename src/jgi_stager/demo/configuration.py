@@ -8,24 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from jgi_stager.demo.place import Place
+from jgi_stager.settings import ScheduleSettings
 
 MAILTO = "operator@example.org"
 PERIOD_SECONDS = 600.0
-"""Simulated: most steps look every ten minutes."""
+"""Simulated: no step looks more often than every ten minutes."""
 SHORTEST_PERIOD_SECONDS = 0.2
 """Real: on a very fast clock the steps look less often, so that the machine has time for their work."""
-STEPS = (
-    "accept",
-    "discover",
-    "request_restores",
-    "poll_requests",
-    "fetch_manifests",
-    "submit_transfers",
-    "poll_tasks",
-    "verify",
-    "finish",
-    "send_notices",
-)
 
 
 def settings_text(
@@ -51,6 +40,7 @@ def settings_text(
         "state": {"directory": str(place.state)},
         "secrets": {"directory": str(place.secrets)},
         "clock": {"start": start.isoformat(), "scale": scale},
+        "web": {"port": 0},  # a fixed port might be in use
         "schedule": schedule(scale),
     }
     parts = ["# Written by `jgi-stager demo`. Periods are in simulated seconds.\n"]
@@ -61,14 +51,6 @@ def settings_text(
 
 
 def schedule(scale: float) -> dict[str, float]:
-    """How often each step looks, in simulated seconds."""
-    period = max(PERIOD_SECONDS, SHORTEST_PERIOD_SECONDS * scale)
-    steps = {f"{name}_seconds": period for name in STEPS}
-    return {
-        **steps,
-        "reconcile_seconds": 4 * period,
-        "request_poll_seconds": period,
-        "request_poll_longest_seconds": 4 * period,
-        "task_poll_seconds": period,
-        "task_poll_longest_seconds": 2 * period,
-    }
+    """The periods in simulated seconds: those of an ordinary daemon, but none shorter than ten minutes."""
+    shortest = max(PERIOD_SECONDS, SHORTEST_PERIOD_SECONDS * scale)
+    return {name: max(shortest, value) for name, value in ScheduleSettings().model_dump().items()}

@@ -121,9 +121,7 @@ def picture(snapshot: Snapshot, title: str, quota: int) -> RenderableType:
     facts.add_row("restore requests", f"{snapshot.requests}, {snapshot.open_requests} of them open")
     facts.add_row("Globus tasks", f"{snapshot.tasks}, {snapshot.open_tasks} of them active")
     facts.add_row("mails", f"{snapshot.mails}")
-    clock = (
-        f"day {elapsed(snapshot.simulated)}, after {snapshot.real_seconds:.0f} s  ({snapshot.project_state})"
-    )
+    clock = f"day {elapsed(snapshot.simulated)}, after {snapshot.real_seconds:.0f} s  ({snapshot.project_state})"
     return Group(Text(title, "bold"), Text(clock), Text(), states, Text(), facts)
 
 

@@ -58,7 +58,8 @@ _URGENCY = {Why.DAEMON: 0, Why.PAUSED: 1, Why.CANCELLED: 1, Why.INVALID: 1, Why.
 def _of_state(facts: Facts, subject: Project) -> list[Wait]:  # noqa: PLR0911 - one for each state
     """What the state of the project alone says."""
     name, reason = subject.name, subject.reason or ""
-    last = subject.history[-1].why if subject.history else ""
+    entered = [move.why for move in subject.history if move.new == subject.state and move.old != move.new]
+    last = entered[-1] if entered else ""
     match subject.state:
         case "new":
             return [Wait(Why.NEW, "the daemon has not looked at the record yet; it does so within a minute")]

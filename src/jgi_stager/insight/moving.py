@@ -48,7 +48,7 @@ def _usual(facts: Facts, age: timedelta) -> str:
         return f"the one before took {human_duration(timedelta(seconds=took[0]))}"
     low, middle, high, rare = (timedelta(seconds=percentile(took, share)) for share in (0.1, 0.5, 0.9, 0.95))
     compared = f"the last {len(took)} took {human_duration(low)} to {human_duration(high)}"
-    long = " - longer than usual; nothing to do but wait" if age > rare and len(took) >= 10 else ""
+    long = " - longer than usual; nothing to do but wait" if age > rare and len(took) >= 20 else ""
     return f"{compared}, half of them under {human_duration(middle)}{long}"
 
 

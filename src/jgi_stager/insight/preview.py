@@ -134,6 +134,4 @@ def with_project(facts: Facts, found: Found, name: str, priority: int) -> Facts:
     newcomer = Project("", name, "active", priority=priority, counts={"pending": pending})
     others = tuple(project for project in facts.projects if project.name != name)
     demands = (*facts.waiting.demands, Demand(name, (), priority, found.restore_bytes))
-    return replace(
-        facts, projects=(*others, newcomer), waiting=replace(facts.waiting, demands=demands)
-    )
+    return replace(facts, projects=(*others, newcomer), waiting=replace(facts.waiting, demands=demands))

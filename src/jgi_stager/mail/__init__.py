@@ -4,8 +4,18 @@
 sends its gist over a second channel. Nothing here knows of the outbox: that is `jgi_stager.steps.send_notices`.
 """
 
-from jgi_stager.mail.letters import Letter, render
+from jgi_stager.mail.letters import PREFIX, Letter, render
 from jgi_stager.mail.message import Attachment, Envelope, make_mail
 from jgi_stager.mail.smtp import ContentRefused, Handover, send
 
-__all__ = ["Attachment", "ContentRefused", "Envelope", "Handover", "Letter", "make_mail", "render", "send"]
+__all__ = [
+    "PREFIX",
+    "Attachment",
+    "ContentRefused",
+    "Envelope",
+    "Handover",
+    "Letter",
+    "make_mail",
+    "render",
+    "send",
+]

@@ -45,7 +45,7 @@ class Letter:
 def _templates(*, html: bool) -> Environment:
     environment = Environment(
         loader=PackageLoader("jgi_stager", "templates"),
-        autoescape=html,
+        autoescape=html,  # noqa: S701 - the other part is plain text
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -74,6 +74,8 @@ def render(notice: Mapping[str, Any], at: datetime | None = None) -> Letter:
     happened = notice.get("created")
     late = happened if at is not None and happened is not None and at - happened > LATE else None
     data = {"project": clean(notice.get("project")), "kind": kind.value, **clean(notice["data"])}
+    if "subject" in data:
+        data["heading"] = data.pop("subject")  # a template makes its own subject
     text = _part(kind, data, late, html=False, ink=ink, paper=paper)
     html = _part(kind, data, late, html=True, ink=ink, paper=paper)
     return Letter(f"{PREFIX} {text.subject}"[:LONGEST_SUBJECT], text.body, html.body)

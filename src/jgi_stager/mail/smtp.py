@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import parseaddr
 
-from jgi_stager.failures import NeedsPerson, Rejected, Service, Transient
+from jgi_stager.failures import NeedsPerson, OutsideError, Rejected, Service, Transient
+from jgi_stager.meters import outside_call
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import NotificationSettings
 
@@ -37,19 +38,19 @@ class ContentRefused(Rejected):
     """The server took the addresses and refused the mail itself; without its attachments it may be taken."""
 
 
-def send(
-    mail: EmailMessage, to: Sequence[str], settings: NotificationSettings, secrets: Secrets
-) -> Handover:
+def send(mail: EmailMessage, to: Sequence[str], settings: NotificationSettings, secrets: Secrets) -> Handover:
     """Hand a mail over for the addresses ``to``.
 
     Raises `Transient` (the server is out: try later), `NeedsPerson` (it refuses the login or the sender) or
     `ContentRefused`; then no address got it.
     """
-    with _meanings(settings):
+    with outside_call(Service.SMTP) as counted, _meanings(settings):
         server = _connect(settings)
         try:
             _log_in(server, settings, secrets)
-            return _hand_over(server, mail, to, settings)
+            handed = _hand_over(server, mail, to, settings)
+            counted.result = "ok"
+            return handed
         finally:
             _leave(server)
 
@@ -85,7 +86,7 @@ def _meanings(settings: NotificationSettings) -> Iterator[None]:
         raise NeedsPerson(Service.SMTP, str(error), "put the password into the file named above") from None
     except smtplib.SMTPAuthenticationError as error:
         if error.smtp_code < 500:
-            raise Transient(Service.SMTP, f"the mail server cannot check the login now ({error.smtp_code})") from None
+            raise Transient(Service.SMTP, f"the mail server cannot check logins now ({error.smtp_code})") from None
         raise NeedsPerson(Service.SMTP, f"the mail server refuses the login ({error.smtp_code})", login) from None
     except smtplib.SMTPNotSupportedError as error:
         raise NeedsPerson(Service.SMTP, f"the mail server cannot do what is set: {error}", security) from None
@@ -93,18 +94,22 @@ def _meanings(settings: NotificationSettings) -> Iterator[None]:
         said = f"the certificate of the mail server cannot be verified: {error.verify_message}"
         raise NeedsPerson(Service.SMTP, said, security) from None
     except smtplib.SMTPSenderRefused as error:
-        if error.smtp_code == _TOO_LARGE:
-            raise ContentRefused(Service.SMTP, f"the mail server refuses the mail ({_said(error)})") from None
-        if 500 <= error.smtp_code < 600:
-            # No mail would leave at all: that is a setting, not this mail, and no mail is given up for it.
-            said = f"the mail server refuses the sender {settings.mail_from} ({_said(error)})"
-            cure = "correct notifications.mail_from, or set smtp_user if the server wants a login"
-            raise NeedsPerson(Service.SMTP, said, cure) from None
-        raise Transient(Service.SMTP, f"the mail server answers {_said(error)}") from None
+        raise _sender_refused(error, settings) from None
     except smtplib.SMTPResponseException as error:
         raise Transient(Service.SMTP, f"the mail server answers {_said(error)}") from None
     except (smtplib.SMTPException, OSError) as error:
         raise Transient(Service.SMTP, f"the mail server cannot be used: {type(error).__name__}: {error}") from None
+
+
+def _sender_refused(error: smtplib.SMTPSenderRefused, settings: NotificationSettings) -> OutsideError:
+    if error.smtp_code == _TOO_LARGE:
+        return ContentRefused(Service.SMTP, f"the mail server refuses the mail ({_said(error)})")
+    if 500 <= error.smtp_code < 600:
+        # No mail would leave at all: that is a setting, not this mail, and no mail is given up for it.
+        said = f"the mail server refuses the sender {settings.mail_from} ({_said(error)})"
+        cure = "correct notifications.mail_from, or set smtp_user if the server wants a login"
+        return NeedsPerson(Service.SMTP, said, cure)
+    return Transient(Service.SMTP, f"the mail server answers {_said(error)}")
 
 
 def _connect(settings: NotificationSettings) -> smtplib.SMTP:

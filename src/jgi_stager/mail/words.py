@@ -87,9 +87,7 @@ def columns(rows: Sequence[Sequence[Any]], right: Sequence[int] = ()) -> str:
     widths = [max(len(row[at]) for row in cells) for at in range(len(cells[0]))]
 
     def line(row: Sequence[str]) -> str:
-        padded = (
-            cell.rjust(widths[at]) if at in right else cell.ljust(widths[at]) for at, cell in enumerate(row)
-        )
+        padded = (cell.rjust(widths[at]) if at in right else cell.ljust(widths[at]) for at, cell in enumerate(row))
         return "  " + "  ".join(padded).rstrip()
 
     return "\n".join(line(row) for row in cells)

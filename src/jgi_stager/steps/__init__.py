@@ -10,6 +10,7 @@ from jgi_stager.steps import (
     accept,
     audit,
     cancel,
+    digest,
     discover,
     fetch_manifests,
     finish,
@@ -21,6 +22,9 @@ from jgi_stager.steps import (
     send_notices,
     submit_transfers,
     verify,
+    watch_credentials,
+    watch_failures,
+    watch_stalls,
 )
 from jgi_stager.steps.tools import Tools
 
@@ -47,6 +51,10 @@ STEPS: tuple[Step, ...] = (
     Step("cancel", cancel.run),
     Step("audit", audit.run),
     Step("finish", finish.run),
+    Step("watch_failures", watch_failures.run),
+    Step("watch_stalls", watch_stalls.run),
+    Step("watch_credentials", watch_credentials.run),
+    Step("digest", digest.run),
     Step("send_notices", send_notices.run),
     Step("heartbeat", heartbeat.run),
 )

@@ -155,7 +155,8 @@ def what_to_do(tools: Tools, service: Service, problem: str, cure: str) -> Mappi
     name, command = CREDENTIAL_NAMES.get(service, service.value), COMMANDS.get(service)
     if command is None or command not in cure or "consent" in problem:
         steps = [cure] if cure else list(CURES.get(service, ()))
-        return {"headline": f"{service.value.upper()} cannot be used", "steps": steps, "command": None, "path": None}
+        headline = f"{service.value.upper()} cannot be used"
+        return {"headline": headline, "steps": steps, "command": None, "path": None}
     missing = not any(tools.secrets.exists(secret) for secret in CREDENTIALS[service])
     secret = tools.secrets.path(CREDENTIALS[service][0])
     by_hand = len(CREDENTIALS[service]) == 1 and os.access(secret.parent, os.W_OK)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import structlog
@@ -11,7 +10,9 @@ import structlog
 from jgi_stager.lifecycle import RESTING, State
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectState
+from jgi_stager.steps import account
 from jgi_stager.steps.tools import Tools
+from jgi_stager.steps.watch_failures import shown
 from jgi_stager.store import files, projects, requests
 from jgi_stager.store.files import Tally
 
@@ -56,7 +57,7 @@ def _hold(tools: Tools, project: Mapping[str, Any], counts: Mapping[str, Tally])
         "failed": failed,
         "done": counts[State.DONE].files,
         "total": sum(tally.files for tally in counts.values()),
-        "groups": [asdict(group) for group in files.failed_groups(tools.store, name)],
+        **shown(files.failed_groups(tools.store, name)),
     }
     held_before = sum(entry.get("to") == ProjectState.HELD for entry in project.get("history", ()))
     tools.tell(Kind.HELD, f"{project['_id']}:{held_before}", data, name)
@@ -75,9 +76,10 @@ def _done(tools: Tools, project: Mapping[str, Any], counts: Mapping[str, Tally])
         "bytes": done.bytes,
         "accepted_at": project["accepted_at"],
         "done_at": now,
-        "days": (now - project["accepted_at"]).total_seconds() / 86400,
+        "took_seconds": (now - project["accepted_at"]).total_seconds(),
         "requests": requests.count_of_project(tools.store, name),
         "destination": f"{project['analysis_projects_dir']}/{name}",
+        **account.of_project(tools.store, name),
     }
     tools.tell(Kind.DONE, str(project["_id"]), data, name)
     state = ProjectState(project["state"])

@@ -62,6 +62,8 @@ def poll(tools: Tools, document: Mapping[str, Any]) -> int:
         "vanished_at": None,
         "dropped": _dropped(document, status),
     }
+    if len(facts["dropped"]) == len(document["file_ids"]):
+        return _expired(tools, document, facts, f"JDP knows none of the files of request {request_id}")
     if word == "ready":
         return _ready(tools, document, facts)
     if word == "expired":
@@ -78,7 +80,10 @@ def poll(tools: Tools, document: Mapping[str, Any]) -> int:
 
 def _dropped(document: Mapping[str, Any], status: RequestStatus) -> list[str]:
     """The ids that JDP did not take into the request: it drops those it does not know without a word."""
-    return sorted(set(document["file_ids"]) - set(status.file_ids)) if status.file_ids else []
+    counts = document.get("restored_count"), document.get("updated_count")
+    if status.file_ids or counts == (0, 0):
+        return sorted(set(document["file_ids"]) - set(status.file_ids))
+    return []
 
 
 def _slow(tools: Tools, document: Mapping[str, Any], word: str) -> None:

@@ -91,11 +91,10 @@ def finish_accepted(tools: Tools, document: Mapping[str, Any]) -> int:
 
 
 def join_open_requests(tools: Tools) -> int:
-    """Files whose id is already asked for, for another destination, join that request: asked and counted once."""
+    """Files whose id is asked for already, or still delivered, for another destination join that request: each id
+    is asked for and counted once."""
     moved = 0
     alive_after = tools.clock.now() + EXPIRY_MARGIN
-    if not requests.requests_in(tools.store, requests.HOLDING):
-        return 0
     for project in projects.by_state(tools.store, ProjectState.ACTIVE):
         name = project["project_name"]
         pending = {file.source_file_id for file in files.candidates(tools.store, name, CANDIDATES_PER_PROJECT)}
@@ -107,9 +106,14 @@ def join_open_requests(tools: Tools) -> int:
 
 def _join(tools: Tools, request: Mapping[str, Any], project: str, pending: set[str]) -> int:
     """Let the pending files of a project that ``request`` holds ride along."""
-    shared = pending.intersection(request["file_ids"]) - set(request.get("lost") or ())
+    shared = pending.intersection(request["file_ids"])
+    shared -= {*(request.get("lost") or ()), *(request.get("dropped") or ())}
     if not shared:
         return 0
+    if request["state"] == RequestState.CLOSED:
+        now, why = tools.clock.now(), f"{project} wants files of it"
+        closed, ready = RequestState.CLOSED, RequestState.READY
+        requests.update_request(tools.store, request["_id"], closed, ready, why=why, next_poll_at=now)
     if project not in request["projects"]:
         names = [*request["projects"], project]
         requests.update_request(tools.store, request["_id"], requests.HOLDING, projects=names)

@@ -1,21 +1,29 @@
-"""Mailing the outbox: each notice once. An outage of the mail server delays mails and loses none."""
+"""Mailing the outbox: each notice once. An outage of the mail server delays mails and loses none.
+
+Notices of one thread leave in the order in which they were stored: one that must wait holds up those behind it,
+one that is refused does not. What one address refuses, the others still get.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
 from jgi_stager import mail
-from jgi_stager.failures import NeedsPerson, Rejected, Service, Transient, retry_delay
-from jgi_stager.pulse import unbroken
+from jgi_stager.failures import NeedsPerson, Service, Transient, retry_delay
+from jgi_stager.notices import Kind, message_id
+from jgi_stager.steps import credentials, folding, pushing
+from jgi_stager.steps.report import report_of
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import notices
 
 log = structlog.get_logger()
+
+ADDRESS_PATIENCE = timedelta(days=5)
+"""How long an address may answer "not now" before it counts as refused: what mail servers do among themselves."""
 
 
 def run(tools: Tools) -> int:
@@ -24,47 +32,125 @@ def run(tools: Tools) -> int:
         # The daemon died while the server may or may not have taken it. The Message-ID stays the same, so a
         # second copy is recognised by mail programs; losing the mail would be worse.
         notices.mark_waiting(tools.store, notice["_id"], tools.clock.now(), "cut off while being sent")
-    sent = 0
-    for notice in notices.due_notices(tools.store, tools.clock.now()):
+    pushing.run(tools)
+    folding.run(tools)
+    sent, held_up = 0, set[str]()
+    for notice in notices.waiting_notices(tools.store):
         if not tools.may_ask(Service.SMTP):
             break
-        sent += _send(tools, notice)
+        thread = notice.get("thread")
+        if thread in held_up:
+            continue
+        left = notice["next_try_at"] <= tools.clock.now() and _send(tools, notice)
+        sent += left
+        if thread is not None and not left and _still_waits(tools, notice):
+            held_up.add(thread)
     return sent
 
 
-def message_id(key: str, sender: str) -> str:
-    """The same for every try of the same notice."""
-    domain = sender.rpartition("@")[2] or "localhost"
-    return f"<{hashlib.sha256(key.encode()).hexdigest()[:32]}@{domain}>"
+def _still_waits(tools: Tools, notice: Mapping[str, Any]) -> bool:
+    fresh = notices.get_notice(tools.store, notice["_id"])
+    return fresh is not None and fresh["state"] == notices.NoticeState.WAITING
 
 
-@unbroken()
-def _send(tools: Tools, notice: Mapping[str, Any]) -> int:
-    settings, now = tools.settings.notifications, tools.clock.now()
-    to = notice["to"] or settings.mailto
+def _send(tools: Tools, notice: Mapping[str, Any]) -> bool:
+    """Hand one notice over. Whether the server took it for anybody."""
     key, attempts = notice["_id"], int(notice["attempts"]) + 1
+    to = _addresses(tools, notice)
     if not to:
-        return 0
-    identity = message_id(key, settings.mail_from)
+        return False
+    identity = message_id(key, tools.settings.notifications.mail_from)
     if not notices.mark_sending(tools.store, key, attempts, identity):
-        return 0
+        return False
     try:
-        mail.send(
-            mail.message({**notice, "message_id": identity}, settings.mail_from, to, now),
-            settings,
-            tools.secrets,
-        )
-    except Rejected as error:
+        letter = mail.render(notice, tools.clock.now())
+        outcome = _hand_over(tools, notice, letter, to)
+    except (Transient, NeedsPerson) as error:
+        _server_trouble(tools, notice, attempts, error)
+        return False
+    except mail.ContentRefused as error:
         notices.mark_refused(tools.store, key, str(error))
         log.warning("mail_refused", notice=key, error=str(error))
-        return 0
-    except (Transient, NeedsPerson) as error:
-        tools.gates.failed(error, now, tools.credential(Service.SMTP))
-        next_try = now + timedelta(seconds=retry_delay(attempts))
-        notices.mark_waiting(tools.store, key, next_try, str(error))
-        log.warning("mail_postponed", notice=key, error=str(error))
-        return 0
-    tools.gates.succeeded(Service.SMTP)
-    notices.mark_sent(tools.store, key)
+        return False
+    except Exception as error:
+        # A notice that cannot be written must not end those behind it: it is kept, and a person can look.
+        log.exception("step_bug", document=key)
+        notices.mark_refused(tools.store, key, f"bug: {type(error).__name__}: {error}"[:500])
+        return False
+    return _note(tools, notice, letter.subject, outcome, attempts)
+
+
+def _addresses(tools: Tools, notice: Mapping[str, Any]) -> list[str]:
+    """Who is still to be told. A notice stored before anybody was named goes to the site's people."""
+    wanted = notice["to"] or tools.settings.notifications.mailto
+    settled = {*notice.get("delivered", ()), *(one["address"] for one in notice.get("refused", ()))}
+    return [address for address in wanted if address not in settled]
+
+
+def _hand_over(tools: Tools, notice: Mapping[str, Any], letter: mail.Letter, to: Sequence[str]) -> mail.Handover:
+    settings = tools.settings.notifications
+    envelope = mail.Envelope(
+        sender=settings.mail_from,
+        to=notice["to"] or settings.mailto,
+        message_id=message_id(notice["_id"], settings.mail_from),
+        at=tools.clock.now(),
+        thread=_first_of(tools, notice),
+    )
+    attachments = report_of(tools.store, notice["project"]) if notice["kind"] == Kind.DONE else []
+    try:
+        whole = mail.make_mail(letter, envelope, attachments)
+        outcome = mail.send(whole, to, settings, tools.secrets)
+    except mail.ContentRefused:
+        if not attachments:
+            raise
+        log.warning("mail_without_attachment", notice=notice["_id"])
+        outcome = mail.send(mail.make_mail(letter, envelope), to, settings, tools.secrets)
+    credentials.worked(tools, Service.SMTP, proof=tools.gates.succeeded(Service.SMTP))
+    return outcome
+
+
+def _first_of(tools: Tools, notice: Mapping[str, Any]) -> str | None:
+    """The Message-ID of the mail that the thread of this one begins with."""
+    first = notices.first_of_thread(tools.store, notice["thread"]) if notice.get("thread") else None
+    if first is None:
+        return None
+    return first["message_id"] or message_id(first["_id"], tools.settings.notifications.mail_from)
+
+
+def _server_trouble(
+    tools: Tools, notice: Mapping[str, Any], attempts: int, error: Transient | NeedsPerson
+) -> None:
+    now = tools.clock.now()
+    notices.mark_waiting(tools.store, notice["_id"], now + timedelta(seconds=retry_delay(attempts)), str(error))
+    tools.failed(error)
+    log.warning("mail_postponed", notice=notice["_id"], error=str(error))
+
+
+def _note(tools: Tools, notice: Mapping[str, Any], subject: str, outcome: mail.Handover, attempts: int) -> bool:
+    """Write down what became of every address; the notice is sent when nobody is left to be told."""
+    key, now = notice["_id"], tools.clock.now()
+    refused, postponed = dict(outcome.refused), dict(outcome.postponed)
+    if now - notice["created"] > ADDRESS_PATIENCE:
+        refused, postponed = refused | postponed, {}
+    notices.note_addresses(tools.store, key, outcome.taken, refused)
+    for address, reason in refused.items():
+        log.warning("mail_address_refused", notice=key, address=address, reason=reason)
+    if postponed:
+        wait = timedelta(seconds=retry_delay(attempts))
+        notices.mark_waiting(tools.store, key, now + wait, f"not yet: {_list(postponed)}")
+        return bool(outcome.taken)
+    if not outcome.taken and not notice.get("delivered"):
+        notices.mark_refused(tools.store, key, f"refused: {_list(refused)}")
+        return False
+    notices.mark_sent(tools.store, key, subject)
     log.info("mail_sent", notice=key, kind=notice["kind"])
-    return 1
+    return True
+
+
+def _list(answers: Mapping[str, str]) -> str:
+    return "; ".join(f"{address} ({reason})" for address, reason in answers.items())[:500]
+
+
+def oldest_waiting(tools: Tools) -> datetime | None:
+    """Since when the oldest notice waits; None if none does."""
+    return min((one["created"] for one in notices.waiting_notices(tools.store)), default=None)

@@ -32,6 +32,7 @@ from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
 from jgi_stager.steps import credentials
 from jgi_stager.steps.gates import Gates
+from jgi_stager.steps.trouble import StoreOutage
 from jgi_stager.store import Store, StoreError, projects
 from jgi_stager.store.notices import put_notice
 
@@ -62,6 +63,8 @@ class Tools:
     stop: threading.Event = field(default_factory=threading.Event)
     pulse: Pulse = field(default_factory=Pulse)
     """Who works on what: the daemon ends when they may, and is taken for hung when they are silent."""
+    outage: StoreOutage = field(default_factory=StoreOutage)
+    """Whether this process can reach its database."""
 
     def may_ask(self, service: Service, *, anonymous: bool = False) -> bool:
         """Whether ``service`` may be asked now, and the daemon is not about to stop.
@@ -129,9 +132,7 @@ class Tools:
         known = record.get("notify") if record and record.get("accepted_name") == project else None
         to += [address for address in dict.fromkeys([*(known or ()), *also]) if address not in to]
         name = f"{kind.value}:{key}"
-        put_notice(
-            self.store, name, kind=kind.value, data=dict(data), to=to, project=project, thread=thread
-        )
+        put_notice(self.store, name, kind=kind.value, data=dict(data), to=to, project=project, thread=thread)
 
     def alarm(self, key: str, subject: str, text: str, project: str | None = None) -> None:
         """Tell once of something that a person should look at, though the daemon goes on."""

@@ -116,8 +116,9 @@ def died(
 def solved(store: Store, service: str, dead_since: datetime) -> bool:
     """Note that the person needed since ``dead_since`` is needed no more; False if that was known."""
     gap = {"gaps": _stretch(dead_since, store.clock.now())}
-    cleared = dict.fromkeys(("dead_since", "dead_identity", "problem", "cure", "next_reminder_at", "healing_since"))
-    return _update(store, service, {"dead_since": dead_since}, {**cleared, "reminders": 0}, gap)
+    cleared = ("dead_since", "dead_identity", "problem", "cure", "next_reminder_at", "healing_since")
+    fields = {**dict.fromkeys(cleared), "reminders": 0}
+    return _update(store, service, {"dead_since": dead_since}, fields, gap)
 
 
 def heals(store: Store, service: str, since: datetime | None) -> None:
@@ -164,9 +165,7 @@ def _update(
             collection.update_one(key, {"$setOnInsert": {"service": service}}, upsert=True)
     update: Document = {"$set": dict(fields)}
     if push:
-        update["$push"] = {
-            name: {"$each": [entry], "$slice": -MOST_REMEMBERED} for name, entry in push.items()
-        }
+        update["$push"] = {name: {"$each": [entry], "$slice": -MOST_REMEMBERED} for name, entry in push.items()}
     return collection.update_one({**where, **key}, update).modified_count == 1
 
 
@@ -183,8 +182,7 @@ _LISTS = ("lives", "gaps", "outages")
 
 def _credential(service: str, document: Mapping[str, Any]) -> Credential:
     known = {name for name in Credential.__dataclass_fields__ if name != "service" and name not in _LISTS}
-    values = {name: document[name] for name in known if document.get(name) is not None}
-    stretches = {
-        name: tuple(Stretch(one["begun"], one["ended"]) for one in document.get(name) or ()) for name in _LISTS
-    }
-    return Credential(service=service, **values, **stretches)
+    values: dict[str, Any] = {name: document[name] for name in known if document.get(name) is not None}
+    for name in _LISTS:
+        values[name] = tuple(Stretch(one["begun"], one["ended"]) for one in document.get(name) or ())
+    return Credential(service=service, **values)

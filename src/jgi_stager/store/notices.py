@@ -76,6 +76,7 @@ def put_notice(
                 "attempts": 0,
                 "message_id": None,
                 "sent_at": None,
+                "pushed_at": None,
                 "error": None,
                 "update_date": at,
                 "history": [history_entry(at, None, NoticeState.WAITING, "stored")],
@@ -108,6 +109,13 @@ def waiting_notices(store: Store) -> list[Document]:
 
 
 @translated
+def waiting_of(store: Store, kind: str) -> list[str]:
+    """The keys of the notices of a kind that are not mailed yet."""
+    where = {"state": str(NoticeState.WAITING), "kind": kind}
+    return [str(one["_id"]) for one in store.notices.find(where, {"_id": 1})]
+
+
+@translated
 def first_of_thread(store: Store, thread: str) -> Document | None:
     """The notice that a thread begins with: the first one stored."""
     return store.notices.find_one({"thread": thread}, sort=[("created", ASCENDING), ("order", ASCENDING)])
@@ -125,6 +133,25 @@ def sent_since(store: Store, kind: str, since: datetime) -> list[datetime]:
     """When notices of a kind were mailed after ``since``, oldest first."""
     where = {"kind": kind, "sent_at": {"$gt": since}}
     return [one["sent_at"] for one in store.notices.find(where, {"sent_at": 1}).sort("sent_at", ASCENDING)]
+
+
+@translated
+def unpushed(store: Store, kinds: Sequence[str], since: datetime) -> list[Document]:
+    """Notices of these kinds stored after ``since`` that did not go to the second channel yet, oldest first."""
+    where = {"kind": {"$in": list(kinds)}, "created": {"$gt": since}, "pushed_at": None}
+    return list(store.notices.find(where).sort("created", ASCENDING))
+
+
+@translated
+def push_later(store: Store, key: str, at: datetime) -> None:
+    """Note when the second channel may be tried again with this notice."""
+    store.notices.update_one({"_id": key}, {"$set": {"push_after": at}})
+
+
+@translated
+def mark_pushed(store: Store, key: str) -> None:
+    """Note that the second channel took the notice."""
+    store.notices.update_one({"_id": key}, {"$set": {"pushed_at": store.clock.now()}})
 
 
 @translated

@@ -21,6 +21,8 @@ IN_DOUBT = (RequestState.SUBMITTING, RequestState.UNKNOWN)
 """Requests whose POST may or may not have arrived: they count, however old they are."""
 HOLDING = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.READY)
 """Requests whose files JDP brings, or has brought."""
+JOINABLE = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.CLOSED, RequestState.READY)
+"""Requests that spare another one for the same ids, the best last: a closed one is delivered all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ def request_by_id(store: Store, request_id: int) -> Document | None:
 @translated
 def newest_id(store: Store) -> int | None:
     """The number that JDP gave to the newest request; None before there is one."""
-    found = store.restore_requests.find_one({"request_id": {"$ne": None}}, {"request_id": 1}, sort=[("submitted_at", -1)])
+    where = {"request_id": {"$ne": None}}
+    found = store.restore_requests.find_one(where, {"request_id": 1}, sort=[("submitted_at", DESCENDING)])
     return int(found["request_id"]) if found else None
 
 
@@ -148,18 +151,16 @@ def ledger(store: Store, window_start: datetime) -> list[LedgerEntry]:
 
 
 @translated
-def open_request_of_sources(
-    store: Store, source_ids: Iterable[str], alive_after: datetime
-) -> dict[str, Document]:
+def open_request_of_sources(store: Store, source_ids: Iterable[str], alive_after: datetime) -> dict[str, Document]:
     """Which request already brings these JDP ids: id -> request, for ids that one holds.
 
-    Only accepted, waiting and ready ones that expire after ``alive_after`` or have no date yet. Where several
-    hold an id, the furthest on counts, then the one that lives longest.
+    Only `JOINABLE` ones that expire after ``alive_after`` or have no date yet. Where several hold an id, the
+    furthest on counts, then the one that lives longest.
     """
     wanted = set(source_ids)
     where = {
         "file_ids": {"$in": sorted(wanted)},
-        "state": {"$in": some(HOLDING)},
+        "state": {"$in": some(JOINABLE)},
         "$or": [{"expiration_date": None}, {"expiration_date": {"$gt": alive_after}}],
     }
     held: dict[str, Document] = {}
@@ -197,7 +198,7 @@ def count_of_project(store: Store, project_name: str) -> int:
 
 def _worth(request: Document) -> tuple[int, float]:
     expires = request["expiration_date"]
-    return HOLDING.index(request["state"]), expires.timestamp() if expires else 0.0
+    return JOINABLE.index(request["state"]), expires.timestamp() if expires else 0.0
 
 
 @translated

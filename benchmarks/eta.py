@@ -1,0 +1,117 @@
+"""How good the estimate of ``status`` is: whole projects against the simulator, asked after a third of the bytes.
+
+    PYTHONPATH=src:tests python benchmarks/eta.py [PROJECTS]
+
+Every seed is another project, on another tape, line and quota. The error is what the estimate was off, as a share
+of the time that was really left. Issue 3 wants a median of at most 25 %.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+
+from jgi_stager import gather
+from jgi_stager.insight import eta
+from jgi_stager.insight.eta import Eta
+from jgi_stager.simulator import generate
+from jgi_stager.store.embedded import EmbeddedMongod
+from jgi_stager.text import human_bytes, human_duration
+from stage import PROPOSAL, Stage, stage
+
+TERA = 10**12
+TICK_MINUTES = 10.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """One project."""
+
+    seed: int
+    size: int
+    quota: int
+    asked_at: datetime
+    ended_at: datetime
+    said: Eta
+
+    @property
+    def error(self) -> float:
+        """How far off the estimate was, as a share of the time that was left."""
+        left = (self.ended_at - self.asked_at).total_seconds()
+        return abs((self.said.at - self.ended_at).total_seconds()) / left
+
+    @property
+    def inside(self) -> bool:
+        """Whether the truth was in the range that was given."""
+        return self.said.early <= self.ended_at <= self.said.late
+
+
+def follow(made: Stage, seed: int, size: int, quota: int) -> Result:
+    """Drive a project to its end; ask when a third of its bytes is done."""
+    books = gather.Books(made.store, made.settings, made.out.clock)
+    made.insert("soil")
+    said: tuple[datetime, Eta] | None = None
+    for _ in range(20_000):
+        made.tick(TICK_MINUTES)
+        if said is None:
+            facts = gather.facts(books)
+            project = facts.project("soil")
+            done = 0 if project is None or not project.total.bytes else project.of("done").bytes
+            if project is not None and project.state == "active" and done >= project.total.bytes / 3:
+                said = (facts.now, eta.estimate(facts)["soil"])
+        if said is not None and made.idle():
+            return Result(seed, size, quota, said[0], made.project()["done_at"], said[1])
+    raise AssertionError(f"seed {seed}: no end; {made.counts()} {made.states()}")
+
+
+def run(seed: int, uri: str) -> Result:
+    """One project of its own kind."""
+    dice = random.Random(seed)
+    catalogue = generate(dice.randint(12, 40), seed, PROPOSAL)
+    size = sum(file.size for file in catalogue.files.values())
+    quota = int(size / dice.uniform(0.6, 6))
+    with (
+        tempfile.TemporaryDirectory(prefix="jgi-eta-") as directory,
+        stage(
+            Path(directory),
+            uri,
+            catalogue,
+            sections={"jdp": {"restore_batch_size": dice.choice([100, 300, 750])}, "staging": {"md5_max_bytes": 0}},
+            seed=seed,
+            max_window_bytes=quota,
+            tape_drives=dice.randint(1, 6),
+            tape_bytes_per_second=dice.uniform(20e6, 360e6),
+            transfer_bytes_per_second=dice.uniform(60e6, 1.2e9),
+        ) as made,
+    ):
+        return follow(made, seed, size, quota)
+
+
+def main() -> None:
+    """Print a row for each project and the summary."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    results = []
+    with tempfile.TemporaryDirectory(prefix="jgi-eta-") as home, EmbeddedMongod(Path(home)) as uri:
+        for seed in range(1, count + 1):
+            began = time.monotonic()
+            found = run(seed, uri)
+            results.append(found)
+            left = human_duration(found.ended_at - found.asked_at)
+            print(
+                f"seed {seed:>3}  {human_bytes(found.size):>8}  quota {human_bytes(found.quota):>8}  left {left:>12}  "
+                f"error {found.error:6.1%}  {'inside' if found.inside else 'outside'} the range  "
+                f"({time.monotonic() - began:.0f} s)",
+                flush=True,
+            )
+    inside = sum(found.inside for found in results)
+    print(f"median error {median(found.error for found in results):.1%}; {inside} of {count} inside the range")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""``install-service`` and ``uninstall-service``: writes what is missing or old, says what it does, keeps data."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from jgi_stager.service import units
+from jgi_stager.service.units import InstallError, UnitFile
+
+Say = Callable[[str], None]
+
+_CONFIG = """\
+# Settings of the JGI stager. Every one of them, with unit and default: docs/settings.md.
+# Secrets do not belong here: `jgi-stager token set` and `jgi-stager login` put them into {secrets}.
+
+[state]
+directory = "{state}"
+
+[staging]
+{staging}
+
+#[globus]
+#globus_root_dir = "..."     # the delivery folder of your Globus user at JGI
+#client_id = "..."
+
+#[jdp]
+#globus_user_name = "..."
+
+#[notifications]
+#mailto = ["you@example.org"]
+"""
+_NO_STAGING = '#stage_dir = "/data/staging"   # where files shall arrive'
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where to install, and how to act there. With another ``root`` than / only files are written, for packaging;
+    with ``dry`` nothing is."""
+
+    say: Say
+    root: Path = Path("/")
+    dry: bool = False
+
+    def at(self, path: Path) -> Path:
+        """The path below the root."""
+        return self.root / path.relative_to("/")
+
+    def write(self, file: UnitFile, mode: int = 0o644) -> bool:
+        """Write a file unless it is there with this content; whether it had to be."""
+        target = self.at(file.target)
+        try:
+            before = target.read_text(encoding="utf-8")
+        except OSError:
+            before = None
+        if before == file.content:
+            self.say(f"unchanged  {file.target}")
+            return False
+        self.say(f"{'written  ' if before is None else 'replaced '}  {file.target}")
+        if not self.dry:
+            target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            fresh = target.with_name(f".{target.name}.new")
+            fresh.unlink(missing_ok=True)
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+                out.write(file.content)
+            fresh.chmod(mode)
+            fresh.replace(target)
+        return True
+
+    def directory(self, path: Path, mode: int) -> None:
+        """Make a directory of root, if it is not there."""
+        target = self.at(path)
+        known = target.is_dir()
+        self.say(f"{'unchanged' if known else 'created  '}  {path}/")
+        if not known and not self.dry:
+            target.mkdir(mode=mode, parents=True)
+            target.chmod(mode)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file that was installed."""
+        target = self.at(path)
+        if target.exists():
+            self.say(f"removed    {path}")
+            if not self.dry:
+                target.unlink()
+
+    def run(self, *command: str, needed: bool = True) -> None:
+        """Run a program of the machine, or only say so. Raises `InstallError` if it fails and is ``needed``."""
+        if self.root != Path("/"):
+            return
+        self.say(f"run        {' '.join(command)}")
+        if self.dry:
+            return
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+        if found.returncode and needed:
+            raise InstallError(f"{' '.join(command)} failed:\n{(found.stderr or found.stdout).strip()}")
+
+
+def booted_with_systemd() -> bool:
+    """sd_booted(3): whether systemd runs this machine."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def install(machine: Machine, program: Path, staging: Path | None) -> None:
+    """Install the service of the machine. Raises `InstallError` or OSError."""
+    _need_root(machine)
+    units.check_place(program)
+    files = units.system_files(program)
+    if staging is not None:
+        files.append(units.staging_drop_in(staging))
+    for file in files:
+        machine.write(file)
+    if shutil.which("systemd-sysusers"):
+        machine.run("systemd-sysusers", str(units.SYSUSERS))
+    elif not account_exists():
+        nobody_logs_in = ("--home-dir", str(units.STATE), "--shell", "/usr/sbin/nologin")
+        machine.run("useradd", "--system", "--user-group", *nobody_logs_in, units.ACCOUNT)
+    machine.directory(units.CONFIG.parent, 0o755)
+    machine.directory(units.SECRETS, 0o700)
+    _config(machine, units.CONFIG, units.SECRETS, units.STATE, staging)
+    if booted_with_systemd():
+        machine.run("systemctl", "daemon-reload")
+    machine.say("")
+    machine.say(
+        f"Next: fill in {units.CONFIG}; put in the secrets (jgi-stager token set gold, … jdp, login);"
+    )
+    machine.say("then: systemctl enable --now jgi-stager   (after an upgrade: systemctl restart jgi-stager)")
+
+
+def install_for_user(
+    machine: Machine, program: Path, config_home: Path, state: Path, staging: Path | None
+) -> None:
+    """Install the service of the user who runs this. Raises `InstallError` or OSError."""
+    machine.write(units.user_file(program, config_home))
+    home = config_home / "jgi-stager"
+    machine.directory(home, 0o700)
+    machine.directory(home / "secrets", 0o700)
+    _config(machine, home / "jgi-stager.toml", home / "secrets", state, staging)
+    if booted_with_systemd():
+        machine.run("systemctl", "--user", "daemon-reload")
+    machine.say("")
+    machine.say(f"Next: fill in {home / 'jgi-stager.toml'}; put in the secrets; then:")
+    machine.say("  loginctl enable-linger    (so that it runs while you are not logged in)")
+    machine.say("  systemctl --user enable --now jgi-stager")
+
+
+def uninstall(machine: Machine) -> None:
+    """Stop the service of the machine and remove what `install` wrote, except what a person put in."""
+    _need_root(machine)
+    if booted_with_systemd():
+        machine.run(
+            "systemctl", "disable", "--now", "jgi-stager.service", "jgi-stager-secrets.path", needed=False
+        )
+    for file in units.system_files(Path(units.SHIPPED_PROGRAM)):
+        machine.remove(file.target)
+    machine.remove(units.STAGING_DROP_IN)
+    drop_ins = machine.at(units.DROP_INS)
+    if drop_ins.is_dir() and not machine.dry and not any(drop_ins.iterdir()):
+        drop_ins.rmdir()
+    if booted_with_systemd():
+        machine.run("systemctl", "daemon-reload")
+    machine.say("")
+    machine.say(f"Kept: {units.CONFIG.parent}/ (settings, secrets), {units.STATE}/ (the books),")
+    machine.say(f"the user {units.ACCOUNT}, and everything that was staged.")
+
+
+def uninstall_for_user(machine: Machine, config_home: Path) -> None:
+    """The same for the service of the user who runs this."""
+    if booted_with_systemd():
+        machine.run("systemctl", "--user", "disable", "--now", "jgi-stager.service", needed=False)
+    machine.remove(config_home / "systemd" / "user" / "jgi-stager.service")
+    if booted_with_systemd():
+        machine.run("systemctl", "--user", "daemon-reload")
+    machine.say("")
+    machine.say(f"Kept: {config_home / 'jgi-stager'}/ (settings, secrets), the books, and everything staged.")
+
+
+def account_exists() -> bool:
+    """Whether the user of the service exists."""
+    try:
+        pwd.getpwnam(units.ACCOUNT)
+    except KeyError:
+        return False
+    return True
+
+
+def _need_root(machine: Machine) -> None:
+    if machine.root == Path("/") and not machine.dry and os.geteuid() != 0:
+        raise InstallError("this needs root: use sudo, or install it for yourself with --user")
+
+
+def _config(machine: Machine, path: Path, secrets: Path, state: Path, staging: Path | None) -> None:
+    """The settings file, once: it belongs to people from then on."""
+    if machine.at(path).exists():
+        machine.say(f"unchanged  {path}")
+        return
+    stage = f'stage_dir = "{staging}"' if staging is not None else _NO_STAGING
+    content = _CONFIG.format(secrets=secrets, state=state, staging=stage)
+    of_machine = path == units.CONFIG
+    machine.write(UnitFile(path, content), 0o640 if of_machine else 0o600)
+    if of_machine and machine.root == Path("/") and not machine.dry and account_exists():
+        shutil.chown(path, 0, units.ACCOUNT)

@@ -1,0 +1,167 @@
+"""The daily digest: what moved, what is left, when it will be done and why that changed. None if nothing moved.
+
+The site's people get one about every project; the people of a project one about theirs. What the digest before
+said is kept in the books, so the difference is right also across restarts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from jgi_stager import gather
+from jgi_stager.insight import eta, quota
+from jgi_stager.insight.facts import Facts, Project
+from jgi_stager.lifecycle import State
+from jgi_stager.notices import Kind
+from jgi_stager.records import ProjectState
+from jgi_stager.steps import digest_words as words
+from jgi_stager.steps.tools import Tools
+from jgi_stager.store import diary, notices, projects
+
+log = structlog.get_logger()
+
+LISTED = (ProjectState.ACTIVE, ProjectState.DISCOVERING, ProjectState.PAUSED, ProjectState.HELD)
+"""Projects that a digest speaks of; it goes out because of those that move."""
+
+
+def run(tools: Tools) -> int:
+    """Store the digest of the day when its hour has come. Returns how many notices were stored."""
+    settings, now = tools.settings.notifications, tools.clock.now()
+    last = diary.last_digest(tools.store)
+    due = now.replace(hour=settings.digest_hour, minute=0, second=0, microsecond=0)
+    if not settings.digest or now < due or (last is not None and last["at"] >= due):
+        return 0
+    facts = gather.facts(gather.Books(tools.store, tools.settings, tools.clock))
+    estimates = eta.estimate(facts)
+    page = _page(tools, facts, estimates, last or {})
+    stored = 0
+    if page["projects"] and _is_news(page, last):
+        stored = _tell(tools, page, now)
+    # What was said last is kept also on a day without a digest: nothing changed, so nothing is lost.
+    diary.keep_digest(tools.store, {"at": now, **_memory(facts, estimates, page)})
+    return stored
+
+
+def _is_news(page: Mapping[str, Any], last: Mapping[str, Any] | None) -> bool:
+    """Whether anything happened since the digest before."""
+    return last is None or page["fingerprint"] != last.get("fingerprint")
+
+
+def _page(tools: Tools, facts: Facts, estimates: Mapping[str, eta.Eta], last: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that the digest says."""
+    before = last.get("projects") or {}
+    listed = [one for one in facts.projects if one.state in set(LISTED) or _just_done(one, last)]
+    causes = words.causes(tools, facts, last)
+    shown = [
+        _project(one, estimates.get(one.name), before.get(one.name) or {}, causes)
+        for one in sorted(listed, key=lambda one: (one.state != ProjectState.ACTIVE, one.name))
+    ]
+    return {
+        "today": facts.now,
+        "moved": _together(shown),
+        "projects": shown,
+        "quota": _quota(facts),
+        "needs": words.needs(tools, facts),
+        "notes": words.notes(tools, facts, last.get("at")),
+        # The quota window moves by itself, and so does an estimate: neither is news.
+        "fingerprint": [[one["name"], one["state"], *one["where"], one["done_files"]] for one in shown],
+    }
+
+
+def _just_done(project: Project, last: Mapping[str, Any]) -> bool:
+    at = last.get("at")
+    return project.state == ProjectState.DONE and at is not None and (project.done_at or at) > at
+
+
+def _project(
+    one: Project, estimate: eta.Eta | None, before: Mapping[str, Any], causes: Sequence[str]
+) -> dict[str, Any]:
+    total, done = one.total, one.of(State.DONE)
+    shown = {
+        "name": one.name,
+        "state": one.state,
+        "share": done.bytes / total.bytes if total.bytes else 0.0,
+        "files": total.files,
+        "bytes": total.bytes,
+        "done_files": done.files,
+        "done_bytes": done.bytes,
+        "new_files": max(0, done.files - int(before.get("files") or 0)),
+        "new_bytes": max(0, done.bytes - int(before.get("bytes") or 0)),
+        "where": words.where(one),
+        "eta": {"early": estimate.early, "late": estimate.late} if estimate else None,
+    }
+    return shown | _moved(estimate, before, causes)
+
+
+def _moved(estimate: eta.Eta | None, before: Mapping[str, Any], causes: Sequence[str]) -> dict[str, Any]:
+    """By how much the estimate moved and why, if it left the range that was told."""
+    told, late = before.get("eta_at"), before.get("eta_late")
+    if estimate is None or told is None or late is None:
+        return {}
+    moved: timedelta = estimate.at - told
+    range_told = max(timedelta(hours=12), (late - told) * 0.5)
+    if abs(moved) < range_told:
+        return {}
+    if moved > timedelta(0):
+        why = "; ".join(causes) or "tape or the transfers were slower than measured before"
+    else:
+        why = "tape or the transfers were faster than measured before"
+    return {"moved_seconds": moved.total_seconds(), "moved_why": why}
+
+
+def _together(shown: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    lines = list(shown)
+    return {"files": sum(one["new_files"] for one in lines), "bytes": sum(one["new_bytes"] for one in lines)}
+
+
+def _quota(facts: Facts) -> dict[str, Any] | None:
+    found = quota.window(facts)
+    if found.limit < 1:
+        return None
+    return {
+        "used": found.used,
+        "total": found.limit,
+        "left": found.left,
+        "share": min(1.0, found.used / found.limit),
+        "window_hours": found.hours,
+        "next_at": found.next_free_at,
+        "next_bytes": found.next_free_bytes,
+    }
+
+
+def _memory(facts: Facts, estimates: Mapping[str, eta.Eta], page: Mapping[str, Any]) -> dict[str, Any]:
+    """What the next digest compares with. An estimate stays as it was told until a digest tells another."""
+    kept = {}
+    for one in page["projects"]:
+        estimate = estimates.get(one["name"])
+        told = {"eta_at": estimate.at, "eta_late": estimate.late} if estimate else {}
+        kept[one["name"]] = {"files": one["done_files"], "bytes": one["done_bytes"], **told}
+    active = [one.name for one in facts.projects if one.state == ProjectState.ACTIVE]
+    return {"projects": kept, "active": active, "fingerprint": page["fingerprint"]}
+
+
+def _tell(tools: Tools, page: Mapping[str, Any], now: datetime) -> int:
+    """One digest for the site's people, and one per group of people who only look after some projects."""
+    site = list(tools.settings.notifications.mailto)
+    for old in notices.waiting_of(tools.store, Kind.DIGEST.value):
+        notices.withdraw(tools.store, old, "a newer digest says it")
+    data = {name: value for name, value in page.items() if name != "fingerprint"}
+    notices.put_notice(
+        tools.store, f"{Kind.DIGEST.value}:{now:%Y-%m-%d}", kind=Kind.DIGEST.value, data=data, to=site
+    )
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for one in page["projects"]:
+        record = projects.get(tools.store, one["name"]) or {}
+        others = tuple(sorted({address for address in record.get("notify") or () if address not in site}))
+        if others and record.get("accepted_name") == one["name"]:
+            groups.setdefault(others, []).append(one["name"])
+    for number, (to, names) in enumerate(sorted(groups.items()), 1):
+        theirs = [one for one in page["projects"] if one["name"] in names]
+        part = {**data, "projects": theirs, "moved": _together(theirs), "needs": [], "notes": []}
+        key = f"{Kind.DIGEST.value}:{now:%Y-%m-%d}:{number}"
+        notices.put_notice(tools.store, key, kind=Kind.DIGEST.value, data=part, to=to)
+    return 1 + len(groups)

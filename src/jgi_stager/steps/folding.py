@@ -1,0 +1,93 @@
+"""Floods: many notices of one kind become one mail, and none is lost.
+
+Up to `FLOOD` mails of a kind leave by themselves within an hour; what comes beyond waits for the end of that
+hour and goes as one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from jgi_stager import mail
+from jgi_stager.notices import FORMS, Kind
+from jgi_stager.steps.tools import Tools
+from jgi_stager.store import notices
+
+log = structlog.get_logger()
+
+FLOOD = 5
+WINDOW = timedelta(hours=1)
+MOST_SUBJECTS = 40
+WORDS: Mapping[Kind, str] = {
+    Kind.ACCEPTED: "projects accepted",
+    Kind.INVALID: "records cannot be used",
+    Kind.DONE: "projects done",
+    Kind.HELD: "projects held by failed files",
+    Kind.FAILED: "projects with new failed files",
+    Kind.STALLED: "things take longer than usual",
+    Kind.ALARM: "things to look at",
+}
+
+
+def run(tools: Tools) -> int:
+    """Fold what is too much. Returns how many notices were folded."""
+    waiting = notices.waiting_notices(tools.store)
+    folded = _finish(tools, waiting)
+    groups: dict[tuple[str, tuple[str, ...]], list[Mapping[str, Any]]] = {}
+    for notice in waiting:
+        if notice["_id"] not in folded and FORMS[Kind(notice["kind"])].folds and notice["attempts"] == 0:
+            groups.setdefault((notice["kind"], tuple(notice["to"])), []).append(notice)
+    for (kind, to), group in groups.items():
+        if _is_flood(tools, Kind(kind), group):
+            _fold(tools, Kind(kind), to, group)
+            folded |= {one["_id"] for one in group}
+    return len(folded)
+
+
+def _is_flood(tools: Tools, kind: Kind, group: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether to fold now. Notices of a kind of which many left lately are put off, to be folded later."""
+    now = tools.clock.now()
+    # One at a time is sent as it is; a second look comes with the next run.
+    lately = notices.sent_since(tools.store, kind.value, now - WINDOW)
+    if len(lately) < FLOOD:
+        return len(group) > FLOOD
+    end = lately[0] + WINDOW
+    held = [one["_id"] for one in group if one["next_try_at"] < end]
+    notices.put_off(tools.store, held, end, "many of this kind left within the hour: they go as one mail")
+    return False
+
+
+def _fold(tools: Tools, kind: Kind, to: Sequence[str], group: Sequence[Mapping[str, Any]]) -> None:
+    """One notice for all of them. The group is in it, so that a crash in between is finished later."""
+    keys = [one["_id"] for one in group]
+    letters = [mail.render(one) for one in group[:MOST_SUBJECTS]]
+    items = [{"subject": letter.subject.removeprefix(mail.PREFIX).strip()} for letter in letters]
+    data = {
+        "count": len(group),
+        "what": WORDS.get(kind, f"notices ({kind.value})"),
+        "items": items,
+        "first": letters[0].text.split("\n--\n")[0].split("\n\n", 1)[-1][:2000] if kind is Kind.ALARM else "",
+        "keys": keys,
+    }
+    name = f"{kind.value}:{hashlib.sha256('|'.join(keys).encode('utf-8', 'replace')).hexdigest()[:16]}"
+    notices.put_notice(tools.store, f"{Kind.FOLDED.value}:{name}", kind=Kind.FOLDED.value, data=data, to=list(to))
+    for key in keys:
+        notices.fold(tools.store, key, f"{Kind.FOLDED.value}:{name}")
+    log.info("notices_folded", kind=kind.value, notices=len(keys))
+
+
+def _finish(tools: Tools, waiting: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Finish what a crash left half folded."""
+    there = {one["_id"] for one in waiting}
+    done: set[str] = set()
+    for notice in waiting:
+        if notice["kind"] == Kind.FOLDED:
+            for key in there.intersection(notice["data"]["keys"]):
+                notices.fold(tools.store, key, notice["_id"])
+                done.add(key)
+    return done

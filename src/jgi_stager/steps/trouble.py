@@ -1,0 +1,149 @@
+"""Trouble of the daemon itself: it starts again and again, or its database cannot be reached.
+
+What cannot be stored is mailed past the outbox: once per outage, and again only if the first mail did not leave.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from jgi_stager import mail
+from jgi_stager.failures import OutsideError
+from jgi_stager.notices import Kind, message_id
+from jgi_stager.store import StoreError, diary
+from jgi_stager.text import human_duration
+
+if TYPE_CHECKING:
+    from jgi_stager.steps.tools import Tools
+
+log = structlog.get_logger()
+
+LOOP_STARTS, LOOP_WINDOW = 3, timedelta(hours=1)
+"""So many starts in a row within this time, none of which ended as it should, are a crash loop."""
+LOOP_TOLD_EVERY = timedelta(hours=6)
+WORTH_A_WORD = timedelta(minutes=5)
+"""A database that was away for less is not worth a mail."""
+MAILED_AFTER = timedelta(minutes=15)
+"""A database that is away for so long is told of past the outbox."""
+LOG = "Look at its log: journalctl -u jgi-stager -n 200"
+
+
+@dataclass
+class StoreOutage:
+    """Since when this process cannot reach its database."""
+
+    since: datetime | None = None
+    error: str = ""
+    mailed_at: datetime | None = None
+    tried_at: datetime | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def note_start(tools: Tools) -> datetime:
+    """Write down that the daemon starts; tell people if it does so again and again. When it started."""
+    known = diary.note_start(tools.store, socket.gethostname(), os.getpid())
+    now: datetime = known[-1]["at"]
+    before = [one for one in known[:-1] if now - one["at"] <= LOOP_WINDOW]
+    crashed: list[datetime] = []
+    for one in reversed(before):
+        if one["clean"]:
+            break
+        crashed.append(one["at"])
+    if len(crashed) >= LOOP_STARTS:
+        _tell_loop(tools, now, len(crashed) + 1)
+    return now
+
+
+def note_end(tools: Tools, started: datetime) -> None:
+    """Write down that the daemon ends as it should. A database that is away does not keep it from ending."""
+    try:
+        diary.note_clean_end(tools.store, started, os.getpid())
+    except StoreError as error:
+        log.warning("store_unavailable", step="end", error=str(error))
+
+
+def _tell_loop(tools: Tools, now: datetime, starts: int) -> None:
+    period = int(now.timestamp() // LOOP_TOLD_EVERY.total_seconds())
+    data = {
+        "subject": f"the daemon started {starts} times within an hour",
+        "text": f"It ended {starts - 1} times without being told to. Nothing is lost: it goes on where it stopped "
+        "each time, but it may get nothing done.",
+        "steps": [LOG, "If the log does not say why, report it with the lines before the last start."],
+    }
+    tools.tell(Kind.TROUBLE, f"loop:{period}", data)
+    log.error("crash_loop", starts=starts)
+
+
+def store_failed(tools: Tools, error: Exception) -> None:
+    """Note that the database cannot be reached; after a while tell people past the outbox."""
+    outage, now = tools.outage, tools.clock.now()
+    with outage.lock:
+        outage.since = outage.since or now
+        outage.error = str(error)
+        waited = now - outage.since >= MAILED_AFTER
+        again = outage.tried_at is None or now - outage.tried_at >= MAILED_AFTER
+        if outage.mailed_at is not None or not waited or not again:
+            return
+        outage.tried_at = now
+        since = outage.since
+    if _mail_past_the_outbox(tools, since, str(error)):
+        outage.mailed_at = now
+
+
+def store_answered(tools: Tools) -> None:
+    """Note that the database answers; if it was away, store a mail that says so."""
+    outage = tools.outage
+    if outage.since is None:
+        return
+    with outage.lock:
+        since, mailed, error = outage.since, outage.mailed_at, outage.error
+        outage.since = outage.mailed_at = outage.tried_at = None
+    now = tools.clock.now()
+    if since is None or now - since < WORTH_A_WORD:
+        return
+    log.warning("store_recovered", since=since)
+    data = {
+        "subject": f"the database was away for {human_duration(now - since)}, and is back",
+        "text": f"It could not be reached from {since:%Y-%m-%d %H:%M} to {now:%Y-%m-%d %H:%M} UTC. Nothing was lost "
+        "and everything goes on; deliveries that had to wait are taken up first."
+        + (" A mail about it went out meanwhile." if mailed else "")
+        + f"\n\nThe last error was: {error}",
+        "steps": [],
+    }
+    tools.tell(Kind.TROUBLE, f"store:{since:%Y-%m-%dT%H:%M:%S}", data, thread=_thread(since))
+
+
+def _mail_past_the_outbox(tools: Tools, since: datetime, error: str) -> bool:
+    settings, now = tools.settings.notifications, tools.clock.now()
+    if not settings.mailto:
+        return False
+    data = {
+        "subject": f"the database has been away since {since:%H:%M} UTC",
+        "text": "The daemon cannot reach its database. It asks for nothing and moves nothing until that is back; "
+        f"nothing is lost. It tries again and again.\n\n{error}",
+        "steps": ["See that the MongoDB in [mongodb] uri of the settings runs and can be reached from here.", LOG],
+    }
+    notice = {"kind": Kind.TROUBLE.value, "project": None, "data": data, "created": now}
+    envelope = mail.Envelope(
+        sender=settings.mail_from,
+        to=settings.mailto,
+        message_id=message_id(_thread(since), settings.mail_from),
+        at=now,
+    )
+    try:
+        mail.send(mail.make_mail(mail.render(notice), envelope), settings.mailto, settings, tools.secrets)
+    except OutsideError as problem:
+        log.warning("mail_postponed", notice="store", error=str(problem))
+        return False
+    return True
+
+
+def _thread(since: datetime) -> str:
+    return f"store:{since:%Y-%m-%dT%H:%M:%S}"

@@ -1,0 +1,102 @@
+"""What reports about a project read: where its files are, how each got there, and what failed lately."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from pymongo import ASCENDING
+
+from jgi_stager.lifecycle import State
+from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.errors import translated
+from jgi_stager.store.files import FailedGroup
+
+_LAST_WHY: Document = {"$let": {"vars": {"last": {"$last": "$history"}}, "in": "$$last.why"}}
+
+
+def delivered(store: Store, project_name: str) -> Iterator[Document]:
+    """The files that are done, in the order of their destinations: ``destination_path jdp_file_size md5sum
+    jdp_file_id``, and ``verified``: how each was checked. Raises `StoreError` while it is read."""
+    return iter(_delivered(store, project_name))
+
+
+@translated
+def _delivered(store: Store, project_name: str) -> list[Document]:
+    fields = dict.fromkeys(("destination_path", "jdp_file_size", "md5sum", "jdp_file_id"), 1)
+    found = store.files.aggregate(
+        [
+            {"$match": {"project_name": project_name, "state": State.DONE}},
+            {"$project": {**fields, "verified": _LAST_WHY}},
+            {"$sort": {"destination_path": ASCENDING}},
+        ],
+        allowDiskUse=True,
+    )
+    return list(found)
+
+
+@translated
+def delivered_by_directory(store: Store, project_name: str) -> list[Document]:
+    """The files that are done, per analysis project: ``directory files bytes``."""
+    found = store.files.aggregate(
+        [
+            {"$match": {"project_name": project_name, "state": State.DONE}},
+            {"$group": {"_id": "$ap_gold_id", "files": {"$sum": 1}, "bytes": {"$sum": "$jdp_file_size"}}},
+            {"$sort": {"_id": ASCENDING}},
+        ]
+    )
+    return [{"directory": row["_id"], "files": row["files"], "bytes": row["bytes"]} for row in found]
+
+
+@translated
+def verifications(store: Store, project_name: str) -> list[tuple[str, int]]:
+    """How the files that are done were checked, and how many each way; the most frequent first."""
+    found = store.files.aggregate(
+        [
+            {"$match": {"project_name": project_name, "state": State.DONE}},
+            {"$group": {"_id": _LAST_WHY, "files": {"$sum": 1}}},
+            {"$sort": {"files": -1, "_id": 1}},
+        ]
+    )
+    return [(str(row["_id"]), int(row["files"])) for row in found]
+
+
+@translated
+def journeys(store: Store, project_name: str, limit: int) -> list[list[tuple[datetime, str]]]:
+    """The histories of at most ``limit`` files that are done: when each entered which state."""
+    where = {"project_name": project_name, "state": State.DONE}
+    found = store.files.find(where, {"_id": 0, "history.at": 1, "history.to": 1}).limit(limit)
+    return [[(entry["at"], str(entry["to"])) for entry in document["history"]] for document in found]
+
+
+@translated
+def failed_since(store: Store, project_name: str, since: datetime, names: int = 20) -> list[FailedGroup]:
+    """The files that failed after ``since`` and still are, by reason, the largest group first."""
+    found = store.files.aggregate(
+        [
+            {"$match": {"project_name": project_name, "state": State.FAILED, "since": {"$gt": since}}},
+            {
+                "$group": {
+                    "_id": "$reason",
+                    "files": {"$sum": 1},
+                    "bytes": {"$sum": "$jdp_file_size"},
+                    "names": {"$push": "$file_name"},
+                }
+            },
+            {"$set": {"names": {"$slice": ["$names", names]}}},
+            {"$sort": {"files": -1, "_id": 1}},
+        ]
+    )
+    return [
+        FailedGroup(str(row["_id"]), int(row["files"]), int(row["bytes"]), tuple(row["names"])) for row in found
+    ]
+
+
+@translated
+def setbacks(store: Store, project_name: str) -> int:
+    """How often files of a project went back on their way since a person last released them."""
+    match = {"$match": {"project_name": project_name, "setbacks": {"$gt": 0}}}
+    total = {"$group": {"_id": None, "setbacks": {"$sum": "$setbacks"}}}
+    found: list[Any] = list(store.files.aggregate([match, total]))
+    return int(found[0]["setbacks"]) if found else 0

@@ -1,0 +1,280 @@
+"""Manifests that are late, torn, wrong or hostile: waited on or reported by name, never half used."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from invariants import check_histories, check_run, states_of
+from jgi_stager.manifests import manifest_name
+from stage import Stage, analysis_project, file_id, small_catalogue, small_file, stage
+
+NUMBER = 652_401
+Change = Callable[[str], bytes]
+
+
+def until_restored(st: Stage) -> None:
+    """Until JDP calls the first request ready and nothing is fetched yet."""
+    st.run("accept", "discover", "request_restores")
+    for _ in range(20):
+        st.out.clock.advance(600)
+        st.run("poll_requests")
+        if st.counts()["restored"]:
+            return
+    raise AssertionError(str(st.states()))
+
+
+def at_jgi(st: Stage, number: int = NUMBER) -> Path:
+    """The manifest in the delivery."""
+    return st.out.manifest_path(number)
+
+
+def rewrite(st: Stage, change: Change, number: int = NUMBER) -> None:
+    """Let the manifest of a delivery be something else."""
+    st.out.clock.advance(600)
+    st.out.books()
+    path = at_jgi(st, number)
+    path.write_bytes(change(path.read_text(encoding="utf-8")))
+
+
+def edited(change: Callable[[dict[str, str]], dict[str, str] | None]) -> Change:
+    """Change each row of the manifest; None leaves it out."""
+
+    def apply(text: str) -> bytes:
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        out = io.StringIO()
+        writer = csv.DictWriter(out, rows[0].keys(), quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept for row in rows if (kept := change(dict(row))) is not None)
+        return out.getvalue().encode()
+
+    return apply
+
+
+UNUSABLE: dict[str, Change] = {
+    "empty": lambda text: b"",
+    "only the header": lambda text: text.splitlines(keepends=True)[0].encode(),
+    "torn": lambda text: text.encode()[:-40],
+    "torn in the size": lambda text: text.encode()[:-3],
+    "without its last rows": lambda text: "".join(text.splitlines(keepends=True)[:-2]).encode(),
+    "other header": lambda text: text.replace("file_id", "id", 1).encode(),
+    "latin-1": lambda text: text.replace("Soil", "B\u00f6den").encode("latin-1"),
+    "utf-16": lambda text: text.encode("utf-16"),
+    "holes": lambda text: text.encode()[:100] + bytes(200),
+    "a web page": lambda text: b"<html><body>Maintenance</body></html>\n",
+}
+
+
+@pytest.mark.parametrize("how", UNUSABLE)
+def test_a_manifest_that_is_not_whole_moves_no_file_and_is_read_again(
+    tmp_path: Path, mongod_uri: str, how: str
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
+        st.insert()
+        until_restored(st)
+        whole: list[bytes] = []
+        rewrite(st, lambda text: whole.append(text.encode()) or UNUSABLE[how](text))
+        st.wait(hours=3)
+        assert st.counts() == {"restored": 4}
+        at_jgi(st).write_bytes(whole[0])
+        st.drive()
+        check_run(st)
+
+
+def test_a_manifest_that_is_not_there_yet_is_waited_for(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        until_restored(st)
+        away = at_jgi(st).with_suffix(".away")
+        st.out.clock.advance(600)
+        st.out.books()
+        at_jgi(st).rename(away)
+        st.wait(hours=30, minutes=30)
+        assert st.counts() == {"restored": 3}
+        assert len(st.alarms("does not become complete")) == 1
+        assert st.documents("globus_tasks") == []
+        away.rename(at_jgi(st))
+        st.drive()
+        check_run(st)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["manifest_torn", "manifest_bad_header", "manifest_bad_encoding", "manifest_extra", "manifest_short"],
+)
+def test_the_faults_of_the_simulator_pass(tmp_path: Path, mongod_uri: str, kind: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 6)) as st:
+        st.out.mishap(kind, seconds=6 * 3600)
+        st.insert()
+        st.drive(hours=48)
+        check_run(st)
+        assert bool(st.alarms("1 extra")) is (kind == "manifest_extra")
+
+
+def test_files_that_a_manifest_never_lists_are_asked_for_again(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 6)) as st:
+        st.out.mishap("manifest_short", request_ids=[NUMBER])
+        st.insert()
+        st.wait(hours=20, minutes=60)
+        assert st.counts() == {"restored": 6}
+        st.drive(hours=48, minutes=30)
+        books = check_run(st, again=True)
+        assert set(books["requested_more_than_once"]) == {file_id(1, at) for at in (4, 5, 6)}
+        (alarm,) = st.notices("alarm")
+        assert "3 missing" in alarm["data"]["subject"]
+        assert "Ga0500001_4.gff" in alarm["data"]["text"]
+
+
+def test_a_kill_between_noting_the_missing_and_freeing_them_strands_nothing(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
+        st.out.mishap("manifest_short", request_ids=[NUMBER])
+        st.insert()
+        until_restored(st)
+        missing = [file_id(1, at) for at in (3, 4)]
+        st.store.restore_requests.update_many({}, {"$set": {"lost": missing}})
+        st.drive(hours=12)
+        check_run(st, again=True)
+
+
+def test_rows_nobody_asked_for_are_named_and_ignored(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        until_restored(st)
+        stranger = '"x.txt","ffffffffffffffffffffffff","IMG_AP-1","soil1/IMG_Data","s","n","","5"\n'
+        rewrite(st, lambda text: (text + stranger).encode())
+        st.drive()
+        check_run(st)
+        assert "f" * 24 in st.notices("alarm")[0]["data"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("directory/path", "../../../../etc"),
+        ("directory/path", "/etc"),
+        ("directory/path", "soil1/./IMG_Data"),
+        ("filename", "../evil"),
+        ("filename", ".."),
+        ("filename", "a/b"),
+        ("filename", "a\nb"),
+        ("filename", ""),
+        ("file size", "-1"),
+        ("file size", "1e3"),
+        ("file size", "\u0661"),
+        ("file_id", "6190000Xababababab000001"),
+    ],
+)
+def test_a_hostile_row_is_reported_and_its_file_asked_for_again(
+    tmp_path: Path, mongod_uri: str, field: str, value: str
+) -> None:
+    sections = {"jdp": {"manifest_patience_hours": 2}}
+    with stage(tmp_path, mongod_uri, sections=sections) as st:
+        st.insert()
+        until_restored(st)
+        first = f"Ga{500_001:07d}_1.gff"
+        rewrite(st, edited(lambda row: row | ({field: value} if row["filename"] == first else {})))
+        st.drive(hours=24)
+        books = check_run(st, again=True)
+        assert set(books["requested_more_than_once"]) == {file_id(1, 1)}
+        assert "cannot be used: line" in st.notices("alarm")[0]["data"]["text"]
+        assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("field", ["file size", "md5 checksum"])
+def test_a_manifest_that_contradicts_jdp_fails_that_file_with_a_reason(
+    tmp_path: Path, mongod_uri: str, field: str
+) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        until_restored(st)
+        first = f"Ga{500_001:07d}_1.gff"
+        other = "999" if field == "file size" else "0" * 32
+        rewrite(st, edited(lambda row: row | ({field: other} if row["filename"] == first else {})))
+        st.drive()
+        check_run(st, failed=[file_id(1, 1)])
+        (bad,) = st.documents("files", state="failed")
+        assert "the manifest says" in bad["reason"]
+
+
+@pytest.mark.parametrize("planted", ["link", "pipe", "directory"])
+def test_what_is_planted_in_the_place_of_a_manifest_is_not_followed(
+    tmp_path: Path, mongod_uri: str, planted: str
+) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        until_restored(st)
+        st.run("fetch_manifests")
+        st.out.clock.advance(600)
+        st.run("poll_tasks")
+        place = st.staged / "soil" / "globus_manifests" / manifest_name(NUMBER)
+        content = place.read_bytes()
+        place.unlink()
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.write_bytes(content)
+        if planted == "link":
+            place.symlink_to(elsewhere)
+        elif planted == "pipe":
+            os.mkfifo(place)
+        else:
+            place.mkdir()
+        st.run("fetch_manifests")
+        assert st.counts() == {"restored": 3}
+        assert "cannot be read" in st.documents("restore_requests")[0]["error"]
+
+
+def test_two_manifests_in_one_task_do_not_hold_up_each_other(tmp_path: Path, mongod_uri: str) -> None:
+    sections = {"jdp": {"restore_batch_size": 2}}
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 6), sections=sections) as st:
+        st.insert()
+        until_restored(st)
+        assert st.counts() == {"restored": 6}
+        rewrite(st, lambda text: text.encode()[:-30], NUMBER + 1)
+        st.wait(hours=6)
+        assert st.counts() == {"done": 4, "restored": 2}
+        manifests = [one for one in st.documents("globus_tasks") if one["kind"] == "manifests"]
+        assert max(len(one["request_ids"]) for one in manifests) >= 2
+
+
+def test_many_deliveries_at_once_keep_the_cap_of_active_tasks(tmp_path: Path, mongod_uri: str) -> None:
+    sections = {"jdp": {"restore_batch_size": 2}, "globus": {"max_active_tasks": 2, "max_files_per_task": 3}}
+    slow = {"transfer_bytes_per_second": 2e4, "transfer_file_overhead_bytes": 24_000_000}
+    with stage(
+        tmp_path, mongod_uri, small_catalogue(2, 6), sections=sections, max_active_tasks=50, **slow
+    ) as st:
+        st.insert()
+        st.drive(hours=48, minutes=5)
+        books = check_run(st)
+        assert books["most_active_tasks"] == 2
+
+
+def test_a_project_that_a_person_removed_stops_no_other(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 2), sections={"jdp": {"restore_batch_size": 2}}) as st:
+        gone = st.insert("gone", biosample_ids=["Gb0258001"])
+        st.insert("stays", biosample_ids=["Gb0258002"])
+        until_restored(st)
+        st.store.projects.delete_one({"_id": gone})
+        st.wait(hours=5)
+        assert st.project("stays")["state"] == "done"
+        check_histories(st)
+
+
+def test_a_delivery_under_another_short_name_is_found(tmp_path: Path, mongod_uri: str) -> None:
+    first, second = (analysis_project(number, [small_file(number, 1)]) for number in (1, 2))
+    catalogue = replace(
+        small_catalogue(), analysis_projects=(first, replace(second, short_name=first.short_name))
+    )
+    with stage(tmp_path, mongod_uri, catalogue) as st:
+        st.insert()
+        st.drive()
+        check_run(st)
+        sources = {str(file["source_path"]).split("/")[3] for file in st.documents("files")}
+        assert sources == {"soil1", "soil1_1"}
+        assert {states_of(file)[-1] for file in st.documents("files")} == {"done"}

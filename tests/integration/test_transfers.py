@@ -1,0 +1,281 @@
+"""Globus tasks: one per submission whatever is lost, and what becomes of those that do not simply succeed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from invariants import check_run, check_tasks, states_of
+from jgi_stager.simulator.settings import Credentials
+from stage import Stage, file_id, small_catalogue, stage
+
+SUBMIT = "transfer.submit"
+
+
+def file_tasks(st: Stage) -> list[dict[str, Any]]:
+    """The tasks that carried files, as Globus saw them."""
+    return [one for one in st.out.books()["tasks"] if " files " in one["label"]]
+
+
+def until(st: Stage, state: str, hours: float = 24, minutes: float = 5) -> None:
+    """Tick until any file is in this state."""
+    for _ in range(int(hours * 60 / minutes)):
+        if st.counts()[state]:
+            return
+        st.tick(minutes)
+    raise AssertionError(str(st.states()))
+
+
+@pytest.mark.parametrize("kind", ["reset_after_effect", "status_after_effect:503", "html_after_effect", "truncated"])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_submission_whose_answer_is_lost_makes_one_task(
+    tmp_path: Path, mongod_uri: str, kind: str, nth: int
+) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        name = kind.partition(":")[0]
+        st.faults({"match": SUBMIT, "kind": name, "nth": [nth, nth + 1, nth + 2]})
+        st.insert()
+        st.drive()
+        books = check_run(st)
+        assert len(books["tasks"]) == 2
+        assert books["duplicate_submissions"] >= 1
+
+
+def test_a_submission_that_times_out_makes_one_task(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, sections={"globus": {"timeout_seconds": 0.4}}) as st:
+        st.faults({"match": SUBMIT, "kind": "timeout_after_effect", "seconds": 1.0, "nth": [2, 3]})
+        st.insert()
+        st.drive()
+        books = check_run(st)
+        assert len(books["tasks"]) == 2
+
+
+def test_a_submission_that_is_lost_over_a_restart_makes_one_task(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        until(st, "restored")
+        st.faults({"match": SUBMIT, "kind": "reset_after_effect", "count": 4})
+        for _ in range(16):
+            st.tick()
+            st.restart()
+        st.drive()
+        books = check_run(st)
+        assert len(books["tasks"]) == 2
+
+
+def test_a_task_that_failed_keeps_what_arrived_and_blames_nobody(tmp_path: Path, mongod_uri: str) -> None:
+    slow = {"transfer_bytes_per_second": 2e4, "transfer_file_overhead_bytes": 24_000_000}
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 6), **slow) as st:
+        st.insert()
+        until(st, "transferring")
+        st.out.clock.advance(3000)
+        st.out.books()
+        with st.out.sim.world.lock:
+            (task,) = (one for one in st.out.sim.world.transfers.unfinished.values())
+            assert 0 < len(task.moved) < 6
+            st.out.sim.world.transfers.cancel(task, st.out.sim.world.now)
+        st.drive()
+        check_run(st)
+        assert {file["setbacks"] for file in st.documents("files")} == {0}
+        assert Counter(len(states_of(file)) for file in st.documents("files"))[6] == len(task.moved)
+        assert [one["status"] for one in file_tasks(st)] == ["FAILED", "SUCCEEDED"]
+        assert st.alarms("a Globus transfer failed: CANCELED")
+
+
+def test_a_full_destination_is_told_of_and_tried_ever_less_often(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
+        st.insert()
+        until(st, "manifest_ready")
+        st.out.mishap("destination_full")
+        st.wait(hours=24, minutes=5)
+        tried = file_tasks(st)
+        assert {one["status"] for one in tried} == {"FAILED"}
+        assert 5 <= len(tried) <= 12
+        assert st.alarms() and set(st.alarms()) == {"a Globus transfer failed: QUOTA_EXCEEDED"}
+        assert len(st.alarms()) <= 2
+        assert {file["setbacks"] for file in st.documents("files")} == {0}
+        st.restart()
+        st.switch(world_faults=[])
+        st.drive(hours=12)
+        check_run(st)
+
+
+def test_after_trouble_one_task_tries_first(tmp_path: Path, mongod_uri: str) -> None:
+    sections = {"globus": {"max_files_per_task": 2, "max_active_tasks": 3}}
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 8), sections=sections) as st:
+        st.insert()
+        until(st, "manifest_ready")
+        st.out.mishap("task_failed", count=2)
+        st.drive(hours=24, minutes=5)
+        check_run(st)
+        statuses = [one["status"] for one in file_tasks(st)]
+        assert statuses == ["FAILED", "FAILED", *["SUCCEEDED"] * 4]
+
+
+def test_a_source_that_was_skipped_goes_again(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
+        st.insert()
+        until(st, "manifest_ready")
+        st.out.mishap("task_skips", count=1)
+        st.drive(hours=48)
+        books = check_run(st, again=True)
+        # Globus says that the source is not there: it is asked for again.
+        assert set(books["requested_more_than_once"]) == {file_id(1, 1)}
+        assert books["requested_more_than_once"][file_id(1, 1)] == 2
+
+
+def test_a_file_that_a_delivery_lacks_is_asked_for_again(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
+        st.insert()
+        until(st, "manifest_ready")
+        source = next(file["source_path"] for file in st.documents("files"))
+        (st.out.settings.root_dir / "jgi" / source.lstrip("/")).unlink()
+        st.drive(hours=48)
+        books = check_run(st, again=True)
+        assert len(books["requested_more_than_once"]) == 1
+
+
+def test_an_inactive_task_is_told_of_once_and_goes_on_when_it_can(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        until(st, "manifest_ready")
+        st.out.mishap("tasks_inactive")
+        st.wait(hours=12)
+        assert st.counts() == {"transferring": 3}
+        assert len(st.alarms("is INACTIVE")) == 1
+        st.switch(world_faults=[])
+        st.drive()
+        check_run(st)
+
+
+def test_a_status_that_nobody_knows_is_waited_on_and_told_of_once(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, transfer_bytes_per_second=1.0) as st:
+        st.insert()
+        until(st, "restored")
+        st.out.mishap("task_status_word", word="REFLECTING")
+        st.wait(hours=12)
+        assert len(st.alarms("is REFLECTING")) == 1
+        assert st.counts() == {"restored": 3}
+
+
+def test_a_task_that_globus_forgot_is_settled_by_looking_at_the_destination(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        until(st, "transferring")
+        gone = '{"code": "ClientError.NotFound", "message": "No task", "request_id": "x", "resource": "/task"}'
+        st.out.clock.advance(3600)
+        st.out.books()
+        st.faults({"match": "transfer.task", "kind": "status", "status": 404, "body": gone})
+        st.wait(hours=2)
+        st.faults()
+        st.drive()
+        check_tasks(st, st.out.books())
+        assert st.counts() == {"done": 3}
+        assert len(file_tasks(st)) == 1
+
+
+def test_the_cap_of_active_tasks_is_kept_and_used(tmp_path: Path, mongod_uri: str) -> None:
+    sections = {"globus": {"max_files_per_task": 2, "max_active_tasks": 3}}
+    slow = {"transfer_bytes_per_second": 1e5, "transfer_file_overhead_bytes": 24_000_000}
+    with stage(
+        tmp_path, mongod_uri, small_catalogue(2, 8), sections=sections, max_active_tasks=50, **slow
+    ) as st:
+        st.insert("one", biosample_ids=["Gb0258001"])
+        st.tick()
+        st.insert("two", biosample_ids=["Gb0258002"])
+        st.drive(hours=48, minutes=5)
+        books = check_run(st, projects=("one", "two"))
+        assert books["most_active_tasks"] in (2, 3)
+        assert max(one["files"] for one in file_tasks(st)) == 2
+
+
+def test_with_one_place_manifests_and_files_take_turns(tmp_path: Path, mongod_uri: str) -> None:
+    sections = {"globus": {"max_files_per_task": 2, "max_active_tasks": 1}, "jdp": {"restore_batch_size": 3}}
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 4), sections=sections, max_active_tasks=50) as st:
+        st.insert()
+        st.drive(hours=48, minutes=5)
+        books = check_run(st)
+        assert books["most_active_tasks"] == 1
+
+
+def test_a_dead_globus_login_needs_a_person_and_only_globus_waits(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 2), globus_token_hours=1.0) as st:
+        st.insert("one", biosample_ids=["Gb0258001"])
+        until(st, "restored")
+        st.switch(globus_secret_revoked=True, globus_tokens_revoked=True)
+        st.insert("two", biosample_ids=["Gb0258002"])
+        st.wait(hours=8)
+        (notice,) = st.notices("needs_person")
+        assert notice["data"]["service"] == "globus"
+        assert st.project("two")["state"] == "active"
+        assert set(st.counts()) == {"restored"}
+        st.switch(globus_secret_revoked=False)
+        st.write_secret("globus_client_secret", Credentials().globus_client_secret)
+        st.drive()
+        check_run(st, projects=("one", "two"))
+        assert len(st.notices("solved")) == 1
+
+
+def test_an_access_token_that_ends_in_mid_run_is_renewed(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, globus_token_hours=0.2) as st:
+        st.insert()
+        st.drive()
+        check_run(st)
+        assert st.calls()["auth.token"] >= 2
+        assert st.notices("needs_person") == []
+
+
+def refuse(st: Stage, poison: str | None) -> None:
+    """Let Globus refuse every submission that carries the file named ``poison``; None: every one."""
+    real = type(st.out.sim.world.transfers)._jobs
+    transfers = st.out.sim.world.transfers
+
+    def jobs(body: Any) -> Any:
+        from jgi_stager.simulator.tasks import Refused
+
+        if " files " in body["label"] and (poison is None or re.search(poison, str(body["DATA"]))):
+            raise Refused(400, "ClientError.BadRequest", "this item is not to my taste")
+        return real(transfers, body)
+
+    vars(transfers)["_jobs"] = jobs
+
+
+def test_a_file_that_globus_refuses_ends_up_alone_and_fails_and_the_others_arrive(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 8)) as st:
+        refuse(st, r"Ga0500001_5\.gff")
+        st.insert()
+        st.drive(hours=48)
+        check_run(st, failed=[file_id(1, 5)])
+        (bad,) = st.documents("files", state="failed")
+        assert "Globus refuses it" in bad["reason"]
+        assert bad["setbacks"] == 0
+
+
+def test_what_globus_refuses_to_everybody_fails_nobody(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
+        refuse(st, None)
+        st.insert()
+        st.wait(hours=30, minutes=10)
+        assert st.counts() == {"manifest_ready": 4}
+        refused = [one for one in st.documents("globus_tasks") if one["state"] == "refused"]
+        assert 4 <= len(refused) <= 60
+        del vars(st.out.sim.world.transfers)["_jobs"]
+        st.drive()
+        check_run(st)
+
+
+def test_a_submission_id_that_cannot_be_had_stops_nothing_for_long(tmp_path: Path, mongod_uri: str) -> None:
+    no = '{"code": "ClientError.BadRequest", "message": "no", "request_id": "x", "resource": "/submission_id"}'
+    with stage(tmp_path, mongod_uri) as st:
+        st.faults({"match": "transfer.submission_id", "kind": "status", "status": 400, "body": no, "count": 5})
+        st.insert()
+        st.drive()
+        check_run(st)

@@ -1,0 +1,214 @@
+"""One notice of every kind with the data that the steps store, for tests and for looking at the mails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from jgi_stager.notices import Kind
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+DESTINATION = "/global/cfs/cdirs/m3408/ficus/pipeline_products/bioscales-2026"
+PROBLEM = (
+    "jdp: GET /request_archived_files/requests/652423 answered HTTP 401: Authentication credentials were not "
+    "provided.; the session token is missing, wrong or has ended"
+)
+ACCEPTED = {
+    "proposal_id": "503125",
+    "analysis_projects": 384,
+    "files": 12345,
+    "bytes": 23_456_000_000_000,
+    "unusable": 3,
+    "requests": 17,
+    "ids": 12000,
+    "days_of_quota": 2.0,
+    "destination": DESTINATION,
+    "dropped": {
+        "img_nr.last.blasttab: on the list of this site": 768,
+        "a raw read file of a superseded analysis": 41,
+    },
+    "warnings": ["NMDC knows no study of proposal 503125; the files are staged without"],
+    "eta": {"early": AT + 3 * DAY, "late": AT + 5 * DAY, "at": AT + 4 * DAY, "measured": True},
+}
+WAITING = {
+    "files": 8021,
+    "bytes": 15_200_000_000_000,
+    "projects": [
+        {"name": "bioscales-2026", "files": 7900, "bytes": 15_000_000_000_000},
+        {"name": "wetlands", "files": 121, "bytes": 200_000_000_000},
+    ],
+}
+NEEDS = {
+    "service": "jdp",
+    "headline": "the JDP session token is refused",
+    "problem": PROBLEM,
+    "cure": "log in to the JGI Data Portal, copy the session token and run: jgi-stager token set jdp",
+    "since": AT,
+    "waiting": WAITING,
+    "replaced": False,
+    "next_seconds": 86400.0,
+    "steps": [
+        "Log in at https://data.jgi.doe.gov, open the account menu and copy the session token.",
+        "On the machine of the daemon, as its user, run the command below and paste the token.",
+    ],
+    "command": "jgi-stager token set jdp",
+    "path": "/etc/jgi-stager/secrets/jdp_token",
+}
+DONE = {
+    "files": 12342,
+    "bytes": 23_450_000_000_000,
+    "accepted_at": AT,
+    "done_at": AT + 4 * DAY,
+    "took_seconds": 4 * 86400.0 + 7000,
+    "requests": 19,
+    "destination": DESTINATION,
+    "checked": [
+        {"how": "size and md5", "files": 12000},
+        {"how": "size; larger than 50000000000 bytes", "files": 342},
+    ],
+    "spent": [
+        {"label": "quota", "mean_seconds": 93_000.0, "longest_seconds": 200_000.0},
+        {"label": "tape", "mean_seconds": 14_000.0, "longest_seconds": 50_000.0},
+        {"label": "manifest and a free transfer", "mean_seconds": 900.0, "longest_seconds": 4000.0},
+        {"label": "transfer and check", "mean_seconds": 5400.0, "longest_seconds": 12_000.0},
+        {"label": "people", "mean_seconds": 20_000.0, "longest_seconds": 30_000.0},
+    ],
+    "setbacks": 4,
+    "attachment": "bioscales-2026_files.tsv.gz, packed with gzip: destination, bytes, md5, JDP file id and how each "
+    "was checked.",
+}
+GROUPS = [
+    {
+        "reason": "the manifest says 11 bytes, JDP says 12; ask JGI which is right",
+        "files": 30,
+        "bytes": 1000,
+        "names": [f"Ga0500{n:03d}_genes.faa" for n in range(20)],
+    },
+    {
+        "reason": "its md5 is wrong <b>&amp; \"quoted\"</b>",
+        "files": 1,
+        "bytes": 5,
+        "names": ["<script>alert(1)</script>.fasta"],
+    },
+]
+FAILED = {"failed": 31, "done": 12000, "moving": 314, "total": 12345, "groups": GROUPS, "more_groups": 2}
+STALLED = {
+    "items": [
+        {
+            "name": "JDP request 652423",
+            "age_seconds": 3 * 86400.0,
+            "usual": "4 h 10 min, and 19 of 20 within 18 h (the last 60)",
+            "files": 750,
+            "bytes": 1_200_000_000_000,
+            "projects": ["bioscales-2026", "wetlands"],
+            "said": "pending",
+            "ask": "JGI, about restore request 652423; the daemon keeps waiting",
+        },
+        {
+            "name": "Globus task 5a3b",
+            "age_seconds": 30_000.0,
+            "usual": "2 h, and 19 of 20 within 4 h (the last 20)",
+            "files": 1500,
+            "bytes": 800_000_000_000,
+            "projects": [],
+            "said": "PAUSED_BY_ADMIN, 12 faults, no byte moved for 7 h",
+            "ask": "look at it at https://app.globus.org/activity",
+        },
+    ],
+    "more": 0,
+}
+OUTAGE = {
+    "outage": {"service": "jdp", "since": AT, "seconds": 21_600.0, "error": "jdp: no connection"},
+    "waiting": WAITING,
+    "items": [],
+}
+DIGEST = {
+    "today": AT,
+    "moved": {"files": 3000, "bytes": 6_000_000_000_000},
+    "projects": [
+        {
+            "name": "bioscales-2026",
+            "state": "active",
+            "share": 0.52,
+            "files": 12345,
+            "bytes": 23_456_000_000_000,
+            "done_files": 6400,
+            "done_bytes": 12_200_000_000_000,
+            "new_files": 3000,
+            "new_bytes": 6_000_000_000_000,
+            "where": ["5,000 waiting for quota", "900 on tape", "45 in transfer"],
+            "eta": {"early": AT + 2 * DAY, "late": AT + 3 * DAY},
+            "moved_seconds": 80_000.0,
+            "moved_why": "JDP waited for a person for 20 h",
+        },
+        {
+            "name": "wetlands",
+            "state": "discovering",
+            "share": 0.0,
+            "files": 0,
+            "bytes": 0,
+            "done_files": 0,
+            "done_bytes": 0,
+            "new_files": 0,
+            "new_bytes": 0,
+            "where": [],
+            "eta": None,
+        },
+    ],
+    "quota": {
+        "used": 9_970_000_000_000,
+        "total": 10_000_000_000_000,
+        "left": 30_000_000_000,
+        "share": 0.997,
+        "window_hours": 24.0,
+        "next_at": AT + timedelta(hours=2),
+        "next_bytes": 212_000_000_000,
+    },
+    "needs": ["the JDP session token is refused since 2026-03-01 04:00 UTC; run: jgi-stager token set jdp"],
+    "notes": ["the GOLD offline token is 29 d old and will probably end about Mon 02 Mar 12:00 UTC"],
+}
+SAMPLES: Mapping[Kind, Mapping[str, Any]] = {
+    Kind.ACCEPTED: ACCEPTED,
+    Kind.INVALID: {"record_id": "65f0", "reason": "proposal_id is missing; give the JGI proposal number"},
+    Kind.NEEDS_PERSON: NEEDS,
+    Kind.REMINDER: {**NEEDS, "reminder": 2, "waited_seconds": 3 * 86400.0},
+    Kind.SOLVED: {"service": "jdp", "since": AT - DAY, "until": AT, "lasted_seconds": 86400.0},
+    Kind.EXPIRING: {
+        "service": "globus",
+        "headline": "the Globus login",
+        "why": "Globus ends a login that was not used for six months",
+        "since": AT - 170 * DAY,
+        "expected": AT + 12 * DAY,
+        "steps": ["On the machine of the daemon, as its user, run the command below."],
+        "command": "jgi-stager login",
+    },
+    Kind.FAILED: FAILED,
+    Kind.HELD: {**FAILED, "moving": 0},
+    Kind.STALLED: STALLED,
+    Kind.DIGEST: DIGEST,
+    Kind.DONE: DONE,
+    Kind.ALARM: {
+        "subject": "JDP calls request 652423 'quantum_flux'",
+        "text": "This word is not known.\n\nThe request is kept and waited on.",
+    },
+    Kind.TROUBLE: {
+        "subject": "the daemon started 4 times within an hour",
+        "text": "It ends without being told to.",
+        "steps": ["Look at its log: journalctl -u jgi-stager"],
+    },
+    Kind.FOLDED: {
+        "count": 60,
+        "what": "things to look at",
+        "items": [{"subject": f"JDP calls request {n} 'x'"} for n in range(40)],
+        "first": "This word is not known.",
+        "keys": [],
+    },
+}
+
+
+def notice(kind: Kind, *, project: str | None = "bioscales-2026", **changes: Any) -> dict[str, Any]:
+    """A notice of that kind as the outbox holds it."""
+    data = {**SAMPLES[kind], **changes}
+    return {"_id": f"{kind.value}:x", "kind": kind.value, "project": project, "data": data, "created": AT}
