@@ -82,7 +82,10 @@ def run(seed: int, uri: str) -> Result:
             Path(directory),
             uri,
             catalogue,
-            sections={"jdp": {"restore_batch_size": dice.choice([100, 300, 750])}, "staging": {"md5_max_bytes": 0}},
+            sections={
+                "jdp": {"restore_batch_size": dice.choice([100, 300, 750])},
+                "staging": {"md5_max_bytes": 0},
+            },
             seed=seed,
             max_window_bytes=quota,
             tape_drives=dice.randint(1, 6),
@@ -104,13 +107,15 @@ def main() -> None:
             results.append(found)
             left = human_duration(found.ended_at - found.asked_at)
             print(
-                f"seed {seed:>3}  {human_bytes(found.size):>8}  quota {human_bytes(found.quota):>8}  left {left:>12}  "
-                f"error {found.error:6.1%}  {'inside' if found.inside else 'outside'} the range  "
+                f"{seed:>3}  {human_bytes(found.size):>8}  quota {human_bytes(found.quota):>8}  left {left:>11} "
+                f" error {found.error:6.1%}  {'inside' if found.inside else 'outside'} the range  "
                 f"({time.monotonic() - began:.0f} s)",
                 flush=True,
             )
     inside = sum(found.inside for found in results)
-    print(f"median error {median(found.error for found in results):.1%}; {inside} of {count} inside the range")
+    print(
+        f"median error {median(found.error for found in results):.1%}; {inside} of {count} inside the range"
+    )
 
 
 if __name__ == "__main__":

@@ -76,8 +76,8 @@ DONE = {
         {"label": "people", "mean_seconds": 20_000.0, "longest_seconds": 30_000.0},
     ],
     "setbacks": 4,
-    "attachment": "bioscales-2026_files.tsv.gz, packed with gzip: destination, bytes, md5, JDP file id and how each "
-    "was checked.",
+    "attachment": "bioscales-2026_files.tsv.gz, packed with gzip: destination, bytes, md5, JDP file id and how "
+    "each was checked.",
 }
 GROUPS = [
     {
@@ -87,7 +87,7 @@ GROUPS = [
         "names": [f"Ga0500{n:03d}_genes.faa" for n in range(20)],
     },
     {
-        "reason": "its md5 is wrong <b>&amp; \"quoted\"</b>",
+        "reason": 'its md5 is wrong <b>&amp; "quoted"</b>',
         "files": 1,
         "bytes": 5,
         "names": ["<script>alert(1)</script>.fasta"],

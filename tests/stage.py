@@ -166,6 +166,17 @@ class Stage:
                 return
         raise AssertionError(f"not idle after {hours} h: {self.counts()} {self.states()}")
 
+    def until(self, state: str, hours: float = 24, minutes: float = 5) -> None:
+        """Run step by step until a file is in this state; then nothing more."""
+        for _ in range(int(hours * 60 / minutes)):
+            for step in STEPS:
+                step.run(self.tools)
+                if self.counts()[state]:
+                    return
+            self.check_bugs()
+            self.out.clock.advance(minutes * MINUTES)
+        raise AssertionError(f"no file is {state} after {hours} h: {self.counts()} {self.states()}")
+
     def wait(self, hours: float, minutes: float = 15) -> None:
         """Tick for ``hours``, whatever happens."""
         for _ in range(round(hours * 60 / minutes)):

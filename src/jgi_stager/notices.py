@@ -99,16 +99,11 @@ def template_of(kind: Kind) -> str:
 
 def message_id(key: str, sender: str) -> str:
     """The Message-ID of a notice: the same for every try, so that mail programs show a repeat once."""
-    domain = sender.rpartition("@")[2].strip(" >") or "localhost"
+    domain = (sender.rpartition("@")[2] if "@" in sender else "").strip(" >") or "localhost"
     return f"<{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:32]}@{domain}>"
 
 
 # --- credentials -------------------------------------------------------------------------------------------
-
-
-def credential_key(service: Service, credential: object) -> str:
-    """Names one credential of a service by its fingerprint, so that each dead one is told of once."""
-    return f"{service.value}:{hashlib.sha256(repr(credential).encode()).hexdigest()[:16]}"
 
 
 REMINDERS = (timedelta(days=1), timedelta(days=2), timedelta(days=4), timedelta(days=7))

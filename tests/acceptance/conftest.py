@@ -43,12 +43,13 @@ def machine() -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def site(machine: Machine) -> Iterator[Site]:
+def site(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The machine with its surroundings. The service is not installed yet."""
     machine.run("useradd", "--system", "--user-group", "globus")
     machine.run("mkdir", "-p", "/data/staging", "/srv/outside")
     machine.run("chown", "globus:globus", "/data/staging", "/srv/outside")
-    mails, simulator = MailServer(), Simulator(machine)
+    mails = MailServer(tmp_path_factory.mktemp("mail") / "box")
+    simulator = Simulator(machine)
     found = Site(machine, simulator, mails, free_port())
     try:
         found.smtp_port = mails.start()

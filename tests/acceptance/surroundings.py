@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from pathlib import Path
 from typing import Any
 
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from booted import VENV, Machine, wait_until
 
 STAGING = "/data/staging"
 SECRETS = "/etc/jgi-stager/secrets"
 CONFIG = "/etc/jgi-stager/jgi-stager.toml"
 OPERATOR = "operator@example.org"
-SCALE = 3600
+SCALE = 900
 SMTP_USER = "stager"
 PLANTED = {
     "gold_offline_token": "pl4nted-gold-9c41f7d2aa",
@@ -32,54 +32,34 @@ PLANTED = {
 GLOBUS_CLIENT = "5d1f9c5e-7c1a-4b7e-9e53-0a1b2c3d4e5f"
 
 
-class _Sink:
-    """Keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.raw: list[bytes] = []
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """The name that aiosmtpd asks for."""
-        content = envelope.content or b""
-        self.raw.append(content if isinstance(content, bytes) else content.encode())
-        return "250 kept"
-
-
-def _only_the_stager(
-    server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
-) -> AuthResult:
-    right = isinstance(data, LoginPassword) and data.login == SMTP_USER.encode()
-    return AuthResult(success=right and data.password == PLANTED["smtp_password"].encode())
-
-
 class MailServer:
     """A mail server on loopback that wants a login."""
 
-    def __init__(self) -> None:
-        self._sink = _Sink()
-        self._controller = Controller(
-            self._sink,
-            hostname="127.0.0.1",
-            port=0,
-            authenticator=_only_the_stager,
-            auth_required=True,
-            auth_require_tls=False,
-        )
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> int:
         """Start; the port."""
-        self._controller.start()
-        server: Any = self._controller.server
-        return int(server.sockets[0].getsockname()[1])
+        self._directory.mkdir(mode=0o700)
+        port, password = self._directory / "port", self._directory / "password"
+        password.write_text(PLANTED["smtp_password"], encoding="utf-8")
+        script = Path(__file__).with_name("mailbox.py")
+        command = [sys.executable, str(script), str(self._directory), str(port), SMTP_USER, str(password)]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        wait_until("the mail server serves", port.exists, 30)
+        return int(port.read_text())
 
     def stop(self) -> None:
         """End."""
-        self._controller.stop()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
 
     @property
     def raw(self) -> list[bytes]:
         """The mails as they came."""
-        return list(self._sink.raw)
+        return [path.read_bytes() for path in sorted(self._directory.glob("*.eml"))]
 
     def subjects(self) -> list[str]:
         """The subjects of all mails, in the order of arrival."""
@@ -88,8 +68,8 @@ class MailServer:
 
 @dataclass
 class Simulator:
-    """The outside services: a process out here that has the machine's tree as its root, so that it writes where the
-    machine stages, and lives on while the machine boots again."""
+    """The outside services: a process out here that has the machine's tree as its root, so that it writes where
+    the machine stages, and lives on while the machine boots again."""
 
     machine: Machine
     started: datetime = field(default_factory=lambda: datetime.now(UTC))

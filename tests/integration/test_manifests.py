@@ -19,17 +19,6 @@ NUMBER = 652_401
 Change = Callable[[str], bytes]
 
 
-def until_restored(st: Stage) -> None:
-    """Until JDP calls the first request ready and nothing is fetched yet."""
-    st.run("accept", "discover", "request_restores")
-    for _ in range(20):
-        st.out.clock.advance(600)
-        st.run("poll_requests")
-        if st.counts()["restored"]:
-            return
-    raise AssertionError(str(st.states()))
-
-
 def at_jgi(st: Stage, number: int = NUMBER) -> Path:
     """The manifest in the delivery."""
     return st.out.manifest_path(number)
@@ -77,7 +66,7 @@ def test_a_manifest_that_is_not_whole_moves_no_file_and_is_read_again(
 ) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
         st.insert()
-        until_restored(st)
+        st.until("restored")
         whole: list[bytes] = []
         rewrite(st, lambda text: whole.append(text.encode()) or UNUSABLE[how](text))
         st.wait(hours=3)
@@ -90,7 +79,7 @@ def test_a_manifest_that_is_not_whole_moves_no_file_and_is_read_again(
 def test_a_manifest_that_is_not_there_yet_is_waited_for(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
-        until_restored(st)
+        st.until("restored")
         away = at_jgi(st).with_suffix(".away")
         st.out.clock.advance(600)
         st.out.books()
@@ -137,7 +126,7 @@ def test_a_kill_between_noting_the_missing_and_freeing_them_strands_nothing(
     with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
         st.out.mishap("manifest_short", request_ids=[NUMBER])
         st.insert()
-        until_restored(st)
+        st.until("restored")
         missing = [file_id(1, at) for at in (3, 4)]
         st.store.restore_requests.update_many({}, {"$set": {"lost": missing}})
         st.drive(hours=12)
@@ -147,7 +136,7 @@ def test_a_kill_between_noting_the_missing_and_freeing_them_strands_nothing(
 def test_rows_nobody_asked_for_are_named_and_ignored(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
-        until_restored(st)
+        st.until("restored")
         stranger = '"x.txt","ffffffffffffffffffffffff","IMG_AP-1","soil1/IMG_Data","s","n","","5"\n'
         rewrite(st, lambda text: (text + stranger).encode())
         st.drive()
@@ -178,7 +167,7 @@ def test_a_hostile_row_is_reported_and_its_file_asked_for_again(
     sections = {"jdp": {"manifest_patience_hours": 2}}
     with stage(tmp_path, mongod_uri, sections=sections) as st:
         st.insert()
-        until_restored(st)
+        st.until("restored")
         first = f"Ga{500_001:07d}_1.gff"
         rewrite(st, edited(lambda row: row | ({field: value} if row["filename"] == first else {})))
         st.drive(hours=24)
@@ -194,7 +183,7 @@ def test_a_manifest_that_contradicts_jdp_fails_that_file_with_a_reason(
 ) -> None:
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
-        until_restored(st)
+        st.until("restored")
         first = f"Ga{500_001:07d}_1.gff"
         other = "999" if field == "file size" else "0" * 32
         rewrite(st, edited(lambda row: row | ({field: other} if row["filename"] == first else {})))
@@ -210,7 +199,7 @@ def test_what_is_planted_in_the_place_of_a_manifest_is_not_followed(
 ) -> None:
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
-        until_restored(st)
+        st.until("restored")
         st.run("fetch_manifests")
         st.out.clock.advance(600)
         st.run("poll_tasks")
@@ -234,8 +223,10 @@ def test_two_manifests_in_one_task_do_not_hold_up_each_other(tmp_path: Path, mon
     sections = {"jdp": {"restore_batch_size": 2}}
     with stage(tmp_path, mongod_uri, small_catalogue(1, 6), sections=sections) as st:
         st.insert()
-        until_restored(st)
-        assert st.counts() == {"restored": 6}
+        st.until("restored")
+        while st.counts()["restored"] < 6:
+            st.out.clock.advance(600)
+            st.run("poll_requests")
         rewrite(st, lambda text: text.encode()[:-30], NUMBER + 1)
         st.wait(hours=6)
         assert st.counts() == {"done": 4, "restored": 2}
@@ -259,7 +250,7 @@ def test_a_project_that_a_person_removed_stops_no_other(tmp_path: Path, mongod_u
     with stage(tmp_path, mongod_uri, small_catalogue(2, 2), sections={"jdp": {"restore_batch_size": 2}}) as st:
         gone = st.insert("gone", biosample_ids=["Gb0258001"])
         st.insert("stays", biosample_ids=["Gb0258002"])
-        until_restored(st)
+        st.until("restored")
         st.store.projects.delete_one({"_id": gone})
         st.wait(hours=5)
         assert st.project("stays")["state"] == "done"

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from jgi_stager.demo.run import Wish
     from jgi_stager.demo.summary import Summary
 
-ANALYSIS_PROJECTS = 450
-"""More than 20 TB, for every seed that was tried: three windows of the quota."""
+ANALYSIS_PROJECTS = 400
+"""More than 20 TB with the default seed, and with most others: three windows of the quota."""
 SCALE = 3600.0
 """An hour in a second."""
 NEEDED = ("aiosmtpd", "starlette", "uvicorn")
@@ -24,34 +24,40 @@ INTERRUPTED = 130
 """The exit code of what Ctrl-C ended, as shells have it."""
 
 
+CountOption = Annotated[
+    int | None,
+    typer.Option(min=1, max=20_000, help=f"How many to generate. Default: {ANALYSIS_PROJECTS}, about 21 TB."),
+]
+CatalogueOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        metavar="FILE...",
+        help="Stage recorded answers instead: JDP searches and GOLD lists of analysis projects.",
+    ),
+]
+MoreFiles = Annotated[
+    list[Path] | None, typer.Argument(metavar="FILE", help="More files for --catalogue.", show_default=False)
+]
+DirectoryOption = Annotated[
+    Path | None,
+    typer.Option("--dir", help="An empty or new directory for everything. Default: a fresh temporary one."),
+]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="First remove an earlier demo from --dir.")]
+KeepOption = Annotated[
+    bool | None, typer.Option(help="Keep the staged files and the database, too. Default: only with --dir.")
+]
+
+
 def demo(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FILE", help="More files for --catalogue.", show_default=False),
-    ] = None,
-    analysis_projects: Annotated[
-        int | None,
-        typer.Option(min=1, max=20_000, help=f"How many to generate. Default: {ANALYSIS_PROJECTS}, about 23 TB."),
-    ] = None,
+    files: MoreFiles = None,
+    analysis_projects: CountOption = None,
     seed: Annotated[int, typer.Option(help="The same seed generates the same files.")] = 1,
-    catalogue: Annotated[
-        list[Path] | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            metavar="FILE...",
-            help="Stage recorded answers instead: JDP searches and GOLD lists of analysis projects.",
-        ),
-    ] = None,
-    directory: Annotated[
-        Path | None,
-        typer.Option("--dir", help="An empty or new directory for everything. Default: a fresh temporary one."),
-    ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="First remove an earlier demo from --dir.")] = False,
-    keep: Annotated[
-        bool | None,
-        typer.Option(help="Keep the staged files and the database, too. Default: only with --dir."),
-    ] = None,
+    catalogue: CatalogueOption = None,
+    directory: DirectoryOption = None,
+    replace: ReplaceOption = False,
+    keep: KeepOption = None,
     scale: Annotated[float, typer.Option(min=1, max=1e6, help="Simulated seconds in a real one.")] = SCALE,
 ) -> None:
     """Show it all on this machine: the daemon stages a project from a simulated JGI to simulated NERSC.

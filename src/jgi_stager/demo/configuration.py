@@ -13,7 +13,7 @@ from jgi_stager.settings import ScheduleSettings
 MAILTO = "operator@example.org"
 PERIOD_SECONDS = 600.0
 """Simulated: no step looks more often than every ten minutes."""
-SHORTEST_PERIOD_SECONDS = 0.2
+SHORTEST_PERIOD_SECONDS = 0.5
 """Real: on a very fast clock the steps look less often, so that the machine has time for their work."""
 
 

@@ -38,6 +38,9 @@ DAEMON_STOP_SECONDS = 90.0
 """It stops its mongod, which writes a checkpoint."""
 LAST_MAIL_SECONDS = 15.0
 LOOK_SECONDS = 0.5
+RARE_LOOK_SECONDS = 2.0
+LOOK_SHARE = 0.1
+"""A look reads every file record: the time it takes must not be missing for the work that is watched."""
 _SHOWN: Mapping[str, Any] = {
     **dict.fromkeys(("ap_gold_id", "jdp_file_id", "file_name", "state", "destination_path"), 1),
     **dict.fromkeys(("jdp_file_size", "md5sum"), 1),
@@ -231,6 +234,7 @@ def _watch(observer: Observer, crew: Crew, screen: Screen, patience: float) -> N
     while True:
         for child in crew.children:
             child.check()
+        began = time.monotonic()
         try:
             snapshot = observer.look()
         except (PyMongoError, requests.RequestException) as error:
@@ -245,7 +249,8 @@ def _watch(observer: Observer, crew: Crew, screen: Screen, patience: float) -> N
         if time.monotonic() - moved_at > patience:
             log = crew.daemon.log
             raise RunFailed(f"nothing moved for {patience:.0f} s{trouble}; the end of {log}:\n{tail(log)}")
-        time.sleep(LOOK_SECONDS)
+        rest = (time.monotonic() - began) / LOOK_SHARE
+        time.sleep(min(max(LOOK_SECONDS, rest), RARE_LOOK_SECONDS))
 
 
 def _end_mongod(place: Place) -> list[str]:

@@ -21,6 +21,7 @@ LARGEST_REQUEST_IDS = 750
 QUOTA_BYTES = JdpSettings().max_restore_bytes
 """JDP's limits."""
 _VERIFIED = "verified at the destination: "
+_BY_MD5 = "size and md5"
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,8 @@ class Evidence:
 
 def summarize(evidence: Evidence) -> Summary:
     """Put it together and judge it."""
-    books, documents, findings = evidence.books, evidence.documents, evidence.findings
+    books, documents = evidence.books, evidence.documents
     states = Counter(str(document["state"]) for document in documents)
-    how = Counter(_how(document) for document in documents if document["state"] == State.DONE)
     problems = [*_problems(evidence, states), *evidence.troubles]
     return Summary(
         ok=not problems,
@@ -130,26 +130,22 @@ def summarize(evidence: Evidence) -> Summary:
         transfers_more_than_once=len(books["written_more_than_once"]),
         globus_tasks=len(books["tasks"]),
         mails=list(evidence.mails),
-        verified={
-            "size and md5": how["size and md5"],
-            "size": sum(how.values()) - how["size and md5"],
-        },
-        size_only_because={
-            _reason(words, contents_known=evidence.contents_known): count
-            for words, count in how.most_common()
-            if words != "size and md5"
-        },
-        checked_by_demo={
-            "files": findings.files,
-            "md5": findings.md5,
-            "md5_bytes": findings.md5_bytes,
-            "md5_in_books": findings.md5_in_books,
-            "left_out": findings.left_out,
-            "wrong": list(findings.wrong[:MOST_EXAMPLES]),
-        },
-        wrong=len(findings.wrong),
+        **_verified(evidence),
+        checked_by_demo=_checked(evidence.findings),
+        wrong=len(evidence.findings.wrong),
         directory=str(evidence.root),
     )
+
+
+def _verified(evidence: Evidence) -> dict[str, dict[str, int]]:
+    how = Counter(_how(document) for document in evidence.documents if document["state"] == State.DONE)
+    by_md5 = how.pop(_BY_MD5, 0)
+    reasons = {_reason(words, contents_known=evidence.contents_known): n for words, n in how.most_common()}
+    return {"verified": {_BY_MD5: by_md5, "size": how.total()}, "size_only_because": reasons}
+
+
+def _checked(findings: Findings) -> dict[str, Any]:
+    return {**asdict(findings), "wrong": list(findings.wrong[:MOST_EXAMPLES])}
 
 
 def _problems(evidence: Evidence, states: Mapping[str, int]) -> list[str]:

@@ -1,6 +1,6 @@
 """When a project is done: the daemon's own planner run forward, and what JDP and Globus took lately.
 
-One run of the planner on lumps (a few hundred, whatever the number of files) gives the instants at which the
+One run of the planner on lumps (some thousand at most, whatever the number of files) gives the instants at which the
 rest is asked for: the quota is arithmetic and has no spread. What follows is drawn many times from what was
 measured: the tape, then the line to the destination as a queue. The middle draw is the estimate, the first and
 last tenth the range. Seeded by the project names: the same facts give the same answer.
@@ -9,6 +9,7 @@ last tenth the range. Seeded by the project names: the same facts give the same 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,7 +19,12 @@ from jgi_stager.insight.facts import Facts, Request
 from jgi_stager.planning import Demand, Limits, Spent, Want, plan_restores
 
 DRAWS = 120
-LUMPS = 400
+FINE = 200
+"""So many lumps fill the quota: coarser ones would waste a part of every window."""
+MOST_LUMPS = 3000
+MOST_REQUESTS = 400
+WEATHER = 0.15
+"""How much one day differs from another on top of what was measured: the sigma of a logarithm."""
 MOST_ROUNDS = 2000
 LINGER = (0.05, 0.5)
 """A request that already took longer than any draw says takes between these shares of its age more."""
@@ -77,11 +83,10 @@ def estimate(facts: Facts, draws: int = DRAWS) -> dict[str, Eta]:
 def _one_draw(
     lumps: Sequence[_Lump], tape: measure.Tape, line: measure.Line, dice: random.Random
 ) -> Mapping[str, float]:
-    # One factor for all: tape is slow for everybody or for nobody. One per request on top of it.
-    common, speed = dice.choice(tape.spread) ** 0.5, dice.choice(line.spread)
+    common, speed = dice.lognormvariate(0, WEATHER), dice.choice(line.spread)
     arrivals = sorted(
         (
-            _arrival(lump, tape, common * dice.choice(tape.spread) ** 0.5, dice) + _before(lump, line),
+            _arrival(lump, tape, common * dice.choice(tape.spread), dice) + _before(lump, line),
             lump.bytes,
             lump.project,
         )
@@ -144,27 +149,43 @@ def _working(facts: Facts) -> list[Request]:
 
 
 def _to_ask(facts: Facts, tape: measure.Tape) -> list[_Lump]:
-    """The rest, asked for as the planner will."""
+    """The rest, asked for as the planner will; a lump for each request."""
     if facts.limits.quota_bytes < 1:
         return []
     demands = _in_lumps(facts)
     spent, now = list(facts.waiting.spent), facts.now
     limits = Limits(facts.limits.quota_bytes, facts.limits.window, 1)
+    usual = _usual_request(facts)
     lumps: list[_Lump] = []
     for _ in range(MOST_ROUNDS):
         demands = [demand for demand in demands if demand.wants]
         plan = plan_restores(demands, spent, limits, now)
-        seconds = (now - facts.now).total_seconds()
-        backlog = _unfinished(lumps, seconds, tape)
-        for (want,) in plan.requests:
-            backlog += want.size
-            lumps.append(_Lump(want.project, want.size, at=seconds, backlog=backlog))
-        if asked := {want.file_id for (want,) in plan.requests}:
-            spent.append(Spent(now, sum(want.size for (want,) in plan.requests)))
+        wants = [want for request in plan.requests for want in request]
+        lumps += _requests(wants, usual, (now - facts.now).total_seconds(), lumps, tape)
+        if wants:
+            asked = {want.file_id for want in wants}
+            spent.append(Spent(now, sum(want.size for want in wants)))
             demands = [_without(demand, asked) for demand in demands]
         if plan.next_at is None or plan.next_at <= now:
             break
         now = plan.next_at
+    return lumps
+
+
+def _requests(
+    wants: Sequence[Want], usual: int, seconds: float, before: Sequence[_Lump], tape: measure.Tape
+) -> list[_Lump]:
+    """What is asked for at one instant, in requests of the usual size, each behind those before it."""
+    sizes: Counter[str] = Counter()
+    for want in wants:
+        sizes[want.project] += want.size
+    backlog = _unfinished(before, seconds, tape) if sizes else 0.0
+    lumps = []
+    for project, size in sizes.items():
+        parts = max(1, round(size / usual))
+        for _ in range(parts):
+            backlog += size / parts
+            lumps.append(_Lump(project, size // parts, at=seconds, backlog=backlog))
     return lumps
 
 
@@ -182,8 +203,8 @@ def _in_lumps(facts: Facts) -> list[Demand]:
     """Every project's pending bytes, those beyond what the planner was shown included, in lumps of one size."""
     demands = {demand.project: demand for demand in facts.waiting.demands}
     pending = {name: line.of("pending").bytes for name in _going(facts) if (line := facts.project(name))}
-    usual = _usual_request(facts)
-    size = max(1, min(facts.limits.quota_bytes // 4, max(sum(pending.values()) // LUMPS, usual)))
+    quota = facts.limits.quota_bytes
+    size = max(1, min(quota // 4, max(sum(pending.values()) // MOST_LUMPS, quota // FINE)))
     found = []
     for name, bytes_left in pending.items():
         demand = demands.get(name) or Demand(name, ())
@@ -194,8 +215,8 @@ def _in_lumps(facts: Facts) -> list[Demand]:
 
 
 def _usual_request(facts: Facts) -> int:
-    """The bytes of a full request."""
+    """The bytes of a full request; more where there would be too many to draw."""
     pending = [line.of("pending") for name in _going(facts) if (line := facts.project(name))]
     files = sum(count.files for count in pending)
     size = sum(count.bytes for count in pending)
-    return int(size / files * facts.limits.max_ids) if files else 1
+    return max(1, int(size / files * facts.limits.max_ids) if files else 1, size // MOST_REQUESTS)

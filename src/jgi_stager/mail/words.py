@@ -52,8 +52,9 @@ def duration(seconds: float) -> str:
 
 def percent(share: float) -> str:
     """A share as ``42 %``; never 100 before all of it, never 0 once there is something."""
-    whole = round(share * 100)
-    return f"{min(whole, 99) if share < 1 else max(whole, 1) if share > 0 else 0} %"
+    if share <= 0:
+        return "0 %"
+    return f"{100 if share >= 1 else min(99, max(1, round(share * 100)))} %"
 
 
 def bar(share: float) -> str:

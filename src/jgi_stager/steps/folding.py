@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -52,14 +52,21 @@ def run(tools: Tools) -> int:
 def _is_flood(tools: Tools, kind: Kind, group: Sequence[Mapping[str, Any]]) -> bool:
     """Whether to fold now. Notices of a kind of which many left lately are put off, to be folded later."""
     now = tools.clock.now()
-    # One at a time is sent as it is; a second look comes with the next run.
-    lately = notices.sent_since(tools.store, kind.value, now - WINDOW)
-    if len(lately) < FLOOD:
+    end = _full_until(tools, kind)
+    if end is None or end <= now:
         return len(group) > FLOOD
-    end = lately[0] + WINDOW
     held = [one["_id"] for one in group if one["next_try_at"] < end]
     notices.put_off(tools.store, held, end, "many of this kind left within the hour: they go as one mail")
     return False
+
+
+def _full_until(tools: Tools, kind: Kind) -> datetime | None:
+    """Until when notices of this kind wait for each other; None if few left lately."""
+    since = tools.clock.now() - WINDOW
+    if (folded_at := notices.last_fold(tools.store, kind.value, since)) is not None:
+        return folded_at + WINDOW
+    lately = notices.sent_since(tools.store, kind.value, since)
+    return lately[-FLOOD] + WINDOW if len(lately) >= FLOOD else None
 
 
 def _fold(tools: Tools, kind: Kind, to: Sequence[str], group: Sequence[Mapping[str, Any]]) -> None:
@@ -73,6 +80,7 @@ def _fold(tools: Tools, kind: Kind, to: Sequence[str], group: Sequence[Mapping[s
         "items": items,
         "first": letters[0].text.split("\n--\n")[0].split("\n\n", 1)[-1][:2000] if kind is Kind.ALARM else "",
         "keys": keys,
+        "of": kind.value,
     }
     name = f"{kind.value}:{hashlib.sha256('|'.join(keys).encode('utf-8', 'replace')).hexdigest()[:16]}"
     notices.put_notice(tools.store, f"{Kind.FOLDED.value}:{name}", kind=Kind.FOLDED.value, data=data, to=list(to))

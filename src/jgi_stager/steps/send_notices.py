@@ -43,14 +43,15 @@ def run(tools: Tools) -> int:
             continue
         left = notice["next_try_at"] <= tools.clock.now() and _send(tools, notice)
         sent += left
-        if thread is not None and not left and _still_waits(tools, notice):
+        if thread is not None and not left and _holds_up(tools, notice):
             held_up.add(thread)
     return sent
 
 
-def _still_waits(tools: Tools, notice: Mapping[str, Any]) -> bool:
+def _holds_up(tools: Tools, notice: Mapping[str, Any]) -> bool:
+    """Whether it waits for everybody. One that only some address postpones holds up nothing for the others."""
     fresh = notices.get_notice(tools.store, notice["_id"])
-    return fresh is not None and fresh["state"] == notices.NoticeState.WAITING
+    return fresh is not None and fresh["state"] == notices.NoticeState.WAITING and not fresh["delivered"]
 
 
 def _send(tools: Tools, notice: Mapping[str, Any]) -> bool:

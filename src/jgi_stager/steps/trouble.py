@@ -99,25 +99,35 @@ def store_failed(tools: Tools, error: Exception) -> None:
 
 def store_answered(tools: Tools) -> None:
     """Note that the database answers; if it was away, store a mail that says so."""
-    outage = tools.outage
-    if outage.since is None:
-        return
+    outage, now = tools.outage, tools.clock.now()
     with outage.lock:
-        since, mailed, error = outage.since, outage.mailed_at, outage.error
-        outage.since = outage.mailed_at = outage.tried_at = None
-    now = tools.clock.now()
-    if since is None or now - since < WORTH_A_WORD:
+        since = outage.since
+    if since is None:
         return
-    log.warning("store_recovered", since=since)
+    if now - since >= WORTH_A_WORD:
+        log.warning("store_recovered", since=since)
+        try:
+            _tell_recovery(tools, since, now)
+        except StoreError as error:
+            log.warning("store_unavailable", step="trouble", error=str(error))
+            return  # away again: it was not told, so it is not over
+    with outage.lock:
+        outage.since = outage.mailed_at = outage.tried_at = None
+
+
+def _tell_recovery(tools: Tools, since: datetime, now: datetime) -> None:
+    text = (
+        f"It could not be reached from {since:%Y-%m-%d %H:%M} to {now:%Y-%m-%d %H:%M} UTC. Nothing was lost and "
+        "everything goes on; deliveries that had to wait are taken up first."
+    )
+    if tools.outage.mailed_at is not None:
+        text += " A mail about it went out meanwhile."
     data = {
         "subject": f"the database was away for {human_duration(now - since)}, and is back",
-        "text": f"It could not be reached from {since:%Y-%m-%d %H:%M} to {now:%Y-%m-%d %H:%M} UTC. Nothing was lost "
-        "and everything goes on; deliveries that had to wait are taken up first."
-        + (" A mail about it went out meanwhile." if mailed else "")
-        + f"\n\nThe last error was: {error}",
+        "text": f"{text}\n\nThe last error was: {tools.outage.error}",
         "steps": [],
     }
-    tools.tell(Kind.TROUBLE, f"store:{since:%Y-%m-%dT%H:%M:%S}", data, thread=_thread(since))
+    tools.tell(Kind.TROUBLE, _thread(since), data)
 
 
 def _mail_past_the_outbox(tools: Tools, since: datetime, error: str) -> bool:

@@ -56,42 +56,40 @@ def put_notice(
     Notices of one ``thread`` (by default those of one project) leave in the order in which they were stored.
     """
     at = store.clock.now()
+    event = {
+        "_id": key,
+        "project": project,
+        "thread": thread or (f"project:{project}" if project else None),
+        "order": ObjectId(),
+        "kind": kind,
+        "data": dict(data),
+        "to": list(to),
+        "subject": subject,
+    }
     try:
-        store.notices.insert_one(
-            {
-                "_id": key,
-                "project": project,
-                "thread": thread or (f"project:{project}" if project else None),
-                "order": ObjectId(),
-                "kind": kind,
-                "data": dict(data),
-                "to": list(to),
-                "delivered": [],
-                "refused": [],
-                "subject": subject,
-                "created": at,
-                "state": str(NoticeState.WAITING),
-                "since": at,
-                "next_try_at": at,
-                "attempts": 0,
-                "message_id": None,
-                "sent_at": None,
-                "pushed_at": None,
-                "error": None,
-                "update_date": at,
-                "history": [history_entry(at, None, NoticeState.WAITING, "stored")],
-            }
-        )
+        store.notices.insert_one(event | _new(at))
     except DuplicateKeyError:
         return False
     return True
 
 
-@translated
-def notice_keys(store: Store, prefix: str) -> set[str]:
-    """The keys of the notices, told or not, whose key begins with ``prefix``."""
-    where = {"_id": {"$gte": prefix, "$lt": prefix + "\U0010ffff"}}
-    return {str(found["_id"]) for found in store.notices.find(where, {"_id": 1})}
+def _new(at: datetime) -> Document:
+    """What a notice is before anything was tried."""
+    return {
+        "delivered": [],
+        "refused": [],
+        "created": at,
+        "state": str(NoticeState.WAITING),
+        "since": at,
+        "next_try_at": at,
+        "attempts": 0,
+        "message_id": None,
+        "sent_at": None,
+        "pushed_at": None,
+        "error": None,
+        "update_date": at,
+        "history": [history_entry(at, None, NoticeState.WAITING, "stored")],
+    }
 
 
 @translated
@@ -133,6 +131,14 @@ def sent_since(store: Store, kind: str, since: datetime) -> list[datetime]:
     """When notices of a kind were mailed after ``since``, oldest first."""
     where = {"kind": kind, "sent_at": {"$gt": since}}
     return [one["sent_at"] for one in store.notices.find(where, {"sent_at": 1}).sort("sent_at", ASCENDING)]
+
+
+@translated
+def last_fold(store: Store, kind: str, since: datetime) -> datetime | None:
+    """When notices of a kind were last told as one, if that was after ``since``."""
+    where = {"kind": "folded", "created": {"$gt": since}, "data.of": kind}
+    found = store.notices.find_one(where, {"created": 1}, sort=[("created", DESCENDING)])
+    return found["created"] if found else None
 
 
 @translated

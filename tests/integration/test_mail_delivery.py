@@ -1,0 +1,371 @@
+"""The outbox against a real mail server: in order, once, through refusals, outages and a server that dies."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from factories import add_files
+from jgi_stager.lifecycle import State
+from jgi_stager.notices import Kind, message_id
+from jgi_stager.steps import folding, report, send_notices
+from jgi_stager.store import Document, moves, notices
+from mail_samples import SAMPLES
+from smtp_server import PASSWORD, USER, Mailbox, free_port, mail_server, make_certificate, trusting
+from stage import Stage, stage
+
+SITE, OTHER = "site@example.org", "other@example.org"
+HOUR = 3600.0
+
+
+@pytest.fixture
+def mailbox() -> Mailbox:
+    return Mailbox()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, mongod_uri: str, mailbox: Mailbox) -> Iterator[Stage]:
+    """A daemon that mails `SITE` through a server without TLS."""
+    with mail_server(mailbox) as port:
+        sections = {"notifications": settings(port)}
+        with stage(tmp_path, mongod_uri, sections=sections) as made:
+            yield made
+
+
+def settings(port: int, **changes: object) -> dict[str, object]:
+    values = {"mailto": [SITE], "mail_from": "stager@example.org", "smtp_host": "127.0.0.1", "smtp_port": port}
+    return {**values, "smtp_timeout_seconds": 5.0, **changes}
+
+
+def put(
+    daemon: Stage, key: str, kind: Kind = Kind.ALARM, project: str | None = "soil", to: tuple[str, ...] = (SITE,)
+) -> str:
+    """A notice of a project, as a step stores it."""
+    data = {**SAMPLES[kind], **({"subject": key, "text": key} if kind is Kind.ALARM else {})}
+    assert notices.put_notice(daemon.store, key, kind=kind.value, data=data, to=to, project=project)
+    return key
+
+
+def send(daemon: Stage, *, hours: float = 0) -> int:
+    daemon.out.clock.advance(hours * HOUR)
+    return daemon.run("send_notices")
+
+
+def state(daemon: Stage, key: str) -> Document:
+    found = notices.get_notice(daemon.store, key)
+    assert found is not None
+    return found
+
+
+def test_notices_of_a_project_leave_in_order_once_and_in_one_thread(daemon: Stage, mailbox: Mailbox) -> None:
+    keys = [put(daemon, key) for key in ("z first", "m second", "a third")]
+    assert send(daemon) == 3
+    assert send(daemon, hours=24) == 0
+    assert mailbox.subjects() == keys
+    first, *others = mailbox.mails
+    assert first["Message-ID"] == message_id("z first", "stager@example.org")
+    assert first["In-Reply-To"] is None
+    assert (
+        {mail["References"] for mail in others}
+        == {mail["In-Reply-To"] for mail in others}
+        == {first["Message-ID"]}
+    )
+    body = first.get_body(["html"])
+    assert body is not None
+    assert "z first" in body.get_content()
+
+
+def test_an_outage_delays_mails_loses_none_and_keeps_their_order(daemon: Stage, mailbox: Mailbox) -> None:
+    port = daemon.settings.notifications.smtp_port
+    daemon.restart(notifications=settings(free_port()))
+    keys = [put(daemon, f"{number}") for number in range(3)] + [put(daemon, "elsewhere", project="sand")]
+    for _ in range(48):
+        send(daemon, hours=1)
+    assert mailbox.mails == []
+    assert {state(daemon, key)["state"] for key in keys} == {"waiting"}
+    daemon.restart(notifications=settings(port))
+    for _ in range(3):
+        send(daemon, hours=1)
+    assert [subject for subject in mailbox.subjects() if subject != "elsewhere"] == keys[:3]
+    assert len(mailbox.mails) == 4
+    text = mailbox.mails[0].get_body(["plain"])
+    assert text is not None
+    assert "the mail server was out until now" in text.get_content()
+
+
+def test_a_server_that_dies_after_data_gets_the_same_message_again(daemon: Stage, mailbox: Mailbox) -> None:
+    mailbox.data_answers = ["die"]
+    key = put(daemon, "once")
+    assert send(daemon) == 0
+    assert state(daemon, key)["state"] == "waiting"
+    assert send(daemon, hours=1) == 1
+    assert len(mailbox.mails) == 2
+    # A mail program shows one: the two copies are the same message.
+    assert len({mail["Message-ID"] for mail in mailbox.mails}) == 1
+    assert send(daemon, hours=24) == 0
+
+
+def test_a_daemon_killed_while_sending_sends_again_under_the_same_id(daemon: Stage, mailbox: Mailbox) -> None:
+    key = put(daemon, "cut off")
+    notices.mark_sending(daemon.store, key, 1, "<old@example.org>")
+    daemon.restart()
+    assert send(daemon) == 1
+    assert mailbox.mails[0]["Message-ID"] == message_id(key, "stager@example.org")
+
+
+def test_an_error_after_the_mail_was_taken_does_not_send_it_twice(daemon: Stage, mailbox: Mailbox) -> None:
+    mailbox.quit_answer = "421 going down"
+    put(daemon, "taken")
+    assert send(daemon) == 1
+    assert send(daemon, hours=5) == 0
+    assert len(mailbox.mails) == 1
+
+
+def test_a_refused_address_is_kept_in_the_books_and_the_others_get_the_mail(
+    daemon: Stage, mailbox: Mailbox
+) -> None:
+    mailbox.refuse = {OTHER: "550 5.1.1 no such user"}
+    key = put(daemon, "for two", to=(SITE, OTHER))
+    assert send(daemon) == 1
+    assert mailbox.taken_for == [[SITE]]
+    found = state(daemon, key)
+    assert (found["state"], found["delivered"]) == ("sent", [SITE])
+    assert send(daemon, hours=48) == 0
+    (refusal,) = notices.refusals(daemon.store)
+    assert (refusal["address"], refusal["notice"]) == (OTHER, key)
+    assert "no such user" in refusal["reason"]
+
+
+def test_a_refused_notice_does_not_hold_up_those_behind_it(daemon: Stage, mailbox: Mailbox) -> None:
+    mailbox.refuse = {OTHER: "550 no"}
+    refused = put(daemon, "refused", to=(OTHER,))
+    put(daemon, "behind it")
+    assert send(daemon) == 1
+    assert state(daemon, refused)["state"] == "refused"
+    assert mailbox.subjects() == ["behind it"]
+
+
+def test_an_address_that_says_not_now_is_tried_again_alone_and_holds_up_nobody_else(
+    daemon: Stage, mailbox: Mailbox
+) -> None:
+    mailbox.refuse = {OTHER: "451 greylisted"}
+    put(daemon, "first", to=(SITE, OTHER))
+    put(daemon, "second")
+    assert send(daemon) == 2
+    assert mailbox.taken_for == [[SITE], [SITE]]
+    mailbox.refuse = {}
+    send(daemon, hours=2)
+    assert mailbox.taken_for == [[SITE], [SITE], [OTHER]]
+    assert mailbox.subjects() == ["first", "second", "first"]
+
+
+def test_an_address_that_says_not_now_for_days_counts_as_refused(daemon: Stage, mailbox: Mailbox) -> None:
+    mailbox.refuse = {OTHER: "451 mailbox full"}
+    key = put(daemon, "full", to=(SITE, OTHER))
+    for _ in range(6 * 12):
+        send(daemon, hours=2)
+    found = state(daemon, key)
+    assert found["state"] == "sent"
+    assert [one["address"] for one in found["refused"]] == [OTHER]
+    assert mailbox.taken_for == [[SITE]]
+
+
+def test_a_report_that_the_server_refuses_is_left_out(daemon: Stage, mailbox: Mailbox) -> None:
+    add_done(daemon, 3)
+    mailbox.data_answers = ["552 5.3.4 too large"]
+    put(daemon, "done:1", Kind.DONE, project="soil")
+    assert send(daemon) == 1
+    assert list(mailbox.mails[0].iter_attachments()) == []
+
+
+def test_content_that_the_server_refuses_is_given_up_alone(daemon: Stage, mailbox: Mailbox) -> None:
+    mailbox.data_answers = ["554 5.7.1 looks like spam"]
+    key = put(daemon, "spam")
+    put(daemon, "next")
+    assert send(daemon) == 1
+    assert state(daemon, key)["state"] == "refused"
+    assert mailbox.subjects() == ["next"]
+
+
+def test_a_refused_sender_gives_up_no_mail(daemon: Stage, mailbox: Mailbox) -> None:
+    mailbox.sender_answer = "550 5.7.1 relaying denied"
+    key = put(daemon, "kept")
+    assert send(daemon) == 0
+    assert state(daemon, key)["state"] == "waiting"
+    mailbox.sender_answer = None
+    assert send(daemon, hours=2) == 1
+
+
+def test_a_notice_that_cannot_be_written_does_not_end_the_others(daemon: Stage, mailbox: Mailbox) -> None:
+    notices.put_notice(daemon.store, "broken", kind="done", data={}, to=[SITE], project="soil")
+    put(daemon, "fine")
+    assert send_notices.run(daemon.tools) == 1
+    assert "UndefinedError" in state(daemon, "broken")["error"]
+
+
+def test_people_of_a_project_get_its_mails_beside_the_site(daemon: Stage, mailbox: Mailbox) -> None:
+    daemon.insert("soil", notify=[OTHER, SITE])
+    daemon.run("accept")
+    daemon.tools.alarm("k", "something", "of this project", "soil")
+    send(daemon)
+    assert mailbox.taken_for == [[SITE, OTHER]]
+
+
+# --- floods --------------------------------------------------------------------------------------------------
+
+
+def test_a_flood_of_one_kind_is_one_mail_and_names_them_all(daemon: Stage, mailbox: Mailbox) -> None:
+    for number in range(30):
+        put(daemon, f"alarm {number:02d}", project=f"p{number}")
+    assert send(daemon) == 1
+    (mail,) = mailbox.mails
+    assert str(mail["Subject"]) == "[jgi-stager] 30 things to look at: alarm 00 and 29 more"
+    text = mail.get_body(["plain"])
+    assert text is not None
+    assert all(f"alarm {number:02d}" in text.get_content() for number in range(30))
+    assert send(daemon, hours=24) == 0
+    assert {one["state"] for one in daemon.notices("alarm")} == {"folded"}
+
+
+def test_a_slow_flood_is_one_mail_an_hour_after_the_first_few(daemon: Stage, mailbox: Mailbox) -> None:
+    for number in range(40):
+        put(daemon, f"alarm {number}", project=None)
+        send(daemon, hours=2 / 60)
+    for _ in range(3):
+        send(daemon, hours=1)
+    assert folding.FLOOD < len(mailbox.mails) <= folding.FLOOD + 3
+    told = sum(one["state"] in ("sent", "folded") for one in daemon.notices("alarm"))
+    assert told == 40
+
+
+def test_a_crash_while_folding_tells_every_notice_once(daemon: Stage, mailbox: Mailbox) -> None:
+    for number in range(10):
+        put(daemon, f"alarm {number}", project=None)
+    real, calls = notices.fold, []
+
+    def dying(store: object, key: str, into: str) -> bool:
+        calls.append(key)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(daemon.store, key, into)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notices, "fold", dying)
+        with pytest.raises(KeyboardInterrupt):
+            send(daemon)
+    put(daemon, "one more", project=None)
+    daemon.restart()
+    send(daemon)
+    assert sorted(mailbox.subjects()) == ["10 things to look at: alarm 0 and 9 more", "one more"]
+
+
+def test_what_a_person_must_do_is_never_folded(daemon: Stage, mailbox: Mailbox) -> None:
+    for number in range(8):
+        put(daemon, f"need {number}", Kind.NEEDS_PERSON, project=None)
+    assert send(daemon) == 8
+
+
+# --- TLS and login -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tls", ["starttls", "tls"])
+def test_mails_pass_a_server_with_tls_and_a_login(
+    tmp_path: Path, mongod_uri: str, mailbox: Mailbox, tls: str
+) -> None:
+    certificate = make_certificate(tmp_path)
+    with (
+        mail_server(mailbox, tls=tls, certificate=certificate, login=True) as port,
+        stage(tmp_path, mongod_uri, sections={"notifications": login_settings(port, tls)}) as daemon,
+        trusting(certificate),
+    ):
+        daemon.write_secret("smtp_password", "wrong")
+        key = put(daemon, "hello")
+        assert send(daemon) == 0
+        assert "refuses the login" in state(daemon, key)["error"]
+        assert mailbox.mails == []
+        daemon.write_secret("smtp_password", PASSWORD)
+        assert send(daemon, hours=1) == 1
+        assert mailbox.encrypted == [True]
+        # Nobody is mailed that the mail server wants a person: it could not be told.
+        assert daemon.notices("needs_person") == []
+
+
+def test_a_certificate_that_nobody_vouches_for_is_not_accepted(
+    tmp_path: Path, mongod_uri: str, mailbox: Mailbox
+) -> None:
+    certificate = make_certificate(tmp_path)
+    with (
+        mail_server(mailbox, tls="starttls", certificate=certificate, login=True) as port,
+        stage(tmp_path, mongod_uri, sections={"notifications": login_settings(port, "starttls")}) as daemon,
+    ):
+        daemon.write_secret("smtp_password", PASSWORD)
+        key = put(daemon, "secret")
+        assert send(daemon) == 0
+        assert "certificate" in state(daemon, key)["error"]
+    assert (mailbox.logins, mailbox.mails) == ([], [])
+
+
+def test_a_server_without_tls_is_not_spoken_to_in_the_clear(daemon: Stage, mailbox: Mailbox) -> None:
+    port = daemon.settings.notifications.smtp_port
+    daemon.restart(notifications=settings(port, smtp_tls="starttls"))
+    key = put(daemon, "secret")
+    assert send(daemon) == 0
+    assert "STARTTLS" in state(daemon, key)["error"]
+    assert mailbox.mails == []
+
+
+def login_settings(port: int, tls: str) -> dict[str, object]:
+    return settings(port, smtp_tls=tls, smtp_user=USER, smtp_host="localhost")
+
+
+# --- the report ----------------------------------------------------------------------------------------------
+
+
+def add_done(daemon: Stage, count: int, project: str = "soil") -> None:
+    """Files that are done, through every state."""
+    oids = add_files(daemon.store, count, project_name=project)
+    path = [State.PENDING, State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY, State.TRANSFERRING]
+    for old, new in zip(path, [*path[1:], State.DONE], strict=True):
+        why = f"{report.VERIFIED}size and md5" if new is State.DONE else "on its way"
+        moves.move(daemon.store, moves.by_oids(oids), old, new, why)
+    for number, oid in enumerate(oids):
+        daemon.store.files.update_one(
+            {"_id": oid}, {"$set": {"destination_path": f"/n/{project}/{number:06d}.faa"}}
+        )
+
+
+def test_the_last_mail_carries_a_table_of_every_file(daemon: Stage, mailbox: Mailbox) -> None:
+    add_done(daemon, 3)
+    put(daemon, "done:1", Kind.DONE, project="soil")
+    assert send(daemon) == 1
+    (attachment,) = mailbox.mails[0].iter_attachments()
+    assert attachment.get_filename() == "soil_files.tsv"
+    lines = attachment.get_payload(decode=True).decode().splitlines()  # type: ignore[union-attr]
+    assert lines[0].split("\t") == list(report.COLUMNS)
+    assert [line.split("\t")[0] for line in lines[1:]] == [f"/n/soil/{n:06d}.faa" for n in range(3)]
+    assert {tuple(line.split("\t")[i] for i in (1, 2, 4)) for line in lines[1:]} == {
+        ("1000", "d41d8cd98f00b204e9800998ecf8427e", "size and md5")
+    }
+
+
+def test_a_large_report_is_packed_and_a_huge_one_is_a_summary(
+    daemon: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_done(daemon, 60)
+    monkeypatch.setattr(report, "MOST_PLAIN_BYTES", 1000)
+    (packed,) = report.report_of(daemon.store, "soil")
+    assert packed.name == "soil_files.tsv.gz"
+    assert gzip.decompress(packed.content).count(b"\n") == 61
+    assert "packed" in report.describe([packed])
+    monkeypatch.setattr(report, "MOST_PACKED_BYTES", 100)
+    (summary,) = report.report_of(daemon.store, "soil")
+    assert summary.content.decode().splitlines()[1:] == ["Ga0000001\t60\t60000"]
+    assert "a row per analysis project" in report.describe([summary])
+
+
+def test_a_table_has_no_formulas_and_no_broken_lines() -> None:
+    table = report._table([("=1+1", "a\tb\nc", "-x", "plain")])
+    assert table == b"'=1+1\ta b c\t'-x\tplain\n"

@@ -1,0 +1,171 @@
+"""The parts of the command line that need no books: amounts, bars, tokens, JSON, the example of the settings."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import tomllib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jgi_stager.cli.common import Mistake, clean, plain
+from jgi_stager.cli.control import parse_amount, shown_value
+from jgi_stager.cli.credentials import Tokens, plausible, store_secret
+from jgi_stager.cli.pages import shares
+from jgi_stager.cli.setup import example
+from jgi_stager.preflight import Check, Problem, Verdict, attempt, try_all, worst
+from jgi_stager.secrets import Secrets
+from jgi_stager.settings import MongoSettings, Settings
+
+REPOSITORY = Path(__file__).parents[2]
+NO_DEFAULT = {
+    ("mongodb", "uri"),
+    ("jdp", "unknown_patience_hours"),
+    ("globus", "client_id"),
+    ("staging", "stage_dir"),
+    ("staging", "md5_max_bytes"),
+    ("notifications", "smtp_user"),
+    ("state", "directory"),
+    ("clock", "start"),
+    ("secrets", "directory"),
+}
+"""Without a value these mean something else, which the comment above each says; the example shows a value."""
+
+
+def uncommented() -> dict[str, dict[str, object]]:
+    lines = (re.sub(r"^# ([a-z0-9_]+ = )", r"\1", line) for line in example().splitlines())
+    return tomllib.loads("\n".join(lines))
+
+
+def test_the_example_names_every_setting_and_no_other() -> None:
+    sections = {name: type(getattr(Settings(), name)).model_fields for name in Settings.model_fields}
+    assert {name: set(keys) for name, keys in uncommented().items()} == {
+        name: set(fields) for name, fields in sections.items()
+    }
+
+
+def test_the_example_shows_the_defaults() -> None:
+    for section, keys in uncommented().items():
+        for key, value in keys.items():
+            default = getattr(getattr(Settings(), section), key)
+            if (section, key) in NO_DEFAULT:
+                assert default is None or section == "state"
+            else:
+                assert value == default, (section, key)
+
+
+def test_the_example_can_be_used_as_it_is_and_explains_every_key() -> None:
+    assert Settings(**tomllib.loads(example())) == Settings()
+    blocks = re.split(r"\n(?=# [a-z0-9_]+ = |\[)", example())
+    explained = [
+        block for block in blocks if "\n# " in block or re.search(r"^# [A-Z\"$]", block, re.MULTILINE)
+    ]
+    assert len(explained) > 10
+
+
+def test_the_example_lies_in_config_too() -> None:
+    assert (REPOSITORY / "config" / "jgi-stager.example.toml").read_text(encoding="utf-8") == example()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("500", 500), ("500GB", 500 * 10**9), ("2.5 TB", 2_500_000_000_000), ("10t", 10**13), ("1_000", 1000)],
+)
+def test_amounts(text: str, value: int) -> None:
+    assert parse_amount(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "-1", "many", "1e13", "5 TiB", "9" * 30, "\N{FULLWIDTH DIGIT ONE}"])
+def test_what_is_no_amount_is_a_mistake(text: str) -> None:
+    with pytest.raises(Mistake) as error:
+        parse_amount(text)
+    assert error.value.code == 2
+
+
+@given(st.lists(st.integers(0, 10**15), min_size=1, max_size=6), st.integers(6, 60))
+def test_bars_are_full_and_show_whatever_is_there(sizes: list[int], width: int) -> None:
+    cells = shares(sizes, width)
+    assert sum(cells) == (width if sum(sizes) else 0)
+    assert all(bool(cell) == bool(size) for cell, size in zip(cells, sizes, strict=True))
+
+
+def test_what_could_steer_a_terminal_is_replaced() -> None:
+    assert clean("a\x1b[31mb\n\u202ec") == "a\ufffd[31mb\ufffd\ufffdc"
+
+
+def test_json_has_plain_values() -> None:
+    at = datetime(2026, 3, 4, 14, 0, 0, 123, tzinfo=UTC)
+    found = plain({"at": at, "took": timedelta(minutes=1), "verdict": Verdict.OK, "some": (1, None, True)})
+    assert found == {"at": "2026-03-04T14:00:00Z", "took": 60.0, "verdict": "ok", "some": [1, None, True]}
+    assert json.dumps(found)
+
+
+# --- tokens --------------------------------------------------------------------------------------------------
+
+
+def test_tokens_lose_what_copying_adds() -> None:
+    assert plausible(Tokens.JDP, ' "Bearer /api/sessions/0123" \n') == "Bearer /api/sessions/0123"
+    assert plausible(Tokens.GOLD, "Bearer eyJhbGciOi.x.y\n") == "eyJhbGciOi.x.y"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "short", "two words here", "<html>login</html>", "a\nb" * 9, "t\u00f6ken" * 5]
+)
+def test_what_is_no_token_is_refused_and_not_quoted(text: str) -> None:
+    with pytest.raises(Mistake) as error:
+        plausible(Tokens.JDP, text)
+    assert error.value.code == 2
+    assert not text.strip() or text.strip() not in str(error.value)
+
+
+def test_a_secret_is_written_for_its_owner_alone_and_whole(tmp_path: Path) -> None:
+    secrets = Secrets(tmp_path / "secrets")
+    store_secret(secrets, "jdp_token", "first")
+    path = store_secret(secrets, "jdp_token", "second")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert secrets.read("jdp_token").get_secret_value() == "second"
+    assert [one.name for one in path.parent.iterdir()] == ["jdp_token"]
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    settings = Settings(mongodb=MongoSettings(uri="mongodb://me:s3cret@host:27017/?authSource=admin"))
+    assert shown_value(settings, "mongodb", "uri") == "mongodb://me:***@host:27017/?authSource=admin"
+    assert shown_value(settings, "mongodb", "database") == "jgi_stager"
+
+
+# --- the preflight -------------------------------------------------------------------------------------------
+
+
+def warn() -> str:
+    raise Problem("nearly full", "make room", Verdict.WARN)
+
+
+def test_a_check_ends_in_a_row_whatever_happens() -> None:
+    row = attempt(Check("space", warn))
+    assert (row.verdict, row.text, row.cure) == (Verdict.WARN, "nearly full", "make room")
+    bug = attempt(Check("bug", lambda: str(1 // 0)))
+    assert (bug.verdict, bug.text) == (Verdict.FAIL, "ZeroDivisionError: integer division or modulo by zero")
+
+
+def test_checks_are_bounded_in_time_and_keep_their_order() -> None:
+    import threading
+
+    hang = threading.Event()
+
+    def never() -> str:
+        hang.wait(30)
+        return "late"
+
+    rows = try_all([Check("hangs", never), Check("good", lambda: "yes"), Check("full", warn)], 0.5)
+    hang.set()
+    assert [(row.name, row.verdict) for row in rows] == [("hangs", "fail"), ("good", "ok"), ("full", "warn")]
+    assert rows[0].text == "no answer within 0 s"
+    assert worst(rows) == Verdict.FAIL
+    assert worst(rows[1:]) == Verdict.WARN
+    assert worst(rows[1:2]) == Verdict.OK

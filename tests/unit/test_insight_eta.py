@@ -1,0 +1,138 @@
+"""When a project is done: from quota, tape and line, with a range, and the same for the same facts."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+
+from jgi_stager.insight import measure
+from jgi_stager.insight.eta import estimate
+from jgi_stager.insight.facts import Facts
+from jgi_stager.planning import Spent
+from views import GIGA, NOW, TERA, delivered, facts, project, request, task, transferred, waiting, wants
+
+HOUR = 3600.0
+
+
+def measured(**fields: object) -> Facts:
+    """Tape takes an hour, the line moves 1 TB in 10 minutes, as far as anybody knows."""
+    past = [delivered(number, 1, days=number) for number in range(1, 9)]
+    tasks = [transferred(f"t{number}", 10) for number in range(8)]
+    return facts(past_requests=past, past_tasks=tasks, **fields)
+
+
+def pending(tera: float, **fields: object) -> Facts:
+    files = int(tera * 1000)
+    return measured(projects=(project(counts={"pending": (files, files * GIGA)}),), **fields)
+
+
+def hours(found: Facts, name: str = "soil") -> float:
+    return (estimate(found)[name].at - NOW).total_seconds() / HOUR
+
+
+def test_what_fits_today_is_done_today() -> None:
+    assert 1 < hours(pending(2, waiting=waiting(wants(2000)))) < 3
+
+
+@pytest.mark.parametrize(("tera", "days"), [(15, 1), (25, 2), (95, 9)])
+def test_the_quota_makes_it_days(tera: int, days: int) -> None:
+    assert days * 24 < hours(pending(tera, waiting=waiting(wants(100)))) < days * 24 + 8
+
+
+def test_two_windows_full_to_the_brim_are_two_not_three() -> None:
+    """Measured: lumps that do not divide the window cost a day that there was not."""
+    almost = pending(19.8, waiting=waiting(wants(100)))
+    assert 24 < hours(almost) < 32
+
+
+def test_what_is_spent_delays_the_rest() -> None:
+    spent = (Spent(NOW - timedelta(hours=20), 10 * TERA),)
+    assert 4 < hours(pending(2, waiting=waiting(wants(2000), spent=spent))) < 8
+
+
+def test_a_lowered_quota_is_counted_with() -> None:
+    world = pending(15, waiting=waiting(wants(100)))
+    slow = facts(**{**vars(world), "limits": type(world.limits)(TERA, timedelta(hours=24), 750)})
+    assert hours(slow) > 13 * 24
+
+
+def test_the_range_holds_the_middle_and_widens_with_what_was_measured() -> None:
+    steady = estimate(pending(2, waiting=waiting(wants(2000))))["soil"]
+    assert steady.early <= steady.at <= steady.late
+    past = [delivered(number, took, days=number) for number, took in enumerate((1, 2, 4, 9, 14, 20), 1)]
+    wild = estimate(facts(**{**vars(pending(2, waiting=waiting(wants(2000)))), "past_requests": past}))[
+        "soil"
+    ]
+    assert wild.late - wild.early > 3 * (steady.late - steady.early)
+
+
+def test_a_guess_is_called_one() -> None:
+    world = facts(projects=(project(counts={"pending": (10, TERA)}),), waiting=waiting(wants(10)))
+    assert not estimate(world)["soil"].measured
+    assert estimate(pending(1, waiting=waiting(wants(10))))["soil"].measured
+
+
+def test_a_request_that_takes_longer_than_any_before_is_not_due_in_the_past() -> None:
+    late = request(hours=50)
+    world = measured(projects=(project(counts={"restore_requested": (10, TERA)}),), requests=(late,))
+    assert hours(world) > 2
+
+
+def test_of_a_task_only_the_rest_is_counted() -> None:
+    counts = {"transferring": (10, 6 * TERA)}
+    half = measured(projects=(project(counts=counts),), tasks=(task(bytes=6 * TERA, bytes_moved=3 * TERA),))
+    none = measured(projects=(project(counts=counts),), tasks=(task(bytes=6 * TERA, bytes_moved=0),))
+    assert hours(half) < 0.7 * hours(none)
+
+
+def test_projects_share_and_priority_goes_first() -> None:
+    first = project("first", counts={"pending": (9000, 9 * TERA)}, priority=5)
+    second = project("second", counts={"pending": (9000, 9 * TERA)})
+    both = measured(
+        projects=(first, second),
+        waiting=waiting(*(type(wants(1))(one.name, (), one.priority) for one in (first, second))),
+    )
+    assert hours(both, "first") < 10
+    assert hours(both, "second") > 24
+
+
+def test_paused_and_finished_projects_have_no_estimate() -> None:
+    world = measured(
+        projects=(project(state="paused", counts={"pending": (1, 1)}), project("b", state="done"))
+    )
+    assert estimate(world) == {}
+
+
+def test_the_same_facts_give_the_same_answer() -> None:
+    world = pending(25, waiting=waiting(wants(100)))
+    assert estimate(world) == estimate(world)
+
+
+def test_a_petabyte_is_estimated_in_a_moment() -> None:
+    world = pending(1000, waiting=waiting(wants(100)))
+    began = time.monotonic()
+    assert hours(world) == pytest.approx(99 * 24, rel=0.05)
+    assert time.monotonic() - began < 10
+
+
+def test_the_queue_before_tape_is_recognized() -> None:
+    """Eight requests at once, each delivered an hour after the one before: the ninth takes nine hours."""
+    burst = [delivered(number, number, TERA, days=2 - number / 1e6) for number in range(1, 9)]
+    found = measure.tape(burst)
+    assert found.latency(9 * TERA) == pytest.approx(9 * HOUR, rel=0.05)
+    assert found.latency(TERA) == pytest.approx(HOUR, rel=0.3)
+
+
+def test_the_line_is_measured_while_it_is_busy_and_only_then() -> None:
+    assert measure.line([transferred("a", 10), transferred("b", 10)], []).rate == pytest.approx(
+        2 * TERA / 600
+    )
+
+
+def test_percentiles_lie_between_the_values() -> None:
+    assert measure.percentile([1, 2, 3, 4, 5], 0.5) == 3
+    assert measure.percentile([1, 2], 0.9) == pytest.approx(1.9)
+    with pytest.raises(ValueError, match="no values"):
+        measure.percentile([], 0.5)

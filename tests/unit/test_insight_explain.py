@@ -1,0 +1,326 @@
+"""Why something waits: every state and every reason has its sentence, with its evidence and its command."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from jgi_stager.insight import explain
+from jgi_stager.insight.explain import Explanation
+from jgi_stager.insight.facts import DaemonView, Facts, FailedGroup, File, Move
+from jgi_stager.insight.waits import Why
+from jgi_stager.lifecycle import State
+from jgi_stager.planning import Limits, Spent
+from jgi_stager.records import ProjectState
+from views import (
+    GIGA,
+    HOUR,
+    NOW,
+    TERA,
+    delivered,
+    facts,
+    file,
+    project,
+    request,
+    task,
+    trouble,
+    waiting,
+    wants,
+)
+
+PENDING = {"pending": (1000, 1000 * GIGA)}
+
+
+def full_window(size: int = 212 * GIGA) -> tuple[Spent, ...]:
+    """9.97 TB are spent; the oldest ``size`` come free at 14:07."""
+    return (
+        Spent(NOW - timedelta(hours=24) + timedelta(minutes=7), size),
+        Spent(NOW - 3 * HOUR, 9_970 * GIGA - size),
+    )
+
+
+def explained(state: str = "active", /, *, world: Facts, **fields: object) -> Explanation:
+    subject = project(state=state, **fields)
+    return explain.project(replace(world, projects=(subject,)), subject)
+
+
+# --- pending -------------------------------------------------------------------------------------------------
+
+
+def test_waiting_for_quota_says_what_is_used_when_bytes_come_free_and_how_many_files_go_then() -> None:
+    # Files of 50 GB, so that what is left of the window holds none.
+    world = facts(waiting=waiting(wants(1000, 50 * GIGA), spent=full_window()))
+    found = explained(world=world, counts={"pending": (1000, 50 * TERA)}).why
+    assert found.why == Why.QUOTA
+    assert found.sentence == (
+        "waiting for quota: 9.97 of 10.0 TB used; 212 GB come free at 14:07 UTC; 4 files (200 GB) go then"
+    )
+    assert found.until == NOW + timedelta(minutes=7)
+
+
+def test_what_fits_is_asked_for_next() -> None:
+    found = explained(world=facts(waiting=waiting(wants(1000))), counts=PENDING).why
+    assert (found.why, found.sentence) == (
+        Why.TURN,
+        "1,000 files (1.00 TB) are asked for with the next request, within minutes",
+    )
+
+
+def test_a_file_knows_its_own_turn() -> None:
+    world = facts(waiting=waiting(wants(1000, 50 * GIGA), spent=full_window()), projects=(project(),))
+    first = explain.file(world, file(source_file_id="soil0", size=50 * GIGA)).why
+    assert first.sentence.endswith("come free at 14:07 UTC; it goes then")
+    later = explain.file(world, file(source_file_id="soil999", size=50 * GIGA)).why
+    assert (later.why, later.sentence.rpartition("; ")[2]) == (
+        Why.QUOTA,
+        "4 files (200 GB) of soil go before it",
+    )
+
+
+def test_a_refused_file_says_how_often_and_until_when() -> None:
+    until = NOW + timedelta(minutes=20)
+    world = facts(
+        waiting=waiting(refused_until={"x": until}, refused_times={"x": 2}),
+        projects=(project(counts=PENDING),),
+    )
+    found = explain.file(world, file(source_file_id="x")).why
+    assert (found.why, found.until) == (Why.REFUSED, until)
+    assert found.sentence == (
+        "JDP refused 2 requests with it; it is asked for again at 14:20 UTC, in a smaller group"
+    )
+    assert explained(world=world, counts=PENDING).why.why == Why.REFUSED
+
+
+def test_a_lost_answer_is_told_with_what_it_costs_and_when_it_ends() -> None:
+    lost = request(state="unknown", hours=2, request_id=None)
+    world = facts(
+        requests=(lost,), waiting=waiting(in_doubt={"x": lost.key}), projects=(project(counts=PENDING),)
+    )
+    found = explain.file(world, file(source_file_id="x")).why
+    assert (found.why, found.until) == (Why.UNKNOWN, NOW + 22 * HOUR)
+    assert "lost" in found.sentence
+    assert "1.00 TB count as spent" in found.sentence
+    assert explained(world=world, counts=PENDING).why.why == Why.UNKNOWN
+
+
+def test_a_file_that_another_project_asked_for_joins_its_request() -> None:
+    world = facts(waiting=waiting(joinable={"x": 652_404}), projects=(project(),))
+    assert "request 652404 brings it already" in explain.file(world, file(source_file_id="x")).why.sentence
+
+
+def test_a_quota_that_was_lowered_says_how_to_raise_it() -> None:
+    world = facts(limits=Limits(GIGA, timedelta(hours=24), 750), projects=(project(counts=PENDING),))
+    found = explain.file(world, file(size=5 * GIGA)).why
+    assert (found.why, found.do) == (Why.LIMIT, "jgi-stager limits reset max_restore_bytes")
+    assert "lowered at run time from 10.0 TB" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("state", "why", "words"),
+    [
+        ("needs_person", Why.PERSON, "waiting for a person since 12:00 UTC: the token has ended"),
+        ("out", Why.SERVICE, "JDP cannot be used since 12:00 UTC; it is tried again by itself"),
+    ],
+)
+def test_a_service_that_cannot_be_used_comes_first(state: str, why: Why, words: str) -> None:
+    view = trouble("jdp", state, "the token has ended", "jgi-stager token set jdp")
+    found = explained(world=facts(daemon=view, waiting=waiting(wants(1000))), counts=PENDING).why
+    assert (found.why, found.sentence) == (why, words)
+    assert found.do == ("jgi-stager token set jdp" if why == Why.PERSON else None)
+
+
+def test_a_daemon_that_is_down_comes_before_everything() -> None:
+    down = DaemonView(alive=False, seen_at=NOW - 3 * HOUR)
+    found = explained(world=facts(daemon=down, waiting=waiting(wants(1000))), counts=PENDING)
+    assert found.why.sentence == "nothing moves: the daemon does not run; it was last seen 3 h ago"
+    assert found.waits[1].state == "pending"
+
+
+# --- on tape, delivered --------------------------------------------------------------------------------------
+
+
+def test_tape_is_compared_with_the_requests_before() -> None:
+    past = [delivered(number, took) for number, took in enumerate((2, 4, 4, 9), 1)]
+    world = facts(requests=(request(word="pending"),), past_requests=past)
+    found = explained(world=world, counts={"restore_requested": (10, TERA)}).why
+    assert found.why == Why.TAPE
+    assert found.sentence == (
+        "waiting for tape: request 652404 was made 5 h ago; JDP calls it 'pending'; "
+        "the last 4 took 2 h 36 min to 7 h 30 min, half of them under 4 h"
+    )
+
+
+def test_a_request_beyond_the_usual_is_called_so_and_an_error_is_shown() -> None:
+    past = [delivered(number, 1 + number / 100) for number in range(40)]
+    world = facts(requests=(request(hours=30, error="HTTP 503", attempts=3),), past_requests=past)
+    found = explain.file(world, file("restore_requested"), request=world.requests[0]).why
+    assert "longer than usual; nothing to do but wait" in found.sentence
+    assert found.sentence.endswith("The last look failed: HTTP 503")
+
+
+def test_several_requests_are_told_by_the_oldest() -> None:
+    world = facts(requests=(request(1, hours=1), request(2, hours=8)))
+    found = explained(world=world, counts={"restore_requested": (10, TERA)}).why
+    assert "2 requests, the oldest (2) 8 h old" in found.sentence
+    assert "nothing to compare with yet" in found.sentence
+
+
+def test_a_manifest_that_is_not_whole_says_what_it_lacks() -> None:
+    ready = request(
+        state="ready",
+        error="its manifest lacks 3 of 750 files",
+        next_look_at=NOW + HOUR,
+        ready_at=NOW - HOUR,
+        expires_at=NOW + timedelta(days=3),
+    )
+    found = explained(world=facts(requests=(ready,)), counts={"restored": (10, TERA)}).why
+    assert (found.why, found.until) == (Why.MANIFEST, NOW + HOUR)
+    assert found.sentence == (
+        "delivered as R652404, but its manifest lacks 3 of 750 files; looked at again at 15:00 UTC; "
+        "the delivery expires 7 Mar 14:00 UTC"
+    )
+
+
+def test_a_manifest_on_its_way_says_so() -> None:
+    ready = request(state="ready")
+    flying = task(kind="manifests")
+    on_its_way = explained(world=facts(requests=(ready,), tasks=(flying,)), counts={"restored": (1, 1)}).why
+    assert on_its_way.sentence == "delivered; the manifest of request 652404 is on its way through Globus"
+    not_yet = explained(world=facts(requests=(ready,)), counts={"restored": (1, 1)}).why
+    assert not_yet.sentence == "delivered; the manifest of request 652404 is fetched within minutes"
+
+
+def test_globus_slots_are_counted() -> None:
+    ready = request(state="ready", expires_at=NOW + timedelta(days=3))
+    world = facts(requests=(ready,), tasks=(task("a"), task("b")))
+    found = explained(world=world, counts={"manifest_ready": (10, TERA)}).why
+    assert found.why == Why.SLOT
+    assert found.sentence == (
+        "waiting for a Globus slot: 2 of 2 in use, the oldest for 40 min; the delivery expires 7 Mar 14:00 UTC"
+    )
+    free = explained(world=facts(requests=(ready,)), counts={"manifest_ready": (10, TERA)}).why
+    assert free.why == Why.TURN
+
+
+def test_a_submission_that_is_not_answered_says_why() -> None:
+    world = facts(tasks=(task(state="submitting", error="globus: HTTP 503", submitted_at=None),))
+    found = explained(world=world, counts={"manifest_ready": (1, 1)}).why
+    assert (found.why, found.sentence) == (
+        Why.SERVICE,
+        "a transfer is being submitted since 40 min ago: globus: HTTP 503",
+    )
+
+
+# --- in a task -----------------------------------------------------------------------------------------------
+
+
+def test_a_transfer_says_how_far_it_is() -> None:
+    world = facts(tasks=(task(bytes_moved=800 * GIGA, faults=2),), requests=(request(state="ready"),))
+    found = explained(world=world, counts={"transferring": (10, TERA)}).why
+    assert found.why == Why.TRANSFER
+    assert found.sentence == (
+        "in Globus task t1-at-globus, begun 40 min ago: 0.80 of 1.20 TB moved, 2 faults so far"
+    )
+
+
+def test_what_globus_complains_about_is_passed_on() -> None:
+    world = facts(tasks=(task(nice_status="PERMISSION_DENIED", error="the path cannot be read"),))
+    found = explain.file(world, file("transferring"), task=world.tasks[0]).why
+    assert found.sentence.endswith("Globus says PERMISSION_DENIED (the path cannot be read); it tries again")
+
+
+def test_a_task_that_stands_still_shows_where_to_look() -> None:
+    world = facts(tasks=(task(status="INACTIVE", nice_status="CONSENT"),))
+    found = explain.file(world, file("transferring"), task=world.tasks[0]).why
+    assert found.why == Why.STANDSTILL
+    assert found.do is not None
+    assert "t1-at-globus" in found.do
+
+
+def test_what_arrived_is_being_verified() -> None:
+    ended = task(state="ended", status="SUCCEEDED", ended_at=NOW)
+    assert explain.file(facts(), file("transferring"), task=ended).why.why == Why.VERIFICATION
+
+
+# --- the end, and people -------------------------------------------------------------------------------------
+
+
+def test_done_says_how_it_was_verified() -> None:
+    moves = (Move(NOW, "transferring", "done", "verified at the destination: size and md5"),)
+    found = explain.file(facts(), file("done", history=moves))
+    assert (found.why.why, found.why.sentence) == (
+        Why.NOTHING,
+        "done 13:00 UTC: verified at the destination: size and md5",
+    )
+    assert found.history == moves
+
+
+def test_failed_gives_the_reason_and_the_command() -> None:
+    found = explain.file(facts(), file("failed", failed_from="transferring", reason="its md5 is wrong")).why
+    assert found.sentence == "failed 13:00 UTC on its way from transferring: its md5 is wrong"
+    assert found.do == "jgi-stager retry soil --file 6190000000000000000000aa"
+    hopeless = explain.file(facts(), file("failed", size=None, reason="JDP gives no usable size")).why
+    assert hopeless.do is None
+
+
+def test_failed_files_of_a_project_are_told_by_the_commonest_reason() -> None:
+    groups = (FailedGroup("a", 3, 3), FailedGroup("b", 1, 1))
+    found = explained("held", world=facts(), counts={"failed": (4, 4)}, failed=groups).why
+    assert (found.sentence, found.do) == ("4 files failed, 3 of them: a", "jgi-stager retry soil")
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ("new", Why.NEW),
+        ("discovering", Why.DISCOVERY),
+        ("paused", Why.PAUSED),
+        ("cancelled", Why.CANCELLED),
+        ("invalid", Why.INVALID),
+        ("done", Why.NOTHING),
+    ],
+)
+def test_every_state_of_a_project_has_a_reason(state: str, why: Why) -> None:
+    assert explained(state, world=facts(), reason="no such proposal").why.why == why
+
+
+def test_a_pause_is_told_with_who_and_why_whatever_came_after() -> None:
+    history = (
+        Move(NOW - HOUR, "active", "paused", "paused by alice: maintenance"),
+        Move(NOW, "paused", "paused", "priority 0 -> 7, set by bob"),
+    )
+    found = explained("paused", world=facts(), history=history, counts={"manifest_ready": (1, 1)})
+    assert found.why.sentence.startswith("paused by alice: maintenance;")
+    assert found.why.do == "jgi-stager project resume soil"
+    assert found.waits[1].why == Why.PAUSED
+    waits = explain.file(facts(projects=(project(state="paused", history=history),)), file()).waits
+    assert [wait.why for wait in waits] == [Why.PAUSED]
+
+
+def test_discovery_shows_how_far_it_is_and_what_went_wrong() -> None:
+    found = explained(
+        "discovering",
+        world=facts(),
+        listed=30,
+        to_list=120,
+        error="jdp: HTTP 503",
+        next_try_at=NOW + timedelta(minutes=4),
+    ).why
+    assert found.sentence == (
+        "its files are being listed: 30 of 120 analysis projects. "
+        "The last try failed: jdp: HTTP 503; tried again at 14:04 UTC"
+    )
+
+
+def test_every_state_of_files_and_projects_is_explained() -> None:
+    """A state without a sentence would leave somebody without an answer."""
+    world = facts(projects=(project(),))
+    for state in State:
+        assert explain.file(world, file(state.value)).why.sentence
+        assert explained(world=facts(), counts={state.value: (1, 1)}).why.sentence
+    for state in ProjectState:
+        assert explained(state.value, world=facts()).why.sentence
+    unknown: File = file("quantum")
+    assert "does not know the state" in explain.file(world, unknown).why.sentence

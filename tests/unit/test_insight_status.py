@@ -1,0 +1,128 @@
+"""The page of everything: the quota, the order, and what a person should do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from jgi_stager.insight import status as insight
+from jgi_stager.insight.facts import Count, DaemonView
+from jgi_stager.insight.preview import Found, preview
+from jgi_stager.insight.quota import turns, window
+from jgi_stager.insight.status import Credential
+from jgi_stager.insight.words import ago, count, part_of, when
+from jgi_stager.planning import Spent
+from views import GIGA, HOUR, NOW, TERA, facts, project, request, task, trouble, waiting, wants
+
+
+def test_the_window_says_what_is_used_left_and_free_next() -> None:
+    old = NOW - 24 * HOUR
+    spent = (
+        Spent(old - HOUR, 5 * TERA),
+        Spent(old + timedelta(minutes=7), GIGA),
+        Spent(old + timedelta(minutes=7, seconds=30), GIGA),
+        Spent(NOW - HOUR, TERA),
+    )
+    found = window(facts(waiting=waiting(spent=spent)))
+    assert (found.used, found.left) == (TERA + 2 * GIGA, 9 * TERA - 2 * GIGA)
+    assert (found.next_free_at, found.next_free_bytes) == (NOW + timedelta(minutes=7), 2 * GIGA)
+    assert window(facts()).next_free_at is None
+
+
+def test_turns_are_those_of_the_planner() -> None:
+    world = facts(waiting=waiting(wants(30, TERA, "a"), wants(3, TERA, "b")))
+    found = turns(world)
+    assert found.now["a"].files + found.now["b"].files == 10
+    assert found.next_at == NOW + 24 * HOUR
+    assert found.then["a"].files + found.then.get("b", found.then["a"]).files >= 9
+    assert not found.first_now & found.first_then
+
+
+def test_what_needs_somebody_comes_first_and_what_is_over_last() -> None:
+    states = ("done", "active", "invalid", "paused", "held", "cancelled", "discovering", "new")
+    world = facts(projects=tuple(project(state, state) for state in states))
+    found = [line.project.state for line in insight.status(world).lines]
+    assert found == ["invalid", "held", "active", "discovering", "new", "paused", "done", "cancelled"]
+
+
+def test_only_one_project_may_be_asked_for() -> None:
+    world = facts(projects=(project("a"), project("b")))
+    assert [line.project.name for line in insight.status(world, only="b").lines] == ["b"]
+
+
+def test_nothing_to_do_is_nothing() -> None:
+    assert insight.status(facts(projects=(project(),))).todos == ()
+
+
+def test_everything_a_person_should_do_is_listed_with_the_command() -> None:
+    world = facts(
+        daemon=trouble("jdp", "needs_person", "the token has ended", "jgi-stager token set jdp"),
+        projects=(
+            project("bad", "invalid", reason="proposal_id is missing"),
+            project("part", "active", counts={"failed": (3, 3)}),
+            project("rest", "paused", counts={"manifest_ready": (3, 3)}),
+        ),
+        requests=(request(projects=("rest",), state="ready", expires_at=NOW + 5 * HOUR),),
+        tasks=(task(status="INACTIVE"),),
+        mails_refused=2,
+    )
+    found = {todo.what: todo.do for todo in insight.status(world).todos}
+    assert found["jdp since 12:00 UTC: the token has ended"] == "jgi-stager token set jdp"
+    assert found["bad is invalid: proposal_id is missing"] == "insert it corrected"
+    assert found["part: 3 files failed"] == "jgi-stager explain part"
+    assert found["rest is paused, and what was delivered for it expires 19:00 UTC"] == (
+        "jgi-stager project resume rest"
+    )
+    assert any("stands still" in what for what in found)
+    assert "2 mails refused by the mail server" in found
+    assert len(found) == 6
+
+
+def test_a_daemon_that_is_down_matters_only_while_there_is_work() -> None:
+    down = DaemonView(alive=False, seen_at=NOW - HOUR)
+    assert insight.status(facts(daemon=down, projects=(project(state="done"),))).todos == ()
+    work = insight.status(facts(daemon=down, projects=(project(),))).todos
+    assert [todo.what for todo in work] == ["the daemon does not run (last seen 13:00 UTC)"]
+
+
+def test_an_invalid_record_is_reported_for_a_week_or_until_dismissed() -> None:
+    old = project("old", "invalid", reason="x")
+    old = type(old)(**{**vars(old), "since": NOW - timedelta(days=8)})
+    dismissed = project("seen", "invalid", reason="x", dismissed=True)
+    assert insight.status(facts(projects=(old, dismissed))).todos == ()
+
+
+def test_a_missing_credential_is_something_to_do() -> None:
+    missing = Credential("gold", "missing", note="no credential here; run: jgi-stager token set gold")
+    assert "token set gold" in insight.status(facts(), [missing]).todos[0].what
+
+
+def test_a_preview_counts_quota_space_and_other_projects() -> None:
+    found = Found(3, _count(30_000, 30 * TERA), 30_000, 25 * TERA, 1, {"name contains x": 5}, 9)
+    alone = preview(facts(), found, free_bytes=TERA, quota_left=10 * TERA)
+    assert (alone.requests, alone.days_of_quota, alone.fits, alone.inserted) == (40, 2.0, False, False)
+    assert alone.eta is not None
+    busy = facts(
+        projects=(project("other", counts={"pending": (50_000, 50 * TERA)}),),
+        waiting=waiting(wants(100, name="other")),
+    )
+    beside = preview(busy, found, priority=-1)
+    assert beside.eta is not None
+    assert beside.eta.at > alone.eta.at + timedelta(days=4)
+    assert beside.fits is None
+
+
+def _count(files: int, size: int) -> Count:
+    return Count(files, size)
+
+
+def test_words() -> None:
+    assert when(NOW, NOW) == "14:00 UTC"
+    assert when(NOW + 24 * HOUR, NOW) == "5 Mar 14:00 UTC"
+    assert when(NOW + timedelta(days=400), NOW) == "8 Apr 2027"
+    assert (ago(NOW, NOW), ago(NOW - HOUR, NOW)) == ("just now", "1 h ago")
+    assert (count(1, "file"), count(5210, "file")) == ("1 file", "5,210 files")
+    assert part_of(9_970 * GIGA, 10 * TERA) == "9.97 of 10.0 TB"
+    assert part_of(10 * TERA, 10 * TERA) == "10.0 of 10.0 TB"
+    assert part_of(10 * TERA - 125, 10 * TERA) == "10.00 of 10.0 TB"
+    assert part_of(0, 0) == "0 of 0 B"
+    assert part_of(17 * TERA, 5 * TERA) == "17.0 of 5.00 TB"

@@ -1,0 +1,190 @@
+"""Letters: both parts say the same, hostile text stays text, and every kind can be told."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from email import message_from_bytes
+from email.policy import default
+from html.parser import HTMLParser
+
+import pytest
+
+from jgi_stager.mail import Attachment, Envelope, Letter, make_mail, render
+from jgi_stager.mail.letters import LONGEST_SUBJECT
+from jgi_stager.mail.push import LONGEST_BODY, gist
+from jgi_stager.mail.words import WIDTH, count, day, duration, facts, percent, span
+from jgi_stager.notices import FORMS, Kind
+from mail_samples import ACCEPTED, AT, NEEDS, OUTAGE, SAMPLES, notice
+
+
+class _Text(HTMLParser):
+    """The words that a mail program shows, and every tag and attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        self._hidden += tag in ("style", "head")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden -= tag in ("style", "head")
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.shown.append(data)
+
+
+def parsed(letter: Letter) -> _Text:
+    found = _Text()
+    found.feed(letter.html)
+    return found
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[\w/:.@%-]*\w[\w/:.@%-]*", text)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_both_parts_say_the_same_words_in_the_same_order(kind: Kind) -> None:
+    letter = render(notice(kind))
+    without_quotes = re.sub(r"^  \| ", "", letter.text, flags=re.MULTILINE)
+    assert words(" ".join(parsed(letter).shown)) == words(without_quotes)
+    assert len(words(letter.text)) > 8
+
+
+def test_both_parts_of_an_outage_say_the_same() -> None:
+    letter = render({**notice(Kind.STALLED), "data": OUTAGE})
+    assert words(" ".join(parsed(letter).shown)) == words(letter.text)
+    assert letter.subject == "[jgi-stager] JDP has not answered for 6 h"
+
+
+def test_every_kind_has_a_form_a_sample_and_a_template() -> None:
+    assert set(FORMS) == set(Kind) == set(SAMPLES)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_subject_is_one_short_line_and_the_text_fits_a_mail_program(kind: Kind) -> None:
+    letter = render(notice(kind))
+    assert "\n" not in letter.subject
+    assert len(letter.subject) <= LONGEST_SUBJECT
+    wide = [line for line in letter.text.splitlines() if len(line) > WIDTH + 2]
+    assert not wide, wide
+
+
+def test_the_subject_of_an_accepted_project_says_it_all() -> None:
+    subject = render(notice(Kind.ACCEPTED)).subject
+    assert subject == "[jgi-stager] bioscales-2026: accepted, 12,345 files, 23.5 TB, here by Fri 6 Mar 2026"
+
+
+def test_what_needs_a_person_names_the_credential_what_waits_and_the_command() -> None:
+    letter = render(notice(Kind.NEEDS_PERSON, project=None))
+    assert letter.subject == "[jgi-stager] needs you: the JDP session token is refused, 8,021 files wait"
+    for wanted in ("2026-03-01 12:00 UTC", "jgi-stager token set jdp", "8,021 files, 15.2 TB, 2 projects", "1 d"):
+        assert wanted in letter.text, wanted
+
+
+def test_a_reminder_says_how_long_it_has_waited() -> None:
+    letter = render(notice(Kind.REMINDER))
+    assert letter.subject.startswith("[jgi-stager] still needs you: ")
+    assert "for 3 d" in letter.text
+
+
+HOSTILE = "<script>alert(1)</script>\x1b[31m\r\nBcc: everybody@example.org {{ 7 * 7 }} {% raw %}"
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_text_from_outside_stays_text_in_both_parts(kind: Kind) -> None:
+    def spoilt(value: object) -> object:
+        if isinstance(value, str):
+            return value + HOSTILE
+        if isinstance(value, dict):
+            return {key: spoilt(item) for key, item in value.items()}
+        return [spoilt(item) for item in value] if isinstance(value, list) else value
+
+    data = {name: spoilt(value) for name, value in SAMPLES[kind].items()}
+    letter = render({**notice(kind, project="p" + HOSTILE), "data": data})
+    assert "script" not in parsed(letter).tags
+    assert not [name for name, _ in parsed(letter).attributes if name.startswith("on")]
+    assert "\x1b" not in letter.text + letter.html + letter.subject
+    assert "49" not in letter.text.replace(HOSTILE, "")
+    assert "\n" not in letter.subject
+    mail = make_mail(letter, Envelope("a@example.org", ["b@example.org"], "<1@example.org>", AT))
+    again = message_from_bytes(mail.as_bytes(), policy=default)
+    assert again["Bcc"] is None
+    assert again["To"] == "b@example.org"
+
+
+def test_a_mail_that_leaves_late_says_when_it_happened() -> None:
+    late = render(notice(Kind.DONE), AT + timedelta(hours=30))
+    assert "This happened at 2026-03-01 12:00 UTC; the mail server was out until now." in late.text
+    assert "This happened" not in render(notice(Kind.DONE), AT + timedelta(minutes=30)).text
+
+
+def test_an_accepted_mail_without_an_estimate_says_no_date() -> None:
+    letter = render({**notice(Kind.ACCEPTED), "data": {**ACCEPTED, "eta": None}})
+    assert "here by" not in letter.subject
+    assert "Expected" not in letter.text
+
+
+def test_a_mail_has_both_parts_the_attachment_and_the_headers_of_its_thread() -> None:
+    letter = render(notice(Kind.DONE))
+    table = Attachment("p_files.tsv", "text/tab-separated-values", b"destination\tbytes\n/x\t1\n")
+    envelope = Envelope("JGI stager <stager@example.org>", ["a@example.org"], "<2@x>", AT, thread="<1@x>")
+    mail = message_from_bytes(make_mail(letter, envelope, [table]).as_bytes(), policy=default)
+    text, html = mail.get_body(["plain"]), mail.get_body(["html"])
+    assert text is not None
+    assert html is not None
+    assert text.get_content().replace("\r\n", "\n") == letter.text
+    assert html.get_content().replace("\r\n", "\n").strip() == letter.html.strip()
+    assert [part.get_filename() for part in mail.iter_attachments()] == ["p_files.tsv"]
+    assert (mail["Message-ID"], mail["In-Reply-To"], mail["References"]) == ("<2@x>", "<1@x>", "<1@x>")
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert max(len(line) for line in make_mail(letter, envelope).as_bytes().splitlines()) <= 998
+
+
+def test_the_first_mail_of_a_thread_refers_to_no_other() -> None:
+    mail = make_mail(Letter("s", "t", "<p>t</p>"), Envelope("a@x", ["b@x"], "<1@x>", AT, thread="<1@x>"))
+    assert mail["In-Reply-To"] is None
+
+
+def test_the_gist_for_the_second_channel_is_short_and_has_no_foot() -> None:
+    letter = render(notice(Kind.NEEDS_PERSON))
+    said = gist(letter)
+    assert len(said) <= LONGEST_BODY + 4
+    assert said.startswith("JDP cannot be used since")
+    assert "by itself." not in said
+    assert "===" not in said
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0.0, "0 %"), (0.0001, "1 %"), (0.5, "50 %"), (0.9999, "99 %"), (1.0, "100 %")]
+)
+def test_a_share_is_never_called_all_or_nothing_before_it_is(share: float, shown: str) -> None:
+    assert percent(share) == shown
+
+
+def test_ranges_and_counts_read_as_people_write_them() -> None:
+    assert span(AT, AT + timedelta(hours=4)) == "Sun 1 Mar 2026, 12:00 to 16:00 UTC"
+    assert span(AT, AT + timedelta(days=2)) == "Sun 1 Mar to Tue 3 Mar 2026"
+    assert span(AT, AT + timedelta(days=306)) == "Sun 1 Mar 2026 to Fri 1 Jan 2027"
+    assert (count(1, "file"), count(1200, "file")) == ("1 file", "1,200 files")
+    assert (day(AT), duration(90)) == ("Sun 1 Mar 2026", "1 min 30 s")
+
+
+def test_facts_are_aligned_and_wrapped_below_each_other() -> None:
+    shown = facts([("A", "x"), ("Longer", "word " * 30)]).splitlines()
+    assert shown[0] == "  A       x"
+    assert {line[:10] for line in shown[2:]} == {" " * 10}
+    assert all(len(line) <= WIDTH for line in shown)
+
+
+def test_the_words_of_a_needs_you_mail_do_not_claim_a_path_that_is_not_there() -> None:
+    letter = render({**notice(Kind.NEEDS_PERSON), "data": {**NEEDS, "path": None}})
+    assert "Or write it into" not in letter.text
