@@ -33,6 +33,9 @@ from simulated import Outside, outside
 
 MINUTES = 60.0
 PROPOSAL = 503_125
+WATCHERS = {"watch_failures", "watch_stalls", "watch_credentials", "digest", "heartbeat"}
+"""Steps that move nothing: they look, tell and probe. Left out of a tick, which is about what moves."""
+MOVERS = tuple(step for step in STEPS if step.name not in WATCHERS)
 TABLE = FileShape(("IMG Data",), "tab", "img")
 
 
@@ -49,7 +52,7 @@ def small_file(project: int, number: int, size: int = 1000, name: str | None = N
     """One file of an analysis project, with content of its own."""
     key = file_id(project, number)
     its_ap_id = 1_300_000 + project
-    shown = name or f"Ga{500_000 + project:07d}_{number}.gff"
+    shown = name if name is not None else f"Ga{500_000 + project:07d}_{number}.gff"
     # The number decides which quirks JDP shows of it; this one leaves the md5 in place.
     return CatalogueFile(key, shown, small_content(key, size), TABLE, (its_ap_id,), 1 - number + 41 * 43)
 
@@ -146,8 +149,8 @@ class Stage:
         return moved
 
     def tick(self, minutes: float = 15) -> None:
-        """Run every step once, in order; then the time passes."""
-        for step in STEPS:
+        """Run every step that moves something once, in order; then the time passes."""
+        for step in MOVERS:
             step.run(self.tools)
         self.check_bugs()
         self.out.clock.advance(minutes * MINUTES)
@@ -169,7 +172,7 @@ class Stage:
     def until(self, state: str, hours: float = 24, minutes: float = 5) -> None:
         """Run step by step until a file is in this state; then nothing more."""
         for _ in range(int(hours * 60 / minutes)):
-            for step in STEPS:
+            for step in MOVERS:
                 step.run(self.tools)
                 if self.counts()[state]:
                     return

@@ -14,7 +14,13 @@ from jgi_stager.lifecycle import State
 from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, ProjectState, TaskKind
 from jgi_stager.settings import Settings
 from jgi_stager.steps.limits import limits_now, restore_limits_now
-from jgi_stager.steps.restore_plan import PlanningInput, Refusals, planning_input, read_refusals
+from jgi_stager.steps.restore_plan import (
+    CANDIDATES_PER_PROJECT,
+    PlanningInput,
+    Refusals,
+    planning_input,
+    read_refusals,
+)
 from jgi_stager.steps.transfers import slots_of
 from jgi_stager.store import Store, control, files, notices, processes, projects, requests, tasks
 from jgi_stager.store.notices import NoticeState
@@ -101,6 +107,7 @@ def _waiting(
     return views.Waiting(
         demands=planned.demands,
         spent=planned.spent,
+        seen_files=CANDIDATES_PER_PROJECT,
         in_doubt={file_id: one["_id"] for one in doubtful for file_id in one["file_ids"]},
         refused_until=refusals.until,
         refused_times={file_id: refusals.times[file_id] for file_id in refusals.until},

@@ -12,7 +12,7 @@ from typing import Any
 
 from jgi_stager.lifecycle import State
 from jgi_stager.records import ProjectState
-from jgi_stager.store import Store, files, moves, projects
+from jgi_stager.store import Store, lists, moves, projects
 
 PAUSABLE = (ProjectState.DISCOVERING, ProjectState.ACTIVE, ProjectState.HELD)
 CANCELLABLE = (*PAUSABLE, ProjectState.PAUSED)
@@ -94,7 +94,7 @@ def release(
     if reason is not None:
         chosen["reason"] = {"$regex": re.escape(reason), "$options": "i"}
     usable = {"jdp_file_size": {"$ne": None}, "destination_path": {"$ne": None}}
-    failed = files.count(store, moves.by_project(name, state=State.FAILED.value, **chosen))
+    failed = lists.count(store, moves.by_project(name, state=State.FAILED.value, **chosen))
     released = moves.release(store, moves.by_project(name, **chosen, **usable), _why("released", who, ""))
     return released, failed - released
 

@@ -24,6 +24,8 @@ PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "ca-ce
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in range(36, 4, -1)] + ["manylinux2014_x86_64", "any"]
 VENV = Path("/opt/jgi-stager")
 PROGRAM = VENV / "bin" / "jgi-stager"
+REBOOT_WANTED = 133
+"""The exit code of systemd-nspawn for that; with ``--keep-unit`` only."""
 PATHS = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
 
 
@@ -174,6 +176,20 @@ class Machine:
         with self.console.open("ab") as log:
             self._nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.wait_up()
+
+    def reboot(self) -> None:
+        """Let systemd in there boot again, until it answers."""
+        assert self._nspawn is not None
+        before = self.init
+        self.run("systemctl", "reboot", ok=(0, 1, -15, 143, 255))
+        wait_until("the machine went down", lambda: not Path(f"/proc/{before}").exists(), 60)
+        try:
+            # Without a systemd out here that watches over it, nspawn leaves the second start to its caller.
+            assert self._nspawn.wait(3) == REBOOT_WANTED
+        except subprocess.TimeoutExpired:
+            self.wait_up()
+        else:
+            self.boot()
 
     def wait_up(self) -> None:
         """Until systemd has started everything."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +44,7 @@ def machine() -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def site(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The machine with its surroundings. The service is not installed yet."""
     machine.run("useradd", "--system", "--user-group", "globus")
     machine.run("mkdir", "-p", "/data/staging", "/srv/outside")
@@ -56,5 +57,7 @@ def site(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         simulator.start(12)
         yield found
     finally:
+        if request.session.testsfailed:
+            print(found.story(), file=sys.stderr)
         simulator.stop()
         mails.stop()

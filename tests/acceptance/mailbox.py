@@ -41,7 +41,7 @@ async def serve(directory: Path, port_file: Path, user: str, password: str) -> N
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a login without TLS: here it stays on loopback
             return SMTP(
-                Keeper(directory),
+                keeper,
                 hostname="localhost",
                 loop=loop,
                 authenticator=check,
@@ -50,6 +50,7 @@ async def serve(directory: Path, port_file: Path, user: str, password: str) -> N
             )
 
     loop = asyncio.get_running_loop()
+    keeper = Keeper(directory)
     server = await loop.create_server(made, "127.0.0.1", 0)
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)

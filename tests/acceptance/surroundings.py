@@ -113,7 +113,7 @@ def settings_text(simulator: Simulator, smtp_port: int, web_port: int) -> str:
         "jdp": {"base_url": urls["jdp"], "globus_user_name": "operator@example.org"},
         "nmdc": {"base_url": urls["nmdc"]},
         "globus": {"globus_root_dir": "73709", "client_id": GLOBUS_CLIENT},
-        "staging": {"stage_dir": STAGING},
+        "staging": {"stage_dir": STAGING, "md5_max_bytes": 1_000_000},
         "notifications": {
             "mailto": [OPERATOR],
             "smtp_host": "127.0.0.1",
@@ -163,6 +163,15 @@ class Site:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
+
+    def story(self) -> str:
+        """What a person would look at after a failure."""
+        try:
+            status = self.machine.run("systemctl", "status", "--no-pager", "--lines=0", "jgi-stager", ok=(0, 3, 4))
+            journal = self.machine.run("journalctl", "--no-pager", "-o", "cat", "-u", "jgi-stager", "-n", "60")
+            return "\n".join([status, journal, f"files: {self.states()}", f"mails: {self.mails.subjects()}"])
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            return f"the machine tells nothing more: {error}"
 
     def leave_no_trace(self, text: bytes, where: str) -> None:
         """Fail if a planted secret is in ``text``."""

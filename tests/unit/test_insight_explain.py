@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ def full_window(size: int = 212 * GIGA) -> tuple[Spent, ...]:
     )
 
 
-def explained(state: str = "active", /, *, world: Facts, **fields: object) -> Explanation:
+def explained(state: str = "active", /, *, world: Facts, **fields: Any) -> Explanation:
     subject = project(state=state, **fields)
     return explain.project(replace(world, projects=(subject,)), subject)
 
@@ -320,7 +321,7 @@ def test_every_state_of_files_and_projects_is_explained() -> None:
     for state in State:
         assert explain.file(world, file(state.value)).why.sentence
         assert explained(world=facts(), counts={state.value: (1, 1)}).why.sentence
-    for state in ProjectState:
-        assert explained(state.value, world=facts()).why.sentence
+    for phase in ProjectState:
+        assert explained(phase.value, world=facts()).why.sentence
     unknown: File = file("quantum")
     assert "does not know the state" in explain.file(world, unknown).why.sentence

@@ -103,7 +103,7 @@ def test_a_preview_counts_quota_space_and_other_projects() -> None:
     assert alone.eta is not None
     busy = facts(
         projects=(project("other", counts={"pending": (50_000, 50 * TERA)}),),
-        waiting=waiting(wants(100, name="other")),
+        waiting=waiting(wants(15_000, name="other")),
     )
     beside = preview(busy, found, priority=-1)
     assert beside.eta is not None

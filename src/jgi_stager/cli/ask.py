@@ -28,8 +28,7 @@ from jgi_stager.insight.quota import Turns, turns
 from jgi_stager.insight.waits import Wait
 from jgi_stager.insight.words import count
 from jgi_stager.lifecycle import State
-from jgi_stager.store import files as file_books
-from jgi_stager.store import requests, tasks
+from jgi_stager.store import lists, requests, tasks
 from jgi_stager.text import human_bytes
 
 LISTED = 50
@@ -53,7 +52,7 @@ def files(
         owner = facts.project(project)
         if owner is None:
             raise _no_project(project)
-        found = file_books.listing(books.store, project, states=state or (), ap_gold_id=ap, limit=limit)
+        found = lists.listing(books.store, project, states=state or (), ap_gold_id=ap, limit=limit)
         if as_json:
             emit([documents.file_row(one) for one in found])
             return

@@ -35,26 +35,40 @@ NameArgument = Annotated[str, typer.Argument(metavar="PROJECT", help="Its name."
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it goes on the history.")]
 
 
+NewNameArgument = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="Its name; a directory is called so.", show_default=False)
+]
+ProposalOption = Annotated[str | None, typer.Option("--proposal", help="The JGI proposal number.")]
+StudyOption = Annotated[
+    str | None, typer.Option("--study", help="The NMDC study; looked up if it is left out.")
+]
+BiosampleOption = Annotated[
+    list[str] | None, typer.Option("--biosample", help="Only this one (Gb...); may be repeated.")
+]
+BiosamplesOption = Annotated[
+    Path | None, typer.Option("--biosamples-csv", help="Only the biosamples in this file.")
+]
+PriorityOption = Annotated[int, typer.Option("--priority", help="-1000 to 1000; larger goes first.")]
+NotifyOption = Annotated[
+    list[str] | None, typer.Option("--notify", help="Also mail this address; may be repeated.")
+]
+DirectoryOption = Annotated[str | None, typer.Option("--dir", help="Stage below this one, not stage_dir.")]
+FromOption = Annotated[
+    Path | None, typer.Option("--from", help="Insert the record, or the list of records, in this JSON file.")
+]
+
+
 @app.command()
 def add(  # noqa: PLR0913, PLR0917 - one argument is one option
-    name: Annotated[
-        str | None, typer.Argument(help="Its name; a directory is called so.", show_default=False)
-    ] = None,
-    proposal: Annotated[str | None, typer.Option(help="The JGI proposal number.")] = None,
-    study: Annotated[str | None, typer.Option(help="The NMDC study; looked up if it is left out.")] = None,
-    biosample: Annotated[
-        list[str] | None, typer.Option(help="Only this one (Gb...); may be repeated.")
-    ] = None,
-    biosamples_csv: Annotated[Path | None, typer.Option(help="Only the biosamples in this file.")] = None,
-    priority: Annotated[int, typer.Option(help="-1000 to 1000; larger goes first.")] = 0,
-    notify: Annotated[list[str] | None, typer.Option(help="Also mail this address; may be repeated.")] = None,
-    directory: Annotated[
-        str | None, typer.Option("--dir", help="Stage below this one, not stage_dir.")
-    ] = None,
-    source: Annotated[
-        Path | None,
-        typer.Option("--from", help="Insert the record, or the list of records, in this JSON file."),
-    ] = None,
+    name: NewNameArgument = None,
+    proposal: ProposalOption = None,
+    study: StudyOption = None,
+    biosample: BiosampleOption = None,
+    biosamples_csv: BiosamplesOption = None,
+    priority: PriorityOption = 0,
+    notify: NotifyOption = None,
+    directory: DirectoryOption = None,
+    source: FromOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:

@@ -1,9 +1,9 @@
 """When a project is done: the daemon's own planner run forward, and what JDP and Globus took lately.
 
-One run of the planner on lumps (some thousand at most, whatever the number of files) gives the instants at which the
-rest is asked for: the quota is arithmetic and has no spread. What follows is drawn many times from what was
-measured: the tape, then the line to the destination as a queue. The middle draw is the estimate, the first and
-last tenth the range. Seeded by the project names: the same facts give the same answer.
+One run of the planner on lumps (some thousand at most, however many files) gives the instants at which the rest is
+asked for: the quota is arithmetic and has no spread. What follows is drawn many times from what was measured: the
+tape, then the line to the destination as a queue. The middle draw is the estimate, the first and last tenth the
+range. Seeded by the project names: the same facts give the same answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from jgi_stager.insight import measure
-from jgi_stager.insight.facts import Facts, Request
+from jgi_stager.insight.facts import Count, Facts, Request
 from jgi_stager.planning import Demand, Limits, Spent, Want, plan_restores
 
 DRAWS = 120
@@ -23,7 +23,7 @@ FINE = 200
 """So many lumps fill the quota: coarser ones would waste a part of every window."""
 MOST_LUMPS = 3000
 MOST_REQUESTS = 400
-WEATHER = 0.15
+WEATHER = 0.25
 """How much one day differs from another on top of what was measured: the sigma of a logarithm."""
 MOST_ROUNDS = 2000
 LINGER = (0.05, 0.5)
@@ -83,7 +83,10 @@ def estimate(facts: Facts, draws: int = DRAWS) -> dict[str, Eta]:
 def _one_draw(
     lumps: Sequence[_Lump], tape: measure.Tape, line: measure.Line, dice: random.Random
 ) -> Mapping[str, float]:
-    common, speed = dice.lognormvariate(0, WEATHER), dice.choice(line.spread)
+    common, speed = (
+        dice.lognormvariate(0, WEATHER),
+        dice.choice(line.spread) * dice.lognormvariate(0, WEATHER),
+    )
     arrivals = sorted(
         (
             _arrival(lump, tape, common * dice.choice(tape.spread), dice) + _before(lump, line),
@@ -202,7 +205,7 @@ def _without(demand: Demand, asked: set[str]) -> Demand:
 def _in_lumps(facts: Facts) -> list[Demand]:
     """Every project's pending bytes, those beyond what the planner was shown included, in lumps of one size."""
     demands = {demand.project: demand for demand in facts.waiting.demands}
-    pending = {name: line.of("pending").bytes for name in _going(facts) if (line := facts.project(name))}
+    pending = {name: _pending(facts, name) for name in _going(facts)}
     quota = facts.limits.quota_bytes
     size = max(1, min(quota // 4, max(sum(pending.values()) // MOST_LUMPS, quota // FINE)))
     found = []
@@ -212,6 +215,17 @@ def _in_lumps(facts: Facts) -> list[Demand]:
         wants = tuple(Want(f"{name}/{number}", one, name) for number, one in enumerate(sizes))
         found.append(replace(demand, wants=wants, remaining_bytes=bytes_left))
     return found
+
+
+def _pending(facts: Facts, name: str) -> int:
+    """The bytes that are still to ask for: an id that has several destinations counts once, as for the quota."""
+    line = facts.project(name)
+    have = line.of("pending") if line is not None else Count()
+    wants = next((demand.wants for demand in facts.waiting.demands if demand.project == name), ())
+    known, seen = sum(want.size for want in wants), facts.waiting.seen_files
+    if not known:
+        return have.bytes  # they are put off for now, or nobody looked at them yet
+    return known if have.files <= seen else known + have.bytes * (have.files - seen) // have.files
 
 
 def _usual_request(facts: Facts) -> int:

@@ -174,6 +174,8 @@ class Waiting:
 
     demands: tuple[Demand, ...] = ()
     spent: tuple[Spent, ...] = ()
+    seen_files: int = 15_000
+    """So many pending files of a project are in its demand at most."""
     in_doubt: Mapping[str, str] = field(default_factory=dict)
     """JDP file id -> key of the request whose answer was lost."""
     refused_until: Mapping[str, datetime] = field(default_factory=dict)

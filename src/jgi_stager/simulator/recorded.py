@@ -37,7 +37,7 @@ def load_recorded(
     for path in paths:
         answer = _read(path)
         if isinstance(answer, dict) and isinstance(answer.get("organisms"), list):
-            organisms.update({int(one["agg_id"]): one for one in answer["organisms"]})
+            organisms.update(_organisms(path, answer["organisms"]))
         elif isinstance(answer, list) and all(isinstance(row, dict) and "apGoldId" in row for row in answer):
             rows.extend(answer)
         else:
@@ -47,6 +47,13 @@ def load_recorded(
     projects = [_project(row, organisms.get(row.get("itsApId") or -1)) for row in rows]
     generations = tuple(data_generations(projects, nmdc_study_id))
     return Catalogue(tuple(projects), proposal_id, nmdc_study_id, generations)
+
+
+def _organisms(path: Path, listed: list[Any]) -> dict[int, Mapping[str, Any]]:
+    try:
+        return {int(one["agg_id"]): one for one in listed if isinstance(one["files"], list)}
+    except (TypeError, KeyError, ValueError):
+        raise CatalogueError(f"{path}: an organism without agg_id or files; not a JDP search answer") from None
 
 
 def _read(path: Path) -> Any:

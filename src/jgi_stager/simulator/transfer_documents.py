@@ -14,8 +14,6 @@ def task_document(task: Task, now: float) -> dict[str, Any]:
     """The task as ``GET task/<id>`` shows it."""
     body = task.body
     ended = task.completed_at if task.completed_at is not None else now
-    failed = task.status == "FAILED"
-    open_files = len(task.jobs) + (task.current is not None)
     return {
         "DATA_TYPE": "task",
         "task_id": task.id,
@@ -35,6 +33,19 @@ def task_document(task: Task, now: float) -> dict[str, Any]:
         "fail_on_quota_errors": bool(body.get("fail_on_quota_errors", False)),
         "encrypt_data": bool(body.get("encrypt_data", False)),
         "preserve_timestamp": bool(body.get("preserve_timestamp", False)),
+        **_progress(task, ended),
+        **_subtasks(task),
+        "subtasks_canceled": 0,
+        "subtasks_expired": 0,
+        "owner_id": "00000000-0000-4000-8000-000000000001",
+        "command": "API 0.10",
+        "history_deleted": False,
+        "canceled_by_admin": None,
+    }
+
+
+def _progress(task: Task, ended: float) -> dict[str, Any]:
+    return {
         "nice_status": task.nice_status,
         "nice_status_short_description": task.nice_status,
         "nice_status_details": task.nice_details,
@@ -50,18 +61,19 @@ def task_document(task: Task, now: float) -> dict[str, Any]:
         "bytes_transferred": task.bytes_moved,
         "bytes_checksummed": 0,
         "effective_bytes_per_second": int(task.bytes_moved / max(ended - task.at, 1)),
+    }
+
+
+def _subtasks(task: Task) -> dict[str, Any]:
+    failed = task.status == "FAILED"
+    open_files = len(task.jobs) + (task.current is not None)
+    return {
         "subtasks_total": task.total + 1,
         "subtasks_pending": 0 if failed else open_files,
         "subtasks_succeeded": len(task.moved) + task.files_skipped,
         "subtasks_failed": open_files if failed else 0,
         "subtasks_skipped_errors": len(task.skipped),
         "subtasks_retrying": int(task.retry_at is not None),
-        "subtasks_canceled": 0,
-        "subtasks_expired": 0,
-        "owner_id": "00000000-0000-4000-8000-000000000001",
-        "command": "API 0.10",
-        "history_deleted": False,
-        "canceled_by_admin": None,
     }
 
 

@@ -106,21 +106,27 @@ def solve(tools: Tools, service: Service, known: Credential) -> None:
     """Say that nobody is needed any more, to those who were told that somebody was."""
     if known.dead_since is None:
         return
-    now = tools.clock.now()
-    told = notices.of_thread(tools.store, thread(service, known.dead_since))
-    for notice in told:
-        notices.withdraw(tools.store, notice["_id"], "solved before it could be mailed")
-    if any(notice["state"] != notices.NoticeState.WAITING for notice in told):
+    now, where = tools.clock.now(), thread(service, known.dead_since)
+    if not _withdrawn(tools, where):
         data = {
             "service": service.value,
             "since": known.dead_since,
             "until": now,
             "lasted_seconds": (now - known.dead_since).total_seconds(),
         }
-        where = thread(service, known.dead_since)
         tools.tell(Kind.SOLVED, episode(service, known.dead_since), data, thread=where)
     credentials.solved(tools.store, service.value, known.dead_since)
     log.info("service_recovered", service=service.value, since=known.dead_since)
+
+
+def _withdrawn(tools: Tools, where: str) -> bool:
+    """Withdraw what was not mailed yet. Whether nobody was told of anything: then nobody hears of the end."""
+    site = tools.settings.notifications.mailto
+    told = notices.of_thread(tools.store, where)
+    waiting = [one for one in told if one["state"] == notices.NoticeState.WAITING and (one["to"] or site)]
+    for notice in waiting:
+        notices.withdraw(tools.store, notice["_id"], "solved before it could be mailed")
+    return len(waiting) == len(told)
 
 
 def episode(service: Service, dead_since: datetime) -> str:

@@ -183,11 +183,12 @@ def read(tools: Tools, request: Mapping[str, Any]) -> int:
 def _content(path: Path) -> bytes:
     """The bytes of a regular file of bounded size; a link is not followed, a pipe not waited for."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_MANIFEST_BYTES:
+        os.close(descriptor)
+        raise OSError("not a regular file, or larger than any manifest")
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_MANIFEST_BYTES:
-            raise OSError("not a regular file, or larger than any manifest")
-        return file.read()
+        return file.read(LARGEST_MANIFEST_BYTES + 1)
 
 
 def _use(tools: Tools, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from jgi_stager.failures import Rejected, Service
+from jgi_stager.failures import Rejected, Service, retry_delay
 from jgi_stager.lifecycle import State
 from jgi_stager.pulse import beat
 from jgi_stager.records import RequestState, TaskKind, TaskState
@@ -66,6 +66,10 @@ def check(tools: Tools, task: Mapping[str, Any]) -> int:
         for directory, group in groupby(sorted(found, key=_place), key=lambda file: _place(file)[0]):
             moved += _check_directory(tools, task, directory, list(group), skipped)
     except Stopped:
+        return moved
+    except OSError as error:
+        # The file system gave up in the middle: that says nothing about the file.
+        _postpone(tools, task, f"reading back failed: {error}", retry_delay(int(task["attempts"]) + 1))
         return moved
     arrived = len(files.of_task(tools.store, task["task_id"], State.DONE))
     transfers.close(tools, task, "its files are verified", arrived=arrived)
@@ -144,16 +148,20 @@ def _compare_content(path: str, md5: str, stop: threading.Event) -> Finding:
 
 
 def md5_of(path: str, stop: threading.Event) -> str | None:
-    """The md5 of a regular file, or None if this machine cannot read it. A link is not followed."""
+    """The md5 of a regular file, or None if this machine cannot read it. A link is not followed.
+
+    Raises OSError if reading breaks off, and `Stopped`.
+    """
     try:
         # Without O_NONBLOCK a pipe in its place would be waited for, for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     digest = hashlib.md5(usedforsecurity=False)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return None
         for chunk in _chunks(file, stop):
             digest.update(chunk)
     return digest.hexdigest()

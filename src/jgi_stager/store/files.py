@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -285,28 +285,3 @@ def _row(document: Document) -> FileRow:
     return FileRow(
         oid=document["_id"], size=document["jdp_file_size"], state=State(document["state"]), **same
     )
-
-
-@translated
-def listing(
-    store: Store,
-    project_name: str,
-    *,
-    states: Iterable[State] = (),
-    ap_gold_id: str | None = None,
-    limit: int = 0,
-) -> list[FileRow]:
-    """The files of a project by analysis project and name of the document; ``limit`` 0 means all."""
-    where: Document = {"project_name": project_name}
-    if wanted := some(states):
-        where["state"] = {"$in": wanted}
-    if ap_gold_id is not None:
-        where["ap_gold_id"] = ap_gold_id
-    found = store.files.find(where, _ROW).sort([("ap_gold_id", ASCENDING), ("_id", ASCENDING)]).limit(limit)
-    return [_row(document) for document in found]
-
-
-@translated
-def count(store: Store, where: Mapping[str, Any]) -> int:
-    """How many files a selection of `jgi_stager.store.moves` has."""
-    return store.files.count_documents(dict(where))

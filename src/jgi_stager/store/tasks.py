@@ -19,6 +19,17 @@ AT_GLOBUS = (TaskState.SUBMITTING, TaskState.SUBMITTED, TaskState.ACTIVE)
 """Tasks that take one of the places Globus allows, or may take it."""
 
 
+_UNKNOWN_YET: Document = {
+    "status": None,
+    "nice_status": None,
+    "faults": 0,
+    "submitted_at": None,
+    "ended_at": None,
+    "attempts": 0,
+    "error": None,
+}
+
+
 @translated
 def insert_task(
     store: Store,
@@ -51,14 +62,8 @@ def insert_task(
             "request_ids": list(request_ids),
             "files": len(file_oids),
             "bytes": size,
-            "status": None,
-            "nice_status": None,
-            "faults": 0,
-            "submitted_at": None,
-            "ended_at": None,
+            **_UNKNOWN_YET,
             "next_poll_at": at,
-            "attempts": 0,
-            "error": None,
             "update_date": at,
             "history": [history_entry(at, None, TaskState.SUBMITTING, "stored")],
         }

@@ -1,0 +1,228 @@
+"""Verification: a file is done only after its destination was looked at, whatever Globus says."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from invariants import check_histories, check_run, states_of
+from jgi_stager.steps import verify
+from jgi_stager.store import projects
+from stage import Stage, file_id, small_catalogue, stage
+
+
+def until_ended(st: Stage) -> None:
+    """Until the task that carries the files has ended, and nothing is verified yet."""
+    st.until("transferring")
+    for _ in range(20):
+        st.out.clock.advance(600)
+        if st.run("poll_tasks"):
+            return
+    raise AssertionError(str(st.states()))
+
+
+@pytest.mark.parametrize("kind", ["arrival_wrong_size", "arrival_wrong_content"])
+def test_what_arrived_wrong_is_transferred_again(tmp_path: Path, mongod_uri: str, kind: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
+        st.insert()
+        st.until("manifest_ready")
+        st.out.mishap(kind, count=1)
+        st.drive()
+        books = check_run(st, again=True)
+        assert books["requested_more_than_once"] == {}
+        ways = sorted(len(states_of(file)) for file in st.documents("files"))
+        assert ways == [6, 6, 6, 8]
+        assert sum(file["setbacks"] for file in st.documents("files")) == 1
+
+
+@pytest.mark.parametrize("kind", ["delivery_wrong_content", "delivery_wrong_size"])
+def test_a_delivery_that_is_wrong_for_ever_fails_that_file_alone(
+    tmp_path: Path, mongod_uri: str, kind: str
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 3)) as st:
+        st.out.mishap(kind, ids=[file_id(1, 2)])
+        st.insert()
+        st.drive(hours=48)
+        check_run(st, failed=[file_id(1, 2)], again=True)
+        (bad,) = st.documents("files", state="failed")
+        assert "went back more than 5 times" in bad["reason"]
+        assert bad["failed_from"] == "transferring"
+
+
+def test_the_word_of_globus_is_not_enough(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        until_ended(st)
+        st.path(1, 1).unlink()
+        st.path(1, 2).write_bytes(b"x" * 1000)
+        st.run("verify")
+        assert st.counts() == {"done": 1, "manifest_ready": 2}
+        st.drive()
+        check_run(st, again=True)
+
+
+def test_a_link_at_the_destination_is_not_the_file(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        until_ended(st)
+        real = st.path(1, 1).rename(tmp_path / "elsewhere")
+        st.path(1, 1).symlink_to(real)
+        st.run("verify")
+        assert st.counts()["done"] == 2
+
+
+def test_where_this_machine_cannot_read_the_size_decides_and_the_history_says_so(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "md5_of", lambda *_: None)
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.drive()
+        check_run(st)
+        assert {file["history"][-1]["why"] for file in st.documents("files")} == {
+            "verified at the destination: size; the path cannot be read here"
+        }
+
+
+def test_a_file_above_the_limit_is_checked_by_size(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, sections={"staging": {"md5_max_bytes": 999}}) as st:
+        st.insert()
+        st.drive()
+        check_run(st)
+        assert {file["history"][-1]["why"] for file in st.documents("files")} == {
+            "verified at the destination: size; larger than 999 bytes"
+        }
+
+
+def test_a_stop_in_the_middle_of_reading_keeps_what_was_read_and_goes_on_after_the_start(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
+        st.insert()
+        until_ended(st)
+        opened: list[str] = []
+        real = verify.md5_of
+
+        def md5_of(path: str, stop: Any) -> str | None:
+            opened.append(path)
+            if len(opened) == 3:
+                stop.set()
+            return real(path, stop)
+
+        monkeypatch.setattr(verify, "md5_of", md5_of)
+        st.run("verify")
+        assert st.counts() == {"done": 2, "transferring": 2}
+        assert {one["state"] for one in st.documents("globus_tasks", kind="files")} == {"ended"}
+        st.restart()
+        st.drive()
+        check_run(st)
+        # No file was read to its end twice.
+        assert len(opened) == 5
+
+
+def test_md5_of_reads_whole_files_and_neither_links_nor_pipes(tmp_path: Path) -> None:
+    import threading
+
+    file, link, pipe = tmp_path / "file", tmp_path / "link", tmp_path / "pipe"
+    file.write_bytes(b"12345" * 3)
+    link.symlink_to(file)
+    os.mkfifo(pipe)
+    wanted = hashlib.md5(b"12345" * 3).hexdigest()
+    assert verify.md5_of(str(file), threading.Event()) == wanted
+    found: Iterable[str | None] = (
+        verify.md5_of(str(path), threading.Event()) for path in (link, pipe, tmp_path, tmp_path / "no")
+    )
+    assert set(found) == {None}
+
+
+def test_reading_back_that_breaks_off_is_tried_again(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> str:
+        raise OSError(5, "Input/output error")
+
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        until_ended(st)
+        monkeypatch.setattr(verify, "md5_of", broken)
+        st.wait(hours=1)
+        assert st.counts() == {"transferring": 3}
+        monkeypatch.undo()
+        st.drive()
+        check_run(st)
+
+
+def test_globus_that_is_out_delays_verification_and_spends_nobodys_budget(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        until_ended(st)
+        st.faults({"match": "transfer.*", "kind": "status:502"})
+        st.wait(hours=12, minutes=30)
+        assert st.counts() == {"transferring": 3}
+        st.faults()
+        st.drive()
+        check_run(st)
+        assert {file["setbacks"] for file in st.documents("files")} == {0}
+
+
+def test_a_file_whose_delivery_expired_meanwhile_is_asked_for_again(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, retention_days=5) as st:
+        st.insert()
+        until_ended(st)
+        st.path(1, 2).unlink()
+        st.out.clock.advance(86_400 * 6)
+        st.run("poll_requests", "verify")
+        assert st.counts() == {"done": 2, "pending": 1}
+        st.drive(hours=48)
+        check_run(st, again=True)
+
+
+def test_retry_of_a_failed_file_brings_a_held_project_to_its_end(tmp_path: Path, mongod_uri: str) -> None:
+    from jgi_stager.store import moves
+
+    with stage(tmp_path, mongod_uri) as st:
+        st.out.mishap("delivery_wrong_content", ids=[file_id(1, 2)])
+        st.insert()
+        st.drive(hours=48)
+        assert st.project()["state"] == "held"
+        st.switch(world_faults=[])
+        st.out.clock.advance(86_400 * 15)
+        assert moves.release(st.store, moves.by_project("soil"), "a person") == 1
+        st.drive(hours=48)
+        assert st.project()["state"] == "done"
+        check_histories(st)
+        assert [len(st.notices(kind)) for kind in ("held", "done")] == [1, 1]
+
+
+def test_a_release_while_the_end_is_being_decided_is_not_lost(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person retries between the two looks of the step that ends projects."""
+    from jgi_stager.steps import finish
+    from jgi_stager.store import moves
+
+    with stage(tmp_path, mongod_uri) as st:
+        st.out.mishap("delivery_wrong_content", ids=[file_id(1, 2)])
+        st.insert()
+        st.drive(hours=48)
+        real = finish.files.any_in
+
+        def any_in(*args: Any) -> bool:
+            found = real(*args)
+            moves.release(st.store, moves.by_project("soil"), "a person")
+            return found
+
+        monkeypatch.setattr(finish.files, "any_in", any_in)
+        st.run("finish")
+        monkeypatch.undo()
+        assert st.counts()["pending"] == 1
+        found = projects.get(st.store, "soil")
+        assert found is not None
+        assert found["state"] != "done"
