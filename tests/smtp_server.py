@@ -88,7 +88,7 @@ class Mailbox:
 
     def subjects(self) -> list[str]:
         """The subjects of the mails, in the order in which they were taken, without the prefix."""
-        return [str(mail["Subject"]).removeprefix("[jgi-stager] ") for mail in self.mails]
+        return [str(mail["Subject"]).strip().removeprefix("[jgi-stager] ") for mail in self.mails]
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 import tomllib
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
@@ -14,6 +16,9 @@ from pydantic import ValidationError
 ENV_PREFIX = "JGI_STAGER_"
 CONFIG_VARIABLE = "JGI_STAGER_CONFIG"
 """Names the TOML file; the one environment variable that is not a setting."""
+
+_UNVERIFIED = re.compile(r"[?&](tlsInsecure|tlsAllowInvalid\w+)=(?!false)|[?&]ssl_cert_reqs=", re.IGNORECASE)
+WITH_PASSWORD = re.compile(r"^[a-z+]+://[^/@]*:[^/@]+@")
 
 Known = Mapping[str, Collection[str]]
 """The keys of every section."""
@@ -59,6 +64,34 @@ def read_toml(path: Path, known: Known) -> dict[str, Any]:
             if key not in known[section]:
                 raise ConfigError(f"{path}: {section}.{key}: no such setting; {_instead(key, known[section])}")
     return values
+
+
+def refuse_open_file(path: Path, values: Mapping[str, Any]) -> None:
+    """Raises `ConfigError` for a file that strangers may change, or one with a password that they may read.
+
+    Whoever can change the addresses in it gets the credentials sent to them.
+    """
+    found = path.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o002:
+        raise ConfigError(f"{path}: everybody may change it; run: chmod o-w {path}")
+    uri = values.get("mongodb", {}).get("uri")
+    if not isinstance(uri, str) or not WITH_PASSWORD.match(uri):
+        return
+    # root's file, and readable for nobody but the group of the service: as install-service leaves it
+    of_the_service = found.st_uid == 0 and found.st_gid == os.getegid() and not mode & 0o037
+    if mode & 0o077 and not of_the_service:
+        raise ConfigError(
+            f"{path}: mongodb.uri holds a password, and others may read the file; leave the password out of the "
+            f"uri and put it into the secret mongodb_password, or run: chmod 600 {path}"
+        )
+
+
+def verified_uri(uri: str) -> str:
+    """The uri of a MongoDB, unless it switches off the verification of the server, which is then forgotten."""
+    if _UNVERIFIED.search(uri):
+        raise ValueError("must not switch off the verification of the server; name its CA with tlsCAFile=/path")
+    return uri
 
 
 def refuse_unknown_variables(known: Known) -> None:

@@ -11,7 +11,6 @@ import structlog
 
 from jgi_stager.clock import Clock
 
-
 # Without the values of variables, which structlog shows by default: among them are passwords and tokens.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=30)

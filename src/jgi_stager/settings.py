@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -27,7 +28,9 @@ from jgi_stager.config_sources import (
     default_config_file,
     explain,
     read_toml,
+    refuse_open_file,
     refuse_unknown_variables,
+    verified_uri,
 )
 
 __all__ = ["CONFIG_VARIABLE", "ENV_PREFIX", "ConfigError", "Settings", "default_config_file", "load_settings"]
@@ -56,7 +59,7 @@ class Section(BaseModel):
 class MongoSettings(Section):
     """Where the books are kept. Without a uri the daemon starts a private mongod in its state directory."""
 
-    uri: str | None = Field(None, repr=False)
+    uri: Annotated[str, AfterValidator(verified_uri)] | None = Field(None, repr=False)
     database: str = Field("jgi_stager", pattern=r"^[A-Za-z0-9_-]{1,60}$")
 
 
@@ -184,15 +187,8 @@ class WebSettings(Section):
     """Where /healthz and /metrics are served. Nobody needs to log in: keep it on this machine, or behind a
     proxy. ``port`` 0 switches it off."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(lambda value: str(ip_address(value)))] = "127.0.0.1"
     port: int = Field(9741, ge=0, le=65535)
-
-    @field_validator("host")
-    @classmethod
-    def _an_address(cls, value: str) -> str:
-        if value != "localhost":
-            ip_address(value)
-        return value
 
 
 def _default_state_directory() -> Path:
@@ -270,6 +266,8 @@ def load_settings(config_file: Path | None = None) -> Settings:
     path = named or default_config_file()
     known = {name: getattr(field.annotation, "model_fields", {}) for name, field in Settings.model_fields.items()}
     values = read_toml(path, known) if path else {}
+    if path:
+        refuse_open_file(path, values)
     refuse_unknown_variables(known)
     try:
         settings = Settings(**values)

@@ -215,9 +215,7 @@ class Machine:
         is down."""
         environment = [f"{name}={value}" for name, value in PATHS.items()]
         enter = ["nsenter", "--target", str(self.init), "--all", "env", "-i", *environment, *command]
-        found = subprocess.run(
-            enter, capture_output=True, text=True, check=False, input=text or "", timeout=300
-        )
+        found = subprocess.run(enter, capture_output=True, text=True, check=False, input=text or "", timeout=300)
         if found.returncode not in ok:
             print(found.stdout[-3000:], found.stderr[-3000:], file=sys.stderr)
             raise subprocess.CalledProcessError(found.returncode, command, found.stdout, found.stderr)

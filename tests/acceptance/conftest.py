@@ -44,7 +44,9 @@ def machine() -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def site(request: pytest.FixtureRequest, machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(
+    request: pytest.FixtureRequest, machine: Machine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
     """The machine with its surroundings. The service is not installed yet."""
     machine.run("useradd", "--system", "--user-group", "globus")
     machine.run("mkdir", "-p", "/data/staging", "/srv/outside")

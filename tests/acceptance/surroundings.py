@@ -20,7 +20,7 @@ STAGING = "/data/staging"
 SECRETS = "/etc/jgi-stager/secrets"
 CONFIG = "/etc/jgi-stager/jgi-stager.toml"
 OPERATOR = "operator@example.org"
-SCALE = 900
+SCALE = 200
 SMTP_USER = "stager"
 PLANTED = {
     "gold_offline_token": "pl4nted-gold-9c41f7d2aa",

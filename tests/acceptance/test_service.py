@@ -62,16 +62,16 @@ def test_it_starts_with_one_command_and_shows_how_it_is(site: Site) -> None:
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "enable", "--now", "jgi-stager")
     assert active(machine)
-    wait_until("it says how it is", lambda: machine.properties().get("StatusText", "") == "no project under way", 30)
+    wait_until(
+        "it says how it is", lambda: machine.properties().get("StatusText", "") == "no project under way", 30
+    )
     assert machine.run("systemctl", "is-active", "jgi-stager-secrets.path").strip() == "active"
     assert machine.run("stat", "-c", "%a %U", "/var/lib/jgi-stager").split() == ["700", "jgi-stager"]
     wait_until("it is ready", lambda: site.get("/healthz")[0] == 200, 30)
 
 
 def _environment(site: Site) -> str:
-    return "".join(
-        f"Environment={name}={value}\n" for name, value in site.simulator.urls["environment"].items()
-    )
+    return "".join(f"Environment={name}={value}\n" for name, value in site.simulator.urls["environment"].items())
 
 
 def test_a_record_is_inserted_and_a_reboot_in_mid_run_costs_nothing(site: Site) -> None:
@@ -146,9 +146,7 @@ def test_the_journal_is_json_that_people_can_read(site: Site) -> None:
 
 
 def test_people_were_told_by_mail(site: Site) -> None:
-    wait_until(
-        "the mail about the end", lambda: any("soil" in subject for subject in site.mails.subjects()), 60
-    )
+    wait_until("the mail about the end", lambda: any("soil" in subject for subject in site.mails.subjects()), 60)
     assert len(set(site.mails.subjects())) >= 2
     assert all(OPERATOR.encode() in raw for raw in site.mails.raw)
 

@@ -87,7 +87,9 @@ def test_a_record_with_a_state_of_its_own_is_told_so_and_stops_nothing(
         check_run(st, projects=["good"])
 
 
-@pytest.mark.parametrize("key", ["text", 5, {"a": {"b": 1}}, {"x": "y" * 5000}, datetime(2026, 1, 1, tzinfo=UTC), None])
+@pytest.mark.parametrize(
+    "key", ["text", 5, {"a": {"b": 1}}, {"x": "y" * 5000}, datetime(2026, 1, 1, tzinfo=UTC), None]
+)
 def test_a_record_with_an_odd_id_is_handled_like_any_other(tmp_path: Path, mongod_uri: str, key: Any) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(1, 1)) as st:
         st.insert("one", _id=key)

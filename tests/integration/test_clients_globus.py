@@ -32,9 +32,7 @@ def test_confidential_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with globus_with(script, tmp_path, monkeypatch) as (globus, seen):
         assert globus.submission_id() == "sub-9"
         assert globus.submission_id() == "sub-9"
-    assert [request.path for request in seen] == ["/auth/v2/oauth2/token"] + 2 * [
-        "/transfer/v0.10/submission_id"
-    ]
+    assert [request.path for request in seen] == ["/auth/v2/oauth2/token"] + 2 * ["/transfer/v0.10/submission_id"]
     assert b"grant_type=client_credentials" in seen[0].body
     assert seen[1].headers["authorization"] == f"Bearer {TOKEN}"
     assert "jgi-stager/" in seen[1].headers["user-agent"]
@@ -101,9 +99,7 @@ def test_login_fails(
 
 
 @pytest.mark.parametrize("code", ["Accepted", "Duplicate"])
-def test_submission_is_sent_as_it_is_stored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
-) -> None:
+def test_submission_is_sent_as_it_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     answer = reply(202, {"code": code, "task_id": "t-1", "submission_id": "sub-1", "message": "m"})
     with globus_with(transfer(answer), tmp_path, monkeypatch) as (globus, seen):
         assert [globus.submit(BODY), globus.submit(json.loads(json.dumps(BODY)))] == ["t-1", "t-1"]

@@ -108,9 +108,7 @@ documents = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                ["organisms", "files", "id", "_id", "next_page", "resources", "status", "request_id"]
-            ),
+            st.sampled_from(["organisms", "files", "id", "_id", "next_page", "resources", "status", "request_id"]),
             inner,
             max_size=4,
         )

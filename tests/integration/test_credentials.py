@@ -16,6 +16,7 @@ from jgi_stager.store import credentials
 from jgi_stager.store.credentials import Credential
 from smtp_server import Mailbox, free_port, mail_server
 from stage import Stage, small_catalogue, stage
+from watched import drive, tick, told, wait
 
 SITE = "site@example.org"
 DAY = 24.0
@@ -55,19 +56,18 @@ def test_a_dead_token_is_one_mail_then_reminders_and_a_mail_when_it_is_solved(
     daemon: Stage, mailbox: Mailbox
 ) -> None:
     daemon.insert()
-    daemon.tick()
+    tick(daemon)
     end_token(daemon)
-    daemon.wait(hours=15.5 * DAY, minutes=60)
-    told = [subject.partition(",")[0] for subject in mailbox.subjects()[1:]]
+    wait(daemon, hours=15.5 * DAY, minutes=60)
     need = "needs you: the JDP session token is refused"
     # After 1, then 2, 4 and 7 days: on day 1, 3, 7 and 14.
-    assert told == [need, *[f"still {need}"] * 4]
+    assert told(mailbox)[1:] == [need, *[f"still {need}"] * 4]
     assert "16 files wait" in mailbox.subjects()[1]
     renew_token(daemon, "second")
-    daemon.tick()
-    daemon.tick()
+    tick(daemon)
+    tick(daemon)
     assert mailbox.subjects()[-1] == "solved: JDP works again"
-    daemon.drive(hours=20 * DAY, minutes=60)
+    drive(daemon, hours=20 * DAY, minutes=60)
     assert daemon.counts() == {"done": 16}
     assert len(daemon.notices("solved")) == len(daemon.notices("needs_person")) == 1
     threads = {mail["References"] for mail in mailbox.mails[2:7]}
@@ -76,39 +76,39 @@ def test_a_dead_token_is_one_mail_then_reminders_and_a_mail_when_it_is_solved(
 
 def test_no_retry_is_spent_and_no_file_fails_of_a_dead_token(daemon: Stage) -> None:
     daemon.insert()
-    daemon.tick()
+    tick(daemon)
     end_token(daemon)
-    daemon.wait(hours=5 * DAY, minutes=60)
+    wait(daemon, hours=5 * DAY, minutes=60)
     assert [file["setbacks"] for file in daemon.documents("files")] == [0] * 16
     assert set(daemon.counts()) <= {"pending", "restore_requested"}
 
 
 def test_a_restart_tells_nobody_again_and_knows_what_is_solved(daemon: Stage, mailbox: Mailbox) -> None:
     daemon.insert()
-    daemon.tick()
+    tick(daemon)
     end_token(daemon)
     for _ in range(6):
-        daemon.wait(hours=2, minutes=30)
+        wait(daemon, hours=2, minutes=30)
         daemon.restart()
         # systemd makes the file anew at each start: another inode, the same token
         daemon.write_secret("jdp_token", (daemon.secrets / "jdp_token").read_text().strip())
     assert len(daemon.notices("needs_person")) == 1
     renew_token(daemon, "second")
     daemon.restart()
-    daemon.wait(hours=1)
+    wait(daemon, hours=1)
     assert len(daemon.notices("solved")) == 1
     assert mailbox.subjects()[-1] == "solved: JDP works again"
 
 
 def test_a_reminder_is_due_by_the_books_and_not_by_the_process(daemon: Stage) -> None:
     daemon.insert()
-    daemon.tick()
+    tick(daemon)
     end_token(daemon)
-    daemon.wait(hours=2)
+    wait(daemon, hours=2)
     daemon.close()
     daemon.out.clock.advance(10 * 86_400)
     daemon.open()
-    daemon.wait(hours=1)
+    wait(daemon, hours=1)
     (reminder,) = daemon.notices("reminder")
     assert reminder["data"]["waited_seconds"] > 9 * 86_400
     assert known(daemon).next_reminder_at == reminder["created"] + timedelta(days=2)
@@ -116,11 +116,11 @@ def test_a_reminder_is_due_by_the_books_and_not_by_the_process(daemon: Stage) ->
 
 def test_a_token_that_is_refused_as_well_is_told_at_once(daemon: Stage, mailbox: Mailbox) -> None:
     daemon.insert()
-    daemon.tick()
+    tick(daemon)
     end_token(daemon)
-    daemon.wait(hours=1)
+    wait(daemon, hours=1)
     daemon.write_secret("jdp_token", "Bearer mistyped")
-    daemon.wait(hours=1)
+    wait(daemon, hours=1)
     first, second = daemon.notices("needs_person")
     assert (first["data"]["replaced"], second["data"]["replaced"]) == (False, True)
     assert second["data"]["since"] == first["data"]["since"]
@@ -132,14 +132,14 @@ def test_a_token_that_is_refused_as_well_is_told_at_once(daemon: Stage, mailbox:
 def test_a_mail_that_could_not_leave_before_it_was_solved_does_not_leave(daemon: Stage, mailbox: Mailbox) -> None:
     port = daemon.settings.notifications.smtp_port
     daemon.insert()
-    daemon.tick()
+    tick(daemon)
     daemon.restart(notifications={"smtp_port": free_port()})
     end_token(daemon)
-    daemon.wait(hours=2)
+    wait(daemon, hours=2)
     renew_token(daemon, "second")
-    daemon.wait(hours=2)
+    wait(daemon, hours=2)
     daemon.restart(notifications={"smtp_port": port})
-    daemon.wait(hours=3)
+    wait(daemon, hours=3)
     assert not [subject for subject in mailbox.subjects() if "needs you" in subject or "solved" in subject]
     assert [one["state"] for one in daemon.notices("needs_person")] == ["withdrawn"]
     assert len(known(daemon).gaps) == 1
@@ -152,7 +152,7 @@ def test_the_same_credential_is_believed_only_after_it_held_for_a_while(daemon: 
         daemon.tools.failed(error)
         daemon.out.clock.advance(60)
         daemon.tools.answered(Service.GLOBUS)
-        daemon.run("watch_credentials")
+        daemon.run("watch_credentials", "send_notices")
         daemon.out.clock.advance(60)
     assert len(daemon.notices("needs_person")) == 1
     assert daemon.notices("solved") == []
@@ -168,14 +168,15 @@ def test_the_same_credential_is_believed_only_after_it_held_for_a_while(daemon: 
 
 def test_every_credential_is_probed_once_an_hour_if_nothing_else_used_it(daemon: Stage) -> None:
     daemon.insert()
-    daemon.drive(hours=20 * DAY, minutes=30)
+    drive(daemon, hours=20 * DAY, minutes=30)
     before = daemon.calls()
-    daemon.wait(hours=24)
+    wait(daemon, hours=24)
     asked = {name: count - before[name] for name, count in daemon.calls().items() if count > before[name]}
-    assert asked == {"gold.projects": 24, "jdp.request_status": 24, "transfer.task_list": 24} | {
-        name: asked[name] for name in asked if name in ("gold.exchange", "auth.token")
-    }
-    assert asked.get("gold.exchange", 0) <= 3
+    # GOLD and Globus are asked again where an access token had ended, which is renewed.
+    renewed = {name: asked.pop(name, 0) for name in ("gold.exchange", "auth.token")}
+    assert asked.keys() == {"gold.projects", "jdp.request_status", "transfer.task_list"}
+    assert all(24 <= count <= 24 + sum(renewed.values()) for count in asked.values()), (asked, renewed)
+    assert sum(renewed.values()) <= 4
     for service in (Service.GOLD, Service.JDP, Service.GLOBUS):
         found = known(daemon, service)
         assert found.last_success is not None
@@ -184,16 +185,16 @@ def test_every_credential_is_probed_once_an_hour_if_nothing_else_used_it(daemon:
 
 def test_a_dead_credential_is_found_before_it_is_needed(daemon: Stage) -> None:
     daemon.insert()
-    daemon.drive(hours=20 * DAY, minutes=30)
+    drive(daemon, hours=20 * DAY, minutes=30)
     daemon.switch(gold_session_revoked=True, globus_secret_revoked=True, jdp_token_revoked=True)
     daemon.out.control(switches={"globus_tokens_revoked": True})
-    daemon.wait(hours=14)
+    wait(daemon, hours=14)
     assert {one["data"]["service"] for one in daemon.notices("needs_person")} == {"gold", "jdp", "globus"}
     assert {one["data"]["waiting"]["files"] for one in daemon.notices("needs_person")} == {0}
 
 
 def test_nothing_is_asked_of_jdp_before_there_is_a_request_to_ask_about(daemon: Stage) -> None:
-    daemon.wait(hours=5)
+    wait(daemon, hours=5)
     assert daemon.calls()["jdp.request_status"] == 0
     assert known(daemon).last_success is None
     assert known(daemon).dead_since is None
@@ -203,10 +204,10 @@ def test_a_site_without_credentials_and_projects_is_not_asked_for_any(tmp_path: 
     with stage(tmp_path, mongod_uri) as daemon:
         for name in ("gold_offline_token", "jdp_token", "globus_client_secret"):
             (daemon.secrets / name).unlink()
-        daemon.wait(hours=5)
+        wait(daemon, hours=5)
         assert daemon.notices("needs_person") == []
         daemon.insert()
-        daemon.tick()
+        tick(daemon)
         (need,) = daemon.notices("needs_person")
         assert need["data"]["headline"] == "the GOLD offline token is missing"
         assert need["data"]["waiting"]["projects"] == [{"name": "soil", "files": 0, "bytes": 0}]
@@ -274,16 +275,16 @@ def test_a_globus_login_that_nobody_used_for_months_is_warned_of(daemon: Stage) 
 
 def test_a_long_outage_is_one_mail_that_asks_for_nothing(daemon: Stage, mailbox: Mailbox) -> None:
     daemon.insert()
-    daemon.tick()
+    tick(daemon)
     daemon.faults({"match": "jdp.*", "kind": "status:503"})
-    daemon.wait(hours=48, minutes=30)
+    wait(daemon, hours=48, minutes=30)
     daemon.restart()
-    daemon.wait(hours=24, minutes=30)
+    wait(daemon, hours=24, minutes=30)
     out = [subject for subject in mailbox.subjects() if "has not answered" in subject]
     assert len(out) == 1
     assert out[0].startswith("JDP has not answered for 6 h")
     daemon.faults()
-    daemon.drive(hours=20 * DAY, minutes=60)
+    drive(daemon, hours=20 * DAY, minutes=60)
     (outage,) = known(daemon).outages
     assert timedelta(hours=60) < outage.length < timedelta(hours=80)
     assert known(daemon).out_since is None
@@ -293,7 +294,7 @@ def test_a_long_outage_is_one_mail_that_asks_for_nothing(daemon: Stage, mailbox:
 
 def test_what_waits_for_a_service_is_counted_by_state(daemon: Stage) -> None:
     daemon.insert()
-    daemon.tick()
+    tick(daemon)
     waiting = waiting_for(daemon.store, Service.JDP)
     assert (waiting["files"], waiting["bytes"]) == (16, 16_000)
     assert waiting["projects"] == [{"name": "soil", "files": 16, "bytes": 16_000}]

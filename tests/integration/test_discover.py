@@ -245,7 +245,9 @@ def test_a_project_that_cannot_be_listed_does_not_hold_up_another(tmp_path: Path
     """The one that fails again and again must not close JDP for the rest, hour after hour."""
     catalogue = small_catalogue(2, 1)
     broken = analysis_project(2, [small_file(2, 1)], itsApId=1_300_002)
-    with stage(tmp_path, mongod_uri, replace(catalogue, analysis_projects=(catalogue.analysis_projects[0], broken))) as st:
+    with stage(
+        tmp_path, mongod_uri, replace(catalogue, analysis_projects=(catalogue.analysis_projects[0], broken))
+    ) as st:
         real = st.tools.jdp.files_of_analysis_project
 
         def search(its_ap_id: int) -> Any:

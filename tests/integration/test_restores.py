@@ -142,7 +142,9 @@ def test_nothing_is_released_while_nobody_could_look_for_evidence(tmp_path: Path
         st.faults({"match": ASK, "kind": "reset_after_effect", "count": 1})
         st.insert()
         st.tick()
-        st.faults({"match": "jdp.request_status", "kind": "status:503"}, {"match": "transfer.*", "kind": "html200"})
+        st.faults(
+            {"match": "jdp.request_status", "kind": "status:503"}, {"match": "transfer.*", "kind": "html200"}
+        )
         st.wait(hours=24 * 3, minutes=60)
         assert [one["state"] for one in st.documents("restore_requests")] == ["unknown"]
         st.faults()
@@ -193,7 +195,9 @@ def test_lost_answers_do_not_eat_the_quota_one_by_one(tmp_path: Path, mongod_uri
 
 def test_503_is_in_doubt_and_nothing_is_doubled(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(2, 2)) as st:
-        st.faults({"match": ASK, "kind": "status:503", "count": 2}, {"match": "jdp.*", "kind": "status:502", "count": 3})
+        st.faults(
+            {"match": ASK, "kind": "status:503", "count": 2}, {"match": "jdp.*", "kind": "status:502", "count": 3}
+        )
         st.insert()
         st.drive(hours=60, minutes=30)
         check_run(st)
@@ -359,7 +363,10 @@ def test_a_delivery_without_a_date_ends_when_jdp_says_so(tmp_path: Path, mongod_
         answer = json.dumps({"file_ids": ids, "status": "ready", "expiration_date": None})
         st.faults({"match": "jdp.request_status", "kind": "status", "status": 200, "body": answer})
         st.tick()
-        st.faults({"match": "transfer.submi*", "kind": "status:503"}, {"match": "jdp.request_status", "kind": "status", "status": 200, "body": answer})
+        st.faults(
+            {"match": "transfer.submi*", "kind": "status:503"},
+            {"match": "jdp.request_status", "kind": "status", "status": 200, "body": answer},
+        )
         st.wait(hours=24 * 6, minutes=240)
         st.faults()
         st.drive(hours=48)

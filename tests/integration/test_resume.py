@@ -138,7 +138,13 @@ def finish(st: Stage, what: str) -> None:
 
 @pytest.mark.parametrize(
     "effect",
-    ["jdp.request_files", "globus.submit", "restore_requests.update_one", "files.update_many", "notices.insert_one"],
+    [
+        "jdp.request_files",
+        "globus.submit",
+        "restore_requests.update_one",
+        "files.update_many",
+        "notices.insert_one",
+    ],
 )
 def test_a_kill_at_the_effects_that_cost_most(tmp_path: Path, mongod_uri: str, effect: str) -> None:
     """Never left to the sample: each first and last one, before and after."""

@@ -21,7 +21,9 @@ def file_tasks(st: Stage) -> list[dict[str, Any]]:
     return [one for one in st.out.books()["tasks"] if " files " in one["label"]]
 
 
-@pytest.mark.parametrize("kind", ["reset_after_effect", "status_after_effect:503", "html_after_effect", "truncated"])
+@pytest.mark.parametrize(
+    "kind", ["reset_after_effect", "status_after_effect:503", "html_after_effect", "truncated"]
+)
 @pytest.mark.parametrize("nth", [1, 2])
 def test_a_submission_whose_answer_is_lost_makes_one_task(
     tmp_path: Path, mongod_uri: str, kind: str, nth: int
@@ -174,9 +176,7 @@ def test_a_task_that_globus_forgot_is_settled_by_looking_at_the_destination(
 def test_the_cap_of_active_tasks_is_kept_and_used(tmp_path: Path, mongod_uri: str) -> None:
     sections = {"globus": {"max_files_per_task": 2, "max_active_tasks": 3}}
     slow = {"transfer_bytes_per_second": 1e5, "transfer_file_overhead_bytes": 24_000_000}
-    with stage(
-        tmp_path, mongod_uri, small_catalogue(2, 8), sections=sections, max_active_tasks=50, **slow
-    ) as st:
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 8), sections=sections, max_active_tasks=50, **slow) as st:
         st.insert("one", biosample_ids=["Gb0258001"])
         st.tick()
         st.insert("two", biosample_ids=["Gb0258002"])

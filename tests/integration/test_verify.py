@@ -157,9 +157,7 @@ def test_reading_back_that_breaks_off_is_tried_again(
         check_run(st)
 
 
-def test_globus_that_is_out_delays_verification_and_spends_nobodys_budget(
-    tmp_path: Path, mongod_uri: str
-) -> None:
+def test_globus_that_is_out_delays_verification_and_spends_nobodys_budget(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
         until_ended(st)

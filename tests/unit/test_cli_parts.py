@@ -62,9 +62,7 @@ def test_the_example_shows_the_defaults() -> None:
 def test_the_example_can_be_used_as_it_is_and_explains_every_key() -> None:
     assert Settings(**tomllib.loads(example())) == Settings()
     blocks = re.split(r"\n(?=# [a-z0-9_]+ = |\[)", example())
-    explained = [
-        block for block in blocks if "\n# " in block or re.search(r"^# [A-Z\"$]", block, re.MULTILINE)
-    ]
+    explained = [block for block in blocks if "\n# " in block or re.search(r"^# [A-Z\"$]", block, re.MULTILINE)]
     assert len(explained) > 10
 
 

@@ -164,7 +164,10 @@ def test_the_end_waits_for_what_must_not_be_cut_off_and_not_for_the_rest() -> No
             began.set()
             go.wait(30)
 
-    for work, patience, left in ((reading, (0.1, 30), ("discover",)), (posting, (0.1, 0.6), ("request_restores",))):
+    for work, patience, left in (
+        (reading, (0.1, 30), ("discover",)),
+        (posting, (0.1, 0.6), ("request_restores",)),
+    ):
         go.clear()
         began.clear()
         thread = threading.Thread(target=work)

@@ -65,9 +65,7 @@ def of_project(settings: Settings, name: str) -> Preview:
     with open_books(settings) as books:
         document = projects.get(books.store, name)
         if document is None:
-            raise Mistake(
-                f"there is no project called {name}; see: jgi-stager project list, or use --proposal"
-            )
+            raise Mistake(f"there is no project called {name}; see: jgi-stager project list, or use --proposal")
         facts = gather.facts(books)
         if "accepted_name" in document and document.get("state") not in ("discovering", "invalid"):
             found = _from_books(document, settings)
@@ -264,9 +262,7 @@ def _optional(found: Preview) -> list[tuple[str, str]]:
         # All three as dates: the same form for a reader who compares them.
         first, last = found.eta.early, found.eta.late
         basis = "" if found.eta.measured else "; nothing was measured yet, so this is a guess"
-        rows.append(
-            ("done", f"{when(found.eta.at, first)} ({when(first, last)} - {when(last, first)}){basis}")
-        )
+        rows.append(("done", f"{when(found.eta.at, first)} ({when(first, last)} - {when(last, first)}){basis}"))
     if found.free_bytes is not None:
         fits = "" if found.fits else " - IT DOES NOT FIT"
         rows.append(("space", f"{human_bytes(found.free_bytes)} free at {found.destination}{fits}"))

@@ -46,9 +46,7 @@ def install_service(
         raise typer.Exit(1) from None
 
 
-def uninstall_service(
-    user: UserOption = False, dry_run: DryOption = False, root: RootOption = Path("/")
-) -> None:
+def uninstall_service(user: UserOption = False, dry_run: DryOption = False, root: RootOption = Path("/")) -> None:
     """Stop the service and remove its units. Settings, secrets, books and staged files stay.
 
     Example: sudo jgi-stager uninstall-service

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from jgi_stager.insight.facts import Count, Facts
 from jgi_stager.planning import Plan, Spent, bytes_in_window, plan_restores
+
+TOGETHER = timedelta(minutes=1)
+"""What was asked for within so long comes free as one."""
+MOST_LOOKS = 8
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,12 @@ def window(facts: Facts) -> Window:
     """The quota as it is now."""
     limits, now = facts.limits, facts.now
     used = bytes_in_window(facts.waiting.spent, now, limits.window)
-    counting = sorted(
-        spent.at for spent in facts.waiting.spent if spent.at > now - limits.window and spent.bytes
-    )
+    counting = sorted(spent.at for spent in facts.waiting.spent if spent.at > now - limits.window and spent.bytes)
     first = counting[0] if counting else None
     freed = sum(
         spent.bytes
         for spent in facts.waiting.spent
-        if first is not None and spent.at > now - limits.window and (spent.at - first).total_seconds() <= 60
+        if first is not None and spent.at > now - limits.window and spent.at - first <= TOGETHER
     )
     return Window(
         limit=limits.quota_bytes,
@@ -65,14 +67,28 @@ def turns(facts: Facts) -> Turns:
     plan = _plan(facts, facts.now)
     if plan.next_at is None:
         return Turns(_by_project(plan), None, {}, _ids(plan), frozenset())
+    return _turns_from(facts, plan)
+
+
+def _turns_from(facts: Facts, plan: Plan) -> Turns:
+    """Follow the planner from ``plan`` to the next instant at which it asks for something."""
     asked = {want.file_id for request in plan.requests for want in request}
     left = tuple(
         replace(demand, wants=tuple(want for want in demand.wants if want.file_id not in asked))
         for demand in facts.waiting.demands
     )
     spent = [*facts.waiting.spent, Spent(facts.now, sum(one.bytes for one in _by_project(plan).values()))]
-    then = plan_restores([one for one in left if one.wants], spent, facts.limits, plan.next_at)
-    return Turns(_by_project(plan), plan.next_at, _by_project(then), _ids(plan), _ids(then))
+    demands = [one for one in left if one.wants]
+    then, at = Plan(), plan.next_at
+    for _ in range(MOST_LOOKS):
+        if at is None:
+            break
+        # Requests are made one after the other: what comes free within the same minute goes together.
+        then = plan_restores(demands, spent, facts.limits, at + TOGETHER)
+        if then.requests:
+            break
+        at = then.next_at
+    return Turns(_by_project(plan), at or plan.next_at, _by_project(then), _ids(plan), _ids(then))
 
 
 def _plan(facts: Facts, at: datetime) -> Plan:

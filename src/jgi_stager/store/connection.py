@@ -17,10 +17,12 @@ from pymongo.errors import PyMongoError
 from pymongo.monitoring import CommandListener
 from pymongo.read_concern import ReadConcern
 
+from jgi_stager import __version__
 from jgi_stager.clock import Clock
 from jgi_stager.store.beating import Beating
 from jgi_stager.store.errors import StoreRefused, translated
 from jgi_stager.store.indexes import ensure_indexes
+from jgi_stager.store.schema import ensure_schema
 
 Document = dict[str, Any]
 
@@ -100,6 +102,7 @@ def connect(
     try:
         client.admin.command("ping")
         store = Store(client, _database(client, database), clock)
+        ensure_schema(store.database, program=__version__)
         ensure_indexes(store.database)
     except BaseException:
         client.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -108,9 +108,7 @@ def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
 
 
 @translated
-def pending_of_sources(
-    store: Store, source_ids: Iterable[str], project_names: Iterable[str]
-) -> list[Candidate]:
+def pending_of_sources(store: Store, source_ids: Iterable[str], project_names: Iterable[str]) -> list[Candidate]:
     """The pending files of the named projects that these JDP file ids serve."""
     where = {
         "source_file_id": {"$in": some(source_ids)},
@@ -152,6 +150,13 @@ def of_project(
     if after is not None:
         where["_id"] = {"$gt": after}
     return _rows(store, where, state, limit)
+
+
+@translated
+def select(store: Store, where: Mapping[str, Any], limit: int = 0) -> list[FileRow]:
+    """The files of any choice, by analysis project; ``limit`` 0 means all. Not for a tick: it may read many."""
+    order = [("ap_gold_id", ASCENDING), ("_id", ASCENDING)]
+    return [_row(document) for document in store.files.find(where, _ROW).sort(order).limit(limit)]
 
 
 @translated
@@ -199,9 +204,7 @@ def tasks_behind(store: Store, states: Iterable[State]) -> set[str]:
 @translated
 def names_of_sources(store: Store, source_ids: Iterable[str]) -> dict[str, str]:
     """JDP file id -> the file's name, for ids that any project wants."""
-    found = store.files.find(
-        {"source_file_id": {"$in": some(source_ids)}}, {"source_file_id": 1, "file_name": 1}
-    )
+    found = store.files.find({"source_file_id": {"$in": some(source_ids)}}, {"source_file_id": 1, "file_name": 1})
     return {document["source_file_id"]: document["file_name"] for document in found}
 
 
@@ -247,8 +250,7 @@ def failed_groups(store: Store, project_name: str, names: int = 20) -> list[Fail
         ]
     )
     return [
-        FailedGroup(str(row["_id"]), int(row["files"]), int(row["bytes"]), tuple(row["names"]))
-        for row in found
+        FailedGroup(str(row["_id"]), int(row["files"]), int(row["bytes"]), tuple(row["names"])) for row in found
     ]
 
 
@@ -282,6 +284,4 @@ _SAME = tuple(name for name in FileRow.__dataclass_fields__ if name not in ("oid
 
 def _row(document: Document) -> FileRow:
     same: dict[str, Any] = {name: document[name] for name in _SAME}
-    return FileRow(
-        oid=document["_id"], size=document["jdp_file_size"], state=State(document["state"]), **same
-    )
+    return FileRow(oid=document["_id"], size=document["jdp_file_size"], state=State(document["state"]), **same)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pymongo import ASCENDING
-
 from jgi_stager.lifecycle import State
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import some
 from jgi_stager.store.errors import translated
-from jgi_stager.store.files import FileRow, of_oids
+from jgi_stager.store.files import FileRow, select
 
 
-@translated
 def listing(
     store: Store,
     project_name: str,
@@ -23,16 +20,13 @@ def listing(
     ap_gold_id: str | None = None,
     limit: int = 0,
 ) -> list[FileRow]:
-    """The files of a project by analysis project, then in the order they were entered; ``limit`` 0 means all."""
+    """The files of a project by analysis project; ``limit`` 0 means all."""
     where: Document = {"project_name": project_name}
     if wanted := some(states):
         where["state"] = {"$in": wanted}
     if ap_gold_id is not None:
         where["ap_gold_id"] = ap_gold_id
-    found = store.files.find(where, {"ap_gold_id": 1}).sort([("ap_gold_id", ASCENDING), ("_id", ASCENDING)])
-    order = [document["_id"] for document in found.limit(limit)]
-    rows = {row.oid: row for row in of_oids(store, order)}
-    return [rows[oid] for oid in order if oid in rows]
+    return select(store, where, limit)
 
 
 @translated

@@ -66,9 +66,7 @@ class BooksCollector(Collector):
 
     def _files(self, survey: Survey) -> Iterator[GaugeMetricFamily]:
         by = ("project", "state")
-        counts: dict[tuple[str, ...], float] = {
-            key: float(tally.files) for key, tally in survey.files.items()
-        }
+        counts: dict[tuple[str, ...], float] = {key: float(tally.files) for key, tally in survey.files.items()}
         sizes: dict[tuple[str, ...], float] = {key: float(tally.bytes) for key, tally in survey.files.items()}
         yield self._filled(_gauge("files", "Files, by project and state.", by), counts)
         yield self._filled(_gauge("bytes", "Their bytes; files of unknown size count 0.", by), sizes)
@@ -110,9 +108,7 @@ class BooksCollector(Collector):
         yield silent
 
     def _credentials(self, survey: Survey) -> GaugeMetricFamily:
-        family = _gauge(
-            "credential_age_seconds", "Since the credential of the service is in place.", ["service"]
-        )
+        family = _gauge("credential_age_seconds", "Since the credential of the service is in place.", ["service"])
         ages: dict[tuple[str, ...], float] = {
             (name,): (survey.now - since).total_seconds() for name, since in survey.credentials.items()
         }

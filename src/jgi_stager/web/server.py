@@ -51,9 +51,7 @@ def make_app(monitor: Monitor) -> Starlette:
         body = generate_latest(REGISTRY) + generate_latest(books)
         return PlainTextResponse(body, headers={**_HEADERS, "Content-Type": CONTENT_TYPE_LATEST})
 
-    return Starlette(
-        routes=[Route("/healthz", healthz), Route("/healthz/live", live), Route("/metrics", metrics)]
-    )
+    return Starlette(routes=[Route("/healthz", healthz), Route("/healthz/live", live), Route("/metrics", metrics)])
 
 
 @contextmanager
@@ -98,12 +96,11 @@ def serving(settings: WebSettings, monitor: Monitor) -> Iterator[int | None]:
 
 def _bind(host: str, port: int) -> socket.socket:
     """A listening socket, so that a taken port is known at once. Raises OSError."""
-    wanted = "127.0.0.1" if host == "localhost" else host
-    family = socket.AF_INET6 if ip_address(wanted).version == 6 else socket.AF_INET
+    family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((wanted, port))
+        bound.bind((host, port))
         bound.listen(MOST_CONNECTIONS)
     except OSError:
         bound.close()

@@ -237,9 +237,7 @@ def test_two_manifests_in_one_task_do_not_hold_up_each_other(tmp_path: Path, mon
 def test_many_deliveries_at_once_keep_the_cap_of_active_tasks(tmp_path: Path, mongod_uri: str) -> None:
     sections = {"jdp": {"restore_batch_size": 2}, "globus": {"max_active_tasks": 2, "max_files_per_task": 3}}
     slow = {"transfer_bytes_per_second": 2e4, "transfer_file_overhead_bytes": 24_000_000}
-    with stage(
-        tmp_path, mongod_uri, small_catalogue(2, 6), sections=sections, max_active_tasks=50, **slow
-    ) as st:
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 6), sections=sections, max_active_tasks=50, **slow) as st:
         st.insert()
         st.drive(hours=48, minutes=5)
         books = check_run(st)
@@ -259,9 +257,7 @@ def test_a_project_that_a_person_removed_stops_no_other(tmp_path: Path, mongod_u
 
 def test_a_delivery_under_another_short_name_is_found(tmp_path: Path, mongod_uri: str) -> None:
     first, second = (analysis_project(number, [small_file(number, 1)]) for number in (1, 2))
-    catalogue = replace(
-        small_catalogue(), analysis_projects=(first, replace(second, short_name=first.short_name))
-    )
+    catalogue = replace(small_catalogue(), analysis_projects=(first, replace(second, short_name=first.short_name)))
     with stage(tmp_path, mongod_uri, catalogue) as st:
         st.insert()
         st.drive()

@@ -1,0 +1,300 @@
+"""The digest, and what is told of failures, stalls and the daemon itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from factories import add_files
+from jgi_stager.failures import NeedsPerson, Service
+from jgi_stager.lifecycle import State
+from jgi_stager.notices import Kind
+from jgi_stager.records import ProjectState
+from jgi_stager.steps import trouble, watch_failures
+from jgi_stager.steps.trouble import StoreOutage
+from jgi_stager.store import Document, StoreUnavailable, diary, moves, projects
+from smtp_server import Mailbox, mail_server
+from stage import Stage, small_catalogue, stage
+from watched import drive, tick, wait
+
+SITE, OTHER = "site@example.org", "other@example.org"
+DAY = 24.0
+
+
+@pytest.fixture
+def mailbox() -> Mailbox:
+    return Mailbox()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, mongod_uri: str, mailbox: Mailbox) -> Iterator[Stage]:
+    """A daemon with a small quota, so that a project takes days, and a mail server."""
+    with mail_server(mailbox) as port:
+        sections = {"notifications": {"mailto": [SITE], "smtp_host": "127.0.0.1", "smtp_port": port}}
+        catalogue = small_catalogue(2, 8)
+        with stage(tmp_path, mongod_uri, catalogue, sections=sections, max_window_bytes=4000) as made:
+            yield made
+
+
+def digests(daemon: Stage) -> list[Document]:
+    return daemon.notices("digest")
+
+
+# --- the digest ----------------------------------------------------------------------------------------------
+
+
+def test_a_digest_a_day_while_anything_moves_and_none_after(daemon: Stage) -> None:
+    daemon.insert()
+    drive(daemon, hours=20 * DAY)
+    days = [one["created"].date() for one in digests(daemon)]
+    assert len(days) == len(set(days)) >= 3
+    assert {one["created"].hour for one in digests(daemon)} == {6}
+    before = len(days)
+    wait(daemon, hours=4 * DAY, minutes=60)
+    # One more says that it is done, then there is nothing to say.
+    assert len(digests(daemon)) - before <= 1
+
+
+def test_a_digest_adds_up_and_compares_with_the_one_before(daemon: Stage) -> None:
+    daemon.insert()
+    drive(daemon, hours=20 * DAY)
+    pages = [one["data"]["projects"][0] for one in digests(daemon)]
+    done = 0
+    for page in pages:
+        assert page["done_files"] == done + page["new_files"]
+        assert page["share"] == page["done_bytes"] / page["bytes"]
+        done = page["done_files"]
+    first = digests(daemon)[0]["data"]
+    assert first["quota"]["total"] == 4000
+    assert first["moved"]["files"] == pages[0]["new_files"]
+    assert pages[0]["eta"]["early"] <= pages[0]["eta"]["late"]
+    assert sum(int(words.split()[0]) for words in pages[0]["where"]) == 16 - pages[0]["done_files"]
+
+
+def test_no_digest_while_nothing_changes(daemon: Stage) -> None:
+    daemon.insert()
+    wait(daemon, hours=30, minutes=30)
+    daemon.faults({"match": "jdp.*", "kind": "status:503"})
+    wait(daemon, hours=24, minutes=60)
+    before = len(digests(daemon))
+    wait(daemon, hours=3 * DAY, minutes=60)
+    assert len(digests(daemon)) == before
+
+
+def test_a_restart_neither_repeats_a_digest_nor_forgets_what_it_said(daemon: Stage) -> None:
+    daemon.insert()
+    for _ in range(36):
+        wait(daemon, hours=2, minutes=60)
+        daemon.restart()
+    days = [one["created"].date() for one in digests(daemon)]
+    assert len(days) == len(set(days)) == 3
+    assert all(one["data"]["moved"]["files"] <= 12 for one in digests(daemon))
+
+
+def test_people_of_a_project_get_a_digest_of_theirs_alone(daemon: Stage, mailbox: Mailbox) -> None:
+    daemon.insert("one", biosample_ids=["Gb0258001"], notify=[OTHER])
+    daemon.insert("two", biosample_ids=["Gb0258002"])
+    wait(daemon, hours=22, minutes=60)
+    site, theirs = sorted(digests(daemon), key=lambda one: str(one["_id"]))
+    assert (site["to"], theirs["to"]) == ([SITE], [OTHER])
+    assert [one["name"] for one in site["data"]["projects"]] == ["one", "two"]
+    assert [one["name"] for one in theirs["data"]["projects"]] == ["one"]
+    text = mailbox.mails[-1].get_body(["plain"])
+    assert text is not None
+    assert "two" not in text.get_content().split()
+
+
+def test_the_digest_says_what_needs_a_person_and_why_it_takes_longer(daemon: Stage) -> None:
+    daemon.insert()
+    wait(daemon, hours=40, minutes=30)
+    daemon.switch(jdp_token_revoked=True)
+    wait(daemon, hours=4 * DAY, minutes=60)
+    daemon.switch(jdp_token_revoked=False)
+    wait(daemon, hours=DAY, minutes=30)
+    needs = [line for one in digests(daemon) for line in one["data"]["needs"]]
+    assert any("run: jgi-stager token set jdp" in line for line in needs)
+    moved = [
+        page["moved_why"]
+        for one in digests(daemon)
+        for page in one["data"]["projects"]
+        if page.get("moved_seconds", 0) > 0
+    ]
+    assert any("JDP waited for a person for" in why for why in moved), moved
+
+
+def test_an_old_digest_that_could_not_leave_gives_way_to_the_new_one(daemon: Stage, mailbox: Mailbox) -> None:
+    port = daemon.settings.notifications.smtp_port
+    daemon.restart(notifications={"smtp_port": 9})
+    daemon.insert()
+    wait(daemon, hours=3 * DAY, minutes=60)
+    daemon.restart(notifications={"smtp_port": port})
+    wait(daemon, hours=3, minutes=30)
+    assert [one["state"] for one in digests(daemon)] == ["withdrawn", "withdrawn", "sent"]
+
+
+def test_the_digest_can_be_switched_off(daemon: Stage) -> None:
+    daemon.restart(notifications={"digest": False})
+    daemon.insert()
+    wait(daemon, hours=2 * DAY, minutes=60)
+    assert digests(daemon) == []
+
+
+# --- failures ------------------------------------------------------------------------------------------------
+
+
+def active_project(daemon: Stage, files: int) -> list[object]:
+    """A project that moves, with that many pending files."""
+    daemon.insert("soil")
+    daemon.run("accept")
+    project = daemon.project()
+    projects.set_project(daemon.store, project["_id"], ProjectState.DISCOVERING, ProjectState.ACTIVE, why="test")
+    return list(add_files(daemon.store, files, project_name="soil"))
+
+
+def fail(daemon: Stage, oids: list[object], reason: str) -> None:
+    assert moves.fail(daemon.store, moves.by_oids(oids), State.PENDING, reason) == len(oids)  # type: ignore[arg-type]
+
+
+def test_failures_are_told_together_by_reason_and_not_too_often(daemon: Stage) -> None:
+    oids = active_project(daemon, 200)
+    fail(daemon, oids[:30], "wrong size")
+    daemon.run("watch_failures")
+    assert daemon.notices("failed") == []
+    daemon.out.clock.advance(600)
+    fail(daemon, oids[30:33], "wrong md5")
+    daemon.out.clock.advance(600)
+    daemon.run("watch_failures")
+    (first,) = daemon.notices("failed")
+    assert [(group["reason"], group["files"]) for group in first["data"]["groups"]] == [
+        ("wrong size", 30),
+        ("wrong md5", 3),
+    ]
+    assert sum(len(group["names"]) for group in first["data"]["groups"]) <= watch_failures.MOST_NAMES
+    assert (first["data"]["failed"], first["data"]["moving"]) == (33, 167)
+    for number in range(33, 100):
+        daemon.out.clock.advance(600)
+        fail(daemon, [oids[number]], "later")
+        daemon.run("watch_failures")
+    # 67 more within 11 hours: nothing yet, then one mail for all of them.
+    assert len(daemon.notices("failed")) == 1
+    daemon.out.clock.advance(3600)
+    daemon.restart()
+    daemon.run("watch_failures")
+    assert [one["data"]["failed"] for one in daemon.notices("failed")] == [33, 67]
+
+
+def test_failures_that_end_a_project_are_told_by_the_mail_about_that(daemon: Stage) -> None:
+    oids = active_project(daemon, 3)
+    fail(daemon, oids, "gone")
+    daemon.run("watch_failures")
+    daemon.out.clock.advance(3600)
+    daemon.run("watch_failures", "finish", "watch_failures")
+    assert daemon.notices("failed") == []
+    (held,) = daemon.notices("held")
+    assert [group["names"] != [] for group in held["data"]["groups"]] == [True]
+
+
+# --- stalls --------------------------------------------------------------------------------------------------
+
+
+def test_a_request_that_takes_unusually_long_is_told_once_and_waited_for(daemon: Stage, mailbox: Mailbox) -> None:
+    daemon.out.mishap("request_stuck", count=1, seconds=6 * 86_400.0)
+    daemon.insert()
+    wait(daemon, hours=2.9 * DAY, minutes=60)
+    assert daemon.notices("stalled") == []
+    wait(daemon, hours=DAY, minutes=60)
+    daemon.restart()
+    wait(daemon, hours=DAY, minutes=60)
+    (stalled,) = daemon.notices("stalled")
+    (item,) = stalled["data"]["items"]
+    assert item["name"] == "JDP request 652401"
+    assert item["age_seconds"] >= 72 * 3600
+    assert any("takes longer than usual: JDP request 652401" in subject for subject in mailbox.subjects())
+    drive(daemon, hours=20 * DAY)
+    assert daemon.counts() == {"done": 16}
+
+
+def test_a_task_that_moves_nothing_is_told_once(daemon: Stage) -> None:
+    daemon.out.mishap("tasks_inactive", seconds=20 * 3600.0, count=1)
+    daemon.insert()
+    wait(daemon, hours=16, minutes=30)
+    (stalled,) = daemon.notices("stalled")
+    assert "no byte moved for" in stalled["data"]["items"][0]["said"]
+    drive(daemon, hours=20 * DAY)
+    assert len(daemon.notices("stalled")) == 1
+
+
+def test_an_outage_is_not_taken_for_slow_requests(daemon: Stage) -> None:
+    daemon.insert()
+    wait(daemon, hours=1)
+    daemon.faults({"match": "jdp.*", "kind": "status:503"})
+    wait(daemon, hours=5 * DAY, minutes=60)
+    assert [one["data"]["items"] for one in daemon.notices("stalled")] == [[]]
+
+
+# --- the daemon itself ---------------------------------------------------------------------------------------
+
+
+def test_a_crash_loop_is_told_once_and_clean_ends_are_none(daemon: Stage) -> None:
+    for _ in range(6):
+        started = trouble.note_start(daemon.tools)
+        trouble.note_end(daemon.tools, started)
+        daemon.out.clock.advance(60)
+    assert daemon.notices("trouble") == []
+    for _ in range(6):
+        trouble.note_start(daemon.tools)
+        daemon.out.clock.advance(60)
+    (loop,) = daemon.notices("trouble")
+    assert loop["data"]["subject"] == "the daemon started 4 times within an hour"
+
+
+def test_starts_far_apart_are_no_loop(daemon: Stage) -> None:
+    for _ in range(10):
+        trouble.note_start(daemon.tools)
+        daemon.out.clock.advance(3000)
+    assert daemon.notices("trouble") == []
+    assert len(diary.starts(daemon.store)) == 10
+
+
+def test_a_database_that_was_away_is_mailed_past_the_outbox_and_told_when_it_is_back(
+    daemon: Stage, mailbox: Mailbox
+) -> None:
+    error = StoreUnavailable("MongoDB cannot be used now: connection refused")
+    for _ in range(40):
+        trouble.store_failed(daemon.tools, error)
+        daemon.out.clock.advance(60)
+    assert mailbox.subjects() == ["the database has been away since 12:00 UTC"]
+    trouble.store_answered(daemon.tools)
+    trouble.store_answered(daemon.tools)
+    daemon.run("send_notices")
+    assert mailbox.subjects()[1:] == ["the database was away for 40 min, and is back"]
+    assert daemon.tools.outage.since is None
+
+
+def test_a_short_absence_of_the_database_is_no_mail(daemon: Stage, mailbox: Mailbox) -> None:
+    trouble.store_failed(daemon.tools, StoreUnavailable("for a moment"))
+    daemon.out.clock.advance(120)
+    trouble.store_answered(daemon.tools)
+    daemon.run("send_notices")
+    assert (mailbox.mails, daemon.notices("trouble")) == ([], [])
+    assert daemon.tools.outage.since == StoreOutage().since
+
+
+def test_people_needed_and_the_quota_are_told_apart_in_the_last_mail(daemon: Stage) -> None:
+    daemon.insert()
+    wait(daemon, hours=2, minutes=30)
+    daemon.tools.failed(NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
+    wait(daemon, hours=2, minutes=30)
+    drive(daemon, hours=20 * DAY)
+    (done,) = daemon.notices(Kind.DONE.value)
+    spent = {one["label"]: one["mean_seconds"] for one in done["data"]["spent"]}
+    took = timedelta(seconds=sum(spent.values()))
+    assert timedelta(0) < took <= timedelta(seconds=done["data"]["took_seconds"])
+    assert spent["quota"] > spent["tape"] > 0
+    assert spent["people"] > 0
+    assert done["data"]["checked"] == [{"how": "size and md5", "files": 16}]
+    assert "soil_files.tsv" in done["data"]["attachment"]
+    tick(daemon)

@@ -1,0 +1,84 @@
+"""The version of the books: old ones are brought up to date, newer ones are refused, nothing goes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+
+from jgi_stager.clock import ManualClock
+from jgi_stager.store import Store, StoreRefused, connect
+from jgi_stager.store.schema import FIRST, MIGRATIONS, Migration, ensure_schema, version
+
+Books = Database[dict[str, Any]]
+
+
+def rename(database: Books) -> None:
+    database["files"].update_many({"size": {"$exists": True}}, {"$rename": {"size": "jdp_file_size"}})
+
+
+def fill(database: Books) -> None:
+    database["files"].update_many({"setbacks": None}, {"$set": {"setbacks": 0}})
+
+
+TWO = Migration(2, "size is called jdp_file_size", rename)
+THREE = Migration(3, "every file has setbacks", fill)
+
+
+def test_new_books_say_which_version_they_are(store: Store) -> None:
+    found = store.database["control"].find_one({"_id": "schema"})
+    assert found is not None
+    assert found["version"] == FIRST
+    assert [entry["to"] for entry in found["history"]] == [FIRST]
+
+
+def test_books_that_say_nothing_are_those_of_the_first_release(store: Store) -> None:
+    store.database["control"].delete_one({"_id": "schema"})
+    assert version(store.database) == FIRST
+
+
+def test_an_older_database_is_brought_up_to_date_step_by_step_once(store: Store) -> None:
+    store.files.insert_one({"size": 5})
+    assert ensure_schema(store.database, (TWO, THREE), "9.9") == 1
+    found = store.files.find_one({}, {"_id": 0})
+    assert found == {"jdp_file_size": 5, "setbacks": 0}
+    store.files.insert_one({"size": 6, "jdp_file_id": "other"})
+    assert ensure_schema(store.database, (TWO, THREE), "9.9") == 3
+    assert store.files.count_documents({"size": 6}) == 1, "a migration that was done is not done again"
+    noted = store.database["control"].find_one({"_id": "schema"})
+    assert noted is not None
+    assert [entry["to"] for entry in noted["history"]] == [1, 2, 3]
+
+
+def test_a_migration_that_is_cut_off_is_done_again(store: Store) -> None:
+    def cut_off(database: Books) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ensure_schema(store.database, (TWO, Migration(3, "cut off", cut_off)))
+    assert version(store.database) == 2
+    ensure_schema(store.database, (TWO, THREE))
+    assert version(store.database) == 3
+
+
+def test_a_newer_database_is_refused_in_plain_words_and_left_as_it_is(
+    store: Store, mongod_uri: str, database: str, clock: ManualClock
+) -> None:
+    store.database["control"].update_one({"_id": "schema"}, {"$set": {"version": 7}})
+    before = sorted(store.database.list_collection_names())
+    with pytest.raises(StoreRefused, match=r"newer release .* restore the copy"):
+        connect(mongod_uri, database, clock)
+    assert sorted(store.database.list_collection_names()) == before
+    assert version(store.database) == 7
+
+
+@pytest.mark.parametrize("nonsense", ["2", None, 0, True, -1])
+def test_a_version_that_is_none_is_refused(store: Store, nonsense: object) -> None:
+    store.database["control"].update_one({"_id": "schema"}, {"$set": {"version": nonsense}})
+    with pytest.raises(StoreRefused, match="no usable version"):
+        version(store.database)
+
+
+def test_the_migrations_of_this_release_go_up_by_one() -> None:
+    assert [one.to for one in MIGRATIONS] == list(range(FIRST + 1, FIRST + 1 + len(MIGRATIONS)))
