@@ -10,83 +10,45 @@ import os
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import structlog
 
+from catalogues import PROPOSAL, analysis_project, file_id, small_catalogue, small_file, with_shared_file
 from jgi_stager.daemon import is_idle, open_tools
 from jgi_stager.settings import Settings
 from jgi_stager.simulator import Catalogue, write_secrets
-from jgi_stager.simulator.catalogue import AnalysisProject, CatalogueFile, FileShape
-from jgi_stager.simulator.content import small_content
-from jgi_stager.simulator.generator import METAGENOME_TYPE, gold_row
 from jgi_stager.simulator.secret_files import write_secret
 from jgi_stager.steps import STEPS
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import Document, Store, connect
 from simulated import Outside, outside
 
+__all__ = [
+    "PROPOSAL",
+    "Stage",
+    "analysis_project",
+    "changed",
+    "file_id",
+    "small_catalogue",
+    "small_file",
+    "stage",
+    "with_shared_file",
+]
+
 MINUTES = 60.0
-PROPOSAL = 503_125
 WATCHERS = {"watch_failures", "watch_stalls", "watch_credentials", "digest", "heartbeat"}
 """Steps that move nothing: they look, tell and probe. Left out of a tick, which is about what moves."""
 MOVERS = tuple(step for step in STEPS if step.name not in WATCHERS)
-TABLE = FileShape(("IMG Data",), "tab", "img")
 
 
 class StepBugError(AssertionError):
     """A step met something it was not made for: the test must not pass."""
-
-
-def file_id(project: int, number: int) -> str:
-    """The JDP id of a file of `small_catalogue`."""
-    return f"{0x6190_0000 + project:08x}{'ab' * 5}{number:06x}"
-
-
-def small_file(project: int, number: int, size: int = 1000, name: str | None = None) -> CatalogueFile:
-    """One file of an analysis project, with content of its own."""
-    key = file_id(project, number)
-    its_ap_id = 1_300_000 + project
-    shown = name if name is not None else f"Ga{500_000 + project:07d}_{number}.gff"
-    # The number decides which quirks JDP shows of it; this one leaves the md5 in place.
-    return CatalogueFile(key, shown, small_content(key, size), TABLE, (its_ap_id,), 1 - number + 41 * 43)
-
-
-def analysis_project(number: int, files: Sequence[CatalogueFile], **changes: Any) -> AnalysisProject:
-    """An analysis project with these files, on a biosample of its own."""
-    row = gold_row(number, METAGENOME_TYPE, f"Soil - S{number}", [f"Gp{587_000 + number:07d}"])
-    biosample, unit = f"Gb{258_000 + number:07d}", 1_400_000 + number
-    return AnalysisProject(
-        {**row, **changes}, biosample, (unit,), f"Soil, wet - S{number}", f"soil{number}", tuple(files)
-    )
-
-
-def small_catalogue(projects: int = 1, files: int = 3, size: int = 1000) -> Catalogue:
-    """That many analysis projects (1, 2, ...) with so many files each, all of the same size in bytes."""
-    return Catalogue(
-        tuple(
-            analysis_project(number, [small_file(number, at, size) for at in range(1, files + 1)])
-            for number in range(1, projects + 1)
-        ),
-        PROPOSAL,
-    )
-
-
-def with_shared_file(catalogue: Catalogue, shared: str) -> Catalogue:
-    """The same, with one file id in every analysis project."""
-    file = catalogue.files[shared]
-    everywhere = tuple(project.its_ap_id or 0 for project in catalogue.analysis_projects)
-    both = replace(file, ap_ids=everywhere)
-    projects = tuple(
-        replace(project, files=(both, *(one for one in project.files if one.id != shared)))
-        for project in catalogue.analysis_projects
-    )
-    return replace(catalogue, analysis_projects=projects)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from jgi_stager.records import ProjectState
 from jgi_stager.secrets import Secrets
 from jgi_stager.service.beginning import opened_when_there, wait_after_failures
 from jgi_stager.service.ending import wait_for_steps
-from jgi_stager.service.notify import supervisor
+from jgi_stager.service.notify import Supervisor, supervisor
 from jgi_stager.service.oversee import Overseer, silence_bound
 from jgi_stager.service.starts import Starts
 from jgi_stager.service.survey import Surveyor
@@ -171,6 +171,20 @@ def run(settings: Settings, *, until_idle: bool = False) -> int:
         signal.signal(number, lambda *_: stop.set())
     home = processes.private_directory(settings.state.directory)
     boss, starts = supervisor(), Starts(home)
+    try:
+        _serve(settings, clock, stop, boss, starts, until_idle=until_idle)
+    except StoreUnavailable:
+        if not stop.is_set():  # who is told to end while the database is away has not failed
+            raise
+    starts.good()
+    return 0
+
+
+def _serve(
+    settings: Settings, clock: Clock, stop: threading.Event, boss: Supervisor, starts: Starts, *, until_idle: bool
+) -> None:
+    """Everything between the first lock and the last. Raises as `run`."""
+    home = settings.state.directory
     with ExitStack() as stack:
         stack.enter_context(processes.alone(home / "daemon.lock", "a daemon with this state directory"))
         wait_after_failures(starts, boss, stop)
@@ -199,8 +213,6 @@ def run(settings: Settings, *, until_idle: bool = False) -> int:
             wait_for_steps(tools.pulse, boss.alive)
             log.info("daemon_stopped")
         trouble.note_end(tools, started)
-    starts.good()
-    return 0
 
 
 def _watch(tools: Tools, overseer: Overseer, mongod: EmbeddedMongod | None, *, until_idle: bool) -> None:

@@ -55,6 +55,7 @@ def announce(steps: tuple[str, ...]) -> None:
     for service in Service:
         for result in RESULTS:
             OUTSIDE_CALLS.labels(service.value, result)
+        OUTSIDE_SECONDS.labels(service.value)
     for step in steps:
         STEP_SECONDS.labels(step)
         STEP_MOVED.labels(step)

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from jgi_stager.cli import app
+from jgi_stager.lifecycle import State
 from jgi_stager.store import moves
 from stage import PROPOSAL, Stage, small_catalogue, stage
 
@@ -22,7 +23,9 @@ Run = Callable[..., Result]
 @pytest.fixture
 def made(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
     """Two analysis projects with three files each; the books are reached by their uri."""
-    with stage(tmp_path, mongod_uri, small_catalogue(2, 3), sections={"mongodb": {"uri": mongod_uri}}) as found:
+    with stage(
+        tmp_path, mongod_uri, small_catalogue(2, 3), sections={"mongodb": {"uri": mongod_uri}}
+    ) as found:
         yield found
 
 
@@ -225,7 +228,7 @@ def test_retry_says_how_many_files_start_again(made: Stage, run: Run) -> None:
     made.insert()
     made.run("accept", "discover", "discover")
     oids = [file["_id"] for file in made.documents("files")]
-    moves.fail(made.store, moves.by_oids(oids[:2]), moves.State.PENDING, "its md5 is wrong")
+    moves.fail(made.store, moves.by_oids(oids[:2]), State.PENDING, "its md5 is wrong")
     assert parsed(run("retry", "soil", "--reason", "nothing like it", "--json"))["released"] == 0
     assert "2 files of soil start again" in run("retry", "soil", "--reason", "md5").stdout
     assert run("retry", "nosuch").exit_code == 1

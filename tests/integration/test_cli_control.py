@@ -11,6 +11,8 @@ from jgi_stager import gather
 from jgi_stager.gather import Books
 from jgi_stager.insight import explain
 from jgi_stager.insight.waits import Why
+from jgi_stager.lifecycle import State
+from jgi_stager.records import ProjectState
 from jgi_stager.steering import Refused, cancel_project, pause_project, release, resume_project, set_priority
 from jgi_stager.steps.limits import limits_now
 from jgi_stager.store import control, moves, projects
@@ -189,7 +191,7 @@ def failed(made: Stage) -> None:
     for oid, reason in zip(
         oids, ["Its md5 is wrong", "its MD5 is wrong", "refused (a.b)", "no size"], strict=False
     ):
-        moves.fail(made.store, moves.by_oids([oid]), moves.State.PENDING, reason)
+        moves.fail(made.store, moves.by_oids([oid]), State.PENDING, reason)
     made.store.database["files"].update_one({"_id": oids[3]}, {"$set": {"jdp_file_size": None}})
 
 
@@ -230,7 +232,9 @@ def test_a_lowered_quota_counts_at_the_next_planning_and_fails_nothing(made: Sta
     made.run("request_restores", "heartbeat")
     assert made.counts()["failed"] == 0
     assert asked(made) == 1
-    file = gather.find_files(made.store, made.documents("files", state="pending")[0]["jdp_file_id"], ["soil"])[0]
+    file = gather.find_files(
+        made.store, made.documents("files", state="pending")[0]["jdp_file_id"], ["soil"]
+    )[0]
     assert explain.file(gather.facts(books(made)), file).why.why == Why.LIMIT
     control.set_limit(made.store, "max_restore_bytes", None, "by alice")
     made.run("request_restores")
@@ -241,7 +245,9 @@ def test_a_lowered_quota_counts_at_the_next_planning_and_fails_nothing(made: Sta
 def test_the_settings_are_the_ceiling_and_nonsense_in_the_books_is_ignored(made: Stage) -> None:
     control.set_limit(made.store, "max_restore_bytes", 10**18, "by alice")
     control.set_limit(made.store, "restore_batch_size", 5, "by alice")
-    made.store.database["control"].update_one({"_id": "limits"}, {"$set": {"values.max_active_tasks": "many"}})
+    made.store.database["control"].update_one(
+        {"_id": "limits"}, {"$set": {"values.max_active_tasks": "many"}}
+    )
     assert limits_now(made.store, made.settings) == {
         "max_restore_bytes": made.settings.jdp.max_restore_bytes,
         "restore_batch_size": 5,
@@ -276,5 +282,5 @@ def test_notes_keep_to_the_state_they_were_meant_for(made: Stage) -> None:
     made.insert()
     made.run("accept")
     key = made.project()["_id"]
-    assert not projects.note(made.store, key, projects.ProjectState.PAUSED, "no", priority=3)
+    assert not projects.note(made.store, key, ProjectState.PAUSED, "no", priority=3)
     assert made.project()["priority"] == 0

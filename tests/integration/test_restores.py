@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from invariants import check_histories, check_limits, check_run, states_of
+from catalogues import hide
+from invariants import check_histories, check_run
 from stage import Stage, file_id, small_catalogue, stage
 
 ASK = "jdp.download_files"
@@ -23,7 +23,8 @@ def requests_in(st: Stage, state: str) -> list[dict[str, Any]]:
 def test_a_poison_id_ends_up_alone_and_fails_while_all_others_arrive(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(2, 8)) as st:
         poison = file_id(1, 3)
-        hide(st, poison)
+        hide(st.out.sim.world, poison)
+        st.switch(unknown_ids="404")
         st.insert()
         st.tick()
         (refused,) = requests_in(st, "refused")
@@ -39,25 +40,11 @@ def test_a_poison_id_ends_up_alone_and_fails_while_all_others_arrive(tmp_path: P
         assert len(st.alarms("refuses restore requests")) <= 3
 
 
-def hide(st: Stage, *poison: str) -> None:
-    """Let JDP answer 404 to each request that holds one of these ids, as the switch ``unknown_ids`` does."""
-    st.switch(unknown_ids="404")
-    files = st.out.sim.world.catalogue.files
-
-    class Hiding(dict[str, Any]):
-        """The archive's files, some of which the portal does not know when it is asked for them."""
-
-        def __contains__(self, key: object) -> bool:
-            return key not in poison and super().__contains__(key)
-
-    vars(st.out.sim.world.catalogue)["files"] = Hiding(files)
-
-
 def test_what_everybody_is_refused_fails_nobody(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
         st.faults({"match": ASK, "kind": "status:403", "body": "no restores today"})
         st.insert()
-        st.wait(hours=40, minutes=30)
+        st.wait(hours=40, minutes=60)
         assert st.counts() == {"pending": 4}
         asked = st.out.books()["faults"][f"{ASK} status"]
         assert 4 <= asked <= 60
@@ -80,7 +67,7 @@ def test_a_quota_that_jdp_counts_otherwise_delays_and_fails_nothing(
             st.wait(hours=12)
             assert st.counts() == {"pending": 8}
             st.restart(jdp={"max_restore_bytes": 4000})
-        st.drive(hours=24 * 6, minutes=30)
+        st.drive(hours=24 * 6, minutes=60)
         assert st.counts() == {"done": 8}
         books = st.out.books()
         assert books["max_window_bytes"] <= 4000
@@ -127,8 +114,7 @@ def test_a_timeout_after_the_effect_is_adopted(tmp_path: Path, mongod_uri: str) 
 
 def test_a_lost_request_of_which_jdp_dropped_an_id_is_adopted(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
-        hide(st, file_id(1, 2))
-        st.switch(unknown_ids="drop")
+        hide(st.out.sim.world, file_id(1, 2))
         st.faults({"match": ASK, "kind": "reset_after_effect", "count": 1})
         st.insert()
         st.wait(hours=12)
@@ -172,7 +158,7 @@ def test_a_request_that_never_arrived_is_asked_again_once_after_the_patience(
         st.tick()
         (lost,) = st.documents("restore_requests")
         assert lost["state"] == "unknown"
-        st.wait(hours=23)
+        st.wait(hours=23, minutes=60)
         # Its bytes are the whole quota: nothing else may be asked for.
         assert len(st.documents("restore_requests")) == 1
         assert st.out.books()["requests"] == []
@@ -199,7 +185,7 @@ def test_503_is_in_doubt_and_nothing_is_doubled(tmp_path: Path, mongod_uri: str)
             {"match": ASK, "kind": "status:503", "count": 2}, {"match": "jdp.*", "kind": "status:502", "count": 3}
         )
         st.insert()
-        st.drive(hours=60, minutes=30)
+        st.drive(hours=60, minutes=90)
         check_run(st)
 
 
@@ -208,12 +194,12 @@ def test_a_dead_session_needs_a_person_and_goes_on_with_a_new_token(tmp_path: Pa
         st.insert("one", biosample_ids=["Gb0258001"])
         st.tick()
         st.switch(jdp_token_revoked=True)
-        st.wait(hours=20)
+        st.wait(hours=20, minutes=60)
         (notice,) = st.notices("needs_person")
         assert "jgi-stager token set jdp" in notice["data"]["cure"]
         assert st.counts() == {"restore_requested": 4}
         before = st.calls()["jdp.request_status"]
-        st.wait(hours=10)
+        st.wait(hours=10, minutes=20)
         assert st.calls()["jdp.request_status"] - before <= 11
         # The search needs no session: a new project is listed meanwhile.
         st.insert("two", biosample_ids=["Gb0258002"])
@@ -232,7 +218,7 @@ def test_the_session_ends_before_the_first_request(tmp_path: Path, mongod_uri: s
     with stage(tmp_path, mongod_uri) as st:
         st.switch(jdp_token_revoked=True)
         st.insert()
-        st.wait(hours=30, minutes=30)
+        st.wait(hours=30, minutes=90)
         assert {one["state"] for one in st.documents("restore_requests")} == {"not_sent"}
         assert st.counts() == {"pending": 3}
         st.switch(jdp_token_revoked=False, jdp_token="renewed")
@@ -252,123 +238,3 @@ def test_a_file_larger_than_the_quota_fails_with_a_reason(tmp_path: Path, mongod
         assert "more than the whole quota of 999" in file["reason"]
         assert st.out.books()["requests"] == []
         assert st.project()["state"] == "held"
-
-
-# --- what becomes of a request
-
-
-def test_a_request_that_stays_pending_is_waited_on_and_told_of_once(tmp_path: Path, mongod_uri: str) -> None:
-    with stage(tmp_path, mongod_uri) as st:
-        st.out.mishap("request_stuck")
-        st.insert()
-        st.wait(hours=24 * 7, minutes=240)
-        assert st.counts() == {"restore_requested": 3}
-        assert len(st.alarms("has worked on request")) == 1
-        st.switch(world_faults=[])
-        st.drive()
-        check_run(st)
-
-
-def test_a_request_that_stays_pending_until_it_expires_is_asked_for_again(tmp_path: Path, mongod_uri: str) -> None:
-    with stage(tmp_path, mongod_uri) as st:
-        st.out.mishap("request_stuck", count=1)
-        st.insert()
-        st.drive(hours=24 * 16, minutes=120)
-        books = check_run(st, again=True)
-        assert set(books["requested_more_than_once"].values()) == {2}
-        assert [one["status"] for one in books["requests"]] == ["expired", "ready"]
-        assert {file["setbacks"] for file in st.documents("files")} == {1}
-
-
-def test_a_word_that_nobody_knows_is_waited_on_and_told_of_once(tmp_path: Path, mongod_uri: str) -> None:
-    with stage(tmp_path, mongod_uri) as st:
-        st.out.mishap("request_status_word", word="QUANTUM_FLUX")
-        st.insert()
-        st.wait(hours=48, minutes=60)
-        assert st.counts() == {"restore_requested": 3}
-        assert len(st.alarms("quantum_flux")) == 1
-        st.switch(world_faults=[])
-        st.drive()
-        check_run(st)
-
-
-def test_a_delivery_that_expires_is_asked_for_again(tmp_path: Path, mongod_uri: str) -> None:
-    with stage(tmp_path, mongod_uri, retention_days=5) as st:
-        st.insert()
-        st.faults({"match": "transfer.*", "kind": "status:503"})
-        st.wait(hours=24 * 6, minutes=240)
-        assert {"restored", "restore_requested"} <= {
-            state for file in st.documents("files") for state in states_of(file)
-        }
-        st.faults()
-        st.drive(hours=48)
-        books = check_run(st, again=True)
-        assert len(books["requests"]) == 2
-
-
-def test_a_request_that_vanished_is_waited_on_for_a_day_and_asked_for_again(
-    tmp_path: Path, mongod_uri: str
-) -> None:
-    with stage(tmp_path, mongod_uri) as st:
-        st.insert()
-        st.tick(1)
-        gone = {"match": "jdp.request_status", "kind": "status:404", "body": '{"detail": "Not found."}'}
-        st.faults(gone)
-        st.wait(hours=20, minutes=30)
-        assert len(st.out.books()["requests"]) == 1
-        assert len(st.alarms("does not know request")) == 1
-        st.faults({**gone, "count": 9})
-        st.drive(hours=72, minutes=30)
-        check_run(st, again=True)
-        assert len(st.out.books()["requests"]) == 2
-
-
-def test_a_request_that_vanished_for_a_while_starts_its_patience_anew(tmp_path: Path, mongod_uri: str) -> None:
-    gone = {"match": "jdp.request_status", "kind": "status:404", "body": '{"detail": "Not found."}'}
-    with stage(tmp_path, mongod_uri) as st:
-        st.out.mishap("request_stuck")
-        st.insert()
-        for _ in range(3):
-            st.wait(hours=12, minutes=60)
-            st.faults(gone)
-            st.wait(hours=20, minutes=60)
-            st.faults()
-        assert st.counts() == {"restore_requested": 3}
-        st.switch(world_faults=[])
-        st.drive()
-        check_run(st)
-
-
-def test_ids_that_jdp_drops_do_not_hold_up_the_others(tmp_path: Path, mongod_uri: str) -> None:
-    with stage(tmp_path, mongod_uri, small_catalogue(1, 5)) as st:
-        poison = file_id(1, 4)
-        hide(st, poison)
-        st.switch(unknown_ids="drop")
-        st.insert()
-        st.wait(hours=5)
-        assert st.counts()["done"] == 4
-        st.drive(hours=24 * 3, minutes=30)
-        (bad,) = st.documents("files", state="failed")
-        assert bad["jdp_file_id"] == poison
-        assert "knows none of the files" in bad["reason"]
-        check_limits(st, st.out.books())
-
-
-def test_a_delivery_without_a_date_ends_when_jdp_says_so(tmp_path: Path, mongod_uri: str) -> None:
-    with stage(tmp_path, mongod_uri, retention_days=5) as st:
-        st.insert()
-        st.tick()
-        (number,) = [one["id"] for one in st.out.books()["requests"]]
-        ids = st.documents("restore_requests")[0]["file_ids"]
-        answer = json.dumps({"file_ids": ids, "status": "ready", "expiration_date": None})
-        st.faults({"match": "jdp.request_status", "kind": "status", "status": 200, "body": answer})
-        st.tick()
-        st.faults(
-            {"match": "transfer.submi*", "kind": "status:503"},
-            {"match": "jdp.request_status", "kind": "status", "status": 200, "body": answer},
-        )
-        st.wait(hours=24 * 6, minutes=240)
-        st.faults()
-        st.drive(hours=48)
-        assert [one["id"] for one in st.out.books()["requests"]] == [number, number + 1]
-        check_run(st, again=True)

@@ -30,7 +30,7 @@ CALLS = {
     "globus": ("submission_id", "submit", "task", "ls", "skipped_errors"),
 }
 WRITES = ("insert_one", "update_one", "update_many", "bulk_write")
-SAMPLE = 13
+SAMPLE = 9
 """Crash points of a default run, for each of before and after."""
 EVERY = os.environ.get("CRASH_POINTS") == "all"
 
@@ -78,7 +78,8 @@ def killer_of(tools: Tools, at: int | None = None, *, after: bool = False) -> It
         one = getattr(tools, client)
         for name in names:
             vars(one)[name] = killer.around(f"{client}.{name}", getattr(one, name))
-    with mock.patch.multiple(Collection, **{name: _write(killer, name) for name in WRITES}):
+    writes: Any = {name: _write(killer, name) for name in WRITES}
+    with mock.patch.multiple(Collection, **writes):
         yield killer
 
 
@@ -128,7 +129,7 @@ def finish(st: Stage, what: str) -> None:
     """Start anew on what is left, and look at the end of it."""
     try:
         st.restart()
-        st.drive(hours=60, minutes=20)
+        st.drive(hours=60, minutes=40)
         books = check_run(st)
         assert len(books["requests"]) == 2
         assert st.counts() == {"done": 5}
@@ -158,7 +159,7 @@ def test_a_kill_at_the_effects_that_cost_most(tmp_path: Path, mongod_uri: str, e
                 finish(st, f"killed {'after' if after else 'before'} effect {at}, {effect}")
 
 
-@pytest.mark.parametrize("seed", range(1, 4))
+@pytest.mark.parametrize("seed", [1, 2])
 def test_kills_again_and_again_only_cost_time(tmp_path: Path, mongod_uri: str, seed: int) -> None:
     with beginning(tmp_path, mongod_uri) as st:
         for lives in range(200):

@@ -55,6 +55,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.ready_by_request": lambda: files.ready_by_request(store, 7, 5),
         "files.requests_behind": lambda: files.requests_behind(store, [R, T]),
         "files.search": lambda: files.search(store, ["p"], "x"),
+        "files.select": lambda: files.select(store, {"project_name": "p", "state": P}, 5),
         "files.tasks_behind": lambda: files.tasks_behind(store, [R, T]),
         "files.upsert_files": lambda: files.upsert_files(store, [file_record()]),
         "leases.holder": lambda: leases.holder(store, "l"),
@@ -66,6 +67,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "moves.move_each": lambda: moves.move_each(store, [(OID, {})], P, R, "w"),
         "moves.release": lambda: moves.release(store, moves.by_project("p"), "w"),
         "moves.set_back": lambda: moves.set_back(store, moves.by_task("t"), T, P, "w", 3),
+        "notices.count_in": lambda: notices.count_in(store, notices.NoticeState.WAITING),
         "notices.due_notices": lambda: notices.due_notices(store, now),
         "notices.interrupted_notices": lambda: notices.interrupted_notices(store),
         "notices.mark_refused": lambda: notices.mark_refused(store, "n", "e"),
@@ -81,6 +83,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "projects.get_by_id": lambda: projects.get_by_id(store, OID),
         "projects.insert_project": lambda: projects.insert_project(store, {"project_name": "p"}),
         "projects.new_records": lambda: projects.new_records(store),
+        "projects.note": lambda: projects.note(store, OID, ProjectState.ACTIVE, "w", priority=1),
         "projects.record_discovery": lambda: projects.record_discovery(store, OID, {"x": 1}),
         "projects.set_project": lambda: [
             projects.set_project(store, OID, None, ProjectState.INVALID),
@@ -89,6 +92,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "requests.add_lost": lambda: requests.add_lost(store, "r", [jdp_id(1)]),
         "requests.any_accepted_since": lambda: requests.any_accepted_since(store, now),
         "requests.count_of_project": lambda: requests.count_of_project(store, "p"),
+        "requests.delivered": lambda: requests.delivered(store, 5),
         "requests.get_request": lambda: requests.get_request(store, "r"),
         "requests.insert_request": lambda: requests.insert_request(
             store, file_ids=[jdp_id(1)], projects=["p"], files=1, size=1
@@ -101,6 +105,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "requests.requests_in": lambda: requests.requests_in(store, list(RequestState), now),
         "requests.update_request": lambda: requests.update_request(store, "r", RequestState.READY, polls=1),
         "tasks.count_active": lambda: tasks.count_active(store),
+        "tasks.ended": lambda: tasks.ended(store, TaskKind.FILES, 5),
         "tasks.get_task": lambda: tasks.get_task(store, "t"),
         "tasks.insert_task": lambda: tasks.insert_task(store, **task),  # type: ignore[arg-type]
         "tasks.open_task_file_oids": lambda: tasks.open_task_file_oids(store),

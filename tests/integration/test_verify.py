@@ -203,21 +203,20 @@ def test_a_release_while_the_end_is_being_decided_is_not_lost(
     tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A person retries between the two looks of the step that ends projects."""
-    from jgi_stager.steps import finish
-    from jgi_stager.store import moves
+    from jgi_stager.store import files, moves
 
     with stage(tmp_path, mongod_uri) as st:
         st.out.mishap("delivery_wrong_content", ids=[file_id(1, 2)])
         st.insert()
         st.drive(hours=48)
-        real = finish.files.any_in
+        real = files.any_in
 
         def any_in(*args: Any) -> bool:
-            found = real(*args)
+            found: bool = real(*args)
             moves.release(st.store, moves.by_project("soil"), "a person")
             return found
 
-        monkeypatch.setattr(finish.files, "any_in", any_in)
+        monkeypatch.setattr(files, "any_in", any_in)
         st.run("finish")
         monkeypatch.undo()
         assert st.counts()["pending"] == 1

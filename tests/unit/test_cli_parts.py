@@ -8,16 +8,21 @@ import stat
 import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from jgi_stager.cli import app
 from jgi_stager.cli.common import Mistake, clean, plain
 from jgi_stager.cli.control import parse_amount, shown_value
 from jgi_stager.cli.credentials import Tokens, plausible, store_secret
 from jgi_stager.cli.pages import shares
 from jgi_stager.cli.setup import example
+from jgi_stager.insight.waits import Why
 from jgi_stager.preflight import Check, Problem, Verdict, attempt, try_all, worst
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import MongoSettings, Settings
@@ -62,7 +67,9 @@ def test_the_example_shows_the_defaults() -> None:
 def test_the_example_can_be_used_as_it_is_and_explains_every_key() -> None:
     assert Settings(**tomllib.loads(example())) == Settings()
     blocks = re.split(r"\n(?=# [a-z0-9_]+ = |\[)", example())
-    explained = [block for block in blocks if "\n# " in block or re.search(r"^# [A-Z\"$]", block, re.MULTILINE)]
+    explained = [
+        block for block in blocks if "\n# " in block or re.search(r"^# [A-Z\"$]", block, re.MULTILINE)
+    ]
     assert len(explained) > 10
 
 
@@ -167,3 +174,24 @@ def test_checks_are_bounded_in_time_and_keep_their_order() -> None:
     assert worst(rows) == Verdict.FAIL
     assert worst(rows[1:]) == Verdict.WARN
     assert worst(rows[1:2]) == Verdict.OK
+
+
+# --- the documentation ---------------------------------------------------------------------------------------
+
+
+def _home(command: Any) -> str:
+    """The module a command is written in; of a group, that of its first command."""
+    inner = next(iter(getattr(command, "commands", {}).values()), command)
+    return str(inner.callback.__module__)
+
+
+def test_every_command_and_every_reason_is_documented() -> None:
+    text = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    ours = [name for name, command in group.commands.items() if _home(command).startswith("jgi_stager.cli.")]
+    elsewhere = {"run", "demo", "simulate"}
+    assert len(ours) > 10
+    for name in sorted(set(ours) - elsewhere):
+        assert f"`{name}" in text, name
+    assert {why.value for why in Why} <= set(re.findall(r"`([a-z]+)`", text))

@@ -126,3 +126,16 @@ def test_words() -> None:
     assert part_of(10 * TERA - 125, 10 * TERA) == "10.00 of 10.0 TB"
     assert part_of(0, 0) == "0 of 0 B"
     assert part_of(17 * TERA, 5 * TERA) == "17.0 of 5.00 TB"
+
+
+def test_what_comes_free_within_a_minute_is_one_turn() -> None:
+    """Measured: the first of several requests frees a crumb, and nobody seemed to go then."""
+    begin = NOW - 23 * HOUR
+    spent = tuple(
+        Spent(begin + timedelta(seconds=number), size) for number, size in enumerate((1, 5 * TERA, 5 * TERA))
+    )
+    found = turns(facts(waiting=waiting(wants(40, TERA // 4), spent=spent)))
+    assert found.now == {}
+    assert found.next_at is not None
+    assert found.next_at - (NOW + HOUR) < timedelta(minutes=1)
+    assert found.then["soil"].files > 30

@@ -89,7 +89,9 @@ def test_a_beat_counts_only_for_the_thread_that_gives_it(now: list[float]) -> No
         assert set(found.silent(600)) == {"discover"}
 
 
-def test_the_watchdog_is_fed_while_steps_move_and_not_while_one_hangs(channel: Channel, now: list[float]) -> None:
+def test_the_watchdog_is_fed_while_steps_move_and_not_while_one_hangs(
+    channel: Channel, now: list[float]
+) -> None:
     found = Pulse()
     boss = overseer(found, channel)
     boss.look()

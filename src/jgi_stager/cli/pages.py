@@ -30,6 +30,7 @@ OVER = ("done", "cancelled")
 COMPACT_FROM = 4
 """With more projects than this that are not over, each gets one line instead of three."""
 LABEL = 8
+MOST_TODOS = 4
 
 
 def status_lines(found: Status, page: Page, only: str | None) -> list[Text]:
@@ -37,7 +38,11 @@ def status_lines(found: Status, page: Page, only: str | None) -> list[Text]:
     projects = [line for line in found.lines if only is not None or line.project.state not in OVER]
     over = [line.project for line in found.lines if only is None and line.project.state in OVER]
     lines = [*_head(found), Text("")]
-    most = len(projects) if not page.tty else max(3, page.console.height - 12 - len(found.todos))
+    most = (
+        len(projects)
+        if not page.tty
+        else max(3, page.console.height - 12 - 2 * min(MOST_TODOS, len(found.todos)))
+    )
     if only is None and page.tty and len(projects) > COMPACT_FROM:
         lines += [_compact(line, page) for line in projects[:most]]
         lines += _more(projects[most:])
@@ -89,13 +94,19 @@ def _detailed(found: Status, line: ProjectLine, page: Page, *, full: bool) -> It
 
 def _compact(line: ProjectLine, page: Page) -> Text:
     project = line.project
-    text = Text(f"{clean(project.name)[:22]:<22} {project.state:<11} ")
+    text = Text(f"{_middle_cut(clean(project.name), 22):<22} {project.state:<11} ")
     text.append(f"{_percent(line) if line.total.files else '':>5} ")
     text.append_text(bar(project, page, 16) if line.total.files else Text(" " * 16))
     text.append(f"  {line.wait.why}")
     if line.eta is not None:
         text.append(f"  {line.eta.at.astimezone(UTC):%d %b %H:%M}")
     return text
+
+
+def _middle_cut(name: str, width: int) -> str:
+    """Names of a series differ at their ends."""
+    half = width // 2
+    return name if len(name) <= width else f"{name[: half - 1]}..{name[len(name) - (width - half - 1) :]}"
 
 
 def _more(hidden: Sequence[ProjectLine]) -> Iterator[Text]:
@@ -243,11 +254,14 @@ def _roughly(age: timedelta) -> str:
 def _you(found: Status, page: Page) -> Iterator[Text]:
     if not found.todos:
         yield from _row("You", "nothing to do", page)
-    for number, todo in enumerate(found.todos):
+    shown = found.todos[:MOST_TODOS] if page.tty else found.todos
+    for number, todo in enumerate(shown):
         lines = _row("You" if number == 0 else "", todo.what, page)
         yield from (Text(line.plain, "yellow") for line in lines)
         if todo.do:
             yield from _row("", f"-> {todo.do}", page)
+    if len(shown) < len(found.todos):
+        yield from _row("", f"... and {len(found.todos) - len(shown)} more: jgi-stager status | cat", page)
 
 
 def _row(label: str, text: str, page: Page) -> Iterator[Text]:

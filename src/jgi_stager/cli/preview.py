@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,7 +23,7 @@ from jgi_stager.insight import preview as insight
 from jgi_stager.insight.facts import Count, DaemonView, Facts
 from jgi_stager.insight.preview import Found, Preview
 from jgi_stager.insight.quota import window
-from jgi_stager.insight.words import count, when
+from jgi_stager.insight.words import count
 from jgi_stager.records import ProjectRecord, destination_directory, explain_invalid
 from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.settings import Settings
@@ -65,7 +66,9 @@ def of_project(settings: Settings, name: str) -> Preview:
     with open_books(settings) as books:
         document = projects.get(books.store, name)
         if document is None:
-            raise Mistake(f"there is no project called {name}; see: jgi-stager project list, or use --proposal")
+            raise Mistake(
+                f"there is no project called {name}; see: jgi-stager project list, or use --proposal"
+            )
         facts = gather.facts(books)
         if "accepted_name" in document and document.get("state") not in ("discovering", "invalid"):
             found = _from_books(document, settings)
@@ -245,8 +248,14 @@ def show(found: Preview, page: Page) -> None:
     page.say("Nothing was requested and nothing was written.", style="dim")
 
 
+def _date(at: datetime) -> str:
+    there = at.astimezone(UTC)
+    return f"{there.day} {there:%b %H:%M}"
+
+
 def _days(days: float) -> str:
-    return f"the quota alone makes it take {days:g} more days" if days else "it fits into one"
+    unit = "day" if days == 1 else "days"
+    return f"the quota alone makes it take {days:g} more {unit}" if days else "it fits into one"
 
 
 def _optional(found: Preview) -> list[tuple[str, str]]:
@@ -259,10 +268,9 @@ def _optional(found: Preview) -> list[tuple[str, str]]:
     if found.too_big:
         rows.append(("too big", f"{count(found.too_big, 'file')} larger than the whole quota"))
     if found.eta is not None:
-        # All three as dates: the same form for a reader who compares them.
-        first, last = found.eta.early, found.eta.late
         basis = "" if found.eta.measured else "; nothing was measured yet, so this is a guess"
-        rows.append(("done", f"{when(found.eta.at, first)} ({when(first, last)} - {when(last, first)}){basis}"))
+        early, late = _date(found.eta.early), _date(found.eta.late)
+        rows.append(("done", f"{_date(found.eta.at)} UTC ({early} - {late}){basis}"))
     if found.free_bytes is not None:
         fits = "" if found.fits else " - IT DOES NOT FIT"
         rows.append(("space", f"{human_bytes(found.free_bytes)} free at {found.destination}{fits}"))

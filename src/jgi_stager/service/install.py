@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from jgi_stager.service import units
 from jgi_stager.service.units import InstallError, UnitFile
 
 Say = Callable[[str], None]
-
-_CONFIG = """\
-# Settings of the JGI stager. Every one of them, with unit and default: docs/settings.md.
-# Secrets do not belong here: `jgi-stager token set` and `jgi-stager login` put them into {secrets}.
-
-[state]
-directory = "{state}"
-
-[staging]
-{staging}
-
-#[globus]
-#globus_root_dir = "..."     # the delivery folder of your Globus user at JGI
-#client_id = "..."
-
-#[jdp]
-#globus_user_name = "..."
-
-#[notifications]
-#mailto = ["you@example.org"]
-"""
-_NO_STAGING = '#stage_dir = "/data/staging"   # where files shall arrive'
 
 
 @dataclass(frozen=True)
@@ -111,10 +91,10 @@ def install(machine: Machine, program: Path, staging: Path | None) -> None:
     """Install the service of the machine. Raises `InstallError` or OSError."""
     _need_root(machine)
     units.check_place(program)
-    files = units.system_files(program)
+    wanted = units.system_files(program)
     if staging is not None:
-        files.append(units.staging_drop_in(staging))
-    for file in files:
+        wanted.append(units.staging_drop_in(staging))
+    for file in wanted:
         machine.write(file)
     if shutil.which("systemd-sysusers"):
         machine.run("systemd-sysusers", str(units.SYSUSERS))
@@ -123,11 +103,13 @@ def install(machine: Machine, program: Path, staging: Path | None) -> None:
         machine.run("useradd", "--system", "--user-group", *nobody_logs_in, units.ACCOUNT)
     machine.directory(units.CONFIG.parent, 0o755)
     machine.directory(units.SECRETS, 0o700)
-    _config(machine, units.CONFIG, units.SECRETS, units.STATE, staging)
+    _config(machine, units.CONFIG, units.STATE, staging)
     if booted_with_systemd():
         machine.run("systemctl", "daemon-reload")
     machine.say("")
-    machine.say(f"Next: fill in {units.CONFIG}; put in the secrets (jgi-stager token set gold, … jdp, login);")
+    machine.say(
+        f"Next: fill in {units.CONFIG}; put in the secrets (jgi-stager token set gold, … jdp, login);"
+    )
     machine.say("then: systemctl enable --now jgi-stager   (after an upgrade: systemctl restart jgi-stager)")
 
 
@@ -139,7 +121,7 @@ def install_for_user(
     home = config_home / "jgi-stager"
     machine.directory(home, 0o700)
     machine.directory(home / "secrets", 0o700)
-    _config(machine, home / "jgi-stager.toml", home / "secrets", state, staging)
+    _config(machine, home / "jgi-stager.toml", state, staging)
     if booted_with_systemd():
         machine.run("systemctl", "--user", "daemon-reload")
     machine.say("")
@@ -152,7 +134,9 @@ def uninstall(machine: Machine) -> None:
     """Stop the service of the machine and remove what `install` wrote, except what a person put in."""
     _need_root(machine)
     if booted_with_systemd():
-        machine.run("systemctl", "disable", "--now", "jgi-stager.service", "jgi-stager-secrets.path", needed=False)
+        machine.run(
+            "systemctl", "disable", "--now", "jgi-stager.service", "jgi-stager-secrets.path", needed=False
+        )
     for file in units.system_files(Path(units.SHIPPED_PROGRAM)):
         machine.remove(file.target)
     machine.remove(units.STAGING_DROP_IN)
@@ -191,13 +175,15 @@ def _need_root(machine: Machine) -> None:
         raise InstallError("this needs root: use sudo, or install it for yourself with --user")
 
 
-def _config(machine: Machine, path: Path, secrets: Path, state: Path, staging: Path | None) -> None:
+def _config(machine: Machine, path: Path, state: Path, staging: Path | None) -> None:
     """The settings file, once: it belongs to people from then on."""
     if machine.at(path).exists():
         machine.say(f"unchanged  {path}")
         return
-    stage = f'stage_dir = "{staging}"' if staging is not None else _NO_STAGING
-    content = _CONFIG.format(secrets=secrets, state=state, staging=stage)
+    content = files("jgi_stager.cli").joinpath("example.toml").read_text(encoding="utf-8")
+    content = re.sub(r'^# (directory = )"/var/lib/jgi-stager"$', rf'\1"{state}"', content, flags=re.MULTILINE)
+    if staging is not None:
+        content = re.sub(r"^# (stage_dir = ).*$", rf'\1"{staging}"', content, flags=re.MULTILINE)
     of_machine = path == units.CONFIG
     machine.write(UnitFile(path, content), 0o640 if of_machine else 0o600)
     if of_machine and machine.root == Path("/") and not machine.dry and account_exists():

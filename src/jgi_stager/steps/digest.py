@@ -33,11 +33,15 @@ def run(tools: Tools) -> int:
     settings, now = tools.settings.notifications, tools.clock.now()
     last = diary.last_digest(tools.store)
     due = now.replace(hour=settings.digest_hour, minute=0, second=0, microsecond=0)
-    if not settings.digest or now < due or (last is not None and last["at"] >= due):
+    if last is None:
+        # The first day has no day before it to compare with; the mails of acceptance say what there is.
+        diary.keep_digest(tools.store, {"at": now})
+        return 0
+    if not settings.digest or now < due or last["at"] >= due:
         return 0
     facts = gather.facts(gather.Books(tools.store, tools.settings, tools.clock))
     estimates = eta.estimate(facts)
-    page = _page(tools, facts, estimates, last or {})
+    page = _page(tools, facts, estimates, last)
     stored = 0
     if page["projects"] and _is_news(page, last):
         stored = _tell(tools, page, now)
@@ -46,9 +50,9 @@ def run(tools: Tools) -> int:
     return stored
 
 
-def _is_news(page: Mapping[str, Any], last: Mapping[str, Any] | None) -> bool:
+def _is_news(page: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
     """Whether anything happened since the digest before."""
-    return last is None or page["fingerprint"] != last.get("fingerprint")
+    return bool(page["fingerprint"] != last.get("fingerprint"))
 
 
 def _page(tools: Tools, facts: Facts, estimates: Mapping[str, eta.Eta], last: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class BooksCollector(Collector):
     ) -> GaugeMetricFamily:
         with self._lock:
             seen = self._seen.setdefault(family.name, {(one,) for one in always})
-            seen |= values.keys()
+            seen.update(values)
             for labels in sorted(seen):
                 family.add_metric(list(labels), values.get(labels, 0))
         return family

@@ -1,0 +1,269 @@
+"""/healthz and /metrics of a daemon, and that every alert and every graph names a metric that exists."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from jgi_stager import meters
+from jgi_stager.clock import ManualClock
+from jgi_stager.failures import NeedsPerson, Service, Transient
+from jgi_stager.lifecycle import State
+from jgi_stager.records import TaskKind
+from jgi_stager.secrets import Secrets
+from jgi_stager.service.survey import Surveyor
+from jgi_stager.settings import Settings, WebSettings
+from jgi_stager.steps import STEPS
+from jgi_stager.steps.tools import Tools
+from jgi_stager.store import Store, projects, requests, tasks
+from jgi_stager.store.notices import put_notice
+from jgi_stager.web.health import Monitor
+from jgi_stager.web.server import serving
+from jgi_stager.web.telling import line
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Site:
+    """A monitor over real books, with a switch for what hangs, and its pages."""
+
+    tools: Tools
+    stuck: dict[str, float] = field(default_factory=dict)
+    monitor: Monitor = field(init=False)
+    port: int = 0
+
+    def __post_init__(self) -> None:
+        self.monitor = Monitor(
+            self.tools, lambda: self.stuck, Surveyor(self.tools.store, self.tools.settings)
+        )
+
+    def get(self, path: str) -> tuple[int, str]:
+        self.monitor._looked = float("-inf")  # the next look is a fresh one
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metrics(self) -> dict[tuple[str, ...], float]:
+        """Every sample: (name, label values in the order of their names)."""
+        found = {}
+        for family in text_string_to_metric_families(self.get("/metrics")[1]):
+            for sample in family.samples:
+                found[(sample.name, *(sample.labels[name] for name in sorted(sample.labels)))] = sample.value
+        return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def site(store: Store, clock: ManualClock, tmp_path: Path) -> Iterator[Site]:
+    from jgi_stager.steps.gates import Gates
+
+    nobody: Any = None  # no page asks a service
+    tools = Tools(
+        store,
+        nobody,
+        nobody,
+        nobody,
+        nobody,
+        Settings(),
+        Secrets(tmp_path),
+        clock,
+        Gates(3600),
+        threading.Event(),
+    )
+    meters.announce(tuple(step.name for step in STEPS))
+    found = Site(tools)
+    with serving(WebSettings(port=free_port()), found.monitor) as port:
+        assert port is not None
+        found.port = port
+        yield found
+
+
+def insert_project(store: Store, name: str, **states: int) -> None:
+    """A project with so many files of 100 bytes in each state."""
+    key = projects.insert_project(store, {"project_name": name, "accepted_name": name, "state": "active"})
+    assert key
+    documents = [
+        {
+            "project_name": name,
+            "ap_gold_id": "Ga1",
+            "jdp_file_id": f"{state}{n}",
+            "state": state,
+            "jdp_file_size": 100,
+        }
+        for state, count in states.items()
+        for n in range(count)
+    ]
+    store.files.insert_many(documents)
+
+
+def test_a_healthy_daemon_is_live_and_ready(site: Site) -> None:
+    status, body = site.get("/healthz")
+    assert (status, json.loads(body)) == (200, {"live": True, "ready": True, "reasons": []})
+    assert site.get("/healthz/live")[0] == 200
+
+
+def test_what_keeps_it_from_its_work_is_named(site: Site) -> None:
+    now = site.tools.clock.now()
+    site.tools.gates.failed(
+        NeedsPerson(Service.JDP, "the token has ended", "run: jgi-stager token set jdp"), now, ()
+    )
+    for _ in range(3):
+        site.tools.gates.failed(Transient(Service.GOLD, "away"), now, site.tools.credential(Service.GOLD))
+    status, body = site.get("/healthz")
+    assert status == 503
+    said = json.loads(body)
+    assert said["live"]
+    assert not said["ready"]
+    assert any("token set jdp" in reason for reason in said["reasons"])
+    assert any(reason.startswith("gold: does not answer") for reason in said["reasons"])
+    assert site.get("/healthz/live")[0] == 200
+
+
+def test_a_step_that_hangs_is_not_live(site: Site) -> None:
+    site.stuck["verify"] = 700.0
+    status, body = site.get("/healthz/live")
+    assert status == 503
+    assert "verify has not moved for 700 s" in json.loads(body)["reasons"]
+
+
+def test_books_that_cannot_be_read_are_told_and_do_not_break_the_metrics(site: Site) -> None:
+    site.monitor.surveyor = Surveyor(_Broken(), site.tools.settings)  # type: ignore[arg-type]
+    assert site.get("/healthz")[0] == 503
+    assert site.metrics()["jgi_stager_database_up",] == 0
+    assert line(site.monitor).startswith("waiting for the database")
+
+
+class _Broken:
+    """Books that cannot be reached."""
+
+    @property
+    def clock(self) -> Any:
+        from jgi_stager.store import StoreUnavailable
+
+        raise StoreUnavailable("no server")
+
+
+def test_files_and_bytes_are_counted_and_vanished_labels_are_zero(site: Site) -> None:
+    store = site.tools.store
+    insert_project(store, "soil", pending=2, done=3)
+    found = site.metrics()
+    assert found["jgi_stager_files", "soil", "done"] == 3
+    assert found["jgi_stager_bytes", "soil", "done"] == 300
+    assert found["jgi_stager_files", "soil", "failed"] == 0
+    assert found["jgi_stager_projects", "active"] == 1
+    store.projects.delete_many({})
+    store.files.delete_many({})
+    found = site.metrics()
+    assert found["jgi_stager_files", "soil", "done"] == 0
+    assert found["jgi_stager_projects", "active"] == 0
+
+
+def test_a_project_that_has_ended_is_counted_once_and_again_when_it_changed(site: Site) -> None:
+    store = site.tools.store
+    insert_project(store, "soil", done=2)
+    store.projects.update_one({}, {"$set": {"state": "done", "update_date": store.clock.now()}})
+    assert site.metrics()["jgi_stager_files", "soil", "done"] == 2
+    store.files.delete_one({})
+    assert site.metrics()["jgi_stager_files", "soil", "done"] == 2, "counted once"
+    later = store.clock.now() + timedelta(seconds=1)
+    store.projects.update_one({}, {"$set": {"update_date": later}})
+    assert site.metrics()["jgi_stager_files", "soil", "done"] == 1
+
+
+def test_quota_ages_and_notices(site: Site, clock: ManualClock) -> None:
+    store = site.tools.store
+    requests.insert_request(store, file_ids=["a" * 24], projects=["soil"], files=1, size=4_000_000_000_000)
+    tasks.insert_task(store, kind=TaskKind.FILES, submission_id="s", label="x", body={})
+    put_notice(store, "n", kind="alarm", data={}, to=["a@b.org"])
+    clock.advance(3600)
+    found = site.metrics()
+    assert found["jgi_stager_quota_used_bytes",] == 4e12
+    assert found["jgi_stager_quota_left_bytes",] == 6e12
+    assert found["jgi_stager_oldest_request_age_seconds",] == 3600
+    assert found["jgi_stager_oldest_task_age_seconds",] == 3600
+    assert found["jgi_stager_oldest_notice_age_seconds",] == 3600
+    assert found["jgi_stager_notices_waiting",] == 1
+    assert found["jgi_stager_requests", "submitting"] == 1
+
+
+def test_the_status_line_says_how_far_and_what_is_waited_for(site: Site) -> None:
+    store = site.tools.store
+    assert line(site.monitor) == "no project under way"
+    insert_project(store, "soil", pending=6, done=4)
+    insert_project(store, "water", **{State.TRANSFERRING.value: 10})
+    site.monitor._looked = float("-inf")
+    assert line(site.monitor) == "2 projects, 20 % of 2.00 kB, 10 in transfer"
+    key = requests.insert_request(
+        store, file_ids=["b" * 24], projects=["soil"], files=1, size=9_990_000_000_000
+    )
+    store.restore_requests.update_one(
+        {"_id": key},
+        {"$set": {"state": "waiting", "submitted_at": store.clock.now() - timedelta(hours=21, minutes=53)}},
+    )
+    site.monitor._looked = float("-inf")
+    assert "waiting for quota until 14:07 UTC" in line(site.monitor)
+    problem = NeedsPerson(Service.GLOBUS, "consent", "run: jgi-stager login")
+    site.tools.gates.failed(problem, store.clock.now(), ())
+    assert line(site.monitor).endswith("waiting for a person: globus: run: jgi-stager login")
+
+
+def test_a_port_that_is_taken_is_no_reason_to_stop(site: Site) -> None:
+    with serving(WebSettings(port=site.port), site.monitor) as port:
+        assert port is None
+    with serving(WebSettings(port=0), site.monitor) as port:
+        assert port is None
+
+
+def test_nothing_else_is_served_and_nothing_can_be_written(site: Site) -> None:
+    assert site.get("/")[0] == 404
+    request = urllib.request.Request(f"http://127.0.0.1:{site.port}/healthz", data=b"x", method="POST")
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=10)
+    with caught.value as answer:
+        assert answer.code == 405
+
+
+@pytest.mark.parametrize("name", ["prometheus-rules.yml", "grafana-dashboard.json"])
+def test_every_metric_that_is_graphed_or_alerted_on_exists(site: Site, name: str) -> None:
+    insert_project(site.tools.store, "soil", done=1)
+    known = {sample[0] for sample in site.metrics()}
+    text = (ROOT / "config" / name).read_text(encoding="utf-8")
+    used = set(re.findall(r"jgi_stager_\w+", text))
+    assert len(used) > 10
+    # Shown only once there is a credential.
+    assert used - known <= {"jgi_stager_credential_age_seconds"}
+
+
+def test_every_alert_is_explained_in_the_operations_guide() -> None:
+    rules = (ROOT / "config" / "prometheus-rules.yml").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    alerts = re.findall(r"alert: (\w+)", rules)
+    assert len(alerts) == len(set(alerts)) > 10
+    assert [alert for alert in alerts if f"`{alert}`" not in guide] == []
+
+
+def test_every_metric_is_explained_in_the_operations_guide(site: Site) -> None:
+    guide = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    suffix = re.compile(r"_(total|created|bucket|sum|count)$")
+    names = {suffix.sub("", sample[0]) for sample in site.metrics() if sample[0].startswith("jgi_stager")}
+    assert sorted(name for name in names if name not in guide) == []
