@@ -113,9 +113,7 @@ def main() -> None:
                 flush=True,
             )
     inside = sum(found.inside for found in results)
-    print(
-        f"median error {median(found.error for found in results):.1%}; {inside} of {count} inside the range"
-    )
+    print(f"median error {median(found.error for found in results):.1%}; {inside} of {count} inside the range")
 
 
 if __name__ == "__main__":

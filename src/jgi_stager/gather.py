@@ -122,9 +122,7 @@ def _waiting(
 def _project(store: Store, document: Mapping[str, Any]) -> views.Project:
     """One record. It is from outside: nothing in it can be relied on until the daemon has accepted it."""
     state, accepted = document.get("state"), "accepted_name" in document
-    known = (
-        isinstance(state, str) and state in set(ProjectState) and (accepted or state == ProjectState.INVALID)
-    )
+    known = isinstance(state, str) and state in set(ProjectState) and (accepted or state == ProjectState.INVALID)
     name = document.get("project_name")
     found = views.Project(
         key=str(document["_id"]),
@@ -166,9 +164,7 @@ def _known_project(store: Store, document: Mapping[str, Any], found: views.Proje
 def history(entries: Any) -> tuple[views.Move, ...]:
     """The recorded moves of a document, as far as they are ones."""
     found = (
-        entry
-        for entry in entries or ()
-        if isinstance(entry, Mapping) and isinstance(entry.get("at"), datetime)
+        entry for entry in entries or () if isinstance(entry, Mapping) and isinstance(entry.get("at"), datetime)
     )
     return tuple(
         views.Move(entry["at"], _text(entry.get("from")), str(entry.get("to")), str(entry.get("why") or ""))

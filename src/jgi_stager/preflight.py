@@ -100,9 +100,7 @@ def attempt(check: Check) -> Row:  # noqa: PLR0911 - one return for each kind of
     except (StoreError, OSError) as error:
         return Row(check.name, Verdict.FAIL, str(error), None)
     except Exception as error:  # noqa: BLE001 - reported as the finding it is
-        return Row(
-            check.name, Verdict.FAIL, f"{type(error).__name__}: {error}", "this is a bug: please report it"
-        )
+        return Row(check.name, Verdict.FAIL, f"{type(error).__name__}: {error}", "this is a bug: please report it")
 
 
 def worst(rows: Iterable[Row]) -> Verdict:

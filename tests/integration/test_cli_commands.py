@@ -23,9 +23,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def made(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
     """Two analysis projects with three files each; the books are reached by their uri."""
-    with stage(
-        tmp_path, mongod_uri, small_catalogue(2, 3), sections={"mongodb": {"uri": mongod_uri}}
-    ) as found:
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 3), sections={"mongodb": {"uri": mongod_uri}}) as found:
         yield found
 
 

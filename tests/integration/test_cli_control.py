@@ -232,9 +232,7 @@ def test_a_lowered_quota_counts_at_the_next_planning_and_fails_nothing(made: Sta
     made.run("request_restores", "heartbeat")
     assert made.counts()["failed"] == 0
     assert asked(made) == 1
-    file = gather.find_files(
-        made.store, made.documents("files", state="pending")[0]["jdp_file_id"], ["soil"]
-    )[0]
+    file = gather.find_files(made.store, made.documents("files", state="pending")[0]["jdp_file_id"], ["soil"])[0]
     assert explain.file(gather.facts(books(made)), file).why.why == Why.LIMIT
     control.set_limit(made.store, "max_restore_bytes", None, "by alice")
     made.run("request_restores")
@@ -245,9 +243,7 @@ def test_a_lowered_quota_counts_at_the_next_planning_and_fails_nothing(made: Sta
 def test_the_settings_are_the_ceiling_and_nonsense_in_the_books_is_ignored(made: Stage) -> None:
     control.set_limit(made.store, "max_restore_bytes", 10**18, "by alice")
     control.set_limit(made.store, "restore_batch_size", 5, "by alice")
-    made.store.database["control"].update_one(
-        {"_id": "limits"}, {"$set": {"values.max_active_tasks": "many"}}
-    )
+    made.store.database["control"].update_one({"_id": "limits"}, {"$set": {"values.max_active_tasks": "many"}})
     assert limits_now(made.store, made.settings) == {
         "max_restore_bytes": made.settings.jdp.max_restore_bytes,
         "restore_batch_size": 5,

@@ -24,9 +24,7 @@ COLLECTION = "65fa2422-e080-11ec-990f-3b4cfda38030"
 @pytest.fixture
 def made(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
     """The simulated services."""
-    with stage(
-        tmp_path, mongod_uri, small_catalogue(1, 1), sections={"mongodb": {"uri": mongod_uri}}
-    ) as found:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 1), sections={"mongodb": {"uri": mongod_uri}}) as found:
         found.staged.mkdir(parents=True, exist_ok=True)
         yield found
 

@@ -86,7 +86,7 @@ def test_two_projects_share_the_quota_and_both_arrive(tmp_path: Path, mongod_uri
     with stage(tmp_path, mongod_uri, catalogue, max_window_bytes=6000) as st:
         st.insert("one", biosample_ids=["Gb0258001"])
         st.insert("two", biosample_ids=["Gb0258002"], priority=5)
-        st.drive(hours=72)
+        st.drive(hours=72, minutes=60)
         books = check_run(st, projects=("one", "two"))
         first = set(st.out.books(full=True)["requests"][0]["file_ids"])
         urgent = {file["jdp_file_id"] for file in st.documents("files", project_name="two")}

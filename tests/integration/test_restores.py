@@ -64,10 +64,10 @@ def test_a_quota_that_jdp_counts_otherwise_delays_and_fails_nothing(
         st.switch(over_limit=answer)
         st.insert()
         if answer == "429":
-            st.wait(hours=12)
+            st.wait(hours=12, minutes=90)
             assert st.counts() == {"pending": 8}
             st.restart(jdp={"max_restore_bytes": 4000})
-        st.drive(hours=24 * 6, minutes=60)
+        st.drive(hours=24 * 6, minutes=120)
         assert st.counts() == {"done": 8}
         books = st.out.books()
         assert books["max_window_bytes"] <= 4000
@@ -131,7 +131,7 @@ def test_nothing_is_released_while_nobody_could_look_for_evidence(tmp_path: Path
         st.faults(
             {"match": "jdp.request_status", "kind": "status:503"}, {"match": "transfer.*", "kind": "html200"}
         )
-        st.wait(hours=24 * 3, minutes=60)
+        st.wait(hours=24 * 3, minutes=180)
         assert [one["state"] for one in st.documents("restore_requests")] == ["unknown"]
         st.faults()
         st.drive(hours=24)
@@ -143,7 +143,7 @@ def test_what_tape_still_works_on_is_not_released(tmp_path: Path, mongod_uri: st
     with stage(tmp_path, mongod_uri, small_catalogue(1, 4), max_window_bytes=4000, tape_mount_seconds=2e5) as st:
         st.faults({"match": ASK, "kind": "reset_after_effect", "count": 1})
         st.insert()
-        st.drive(hours=24 * 6, minutes=60)
+        st.drive(hours=24 * 6, minutes=150)
         check_run(st)
         assert st.alarms("no trace") == []
 
@@ -185,7 +185,7 @@ def test_503_is_in_doubt_and_nothing_is_doubled(tmp_path: Path, mongod_uri: str)
             {"match": ASK, "kind": "status:503", "count": 2}, {"match": "jdp.*", "kind": "status:502", "count": 3}
         )
         st.insert()
-        st.drive(hours=60, minutes=90)
+        st.drive(hours=90, minutes=90)
         check_run(st)
 
 

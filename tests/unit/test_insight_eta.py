@@ -73,9 +73,7 @@ def test_the_range_holds_the_middle_and_widens_with_what_was_measured() -> None:
     steady = estimate(pending(2, waiting=waiting(wants(2000))))["soil"]
     assert steady.early <= steady.at <= steady.late
     past = [delivered(number, took, days=number) for number, took in enumerate((1, 2, 4, 9, 14, 20), 1)]
-    wild = estimate(facts(**{**vars(pending(2, waiting=waiting(wants(2000)))), "past_requests": past}))[
-        "soil"
-    ]
+    wild = estimate(facts(**{**vars(pending(2, waiting=waiting(wants(2000)))), "past_requests": past}))["soil"]
     assert wild.late - wild.early > 3 * (steady.late - steady.early)
 
 
@@ -110,9 +108,7 @@ def test_projects_share_and_priority_goes_first() -> None:
 
 
 def test_paused_and_finished_projects_have_no_estimate() -> None:
-    world = measured(
-        projects=(project(state="paused", counts={"pending": (1, 1)}), project("b", state="done"))
-    )
+    world = measured(projects=(project(state="paused", counts={"pending": (1, 1)}), project("b", state="done")))
     assert estimate(world) == {}
 
 
@@ -137,9 +133,7 @@ def test_the_queue_before_tape_is_recognized() -> None:
 
 
 def test_the_line_is_measured_while_it_is_busy_and_only_then() -> None:
-    assert measure.line([transferred("a", 10), transferred("b", 10)], []).rate == pytest.approx(
-        2 * TERA / 600
-    )
+    assert measure.line([transferred("a", 10), transferred("b", 10)], []).rate == pytest.approx(2 * TERA / 600)
 
 
 def test_percentiles_lie_between_the_values() -> None:

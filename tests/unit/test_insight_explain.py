@@ -96,9 +96,7 @@ def test_a_refused_file_says_how_often_and_until_when() -> None:
 
 def test_a_lost_answer_is_told_with_what_it_costs_and_when_it_ends() -> None:
     lost = request(state="unknown", hours=2, request_id=None)
-    world = facts(
-        requests=(lost,), waiting=waiting(in_doubt={"x": lost.key}), projects=(project(counts=PENDING),)
-    )
+    world = facts(requests=(lost,), waiting=waiting(in_doubt={"x": lost.key}), projects=(project(counts=PENDING),))
     found = explain.file(world, file(source_file_id="x")).why
     assert (found.why, found.until) == (Why.UNKNOWN, NOW + 22 * HOUR)
     assert "lost" in found.sentence

@@ -158,7 +158,7 @@ def test_the_gist_for_the_second_channel_is_short_and_has_no_foot() -> None:
     letter = render(notice(Kind.NEEDS_PERSON))
     said = gist(letter)
     assert len(said) <= LONGEST_BODY + 4
-    assert said.startswith("JDP cannot be used since")
+    assert said.startswith("JDP has not been usable since")
     assert "by itself." not in said
     assert "===" not in said
 

@@ -83,9 +83,7 @@ def _no_project(name: str) -> Mistake:
 def explain(
     subject: Annotated[
         str,
-        typer.Argument(
-            metavar="PROJECT|FILE", help="A project, or a file by its JDP id, name or destination."
-        ),
+        typer.Argument(metavar="PROJECT|FILE", help="A project, or a file by its JDP id, name or destination."),
     ],
     project: Annotated[str | None, typer.Option(help="Look for the file in this project only.")] = None,
     as_json: JsonOption = False,
@@ -137,9 +135,7 @@ def _show(found: list[Explanation]) -> None:
         for wait in one.waits:
             _show_wait(page, wait, alone=len(one.waits) == 1)
         if len(found) > 1:
-            page.say(
-                f"project {dict(one.facts).get('project')}, {dict(one.facts).get('JDP file id')}", indent=2
-            )
+            page.say(f"project {dict(one.facts).get('project')}, {dict(one.facts).get('JDP file id')}", indent=2)
             continue
         if one.facts:
             page.say()
@@ -163,9 +159,7 @@ def _show_history(page: Page, history: tuple[Move, ...]) -> None:
     page.say()
     hidden = len(history) - HISTORY_SHOWN
     if hidden > 0:
-        page.say(
-            f"({count(hidden, 'earlier entry') if hidden == 1 else f'{hidden} earlier entries'}: --json)"
-        )
+        page.say(f"({count(hidden, 'earlier entry') if hidden == 1 else f'{hidden} earlier entries'}: --json)")
     for move in history[-HISTORY_SHOWN:]:
         page.say(f"{move.at:%Y-%m-%d %H:%M}  {move.new:<18} {clean(move.why)}", indent=2, hang=37)
 
@@ -174,15 +168,11 @@ def _show_history(page: Page, history: tuple[Move, ...]) -> None:
 
 
 def plan(
-    project: Annotated[
-        str | None, typer.Argument(help="A project that is inserted.", show_default=False)
-    ] = None,
+    project: Annotated[str | None, typer.Argument(help="A project that is inserted.", show_default=False)] = None,
     proposal: Annotated[
         str | None, typer.Option(help="Plan this proposal instead, before it is inserted.")
     ] = None,
-    biosample: Annotated[
-        list[str] | None, typer.Option(help="Only this one (Gb...); may be repeated.")
-    ] = None,
+    biosample: Annotated[list[str] | None, typer.Option(help="Only this one (Gb...); may be repeated.")] = None,
     biosamples_csv: Annotated[Path | None, typer.Option(help="Only those in this file.")] = None,
     priority: Annotated[int, typer.Option(help="Larger goes first.")] = 0,
     as_json: JsonOption = False,

@@ -31,9 +31,7 @@ def all_checks(settings: Settings, services: Outside, config_path: str | None) -
         Check("state directory", partial(_state_directory, settings)),
         Check("database", partial(_database, settings)),
         Check("staging directory", partial(_stage_dir, settings)),
-        Check(
-            "secret gold", partial(_secret, settings, ("gold_offline_token",), "jgi-stager token set gold")
-        ),
+        Check("secret gold", partial(_secret, settings, ("gold_offline_token",), "jgi-stager token set gold")),
         Check("secret jdp", partial(_secret, settings, ("jdp_token",), "jgi-stager token set jdp")),
         Check(
             "secret globus",
@@ -171,9 +169,7 @@ def _mail_server(settings: Settings) -> str:
             server.noop()
     except smtplib.SMTPAuthenticationError as error:
         cure = "correct notifications.smtp_user or the secret smtp_password"
-        raise Problem(
-            f"{found.smtp_host}:{found.smtp_port} refuses the login ({error.smtp_code})", cure
-        ) from None
+        raise Problem(f"{found.smtp_host}:{found.smtp_port} refuses the login ({error.smtp_code})", cure) from None
     except (smtplib.SMTPException, OSError) as error:
         cure = "check notifications.smtp_host, smtp_port and smtp_tls"
         raise Problem(f"{found.smtp_host}:{found.smtp_port}: {error}", cure) from None

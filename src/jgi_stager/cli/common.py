@@ -28,9 +28,7 @@ from jgi_stager.store.processes import is_locked
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="Settings file (TOML). Default: see docs/settings.md.")
 ]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="For programs: one JSON document (docs/commands.md).")
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="For programs: one JSON document (docs/commands.md).")]
 
 PIPED_WIDTH = 4096
 """Characters. What is piped is not cut to the width of a terminal."""
@@ -184,8 +182,7 @@ class Page:
         widths = [max(len(row[at]) for row in cells) for at in range(len(heads))]
         for number, row in enumerate(cells):
             parts = [
-                cell.rjust(widths[at]) if at in right else cell.ljust(widths[at])
-                for at, cell in enumerate(row)
+                cell.rjust(widths[at]) if at in right else cell.ljust(widths[at]) for at, cell in enumerate(row)
             ]
             line = "  ".join(parts).rstrip()
             if self.tty and len(line) > self.console.width:
@@ -195,9 +192,7 @@ class Page:
 
 def clean(text: str, keep: str = "") -> str:
     """``text`` without characters that could steer a terminal: names and answers come from outside."""
-    return "".join(
-        char if char.isprintable() or char in keep else "\N{REPLACEMENT CHARACTER}" for char in text
-    )
+    return "".join(char if char.isprintable() or char in keep else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 # --- for programs --------------------------------------------------------------------------------------------

@@ -39,9 +39,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 def retry(
     project: Annotated[str, typer.Argument(metavar="PROJECT", help="Its name.")],
-    file: Annotated[
-        list[str] | None, typer.Option(help="Only this JDP file id, name or destination.")
-    ] = None,
+    file: Annotated[list[str] | None, typer.Option(help="Only this JDP file id, name or destination.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only files whose reason contains this text.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -59,9 +57,7 @@ def retry(
             return
         page = Page()
         page.say(
-            f"{count(released, 'file')} of {project} start again."
-            if released
-            else "No failed file was released."
+            f"{count(released, 'file')} of {project} start again." if released else "No failed file was released."
         )
         if left:
             page.say(
@@ -161,9 +157,7 @@ def _check_name(name: str) -> None:
 
 def parse_amount(text: str) -> int:
     """A whole number, or bytes with a decimal unit. Raises `Mistake`."""
-    match = re.fullmatch(
-        r"([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*([kmgt]?)b?", text.strip().lower().replace("_", "")
-    )
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,6})?)\s*([kmgt]?)b?", text.strip().lower().replace("_", ""))
     if match is None:
         raise Mistake(f"{text}: not a number; give one such as 500, 500GB or 2.5TB", code=2)
     return round(float(match[1]) * _UNITS[match[2]]) if "." in match[1] else int(match[1]) * _UNITS[match[2]]

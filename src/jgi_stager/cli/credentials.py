@@ -71,9 +71,7 @@ def plausible(which: Tokens, text: str) -> str:
     """The token without what copying adds. Raises `Mistake` for what cannot be one; never quotes it."""
     token = text.strip().strip("\"'").strip()
     if not token:
-        raise Mistake(
-            "nothing was given; copy the token again and paste it, or pipe it into this command", code=2
-        )
+        raise Mistake("nothing was given; copy the token again and paste it, or pipe it into this command", code=2)
     if len(token) > LARGEST_SECRET_BYTES or not token.isascii() or not token.isprintable():
         raise Mistake(
             "this is not a token: it has line breaks or characters that no token has; copy it again", code=2
@@ -168,9 +166,7 @@ def _flow(settings: Settings, collections: list[str], page: Page) -> str:
 
     scope = TransferScopes.all
     for collection in collections:
-        scope = scope.with_dependency(
-            GCSCollectionScopes(collection).data_access.with_optional(optional=True)
-        )
+        scope = scope.with_dependency(GCSCollectionScopes(collection).data_access.with_optional(optional=True))
     client = globus_sdk.NativeAppAuthClient(settings.globus.client_id or "", app_name="jgi-stager")
     client.oauth2_start_flow(requested_scopes=scope, refresh_tokens=True)
     try:

@@ -39,9 +39,7 @@ def outside(
         return HttpEdge(service, section.base_url, min(section.timeout_seconds, seconds), section.pool_size)
 
     held = secrets or secrets_of(settings)
-    bounded = settings.globus.model_copy(
-        update={"timeout_seconds": min(settings.globus.timeout_seconds, seconds)}
-    )
+    bounded = settings.globus.model_copy(update={"timeout_seconds": min(settings.globus.timeout_seconds, seconds)})
     with ExitStack() as stack:
         found = Outside(
             Gold(edge(Service.GOLD, settings.gold), held),

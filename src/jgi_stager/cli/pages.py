@@ -39,9 +39,7 @@ def status_lines(found: Status, page: Page, only: str | None) -> list[Text]:
     over = [line.project for line in found.lines if only is None and line.project.state in OVER]
     lines = [*_head(found), Text("")]
     most = (
-        len(projects)
-        if not page.tty
-        else max(3, page.console.height - 12 - 2 * min(MOST_TODOS, len(found.todos)))
+        len(projects) if not page.tty else max(3, page.console.height - 12 - 2 * min(MOST_TODOS, len(found.todos)))
     )
     if only is None and page.tty and len(projects) > COMPACT_FROM:
         lines += [_compact(line, page) for line in projects[:most]]

@@ -66,9 +66,7 @@ def of_project(settings: Settings, name: str) -> Preview:
     with open_books(settings) as books:
         document = projects.get(books.store, name)
         if document is None:
-            raise Mistake(
-                f"there is no project called {name}; see: jgi-stager project list, or use --proposal"
-            )
+            raise Mistake(f"there is no project called {name}; see: jgi-stager project list, or use --proposal")
         facts = gather.facts(books)
         if "accepted_name" in document and document.get("state") not in ("discovering", "invalid"):
             found = _from_books(document, settings)

@@ -39,9 +39,7 @@ NewNameArgument = Annotated[
     str | None, typer.Argument(metavar="NAME", help="Its name; a directory is called so.", show_default=False)
 ]
 ProposalOption = Annotated[str | None, typer.Option("--proposal", help="The JGI proposal number.")]
-StudyOption = Annotated[
-    str | None, typer.Option("--study", help="The NMDC study; looked up if it is left out.")
-]
+StudyOption = Annotated[str | None, typer.Option("--study", help="The NMDC study; looked up if it is left out.")]
 BiosampleOption = Annotated[
     list[str] | None, typer.Option("--biosample", help="Only this one (Gb...); may be repeated.")
 ]
@@ -208,9 +206,7 @@ def _show(found: Project, record: Mapping[str, Any]) -> None:
     if found.total.files:
         page.say()
         rows = [
-            [state, f"{one.files:,}", human_bytes(one.bytes)]
-            for state, one in found.counts.items()
-            if one.files
+            [state, f"{one.files:,}", human_bytes(one.bytes)] for state, one in found.counts.items() if one.files
         ]
         page.table(("  state", "files", "bytes"), [[f"  {row[0]}", *row[1:]] for row in rows], right=(1, 2))
     page.say()

@@ -84,15 +84,11 @@ def _write_new(path: Path, text: str) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise Mistake(
-            f"{path} appeared at this moment and was left as it is; give the command again"
-        ) from None
+        raise Mistake(f"{path} appeared at this moment and was left as it is; give the command again") from None
 
 
 def check(
-    seconds: Annotated[
-        float, typer.Option(min=1, help="At most so long in all (real seconds).")
-    ] = CHECK_SECONDS,
+    seconds: Annotated[float, typer.Option(min=1, help="At most so long in all (real seconds).")] = CHECK_SECONDS,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -121,17 +117,13 @@ def _show(rows: list[Row]) -> None:
     page = Page()
     width = max(len(row.name) for row in rows)
     for row in rows:
-        page.say(
-            f"{row.verdict:<5} {row.name:<{width}}  {row.text}", hang=8 + width, style=STYLES[row.verdict]
-        )
+        page.say(f"{row.verdict:<5} {row.name:<{width}}  {row.text}", hang=8 + width, style=STYLES[row.verdict])
         if row.cure and row.verdict != Verdict.OK:
             page.say(f"-> {row.cure}", indent=8 + width, hang=3)
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in Verdict}
     page.say()
     if counts[Verdict.FAIL]:
-        page.say(
-            f"{counts[Verdict.FAIL]} of {len(rows)} checks failed; the daemon cannot do all of its work."
-        )
+        page.say(f"{counts[Verdict.FAIL]} of {len(rows)} checks failed; the daemon cannot do all of its work.")
     elif counts[Verdict.WARN]:
         page.say(f"The daemon can work; {counts[Verdict.WARN]} of {len(rows)} checks want a look.")
     else:

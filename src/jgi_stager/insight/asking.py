@@ -25,9 +25,7 @@ def pending(facts: Facts, project: Project, coming: Turns) -> Wait:
     if coming.next_at is None:
         return put_off or Wait(Why.TURN, f"the next planning of requests looks at them, {NEXT_RUN}")
     then = coming.then.get(project.name, Count())
-    turn = (
-        f"; {_ids(then)} go then" if then.files else "; other projects go first then" if coming.then else ""
-    )
+    turn = f"; {_ids(then)} go then" if then.files else "; other projects go first then" if coming.then else ""
     sentence = f"waiting for quota: {_quota(facts, coming.next_at)}{turn}"
     return Wait(Why.QUOTA, sentence, until=coming.next_at)
 
@@ -39,9 +37,7 @@ def _put_off(facts: Facts, project: Project) -> Wait | None:
         return unknown_outcome(facts, doubtful[0])
     if facts.waiting.refused_until:
         first = min(facts.waiting.refused_until.values())
-        sentence = (
-            f"JDP refused requests with them; they are asked for again from {when(first, facts.now)} on"
-        )
+        sentence = f"JDP refused requests with them; they are asked for again from {when(first, facts.now)} on"
         return Wait(Why.REFUSED, f"{sentence}, in smaller groups", until=first)
     if facts.limits.quota_bytes < facts.ceiling:
         return _lowered(facts)
@@ -70,9 +66,7 @@ def _put_off_file(facts: Facts, source: str) -> Wait | None:
         return unknown_outcome(facts, request)
     if until := facts.waiting.refused_until.get(source):
         times = facts.waiting.refused_times.get(source, 1)
-        sentence = (
-            f"JDP refused {count(times, 'request')} with it; it is asked for again at {when(until, now)}"
-        )
+        sentence = f"JDP refused {count(times, 'request')} with it; it is asked for again at {when(until, now)}"
         return Wait(Why.REFUSED, f"{sentence}, in a smaller group", until=until)
     if number := facts.waiting.joinable.get(source):
         return Wait(Why.TURN, f"request {number} brings it already, for another project; it joins {NEXT_RUN}")

@@ -70,9 +70,7 @@ def _of_state(facts: Facts, subject: Project) -> list[Wait]:  # noqa: PLR0911 - 
             return [Wait(Why.PAUSED, sentence, since=subject.since, do=f"jgi-stager project resume {name}")]
         case ProjectState.CANCELLED:
             sentence = f"{last or 'cancelled'}; its files stay where they are"
-            return [
-                Wait(Why.CANCELLED, sentence, since=subject.since, do=f"jgi-stager project resume {name}")
-            ]
+            return [Wait(Why.CANCELLED, sentence, since=subject.since, do=f"jgi-stager project resume {name}")]
         case ProjectState.INVALID:
             sentence = f"the record cannot be used: {reason or last}"
             return [Wait(Why.INVALID, sentence, since=subject.since, do="insert a corrected record")]
@@ -89,9 +87,7 @@ def _discovery(facts: Facts, subject: Project) -> Wait:
     if subject.to_list is None:
         sentence = "GOLD is being asked for its analysis projects"
     else:
-        sentence = (
-            f"its files are being listed: {subject.listed} of {count(subject.to_list, 'analysis project')}"
-        )
+        sentence = f"its files are being listed: {subject.listed} of {count(subject.to_list, 'analysis project')}"
     if subject.error:
         again = f"; tried again at {when(subject.next_try_at, facts.now)}" if subject.next_try_at else ""
         sentence += f". The last try failed: {subject.error}{again}"
@@ -140,9 +136,7 @@ def _failed(subject: Project) -> Wait:
     said = f"{count(failed, 'file')} failed"
     if largest is not None:
         said += (
-            f": {largest.reason}"
-            if largest.files == failed
-            else f", {largest.files} of them: {largest.reason}"
+            f": {largest.reason}" if largest.files == failed else f", {largest.files} of them: {largest.reason}"
         )
     return Wait(Why.FAILED, said, do=f"jgi-stager retry {subject.name}")
 
@@ -157,9 +151,7 @@ def file(
     """Explain one file. ``request`` and ``task`` are those it hangs on, open or not."""
     owner = facts.project(subject.project)
     waits = []
-    resting = subject.state in ("done", "failed") or (
-        owner is not None and owner.state in ("paused", "cancelled")
-    )
+    resting = subject.state in ("done", "failed") or (owner is not None and owner.state in ("paused", "cancelled"))
     if not resting and (down := daemon_wait(facts.daemon, facts.now)):
         waits.append(down)
     held_back = subject.state == State.PENDING and owner is not None and owner.state != "active"
@@ -169,9 +161,7 @@ def file(
         waits.append(replace(_of_file(facts, subject, owner, request, task, coming), state=subject.state))
     waits = [replace(wait, files=1, bytes=subject.size or 0) for wait in waits]
     identity = _identity(subject)
-    return Explanation(
-        subject.name, "file", subject.state, subject.since, tuple(waits), subject.history, identity
-    )
+    return Explanation(subject.name, "file", subject.state, subject.since, tuple(waits), subject.history, identity)
 
 
 def _of_file(  # noqa: PLR0911 - one for each state
@@ -199,9 +189,7 @@ def _of_file(  # noqa: PLR0911 - one for each state
             return Wait(Why.NOTHING, f"done {when(subject.since, facts.now)}: {checked}", since=subject.since)
         case State.FAILED:
             origin = f" on its way from {subject.failed_from}" if subject.failed_from else ""
-            sentence = (
-                f"failed {when(subject.since, facts.now)}{origin}: {subject.reason or 'no reason noted'}"
-            )
+            sentence = f"failed {when(subject.since, facts.now)}{origin}: {subject.reason or 'no reason noted'}"
             command = f"jgi-stager retry {subject.project} --file {subject.jdp_file_id}"
             return Wait(Why.FAILED, sentence, since=subject.since, do=command if subject.retryable else None)
     return Wait(Why.TURN, f"this version does not know the state {subject.state!r}; nothing is done to it")

@@ -63,9 +63,7 @@ def tape(past: Sequence[Request]) -> Tape:
 def _points(past: Sequence[Request]) -> Iterable[tuple[float, float]]:
     done = [(one.asked_at, one.ready_at, one.bytes) for one in past if one.ready_at is not None]
     for asked, ready, size in done:
-        ahead = sum(
-            other for begun, ended, other in done if begun < asked and ended is not None and ended > asked
-        )
+        ahead = sum(other for begun, ended, other in done if begun < asked and ended is not None and ended > asked)
         if ready is not None:
             yield float(ahead + size), max(1.0, (ready - asked).total_seconds())
 

@@ -23,9 +23,7 @@ def on_tape(facts: Facts, requests: Sequence[Request]) -> Wait:
     if len(requests) == 1:
         named = f"request {oldest.request_id} was made {human_duration(age)} ago"
     else:
-        named = (
-            f"{count(len(requests), 'request')}, the oldest ({oldest.request_id}) {human_duration(age)} old"
-        )
+        named = f"{count(len(requests), 'request')}, the oldest ({oldest.request_id}) {human_duration(age)} old"
     word = f"; JDP calls it {oldest.word!r}" if oldest.word else ""
     sentence = f"waiting for tape: {named}{word}; {_usual(facts, age)}"
     if oldest.error:
@@ -38,9 +36,7 @@ def on_tape(facts: Facts, requests: Sequence[Request]) -> Wait:
 
 def _usual(facts: Facts, age: timedelta) -> str:
     took = [
-        (one.ready_at - one.asked_at).total_seconds()
-        for one in facts.past_requests
-        if one.ready_at is not None
+        (one.ready_at - one.asked_at).total_seconds() for one in facts.past_requests if one.ready_at is not None
     ]
     if not took:
         return "nothing to compare with yet (JGI says: hours, up to a day)"
@@ -66,9 +62,7 @@ def manifest(facts: Facts, requests: Sequence[Request]) -> Wait:
         sentence = f"delivered as R{one.request_id}, but {one.error}{next_look}{_expires(facts, [one])}"
         return Wait(Why.MANIFEST, sentence, since=one.ready_at, until=one.next_look_at)
     if any(one.request_id in on_its_way for one in requests):
-        return Wait(
-            Why.MANIFEST, f"delivered; the manifest of request {numbers} is on its way through Globus"
-        )
+        return Wait(Why.MANIFEST, f"delivered; the manifest of request {numbers} is on its way through Globus")
     return Wait(Why.MANIFEST, f"delivered; the manifest of request {numbers or '?'} is fetched {NEXT_RUN}")
 
 
@@ -124,9 +118,7 @@ def transfer(facts: Facts, tasks: Sequence[Task]) -> Wait:
     if faults:
         sentence += f", {count(faults, 'fault')} so far"
     if slow is not None:
-        sentence += (
-            f". Globus says {slow.nice_status}{f' ({slow.error})' if slow.error else ''}; it tries again"
-        )
+        sentence += f". Globus says {slow.nice_status}{f' ({slow.error})' if slow.error else ''}; it tries again"
     if trouble := service_wait(facts, "globus"):
         sentence += f". {trouble.sentence[0].upper()}{trouble.sentence[1:]}"
         return Wait(trouble.why, sentence, since=oldest.begun_at, do=trouble.do)
@@ -137,9 +129,7 @@ def _verification(facts: Facts, tasks: Sequence[Task]) -> Wait:
     task = tasks[0]
     if trouble := service_wait(facts, "globus"):
         return trouble
-    sentence = (
-        f"Globus is done with task {task.task_id}; what arrived is being compared with JDP's size and md5"
-    )
+    sentence = f"Globus is done with task {task.task_id}; what arrived is being compared with JDP's size and md5"
     if task.error and task.attempts:
         sentence += f". The last look failed: {task.error}"
     return Wait(Why.VERIFICATION, sentence, since=task.ended_at)

@@ -32,9 +32,7 @@ def window(facts: Facts) -> Window:
     """The quota as it is now."""
     limits, now = facts.limits, facts.now
     used = bytes_in_window(facts.waiting.spent, now, limits.window)
-    counting = sorted(
-        spent.at for spent in facts.waiting.spent if spent.at > now - limits.window and spent.bytes
-    )
+    counting = sorted(spent.at for spent in facts.waiting.spent if spent.at > now - limits.window and spent.bytes)
     first = counting[0] if counting else None
     freed = sum(
         spent.bytes

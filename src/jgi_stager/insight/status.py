@@ -119,9 +119,7 @@ def _of_project(facts: Facts, line: ProjectLine) -> Iterable[Todo]:
             yield Todo(f"{project.name or 'a record'} is invalid: {project.reason}", "insert it corrected")
     failed = project.of(State.FAILED)
     if failed.files and project.state in ("active", "held"):
-        yield Todo(
-            f"{project.name}: {count(failed.files, 'file')} failed", f"jgi-stager explain {project.name}"
-        )
+        yield Todo(f"{project.name}: {count(failed.files, 'file')} failed", f"jgi-stager explain {project.name}")
     if project.state == "paused":
         yield from _expiring(facts, project)
 
@@ -129,12 +127,8 @@ def _of_project(facts: Facts, line: ProjectLine) -> Iterable[Todo]:
 def _expiring(facts: Facts, project: Project) -> Iterable[Todo]:
     """A paused project loses what was delivered for it when the delivery expires."""
     dates = [
-        one.expires_at
-        for one in facts.requests
-        if project.name in one.projects and one.expires_at is not None
+        one.expires_at for one in facts.requests if project.name in one.projects and one.expires_at is not None
     ]
     if dates and project.of(State.RESTORED, State.MANIFEST_READY).files:
-        what = (
-            f"{project.name} is paused, and what was delivered for it expires {when(min(dates), facts.now)}"
-        )
+        what = f"{project.name} is paused, and what was delivered for it expires {when(min(dates), facts.now)}"
         yield Todo(what, f"jgi-stager project resume {project.name}")

@@ -59,9 +59,7 @@ def daemon_wait(daemon: DaemonView, now: datetime) -> Wait | None:
         return None
     seen = f"; it was last seen {ago(daemon.seen_at, now)}" if daemon.seen_at else ""
     sentence = f"nothing moves: the daemon does not run{seen}"
-    return Wait(
-        Why.DAEMON, sentence, since=daemon.seen_at, do="systemctl start jgi-stager  (or: jgi-stager run)"
-    )
+    return Wait(Why.DAEMON, sentence, since=daemon.seen_at, do="systemctl start jgi-stager  (or: jgi-stager run)")
 
 
 def service_wait(facts: Facts, *names: str) -> Wait | None:

@@ -12,6 +12,10 @@ from email.utils import format_datetime
 from jgi_stager.mail.letters import Letter
 
 
+POLICY = SMTP.clone(max_line_length=500)
+"""A folded subject begins with a line break, which some programs show as a blank."""
+
+
 @dataclass(frozen=True)
 class Attachment:
     """A file that goes with a mail. ``media_type`` such as ``text/tab-separated-values``."""
@@ -37,7 +41,7 @@ class Envelope:
 
 def make_mail(letter: Letter, envelope: Envelope, attachments: Sequence[Attachment] = ()) -> EmailMessage:
     """The mail as it is handed to the server."""
-    mail = EmailMessage(policy=SMTP)
+    mail = EmailMessage(policy=POLICY)
     mail["Subject"] = letter.subject
     mail["From"] = envelope.sender
     mail["To"] = ", ".join(envelope.to)

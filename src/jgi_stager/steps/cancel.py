@@ -36,9 +36,7 @@ def run(tools: Tools) -> int:
             tools.store, str(project.get("project_name")), AT_JGI
         ):
             why = "nothing is under way any more"
-            projects.note(
-                tools.store, project["_id"], ProjectState.CANCELLED, why, stopped_at=tools.clock.now()
-            )
+            projects.note(tools.store, project["_id"], ProjectState.CANCELLED, why, stopped_at=tools.clock.now())
     return moved
 
 

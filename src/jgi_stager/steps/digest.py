@@ -157,15 +157,18 @@ def _tell(tools: Tools, page: Mapping[str, Any], now: datetime) -> int:
     notices.put_notice(
         tools.store, f"{Kind.DIGEST.value}:{now:%Y-%m-%d}", kind=Kind.DIGEST.value, data=data, to=site
     )
-    groups: dict[tuple[str, ...], list[str]] = {}
+    stored, groups = 1, dict[tuple[str, ...], list[str]]()
     for one in page["projects"]:
         record = projects.get(tools.store, one["name"]) or {}
         others = tuple(sorted({address for address in record.get("notify") or () if address not in site}))
         if others and record.get("accepted_name") == one["name"]:
             groups.setdefault(others, []).append(one["name"])
     for number, (to, names) in enumerate(sorted(groups.items()), 1):
-        theirs = [one for one in page["projects"] if one["name"] in names]
+        theirs = [one for one in page["projects"] if one["name"] in names and one["state"] != ProjectState.DONE]
+        if not theirs:
+            continue  # they have the mail that says that it is done
         part = {**data, "projects": theirs, "moved": _together(theirs), "needs": [], "notes": []}
         key = f"{Kind.DIGEST.value}:{now:%Y-%m-%d}:{number}"
         notices.put_notice(tools.store, key, kind=Kind.DIGEST.value, data=part, to=to)
-    return 1 + len(groups)
+        stored += 1
+    return stored

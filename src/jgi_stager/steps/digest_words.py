@@ -42,7 +42,7 @@ def needs(tools: Tools, facts: Facts) -> list[str]:
             command = COMMANDS.get(service)
             what = f"run: {command}" if command and command in (known.cure or "") else known.cure
             since = f"{known.dead_since:%Y-%m-%d %H:%M} UTC"
-            lines.append(f"{CREDENTIAL_NAMES.get(service, service)} is refused since {since}; {what}")
+            lines.append(f"{CREDENTIAL_NAMES.get(service, service)} has been refused since {since}; {what}")
     lines += [
         f"{project.name}: {project.of(State.FAILED).files:,} files failed; see: jgi-stager explain {project.name}"
         for project in facts.projects

@@ -17,9 +17,7 @@ def run(tools: Tools) -> int:
     """Write the report. Nothing moves by it."""
     before = (control.daemon_report(tools.store) or {}).get("services") or {}
     now = tools.clock.now()
-    services = {
-        service.value: _seen(tools, service, before.get(service.value) or {}, now) for service in Service
-    }
+    services = {service.value: _seen(tools, service, before.get(service.value) or {}, now) for service in Service}
     clock = tools.settings.clock
     control.report_daemon(
         tools.store, services, pid=os.getpid(), host=socket.gethostname(), clock_scale=clock.scale

@@ -28,17 +28,19 @@ LONG_LIFE = timedelta(days=7)
 
 def run(tools: Tools) -> int:
     """Look after every service. Returns 0: no file moves by it."""
+    books = {one.service: one for one in credentials.everything(tools.store)}
     for service in Service:
         if tools.stop.is_set():
             break
+        known = books.get(service.value) or Credential(service.value)
         if service in CREDENTIALS and service is not Service.SMTP:
-            _watch(tools, service)
-        _tell_outage(tools, service)
+            _watch(tools, service, known)
+        _tell_outage(tools, service, known)
     return 0
 
 
-def _watch(tools: Tools, service: Service) -> None:
-    known = _in_place(tools, service)
+def _watch(tools: Tools, service: Service, known: Credential) -> None:
+    known = _in_place(tools, service, known)
     if _is_due(tools, service, known):
         _probe(tools, service)
         known = credentials.get(tools.store, service.value)
@@ -56,9 +58,9 @@ def _watch(tools: Tools, service: Service) -> None:
             people.remind(tools, service, known, known.dead_since)
 
 
-def _in_place(tools: Tools, service: Service) -> Credential:
+def _in_place(tools: Tools, service: Service, known: Credential) -> Credential:
     """What is known, with the credential that is in place now."""
-    known, identity = credentials.get(tools.store, service.value), tools.identity(service)
+    identity = tools.identity(service)
     if known.identity == identity:
         return known
     credentials.seen(tools.store, service.value, identity, _since(tools, service, known))
@@ -180,9 +182,8 @@ def _days(life: timedelta) -> str:
     return f"{days:.0f} days" if days >= 10 else f"{days:.1f} days"
 
 
-def _tell_outage(tools: Tools, service: Service) -> None:
+def _tell_outage(tools: Tools, service: Service, known: Credential) -> None:
     """A service that is silent for hours: nothing to do, and good to know."""
-    known = credentials.get(tools.store, service.value)
     now = tools.clock.now()
     if service is Service.SMTP or known.out_since is None or now - known.out_since < OUT_TOLD_AFTER:
         return

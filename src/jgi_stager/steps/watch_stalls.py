@@ -100,7 +100,8 @@ def _tasks(tools: Tools) -> Iterable[dict[str, Any]]:
     lengths: dict[str, Usual] = {}
     for one in tasks.tasks_in(tools.store, TaskState.ACTIVE):
         moved = _moved_at(tools, one, now)
-        if one.get("stalled_told_at") or one["attempts"]:
+        standing = one.get("status") not in (None, "ACTIVE")  # told when it was seen (`poll_tasks`)
+        if standing or one.get("stalled_told_at") or one["attempts"]:
             continue
         kind = one["kind"]
         if kind not in lengths:
