@@ -35,7 +35,7 @@ $(READY): constraints.txt pyproject.toml
 
 # Pins the newest versions that pyproject.toml allows. Run with the oldest supported Python.
 constraints: $(READY)
-	$(BIN)/pip-compile --quiet --upgrade --extra embedded --extra demo --extra dev --generate-hashes --allow-unsafe --strip-extras \
+	$(BIN)/pip-compile --quiet --upgrade --extra embedded --extra apprise --extra demo --extra dev --generate-hashes --allow-unsafe --strip-extras \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--output-file constraints.txt pyproject.toml
 

@@ -57,16 +57,17 @@ class Mailbox:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        transport: Any = server.transport
         with self.lock:
             answer = self.data_answers.pop(0) if self.data_answers else "250 OK"
             if answer.startswith("250") or answer == "die":
                 content = envelope.content or b""
                 raw = content if isinstance(content, bytes) else content.encode()
-                self.mails.append(message_from_bytes(raw, policy=default))  # type: ignore[arg-type]
+                self.mails.append(message_from_bytes(raw, policy=default))
                 self.taken_for.append(list(envelope.rcpt_tos))
-                self.encrypted.append(server.transport.get_extra_info("sslcontext") is not None)
+                self.encrypted.append(transport.get_extra_info("sslcontext") is not None)
         if answer == "die":
-            server.transport.abort()
+            transport.abort()
             return "250 nobody hears this"
         return answer
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from booted import CannotBuildError, Machine, build_wheel, obstacle
-from surroundings import MailServer, Simulator, Site, free_port
+
+from acceptance.booted import CannotBuildError, Machine, build_wheel, obstacle
+from acceptance.surroundings import MailServer, Simulator, Site, free_port
 
 HERE = Path(__file__).parent
 

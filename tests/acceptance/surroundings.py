@@ -14,7 +14,7 @@ from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
-from booted import VENV, Machine, wait_until
+from acceptance.booted import VENV, Machine, wait_until
 
 STAGING = "/data/staging"
 SECRETS = "/etc/jgi-stager/secrets"

@@ -12,10 +12,10 @@ from factories import add_files
 from jgi_stager.failures import NeedsPerson, Service
 from jgi_stager.lifecycle import State
 from jgi_stager.notices import Kind
-from jgi_stager.records import ProjectState
+from jgi_stager.records import ProjectState, TaskKind, TaskState
 from jgi_stager.steps import trouble, watch_failures
 from jgi_stager.steps.trouble import StoreOutage
-from jgi_stager.store import Document, StoreUnavailable, diary, moves, projects
+from jgi_stager.store import Document, StoreUnavailable, diary, moves, projects, tasks
 from smtp_server import Mailbox, mail_server
 from stage import Stage, small_catalogue, stage
 from watched import drive, tick, wait
@@ -217,14 +217,35 @@ def test_a_request_that_takes_unusually_long_is_told_once_and_waited_for(daemon:
     assert daemon.counts() == {"done": 16}
 
 
-def test_a_task_that_moves_nothing_is_told_once(daemon: Stage) -> None:
+def active_task(daemon: Stage, task_id: str) -> str:
+    """A task that Globus works on."""
+    key = tasks.insert_task(
+        daemon.store, kind=TaskKind.FILES, submission_id=task_id, label=task_id, body={}, size=5000
+    )
+    known = {"task_id": task_id, "status": "ACTIVE", "nice_status": "OK", "submitted_at": daemon.out.clock.now()}
+    for old, new in ((TaskState.SUBMITTING, TaskState.SUBMITTED), (TaskState.SUBMITTED, TaskState.ACTIVE)):
+        tasks.update_task(daemon.store, key, old, new, why="test", **known)
+    return key
+
+
+def test_a_task_that_moves_nothing_is_told_once_and_one_that_moves_is_not(daemon: Stage) -> None:
+    active_task(daemon, "still")
+    moving = active_task(daemon, "moving")
+    for number in range(18):
+        tasks.update_task(daemon.store, moving, TaskState.ACTIVE, bytes_transferred=number * 100)
+        daemon.run("watch_stalls")
+        daemon.out.clock.advance(1800)
+    (stalled,) = daemon.notices("stalled")
+    assert [item["name"] for item in stalled["data"]["items"]] == ["Globus task still"]
+    assert "no byte moved for 6 h" in stalled["data"]["items"][0]["said"]
+
+
+def test_a_task_that_stands_still_is_told_by_the_alarm_about_that_alone(daemon: Stage) -> None:
     daemon.out.mishap("tasks_inactive", seconds=20 * 3600.0, count=1)
     daemon.insert()
     wait(daemon, hours=16, minutes=30)
-    (stalled,) = daemon.notices("stalled")
-    assert "no byte moved for" in stalled["data"]["items"][0]["said"]
-    drive(daemon, hours=20 * DAY)
-    assert len(daemon.notices("stalled")) == 1
+    assert daemon.notices("stalled") == []
+    assert len(daemon.alarms("INACTIVE")) == 1
 
 
 def test_an_outage_is_not_taken_for_slow_requests(daemon: Stage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ PLANTED = "pl4nted-value-3b9d"
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> None:
-    yield  # type: ignore[misc]
+def _logging_as_it_was() -> Iterator[None]:
+    yield
     structlog.reset_defaults()
 
 
@@ -78,9 +79,7 @@ def test_a_whole_run_with_failures_leaves_no_secret_in_logs_books_and_arguments(
 
 
 @pytest.mark.parametrize(("mode", "usable"), [(0o600, True), (0o640, False), (0o644, False), (0o602, False)])
-def test_a_settings_file_with_a_password_is_for_its_owner_alone(
-    tmp_path: Path, mode: int, usable: bool
-) -> None:
+def test_a_settings_file_with_a_password_is_for_its_owner_alone(tmp_path: Path, mode: int, usable: bool) -> None:
     path = tmp_path / "jgi-stager.toml"
     path.write_text(f'[mongodb]\nuri = "mongodb://stager:{PLANTED}@db.example.org/"\n')
     path.chmod(mode)

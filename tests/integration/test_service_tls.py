@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import SecretStr
@@ -135,9 +135,7 @@ def test_a_mail_server_that_nobody_vouches_for_gets_nothing(https: int, tmp_path
 
     from jgi_stager import mail
 
-    settings = NotificationSettings(
-        smtp_host="127.0.0.1", smtp_port=https, smtp_tls="tls", smtp_timeout_seconds=5
-    )
+    settings = NotificationSettings(smtp_host="127.0.0.1", smtp_port=https, smtp_tls="tls", smtp_timeout_seconds=5)
     with pytest.raises(NeedsPerson, match="certificate of the mail server"):
         mail.send(EmailMessage(), ["a@b.org"], settings, Secrets(tmp_path))
 
@@ -178,7 +176,7 @@ def mongod(home: Path, *options: str) -> Iterator[int]:
         process.wait(60)
 
 
-def admin(port: int, **options: object) -> MongoClient[dict[str, object]]:
+def admin(port: int, **options: Any) -> MongoClient[dict[str, Any]]:
     return MongoClient("127.0.0.1", port, serverSelectionTimeoutMS=60_000, directConnection=True, **options)
 
 
@@ -204,17 +202,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates
 
 
 def opened(uri: str, clock: ManualClock, password: str | None = PASSWORD) -> Store:
-    return connect(
-        uri, "jgi_stager", clock, password=SecretStr(password) if password else None, timeout_seconds=2
-    )
+    return connect(uri, "jgi_stager", clock, password=SecretStr(password) if password else None, timeout_seconds=2)
 
 
 def test_a_database_with_a_password_and_tls_is_used(
     guarded: int, certificates: Certificates, clock: ManualClock
 ) -> None:
-    store = opened(
-        f"mongodb://stager@127.0.0.1:{guarded}/?tls=true&tlsCAFile={certificates.authority}", clock
-    )
+    store = opened(f"mongodb://stager@127.0.0.1:{guarded}/?tls=true&tlsCAFile={certificates.authority}", clock)
     try:
         assert projects.insert_project(store, {"project_name": "soil"})
         assert len(projects.all_projects(store)) == 1
@@ -238,9 +232,7 @@ def test_a_database_that_nobody_vouches_for_is_not_used(guarded: int, clock: Man
     assert PASSWORD not in str(caught.value)
 
 
-def test_without_a_user_nothing_is_shown(
-    guarded: int, certificates: Certificates, clock: ManualClock
-) -> None:
+def test_without_a_user_nothing_is_shown(guarded: int, certificates: Certificates, clock: ManualClock) -> None:
     uri = f"mongodb://127.0.0.1:{guarded}/?tls=true&tlsCAFile={certificates.authority}"
     with pytest.raises((StoreRefused, PyMongoError)):
         opened(uri, clock)

@@ -46,9 +46,7 @@ class Site:
     port: int = 0
 
     def __post_init__(self) -> None:
-        self.monitor = Monitor(
-            self.tools, lambda: self.stuck, Surveyor(self.tools.store, self.tools.settings)
-        )
+        self.monitor = Monitor(self.tools, lambda: self.stuck, Surveyor(self.tools.store, self.tools.settings))
 
     def get(self, path: str) -> tuple[int, str]:
         self.monitor._looked = float("-inf")  # the next look is a fresh one
@@ -213,9 +211,7 @@ def test_the_status_line_says_how_far_and_what_is_waited_for(site: Site) -> None
     insert_project(store, "water", **{State.TRANSFERRING.value: 10})
     site.monitor._looked = float("-inf")
     assert line(site.monitor) == "2 projects, 20 % of 2.00 kB, 10 in transfer"
-    key = requests.insert_request(
-        store, file_ids=["b" * 24], projects=["soil"], files=1, size=9_990_000_000_000
-    )
+    key = requests.insert_request(store, file_ids=["b" * 24], projects=["soil"], files=1, size=9_990_000_000_000)
     store.restore_requests.update_one(
         {"_id": key},
         {"$set": {"state": "waiting", "submitted_at": store.clock.now() - timedelta(hours=21, minutes=53)}},

@@ -1,4 +1,4 @@
-"""install-service and uninstall-service below another root, the shipped units, and the mail of a service that gave up."""
+"""install-service below another root, the shipped units, and the mail of a service that gave up."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def installed(root: Path, staging: Path | None = Path("/data/staging"), *, dry: 
 
 
 def tree(root: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*")) if path.is_file()
-    }
+    return {str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 def test_it_writes_units_settings_and_directories_and_says_so(tmp_path: Path) -> None:
@@ -50,9 +48,7 @@ def test_it_writes_units_settings_and_directories_and_says_so(tmp_path: Path) ->
         "etc/sysusers.d/jgi-stager.conf",
         "etc/jgi-stager/jgi-stager.toml",
     }
-    assert all(
-        any(line.startswith("written") and line.endswith(f"/{name}") for line in said) for name in files
-    )
+    assert all(any(line.startswith("written") and line.endswith(f"/{name}") for line in said) for name in files)
     assert f"ExecStart={PROGRAM} run" in files["etc/systemd/system/jgi-stager.service"]
     assert units.SHIPPED_PROGRAM not in "".join(files.values())
     assert "ReadWritePaths=/data/staging" in files["etc/systemd/system/jgi-stager.service.d/10-staging.conf"]
@@ -174,9 +170,7 @@ def test_systemd_finds_nothing_to_complain_about_in_the_shipped_units(tmp_path: 
     for path in paths:
         kind = ["--user"] if path.parent.name == "user" else []
         command = ["systemd-analyze", "verify", *kind, "--man=no", str(path)]
-        found = subprocess.run(
-            command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"}
-        )
+        found = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
         complaints = [line for line in (found.stdout + found.stderr).splitlines() if "jgi-stager" in line]
         assert not complaints, complaints
 

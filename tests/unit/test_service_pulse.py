@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from jgi_stager import pulse
 from jgi_stager.pulse import Pulse, beat, unbroken
 from jgi_stager.service.beginning import opened_when_there, wait_after_failures
 from jgi_stager.service.ending import wait_for_steps
@@ -56,7 +56,7 @@ def channel(state_directory: Path) -> Iterator[Channel]:
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The monotonic clock of the pulse, moved by hand."""
     found = [1000.0]
-    monkeypatch.setattr(pulse.time, "monotonic", lambda: found[0])
+    monkeypatch.setattr("jgi_stager.pulse.time.monotonic", lambda: found[0])
     return found
 
 
@@ -89,9 +89,7 @@ def test_a_beat_counts_only_for_the_thread_that_gives_it(now: list[float]) -> No
         assert set(found.silent(600)) == {"discover"}
 
 
-def test_the_watchdog_is_fed_while_steps_move_and_not_while_one_hangs(
-    channel: Channel, now: list[float]
-) -> None:
+def test_the_watchdog_is_fed_while_steps_move_and_not_while_one_hangs(channel: Channel, now: list[float]) -> None:
     found = Pulse()
     boss = overseer(found, channel)
     boss.look()
@@ -177,7 +175,7 @@ def test_the_end_waits_for_what_must_not_be_cut_off_and_not_for_the_rest() -> No
         began.wait(5)
         alive: list[int] = []
         start = time.monotonic()
-        assert wait_for_steps(found, lambda: alive.append(1), *patience) == left
+        assert wait_for_steps(found, partial(alive.append, 1), *patience) == left
         waited = time.monotonic() - start
         assert (waited >= 0.6) == (work is posting)
         assert alive

@@ -44,10 +44,11 @@ def wait_for_steps(
 def leave(code: int) -> None:
     """End the process now if a thread that was left behind would hold it up; otherwise return.
 
-    Everything that must be closed is closed by then; Python itself would wait for such a thread for ever.
+    Everything that must be closed is closed by then; Python itself would wait for such a thread for ever. Also
+    for a daemon thread, if it belongs to a pool.
     """
     main = threading.main_thread()
-    others = [thread for thread in threading.enumerate() if thread is not main and not thread.daemon]
+    others = [thread for thread in threading.enumerate() if thread is not main]
     for thread in others:
         thread.join(0.2)
     if any(thread.is_alive() for thread in others):

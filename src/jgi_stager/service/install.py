@@ -107,9 +107,7 @@ def install(machine: Machine, program: Path, staging: Path | None) -> None:
     if booted_with_systemd():
         machine.run("systemctl", "daemon-reload")
     machine.say("")
-    machine.say(
-        f"Next: fill in {units.CONFIG}; put in the secrets (jgi-stager token set gold, … jdp, login);"
-    )
+    machine.say(f"Next: fill in {units.CONFIG}; put in the secrets (jgi-stager token set gold, … jdp, login);")
     machine.say("then: systemctl enable --now jgi-stager   (after an upgrade: systemctl restart jgi-stager)")
 
 
@@ -134,9 +132,7 @@ def uninstall(machine: Machine) -> None:
     """Stop the service of the machine and remove what `install` wrote, except what a person put in."""
     _need_root(machine)
     if booted_with_systemd():
-        machine.run(
-            "systemctl", "disable", "--now", "jgi-stager.service", "jgi-stager-secrets.path", needed=False
-        )
+        machine.run("systemctl", "disable", "--now", "jgi-stager.service", "jgi-stager-secrets.path", needed=False)
     for file in units.system_files(Path(units.SHIPPED_PROGRAM)):
         machine.remove(file.target)
     machine.remove(units.STAGING_DROP_IN)

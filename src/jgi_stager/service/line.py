@@ -20,9 +20,7 @@ def status_line(survey: Survey, persons: Iterable[NeedsPerson]) -> str:
     busy = (ProjectState.DISCOVERING, ProjectState.ACTIVE, NEW)
     open_projects = sum(survey.projects.get(state, 0) for state in busy)
     count = (
-        f"{open_projects} project{'' if open_projects == 1 else 's'}"
-        if open_projects
-        else "no project under way"
+        f"{open_projects} project{'' if open_projects == 1 else 's'}" if open_projects else "no project under way"
     )
     parts = [count]
     if open_projects and (total := survey.total().bytes):

@@ -52,9 +52,7 @@ def program() -> Path:
     """The ``jgi-stager`` of the environment this runs in. Raises `InstallError` if there is none."""
     found = Path(sys.prefix) / "bin" / "jgi-stager"
     if not found.is_file():
-        raise InstallError(
-            f"{found} does not exist; run install-service from the environment it is installed in"
-        )
+        raise InstallError(f"{found} does not exist; run install-service from the environment it is installed in")
     return found
 
 

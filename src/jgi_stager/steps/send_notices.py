@@ -15,6 +15,7 @@ import structlog
 from jgi_stager import mail
 from jgi_stager.failures import NeedsPerson, Service, Transient, retry_delay
 from jgi_stager.notices import Kind, message_id
+from jgi_stager.pulse import unbroken
 from jgi_stager.steps import credentials, folding, pushing
 from jgi_stager.steps.report import report_of
 from jgi_stager.steps.tools import Tools
@@ -54,6 +55,7 @@ def _holds_up(tools: Tools, notice: Mapping[str, Any]) -> bool:
     return fresh is not None and fresh["state"] == notices.NoticeState.WAITING and not fresh["delivered"]
 
 
+@unbroken()
 def _send(tools: Tools, notice: Mapping[str, Any]) -> bool:
     """Hand one notice over. Whether the server took it for anybody."""
     key, attempts = notice["_id"], int(notice["attempts"]) + 1

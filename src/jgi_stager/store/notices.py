@@ -7,7 +7,7 @@ and ``at``); whoever is in neither is still to be told.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -36,6 +36,7 @@ class NoticeState(StrEnum):
     """No longer true, or no longer of use, before it could be mailed."""
 
 
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 OPEN_NOTICES = (NoticeState.WAITING, NoticeState.SENDING)
 
 
@@ -163,8 +164,8 @@ def mark_pushed(store: Store, key: str) -> None:
 @translated
 def refusals(store: Store, limit: int = 20) -> list[Document]:
     """Addresses that the mail server refused lately, newest first: ``address``, ``reason``, ``at``, ``notice``."""
-    found = store.notices.find({"refused.0": {"$exists": True}}, {"refused": 1})
-    newest = found.sort("update_date", DESCENDING).limit(limit * 5)
+    found = store.notices.find({"refused.at": {"$gt": _EVER}}, {"refused": 1})
+    newest = found.sort("refused.at", DESCENDING).limit(limit * 5)
     latest: dict[str, Document] = {}
     for notice in newest:
         for one in notice["refused"]:

@@ -50,7 +50,7 @@ def version(database: Database[Document]) -> int:
 def ensure_schema(
     database: Database[Document], migrations: Sequence[Migration] = MIGRATIONS, program: str = ""
 ) -> int:
-    """Bring the books up to date; the version they had. Raises `StoreRefused` if they are newer than we are.
+    """Bring the books up to date; the version they had. Raises `StoreRefused` if they are newer than we.
 
     Two programs that do this at once do it both, which migrations must not mind; none goes back.
     """
@@ -58,7 +58,7 @@ def ensure_schema(
     before = version(database)
     if before > current:
         raise StoreRefused(
-            f"the database was written by a newer release (its version is {before}, this program knows {current}); "
+            f"the database was written by a newer release (its version is {before}, we know {current}): "
             "install that release again, or restore the copy of the database that was made before the upgrade"
         )
     for migration in migrations:
