@@ -171,7 +171,7 @@ def test_directory_with_something_in_it_is_refused(state_directory: Path) -> Non
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("no json", "Expecting value"), ("[]", "no JDP search answer"), ('{"organisms": [1]}', "recorded")],
+    [("no json", "Expecting value"), ("[]", "no JDP search answer"), ('{"organisms": [1]}', "without agg_id")],
 )
 def test_catalogue_that_is_none_is_refused(state_directory: Path, content: str, message: str) -> None:
     recorded = state_directory / "answer.json"

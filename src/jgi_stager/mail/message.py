@@ -11,7 +11,6 @@ from email.utils import format_datetime
 
 from jgi_stager.mail.letters import Letter
 
-
 POLICY = SMTP.clone(max_line_length=500)
 """A folded subject begins with a line break, which some programs show as a blank."""
 
