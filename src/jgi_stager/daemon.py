@@ -26,6 +26,7 @@ from jgi_stager.records import ProjectState
 from jgi_stager.secrets import Secrets
 from jgi_stager.service.beginning import opened_when_there, wait_after_failures
 from jgi_stager.service.ending import wait_for_steps
+from jgi_stager.service.lease import Lease, LeaseLost, held
 from jgi_stager.service.notify import Supervisor, supervisor
 from jgi_stager.service.oversee import Overseer, silence_bound
 from jgi_stager.service.starts import Starts
@@ -193,6 +194,7 @@ def _serve(
             store, mongod = stack.enter_context(opening())
         else:
             store, mongod = stack.enter_context(opened_when_there(opening, boss, stop))
+        lease = stack.enter_context(held(store, home, settings.clock.scale, boss, stop))
         tools = stack.enter_context(open_tools(settings, clock, store, stop))
         log.info("daemon_started", scale=settings.clock.scale, database=settings.mongodb.database)
         announce(tuple(step.name for step in STEPS))
@@ -205,7 +207,7 @@ def _serve(
         scheduler.start()
         boss.ready()
         try:
-            _watch(tools, overseer, mongod, until_idle=until_idle)
+            _watch(tools, overseer, mongod, lease, until_idle=until_idle)
         finally:
             boss.stopping()
             stop.set()
@@ -215,7 +217,9 @@ def _serve(
         trouble.note_end(tools, started)
 
 
-def _watch(tools: Tools, overseer: Overseer, mongod: EmbeddedMongod | None, *, until_idle: bool) -> None:
+def _watch(
+    tools: Tools, overseer: Overseer, mongod: EmbeddedMongod | None, lease: Lease, *, until_idle: bool
+) -> None:
     """What only the main thread does: notice the end, a dead mongod, a hung step, a wall clock that jumped."""
     offset = time.time() - time.monotonic()
     while not tools.stop.wait(LOOK_SECONDS):
@@ -231,7 +235,10 @@ def _watch(tools: Tools, overseer: Overseer, mongod: EmbeddedMongod | None, *, u
             if mongod is not None:
                 mongod.revive()
                 mongod.keep_log_small()
+            lease.renew_when_due()
             if until_idle and is_idle(tools):
                 return
+        except LeaseLost:
+            raise
         except StoreError as error:
             log.warning("store_unavailable", step="watch", error=str(error))

@@ -219,7 +219,9 @@ def _stage(
         with open_screen(console, f"jgi-stager demo: {wish.title}", QUOTA_BYTES) as screen:
             _watch(observer, crew, screen, patience_seconds(wish.scale))
         deadline = time.monotonic() + LAST_MAIL_SECONDS
-        while database.notices.find_one({"state": {"$ne": "sent"}}) and time.monotonic() < deadline:
+        while (
+            database.notices.find_one({"state": {"$in": ["waiting", "sending"]}}) and time.monotonic() < deadline
+        ):
             crew.daemon.check()
             time.sleep(0.1)
         record = database.projects.find_one({"project_name": PROJECT}) or {}

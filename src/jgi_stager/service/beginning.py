@@ -52,12 +52,13 @@ def opened_when_there(
                 # Up, though not at work: systemd must neither give the start up nor take this for a failure.
                 supervisor.ready()
                 supervisor.status(f"waiting for MongoDB: {error}")
-            _wait_alive(wait, supervisor, stop)
+            wait_alive(wait, supervisor, stop)
             wait = min(LONGEST_RETRY_SECONDS, wait * 2)
         yield found
 
 
-def _wait_alive(seconds: float, supervisor: Supervisor, stop: threading.Event) -> None:
+def wait_alive(seconds: float, supervisor: Supervisor, stop: threading.Event) -> None:
+    """Wait ``seconds`` (real), or until ``stop``, and give signs of life meanwhile."""
     supervisor.alive()
     pause = supervisor.watchdog.total_seconds() / 4 if supervisor.watchdog else seconds
     left = seconds

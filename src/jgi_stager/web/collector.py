@@ -12,12 +12,10 @@ from prometheus_client.registry import Collector
 from jgi_stager import __version__
 from jgi_stager.failures import Service
 from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, ProjectState
+from jgi_stager.service.lease import DUTY
 from jgi_stager.service.survey import NEW, Survey
 from jgi_stager.store import StoreError, leases
 from jgi_stager.web.health import Monitor
-
-DUTY = "daemon"
-"""The lease of the one daemon that works, where several share a database."""
 
 
 def _gauge(name: str, text: str, labels: Iterable[str] = ()) -> GaugeMetricFamily:
