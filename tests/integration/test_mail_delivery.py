@@ -201,9 +201,13 @@ def test_a_refused_sender_gives_up_no_mail(daemon: Stage, mailbox: Mailbox) -> N
 
 def test_a_notice_that_cannot_be_written_does_not_end_the_others(daemon: Stage, mailbox: Mailbox) -> None:
     notices.put_notice(daemon.store, "broken", kind="done", data={}, to=[SITE], project="soil")
-    put(daemon, "fine")
+    put(daemon, "fine", project="sand")
     assert send_notices.run(daemon.tools) == 1
     assert "UndefinedError" in state(daemon, "broken")["error"]
+    for _ in range(send_notices.MOST_BUGS):
+        daemon.out.clock.advance(2 * HOUR)
+        send_notices.run(daemon.tools)
+    assert state(daemon, "broken")["state"] == "refused"
 
 
 def test_people_of_a_project_get_its_mails_beside_the_site(daemon: Stage, mailbox: Mailbox) -> None:

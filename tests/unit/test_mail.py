@@ -9,12 +9,14 @@ from email.policy import default
 from html.parser import HTMLParser
 
 import pytest
+from pydantic import ValidationError
 
 from jgi_stager.mail import Attachment, Envelope, Letter, make_mail, render
 from jgi_stager.mail.letters import LONGEST_SUBJECT
 from jgi_stager.mail.push import LONGEST_BODY, gist
 from jgi_stager.mail.words import WIDTH, count, day, duration, facts, percent, span
 from jgi_stager.notices import FORMS, Kind
+from jgi_stager.settings import NotificationSettings
 from mail_samples import ACCEPTED, AT, NEEDS, OUTAGE, SAMPLES, notice
 
 
@@ -188,3 +190,17 @@ def test_facts_are_aligned_and_wrapped_below_each_other() -> None:
 def test_the_words_of_a_needs_you_mail_do_not_claim_a_path_that_is_not_there() -> None:
     letter = render({**notice(Kind.NEEDS_PERSON), "data": {**NEEDS, "path": None}})
     assert "Or write it into" not in letter.text
+
+
+@pytest.mark.parametrize("wrong", ["a@x\nBcc: b@x", "nobody", "A <a@x.org>", "", "a@x.org, b@x.org"])
+def test_only_plain_addresses_are_mailed_to(wrong: str) -> None:
+    assert NotificationSettings(mailto=["a@x.org"]).mailto == ["a@x.org"]
+    with pytest.raises(ValidationError, match="plain mail address"):
+        NotificationSettings(mailto=[wrong])
+
+
+def test_a_sender_may_have_a_name_but_no_second_line() -> None:
+    assert NotificationSettings(mail_from="JGI stager <a@x.org>").mail_from == "JGI stager <a@x.org>"
+    for wrong in ("JGI stager", "a@x.org\nBcc: b@x.org"):
+        with pytest.raises(ValidationError):
+            NotificationSettings(mail_from=wrong)

@@ -26,6 +26,9 @@ log = structlog.get_logger()
 ADDRESS_PATIENCE = timedelta(days=5)
 """How long an address may answer "not now" before it counts as refused: what mail servers do among themselves."""
 
+MOST_BUGS = 12
+"""After so many tries, about half a day, a notice that we cannot write is given up."""
+
 
 def run(tools: Tools) -> int:
     """Send what is due, oldest first. Returns how many mails left."""
@@ -76,9 +79,14 @@ def _send(tools: Tools, notice: Mapping[str, Any]) -> bool:
         log.warning("mail_refused", notice=key, error=str(error))
         return False
     except Exception as error:
-        # A notice that cannot be written must not end those behind it: it is kept, and a person can look.
+        # A notice that cannot be written must not end those behind it, and is not given up for one bad hour.
         log.exception("step_bug", document=key)
-        notices.mark_refused(tools.store, key, f"bug: {type(error).__name__}: {error}"[:500])
+        said = f"bug: {type(error).__name__}: {error}"[:500]
+        if attempts >= MOST_BUGS:
+            notices.mark_refused(tools.store, key, said)
+        else:
+            later = tools.clock.now() + timedelta(seconds=retry_delay(attempts))
+            notices.mark_waiting(tools.store, key, later, said)
         return False
     return _note(tools, notice, letter.subject, outcome, attempts)
 
