@@ -22,7 +22,7 @@ def wait(daemon: Stage, hours: float, minutes: float = 15) -> None:
         tick(daemon, minutes)
 
 
-def drive(daemon: Stage, hours: float, minutes: float = 60) -> None:
+def drive(daemon: Stage, hours: float, minutes: float = 120) -> None:
     """Tick until nothing is left to do. Fails if that takes longer than ``hours``."""
     for _ in range(int(hours * 60 / minutes)):
         tick(daemon, minutes)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import datetime
-from email.utils import parseaddr
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +12,6 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -33,39 +30,9 @@ from jgi_stager.config_sources import (
     refuse_unknown_variables,
     verified_uri,
 )
-from jgi_stager.records import is_mail_address
+from jgi_stager.setting_types import Addresses, HttpUrl, Sender, Strings
 
 __all__ = ["CONFIG_VARIABLE", "ENV_PREFIX", "ConfigError", "Settings", "default_config_file", "load_settings"]
-
-
-def _as_list(value: Any) -> Any:
-    """From the environment a list comes as text: names with commas between them, or a JSON list."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-# No empty text: as a part of file names to remove it would remove every file.
-Strings = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_list)]
-
-
-def _address(value: str) -> str:
-    if not is_mail_address(value):
-        raise ValueError(f"must be a plain mail address such as stager@example.org, not {value!r}")
-    return value
-
-
-def _sender(value: str) -> str:
-    """An address, or a name with one: ``JGI stager <stager@example.org>``."""
-    if not value.isprintable() or not is_mail_address(parseaddr(value)[1]):
-        raise ValueError(f"must be a mail address, perhaps with a name before it in < >, not {value!r}")
-    return value
-
-
-Addresses = Annotated[list[Annotated[str, AfterValidator(_address)]], BeforeValidator(_as_list)]
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
 
 
 class Section(BaseModel):
@@ -156,7 +123,7 @@ class NotificationSettings(Section):
     """Who gets mails and how they leave. Without ``mailto`` notices are kept and not sent."""
 
     mailto: Addresses = []
-    mail_from: Annotated[str, AfterValidator(_sender)] = "jgi-stager@localhost"
+    mail_from: Sender = "jgi-stager@localhost"
     smtp_host: str = "localhost"
     smtp_port: int = Field(25, ge=1, le=65535)
     smtp_tls: Literal["none", "starttls", "tls"] = "none"

@@ -58,7 +58,7 @@ def test_a_dead_token_is_one_mail_then_reminders_and_a_mail_when_it_is_solved(
     daemon.insert()
     tick(daemon)
     end_token(daemon)
-    wait(daemon, hours=15.5 * DAY, minutes=60)
+    wait(daemon, hours=15.5 * DAY, minutes=180)
     need = "needs you: the JDP session token is refused"
     # After 1, then 2, 4 and 7 days: on day 1, 3, 7 and 14.
     assert told(mailbox)[1:] == [need, *[f"still {need}"] * 4]
@@ -67,7 +67,7 @@ def test_a_dead_token_is_one_mail_then_reminders_and_a_mail_when_it_is_solved(
     tick(daemon)
     tick(daemon)
     assert mailbox.subjects()[-1] == "solved: JDP works again"
-    drive(daemon, hours=20 * DAY, minutes=60)
+    drive(daemon, hours=20 * DAY)
     assert daemon.counts() == {"done": 16}
     assert len(daemon.notices("solved")) == len(daemon.notices("needs_person")) == 1
     threads = {mail["References"] for mail in mailbox.mails[2:7]}
@@ -78,7 +78,7 @@ def test_no_retry_is_spent_and_no_file_fails_of_a_dead_token(daemon: Stage) -> N
     daemon.insert()
     tick(daemon)
     end_token(daemon)
-    wait(daemon, hours=5 * DAY, minutes=60)
+    wait(daemon, hours=5 * DAY, minutes=180)
     assert [file["setbacks"] for file in daemon.documents("files")] == [0] * 16
     assert set(daemon.counts()) <= {"pending", "restore_requested"}
 
@@ -168,9 +168,9 @@ def test_the_same_credential_is_believed_only_after_it_held_for_a_while(daemon: 
 
 def test_every_credential_is_probed_once_an_hour_if_nothing_else_used_it(daemon: Stage) -> None:
     daemon.insert()
-    drive(daemon, hours=20 * DAY, minutes=30)
+    drive(daemon, hours=20 * DAY)
     before = daemon.calls()
-    wait(daemon, hours=24)
+    wait(daemon, hours=24, minutes=30)
     asked = {name: count - before[name] for name, count in daemon.calls().items() if count > before[name]}
     # GOLD and Globus are asked again where an access token had ended, which is renewed.
     renewed = {name: asked.pop(name, 0) for name in ("gold.exchange", "auth.token")}
@@ -185,10 +185,10 @@ def test_every_credential_is_probed_once_an_hour_if_nothing_else_used_it(daemon:
 
 def test_a_dead_credential_is_found_before_it_is_needed(daemon: Stage) -> None:
     daemon.insert()
-    drive(daemon, hours=20 * DAY, minutes=30)
+    drive(daemon, hours=20 * DAY)
     daemon.switch(gold_session_revoked=True, globus_secret_revoked=True, jdp_token_revoked=True)
     daemon.out.control(switches={"globus_tokens_revoked": True})
-    wait(daemon, hours=14)
+    wait(daemon, hours=14, minutes=60)
     assert {one["data"]["service"] for one in daemon.notices("needs_person")} == {"gold", "jdp", "globus"}
     assert {one["data"]["waiting"]["files"] for one in daemon.notices("needs_person")} == {0}
 
@@ -277,14 +277,14 @@ def test_a_long_outage_is_one_mail_that_asks_for_nothing(daemon: Stage, mailbox:
     daemon.insert()
     tick(daemon)
     daemon.faults({"match": "jdp.*", "kind": "status:503"})
-    wait(daemon, hours=48, minutes=30)
+    wait(daemon, hours=48, minutes=60)
     daemon.restart()
-    wait(daemon, hours=24, minutes=30)
+    wait(daemon, hours=24, minutes=60)
     out = [subject for subject in mailbox.subjects() if "has not answered" in subject]
     assert len(out) == 1
     assert out[0].startswith("JDP has not answered for 6 h")
     daemon.faults()
-    drive(daemon, hours=20 * DAY, minutes=60)
+    drive(daemon, hours=20 * DAY)
     (outage,) = known(daemon).outages
     assert timedelta(hours=60) < outage.length < timedelta(hours=80)
     assert known(daemon).out_since is None

@@ -53,7 +53,7 @@ def test_a_digest_a_day_while_anything_moves_and_none_after(daemon: Stage) -> No
     assert len(days) == len(set(days)) >= 3
     assert {one["created"].hour for one in digests(daemon)} == {6}
     before = len(days)
-    wait(daemon, hours=4 * DAY, minutes=60)
+    wait(daemon, hours=4 * DAY, minutes=120)
     # One more says that it is done, then there is nothing to say.
     assert len(digests(daemon)) - before <= 1
 
@@ -78,9 +78,9 @@ def test_no_digest_while_nothing_changes(daemon: Stage) -> None:
     daemon.insert()
     wait(daemon, hours=30, minutes=30)
     daemon.faults({"match": "jdp.*", "kind": "status:503"})
-    wait(daemon, hours=24, minutes=60)
+    wait(daemon, hours=24, minutes=120)
     before = len(digests(daemon))
-    wait(daemon, hours=3 * DAY, minutes=60)
+    wait(daemon, hours=3 * DAY, minutes=120)
     assert len(digests(daemon)) == before
 
 
@@ -109,11 +109,11 @@ def test_people_of_a_project_get_a_digest_of_theirs_alone(daemon: Stage, mailbox
 
 def test_the_digest_says_what_needs_a_person_and_why_it_takes_longer(daemon: Stage) -> None:
     daemon.insert()
-    wait(daemon, hours=40, minutes=30)
+    wait(daemon, hours=40, minutes=60)
     daemon.switch(jdp_token_revoked=True)
-    wait(daemon, hours=4 * DAY, minutes=60)
+    wait(daemon, hours=4 * DAY, minutes=120)
     daemon.switch(jdp_token_revoked=False)
-    wait(daemon, hours=DAY, minutes=30)
+    wait(daemon, hours=DAY, minutes=60)
     needs = [line for one in digests(daemon) for line in one["data"]["needs"]]
     assert any("run: jgi-stager token set jdp" in line for line in needs)
     moved = [
@@ -129,7 +129,7 @@ def test_an_old_digest_that_could_not_leave_gives_way_to_the_new_one(daemon: Sta
     port = daemon.settings.notifications.smtp_port
     daemon.restart(notifications={"smtp_port": 9})
     daemon.insert()
-    wait(daemon, hours=3 * DAY, minutes=60)
+    wait(daemon, hours=3 * DAY, minutes=120)
     daemon.restart(notifications={"smtp_port": port})
     wait(daemon, hours=3, minutes=30)
     assert [one["state"] for one in digests(daemon)] == ["withdrawn", "withdrawn", "sent"]
@@ -138,7 +138,7 @@ def test_an_old_digest_that_could_not_leave_gives_way_to_the_new_one(daemon: Sta
 def test_the_digest_can_be_switched_off(daemon: Stage) -> None:
     daemon.restart(notifications={"digest": False})
     daemon.insert()
-    wait(daemon, hours=2 * DAY, minutes=60)
+    wait(daemon, hours=2 * DAY, minutes=120)
     assert digests(daemon) == []
 
 
@@ -203,11 +203,11 @@ def test_failures_that_end_a_project_are_told_by_the_mail_about_that(daemon: Sta
 def test_a_request_that_takes_unusually_long_is_told_once_and_waited_for(daemon: Stage, mailbox: Mailbox) -> None:
     daemon.out.mishap("request_stuck", count=1, seconds=6 * 86_400.0)
     daemon.insert()
-    wait(daemon, hours=2.9 * DAY, minutes=60)
+    wait(daemon, hours=2.9 * DAY, minutes=120)
     assert daemon.notices("stalled") == []
-    wait(daemon, hours=DAY, minutes=60)
+    wait(daemon, hours=DAY, minutes=120)
     daemon.restart()
-    wait(daemon, hours=DAY, minutes=60)
+    wait(daemon, hours=DAY, minutes=120)
     (stalled,) = daemon.notices("stalled")
     (item,) = stalled["data"]["items"]
     assert item["name"] == "JDP request 652401"
@@ -252,7 +252,7 @@ def test_an_outage_is_not_taken_for_slow_requests(daemon: Stage) -> None:
     daemon.insert()
     wait(daemon, hours=1)
     daemon.faults({"match": "jdp.*", "kind": "status:503"})
-    wait(daemon, hours=5 * DAY, minutes=60)
+    wait(daemon, hours=5 * DAY, minutes=120)
     assert [one["data"]["items"] for one in daemon.notices("stalled")] == [[]]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from pymongo import ASCENDING
@@ -13,19 +14,27 @@ from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.errors import translated
 from jgi_stager.store.files import FailedGroup
 
+BATCH = 2000
 _LAST_WHY: Document = {"$let": {"vars": {"last": {"$last": "$history"}}, "in": "$$last.why"}}
 
 
 def delivered(store: Store, project_name: str) -> Iterator[Document]:
     """The files that are done, in the order of their destinations: ``destination_path jdp_file_size md5sum
     jdp_file_id``, and ``verified``: how each was checked. Raises `StoreError` while it is read."""
-    return iter(_delivered(store, project_name))
+    cursor = _delivered(store, project_name)
+    while batch := _next(cursor):
+        yield from batch
 
 
 @translated
-def _delivered(store: Store, project_name: str) -> list[Document]:
+def _next(cursor: Iterator[Document]) -> list[Document]:
+    return list(islice(cursor, BATCH))
+
+
+@translated
+def _delivered(store: Store, project_name: str) -> Iterator[Document]:
     fields = dict.fromkeys(("destination_path", "jdp_file_size", "md5sum", "jdp_file_id"), 1)
-    found = store.files.aggregate(
+    return store.files.aggregate(
         [
             {"$match": {"project_name": project_name, "state": State.DONE}},
             {"$project": {**fields, "verified": _LAST_WHY}},
@@ -33,7 +42,6 @@ def _delivered(store: Store, project_name: str) -> list[Document]:
         ],
         allowDiskUse=True,
     )
-    return list(found)
 
 
 @translated
