@@ -13,7 +13,7 @@ from jgi_stager.lifecycle import RESTING, State
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectState
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import files, projects, reporting
+from jgi_stager.store import files, projects
 from jgi_stager.store.files import FailedGroup
 
 log = structlog.get_logger()
@@ -41,7 +41,7 @@ def _look(tools: Tools, project: Mapping[str, Any]) -> int:
     """Tell what failed since the last time, unless that was a moment ago."""
     now, name = tools.clock.now(), project["project_name"]
     told_at, seen_at = project.get("failures_told_at"), project.get("failures_seen_at")
-    groups = reporting.failed_since(tools.store, name, told_at or LONG_AGO)
+    groups = files.failed_groups(tools.store, name, since=told_at or LONG_AGO)
     if not groups:
         return 0
     if seen_at is None:

@@ -232,11 +232,17 @@ def count_by_state(store: Store, project_name: str) -> dict[str, Tally]:
 
 
 @translated
-def failed_groups(store: Store, project_name: str, names: int = 20) -> list[FailedGroup]:
-    """The failed files of a project by reason, the largest group first, each with some names."""
+def failed_groups(
+    store: Store, project_name: str, names: int = 20, since: datetime | None = None
+) -> list[FailedGroup]:
+    """The failed files of a project by reason, the largest group first, each with some names; with ``since``
+    only those that failed after it."""
+    where: Document = {"project_name": project_name, "state": State.FAILED}
+    if since is not None:
+        where["since"] = {"$gt": since}
     found = store.files.aggregate(
         [
-            {"$match": {"project_name": project_name, "state": State.FAILED}},
+            {"$match": where},
             {
                 "$group": {
                     "_id": "$reason",

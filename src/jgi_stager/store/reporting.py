@@ -12,7 +12,6 @@ from pymongo import ASCENDING
 from jgi_stager.lifecycle import State
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.errors import translated
-from jgi_stager.store.files import FailedGroup
 
 BATCH = 2000
 _LAST_WHY: Document = {"$let": {"vars": {"last": {"$last": "$history"}}, "in": "$$last.why"}}
@@ -76,29 +75,6 @@ def journeys(store: Store, project_name: str, limit: int) -> list[list[tuple[dat
     where = {"project_name": project_name, "state": State.DONE}
     found = store.files.find(where, {"_id": 0, "history.at": 1, "history.to": 1}).limit(limit)
     return [[(entry["at"], str(entry["to"])) for entry in document["history"]] for document in found]
-
-
-@translated
-def failed_since(store: Store, project_name: str, since: datetime, names: int = 20) -> list[FailedGroup]:
-    """The files that failed after ``since`` and still are, by reason, the largest group first."""
-    found = store.files.aggregate(
-        [
-            {"$match": {"project_name": project_name, "state": State.FAILED, "since": {"$gt": since}}},
-            {
-                "$group": {
-                    "_id": "$reason",
-                    "files": {"$sum": 1},
-                    "bytes": {"$sum": "$jdp_file_size"},
-                    "names": {"$push": "$file_name"},
-                }
-            },
-            {"$set": {"names": {"$slice": ["$names", names]}}},
-            {"$sort": {"files": -1, "_id": 1}},
-        ]
-    )
-    return [
-        FailedGroup(str(row["_id"]), int(row["files"]), int(row["bytes"]), tuple(row["names"])) for row in found
-    ]
 
 
 @translated
