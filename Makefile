@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test acceptance lint format constraints clean
+.PHONY: demo test acceptance campaign lint format constraints clean
 
 demo: $(READY)
 	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
@@ -15,6 +15,10 @@ test: $(READY)
 # The service on a booted Debian 12: needs root, systemd-container and debootstrap; says so and skips elsewhere.
 acceptance: $(READY)
 	$(BIN)/python -m pytest -m acceptance -rs tests/acceptance $(ARGS)
+
+# Kills the daemon at every effect and lets everything else go wrong: ARGS="--runs 2400 --seed 1 --minutes 60".
+campaign: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m campaign $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

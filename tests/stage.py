@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,6 +21,7 @@ from unittest import mock
 import structlog
 
 from catalogues import PROPOSAL, analysis_project, file_id, small_catalogue, small_file, with_shared_file
+from jgi_stager.clock import ManualClock
 from jgi_stager.daemon import is_idle, open_tools
 from jgi_stager.settings import Settings
 from jgi_stager.simulator import Catalogue, write_secrets
@@ -51,6 +53,29 @@ class StepBugError(AssertionError):
     """A step met something it was not made for: the test must not pass."""
 
 
+class WrongClock:
+    """A clock that shows another time than the outside's, ``ahead`` by that much, and passes with it."""
+
+    def __init__(self, right: ManualClock) -> None:
+        self.right, self.ahead = right, timedelta(0)
+
+    def now(self) -> datetime:
+        """What it shows."""
+        return self.right.now() + self.ahead
+
+    def steady(self) -> float:
+        """What passed: setting the clock does not change it."""
+        return self.right.steady()
+
+    def real_seconds(self, seconds: float) -> float:
+        """Always 0."""
+        return self.right.real_seconds(seconds)
+
+    def wait(self, seconds: float, stop: threading.Event) -> bool:
+        """Advance instead of waiting."""
+        return self.right.wait(seconds, stop)
+
+
 @dataclass
 class Stage:
     """A daemon that is driven by hand, and the outside it acts on."""
@@ -62,6 +87,11 @@ class Stage:
     events: list[Mapping[str, Any]]
     _open: ExitStack = field(default_factory=ExitStack)
     tools: Tools = field(init=False)
+    clock: WrongClock = field(init=False)
+    """The daemon's own: right until `jump`."""
+
+    def __post_init__(self) -> None:
+        self.clock = WrongClock(self.out.clock)
 
     @property
     def store(self) -> Store:
@@ -82,9 +112,9 @@ class Stage:
 
     def open(self) -> None:
         """Start as a new process would: with nothing but the settings, the books and the secrets."""
-        store = connect(self.uri, self.database, self.out.clock)
+        store = connect(self.uri, self.database, self.clock)
         self._open.callback(store.close)
-        opened = open_tools(self.settings, self.out.clock, store, threading.Event())
+        opened = open_tools(self.settings, self.clock, store, threading.Event())
         self.tools = self._open.enter_context(opened)
 
     def close(self) -> None:
@@ -97,6 +127,10 @@ class Stage:
         if sections:
             self.settings = changed(self.settings, sections)
         self.open()
+
+    def jump(self, hours: float) -> None:
+        """Set the daemon's clock, and only that one, ahead by ``hours``, or back."""
+        self.clock.ahead += timedelta(hours=hours)
 
     def insert(self, name: str = "soil", **fields: Any) -> Any:
         """A project record as a person inserts it: a plain document, past the daemon's own code."""

@@ -8,9 +8,21 @@ so separate processes given the same ``start`` and ``scale`` agree on the simula
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+
+def boot_seconds() -> float:
+    """Real seconds since the machine started, its sleep included: nobody sets this clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def simulated_seconds(clock: Clock, real: float) -> float:
+    """What ``real`` seconds are on ``clock``; 0 on a clock that is moved by hand."""
+    one = clock.real_seconds(1.0)
+    return real / one if one > 0 else 0.0
 
 
 class Clock(Protocol):
@@ -18,6 +30,10 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The simulated instant, aware, UTC."""
+        ...
+
+    def steady(self) -> float:
+        """Simulated seconds since some fixed instant, by a clock that nobody sets: it never jumps."""
         ...
 
     def real_seconds(self, seconds: float) -> float:
@@ -52,6 +68,10 @@ class ScaledClock:
             return wall
         return (self.start + (wall - self.start) * self.scale).astimezone(UTC)
 
+    def steady(self) -> float:
+        """Simulated seconds since the machine started."""
+        return boot_seconds() * self.scale
+
     def real_seconds(self, seconds: float) -> float:
         """How many real seconds pass while ``seconds`` simulated seconds pass."""
         return seconds / self.scale
@@ -66,6 +86,7 @@ class ManualClock:
 
     def __init__(self, at: datetime) -> None:
         self._now = at
+        self._steady = 0.0
         self._lock = threading.Lock()
 
     def now(self) -> datetime:
@@ -74,10 +95,16 @@ class ManualClock:
             return self._now
 
     def advance(self, seconds: float) -> datetime:
-        """Move by ``seconds`` (backwards if negative) and return the new instant."""
+        """Let ``seconds`` pass (if negative: set the clock back) and return the new instant."""
         with self._lock:
             self._now += timedelta(seconds=seconds)
+            self._steady += max(0.0, seconds)
             return self._now
+
+    def steady(self) -> float:
+        """The seconds that passed so far."""
+        with self._lock:
+            return self._steady
 
     def real_seconds(self, seconds: float) -> float:  # noqa: ARG002 - a manual clock never makes anybody wait
         """Always 0: nothing waits for a clock that is moved by hand."""

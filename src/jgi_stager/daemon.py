@@ -7,39 +7,44 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.schedulers.base import BaseScheduler
 
-from jgi_stager.clients.globus import Globus
-from jgi_stager.clients.gold import Gold
-from jgi_stager.clients.http import HttpEdge
-from jgi_stager.clients.jdp import Jdp
-from jgi_stager.clients.nmdc import Nmdc
 from jgi_stager.clock import Clock, ScaledClock
-from jgi_stager.failures import Service
 from jgi_stager.meters import STEP_FAILURES, STEP_MOVED, STEP_SECONDS, announce
 from jgi_stager.records import ProjectState
-from jgi_stager.secrets import Secrets
 from jgi_stager.service.beginning import opened_when_there, wait_after_failures
 from jgi_stager.service.ending import wait_for_steps
-from jgi_stager.service.lease import Lease, LeaseLost, held
+from jgi_stager.service.lease import Lease, held
 from jgi_stager.service.notify import Supervisor, supervisor
 from jgi_stager.service.oversee import Overseer, silence_bound
 from jgi_stager.service.starts import Starts
 from jgi_stager.service.survey import Surveyor
-from jgi_stager.settings import ConfigError, HttpSettings, Settings
+from jgi_stager.settings import ConfigError, Settings
 from jgi_stager.steps import STEPS, Step, trouble
 from jgi_stager.steps.gates import Gates
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import Store, StoreError, StoreUnavailable, connect, notices, processes, projects
+from jgi_stager.store import (
+    LeaseLost,
+    Store,
+    StoreError,
+    StoreUnavailable,
+    connect,
+    notices,
+    processes,
+    projects,
+)
 from jgi_stager.store.embedded import EmbeddedMongod
 from jgi_stager.web.health import Monitor
 from jgi_stager.web.server import serving
 from jgi_stager.web.telling import telling
+from jgi_stager.wiring import open_clients, open_secrets
 
 log = structlog.get_logger()
 
@@ -55,13 +60,6 @@ def make_clock(settings: Settings) -> Clock:
     if settings.clock.scale != 1 and settings.clock.start is None:
         raise ConfigError("clock.scale: a scaled clock needs clock.start, an instant such as 2026-01-01T00:00:00Z")
     return ScaledClock(settings.clock.start, settings.clock.scale)
-
-
-def open_secrets(settings: Settings) -> Secrets:
-    """The secrets of the settings."""
-    if settings.secrets.directory is None:
-        raise ConfigError("secrets.directory: not set; settings must come from load_settings")
-    return Secrets(settings.secrets.directory)
 
 
 @contextmanager
@@ -82,22 +80,15 @@ def open_store(settings: Settings, clock: Clock) -> Iterator[tuple[Store, Embedd
 
 
 @contextmanager
-def open_tools(settings: Settings, clock: Clock, store: Store, stop: threading.Event) -> Iterator[Tools]:
-    """The composition root: every client, made once."""
+def open_tools(
+    settings: Settings, clock: Clock, store: Store, stop: threading.Event, lease: Lease | None = None
+) -> Iterator[Tools]:
+    """The composition root: every client, made once. ``store`` is that of the ``lease``, where there is one."""
     secrets = open_secrets(settings)
-    with ExitStack() as stack:
-
-        def edge(service: Service, section: HttpSettings) -> HttpEdge:
-            return HttpEdge(service, section.base_url, section.timeout_seconds, section.pool_size)
-
-        gold = Gold(edge(Service.GOLD, settings.gold), secrets)
-        jdp = Jdp(edge(Service.JDP, settings.jdp), secrets, settings.jdp)
-        nmdc = Nmdc(edge(Service.NMDC, settings.nmdc))
-        globus = Globus(settings.globus, secrets)
-        for client in (gold, jdp, nmdc, globus):
-            stack.callback(client.close)
+    with open_clients(settings, secrets, steady=clock.steady) as one:
         gates = Gates(settings.schedule.person_retry_seconds)
-        yield Tools(store, gold, jdp, nmdc, globus, settings, secrets, clock, gates, stop)
+        tools = Tools(store, one.gold, one.jdp, one.nmdc, one.globus, settings, secrets, clock, gates, stop)
+        yield tools if lease is None else replace(tools, must_own=lease.must_own, lose=lease.lose)
 
 
 def run_step(step: Step, tools: Tools) -> None:
@@ -115,6 +106,9 @@ def _run_step(step: Step, tools: Tools) -> None:
         STEP_FAILURES.labels(step.name, "store").inc()
         log.warning("store_unavailable", step=step.name, error=str(error))
         trouble.store_failed(tools, error)
+    except LeaseLost as error:
+        log.error("lease_lost", step=step.name, error=str(error))  # noqa: TRY400 - another one works, no bug
+        tools.lose(error)
     except StoreError as error:
         STEP_FAILURES.labels(step.name, "store").inc()
         log.error("store_refused", step=step.name, error=str(error))  # noqa: TRY400 - a person's matter, no bug
@@ -194,14 +188,15 @@ def _serve(
             store, mongod = stack.enter_context(opening())
         else:
             store, mongod = stack.enter_context(opened_when_there(opening, boss, stop))
-        lease = stack.enter_context(held(store, home, settings.clock.scale, boss, stop))
-        tools = stack.enter_context(open_tools(settings, clock, store, stop))
+        lease = stack.enter_context(held(store, home, settings.schedule.lease_seconds, boss, stop))
+        tools = stack.enter_context(open_tools(settings, clock, lease.store, stop, lease))
         log.info("daemon_started", scale=settings.clock.scale, database=settings.mongodb.database)
         announce(tuple(step.name for step in STEPS))
+        trouble.note_takeover(tools, lease.entry())
         started = trouble.note_start(tools)
         scheduler = make_scheduler(tools)
         overseer = Overseer(boss, tools.pulse, scheduler, silence_bound(settings), starts)
-        monitor = Monitor(tools, overseer.stuck, Surveyor(store, settings))
+        monitor = Monitor(tools, overseer.stuck, Surveyor(tools.store, settings))
         stack.enter_context(serving(settings.web, monitor))
         stack.enter_context(telling(boss, monitor))
         scheduler.start()
@@ -217,19 +212,32 @@ def _serve(
         trouble.note_end(tools, started)
 
 
+def wall_offset() -> float:
+    """How far the wall clock is from one that never jumps, in seconds: it changes when the clock is set."""
+    return time.time() - time.monotonic()
+
+
+def wake_after_jump(scheduler: BaseScheduler, known: float) -> float:
+    """Run every job now if the wall clock jumped since its offset was ``known``. Returns the offset to go on with.
+
+    The scheduler plans by the wall clock: after a jump back it would sleep until the old time comes again.
+    """
+    drift = wall_offset() - known
+    if abs(drift) <= CLOCK_JUMP_SECONDS:
+        return known
+    log.warning("clock_jumped", seconds=round(drift, 1))
+    for job in scheduler.get_jobs():
+        job.modify(next_run_time=datetime.now(UTC))
+    return known + drift
+
+
 def _watch(
     tools: Tools, overseer: Overseer, mongod: EmbeddedMongod | None, lease: Lease, *, until_idle: bool
 ) -> None:
     """What only the main thread does: notice the end, a dead mongod, a hung step, a wall clock that jumped."""
-    offset = time.time() - time.monotonic()
+    offset = wall_offset()
     while not tools.stop.wait(LOOK_SECONDS):
-        drift = time.time() - time.monotonic() - offset
-        if abs(drift) > CLOCK_JUMP_SECONDS:
-            # The scheduler plans by the wall clock: after a jump back it would sleep until the old time comes.
-            log.warning("clock_jumped", seconds=round(drift, 1))
-            offset += drift
-            for job in overseer.scheduler.get_jobs():
-                job.modify(next_run_time=datetime.now(UTC))
+        offset = wake_after_jump(overseer.scheduler, offset)
         overseer.look()
         try:
             if mongod is not None:

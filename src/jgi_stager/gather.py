@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from jgi_stager import gather_people
 from jgi_stager.clock import Clock
 from jgi_stager.insight import facts as views
 from jgi_stager.insight.facts import Facts
@@ -48,6 +49,7 @@ def facts(books: Books) -> Facts:
     refusals = read_refusals(books)
     planned = planning_input(books, refusals)
     open_requests = requests.requests_in(store, OPEN_REQUESTS)
+    records = projects.all_projects(store)
     jdp = settings.jdp
     return Facts(
         now=now,
@@ -55,14 +57,17 @@ def facts(books: Books) -> Facts:
         limits=restore_limits_now(store, settings),
         ceiling=jdp.max_restore_bytes,
         slots=slots_of(limits_now(store, settings)["max_active_tasks"]),
-        projects=tuple(_project(store, document) for document in projects.all_projects(store)),
+        projects=tuple(_project(store, document) for document in records),
         requests=tuple(request(document) for document in open_requests),
         tasks=tuple(task(document) for document in tasks.tasks_in(store, OPEN_TASKS)),
         past_requests=[request(document) for document in reversed(requests.delivered(store, RECENT))],
         past_tasks=_past_tasks(store),
         waiting=_waiting(planned, refusals, open_requests),
+        logins=gather_people.logins(store, settings, now),
         mails_waiting=notices.count_in(store, NoticeState.WAITING) if settings.notifications.mailto else 0,
         mails_refused=notices.count_in(store, NoticeState.REFUSED),
+        mails_given_up=gather_people.given_up(store, now),
+        refused_addresses=gather_people.refused_addresses(store, settings, records, now),
         unknown_patience=timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours),
         clock_scale=settings.clock.scale,
     )

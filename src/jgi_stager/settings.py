@@ -166,6 +166,8 @@ class ScheduleSettings(Section):
     task_poll_longest_seconds: float = Field(600.0, gt=0)
     person_retry_seconds: float = Field(3600.0, gt=0)
     """How often a service that waits for a person is tried anyway."""
+    lease_seconds: float = Field(60.0, gt=0)
+    """Real. After so long another daemon on the same database takes over from one that is dead or cut off."""
 
 
 class WebSettings(Section):

@@ -7,11 +7,12 @@ one. Nothing here asks anybody outside.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jgi_stager.lifecycle import State
-from jgi_stager.records import ProjectState
+from jgi_stager.records import ProjectState, is_mail_address
 from jgi_stager.store import Store, lists, moves, projects
 
 PAUSABLE = (ProjectState.DISCOVERING, ProjectState.ACTIVE, ProjectState.HELD)
@@ -23,18 +24,32 @@ class Refused(Exception):  # noqa: N818 - not a failure: the answer is no, and w
     """This cannot be done to the project. The message says why and what can be done."""
 
 
-def pause_project(store: Store, name: str, who: str, reason: str = "") -> str:
-    """Begin nothing new for it. Returns what to tell the person; raises `Refused`."""
+@dataclass(frozen=True)
+class Change:
+    """What an act changed."""
+
+    project: str
+    what: str
+    """``state``, ``priority``, ``notify`` or ``dismissed``."""
+    before: object
+    after: object
+    said: str
+    """What to tell the person."""
+
+
+def pause_project(store: Store, name: str, who: str, reason: str = "") -> Change:
+    """Begin nothing new for it. Raises `Refused`."""
     document = _accepted(store, name)
     state = ProjectState(document["state"])
     if state not in PAUSABLE:
         raise Refused(f"{name} is {state}: only a project that is under way can be paused")
     _move(store, document, state, ProjectState.PAUSED, _why("paused", who, reason), resumes_to=state.value)
-    return f"{name} is paused. What is under way ends; nothing new begins until: jgi-stager project resume {name}"
+    said = f"{name} is paused. What is under way ends; nothing new begins until: jgi-stager project resume {name}"
+    return Change(name, "state", state, ProjectState.PAUSED, said)
 
 
-def resume_project(store: Store, name: str, who: str, reason: str = "") -> str:
-    """Let it go on where it was. Returns what to tell the person; raises `Refused`."""
+def resume_project(store: Store, name: str, who: str, reason: str = "") -> Change:
+    """Let it go on where it was. Raises `Refused`."""
     document = _accepted(store, name)
     state = ProjectState(document["state"])
     if state not in RESUMABLE:
@@ -42,41 +57,59 @@ def resume_project(store: Store, name: str, who: str, reason: str = "") -> str:
     known = document.get("resumes_to")
     target = ProjectState(known) if known in set(PAUSABLE) else ProjectState.ACTIVE
     _move(store, document, state, target, _why("resumed", who, reason), resumes_to=None, stopped_at=None)
-    return f"{name} goes on ({target})."
+    return Change(name, "state", state, target, f"{name} goes on ({target}).")
 
 
-def cancel_project(store: Store, name: str, who: str, reason: str = "") -> str:
-    """Stop it for good; a record that is not accepted is withdrawn. Returns what to tell; raises `Refused`."""
+def cancel_project(store: Store, name: str, who: str, reason: str = "") -> Change:
+    """Stop it for good; a record that is not accepted is withdrawn. Raises `Refused`."""
     document = _known(store, name)
     why = _why("cancelled", who, reason)
     if document.get("state") == ProjectState.INVALID:
+        before = document.get("dismissed_at") is not None
         projects.note(store, document["_id"], ProjectState.INVALID, why, dismissed_at=store.clock.now())
-        return f"{name} was invalid anyway; it is not reported any more."
+        return Change(name, "dismissed", before, True, f"{name} was invalid anyway; it is not reported any more.")
     if "accepted_name" not in document:
         why = _why("withdrawn before the daemon looked at it", who, reason)
         fields = {"reason": why, "dismissed_at": store.clock.now()}
         if not projects.set_project(store, document["_id"], None, ProjectState.INVALID, why=why, **fields):
             raise Refused(f"{name} was accepted at this moment; give the command again")
-        return f"{name} is withdrawn."
+        return Change(name, "state", "new", ProjectState.INVALID, f"{name} is withdrawn.")
     state = ProjectState(document["state"])
     if state not in CANCELLABLE:
         raise Refused(f"{name} is {state} already")
     back = document.get("resumes_to") if state == ProjectState.PAUSED else state.value
     _move(store, document, state, ProjectState.CANCELLED, why, resumes_to=back, stopped_at=None)
-    return (
+    said = (
         f"{name} is cancelled. Its Globus tasks are ended where nobody else needs them; what was asked from JDP "
         f"stays spent. What has arrived stays in {document.get('analysis_projects_dir')}/{name}."
     )
+    return Change(name, "state", state, ProjectState.CANCELLED, said)
 
 
-def set_priority(store: Store, name: str, value: int, who: str, reason: str = "") -> str:
-    """Change the priority. Returns what to tell the person; raises `Refused`."""
+def set_priority(store: Store, name: str, value: int, who: str, reason: str = "") -> Change:
+    """Change the priority. Raises `Refused`."""
     document = _accepted(store, name)
     state, before = ProjectState(document["state"]), int(document.get("priority") or 0)
     why = _why(f"priority {before} -> {value}, set", who, reason)
     if not projects.note(store, document["_id"], state, why, priority=value):
         raise Refused(f"{name} changed at this moment; give the command again")
-    return f"{name} has priority {value}; it was {before}."
+    return Change(name, "priority", before, value, f"{name} has priority {value}; it was {before}.")
+
+
+def set_notify(store: Store, name: str, addresses: Sequence[str], who: str, reason: str = "") -> Change:
+    """Change who else gets the mails of the project; mails that are stored already keep their addresses.
+
+    Raises `Refused`.
+    """
+    document, wanted = _accepted(store, name), list(dict.fromkeys(addresses))
+    if wrong := [one for one in wanted if not is_mail_address(one)]:
+        raise Refused(f"{wrong[0]} is not a mail address; give plain ones, such as name@example.org")
+    state, before = ProjectState(document["state"]), list(document.get("notify") or ())
+    why = _why(f"mails also to {', '.join(wanted) or 'nobody'}, set", who, reason)
+    if not projects.note(store, document["_id"], state, why, notify=wanted):
+        raise Refused(f"{name} changed at this moment; give the command again")
+    said = f"Mails about {name} go to the site's people{' and ' + ', '.join(wanted) if wanted else ' alone'}."
+    return Change(name, "notify", before, wanted, said)
 
 
 def release(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -18,6 +19,11 @@ def human_bytes(size: float) -> str:
         return f"{value:.0f} B"
     digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     return f"{value:.{digits}f} {unit}"
+
+
+def readable(text: str) -> str:
+    """A finding of the books with its bytes as people read them: ``larger than 50.0 GB``."""
+    return re.sub(r"\b(\d{4,}) bytes\b", lambda found: human_bytes(int(found[1])), text)
 
 
 def human_duration(duration: timedelta) -> str:

@@ -1,23 +1,16 @@
-"""The commands as a person gives them: exit codes, what is said, JSON, and never a traceback."""
+"""The commands that insert and change, as a person gives them: exit codes, what is said, JSON, no traceback."""
 
 from __future__ import annotations
 
 import json
-import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from jgi_stager.cli import app
-from jgi_stager.lifecycle import State
-from jgi_stager.store import moves
+from commands import Run, commands, parsed
 from stage import PROPOSAL, Stage, small_catalogue, stage
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -29,35 +22,8 @@ def made(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
 
 @pytest.fixture
 def run(made: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Give a command with the settings of the stage; the clock of the commands is the wall clock."""
-    for name in [name for name in os.environ if name.startswith("JGI_STAGER_")]:
-        monkeypatch.delenv(name)
-    path = tmp_path / "jgi-stager.toml"
-    path.write_text(toml(made), encoding="utf-8")
-    monkeypatch.setenv("JGI_STAGER_CONFIG", str(path))
-
-    def give(*words: str, text: str | None = None) -> Result:
-        found = CliRunner().invoke(app, list(words), input=text)
-        assert found.exception is None or isinstance(found.exception, SystemExit), found.output
-        return found
-
-    return give
-
-
-def toml(made: Stage) -> str:
-    """The settings of the stage as a file."""
-    lines = []
-    values = made.settings.model_dump(mode="json", exclude_none=True)
-    values["mongodb"]["database"] = made.database
-    for section, keys in values.items():
-        lines.append(f"[{section}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
-    return "\n".join(lines)
-
-
-def parsed(found: Result) -> Any:
-    assert found.exit_code == 0, found.output
-    return json.loads(found.stdout)
+    """Give a command with the settings of the stage."""
+    return commands(made, tmp_path, monkeypatch)
 
 
 # --- projects ------------------------------------------------------------------------------------------------
@@ -148,117 +114,6 @@ def test_steering_is_told_and_refused_with_a_cure(made: Stage, run: Run) -> None
     assert made.project()["state"] == "discovering"
     assert "soil is cancelled" in run("project", "cancel", "soil", "--yes").stdout
     assert run("project", "priority", "soil", "5000").exit_code == 2
-
-
-# --- questions -----------------------------------------------------------------------------------------------
-
-
-def test_status_has_everything_a_program_needs(made: Stage, run: Run) -> None:
-    made.insert()
-    made.run("accept", "discover", "discover", "request_restores")
-    found = parsed(run("status", "--json"))
-    assert set(found) == {
-        "now", "clock_scale", "daemon", "projects", "quota", "requests", "tasks", "credentials", "mails", "todo",
-    }  # fmt: skip
-    soil = found["projects"][0]
-    assert soil["counts"]["restore_requested"] == {"files": 6, "bytes": 6000}
-    assert set(soil["waits_for"]) == {"why", "sentence", "state", "files", "bytes", "since", "until", "do"}
-    assert found["requests"][0]["ids"] == 6
-    assert {one["service"]: one["state"] for one in found["credentials"]} == dict.fromkeys(
-        ("gold", "jdp", "globus"), "usable"
-    )
-
-
-def test_status_for_people_has_no_colour_when_piped(made: Stage, run: Run) -> None:
-    made.insert()
-    made.run("accept", "discover", "discover", "request_restores")
-    found = run("status")
-    assert found.exit_code == 0
-    assert "\x1b" not in found.stdout
-    for word in (
-        "soil  active  0 %",
-        "Quota",
-        "JDP     1 request on tape (6.00 kB)",
-        "Logins  gold ok",
-        "You",
-    ):
-        assert word in found.stdout
-    assert run("status", "nosuch").exit_code == 1
-
-
-def test_files_are_listed_with_filters(made: Stage, run: Run) -> None:
-    made.insert()
-    made.drive(24)
-    assert len(parsed(run("files", "soil", "--json"))) == 6
-    one = parsed(run("files", "soil", "--ap", "Ga0500001", "--limit", "2", "--json"))
-    assert [file["state"] for file in one] == ["done", "done"]
-    assert parsed(run("files", "soil", "--state", "failed", "--json")) == []
-    assert "... and 5 more" in run("files", "soil", "--limit", "1").stdout
-    assert run("files", "nosuch").exit_code == 1
-    assert run("files", "soil", "--state", "nosuch").exit_code == 2
-
-
-def test_explain_finds_a_project_or_a_file_by_id_name_or_destination(made: Stage, run: Run) -> None:
-    made.insert()
-    made.drive(24)
-    file = made.documents("files")[0]
-    for text in (file["jdp_file_id"], file["file_name"], file["destination_path"]):
-        found = parsed(run("explain", text, "--json"))
-        assert [(one["kind"], one["state"], one["waits_for"]["why"]) for one in found] == [
-            ("file", "done", "nothing")
-        ]
-    assert parsed(run("explain", "soil", "--json"))[0]["kind"] == "project"
-    page = run("explain", file["file_name"]).stdout
-    assert "verified at the destination: size and md5" in page
-    assert "asked for in request" in page
-    missing = run("explain", "nosuch")
-    assert (missing.exit_code, "no project called nosuch" in missing.stderr) == (1, True)
-
-
-def test_names_from_outside_cannot_steer_the_terminal(made: Stage, run: Run) -> None:
-    made.insert()
-    made.run("accept", "discover", "discover")
-    made.store.database["files"].update_one({}, {"$set": {"file_name": "a\x1b[2Jb"}})
-    assert "\x1b" not in run("files", "soil").stdout
-
-
-def test_retry_says_how_many_files_start_again(made: Stage, run: Run) -> None:
-    made.insert()
-    made.run("accept", "discover", "discover")
-    oids = [file["_id"] for file in made.documents("files")]
-    moves.fail(made.store, moves.by_oids(oids[:2]), State.PENDING, "its md5 is wrong")
-    assert parsed(run("retry", "soil", "--reason", "nothing like it", "--json"))["released"] == 0
-    assert "2 files of soil start again" in run("retry", "soil", "--reason", "md5").stdout
-    assert run("retry", "nosuch").exit_code == 1
-    assert run("retry", "soil", "--file", "nosuch").exit_code == 1
-
-
-def test_a_plan_asks_for_nothing_and_writes_nothing(made: Stage, run: Run) -> None:
-    found = parsed(run("plan", "--proposal", str(PROPOSAL), "--json"))
-    assert (found["files"], found["bytes"], found["requests"], found["analysis_projects"]) == (6, 6000, 1, 2)
-    assert found["eta"]["requests_measured"] == 0
-    assert made.calls()["jdp.download_files"] == 0
-    assert made.documents("projects") == made.documents("files") == []
-    one = parsed(run("plan", "--proposal", str(PROPOSAL), "--biosample", "Gb0258001", "--json"))
-    assert one["analysis_projects"] == 1
-    made.insert()
-    assert parsed(run("plan", "soil", "--json"))["files"] == 6
-    made.drive(24)
-    done = parsed(run("plan", "soil", "--json"))
-    assert (done["files"], done["left_files"], done["eta"]) == (6, 0, None)
-    assert "Nothing was requested and nothing was written." in run("plan", "soil").stdout
-
-
-def test_a_plan_of_nothing_is_a_mistake(made: Stage, run: Run) -> None:
-    assert run("plan").exit_code == 2
-    assert run("plan", "soil", "--proposal", "1").exit_code == 2
-    assert run("plan", "--proposal", "x").exit_code == 2
-    assert run("plan", "nosuch").exit_code == 1
-    unknown = run("plan", "--proposal", "1")
-    assert (unknown.exit_code, "GOLD shows no usable analysis project" in unknown.stderr) == (1, True)
-    made.write_secret("gold_offline_token", "wrong-wrong-wrong")
-    refused = run("plan", "--proposal", str(PROPOSAL))
-    assert (refused.exit_code, "jgi-stager token set gold" in refused.stderr) == (1, True)
 
 
 # --- limits, settings ----------------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def test_a_cancelled_project_can_be_resumed_and_ends_well(made: Stage) -> None:
 
 def test_a_record_that_was_not_accepted_is_withdrawn(made: Stage) -> None:
     made.insert()
-    assert "withdrawn" in cancel_project(made.store, "soil", "alice")
+    assert "withdrawn" in cancel_project(made.store, "soil", "alice").said
     made.wait(1)
     assert made.project()["state"] == "invalid"
     assert made.counts() == {}

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
+from commands import Run, commands
 from http_server import Request, local_server, reply
-from jgi_stager.cli import app
 from stage import Stage, small_catalogue, stage
 
-Run = Callable[..., Result]
 COLLECTION = "65fa2422-e080-11ec-990f-3b4cfda38030"
 
 
@@ -32,23 +30,7 @@ def made(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
 @pytest.fixture
 def run(made: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Give a command with the settings of the stage."""
-    for name in [name for name in os.environ if name.startswith("JGI_STAGER_")]:
-        monkeypatch.delenv(name)
-    values = made.settings.model_dump(mode="json", exclude_none=True)
-    values["mongodb"]["database"] = made.database
-    lines = []
-    for section, keys in values.items():
-        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
-    path = tmp_path / "jgi-stager.toml"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    monkeypatch.setenv("JGI_STAGER_CONFIG", str(path))
-
-    def give(*words: str, text: str | None = None) -> Result:
-        found = CliRunner().invoke(app, list(words), input=text)
-        assert found.exception is None or isinstance(found.exception, SystemExit), found.output
-        return found
-
-    return give
+    return commands(made, tmp_path, monkeypatch)
 
 
 # --- check ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,29 @@ def test_lists_that_never_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ):
         assert "do not end" in str(failure(lambda: globus.skipped_errors("t-1")))
     assert len(seen) == 3
+
+
+def test_tasks_by_the_beginning_of_their_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newest first, page by page, until they are too old; what the filter lets through too much is dropped."""
+    made = datetime(2026, 3, 10, tzinfo=UTC)
+
+    def row(number: int) -> dict[str, Any]:
+        label = f"ours {number}" if number % 7 else f"theirs {number}"
+        at = made - timedelta(hours=number)
+        return {**TASK, "task_id": f"t-{number}", "label": label, "request_time": at.isoformat()}
+
+    def script(request: Request) -> Any:
+        if request.path.startswith("/auth/"):
+            return token()
+        start = int(request.query["offset"])
+        return reply(200, {"DATA": [row(number) for number in range(start, start + 100)], "total": 5000})
+
+    with globus_with(script, tmp_path, monkeypatch) as (globus, seen):
+        found = globus.tasks_labelled("ours ", made - timedelta(hours=150))
+    assert [task.task_id for task in found] == [f"t-{number}" for number in range(150) if number % 7]
+    assert [one.query["offset"] for one in seen[1:]] == ["0", "100"]
+    assert seen[1].query["filter"] == "label:~ours *"
+    assert seen[1].query["orderby"] == "request_time DESC"
 
 
 def test_tasks_by_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

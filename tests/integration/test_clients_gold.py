@@ -30,7 +30,6 @@ def test_gold_lists(tmp_path: Path) -> None:
     with gold_with(gold_script(reply(200, rows), f'"{ACCESS}"'), tmp_path) as (gold, requests):
         listing = gold.analysis_projects_of_proposal("503")
         assert len(gold.analysis_projects_of_biosample("Gb1")) == 1
-        assert len(gold.analysis_projects_of_project("Gp1")) == 1
         gold.probe()
     assert [(row.ap_gold_id, row.its_ap_id, row.projects) for row in listing] == [("Ga1", 7, ())]
     assert len(listing.problems) == 1
@@ -38,7 +37,6 @@ def test_gold_lists(tmp_path: Path) -> None:
         {"offlineToken": OFFLINE},
         {"itsProposalId": "503"},
         {"biosampleGoldId": "Gb1"},
-        {"projectGoldId": "Gp1"},
         {"biosampleGoldId": "Gb0000000"},
     ]
     assert requests[1].headers["authorization"] == f"Bearer {ACCESS}"

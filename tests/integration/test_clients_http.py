@@ -165,6 +165,39 @@ def test_an_answer_that_drips_is_cut_at_the_deadline(start: bytes) -> None:
     assert type(write) is OutcomeUnknown
 
 
+HEADER_DRIPS = {
+    "headers": (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"),
+    "status line": (b"HTTP/1.1 200 ", b"O"),
+    "interim answers": (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", HEADER_DRIPS)
+def test_headers_that_drip_are_cut_at_the_deadline(name: str) -> None:
+    with (
+        played(drip(*HEADER_DRIPS[name])) as server,
+        edge_to(server.url, 5.0, deadline_seconds=0.3) as edge,
+    ):
+        began = time.monotonic()
+        read = failure(lambda: edge.get_json("/x"))
+        write = failure(lambda: edge.post_json("/x", {}))
+        assert time.monotonic() - began < 3
+    assert (type(read), type(write)) == (Transient, OutcomeUnknown)
+
+
+def test_a_service_that_does_not_read_is_left_at_the_deadline() -> None:
+    """Until its buffers are full the body leaves this host: nobody knows what became of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        accepted = pool.submit(listener.accept)
+        with edge_to(f"http://127.0.0.1:{listener.getsockname()[1]}", 5.0, deadline_seconds=0.3) as edge:
+            began = time.monotonic()
+            write = failure(lambda: edge.post_json("/x", {"a": "x" * 20_000_000}))
+            assert time.monotonic() - began < 3
+        accepted.result()[0].close()
+    assert type(write) is OutcomeUnknown
+
+
 def test_an_answer_without_end_is_cut_at_its_length() -> None:
     endless = drip(reply(200, b"", length=10**12), b" " * 60_000, every=0.0)
     with played(endless) as server, edge_to(server.url, max_body_bytes=200_000) as edge:

@@ -57,8 +57,7 @@ def nmdc_pages(lose: set[int]) -> Script:
         lost = len(calls) - 1 in lose
         token = request.query.get("page_token")
         row = {
-            "id": f"nmdc:omprc-11-{'b' if token else 'a'}",
-            "gold_sequencing_project_identifiers": ["gold:Gp1"],
+            "id": f"nmdc:sty-11-{'b' if token else 'a'}",
         }
         if token is None:
             tokens.append(f"t{len(tokens)}")
@@ -73,16 +72,15 @@ def nmdc_pages(lose: set[int]) -> Script:
 
 def test_nmdc_starts_over_where_a_page_is_lost() -> None:
     with nmdc_with(nmdc_pages(lose={1})) as (nmdc, requests):
-        listing = nmdc.data_generations_of_study("nmdc:sty-11-a")
-    assert [row.id for row in listing] == ["nmdc:omprc-11-a", "nmdc:omprc-11-b"]
-    assert listing.rows[0].gold_project_ids == ("Gp1",)
+        error = failure(lambda: nmdc.study_of_proposal("503"))
+    assert "several studies (nmdc:sty-11-a, nmdc:sty-11-b)" in str(error), "both pages were read"
     assert len({request.query["filter"] for request in requests}) == 1, "the filter is sent again"
     assert [request.query.get("page_token") for request in requests] == [None, "t0", None, "t0"]
 
 
 def test_nmdc_gives_up_in_the_end() -> None:
     with nmdc_with(nmdc_pages(lose={1, 3, 5})) as (nmdc, requests):
-        assert type(failure(lambda: nmdc.data_generations_of_study("x"))) is Transient
+        assert type(failure(lambda: nmdc.study_of_proposal("503"))) is Transient
     assert len(requests) == 6
 
 
@@ -128,6 +126,6 @@ def test_no_answer_raises_anything_unknown(tmp_path: Path, document: Any, status
             jdp, nmdc = Jdp(edge, secrets, JDP), Nmdc(edge)
             calls += [lambda: jdp.files_of_analysis_project(7), lambda: jdp.request_files([A])]
             calls += [lambda: jdp.request_status(1), lambda: jdp.file_status([A])]
-            calls += [lambda: nmdc.study_of_proposal("1"), lambda: nmdc.data_generations_of_study("1")]
+            calls += [lambda: nmdc.study_of_proposal("1")]
             outcomes = [outcome(call) for call in calls]
     assert all(kind in (None, *KINDS) for kind in outcomes)

@@ -69,7 +69,7 @@ def test_start_use_stop(state_directory: Path, clock: ManualClock) -> None:
     assert not socket_of(state_directory).exists()
     with EmbeddedMongod(state_directory) as uri:
         store = connect(uri, "x", clock)
-        assert files.has_files(store, "p")
+        assert files.of_project(store, "p")
         store.close()
 
 
@@ -261,7 +261,7 @@ def test_one_that_was_killed_while_in_use_is_revived(state_directory: Path, cloc
     kill(before)
     mongod.revive()
     assert pid_of(state_directory) != before
-    assert files.has_files(store, "p")
+    assert files.of_project(store, "p")
     store.close()
     mongod.stop()
     mongod.revive()

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from factories import add_files
-from jgi_stager.lifecycle import State
 from jgi_stager.notices import Kind, message_id
-from jgi_stager.steps import folding, report, send_notices
-from jgi_stager.store import Document, moves, notices
-from mail_samples import SAMPLES
-from smtp_server import PASSWORD, USER, Mailbox, free_port, mail_server, make_certificate, trusting
+from jgi_stager.steps import folding, send_notices
+from jgi_stager.store import notices
+from outbox import HOUR, OTHER, SITE, add_done, put, send, settings, state
+from smtp_server import Mailbox, free_port, mail_server
 from stage import Stage, stage
-
-SITE, OTHER = "site@example.org", "other@example.org"
-HOUR = 3600.0
 
 
 @pytest.fixture
@@ -33,31 +27,6 @@ def daemon(tmp_path: Path, mongod_uri: str, mailbox: Mailbox) -> Iterator[Stage]
         sections = {"notifications": settings(port)}
         with stage(tmp_path, mongod_uri, sections=sections) as made:
             yield made
-
-
-def settings(port: int, **changes: object) -> dict[str, object]:
-    values = {"mailto": [SITE], "mail_from": "stager@example.org", "smtp_host": "127.0.0.1", "smtp_port": port}
-    return {**values, "smtp_timeout_seconds": 5.0, **changes}
-
-
-def put(
-    daemon: Stage, key: str, kind: Kind = Kind.ALARM, project: str | None = "soil", to: tuple[str, ...] = (SITE,)
-) -> str:
-    """A notice of a project, as a step stores it."""
-    data = {**SAMPLES[kind], **({"subject": key, "text": key} if kind is Kind.ALARM else {})}
-    assert notices.put_notice(daemon.store, key, kind=kind.value, data=data, to=to, project=project)
-    return key
-
-
-def send(daemon: Stage, *, hours: float = 0) -> int:
-    daemon.out.clock.advance(hours * HOUR)
-    return daemon.run("send_notices")
-
-
-def state(daemon: Stage, key: str) -> Document:
-    found = notices.get_notice(daemon.store, key)
-    assert found is not None
-    return found
 
 
 def test_notices_of_a_project_leave_in_order_once_and_in_one_thread(daemon: Stage, mailbox: Mailbox) -> None:
@@ -271,106 +240,3 @@ def test_what_a_person_must_do_is_never_folded(daemon: Stage, mailbox: Mailbox) 
     for number in range(8):
         put(daemon, f"need {number}", Kind.NEEDS_PERSON, project=None)
     assert send(daemon) == 8
-
-
-# --- TLS and login -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("tls", ["starttls", "tls"])
-def test_mails_pass_a_server_with_tls_and_a_login(
-    tmp_path: Path, mongod_uri: str, mailbox: Mailbox, tls: str
-) -> None:
-    certificate = make_certificate(tmp_path)
-    with (
-        mail_server(mailbox, tls=tls, certificate=certificate, login=True) as port,
-        stage(tmp_path, mongod_uri, sections={"notifications": login_settings(port, tls)}) as daemon,
-        trusting(certificate),
-    ):
-        daemon.write_secret("smtp_password", "wrong")
-        key = put(daemon, "hello")
-        assert send(daemon) == 0
-        assert "refuses the login" in state(daemon, key)["error"]
-        assert mailbox.mails == []
-        daemon.write_secret("smtp_password", PASSWORD)
-        assert send(daemon, hours=1) == 1
-        assert mailbox.encrypted == [True]
-        # Nobody is mailed that the mail server wants a person: it could not be told.
-        assert daemon.notices("needs_person") == []
-
-
-def test_a_certificate_that_nobody_vouches_for_is_not_accepted(
-    tmp_path: Path, mongod_uri: str, mailbox: Mailbox
-) -> None:
-    certificate = make_certificate(tmp_path)
-    with (
-        mail_server(mailbox, tls="starttls", certificate=certificate, login=True) as port,
-        stage(tmp_path, mongod_uri, sections={"notifications": login_settings(port, "starttls")}) as daemon,
-    ):
-        daemon.write_secret("smtp_password", PASSWORD)
-        key = put(daemon, "secret")
-        assert send(daemon) == 0
-        assert "certificate" in state(daemon, key)["error"]
-    assert (mailbox.logins, mailbox.mails) == ([], [])
-
-
-def test_a_server_without_tls_is_not_spoken_to_in_the_clear(daemon: Stage, mailbox: Mailbox) -> None:
-    port = daemon.settings.notifications.smtp_port
-    daemon.restart(notifications=settings(port, smtp_tls="starttls"))
-    key = put(daemon, "secret")
-    assert send(daemon) == 0
-    assert "STARTTLS" in state(daemon, key)["error"]
-    assert mailbox.mails == []
-
-
-def login_settings(port: int, tls: str) -> dict[str, object]:
-    return settings(port, smtp_tls=tls, smtp_user=USER, smtp_host="localhost")
-
-
-# --- the report ----------------------------------------------------------------------------------------------
-
-
-def add_done(daemon: Stage, count: int, project: str = "soil") -> None:
-    """Files that are done, through every state."""
-    oids = add_files(daemon.store, count, project_name=project)
-    path = [State.PENDING, State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY, State.TRANSFERRING]
-    for old, new in zip(path, [*path[1:], State.DONE], strict=True):
-        why = f"{report.VERIFIED}size and md5" if new is State.DONE else "on its way"
-        moves.move(daemon.store, moves.by_oids(oids), old, new, why)
-    for number, oid in enumerate(oids):
-        daemon.store.files.update_one(
-            {"_id": oid}, {"$set": {"destination_path": f"/n/{project}/{number:06d}.faa"}}
-        )
-
-
-def test_the_last_mail_carries_a_table_of_every_file(daemon: Stage, mailbox: Mailbox) -> None:
-    add_done(daemon, 3)
-    put(daemon, "done:1", Kind.DONE, project="soil")
-    assert send(daemon) == 1
-    (attachment,) = mailbox.mails[0].iter_attachments()
-    assert attachment.get_filename() == "soil_files.tsv"
-    lines = attachment.get_payload(decode=True).decode().splitlines()  # type: ignore[union-attr]
-    assert lines[0].split("\t") == list(report.COLUMNS)
-    assert [line.split("\t")[0] for line in lines[1:]] == [f"/n/soil/{n:06d}.faa" for n in range(3)]
-    assert {tuple(line.split("\t")[i] for i in (1, 2, 4)) for line in lines[1:]} == {
-        ("1000", "d41d8cd98f00b204e9800998ecf8427e", "size and md5")
-    }
-
-
-def test_a_large_report_is_packed_and_a_huge_one_is_a_summary(
-    daemon: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add_done(daemon, 60)
-    monkeypatch.setattr(report, "MOST_PLAIN_BYTES", 1000)
-    (packed,) = report.report_of(daemon.store, "soil")
-    assert packed.name == "soil_files.tsv.gz"
-    assert gzip.decompress(packed.content).count(b"\n") == 61
-    assert "packed" in report.describe([packed])
-    monkeypatch.setattr(report, "MOST_PACKED_BYTES", 100)
-    (summary,) = report.report_of(daemon.store, "soil")
-    assert summary.content.decode().splitlines()[1:] == ["Ga0000001\t60\t60000"]
-    assert "a row per analysis project" in report.describe([summary])
-
-
-def test_a_table_has_no_formulas_and_no_broken_lines() -> None:
-    table = report._table([("=1+1", "a\tb\nc", "-x", "plain")])
-    assert table == b"'=1+1\ta b c\t'-x\tplain\n"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from catalogues import hide
 from invariants import check_limits, check_run, states_of
-from stage import file_id, small_catalogue, stage
+from stage import Stage, file_id, small_catalogue, stage
 
 
 def test_a_request_that_stays_pending_is_waited_on_and_told_of_once(tmp_path: Path, mongod_uri: str) -> None:
@@ -63,6 +64,7 @@ def test_a_request_that_vanished_is_waited_on_for_a_day_and_asked_for_again(
     tmp_path: Path, mongod_uri: str
 ) -> None:
     with stage(tmp_path, mongod_uri) as st:
+        st.out.mishap("request_stuck", count=1)
         st.insert()
         st.tick(1)
         gone = {"match": "jdp.request_status", "kind": "status:404", "body": '{"detail": "Not found."}'}
@@ -74,6 +76,62 @@ def test_a_request_that_vanished_is_waited_on_for_a_day_and_asked_for_again(
         st.drive(hours=72, minutes=60)
         check_run(st, again=True)
         assert len(st.out.books()["requests"]) == 2
+
+
+def test_a_request_that_jdp_forgot_is_used_if_its_delivery_is_there(tmp_path: Path, mongod_uri: str) -> None:
+    gone = {"match": "jdp.request_status", "kind": "status:404", "body": '{"detail": "Not found."}'}
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.tick(1)
+        st.faults(gone)
+        st.drive(hours=48, minutes=60)
+        books = check_run(st)
+        assert len(books["requests"]) == 1
+
+
+def test_a_delivery_that_nobody_knows_the_end_of_and_that_is_gone_is_asked_for_again(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    gone = {"match": "jdp.request_status", "kind": "status:404", "body": '{"detail": "Not found."}'}
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.tick(1)
+        st.faults(gone)
+        st.until("restored", hours=30, minutes=60)
+        (request,) = st.out.books()["requests"]
+        shutil.rmtree(st.out.directory(request["id"]))
+        st.wait(hours=30, minutes=60)
+        st.faults()
+        st.drive(hours=48, minutes=60)
+        check_run(st, again=True)
+        assert len(st.out.books()["requests"]) == 2
+
+
+def keep_expiring(st: Stage, days: int) -> None:
+    """Let every delivery expire before Globus takes a transfer."""
+    st.faults({"match": "transfer.submit", "kind": "status:503"})
+    st.insert()
+    st.wait(hours=24 * days, minutes=240)
+
+
+def test_files_that_keep_expiring_are_told_of_once_a_day_and_arrive_in_the_end(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4), retention_days=2) as st:
+        keep_expiring(st, 5)
+        assert len(st.out.books()["requests"]) == 3
+        assert st.alarms("keep expiring") == []
+        st.wait(hours=36, minutes=240)
+        assert st.alarms("keep expiring") == ["4 files of soil keep expiring before they are transferred"]
+        (alarm,) = st.notices("alarm")[-1:]
+        assert "jgi-stager explain soil" in alarm["data"]["text"]
+        assert "3 times" in alarm["data"]["text"]
+        assert alarm["project"] == "soil"
+        # Each time counts against the quota.
+        assert [one["bytes"] for one in st.documents("restore_requests", state="expired")] == [4000] * 3
+        st.faults()
+        st.drive(hours=48)
+        check_run(st, again=True)
 
 
 def test_a_request_that_vanished_for_a_while_starts_its_patience_anew(tmp_path: Path, mongod_uri: str) -> None:

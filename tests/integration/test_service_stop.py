@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from integration.test_daemon import Site, site, wait_for
+from integration.test_daemon import site
 from jgi_stager.store.embedded import EmbeddedMongod
+from processes_of_a_test import Site, wait_for
 
 __all__ = ["site"]
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
-import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 from pydantic import SecretStr
-from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from certificates import Certificates, make_certificates
@@ -25,7 +22,7 @@ from jgi_stager.failures import NeedsPerson, Service, Transient
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import GlobusSettings, NotificationSettings, Settings
 from jgi_stager.store import Store, StoreRefused, StoreUnavailable, connect, projects
-from jgi_stager.store.mongod_binary import find_mongod
+from mongod_support import admin, mongod
 
 PASSWORD = "pl4nted-mongo-7d1f"
 SWITCHES = {
@@ -155,37 +152,12 @@ def test_the_address_of_the_database_cannot_switch_it_off(option: str) -> None:
     Settings.model_validate({"mongodb": {"uri": "mongodb://u@h/?tls=true&tlsInsecure=false"}})
 
 
-@contextmanager
-def mongod(home: Path, *options: str) -> Iterator[int]:
-    """A mongod of its own on a port of loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    found = find_mongod(home)
-    (home / "data").mkdir(exist_ok=True)
-    command: Sequence[str] = [
-        *(str(found.path), "--dbpath", str(home / "data"), "--port", str(port), "--bind_ip", "127.0.0.1"),
-        *("--noscripting", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", *options),
-    ]
-    with (home / "log").open("ab") as log:
-        process = subprocess.Popen(command, env=dict(found.environment), stdout=log, stderr=log)
-    try:
-        yield port
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def admin(port: int, **options: Any) -> MongoClient[dict[str, Any]]:
-    return MongoClient("127.0.0.1", port, serverSelectionTimeoutMS=60_000, directConnection=True, **options)
-
-
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[int]:
     """A mongod as docs/install.md describes it: it wants TLS and a password."""
     home = tmp_path_factory.mktemp("guarded")
     with mongod(home) as port, admin(port) as client:
-        roles = [{"role": "readWrite", "db": "jgi_stager"}]
+        roles = [{"role": role, "db": "jgi_stager"} for role in ("readWrite", "dbAdmin")]
         client.admin.command("createUser", "stager", pwd=PASSWORD, roles=roles)
     tls = ("--tlsMode", "requireTLS", "--tlsCertificateKeyFile", str(certificates.server))
     with mongod(

@@ -88,9 +88,9 @@ def test_rows_by_request_task_and_id(store: Store) -> None:
     assert [row.oid for row in files.ready_by_request(store, 7)] == oids[:2]
     assert [row.oid for row in files.ready_by_request(store, 7, limit=1)] == oids[:1]
     assert [row.oid for row in files.of_task(store, "t", State.MANIFEST_READY)] == oids[:2]
-    (row,) = files.of_oids(store, oids[:1])
+    row = files.of_request(store, 7)[0]
     assert (row.state, row.source_path, row.size, row.request_id) == (State.MANIFEST_READY, "/x", 1000, 7)
-    assert files.of_oids(store, oids, State.DONE) == []
+    assert files.of_request(store, 7, State.DONE) == []
 
 
 def test_pages_of_a_project(store: Store) -> None:
@@ -123,14 +123,9 @@ def test_failed_groups(store: Store) -> None:
     assert (second.reason, second.files) == ("too big", 1)
 
 
-def test_has_files_search_and_destinations(store: Store) -> None:
-    assert not files.has_files(store, "p")
+def test_search(store: Store) -> None:
     (oid,) = add_files(store, 1, file_name="a.fasta", ap_gold_id="Ga9")
-    assert files.has_files(store, "p")
     (found,) = files.search(store, ["p"], "a.fasta")
     assert found["_id"] == oid
     assert files.search(store, ["q"], "a.fasta") == []
-    assert [document["_id"] for document in files.destinations(store, "p", "Ga9")] == [oid]
-    document = files.get_file(store, oid)
-    assert document is not None
-    assert document["history"][0]["why"] == "discovered"
+    assert found["history"][0]["why"] == "discovered"

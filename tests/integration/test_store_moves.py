@@ -111,16 +111,13 @@ def test_set_back_only_goes_back(store: Store) -> None:
         moves.set_back(store, moves.by_request(1), PENDING, REQUESTED, "why", max_setbacks=1)
 
 
-def test_move_each_and_annotate(store: Store) -> None:
+def test_move_each(store: Store) -> None:
     first, second = add_files(store, 2)
     put(store, first, PENDING, REQUESTED, RESTORED)
     items = [(oid, {"source_path": f"/{oid}"}) for oid in (first, second)]
     assert moves.move_each(store, items, RESTORED, READY, "in the manifest") == 1
     assert get(store, first)["source_path"] == f"/{first}"
     assert get(store, second)["source_path"] is None
-    assert moves.annotate(store, [(first, {"destination_path": "/d"})], READY) == 1
-    assert moves.annotate(store, [(first, {"destination_path": "/e"})], PENDING) == 0
-    assert (get(store, first)["destination_path"], get(store, first)["state"]) == ("/d", "manifest_ready")
     assert moves.move_each(store, [], RESTORED, READY, "nothing") == 0
 
 

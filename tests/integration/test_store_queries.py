@@ -66,15 +66,11 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.any_of_request": lambda: files.any_of_request(store, 7, [P, R]),
         "files.candidates": lambda: files.candidates(store, "p", 10),
         "files.count_by_state": lambda: files.count_by_state(store, "p"),
-        "files.destinations": lambda: files.destinations(store, "p", "Ga1"),
         "files.failed_groups": lambda: [
             files.failed_groups(store, "p"),
             files.failed_groups(store, "p", since=now),
         ],
-        "files.get_file": lambda: files.get_file(store, OID),
-        "files.has_files": lambda: files.has_files(store, "p"),
         "files.names_of_sources": lambda: files.names_of_sources(store, [jdp_id(1)]),
-        "files.of_oids": lambda: files.of_oids(store, [OID], P),
         "files.of_project": lambda: files.of_project(store, "p", P, OID, 10),
         "files.of_request": lambda: files.of_request(store, 7),
         "files.of_task": lambda: files.of_task(store, "t", T),
@@ -82,19 +78,22 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.ready_by_request": lambda: files.ready_by_request(store, 7, 5),
         "files.requests_behind": lambda: files.requests_behind(store, [R, T]),
         "files.search": lambda: files.search(store, ["p"], "x"),
+        "files.pending_sizes": lambda: files.pending_sizes(store, "p"),
         "files.select": lambda: files.select(store, {"project_name": "p", "state": P}, 5),
         "files.tasks_behind": lambda: files.tasks_behind(store, [R, T]),
         "files.upsert_files": lambda: files.upsert_files(store, [file_record()]),
         "leases.holder": lambda: leases.holder(store, "l"),
-        "leases.release_lease": lambda: leases.release_lease(store, "l", "a"),
+        "leases.note_cleared": lambda: leases.note_cleared(store, "l", "a", 1),
+        "leases.release_lease": lambda: leases.release_lease(store, "l", "a", 1),
+        "leases.renew": lambda: leases.renew(store, "l", "a", 1, 1),
         "leases.take": lambda: leases.take(store, "l", "a", 1),
-        "moves.annotate": lambda: moves.annotate(store, [(OID, {"request_id": 1})], P),
         "moves.fail": lambda: moves.fail(store, moves.by_project("p"), P, "w"),
         "moves.move": lambda: [moves.move(store, where, P, R, "w") for where in SELECTIONS],
         "moves.move_each": lambda: moves.move_each(store, [(OID, {})], P, R, "w"),
         "moves.release": lambda: moves.release(store, moves.by_project("p"), "w"),
         "moves.set_back": lambda: moves.set_back(store, moves.by_task("t"), T, P, "w", 3),
         "notices.count_in": lambda: notices.count_in(store, notices.NoticeState.WAITING),
+        "notices.given_up": lambda: notices.given_up(store, now),
         "notices.first_of_thread": lambda: notices.first_of_thread(store, "project:p"),
         "notices.fold": lambda: notices.fold(store, "n", "f"),
         "notices.get_notice": lambda: notices.get_notice(store, "n"),
@@ -110,13 +109,11 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "notices.waiting_notices": lambda: notices.waiting_notices(store),
         "notices.waiting_of": lambda: notices.waiting_of(store, "digest"),
         "notices.withdraw": lambda: notices.withdraw(store, "n", "w"),
-        "notices.due_notices": lambda: notices.due_notices(store, now),
         "notices.interrupted_notices": lambda: notices.interrupted_notices(store),
         "notices.mark_refused": lambda: notices.mark_refused(store, "n", "e"),
         "notices.mark_sending": lambda: notices.mark_sending(store, "n", 1, "m"),
         "notices.mark_sent": lambda: notices.mark_sent(store, "n"),
         "notices.mark_waiting": lambda: notices.mark_waiting(store, "n", now, "e"),
-        "notices.notices_of": lambda: notices.notices_of(store, "p"),
         "notices.open_notices": lambda: notices.open_notices(store),
         "notices.put_notice": lambda: notices.put_notice(store, "n", kind="k", data={}, to=[]),
         "projects.by_state": lambda: projects.by_state(store, [ProjectState.ACTIVE]),
@@ -156,6 +153,12 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "requests.add_lost": lambda: requests.add_lost(store, "r", [jdp_id(1)]),
         "requests.any_accepted_since": lambda: requests.any_accepted_since(store, now),
         "requests.count_of_project": lambda: requests.count_of_project(store, "p"),
+        "requests.deliveries_looked_at": lambda: requests.deliveries_looked_at(store),
+        "requests.expired_often": lambda: requests.expired_often(store, [jdp_id(1)], 3),
+        "requests.insert_delivery": lambda: requests.insert_delivery(
+            store, request_id=8, file_ids=[jdp_id(1)], size=1, at=now, expires=None
+        ),
+        "requests.note_deliveries_looked_at": lambda: requests.note_deliveries_looked_at(store),
         "requests.delivered": lambda: requests.delivered(store, 5),
         "requests.get_request": lambda: requests.get_request(store, "r"),
         "requests.insert_request": lambda: requests.insert_request(
@@ -173,6 +176,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "tasks.ended": lambda: tasks.ended(store, TaskKind.FILES, 5),
         "tasks.get_task": lambda: tasks.get_task(store, "t"),
         "tasks.insert_task": lambda: tasks.insert_task(store, **task),  # type: ignore[arg-type]
+        "tasks.not_in_the_books": lambda: tasks.not_in_the_books(store, ["t"]),
         "tasks.open_task_file_oids": lambda: tasks.open_task_file_oids(store),
         "tasks.recent": lambda: tasks.recent(store, TaskState.ENDED, now),
         "tasks.task_by_id": lambda: tasks.task_by_id(store, "t"),
@@ -276,7 +280,7 @@ def test_no_query_scans_a_collection(watched: Store, recorder: Recorder, name: s
         assert "COLLSCAN" not in found, f"{name} scans: {command}"
 
 
-@pytest.mark.parametrize("name", ["files.candidates", "requests.requests_in", "tasks.tasks_in", "files.of_oids"])
+@pytest.mark.parametrize("name", ["files.candidates", "requests.requests_in", "tasks.tasks_in"])
 def test_the_order_comes_from_an_index(watched: Store, recorder: Recorder, name: str) -> None:
     ((command, answer),) = sent(watched, recorder, name)
     assert "sort" in command

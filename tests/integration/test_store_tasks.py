@@ -69,21 +69,20 @@ def put(store: Store, key: str, to: str = "a@b") -> bool:
 def test_a_notice_is_stored_once_and_told_once(store: Store, clock: ManualClock) -> None:
     assert put(store, "done:p")
     assert not put(store, "done:p", to="other@b")
-    (found,) = notices.due_notices(store, clock.now())
+    (found,) = notices.waiting_notices(store)
     assert (found["to"], found["data"]) == (["a@b"], {"file.name": "$x"})
     assert notices.mark_sending(store, "done:p", 1, "<m@h>")
     assert not notices.mark_sending(store, "done:p", 1, "<m@h>")
     assert [each["_id"] for each in notices.interrupted_notices(store)] == ["done:p"]
     later = clock.now() + timedelta(minutes=1)
     assert notices.mark_waiting(store, "done:p", later, "451")
-    assert notices.due_notices(store, clock.now()) == []
     assert [each["error"] for each in notices.open_notices(store)] == ["451"]
-    (due,) = notices.due_notices(store, later)
-    assert (due["attempts"], due["message_id"]) == (1, "<m@h>")
+    (due,) = notices.waiting_notices(store)
+    assert (due["next_try_at"], due["attempts"], due["message_id"]) == (later, 1, "<m@h>")
     assert notices.mark_sending(store, "done:p", 2, "<m@h>")
     assert notices.mark_sent(store, "done:p")
     assert notices.open_notices(store) == []
-    (sent,) = notices.notices_of(store, "p")
+    (sent,) = notices.of_thread(store, "project:p")
     assert (sent["state"], sent["sent_at"], sent["error"]) == ("sent", clock.now(), None)
     assert not put(store, "done:p")
 
@@ -93,26 +92,47 @@ def test_a_refused_notice_is_kept(store: Store) -> None:
     assert not notices.mark_refused(store, "n", "550")
     notices.mark_sending(store, "n", 1, "<m@h>")
     assert notices.mark_refused(store, "n", "550")
-    assert [each["error"] for each in notices.notices_of(store, "p")] == ["550"]
+    assert [each["error"] for each in notices.of_thread(store, "project:p")] == ["550"]
     assert notices.open_notices(store) == []
 
 
-def test_a_lease_has_one_owner(store: Store, clock: ManualClock) -> None:
+def test_a_lease_has_one_owner(store: Store) -> None:
     assert leases.take(store, "plan", "a", 60) == 1
     assert leases.take(store, "plan", "b", 60) is None
-    clock.advance(50)
     assert leases.take(store, "plan", "a", 60) == 1
-    clock.advance(50)
-    assert leases.take(store, "plan", "b", 60) is None
-    clock.advance(11)
-    assert leases.take(store, "plan", "b", 60) == 2
+    assert leases.renew(store, "plan", "a", 1, 0.2)
+    while (taken := leases.take(store, "plan", "b", 60)) is None:
+        assert not (leases.holder(store, "plan") or {})["released"]
+    assert taken == 2
     assert leases.take(store, "plan", "a", 60) is None
-    assert not leases.release_lease(store, "plan", "a")
-    assert leases.release_lease(store, "plan", "b")
+    assert not leases.renew(store, "plan", "a", 1, 60)
+    assert not leases.release_lease(store, "plan", "a", 1)
+    assert leases.release_lease(store, "plan", "b", 2)
     assert leases.take(store, "plan", "a", 60) == 3
     found = leases.holder(store, "plan")
     assert found is not None
-    assert found["owner"] == "a"
+    assert (found["owner"], found["valid"], found["released"]) == ("a", True, False)
+    assert (found["before"]["owner"], found["before"]["released"]) == ("b", True)
+
+
+def test_a_lease_that_ran_out_is_renewed_while_nobody_took_it(store: Store) -> None:
+    assert leases.take(store, "plan", "a", 0.001) == 1
+    while (leases.holder(store, "plan") or {})["valid"]:
+        pass
+    assert leases.renew(store, "plan", "a", 1, 60)
+    assert leases.take(store, "plan", "b", 60) is None
+
+
+def test_a_lease_goes_by_the_clock_of_the_server_alone(store: Store, clock: ManualClock) -> None:
+    assert leases.take(store, "plan", "a", 60) == 1
+    clock.advance(1_000_000)
+    assert leases.take(store, "plan", "b", 60) is None
+
+
+def test_a_token_grows_beyond_what_was_promised_elsewhere(store: Store) -> None:
+    assert leases.take(store, "plan", "$a", 60, above=7) == 8
+    assert leases.take(store, "plan", "$a", 60, above=8) == 8
+    assert leases.take(store, "plan", "$a", 60, above=9) == 10
 
 
 def test_a_lease_that_everybody_wants_goes_to_one(store: Store) -> None:

@@ -17,10 +17,10 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from jgi_stager.cli import app
+from jgi_stager.cli.bars import shares
 from jgi_stager.cli.common import Mistake, clean, plain
 from jgi_stager.cli.control import parse_amount, shown_value
 from jgi_stager.cli.credentials import Tokens, plausible, store_secret
-from jgi_stager.cli.pages import shares
 from jgi_stager.cli.setup import example
 from jgi_stager.insight.waits import Why
 from jgi_stager.preflight import Check, Problem, Verdict, attempt, try_all, worst

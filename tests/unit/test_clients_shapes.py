@@ -21,7 +21,6 @@ from jgi_stager.clients.jdp_shapes import (
     parse_file,
     parse_status,
 )
-from jgi_stager.clients.nmdc import DataGeneration
 from jgi_stager.clients.shapes import rows_of
 from jgi_stager.clients.text import excerpt, instant, plain, retry_after, whole
 
@@ -64,14 +63,6 @@ def test_recorded_analysis_projects_are_read_whole() -> None:
     kinds = [project.ap_type for project in listing]
     assert kinds.count("Metagenome Analysis") == 351
     assert sum(project.reference_ap_gold_id is not None for project in listing) == 14
-
-
-def test_recorded_data_generations_lose_the_prefix() -> None:
-    rows = recorded("nmdc_data_generation_set.json")["resources"]
-    listing = rows_of(rows, DataGeneration.model_validate, "x")
-    assert listing.problems == ()
-    assert len(listing) == len(rows)
-    assert listing.rows[0].gold_project_ids == ("Gp0566640",)
 
 
 @pytest.mark.parametrize(
@@ -227,9 +218,8 @@ def test_parsers_never_surprise(document: Any) -> None:
 
 @given(st.lists(anything, max_size=4))
 def test_rows_are_kept_or_explained(documents: list[Any]) -> None:
-    for model in (AnalysisProject, DataGeneration):
-        listing = rows_of(documents, model.model_validate, "rows")
-        assert len(listing.rows) + len(listing.problems) == len(documents)
+    listing = rows_of(documents, AnalysisProject.model_validate, "rows")
+    assert len(listing.rows) + len(listing.problems) == len(documents)
 
 
 @given(st.dictionaries(st.sampled_from(["file_size", "file_type", "md5sum", "file_status", "metadata"]), anything))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from jgi_stager.insight import status as insight
-from jgi_stager.insight.facts import Count, DaemonView
+from jgi_stager.insight.facts import Count, DaemonView, Login, RefusedAddress
 from jgi_stager.insight.preview import Found, preview
 from jgi_stager.insight.quota import turns, window
 from jgi_stager.insight.status import Credential
@@ -63,18 +65,48 @@ def test_everything_a_person_should_do_is_listed_with_the_command() -> None:
         ),
         requests=(request(projects=("rest",), state="ready", expires_at=NOW + 5 * HOUR),),
         tasks=(task(status="INACTIVE"),),
-        mails_refused=2,
+        mails_given_up=("done: 552 too big", "digest: 552 too big"),
+        refused_addresses=(refused("old@example.org", site=True), refused("pi@example.org", projects=("a", "b"))),
     )
     found = {todo.what: todo.do for todo in insight.status(world).todos}
     assert found["jdp since 12:00 UTC: the token has ended"] == "jgi-stager token set jdp"
-    assert found["bad is invalid: proposal_id is missing"] == "insert it corrected"
+    assert found["bad is invalid: proposal_id is missing"] == (
+        "insert it again, corrected; to hear no more of it: jgi-stager project cancel bad"
+    )
     assert found["part: 3 files failed"] == "jgi-stager explain part"
     assert found["rest is paused, and what was delivered for it expires 19:00 UTC"] == (
         "jgi-stager project resume rest"
     )
     assert any("stands still" in what for what in found)
-    assert "2 mails refused by the mail server" in found
-    assert len(found) == 6
+    assert "2 mails could not be sent and will not be; the last, digest: 552 too big" in found
+    assert found["mails to old@example.org are refused since 13:00 UTC: 550 no such user"] == (
+        "correct notifications.mailto in the settings file, and restart"
+    )
+    assert found["mails to pi@example.org are refused since 13:00 UTC: 550 no such user"] == (
+        "jgi-stager project notify a ADDRESS... (also in b)"
+    )
+    assert len(found) == 8
+
+
+def refused(address: str, **lists: Any) -> RefusedAddress:
+    """An address that was refused an hour ago, and half an hour ago."""
+    return RefusedAddress(address, "550 no such user", NOW - HOUR, NOW - HOUR / 2, **lists)
+
+
+def test_a_dead_credential_is_named_since_it_died_not_since_the_daemon_started() -> None:
+    login = Login("jdp", dead_since=NOW - 5 * HOUR)
+    world = facts(daemon=trouble("jdp", "needs_person", "the token has ended", "x"), logins={"jdp": login})
+    assert [todo.what for todo in insight.status(world).todos] == ["jdp since 09:00 UTC: the token has ended"]
+
+
+def test_a_credential_that_ends_soon_is_something_to_do_before_it_ends() -> None:
+    login = Login("jdp", ends_at=NOW + 5 * HOUR, ends_why="the 4 before it lived 3.0 days", ends_soon=True)
+    usable = Credential("jdp", "usable", cure="jgi-stager token set jdp", known=login)
+    (todo,) = insight.status(facts(), [usable]).todos
+    assert todo.what == "jdp: will probably end at 19:00 UTC: the 4 before it lived 3.0 days"
+    assert todo.do == "jgi-stager token set jdp"
+    later = Credential("jdp", "usable", known=replace(login, ends_soon=False))
+    assert insight.status(facts(), [later]).todos == ()
 
 
 def test_a_daemon_that_is_down_matters_only_while_there_is_work() -> None:
@@ -92,8 +124,9 @@ def test_an_invalid_record_is_reported_for_a_week_or_until_dismissed() -> None:
 
 
 def test_a_missing_credential_is_something_to_do() -> None:
-    missing = Credential("gold", "missing", note="no credential here; run: jgi-stager token set gold")
-    assert "token set gold" in insight.status(facts(), [missing]).todos[0].what
+    missing = Credential("gold", "missing", note="no credential here", cure="jgi-stager token set gold")
+    (todo,) = insight.status(facts(), [missing]).todos
+    assert (todo.what, todo.do) == ("gold: no credential here", "jgi-stager token set gold")
 
 
 def test_a_preview_counts_quota_space_and_other_projects() -> None:

@@ -68,6 +68,10 @@ def files(
             for one in found
         ]
         page.table(("state", "size", "analysis", "JDP file id", "name"), rows, right=(1,))
+        if any(one.state == State.FAILED for one in found):
+            page.say()
+            for group in owner.failed:
+                page.say(f"{count(group.files, 'failed file')}: {group.reason}", hang=2)
         everything = owner.of(*state) if state else owner.total
         if ap is None and len(found) < everything.files:
             page.say(f"... and {everything.files - len(found):,} more; --limit 0 lists all", style="dim")

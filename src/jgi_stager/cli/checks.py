@@ -9,12 +9,12 @@ from contextlib import suppress
 from functools import partial
 
 from jgi_stager import daemon
-from jgi_stager.cli.outside import Outside, secrets_of
 from jgi_stager.failures import Rejected
 from jgi_stager.preflight import Check, Problem, Verdict, clock_difference, free_bytes, write_probe
 from jgi_stager.settings import Settings
-from jgi_stager.store import ping, processes, server_time
+from jgi_stager.store import Store, StoreRefused, fencing, ping, processes, server_time
 from jgi_stager.text import human_bytes
+from jgi_stager.wiring import Clients, open_secrets
 
 CLOCK_WARN_SECONDS = 5.0
 CLOCK_FAIL_SECONDS = 300.0
@@ -24,7 +24,7 @@ UNKNOWN_REQUEST = 1
 """A request id that is not ours: JDP answers "unknown" to a good session and 401 to a bad one."""
 
 
-def all_checks(settings: Settings, services: Outside, config_path: str | None) -> list[Check]:
+def all_checks(settings: Settings, services: Clients, config_path: str | None) -> list[Check]:
     """Every dependency, the nearest first."""
     return [
         Check("settings", partial(_settings, settings, config_path)),
@@ -82,6 +82,7 @@ def _database(settings: Settings) -> str:
     clock = daemon.make_clock(settings)
     with daemon.open_store(settings, clock) as (store, mongod):
         version, difference = ping(store), clock_difference(server_time(store))
+        _may_fence(store)
     kind = "private mongod" if mongod is not None else "mongod"
     if abs(difference) > CLOCK_WARN_SECONDS:
         verdict = Verdict.FAIL if abs(difference) > CLOCK_FAIL_SECONDS else Verdict.WARN
@@ -91,6 +92,14 @@ def _database(settings: Settings) -> str:
             verdict,
         )
     return f"{kind} {version}, clock {difference:+.1f} s"
+
+
+def _may_fence(store: Store) -> None:
+    try:
+        fencing.may_raise(store.database)
+    except StoreRefused as error:
+        cure = "give the user the role dbAdmin on this database, beside readWrite (docs/install.md)"
+        raise Problem(f"the user may not keep a daemon out that was replaced: {error}", cure) from None
 
 
 def _stage_dir(settings: Settings) -> str:
@@ -110,7 +119,7 @@ def _stage_dir(settings: Settings) -> str:
 
 
 def _secret(settings: Settings, names: tuple[str, ...], cure: str) -> str:
-    secrets = secrets_of(settings)
+    secrets = open_secrets(settings)
     for name in names:
         if secrets.exists(name):
             secrets.read(name)
@@ -126,13 +135,13 @@ def _answers(probe: Callable[[], None], text: str) -> Callable[[], str]:
     return run
 
 
-def _jdp_session(services: Outside) -> str:
+def _jdp_session(services: Clients) -> str:
     with suppress(Rejected):  # It does not know the request, but it listened: the session is good.
         services.jdp.request_status(UNKNOWN_REQUEST)
     return "takes the session token"
 
 
-def _jgi_collection(settings: Settings, services: Outside) -> str:
+def _jgi_collection(settings: Settings, services: Clients) -> str:
     root = settings.globus.globus_root_dir
     path = f"/{root}/" if root else "/"
     entries = services.globus.ls(settings.globus.jgi_collection_id, path)
@@ -145,7 +154,7 @@ def _jgi_collection(settings: Settings, services: Outside) -> str:
     return f"{path} can be read, {len(entries)} entries"
 
 
-def _nersc_collection(settings: Settings, services: Outside) -> str:
+def _nersc_collection(settings: Settings, services: Clients) -> str:
     path = settings.staging.stage_dir
     if path is None:
         raise Problem("staging.stage_dir is not set", "set it")
@@ -165,7 +174,7 @@ def _mail_server(settings: Settings) -> str:
         with _smtp(settings) as server:
             server.ehlo_or_helo_if_needed()
             if found.smtp_user:
-                server.login(found.smtp_user, secrets_of(settings).read("smtp_password").get_secret_value())
+                server.login(found.smtp_user, open_secrets(settings).read("smtp_password").get_secret_value())
             server.noop()
     except smtplib.SMTPAuthenticationError as error:
         cure = "correct notifications.smtp_user or the secret smtp_password"

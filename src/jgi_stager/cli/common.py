@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import logging
+import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,8 +45,10 @@ class Mistake(Exception):  # noqa: N818 - it is the user's, and reported as such
 
 def complain(message: object) -> None:
     """Tell a person what went wrong, on standard error."""
-    shown = Text("jgi-stager: " + clean(str(message), keep="\n"))
-    Console(stderr=True, highlight=False, soft_wrap=True).print(shown)
+    console, said = Console(stderr=True, highlight=False), "jgi-stager: " + clean(str(message), keep="\n")
+    for paragraph in said.split("\n"):
+        for line in wrapped(paragraph, console.width) if console.is_terminal else [paragraph]:
+            console.print(Text(line), soft_wrap=True)
 
 
 @contextmanager
@@ -156,13 +159,7 @@ class Page:
         first, rest = " " * indent, " " * (indent + hang)
         lines = [first + clean(text)]
         if self.tty and len(lines[0]) > self.console.width:
-            lines = textwrap.wrap(
-                clean(text),
-                self.console.width,
-                initial_indent=first,
-                subsequent_indent=rest,
-                break_on_hyphens=False,
-            )
+            lines = wrapped(clean(text), self.console.width, first, rest)
         for line in lines:
             self.line(Text(line, style=style))
 
@@ -174,6 +171,8 @@ class Page:
         """One line as it is."""
         if not self.unicode:
             text = Text(text.plain.encode("ascii", "replace").decode(), style=text.style)
+        text = text.copy()
+        text.rstrip()
         self.console.print(text, soft_wrap=True)
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
@@ -188,6 +187,20 @@ class Page:
             if self.tty and len(line) > self.console.width:
                 line = line[: self.console.width - 1] + "\N{HORIZONTAL ELLIPSIS}"
             self.line(Text(line, style="bold" if number == 0 else ""))
+
+
+def wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """``text`` in lines of ``width``; ``first`` and ``rest`` begin them.
+
+    A command that ends a sentence stays in one piece where it can: what is broken cannot be copied.
+    """
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", _HARD), text)
+    lines = textwrap.wrap(whole, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+    return [line.replace(_HARD, " ") for line in lines]
+
+
+_HARD = "\N{NO-BREAK SPACE}"
+_COMMAND = re.compile(r"(?:^|(?<=: )|(?<=-> ))jgi-stager [^;,()]{1,60}(?=[;,()]|$)")
 
 
 def clean(text: str, keep: str = "") -> str:

@@ -56,14 +56,20 @@ def retry(
             emit({"project": project, "released": released, "not_releasable": left})
             return
         page = Page()
-        page.say(
-            f"{count(released, 'file')} of {project} start again." if released else "No failed file was released."
-        )
+        if released:
+            page.say(f"{count(released, 'file')} of {project} start{'s' if released == 1 else ''} again.")
+        elif not left:
+            page.say(f"{project} has no failed file{_meant(file, reason)}; see: jgi-stager explain {project}")
         if left:
             page.say(
                 f"{count(left, 'failed file')} cannot be helped by it: JDP gives no usable name or size; "
                 f"see: jgi-stager files {project} --state failed"
             )
+
+
+def _meant(file: list[str] | None, reason: str | None) -> str:
+    which = " with that name or id" if file else ""
+    return f"{which}{' and' if which and reason else ''}{f' whose reason contains {reason!r}' if reason else ''}"
 
 
 def _ids(books: Books, project: str, text: str) -> list[str]:
@@ -115,6 +121,7 @@ def set_limit(
     name: NameArgument,
     value: Annotated[str, typer.Argument(help="A number; bytes also as 500GB or 2.5TB.")],
     reason: Annotated[str, typer.Option(help="Why; it goes on the history.")] = "",
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Lower a limit. The settings are the ceiling: to go higher, change them and restart."""
@@ -128,26 +135,38 @@ def set_limit(
                 f"change [{RUN_TIME_LIMITS[name][0]}] {name} in the settings file and restart",
                 code=2,
             )
-        with open_books(settings) as books:
-            control.set_limit(books.store, name, number, f"by {somebody()}{f': {reason}' if reason else ''}")
-        Page().say(
-            f"{name} is {_shown(name, number)} from the next planning on (settings: {_shown(name, ceiling)})."
-        )
+        said = f"{name} is {_shown(name, number)} from the next planning on (settings: {_shown(name, ceiling)})."
+        _change_limit(settings, name, number, reason, said, as_json=as_json)
 
 
 @limits_app.command("reset")
 def reset_limit(
     name: NameArgument,
     reason: Annotated[str, typer.Option(help="Why; it goes on the history.")] = "",
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Let the settings decide again."""
     settings = settings_or_exit(config)
     with handled():
         _check_name(name)
-        with open_books(settings) as books:
-            control.set_limit(books.store, name, None, f"by {somebody()}{f': {reason}' if reason else ''}")
-        Page().say(f"{name} is {_shown(name, configured(settings, name))} again, as in the settings.")
+        said = f"{name} is {_shown(name, configured(settings, name))} again, as in the settings."
+        _change_limit(settings, name, None, reason, said, as_json=as_json)
+
+
+def _change_limit(
+    settings: Settings, name: str, value: int | None, reason: str, said: str, *, as_json: bool
+) -> None:
+    """Set the limit, or with None leave it to the settings, and tell what changed."""
+    with open_books(settings) as books:
+        before = limits_now(books.store, settings)[name]
+        control.set_limit(books.store, name, value, f"by {somebody()}{f': {reason}' if reason else ''}")
+        after, alive = limits_now(books.store, settings)[name], gather.daemon(books).alive
+    if as_json:
+        ceiling = configured(settings, name)
+        emit({"limit": name, "before": before, "after": after, "configured": ceiling, "daemon_alive": alive})
+    else:
+        Page().say(said)
 
 
 def _check_name(name: str) -> None:
@@ -197,10 +216,11 @@ def show_config(as_json: JsonOption = False, config: ConfigOption = None) -> Non
         page = Page()
         page.say(f"settings file: {path or 'none; all defaults or environment'}")
         for section, key, value, source in rows:
-            page.say(
-                f"{f'{section}.{key}':<38}{_text(value)}{'' if source == 'default' else f'   ({source})'}",
-                hang=38,
-            )
+            shown = f"{_text(value)}{'' if source == 'default' else f'   ({source})'}"
+            if " " in _text(value):
+                page.say(f"{f'{section}.{key}':<38}{shown}", hang=38)
+            else:
+                page.pair(f"{section}.{key}", shown, 38, indent=0)
 
 
 def config_file(config: Path | None) -> Path | None:

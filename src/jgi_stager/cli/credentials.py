@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from jgi_stager.cli.common import ConfigOption, Mistake, Page, handled, settings_or_exit
-from jgi_stager.cli.outside import outside, secrets_of
+from jgi_stager.cli.outside import outside
 from jgi_stager.clients.globus_login import CLIENT_SECRET, REFRESH_TOKEN
 from jgi_stager.clients.gold import OFFLINE_TOKEN
 from jgi_stager.clients.jdp import TOKEN
@@ -22,6 +22,7 @@ from jgi_stager.failures import NeedsPerson, OutsideError, Rejected
 from jgi_stager.secrets import LARGEST_SECRET_BYTES, Secrets
 from jgi_stager.settings import Settings
 from jgi_stager.store.processes import private_directory
+from jgi_stager.wiring import open_secrets
 
 token_app = typer.Typer(no_args_is_help=True, help="Store the tokens of GOLD and JDP.")
 _COLLECTION = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -56,7 +57,7 @@ def set_token(
         token = plausible(which, _read(f"Paste {WHERE[which]}; it is not shown: "))
         page = Page()
         said = _try(settings, which, token) if probe else "not tried"
-        path = store_secret(secrets_of(settings), NAMES[which], token)
+        path = store_secret(open_secrets(settings), NAMES[which], token)
         page.say(f"{path} is written (0600); {said}. The daemon uses it at once.")
 
 
@@ -140,7 +141,7 @@ def login(
             raise Mistake(
                 "set client_id in [globus] first: register a native app at https://app.globus.org/settings/developers"
             )
-        secrets, page = secrets_of(settings), Page()
+        secrets, page = open_secrets(settings), Page()
         if secrets.exists(CLIENT_SECRET):
             page.say(
                 f"{secrets.path(CLIENT_SECRET)} is there and goes before a login; remove it to use this one.",

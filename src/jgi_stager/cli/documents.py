@@ -7,9 +7,9 @@ from typing import Any
 
 from jgi_stager.insight.eta import Eta
 from jgi_stager.insight.explain import Explanation
-from jgi_stager.insight.facts import Count, Move, Project, Request, Task
+from jgi_stager.insight.facts import Count, Login, Move, Project, RefusedAddress, Request, Task
 from jgi_stager.insight.quota import Window
-from jgi_stager.insight.status import ProjectLine, Status
+from jgi_stager.insight.status import Credential, ProjectLine, Status
 from jgi_stager.insight.waits import Wait
 from jgi_stager.store.files import FileRow
 
@@ -27,12 +27,46 @@ def status(found: Status) -> Document:
         "quota": window(found.window),
         "requests": [request(one) for one in facts.requests],
         "tasks": [task(one) for one in facts.tasks],
-        "credentials": [
-            {"service": one.service, "state": one.state, "stored_at": one.stored_at, "note": one.note}
-            for one in found.credentials
-        ],
-        "mails": {"waiting": facts.mails_waiting, "refused": facts.mails_refused},
+        "credentials": [credential(one) for one in found.credentials],
+        "mails": {
+            "waiting": facts.mails_waiting,
+            "refused": facts.mails_refused,
+            "given_up": facts.mails_given_up,
+            "refused_addresses": [refused_address(one) for one in facts.refused_addresses],
+        },
         "todo": [{"what": one.what, "do": one.do} for one in found.todos],
+    }
+
+
+def credential(found: Credential) -> Document:
+    """One login."""
+    known = found.known or Login(found.service)
+    return {
+        "service": found.service,
+        "state": found.state,
+        "stored_at": found.stored_at,
+        "age_seconds": found.age,
+        "note": found.note,
+        "cure": found.cure,
+        "since": known.since,
+        "last_success": known.last_success,
+        "last_probe": known.last_probe,
+        "dead_since": known.dead_since,
+        "expected_end": known.ends_at,
+        "expected_why": known.ends_why,
+        "ends_soon": known.ends_soon,
+    }
+
+
+def refused_address(found: RefusedAddress) -> Document:
+    """An address on a list that the mail server refuses."""
+    return {
+        "address": found.address,
+        "reason": found.reason,
+        "since": found.since,
+        "last_refused_at": found.at,
+        "in_mailto": found.site,
+        "in_notify_of": found.projects,
     }
 
 

@@ -1,48 +1,47 @@
-"""What this machine knows of the credentials: whether the files are there and how old they are."""
+"""The credentials as this machine and the books know them: how old, when they last worked, what is wrong."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-from jgi_stager.insight.facts import DaemonView
+from jgi_stager.clock import Clock
+from jgi_stager.failures import Service
+from jgi_stager.insight.facts import Facts
 from jgi_stager.insight.status import Credential
+from jgi_stager.notices import COMMANDS
+from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
-
-FILES: dict[str, tuple[str, ...]] = {
-    "gold": ("gold_offline_token",),
-    "jdp": ("jdp_token",),
-    "globus": ("globus_client_secret", "globus_refresh_token"),
-}
-"""The secrets of each service: one of them is enough."""
-HOW = {
-    "gold": "jgi-stager token set gold",
-    "jdp": "jgi-stager token set jdp",
-    "globus": "jgi-stager login",
-}
+from jgi_stager.steps.tools import CREDENTIALS
 
 
-def credentials(settings: Settings, daemon: DaemonView) -> list[Credential]:
+def credentials(settings: Settings, facts: Facts, clock: Clock) -> list[Credential]:
     """One line per login. What the daemon says of a service goes before what the files look like."""
-    found = []
-    for service, names in FILES.items():
-        stored_at = _stored_at(settings.secrets.directory, names)
-        age = None if stored_at is None else max(timedelta(0), datetime.now(UTC) - stored_at)
-        view = daemon.services.get(service)
-        if view is not None and (view.state == "needs_person" or daemon.alive):
-            found.append(Credential(service, view.state, stored_at, age, view.problem))
-        elif stored_at is None:
-            found.append(Credential(service, "missing", note=f"no credential here; run: {HOW[service]}"))
-        else:
-            found.append(Credential(service, "usable", stored_at, age))
-    return found
+    shown = [Service.GOLD, Service.JDP, Service.GLOBUS]
+    if settings.notifications.smtp_user:
+        shown.append(Service.SMTP)
+    return [_one(settings, facts, clock, service) for service in shown]
 
 
-def _stored_at(directory: Path | None, names: tuple[str, ...]) -> datetime | None:
+def _one(settings: Settings, facts: Facts, clock: Clock, service: Service) -> Credential:
+    stored_at, known = _stored_at(settings, service), facts.logins.get(service)
+    age = None
+    if stored_at is not None:
+        age = max(timedelta(0), datetime.now(UTC) - stored_at)
+    elif known is not None and known.since is not None:
+        age = timedelta(seconds=clock.real_seconds((facts.now - known.since).total_seconds()))
+    view = facts.daemon.services.get(service)
+    state, note = "usable", None
+    if view is not None and (view.state == "needs_person" or facts.daemon.alive):
+        state, note = view.state, view.problem
+    elif stored_at is None:
+        state, note = "missing", "no credential here"
+    return Credential(service, state, stored_at, age, note, COMMANDS.get(service), known)
+
+
+def _stored_at(settings: Settings, service: Service) -> datetime | None:
     """When the secret was written; None if there is none, or this user cannot see it."""
-    for name in names if directory is not None else ():
-        try:
-            return datetime.fromtimestamp((Path(directory or "") / name).stat().st_mtime, UTC)
-        except OSError:
-            continue
-    return None
+    if settings.secrets.directory is None:
+        return None
+    secrets = Secrets(settings.secrets.directory)
+    found = (secrets.written_at(name) for name in CREDENTIALS[service])
+    return next((at for at in found if at is not None), None)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from jgi_stager import __version__
-from jgi_stager.cli import ask, control, credentials, project, service, setup, status
+from jgi_stager.cli import ask, control, credentials, project, service, setup, status, steer
 from jgi_stager.cli.common import ConfigOption, complain, settings_or_exit
 from jgi_stager.cli.demo import register
 from jgi_stager.settings import ConfigError
@@ -62,11 +62,11 @@ def run(
         raise typer.Exit(2) from None
     except (StoreError, OSError) as error:
         complain(error)
-        raise typer.Exit(1) from None
+        code = 1
     leave(code)
     raise typer.Exit(code)
 
 
-for module in (setup, credentials, project, status, ask, control, service):
+for module in (setup, credentials, project, steer, status, ask, control, service):
     module.register(app)
 register(app)

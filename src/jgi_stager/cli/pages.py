@@ -4,56 +4,76 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import IntEnum
 
 from rich.text import Text
 
-from jgi_stager.cli.common import Page, clean
+from jgi_stager.cli.bars import BAR, bar, legend
+from jgi_stager.cli.common import Page, clean, wrapped
 from jgi_stager.insight.eta import Eta
 from jgi_stager.insight.facts import Project
-from jgi_stager.insight.status import ProjectLine, Status
+from jgi_stager.insight.status import Credential, ProjectLine, Status
 from jgi_stager.insight.words import ago, count, part_of, when
 from jgi_stager.text import human_bytes, human_duration
 
-BAR = 34
-SEGMENTS: tuple[tuple[str, tuple[str, ...], str, str, str], ...] = (
-    ("done", ("done",), "\N{FULL BLOCK}", "#", "green"),
-    ("in transfer", ("transferring",), "\N{DARK SHADE}", "=", "cyan"),
-    ("delivered", ("restored", "manifest_ready"), "\N{MEDIUM SHADE}", "+", "blue"),
-    ("on tape", ("restore_requested",), "\N{LIGHT SHADE}", "-", "magenta"),
-    ("pending", ("pending",), "\N{MIDDLE DOT}", ".", "dim"),
-    ("failed", ("failed",), "x", "x", "red"),
-)
-"""The parts of a bar: what it is called, the states, with and without Unicode, and the colour."""
 OVER = ("done", "cancelled")
-COMPACT_FROM = 4
-"""With more projects than this that are not over, each gets one line instead of three."""
 LABEL = 8
-MOST_TODOS = 4
+NAME, SHORT_BAR = 20, 12
+"""What fits beside the rest into 80 characters."""
+
+
+class Detail(IntEnum):
+    """How much is said of each project; less where the terminal has not the lines for more."""
+
+    WHOLE = 0
+    SHORT = 1
+    """Sentences are cut to a line."""
+    LINE = 2
+    """Each project has one line."""
+
+
+STEPS = (
+    (Detail.WHOLE, 4),
+    (Detail.SHORT, 4),
+    (Detail.LINE, 4),
+    (Detail.LINE, 3),
+    (Detail.LINE, 2),
+    (Detail.LINE, 1),
+)
+"""What is left out, step by step, until the page fits; the number is that of the things to do."""
 
 
 def status_lines(found: Status, page: Page, only: str | None) -> list[Text]:
-    """The page, a line each. On a terminal it fits, unless only one project was asked for."""
+    """The page, a line each. On a terminal it fits, with a line for the prompt, unless only one project was
+    asked for."""
+    lines: list[Text] = []
+    for detail, todos in STEPS:
+        lines = _page(found, page, only, detail, todos if page.tty else len(found.todos))
+        if only is not None or not page.tty or len(lines) < page.console.height:
+            break
+    return lines
+
+
+def _page(found: Status, page: Page, only: str | None, detail: Detail, todos: int) -> list[Text]:
     projects = [line for line in found.lines if only is not None or line.project.state not in OVER]
     over = [line.project for line in found.lines if only is None and line.project.state in OVER]
     lines = [*_head(found), Text("")]
-    most = (
-        len(projects) if not page.tty else max(3, page.console.height - 12 - 2 * min(MOST_TODOS, len(found.todos)))
-    )
-    if only is None and page.tty and len(projects) > COMPACT_FROM:
-        lines += [_compact(line, page) for line in projects[:most]]
+    below = [*_finished(over, page)]
+    if not found.lines:
+        below.append(Text("no projects yet; insert one: jgi-stager project add NAME --proposal NUMBER"))
+    below += [Text(""), *_outside(found, page, detail), *_you(found, page, detail, todos)]
+    if projects:
+        below.append(legend(page))
+    if detail == Detail.LINE:
+        most = max(3, page.console.height - len(lines) - len(below) - 2)
+        lines += [_compact(line, page, found.now) for line in projects[:most]]
         lines += _more(projects[most:])
     else:
         for line in projects:
-            lines += _detailed(found, line, page, full=only is not None)
-    lines += _finished(over, page)
-    if not found.lines:
-        lines.append(Text("no projects yet; insert one: jgi-stager project add NAME --proposal NUMBER"))
-    lines += [Text(""), *_outside(found, page), *_you(found, page)]
-    if projects:
-        lines.append(_legend(page))
-    return lines
+            lines += _detailed(found, line, page, detail, full=only is not None)
+    return lines + below
 
 
 def _head(found: Status) -> Iterator[Text]:
@@ -69,7 +89,7 @@ def _head(found: Status) -> Iterator[Text]:
     yield text
 
 
-def _detailed(found: Status, line: ProjectLine, page: Page, *, full: bool) -> Iterator[Text]:
+def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, full: bool) -> Iterator[Text]:
     project = line.project
     head = Text(clean(project.name) or "(without a name)", "bold")
     head.append(f"  {project.state}", "red" if project.state in ("invalid", "held") else "")
@@ -83,21 +103,21 @@ def _detailed(found: Status, line: ProjectLine, page: Page, *, full: bool) -> It
         when_done = _eta(line.eta, found.now)
         width = min(BAR, max(16, page.width - 4 - len(when_done)))
         yield Text("  ").append_text(bar(project, page, width)).append("  ").append_text(when_done)
-    yield from _wrapped(line.wait.sentence, page, 2)
+    yield from (Text(f"  {one}") for one in _lines(line.wait.sentence, page, 2, detail))
     if full:
         yield from _states(project)
         if project.destination:
             yield Text(f"  destination  {clean(project.destination)}")
 
 
-def _compact(line: ProjectLine, page: Page) -> Text:
+def _compact(line: ProjectLine, page: Page, now: datetime) -> Text:
     project = line.project
-    text = Text(f"{_middle_cut(clean(project.name), 22):<22} {project.state:<11} ")
+    text = Text(f"{_middle_cut(clean(project.name), NAME):<{NAME}} {project.state:<11} ")
     text.append(f"{_percent(line) if line.total.files else '':>5} ")
-    text.append_text(bar(project, page, 16) if line.total.files else Text(" " * 16))
+    text.append_text(bar(project, page, SHORT_BAR) if line.total.files else Text(" " * SHORT_BAR))
     text.append(f"  {line.wait.why}")
     if line.eta is not None:
-        text.append(f"  {line.eta.at.astimezone(UTC):%d %b %H:%M}")
+        text.append(f"  {when(line.eta.at, now).removesuffix(' UTC')}")
     return text
 
 
@@ -150,40 +170,10 @@ def _percent(line: ProjectLine) -> str:
     return f"{share if line.done.files < line.total.files else 100} %"
 
 
-def bar(project: Project, page: Page, width: int = BAR) -> Text:
-    """The states of a project's files in one line, by bytes."""
-    sizes = [project.of(*states).bytes for _, states, _, _, _ in SEGMENTS]
-    if not sum(sizes):
-        sizes = [project.of(*states).files for _, states, _, _, _ in SEGMENTS]
-    text = Text()
-    for cells, (_, _, glyph, ascii_glyph, style) in zip(shares(sizes, width), SEGMENTS, strict=True):
-        text.append((glyph if page.unicode else ascii_glyph) * cells, style)
-    return text
-
-
-def shares(sizes: Sequence[int], width: int) -> list[int]:
-    """``width`` cells divided by size; whatever is there gets one at least, as long as there is room."""
-    total = sum(sizes)
-    if not total:
-        return [0] * len(sizes)
-    cells = [max(1, round(size * width / total)) if size else 0 for size in sizes]
-    while sum(cells) != width:
-        step = 1 if sum(cells) < width else -1
-        cells[cells.index(max(cells))] += step
-    return cells
-
-
-def _legend(page: Page) -> Text:
-    text = Text("", "dim")
-    for name, _, glyph, ascii_glyph, style in SEGMENTS:
-        text.append(glyph if page.unicode else ascii_glyph, style).append(f" {name}  ")
-    return text
-
-
 # --- what is below the projects ------------------------------------------------------------------------------
 
 
-def _outside(found: Status, page: Page) -> Iterator[Text]:
+def _outside(found: Status, page: Page, detail: Detail) -> Iterator[Text]:
     quota = found.window
     said = f"{part_of(quota.used, quota.limit)} used in {quota.hours:g} h, {human_bytes(quota.left)} left"
     if quota.next_free_at is not None:
@@ -193,7 +183,7 @@ def _outside(found: Status, page: Page) -> Iterator[Text]:
     yield from _row("Quota", said, page)
     yield from _row("JDP", _requests(found), page)
     yield from _row("Globus", _tasks(found), page)
-    yield from _row("Logins", "   ".join(_logins(found)), page)
+    yield from _packed("Logins", [_login(one, found.now, detail) for one in found.credentials], page)
     if found.facts.mails_waiting:
         yield from _row("Mails", f"{found.facts.mails_waiting} wait to be sent", page)
 
@@ -211,7 +201,7 @@ def _requests(found: Status) -> str:
         age = human_duration(now - oldest.asked_at)
         parts.append(f"{count(len(tape), 'request')} on tape ({size}), the oldest {age} old")
     if ready:
-        parts.append(f"{ready} delivered")
+        parts.append(f"{ready if tape else count(ready, 'request')} delivered")
     doubtful = sum(one.state == "unknown" for one in requests)
     if doubtful:
         parts.append(f"{doubtful} with unknown outcome")
@@ -237,24 +227,34 @@ def _tasks(found: Status) -> str:
     return ", ".join(parts)
 
 
-def _logins(found: Status) -> Iterator[str]:
-    for one in found.credentials:
-        age = f" ({_roughly(one.age)} old)" if one.age is not None else ""
-        word = {"usable": "ok", "needs_person": "NEEDS YOU", "missing": "missing", "out": "no answer"}
-        yield f"{one.service} {word.get(one.state, one.state)}{age if one.state == 'usable' else ''}"
+LOGIN_WORDS = {"usable": "ok", "needs_person": "NEEDS YOU", "missing": "missing", "out": "no answer"}
+
+
+def _login(one: Credential, now: datetime, detail: Detail) -> str:
+    """How old it is, when it last worked, since when it does not, and when it will probably end."""
+    parts, known = [LOGIN_WORDS.get(one.state, one.state)], one.known
+    if one.state == "needs_person" and known is not None and known.dead_since is not None:
+        parts[0] += f" since {when(known.dead_since, now)}"
+    if one.age is not None and one.state != "missing" and detail != Detail.LINE:
+        parts.append(f"{_roughly(one.age)} old")
+    if known is not None and known.last_success is not None and detail != Detail.LINE:
+        parts.append(f"worked {_roughly(now - known.last_success)} ago")
+    if known is not None and known.ends_at is not None and known.ends_soon:
+        parts.append(f"ends about {when(known.ends_at, now)}")
+    return f"{one.service} {', '.join(parts)}"
 
 
 def _roughly(age: timedelta) -> str:
     """The largest unit alone."""
-    return " ".join(human_duration(age).split()[:2])
+    return " ".join(human_duration(max(age, timedelta(0))).split()[:2])
 
 
-def _you(found: Status, page: Page) -> Iterator[Text]:
+def _you(found: Status, page: Page, detail: Detail, most: int) -> Iterator[Text]:
     if not found.todos:
         yield from _row("You", "nothing to do", page)
-    shown = found.todos[:MOST_TODOS] if page.tty else found.todos
+    shown = found.todos[:most]
     for number, todo in enumerate(shown):
-        lines = _row("You" if number == 0 else "", todo.what, page)
+        lines = _row("You" if number == 0 else "", todo.what, page, detail)
         yield from (Text(line.plain, "yellow") for line in lines)
         if todo.do:
             yield from _row("", f"-> {todo.do}", page)
@@ -262,16 +262,29 @@ def _you(found: Status, page: Page) -> Iterator[Text]:
         yield from _row("", f"... and {len(found.todos) - len(shown)} more: jgi-stager status | cat", page)
 
 
-def _row(label: str, text: str, page: Page) -> Iterator[Text]:
-    lines = _lines(text, page, LABEL)
+def _row(label: str, text: str, page: Page, detail: Detail = Detail.WHOLE) -> Iterator[Text]:
+    lines = _lines(text, page, LABEL, detail)
     for number, line in enumerate(lines):
         yield Text(f"{label if number == 0 else '':<{LABEL}}{line}")
 
 
-def _wrapped(text: str, page: Page, indent: int) -> Iterable[Text]:
-    return (Text(" " * indent + line) for line in _lines(text, page, indent))
+def _packed(label: str, items: Sequence[str], page: Page) -> Iterator[Text]:
+    """Items in as few lines as they need, none of them broken."""
+    lines = [""]
+    for item in items:
+        longer = f"{lines[-1]}{'   ' if lines[-1] else ''}{clean(item)}"
+        if lines[-1] and page.tty and len(longer) > page.width - LABEL:
+            lines.append(clean(item))
+        else:
+            lines[-1] = longer
+    for number, line in enumerate(lines):
+        yield Text(f"{label if number == 0 else '':<{LABEL}}{line}")
 
 
-def _lines(text: str, page: Page, taken: int) -> list[str]:
+def _lines(text: str, page: Page, taken: int, detail: Detail = Detail.WHOLE) -> list[str]:
     shown = clean(text)
-    return textwrap.wrap(shown, page.width - taken, break_on_hyphens=False) if page.tty and shown else [shown]
+    if not page.tty or not shown:
+        return [shown]
+    if detail != Detail.WHOLE:
+        return [textwrap.shorten(shown, page.width - taken, placeholder=" ...", break_on_hyphens=False)]
+    return wrapped(shown, page.width - taken)

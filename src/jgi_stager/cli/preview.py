@@ -15,7 +15,7 @@ from rich.console import Console
 from jgi_stager import gather
 from jgi_stager.cli import documents
 from jgi_stager.cli.common import Mistake, Page, open_books
-from jgi_stager.cli.outside import Outside, outside
+from jgi_stager.cli.outside import outside
 from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.clock import Clock
 from jgi_stager.daemon import make_clock
@@ -32,6 +32,7 @@ from jgi_stager.steps.limits import restore_limits
 from jgi_stager.steps.listing import accepted_data
 from jgi_stager.store import projects
 from jgi_stager.text import human_bytes
+from jgi_stager.wiring import Clients
 
 WARNINGS_SHOWN = 3
 
@@ -144,14 +145,14 @@ def _ask(settings: Settings, clock: Clock, record: ProjectRecord) -> Found:
     return insight.added_up(selections, [*answer.problems, *problems], settings.jdp.max_restore_bytes)
 
 
-def _of_biosamples(services: Outside, biosamples: Sequence[str]) -> set[str]:
+def _of_biosamples(services: Clients, biosamples: Sequence[str]) -> set[str]:
     with ThreadPoolExecutor(4) as pool:
         answers = pool.map(services.gold.analysis_projects_of_biosample, biosamples)
         return {project.ap_gold_id for answer in answers for project in answer}
 
 
 def _list(
-    settings: Settings, services: Outside, clock: Clock, chosen: Sequence[AnalysisProject]
+    settings: Settings, services: Clients, clock: Clock, chosen: Sequence[AnalysisProject]
 ) -> tuple[list[Selection], list[str]]:
     _say(f"asking JDP for the files of {count(len(chosen), 'analysis project')}")
     now, selections, problems = clock.now(), [], []
@@ -253,7 +254,7 @@ def _date(at: datetime) -> str:
 
 def _days(days: float) -> str:
     unit = "day" if days == 1 else "days"
-    return f"the quota alone makes it take {days:g} more {unit}" if days else "it fits into one"
+    return f"the quota alone makes it take {days:g} more {unit}" if days else "it fits into one window"
 
 
 def _optional(found: Preview) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -21,18 +21,15 @@ from jgi_stager.cli.common import (
     handled,
     open_books,
     settings_or_exit,
-    somebody,
 )
 from jgi_stager.insight.facts import Project
 from jgi_stager.records import ProjectRecord
 from jgi_stager.settings import Settings
-from jgi_stager.steering import Refused, cancel_project, pause_project, resume_project, set_priority
 from jgi_stager.store import Store, projects
 from jgi_stager.text import human_bytes
 
 app = typer.Typer(no_args_is_help=True, help="Insert projects, look at them, and steer them.")
 NameArgument = Annotated[str, typer.Argument(metavar="PROJECT", help="Its name.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it goes on the history.")]
 
 
 NewNameArgument = Annotated[
@@ -219,59 +216,6 @@ def _shown(value: Any) -> str:
         first = ", ".join(str(item) for item in value[:5])
         return f"{first} and {len(value) - 5} more" if len(value) > 5 else first
     return str(value)
-
-
-# --- steering ------------------------------------------------------------------------------------------------
-
-
-@app.command()
-def pause(project: NameArgument, reason: ReasonOption = "", config: ConfigOption = None) -> None:
-    """Begin nothing new for a project. What is at JDP or in a Globus task goes on to its end."""
-    _steer(config, lambda store: pause_project(store, project, somebody(), reason))
-
-
-@app.command()
-def resume(project: NameArgument, reason: ReasonOption = "", config: ConfigOption = None) -> None:
-    """Let a paused or cancelled project go on."""
-    _steer(config, lambda store: resume_project(store, project, somebody(), reason))
-
-
-@app.command()
-def cancel(
-    project: NameArgument,
-    reason: ReasonOption = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    config: ConfigOption = None,
-) -> None:
-    """Stop a project for good. Its Globus tasks are ended where nobody else needs them; JDP requests cannot be
-    taken back, and their bytes stay spent. What has arrived stays."""
-    if not yes:
-        typer.confirm(f"Cancel {project}? What was asked from tape stays spent", abort=True)
-    _steer(config, lambda store: cancel_project(store, project, somebody(), reason))
-
-
-@app.command()
-def priority(
-    project: NameArgument,
-    value: Annotated[int, typer.Argument(min=-1000, max=1000, help="-1000 to 1000; larger goes first.")],
-    reason: ReasonOption = "",
-    config: ConfigOption = None,
-) -> None:
-    """Change the priority of a project; the next planning of requests follows it."""
-    _steer(config, lambda store: set_priority(store, project, value, somebody(), reason))
-
-
-def _steer(config: Path | None, act: Callable[[Store], str]) -> None:
-    settings = settings_or_exit(config)
-    with handled(), open_books(settings) as books:
-        try:
-            said = act(books.store)
-        except Refused as error:
-            raise Mistake(str(error)) from None
-        page = Page()
-        page.say(said)
-        if not gather.daemon(books).alive:
-            page.say("The daemon does not run now; it counts when it is started.", style="yellow")
 
 
 def register(parent: typer.Typer) -> None:

@@ -65,9 +65,10 @@ def uninstall_service(user: UserOption = False, dry_run: DryOption = False, root
 def mail_failure(config: ConfigOption = None) -> None:
     """Mail that the service has given up: what jgi-stager-failure.service starts."""
     from jgi_stager import mail
-    from jgi_stager.daemon import make_clock, open_secrets
+    from jgi_stager.daemon import make_clock
     from jgi_stager.failures import OutsideError
     from jgi_stager.service.failure import failure_mail
+    from jgi_stager.wiring import open_secrets
 
     settings = settings_or_exit(config)
     to = settings.notifications.mailto

@@ -46,7 +46,7 @@ def status(
             facts = gather.facts(books)
             if project is not None and facts.project(project) is None:
                 raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
-            return insight.status(facts, logins.credentials(settings, facts.daemon), project)
+            return insight.status(facts, logins.credentials(settings, facts, books.clock), project)
 
         def show() -> None:
             found = look()

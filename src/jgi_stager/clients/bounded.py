@@ -4,15 +4,98 @@ from __future__ import annotations
 
 import io
 import logging
+import socket
 import time
 from collections.abc import Mapping
+from http.client import HTTPResponse
+from threading import local
 from typing import Any
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 CHUNK_BYTES = 64 * 1024
+
+
+class _Call(local):
+    """The call that this thread makes: until when it may last (monotonic)."""
+
+    deadline = float("inf")
+
+
+_CALL = _Call()
+
+
+def _seconds_left(deadline: float, longest: float | None) -> float:
+    """How long the next wait for the network may be. Raises TimeoutError after the deadline."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the call took too long")
+    return left if longest is None else min(left, longest)
+
+
+class _Until(io.RawIOBase):
+    """What arrives on a socket, until a deadline: the socket's own timeout begins anew with every byte."""
+
+    def __init__(self, raw: Any, sock: socket.socket, deadline: float) -> None:
+        self._raw, self._sock, self._deadline = raw, sock, deadline
+        self._longest = sock.gettimeout()
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        """Read what is there, or wait for it. Raises TimeoutError."""
+        self._sock.settimeout(_seconds_left(self._deadline, self._longest))
+        read: int | None = self._raw.readinto(buffer)
+        return read
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._raw.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    """An answer whose status line and headers, too, must come before the deadline of the call."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **named: Any) -> None:
+        super().__init__(sock, *args, **named)
+        raw = _Until(self.fp.detach(), sock, _CALL.deadline)
+        self.fp = io.BufferedReader(raw)
+
+
+class _Connection(HTTPConnection):
+    """Sends, and reads, until the deadline of the call."""
+
+    response_class = _Response
+
+    def send(self, data: Any) -> None:
+        """Send ``data``. Raises TimeoutError."""
+        longest = self.timeout if isinstance(self.timeout, int | float) else None
+        wait = _seconds_left(_CALL.deadline, longest)
+        if self.sock is not None:
+            self.sock.settimeout(wait)
+        super().send(data)
+
+
+class _SecureConnection(_Connection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+_POOLS = {"http": _Pool, "https": _SecurePool}
 
 
 class BrokenAnswerError(requests.ConnectionError):
@@ -23,14 +106,26 @@ class BoundedAdapter(HTTPAdapter):
     """Reads every answer whole before it is handed on, or fails: too long, too slow, cut short, redirected.
 
     ``max_body_bytes`` bounds the decoded body; ``deadline_seconds`` (real) bounds the time from the start
-    of the call to the last byte. The timeout of ``requests`` alone bounds neither: it restarts with each
-    read, so that an answer that drips would hold a worker for ever.
+    of the call to the last byte, headers included. The timeout of ``requests`` alone bounds neither: it
+    restarts with each read, so that an answer that drips would hold a worker for ever.
     """
 
     def __init__(self, pool_size: int, max_body_bytes: int, deadline_seconds: float) -> None:
         self._max_body_bytes = max_body_bytes
         self._deadline_seconds = deadline_seconds
         super().__init__(pool_connections=2, pool_maxsize=pool_size)
+
+    def init_poolmanager(self, *args: Any, **named: Any) -> None:
+        """Make the pools whose connections know the deadline."""
+        super().init_poolmanager(*args, **named)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
+        """The same for a proxy; SOCKS connects in a way of its own, and has only the timeouts."""
+        manager = super().proxy_manager_for(proxy, **named)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
 
     def send(
         self,
@@ -43,13 +138,14 @@ class BoundedAdapter(HTTPAdapter):
     ) -> requests.Response:
         """Send ``request`` and read the whole answer. Raises `requests.RequestException`."""
         del stream
-        deadline = time.monotonic() + self._deadline_seconds
+        _CALL.deadline = deadline = time.monotonic() + self._deadline_seconds
         response = super().send(request, True, timeout, verify, cert, proxies)
         raw = response.raw
         try:
             body = self._read(raw, deadline)
         except urllib3.exceptions.ReadTimeoutError:
-            raise BrokenAnswerError("the answer stopped coming") from None
+            late = time.monotonic() >= deadline
+            raise BrokenAnswerError(self._too_slow() if late else "the answer stopped coming") from None
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             if isinstance(error, BrokenAnswerError):
                 raise
@@ -71,8 +167,11 @@ class BoundedAdapter(HTTPAdapter):
             if size > self._max_body_bytes:
                 raise BrokenAnswerError(f"the answer is longer than {self._max_body_bytes} bytes")
             if time.monotonic() > deadline:
-                raise BrokenAnswerError(f"the answer took longer than {self._deadline_seconds:g} s")
+                raise BrokenAnswerError(self._too_slow())
         return b"".join(parts)
+
+    def _too_slow(self) -> str:
+        return f"the answer took longer than {self._deadline_seconds:g} s"
 
 
 class _WithoutQueries(logging.Filter):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -35,6 +36,8 @@ __all__ = ["Entry", "Globus", "SkippedError", "TaskStatus", "TransferItem", "Tra
 
 MOST_PAGES = 10_000
 TASKS_PER_PAGE = 100
+MOST_TASKS = 1000
+"""How far back Globus lets a task list be paged."""
 UNREADABLE = (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError)
 """What the SDK lets through where an answer is not what it expects (it does not validate shapes)."""
 
@@ -104,13 +107,22 @@ class Globus:
     def find_tasks_by_label(self, label: str) -> tuple[TaskStatus, ...]:
         """The tasks of this login with exactly this label, newest first; at most `TASKS_PER_PAGE`."""
         query: dict[str, str | list[str]] = {"label": checked_label(label)}
-        page = self._one(
-            Page,
-            "the task list",
-            lambda client: client.task_list(limit=TASKS_PER_PAGE, orderby="request_time DESC", filter=query),
-        )
+        page = self._one(Page, "the task list", partial(_list_tasks, offset=0, query=query))
         tasks = self._rows(TaskStatus, "the task list", page.rows)
         return tuple(task for task in tasks if task.label == label)
+
+    def tasks_labelled(self, prefix: str, since: datetime) -> tuple[TaskStatus, ...]:
+        """The tasks of this login whose label begins with ``prefix`` and that were made after ``since``, newest
+        first; at most `MOST_TASKS`."""
+        query: dict[str, str | list[str]] = {"label": f"~{checked_label(prefix)}*"}
+        found: list[TaskStatus] = []
+        for offset in range(0, MOST_TASKS, TASKS_PER_PAGE):
+            page = self._one(Page, "the task list", partial(_list_tasks, offset=offset, query=query))
+            rows = self._rows(TaskStatus, "the task list", page.rows)
+            found += [row for row in rows if row.request_time is None or row.request_time > since]
+            if len(rows) < TASKS_PER_PAGE or (rows[-1].request_time or since) < since:
+                break
+        return tuple(task for task in found if (task.label or "").startswith(prefix))
 
     def ls(self, collection_id: str, path: str) -> tuple[Entry, ...] | None:
         """The entries of a directory, None if there is no such directory.
@@ -232,6 +244,11 @@ class Globus:
         if self._client is not None:
             log_out(self._client)
             self._client = None
+
+
+def _list_tasks(client: globus_sdk.TransferClient, offset: int, query: dict[str, str | list[str]]) -> Any:
+    """A page of the task list, newest first."""
+    return client.task_list(limit=TASKS_PER_PAGE, offset=offset, orderby="request_time DESC", filter=query)
 
 
 def _get(client: globus_sdk.TransferClient, path: str, marker: str | int | None) -> Any:

@@ -68,10 +68,6 @@ class Gold:
         """The analysis projects of a biosample (``Gb...``). Raises as above."""
         return self._list("analysis_projects", "biosampleGoldId", biosample_id, AnalysisProject.model_validate)
 
-    def analysis_projects_of_project(self, project_id: str) -> Listing[AnalysisProject]:
-        """The analysis projects of a sequencing project (``Gp...``). Raises as above."""
-        return self._list("analysis_projects", "projectGoldId", project_id, AnalysisProject.model_validate)
-
     def biosamples_of_proposal(self, proposal_id: str) -> Listing[str]:
         """The biosamples (``Gb...``) of a JGI proposal. Raises as above."""
         return self._list(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +20,8 @@ import requests
 from jgi_stager import __version__
 from jgi_stager.clients.bounded import BoundedAdapter, BrokenAnswerError, silence_queries
 from jgi_stager.clients.text import excerpt, retry_after
+from jgi_stager.clients.their_clock import Reading, read
+from jgi_stager.clock import boot_seconds
 from jgi_stager.failures import OutcomeUnknown, OutsideError, Service, Transient
 from jgi_stager.meters import outside_call, result_of
 
@@ -99,11 +101,16 @@ class HttpEdge:
         pool_size: int = 4,
         max_body_bytes: int = MAX_BODY_BYTES,
         deadline_seconds: float | None = None,
+        steady: Callable[[], float] = boot_seconds,
     ) -> None:
         """``timeout_seconds`` bounds one wait for the network, ``deadline_seconds`` (default 5 of those)
-        a whole call, ``pool_size`` the calls under way at a time. All real seconds."""
+        a whole call, ``pool_size`` the calls under way at a time. All real seconds. ``steady`` is a clock that
+        never jumps, in whatever seconds the service's own clock runs."""
         silence_queries()
         self.service = service
+        self.reading: Reading | None = None
+        """What the answers so far say of the clock of the service."""
+        self._steady = steady
         self._base_url = base_url.rstrip("/")
         self._timeout = timeout_seconds
         self._limits = (pool_size, max_body_bytes, deadline_seconds or 5 * timeout_seconds)
@@ -207,6 +214,7 @@ class HttpEdge:
         headers = {**headers, "Content-Type": "application/json"} if body else headers
         session = self._new_session() if body else self._pooled
         with self._turns, outside_call(self.service) as counted:
+            before = self._steady()
             try:
                 response = session.request(
                     method,
@@ -224,6 +232,9 @@ class HttpEdge:
                 if body is not None:
                     session.close()
             counted.result = result_of(response.status_code)
+            fresh = read(response.headers, before, self._steady())
+            if fresh and response.status_code < 500:  # above speaks whatever stands before the service
+                self.reading = fresh.narrowed(self.reading)
         return Answer(
             response.status_code, response.headers, response.content, f"{method} {path}", _hidden(headers)
         )

@@ -1,15 +1,12 @@
-"""The NMDC API: the study of a proposal and its data generations (jgi-apis, section 4). No credential."""
+"""The NMDC API: the study of a proposal (jgi-apis, section 4). No credential."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from typing import Any
 
 from jgi_stager.clients.http import HttpEdge, RefusedError
-from jgi_stager.clients.shapes import Listing, Text, Texts, rows_of
 from jgi_stager.clients.text import excerpt, plain
 from jgi_stager.failures import Rejected, Service, Transient
 
@@ -17,22 +14,6 @@ PAGE_SIZE = 1000
 MOST_PAGES = 1000
 ATTEMPTS = 3
 """How often a listing is begun: a page token works once, so a page that is lost cannot be asked for again."""
-_PREFIX = "gold:"
-
-
-def _gold_ids(value: Any) -> Any:
-    return [item.removeprefix(_PREFIX) if isinstance(item, str) else item for item in value or []]
-
-
-class DataGeneration(BaseModel):
-    """One data generation and its GOLD sequencing projects (``Gp...``, without NMDC's prefix)."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
-
-    id: Annotated[Text, Field(pattern=r"^nmdc:[A-Za-z0-9.-]{1,80}$")]
-    gold_project_ids: Annotated[
-        Texts, BeforeValidator(_gold_ids), Field(alias="gold_sequencing_project_identifiers")
-    ] = ()
 
 
 class Nmdc:
@@ -62,11 +43,6 @@ class Nmdc:
                 "name the right one in nmdc_study_id",
             )
         return ids.pop()
-
-    def data_generations_of_study(self, study_id: str) -> Listing[DataGeneration]:
-        """The data generations of a study that name GOLD projects. Raises `Transient` or `Rejected`."""
-        wanted = {"associated_studies": study_id, "gold_sequencing_project_identifiers": {"$exists": True}}
-        return rows_of(self._all("data_generation_set", wanted), DataGeneration.model_validate, "data generations")
 
     def probe(self) -> None:
         """Ask for one study. Returns if NMDC answers; raises `Transient` or `Rejected`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from typing import Any
 
 import requests
 from pymongo import MongoClient
+from pymongo.database import Database
 from pymongo.errors import PyMongoError
 from rich.console import Console
 
@@ -92,11 +93,16 @@ class Crew:
         return self.children[-1]
 
 
-def run(wish: Wish, place: Place, console: Console) -> Summary:
+Disturb = Callable[["Crew", Database[Document]], None]
+"""Called between two looks at a run, with the daemon's database: it may break the daemon as it likes, and must leave
+another one in its place."""
+
+
+def run(wish: Wish, place: Place, console: Console, disturb: Disturb | None = None) -> Summary:
     """One whole run. Raises `RunFailed`, or KeyboardInterrupt (also for SIGTERM and SIGHUP); no process of the run
     is left in any case."""
     began = time.monotonic()
-    remains, troubles = _with_processes(wish, place, console, began)
+    remains, troubles = _with_processes(wish, place, console, began, disturb)
     findings = check_files(
         remains.documents,
         remains.catalogue,
@@ -120,14 +126,16 @@ def run(wish: Wish, place: Place, console: Console) -> Summary:
     return summarize(evidence)
 
 
-def _with_processes(wish: Wish, place: Place, console: Console, began: float) -> tuple[Remains, list[str]]:
+def _with_processes(
+    wish: Wish, place: Place, console: Console, began: float, disturb: Disturb | None
+) -> tuple[Remains, list[str]]:
     """The part of a run that has processes: what it left, and what went wrong when they were stopped."""
     children: list[Child] = []
     troubles: list[str] = []
     with interruptible() as hold:
         try:
             crew = _start(wish, place, children)
-            record, documents = _stage(wish, place, crew, console, began)
+            record, documents = _stage(wish, place, crew, console, began, disturb)
             _say(console, "The project has ended; stopping the daemon, then checking every file ...")
             crew.daemon.stop()
             books = fetch(f"{crew.urls['sim']}/books")
@@ -178,11 +186,16 @@ def _start(wish: Wish, place: Place, children: list[Child]) -> Crew:
     smtp_port = int(port_files[0].read_text(encoding="utf-8"))
     text = settings_text(place, urls, clock_start, wish.scale, smtp_port, md5_max_bytes)
     place.settings.write_text(text, encoding="utf-8")
-    command = ["jgi_stager", "run", "--config", str(place.settings)]
-    daemon = start("daemon", command, place.logs / "daemon.log", urls["environment"], DAEMON_STOP_SECONDS)
+    daemon = start_daemon(place, urls, place.logs / "daemon.log")
     children.append(daemon)
     wait_until(daemon, lambda: _uri(place) is not None, START_SECONDS)
     return Crew(children, urls)
+
+
+def start_daemon(place: Place, urls: Mapping[str, Any], log: Path) -> Child:
+    """Start the daemon of a run; ``urls`` as the simulator told them."""
+    command = ["jgi_stager", "run", "--config", str(place.settings)]
+    return start("daemon", command, log, urls["environment"], DAEMON_STOP_SECONDS)
 
 
 def _simulator(wish: Wish, place: Place, clock_start: datetime, port_file: Path) -> list[str]:
@@ -208,7 +221,7 @@ def _uri(place: Place) -> str | None:
 
 
 def _stage(
-    wish: Wish, place: Place, crew: Crew, console: Console, began: float
+    wish: Wish, place: Place, crew: Crew, console: Console, began: float, disturb: Disturb | None
 ) -> tuple[Document, list[Document]]:
     """Insert the project, watch it to its end, and read the daemon's books. Raises `RunFailed`."""
     client: MongoClient[Document] = MongoClient(_uri(place), tz_aware=True)
@@ -217,7 +230,7 @@ def _stage(
         database.projects.insert_one({"project_name": PROJECT, "proposal_id": str(DEFAULT_PROPOSAL)})
         observer = Observer(database, f"{crew.urls['sim']}/books", place.mail, PROJECT, began)
         with open_screen(console, f"jgi-stager demo: {wish.title}", QUOTA_BYTES) as screen:
-            _watch(observer, crew, screen, patience_seconds(wish.scale))
+            _watch(observer, crew, screen, patience_seconds(wish.scale), disturb)
         deadline = time.monotonic() + LAST_MAIL_SECONDS
         while (
             database.notices.find_one({"state": {"$in": ["waiting", "sending"]}}) and time.monotonic() < deadline
@@ -229,13 +242,15 @@ def _stage(
     return record, documents
 
 
-def _watch(observer: Observer, crew: Crew, screen: Screen, patience: float) -> None:
+def _watch(observer: Observer, crew: Crew, screen: Screen, patience: float, disturb: Disturb | None) -> None:
     """Show one look after the other until the project has ended."""
     movement: object = None
     moved_at = time.monotonic()
     while True:
         for child in crew.children:
             child.check()
+        if disturb is not None:
+            disturb(crew, observer.database)
         began = time.monotonic()
         try:
             snapshot = observer.look()

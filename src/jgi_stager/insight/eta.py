@@ -26,8 +26,8 @@ MOST_REQUESTS = 400
 WEATHER = 0.25
 """How much one day differs from another on top of what was measured: the sigma of a logarithm."""
 MOST_ROUNDS = 2000
-LINGER = (0.05, 0.5)
-"""A request that already took longer than any draw says takes between these shares of its age more."""
+LINGER = (0.0, 0.5)
+"""A request that already took longer than a draw says takes between these shares of its age more."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,8 @@ def estimate(facts: Facts, draws: int = DRAWS) -> dict[str, Eta]:
 def _one_draw(
     lumps: Sequence[_Lump], tape: measure.Tape, line: measure.Line, dice: random.Random
 ) -> Mapping[str, float]:
-    common, speed = (
-        dice.lognormvariate(0, WEATHER),
-        dice.choice(line.spread) * dice.lognormvariate(0, WEATHER),
-    )
+    common, tape = dice.lognormvariate(0, WEATHER), tape.drawn(dice)
+    speed = dice.choice(line.spread) * dice.lognormvariate(0, WEATHER)
     arrivals = sorted(
         (
             _arrival(lump, tape, common * dice.choice(tape.spread), dice) + _before(lump, line),

@@ -117,6 +117,40 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Login:
+    """What the books say of the credential of one service. Instants by the daemon's clock."""
+
+    service: str
+    since: datetime | None = None
+    """When the one that is in place was first seen, or written."""
+    last_success: datetime | None = None
+    last_probe: datetime | None = None
+    dead_since: datetime | None = None
+    problem: str | None = None
+    cure: str | None = None
+    ends_at: datetime | None = None
+    """When it will probably end, and why that is believed."""
+    ends_why: str | None = None
+    ends_soon: bool = False
+    """Whether it is time for a word about that."""
+
+
+@dataclass(frozen=True)
+class RefusedAddress:
+    """An address on a list that the mail server refuses."""
+
+    address: str
+    reason: str
+    since: datetime
+    at: datetime
+    """When it was refused last."""
+    site: bool = False
+    """Whether it is in ``notifications.mailto``."""
+    projects: tuple[str, ...] = ()
+    """The projects whose ``notify`` has it."""
+
+
+@dataclass(frozen=True)
 class FailedGroup:
     """Failed files that share a reason."""
 
@@ -235,9 +269,15 @@ class Facts:
     past_tasks: Sequence[Task] = ()
     """Recent ones that brought files, oldest first: how fast Globus is."""
     waiting: Waiting = Waiting()
+    logins: Mapping[str, Login] = field(default_factory=dict)
+    """By service."""
     mails_waiting: int = 0
     mails_refused: int = 0
-    """Notices that the mail server will never take."""
+    """Notices that nobody will ever get."""
+    mails_given_up: tuple[str, ...] = ()
+    """Why mails were given up lately for another reason than their addresses, the newest last."""
+    refused_addresses: tuple[RefusedAddress, ...] = ()
+    """Those that are not solved: still on a list, and without a mail delivered since."""
     unknown_patience: timedelta = timedelta(hours=24)
     """How long evidence is looked for of a request whose answer was lost."""
     clock_scale: float = 1.0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import combinations, islice
 from statistics import median
 
 from jgi_stager.insight.facts import Request, Task
 
-FEW = 3
-"""Fewer samples than this say little: the assumed spread is mixed in."""
+ENOUGH = 5
+"""Fewer requests than this do not tell how much of their time was due to their size."""
+PRIOR = (0.6, 1.0, 1.6)
+"""How one differs from another before it was seen often: counts like so many samples, and fades among more."""
 ASSUMED_LATENCY = 4 * 3600.0
 """Seconds from a request to its delivery before anything was measured: JGI says hours, up to a day."""
 ASSUMED_RATE = 300e6
@@ -29,6 +32,15 @@ class Tape:
     per_byte: float
     spread: tuple[float, ...]
     samples: int
+    typical: float | None = None
+    """The usual backlog, where too few requests were seen to tell the two apart: all is ``fixed``."""
+
+    def drawn(self, dice: random.Random) -> Tape:
+        """With some share of the time due to the size, as it may be, where that is not known."""
+        if self.typical is None:
+            return self
+        share = dice.random()
+        return replace(self, fixed=self.fixed * (1 - share), per_byte=self.fixed * share / self.typical)
 
     def latency(self, backlog: float) -> float:
         """Seconds until a request is delivered that has ``backlog`` bytes up to and including itself."""
@@ -52,20 +64,20 @@ def tape(past: Sequence[Request]) -> Tape:
     points = sorted(_points(past))
     if not points:
         return Tape(ASSUMED_LATENCY, 0.0, ASSUMED_SPREAD, 0)
-    slope = _slope(points)
+    known = len(points) >= ENOUGH
+    slope = _slope(points) if known else 0.0
     fixed = max(30.0, median(took - slope * backlog for backlog, took in points))
     spread = [min(5.0, max(0.2, took / (fixed + slope * backlog))) for backlog, took in points]
-    if len(spread) < FEW:
-        spread += [0.6, 1.0, 1.6]
-    return Tape(fixed, slope, tuple(spread), len(points))
+    typical = None if known else max(1.0, median(backlog for backlog, _ in points))
+    return Tape(fixed, slope, (*spread, *PRIOR), len(points), typical)
 
 
 def _points(past: Sequence[Request]) -> Iterable[tuple[float, float]]:
-    done = [(one.asked_at, one.ready_at, one.bytes) for one in past if one.ready_at is not None]
-    for asked, ready, size in done:
-        ahead = sum(other for begun, ended, other in done if begun < asked and ended is not None and ended > asked)
-        if ready is not None:
-            yield float(ahead + size), max(1.0, (ready - asked).total_seconds())
+    # Of requests made at one instant, one is before the other all the same: JDP numbers them.
+    done = [((one.asked_at, one.request_id or 0), one.ready_at, one) for one in past if one.ready_at is not None]
+    for place, ready, one in done:
+        ahead = sum(other.bytes for begun, ended, other in done if begun < place and ended > one.asked_at)
+        yield float(ahead + one.bytes), max(1.0, (ready - one.asked_at).total_seconds())
 
 
 def _slope(points: Sequence[tuple[float, float]]) -> float:
@@ -74,14 +86,14 @@ def _slope(points: Sequence[tuple[float, float]]) -> float:
         for left, right in islice(combinations(points, 2), MOST_PAIRS)
         if right[0] > left[0]
     ]
-    return max(0.0, median(slopes)) if len(slopes) >= FEW else 0.0
+    return max(0.0, median(slopes)) if slopes else 0.0
 
 
 def line(past: Sequence[Task], deliveries: Sequence[Request]) -> Line:
     """What the tasks that ended well say."""
     ended = [task for task in past if task.submitted_at and task.ended_at and task.bytes]
     ready = {one.request_id: one.ready_at for one in deliveries}
-    before = [wait for task in ended if (wait := _before(task, ready)) is not None]
+    before = _waits(ended, ready)
     after = [
         (task.closed_at - task.ended_at).total_seconds() for task in ended if task.closed_at and task.ended_at
     ]
@@ -89,11 +101,27 @@ def line(past: Sequence[Task], deliveries: Sequence[Request]) -> Line:
         return Line(ASSUMED_RATE, 600.0, 120.0, ASSUMED_SPREAD, 0)
     intervals = [(task.submitted_at, task.ended_at) for task in ended if task.submitted_at and task.ended_at]
     rate = sum(task.bytes for task in ended) / max(1.0, _union(intervals))
-    spread = [_share(task, rate) for task in ended]
-    if len(spread) < FEW:
-        spread += [0.6, 1.0, 1.6]
+    shares = [_share(task, rate) for task in ended]
+    # Tasks that share the line each take longer than the common rate says: only how they differ is spread.
+    spread = [share / median(shares) for share in shares]
+    spread += PRIOR
     waits = (median(before) if before else 600.0, median(after) if after else 120.0)
     return Line(rate, max(0.0, waits[0]), max(0.0, waits[1]), tuple(spread), len(ended))
+
+
+def _waits(ended: Sequence[Task], ready: dict[int | None, datetime | None]) -> list[float]:
+    """Seconds from delivery to submission, of the tasks that waited for no other if there are any: waiting for the
+    line is what the queue of the estimate is for."""
+    waits = [(task, wait) for task in ended if (wait := _before(task, ready)) is not None]
+    free = [wait for task, wait in waits if not any(_held_up(task, wait, other) for other in ended)]
+    return free or [wait for _, wait in waits]
+
+
+def _held_up(task: Task, wait: float, other: Task) -> bool:
+    """Whether ``other`` was under way while ``task`` waited."""
+    begun, ended = other.begun_at, other.ended_at
+    since = task.begun_at - timedelta(seconds=wait)
+    return other is not task and ended is not None and begun < task.begun_at and ended > since
 
 
 def _before(task: Task, ready: dict[int | None, datetime | None]) -> float | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from jgi_stager.insight import eta, explain
 from jgi_stager.insight.eta import Eta
-from jgi_stager.insight.facts import Count, Facts, Project
+from jgi_stager.insight.facts import Count, Facts, Login, Project, RefusedAddress
 from jgi_stager.insight.quota import Turns, Window, turns, window
 from jgi_stager.insight.waits import Wait, Why
 from jgi_stager.insight.words import count, when
@@ -53,9 +53,14 @@ class Credential:
     state: str
     """``usable``, ``needs_person``, ``out`` or ``missing``."""
     stored_at: datetime | None = None
+    """When its file was written, by the wall clock."""
     age: timedelta | None = None
-    """In real time, as the file system has it."""
+    """In real time: since its file was written, or where that cannot be seen, since the daemon first saw it."""
     note: str | None = None
+    cure: str | None = None
+    """The command that puts a new one in place."""
+    known: Login | None = None
+    """What the books say of it."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +97,7 @@ def _todos(facts: Facts, lines: Iterable[ProjectLine], logins: Iterable[Credenti
     if not facts.daemon.alive and under_way:
         seen = f" (last seen {when(facts.daemon.seen_at, facts.now)})" if facts.daemon.seen_at else ""
         yield Todo(f"the daemon does not run{seen}", "systemctl start jgi-stager")
-    for view in facts.daemon.services.values():
-        if view.state == "needs_person":
-            since = f" since {when(view.since, facts.now)}" if view.since else ""
-            yield Todo(f"{view.name}{since}: {view.problem}", view.cure)
-    for login in logins:
-        if login.state == "missing":
-            yield Todo(f"{login.service}: {login.note}", None)
+    yield from _of_logins(facts, logins)
     for line in lines:
         yield from _of_project(facts, line)
     for task in facts.tasks:
@@ -107,8 +106,45 @@ def _todos(facts: Facts, lines: Iterable[ProjectLine], logins: Iterable[Credenti
                 f"Globus task {task.task_id} stands still ({task.status}, {task.nice_status or 'no reason'})",
                 f"https://app.globus.org/activity/{task.task_id}",
             )
-    if facts.mails_refused:
-        yield Todo(f"{count(facts.mails_refused, 'mail')} refused by the mail server", "jgi-stager check")
+    yield from _of_mails(facts)
+
+
+def _of_logins(facts: Facts, logins: Iterable[Credential]) -> Iterable[Todo]:
+    for view in facts.daemon.services.values():
+        if view.state == "needs_person":
+            known = facts.logins.get(view.name)
+            begun = known.dead_since if known is not None and known.dead_since else view.since
+            since = f" since {when(begun, facts.now)}" if begun else ""
+            yield Todo(f"{view.name}{since}: {_in_short(view.problem)}", view.cure)
+    for login in logins:
+        if login.state == "missing":
+            yield Todo(f"{login.service}: {login.note}", login.cure)
+        elif login.known is not None and login.known.ends_soon and login.known.ends_at is not None:
+            end = when(login.known.ends_at, facts.now)
+            yield Todo(f"{login.service}: will probably end at {end}: {login.known.ends_why}", login.cure)
+
+
+def _in_short(problem: str | None) -> str:
+    """The finding without the evidence before it, which `explain` has."""
+    return (problem or "a person is needed").rpartition("; ")[2]
+
+
+def _of_mails(facts: Facts) -> Iterable[Todo]:
+    for one in facts.refused_addresses:
+        since = when(one.since, facts.now)
+        yield Todo(f"mails to {one.address} are refused since {since}: {one.reason}", _fix(one))
+    if facts.mails_given_up:
+        number = count(len(facts.mails_given_up), "mail")
+        yield Todo(f"{number} could not be sent and will not be; the last, {facts.mails_given_up[-1]}")
+
+
+def _fix(refused: RefusedAddress) -> str:
+    """Where the address is corrected."""
+    if refused.site:
+        return "correct notifications.mailto in the settings file, and restart"
+    name = refused.projects[0]
+    others = f" (also in {', '.join(refused.projects[1:])})" if len(refused.projects) > 1 else ""
+    return f"jgi-stager project notify {name} ADDRESS...{others}"
 
 
 def _of_project(facts: Facts, line: ProjectLine) -> Iterable[Todo]:
@@ -116,12 +152,17 @@ def _of_project(facts: Facts, line: ProjectLine) -> Iterable[Todo]:
     if project.state == "invalid":
         recent = project.since is None or facts.now - project.since < INVALID_SHOWN
         if recent and not project.dismissed:
-            yield Todo(f"{project.name or 'a record'} is invalid: {project.reason}", "insert it corrected")
+            yield Todo(f"{project.name or 'a record'} is invalid: {project.reason}", _corrected(project))
     failed = project.of(State.FAILED)
     if failed.files and project.state in ("active", "held"):
         yield Todo(f"{project.name}: {count(failed.files, 'file')} failed", f"jgi-stager explain {project.name}")
     if project.state == "paused":
         yield from _expiring(facts, project)
+
+
+def _corrected(project: Project) -> str:
+    forget = f"; to hear no more of it: jgi-stager project cancel {project.name}" if project.name else ""
+    return f"insert it again, corrected{forget}"
 
 
 def _expiring(facts: Facts, project: Project) -> Iterable[Todo]:

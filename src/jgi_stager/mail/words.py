@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jgi_stager.text import human_bytes, human_duration
+from jgi_stager.text import human_bytes, human_duration, readable
 
 WIDTH = 76
 """Columns of the text part: what every mail program shows without wrapping."""
@@ -110,6 +110,7 @@ FILTERS = {
     "duration": duration,
     "percent": percent,
     "bar": bar,
+    "readable": readable,
     "wrapped": wrapped,
     "columns": columns,
     "facts": facts,

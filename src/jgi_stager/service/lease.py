@@ -7,47 +7,89 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
 from jgi_stager.service.beginning import wait_alive
 from jgi_stager.service.notify import Supervisor
-from jgi_stager.store import Store, StoreError, StoreUnavailable, leases
+from jgi_stager.store import Document, LeaseLost, Store, StoreError, StoreUnavailable, fencing, leases, within
 
 log = structlog.get_logger()
 
 DUTY = "daemon"
-LIFE_SECONDS = 60.0
-"""Real seconds: a daemon that died or stands still is replaced after so long."""
-RENEW_SECONDS = LIFE_SECONDS / 3
-LOOK_SECONDS = LIFE_SECONDS / 6
-"""How often one that stands by looks whether the lease is free."""
+RENEWED, LOOKED = 3, 6
+"""How often in its life the lease is renewed, and how often one that stands by looks whether it is free."""
+SHORTEST_PATIENCE_SECONDS = 1.0
+"""Real. So long is the database asked for at least."""
+CLEARING_SECONDS = 5.0
+"""Real. So long is waited at the end for the tokens of earlier daemons to be cleared away."""
+
+
+def _now() -> float:
+    """Seconds of a clock that never jumps, and that goes on while the process is stopped or the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass
 class Lease:
-    """The lease of this daemon. ``scale`` is that of the clock, by which the database counts."""
+    """The lease of this daemon. ``store`` is the store to work with: every write through it carries the token.
+    Times are real seconds. Safe between threads."""
 
     store: Store
     owner: str
-    scale: float = 1.0
-    _renewed: float = field(default_factory=time.monotonic)
+    token: int
+    seconds: float
+    _sent: float = float("-inf")
+    """When the last renewal that succeeded was sent."""
+    _tried: float = field(default_factory=_now)
+    _lost: LeaseLost | None = None
 
-    def take(self) -> bool:
-        """Take or renew it. False while another daemon has it."""
-        self._renewed = time.monotonic()
-        return leases.take(self.store, DUTY, self.owner, LIFE_SECONDS * self.scale) is not None
+    def sure(self) -> bool:
+        """Whether the lease is ours for certain, without asking."""
+        return _now() - self._sent < self.seconds
+
+    def renew(self) -> None:
+        """Renew it. Raises `LeaseLost` if another daemon has it, and `StoreUnavailable`."""
+        self._tried = sent = _now()
+        with within(_patience(self.seconds)):
+            renewed = leases.renew(self.store, DUTY, self.owner, self.token, self.seconds)
+        if not renewed:
+            self.lose(LeaseLost(fencing.REPLACED))
+        self._check()
+        self._sent = max(self._sent, sent)
 
     def renew_when_due(self) -> None:
-        """Renew it in time. Raises `StoreError` if another daemon took over while this one stood still."""
-        if time.monotonic() - self._renewed >= RENEW_SECONDS and not self.take():
-            raise LeaseLost("another daemon took over this database while this one stood still; it works on there")
+        """Renew it in time, and see that the fence stands. Raises `LeaseLost` also for what `lose` was told."""
+        self._check()
+        if _now() - self._tried < self.seconds / RENEWED:
+            return
+        self.renew()
+        with within(_patience(self.seconds)):
+            standing = fencing.fences(self.store.database)
+        wrong = [name for name, token in standing.items() if token != self.token]
+        if wrong:
+            # Somebody dropped a collection, or a command of a daemon that was replaced came very late.
+            raise LeaseLost(f"the fence of {', '.join(wrong)} is not where this daemon put it; start it again")
 
+    def must_own(self) -> None:
+        """Just before an effect outside: ask the server. Raises `LeaseLost`, or `StoreUnavailable`."""
+        self.renew()
+        if not self.sure():
+            raise StoreUnavailable("MongoDB answered so late that the lease of the daemon may be over")
 
-class LeaseLost(StoreError):  # noqa: N818 - named like its siblings in store/errors.py
-    """Another daemon works now: this one must end."""
+    def entry(self) -> Document:
+        """The lease in the books: see `jgi_stager.store.leases.holder`."""
+        return leases.holder(self.store, DUTY) or {}
+
+    def lose(self, error: LeaseLost) -> None:
+        """Note that it is lost: the daemon is to end."""
+        self._lost = error
+
+    def _check(self) -> None:
+        if self._lost is not None:
+            raise self._lost
 
 
 def owner_name(state_directory: Path) -> str:
@@ -57,23 +99,94 @@ def owner_name(state_directory: Path) -> str:
 
 @contextmanager
 def held(
-    store: Store, state_directory: Path, scale: float, supervisor: Supervisor, stop: threading.Event
+    store: Store, state_directory: Path, seconds: float, supervisor: Supervisor, stop: threading.Event
 ) -> Iterator[Lease]:
-    """Wait for the lease, and give it up at the end. Raises `StoreUnavailable` if told to stop before."""
-    lease = Lease(store, owner_name(state_directory), scale)
-    told = False
-    while not lease.take():
-        if not told:
-            told = True
-            holder = (leases.holder(store, DUTY) or {}).get("owner", "another daemon")
-            log.warning("standing_by", owner=holder)
-            supervisor.ready()
-            supervisor.status(f"standing by: {holder} works on this database")
-        wait_alive(LOOK_SECONDS, supervisor, stop)
-        if stop.is_set():
-            raise StoreUnavailable("told to stop while another daemon worked on this database")
+    """Wait for the lease, raise the fence, and give the lease up at the end. ``seconds`` is how long it lasts.
+
+    Raises `StoreUnavailable` if told to stop before.
+    """
+    lease = _wait_for_it(store, owner_name(state_directory), seconds, supervisor, stop)
+    log.info("lease_held", owner=lease.owner, token=lease.token)
+    over = threading.Event()
+    clearing = threading.Thread(target=_clear, args=(lease, over), name="clearing", daemon=True)
+    clearing.start()
     try:
         yield lease
     finally:
-        with suppress(StoreError):  # it ends by itself within a minute
-            leases.release_lease(store, DUTY, lease.owner)
+        over.set()
+        clearing.join(CLEARING_SECONDS)
+        with suppress(StoreError):  # it ends by itself within its life
+            leases.release_lease(store, DUTY, lease.owner, lease.token)
+
+
+def _wait_for_it(store: Store, owner: str, seconds: float, supervisor: Supervisor, stop: threading.Event) -> Lease:
+    told = False
+    while True:
+        try:
+            lease = take(store, owner, seconds)
+        except StoreUnavailable as error:
+            if not told:
+                raise
+            log.warning("store_unavailable", step="lease", error=str(error))
+        else:
+            if lease is not None:
+                return lease
+            if not told:
+                told = True
+                _tell(store, supervisor)
+        wait_alive(seconds / LOOKED, supervisor, stop)
+        if stop.is_set():
+            raise StoreUnavailable("told to stop while another daemon worked on this database")
+
+
+def _tell(store: Store, supervisor: Supervisor) -> None:
+    name = (leases.holder(store, DUTY) or {}).get("owner", "another daemon")
+    log.warning("standing_by", owner=name)
+    supervisor.ready()
+    supervisor.status(f"standing by: {name} works on this database")
+
+
+def take(store: Store, owner: str, seconds: float) -> Lease | None:
+    """Take the lease and raise the fence; None while another daemon has it. Safe to cut off anywhere."""
+    with within(_patience(seconds)):
+        token = leases.take(store, DUTY, owner, seconds)
+        if token is None:
+            return None
+        highest = max(fencing.fences(store.database).values())
+        if token < highest:
+            # Somebody took the lease meanwhile, or removed its document, or put an old copy in place.
+            token = leases.take(store, DUTY, owner, seconds, above=highest)
+            if token is None:
+                return None
+    lease = Lease(replace(store, fence=token), owner, token, seconds)
+    try:
+        fencing.raise_to(store.database, token)
+        lease.renew()  # only who has the lease after the fence rose may work: see `fencing.raise_to`
+    except LeaseLost:
+        return None
+    return lease
+
+
+def _clear(lease: Lease, over: threading.Event) -> None:
+    """Clear away the tokens of earlier daemons, once for each takeover; tried until it is done."""
+    while not over.is_set():
+        try:
+            _clear_once(lease)
+        except StoreError as error:
+            log.warning("store_unavailable", step="clearing", error=str(error))
+            over.wait(lease.seconds)
+        else:
+            return
+
+
+def _clear_once(lease: Lease) -> None:
+    if lease.entry().get("cleared") == lease.token:
+        return
+    cleared = fencing.clear(lease.store.database, lease.token)
+    leases.note_cleared(lease.store, DUTY, lease.owner, lease.token)
+    log.info("tokens_cleared", below=lease.token, documents=cleared)
+
+
+def _patience(seconds: float) -> float:
+    """How long the database is asked for the lease: an answer after the next renewal would be of no use."""
+    return max(SHORTEST_PATIENCE_SECONDS, seconds / RENEWED)

@@ -114,6 +114,8 @@ class Archive:
         )
         self.requests[request.id] = request
         request.stuck = self.mishaps.take("request_stuck", now, known, request.id)
+        if early := self.mishaps.take("request_expires_early", now, known, request.id):
+            request.expires_at = early.until or now + HOUR
         for one in on_disk:
             self._store(one, self.states[one].status, now)
         self._queue(request, now)
@@ -194,6 +196,10 @@ class Archive:
             if request.due and not self.mishaps.holds(request.stuck, now):
                 request.due = False
                 self._all_on_disk(request, now)
+            if request.late and not self.mishaps.holds(request.late, now):
+                request.late = None
+                if request.status == "ready":
+                    write_delivery(self.collections, request.directory, self._delivered(request))
             if request.hit and not self.mishaps.holds(request.hit, now):
                 request.hit = None
                 if request.status == "ready":
@@ -219,6 +225,7 @@ class Archive:
         request.status, request.ready_at = "ready", at
         if not request.deliver:
             return
+        self._remove_for_a_while(request, at)
         for kind in MANIFEST_FAULTS:
             request.hit = request.hit or self.mishaps.take(kind, at, request.ids, request.id)
         if request.id % 3 == 0:
@@ -250,6 +257,14 @@ class Archive:
                 bad = chosen(hit, request.ids)
                 plan = [replace(one, content=spoil(one.content)) if one.file.id in bad else one for one in plan]
         return plan
+
+    def _remove_for_a_while(self, request: Request, at: float) -> None:
+        """Take files out of the directory of a request that is ready, until the mishap is over."""
+        request.late = self.mishaps.take("directory_incomplete", at, request.ids, request.id)
+        absent = chosen(request.late, request.ids) if request.late else set()
+        for one in self._delivered(request):
+            if one.file.id in absent:
+                self.collections.remove(f"{request.directory}/{one.directory}/{one.name}")
 
     def _write_manifest(self, request: Request, data: bytes) -> None:
         path = f"{request.directory}/Globus_Download_{request.id}_File_Manifest.csv"

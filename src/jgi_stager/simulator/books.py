@@ -30,7 +30,6 @@ def books(world: World, *, full: bool) -> dict[str, Any]:
     requests = list(archive.requests.values())
     asked = Counter(one for request in requests for one in request.ids)
     tasks = list(transfers.tasks.values())
-    submissions = {task_id: submission for submission, (_, task_id) in transfers.submissions.items()}
     result: dict[str, Any] = {
         "now": instant(world.now),
         "start": world.start.isoformat(),
@@ -45,7 +44,7 @@ def books(world: World, *, full: bool) -> dict[str, Any]:
         "requested_more_than_once": {one: times for one, times in asked.items() if times > 1},
         "pulled_files": len(archive.pulls),
         "pulled_more_than_once": {one: times for one, times in archive.pulls.items() if times > 1},
-        "tasks": [_task(task, submissions[task.id], transfers.duplicates) for task in tasks],
+        "tasks": [_task(task, transfers.duplicates) for task in tasks],
         "duplicate_submissions": sum(transfers.duplicates.values()),
         "most_active_tasks": transfers.most_active,
         "transferred_bytes": sum(task.bytes_moved for task in tasks),
@@ -84,11 +83,11 @@ def _request(request: Request, *, full: bool) -> dict[str, Any]:
     return {**shown, "file_ids": list(request.ids)} if full else shown
 
 
-def _task(task: Task, submission_id: str, duplicates: Counter[str]) -> dict[str, Any]:
+def _task(task: Task, duplicates: Counter[str]) -> dict[str, Any]:
     return {
         "task_id": task.id,
-        "submission_id": submission_id,
-        "duplicates": duplicates[submission_id],
+        "submission_id": task.submission_id,
+        "duplicates": duplicates[task.submission_id],
         "label": task.body.get("label"),
         "status": task.status,
         "at": instant(task.at),

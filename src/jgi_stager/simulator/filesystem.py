@@ -111,6 +111,11 @@ class Collections:
         prefix = local_path + "/"
         self._claims = {path: claim for path, claim in self._claims.items() if not path.startswith(prefix)}
 
+    def remove(self, local_path: str) -> None:
+        """Remove one file."""
+        os.unlink(local_path)
+        self._claims.pop(local_path, None)
+
     def _claim(self, local_path: str, md5: str) -> None:
         found = os.stat(local_path)
         self._claims[local_path] = (found.st_size, found.st_mtime_ns, md5)

@@ -52,6 +52,9 @@ def _unauthorized(call: Context) -> Response | None:
     bearer = call.header("authorization") == f"Bearer {wanted}"
     cookie = call.request.cookies.get("kc_session") == wanted
     accepted = {"bearer": bearer, "cookie": cookie, "either": bearer or cookie}[switches.jdp_credential]
+    if switches.jdp_token_calls_left is not None and accepted:
+        ended = ended or switches.jdp_token_calls_left <= 0
+        switches.jdp_token_calls_left = max(0, switches.jdp_token_calls_left - 1)
     if accepted and not ended and not switches.jdp_token_revoked:
         return None
     return answer({"detail": "Authentication credentials were not provided."}, 401)

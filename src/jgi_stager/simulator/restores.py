@@ -46,6 +46,7 @@ class Request:
     hit: Hit | None = None
     stuck: Hit | None = None
     due: bool = False
+    late: Hit | None = None
 
 
 @dataclass(frozen=True, slots=True)

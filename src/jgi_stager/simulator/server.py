@@ -13,11 +13,13 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route, Router
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jgi_stager.clock import Clock
 
 from . import auth, control, gold, jdp, nmdc, transfer
+from .dates import Dated
 from .faults import FaultBoard
 from .gate import FaultGate
 from .world import World
@@ -117,7 +119,7 @@ class Simulator:
         self.failure = error
         self.stopping.set()
 
-    def _application(self) -> FaultGate:
+    def _application(self) -> ASGIApp:
         world, clock = self.world, self.clock
         services: dict[str, list[Route]] = {
             "/gold": gold.routes(world, clock),
@@ -144,10 +146,14 @@ class Simulator:
                     return named[0].name if named else None
             return None
 
-        return FaultGate(app, self.faults, name_of, self._transports)
+        async def shut(seconds: float, answering: asyncio.Transport) -> None:
+            await self._server.refuse_now(self.port, seconds, answering)
+
+        gate = FaultGate(app, self.faults, name_of, self._transports, shut)
+        return Dated(gate, lambda: clock.now() if world.switches.dates else None)
 
     def _server_refuses(self, seconds: float) -> None:
-        self._server.refuse(self._socket, seconds)
+        self._server.refuse(self.port, seconds)
 
 
 def _bind(port: int) -> socket.socket:
@@ -166,7 +172,7 @@ def _bind(port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn, telling when it is ready, and able to shut its port for a while."""
 
-    def __init__(self, app: FaultGate, transports: dict[tuple[str, int], asyncio.Transport]) -> None:
+    def __init__(self, app: ASGIApp, transports: dict[tuple[str, int], asyncio.Transport]) -> None:
         self._open = transports
         self._protocol = _recording(transports)
         super().__init__(
@@ -179,23 +185,33 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 log_level=logging.CRITICAL,
                 access_log=False,
+                date_header=False,
                 timeout_graceful_shutdown=1,
                 timeout_keep_alive=60,
             )
         )
         self.ready = threading.Event()
+        self._is_shut = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then say so."""
         await super().startup(sockets)
         self.ready.set()
 
-    def refuse(self, listening: socket.socket, seconds: float) -> None:
+    def refuse(self, port: int, seconds: float) -> None:
         """Close the port and all connections; open the same port again after ``seconds`` real seconds."""
         loop = asyncio.get_running_loop()
-        port = listening.getsockname()[1]
         loop.call_later(0.05, self._stop_accepting, loop)
         loop.call_later(0.1, self._shut, loop, port, seconds)
+
+    async def refuse_now(self, port: int, seconds: float, answering: asyncio.Transport) -> None:
+        """Like `refuse`, but shut when this returns, and without ending the connection ``answering``."""
+        if self._is_shut:
+            return
+        loop = asyncio.get_running_loop()
+        self._stop_accepting(loop)
+        await asyncio.sleep(0.05)
+        self._shut(loop, port, seconds, answering)
 
     def _stop_accepting(self, loop: asyncio.AbstractEventLoop) -> None:
         # what asyncio has accepted but not yet given to a protocol would hang if the server closed now
@@ -203,11 +219,21 @@ class _Server(uvicorn.Server):
             for listening in server.sockets:
                 loop.remove_reader(listening.fileno())
 
-    def _shut(self, loop: asyncio.AbstractEventLoop, port: int, seconds: float) -> None:
+    def _shut(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        port: int,
+        seconds: float,
+        answering: asyncio.Transport | None = None,
+    ) -> None:
+        if self._is_shut:
+            return
+        self._is_shut = True
         for server in self.servers:
             server.close()
         for transport in list(self._open.values()):
-            transport.abort()
+            if transport is not answering:
+                transport.abort()
         # bound but not listening: connections are refused, and nobody else gets the port meanwhile
         loop.call_later(seconds, self._reopen, loop, _bind(port))
 
@@ -219,7 +245,7 @@ class _Server(uvicorn.Server):
                 lambda: self._protocol(config=config, server_state=self.server_state, app_state={}, _loop=loop),
                 sock=reserved,
             )
-            self.servers = [made]
+            self.servers, self._is_shut = [made], False
 
         self._reopening = loop.create_task(serve())
 

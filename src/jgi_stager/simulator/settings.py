@@ -79,22 +79,38 @@ class SimulatorSettings(BaseModel):
     """A task that cannot go on tries again, and counts a fault, this often."""
     submission_id_must_be_issued: bool = True
     """Refuse a submission id that did not come from the submission_id call."""
+    submission_id_hours: float = 48.0
+    """So long after its first use a submission id is remembered: the same one then makes a second task."""
 
 
 class WorldFault(BaseModel):
     """Something that goes wrong inside a service rather than on the wire.
 
-    ``count`` is how many requests, tasks or files it may hit (None: no end), ``seconds`` how long one hit
-    lasts (None: for ever); ``ids`` restricts it to these file ids and ``request_ids`` to these requests.
+    ``count`` is how many requests, tasks or files it may hit (None: no end), ``seconds`` (simulated) how long
+    one hit lasts (None: for ever); ``ids`` restricts it to these file ids and ``request_ids`` to these requests.
+
+    At JDP: ``request_stuck`` stays pending. ``request_expires_early`` expires ``seconds`` after it was asked for
+    (None: an hour), whatever it is by then: queued for tape, or delivered while its files wait for a transfer.
+    ``request_status_word`` and ``file_status_word`` show ``word``. ``delivery_lacks`` leaves out ``files``, in the
+    directory and in the manifest; ``directory_incomplete`` only in the directory, until ``seconds`` have passed
+    since the request was ready. ``delivery_wrong_content`` and ``delivery_wrong_size`` spoil ``files``. The
+    ``manifest_...`` kinds spoil the manifest while they last.
+
+    At Globus: ``task_failed`` ends a task FAILED with ``word``. ``task_faulty`` keeps one ACTIVE, counting a fault
+    every `fault_period_seconds` and moving nothing; its deadline moves along, as if it made just enough
+    progress. ``tasks_inactive`` pauses one, ``task_status_word`` shows ``word`` for its status, ``task_skips``
+    leaves out a file as not found. ``destination_full``. ``arrival_wrong_size`` and ``arrival_wrong_content``.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal[
         "request_stuck",
+        "request_expires_early",
         "request_status_word",
         "file_status_word",
         "delivery_lacks",
+        "directory_incomplete",
         "delivery_wrong_content",
         "delivery_wrong_size",
         "manifest_short",
@@ -103,6 +119,7 @@ class WorldFault(BaseModel):
         "manifest_bad_encoding",
         "manifest_torn",
         "task_failed",
+        "task_faulty",
         "task_skips",
         "task_status_word",
         "arrival_wrong_size",
@@ -117,7 +134,7 @@ class WorldFault(BaseModel):
     files: int = 1
     """How many files of one delivery or task are hit, where ``ids`` does not say which."""
     word: str = "QUANTUM_FLUX"
-    """The status word that nobody knows."""
+    """The status word that nobody knows, or the code of a failure."""
 
 
 class Switches(BaseModel):
@@ -131,8 +148,12 @@ class Switches(BaseModel):
     jdp_credential: Literal["bearer", "cookie", "either"] = "bearer"
     jdp_token_revoked: bool = False
     jdp_token_ends_at: AwareDatetime | None = None
+    jdp_token_calls_left: int | None = None
+    """The session token is accepted so many times more, and then never again."""
     jdp_token: str | None = None
     """A renewed session token; the one of the start no longer counts then."""
+    dates: bool = True
+    """Whether answers have a ``Date``, that of the simulated clock."""
     over_limit: Literal["400", "403", "429", "accept"] = "400"
     unknown_ids: Literal["drop", "404"] = "drop"
     request_id_form: Literal["number", "text", "mixed"] = "mixed"

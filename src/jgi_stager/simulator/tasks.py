@@ -46,6 +46,12 @@ class Task:
     skipped: list[tuple[FileJob, str, str, float]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     inactive: Hit | None = None
+    faulty: Hit | None = None
+
+    @property
+    def submission_id(self) -> str:
+        """The submission id it was made from."""
+        return str(self.body["submission_id"])
 
     @property
     def running(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Callable
 from typing import Any
@@ -179,16 +180,24 @@ def _task_list(call: Context) -> Response:
         for part in text.split("/")
     )
     statuses = set(wanted["status"].split(",")) if "status" in wanted else None
-    labels = {one.lstrip("=") for one in wanted["label"].split(",")} if "label" in wanted else None
+    labels = wanted["label"].split(",") if "label" in wanted else None
     ids = set(wanted["task_id"].split(",")) if "task_id" in wanted else None
     tasks = [
         task_document(task, call.now)
         for task in reversed(call.world.transfers.tasks.values())
         if (statuses is None or task.status in statuses)
-        and (labels is None or task.body.get("label") in labels)
+        and (labels is None or any(_is_labelled(task, one) for one in labels))
         and (ids is None or task.id in ids)
     ]
     return _offset_page(call, "task_list", tasks)
+
+
+def _is_labelled(task: Task, wanted: str) -> bool:
+    """``~`` begins a pattern with ``*``, without regard to case; ``=`` or nothing an exact label."""
+    label = str(task.body.get("label") or "")
+    if wanted.startswith("~"):
+        return fnmatch.fnmatchcase(label.lower(), wanted[1:].lower())
+    return label == wanted.removeprefix("=")
 
 
 def _events(call: Context, task: Task) -> Response:

@@ -64,8 +64,8 @@ class Transfers:
         submission = str(body.get("submission_id") or "")
         self._check_submission_id(submission)
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        if submission in self.submissions:
-            known, task_id = self.submissions[submission]
+        known, task_id = self.submissions.get(submission, ("", ""))
+        if task_id and now - self.tasks[task_id].at < self.settings.submission_id_hours * HOUR:
             if known != digest:
                 raise Refused(
                     409,
@@ -110,6 +110,7 @@ class Transfers:
             deadline, fixed = self._instant(body["deadline"]), True
         task = Task(self._uuid("task"), body, now, deadline, fixed, deque(jobs), len(jobs))
         task.inactive = self.mishaps.take("tasks_inactive", now)
+        task.faulty = self.mishaps.take("task_faulty", now)
         self.tasks[task.id] = self.unfinished[task.id] = task
         self._activate(now)
         return task
@@ -196,6 +197,7 @@ class Transfers:
                 self._end(task, "SUCCEEDED", now)
                 return
             try:
+                self._keep_faulty(task, now)
                 expanded = self.mover.begin(task.jobs[0], task.body, now)
             except FileFault as fault:
                 if not self._fault(task, fault, now):
@@ -214,6 +216,11 @@ class Transfers:
                 task.current = job
                 task.left = float(job.size + self.settings.transfer_file_overhead_bytes)
                 return
+
+    def _keep_faulty(self, task: Task, now: float) -> None:
+        if self.mishaps.holds(task.faulty, now) and task.faulty:
+            task.deadline = max(task.deadline, now + self.settings.transfer_deadline_hours * HOUR)
+            raise FileFault(task.faulty.fault.word, "the endpoint does not answer")
 
     def _fault(self, task: Task, fault: FileFault, now: float) -> bool:
         """Book a fault of the first file that waits. True if the task goes on with the next one."""

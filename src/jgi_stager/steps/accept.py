@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectRecord, ProjectState, explain_invalid, is_mail_address
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import StoreError, projects
+from jgi_stager.store import StoreError, fencing, projects
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ def run(tools: Tools) -> int:
 
 def accept(tools: Tools, document: Mapping[str, Any]) -> None:
     """Validate one record and let its discovery begin, or mark it invalid."""
-    fields = {key: value for key, value in document.items() if key != "_id"}
+    fields = {key: value for key, value in document.items() if key not in ("_id", fencing.FIELD)}
     if fields.get("accepted_name") == fields.get("project_name"):
         # The daemon died between claiming the name and accepting the record.
         fields.pop("accepted_name", None)

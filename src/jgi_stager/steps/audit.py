@@ -2,7 +2,7 @@
 
 Steps that run side by side, or a kill at the wrong instant, could leave such a file; every other step follows
 open requests and tasks and would never meet it again. Runs at the start and then seldom, for it reads all files
-that are under way.
+that are under way. Globus tasks that are ours and that nobody here knows are looked for on the same occasion.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import structlog
 
 from jgi_stager.lifecycle import State
 from jgi_stager.records import OPEN_TASKS
+from jgi_stager.steps import orphans
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import files, moves, requests, tasks
 
@@ -22,6 +23,7 @@ BEFORE_TRANSFER = (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY
 def run(tools: Tools) -> int:
     """Let every stranded file start again, uncounted: it is not to blame. Returns how many there were."""
     moved = 0
+    orphans.run(tools)
     for request_id in sorted(files.requests_behind(tools.store, BEFORE_TRANSFER)):
         request = requests.request_by_id(tools.store, request_id)
         if request is None or request["state"] not in requests.HOLDING:

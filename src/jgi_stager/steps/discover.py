@@ -22,6 +22,7 @@ from jgi_stager.steps.accept import mark_invalid
 from jgi_stager.steps.listing import ask_all, warn
 from jgi_stager.steps.tools import Tools, each
 from jgi_stager.store import projects
+from jgi_stager.store.documents import is_due
 
 log = structlog.get_logger()
 
@@ -48,8 +49,7 @@ def run(tools: Tools) -> int:
 
 
 def _due(doc: Mapping[str, Any], tools: Tools) -> bool:
-    at = doc.get("next_try_at")
-    return at is None or at <= tools.clock.now()
+    return is_due(doc, "next_try_at", tools.clock.now())
 
 
 def _refreshed(tools: Tools, documents: Documents, wanted: Callable[[Mapping[str, Any]], bool]) -> Documents:
@@ -102,7 +102,7 @@ def _postpone(tools: Tools, doc: Mapping[str, Any], error: str, seconds: float) 
 def _without_study(tools: Tools) -> Documents:
     now = tools.clock.now()
     for doc in projects.by_state(tools.store, STUDY_STATES):
-        due = (doc.get("study_next_try_at") or now) <= now
+        due = is_due(doc, "study_next_try_at", now)
         if doc.get("nmdc_study_id") is None and not doc.get("study_looked_up") and due:
             yield {**doc, "attempts": doc.get("study_attempts")}
 

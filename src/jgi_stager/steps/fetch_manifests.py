@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +13,6 @@ from jgi_stager.clients.globus import TransferItem
 from jgi_stager.failures import Service
 from jgi_stager.lifecycle import State
 from jgi_stager.manifests import (
-    LARGEST_MANIFEST_BYTES,
     Delivery,
     Manifest,
     ManifestNotComplete,
@@ -25,11 +22,16 @@ from jgi_stager.manifests import (
     parse_manifest,
 )
 from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState, manifest_directory
-from jgi_stager.steps import transfers
+from jgi_stager.steps import poll_requests, transfers
+from jgi_stager.steps.deliveries import source_directory
+from jgi_stager.steps.manifest_files import content
 from jgi_stager.steps.tools import Tools, each, later
 from jgi_stager.store import StoreError, files, moves, projects, requests, tasks
 
 log = structlog.get_logger()
+
+GONE = timedelta(hours=24)
+"""So long the directory of a delivery may be missing."""
 
 
 def run(tools: Tools) -> int:
@@ -60,12 +62,6 @@ def run(tools: Tools) -> int:
     return moved
 
 
-def source_directory(tools: Tools, request_id: int) -> str:
-    """The delivery directory of a request on the JGI collection."""
-    root = tools.settings.globus.globus_root_dir
-    return f"/{root}/R{request_id}" if root else f"/R{request_id}"
-
-
 def _needs_manifest(tools: Tools, request: Mapping[str, Any]) -> bool:
     return files.any_of_request(tools.store, request["request_id"], [State.RESTORED])
 
@@ -83,9 +79,18 @@ def _is_listed(tools: Tools, request: Mapping[str, Any]) -> bool:
     entries = tools.globus.ls(tools.settings.globus.jgi_collection_id, directory)
     if entries is not None and any(entry.name == manifest_name(request_id) for entry in entries):
         return True
+    if entries is None and _is_gone(tools, request):
+        poll_requests.expired(tools, request, {}, f"the delivery R{request_id} is not there any more")
+        return False
     missing = "directory" if entries is None else "manifest"
     _wait(tools, request, f"the {missing} of delivery R{request_id} is not there yet")
     return False
+
+
+def _is_gone(tools: Tools, request: Mapping[str, Any]) -> bool:
+    """Whether a delivery without a directory has ended: only if nobody knows when it ends is that a sign."""
+    ready = request.get("ready_at")
+    return request.get("expiration_date") is None and ready is not None and tools.clock.now() - ready > GONE
 
 
 def _wait(tools: Tools, request: Mapping[str, Any], why: str) -> None:
@@ -162,7 +167,7 @@ def read(tools: Tools, request: Mapping[str, Any]) -> int:
         _wait(tools, request, "its projects are not in the books any more")
         return 0
     try:
-        manifest = parse_manifest(_content(Path(paths[0])))
+        manifest = parse_manifest(content(Path(paths[0])))
     except OSError as error:
         _wait(tools, request, f"its manifest cannot be read at the destination: {error.strerror or error}")
         return 0
@@ -178,17 +183,6 @@ def read(tools: Tools, request: Mapping[str, Any]) -> int:
         _wait(tools, request, f"its manifest lacks {len(awaited)} of {len(request['file_ids'])} files")
         return 0
     return _use(tools, request, manifest, delivery)
-
-
-def _content(path: Path) -> bytes:
-    """The bytes of a regular file of bounded size; a link is not followed, a pipe not waited for."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_MANIFEST_BYTES:
-        os.close(descriptor)
-        raise OSError("not a regular file, or larger than any manifest")
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(LARGEST_MANIFEST_BYTES + 1)
 
 
 def _use(tools: Tools, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery) -> int:

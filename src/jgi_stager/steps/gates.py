@@ -25,6 +25,8 @@ class _Gate:
     failures: int = 0
     items: set[object] = field(default_factory=set)
     """What failed since the last answer: one item that fails again and again is not an outage."""
+    failed_at: datetime | None = None
+    """When it failed last. If that is in the future, the clock was set back, and no date here means anything."""
     closed_until: datetime | None = None
     """While it is out."""
     person_until: datetime | None = None
@@ -54,6 +56,8 @@ class Gates:
             gate = self._gate(service)
             if gate.needs_person is not None and gate.waits_for != credential:
                 gate.person_until = None
+            if gate.failed_at is not None and now < gate.failed_at:
+                return True
             barriers = (gate.closed_until, None if anonymous else gate.person_until)
             return all(until is None or now >= until for until in barriers)
 
@@ -77,6 +81,7 @@ class Gates:
             gate = self._gate(error.service)
             if isinstance(error, Rejected):
                 return
+            gate.failed_at = now
             gate.failures += item is None or item not in gate.items
             gate.items |= {item} - {None}
             if isinstance(error, NeedsPerson):

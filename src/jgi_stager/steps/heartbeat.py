@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from jgi_stager.failures import Service
+from jgi_stager.steps import jdp_time
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import control
 
@@ -29,7 +30,8 @@ def _seen(tools: Tools, service: Service, before: Mapping[str, Any], now: dateti
     """How one service is seen, and since when."""
     person = tools.gates.needs_person(service)
     closed = not tools.gates.is_open(service, now, tools.credential(service))
-    state = "needs_person" if person is not None else "out" if closed else "usable"
+    wrong = jdp_time.wrong_clock(tools) if service is Service.JDP else None
+    problem, cure = (str(person), person.cure) if person is not None else wrong or (None, None)
+    state = "needs_person" if problem is not None else "out" if closed else "usable"
     since = before.get("since") if before.get("state") == state else now
-    problem, cure = (str(person), person.cure) if person is not None else (None, None)
     return {"state": state, "since": since, "problem": problem, "cure": cure}

@@ -12,7 +12,9 @@ import structlog
 from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import AT_JGI, State
+from jgi_stager.manifests import manifest_name
 from jgi_stager.records import RequestState
+from jgi_stager.steps import deliveries, jdp_time
 from jgi_stager.steps.tools import Tools, each, later
 from jgi_stager.store import files, moves, requests
 
@@ -22,6 +24,8 @@ UNDER_WAY = frozenset({"new", "pending", "staging"})
 """Words of JDP for a request that is being worked on (jgi-apis: new, pending; one client: staging)."""
 SLOW = timedelta(days=3)
 """Tape takes hours, a day at worst (jgi-api-facts, section 4)."""
+EXPIRIES_TOLD_OF = 3
+"""The third time is no accident any more."""
 VANISHED_PATIENCE = timedelta(hours=24)
 """How long JDP may not know a request it accepted before its files are asked for again."""
 
@@ -63,11 +67,12 @@ def poll(tools: Tools, document: Mapping[str, Any]) -> int:
         "dropped": _dropped(document, status),
     }
     if len(facts["dropped"]) == len(document["file_ids"]):
-        return _expired(tools, document, facts, f"JDP knows none of the files of request {request_id}")
+        return expired(tools, document, facts, f"JDP knows none of the files of request {request_id}")
     if word == "ready":
-        return _ready(tools, document, facts)
+        return ready(tools, document, facts)
     if word == "expired":
-        return _expired(tools, document, facts, f"request {request_id} expired at JDP")
+        facts["expired_at"] = tools.clock.now()
+        return expired(tools, document, facts, f"request {request_id} expired at JDP")
     if word not in UNDER_WAY:
         _unknown_word(tools, document, word)
     elif tools.clock.now() - document["submitted_at"] > SLOW:
@@ -106,7 +111,8 @@ def _next_poll(tools: Tools, document: Mapping[str, Any]) -> datetime:
     return now + timedelta(seconds=wait * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
 
 
-def _ready(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
+def ready(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
+    """A waiting request is delivered: its files are restored. Returns how many moved."""
     request_id = document["request_id"]
     moved = moves.move(
         tools.store,
@@ -130,7 +136,8 @@ def _ready(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any]) 
     return moved
 
 
-def _expired(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any], why: str) -> int:
+def expired(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any], why: str) -> int:
+    """A request or its delivery has ended: what was not fetched is asked for again. Returns how many moved."""
     moved = 0
     for state in (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY):
         where = moves.by_request(document["request_id"])
@@ -141,15 +148,42 @@ def _expired(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any]
         tools.store, document["_id"], RequestState(document["state"]), RequestState.EXPIRED, why=why, **facts
     )
     log.warning("request_expired", request_id=document["request_id"], files=moved)
+    _tell_of_repeats(tools, document, why)
     return moved
+
+
+def _tell_of_repeats(tools: Tools, document: Mapping[str, Any], why: str) -> None:
+    """Files whose deliveries expire again and again cost quota each time and never arrive: one alarm per project
+    and day."""
+    often = requests.expired_often(tools.store, document["file_ids"], EXPIRIES_TOLD_OF)
+    by_project: dict[str, list[str]] = {}
+    for file in files.pending_of_sources(tools.store, often, document["projects"]):
+        by_project.setdefault(file.project_name, []).append(file.source_file_id)
+    names = files.names_of_sources(tools.store, often)
+    for project, ids in sorted(by_project.items()):
+        shown = [f"  {names.get(one, one)}: {often[one]} times" for one in ids[:20]]
+        tools.alarm(
+            f"expires:{project}:{tools.clock.now():%Y-%m-%d}",
+            f"{len(ids)} files of {project} keep expiring before they are transferred",
+            f"The last time: {why}. They are asked for again; each time their bytes count against the quota.\n\n"
+            "Either tape takes longer than a delivery lives, or the transfers do not keep up: a Globus task "
+            "stands still, the login has ended, or the destination is full.\n\nWhat to do: look at "
+            f"`jgi-stager explain {project}` and at the tasks on the Globus site. Until the transfers keep up, "
+            "lower max_restore_bytes with `jgi-stager limits`; or ask JGI for a longer life of deliveries.\n\n"
+            + "\n".join(shown),
+            project,
+        )
 
 
 def _vanished(tools: Tools, document: Mapping[str, Any], error: Rejected) -> int:
     """JDP does not know a request that it accepted: wait, then ask for its files again."""
     now, request_id = tools.clock.now(), document["request_id"]
     since = document.get("vanished_at") or now
-    if now - since > VANISHED_PATIENCE:
-        return _expired(tools, document, {"error": str(error)}, f"JDP no longer knows request {request_id}")
+    if jdp_time.is_past(tools, since + VANISHED_PATIENCE):
+        if _is_delivered(tools, request_id):
+            facts = {"error": str(error), "expiration_date": None, "looked_at": now}
+            return ready(tools, document, facts)
+        return expired(tools, document, {"error": str(error)}, f"JDP no longer knows request {request_id}")
     tools.alarm(
         f"vanished:{request_id}",
         f"JDP does not know request {request_id}",
@@ -164,6 +198,13 @@ def _vanished(tools: Tools, document: Mapping[str, Any], error: Rejected) -> int
         next_poll_at=_next_poll(tools, document),
     )
     return 0
+
+
+def _is_delivered(tools: Tools, request_id: int) -> bool:
+    """Whether the manifest of a request lies in its delivery directory: then JDP's word is not needed."""
+    directory = deliveries.source_directory(tools, request_id)
+    entries = tools.globus.ls(tools.settings.globus.jgi_collection_id, directory) or ()
+    return any(entry.name == manifest_name(request_id) for entry in entries)
 
 
 def _unknown_word(tools: Tools, document: Mapping[str, Any], word: str) -> None:
@@ -183,7 +224,7 @@ def _is_undated(tools: Tools, document: Mapping[str, Any]) -> bool:
         return False
     asked = document.get("looked_at") or document.get("ready_at") or document["submitted_at"]
     wait = timedelta(seconds=tools.settings.schedule.request_poll_longest_seconds)
-    return bool(tools.clock.now() - asked >= wait)
+    return bool(abs(tools.clock.now() - asked) >= wait)
 
 
 def _look_again(tools: Tools, document: Mapping[str, Any]) -> int:
@@ -195,7 +236,8 @@ def _look_again(tools: Tools, document: Mapping[str, Any]) -> int:
         return 0
     facts: dict[str, Any] = {"looked_at": tools.clock.now(), "expiration_date": status.expiration_date}
     if status.status == "expired":
-        return _expired(tools, document, facts, f"request {document['request_id']} expired at JDP")
+        facts["expired_at"] = tools.clock.now()
+        return expired(tools, document, facts, f"request {document['request_id']} expired at JDP")
     requests.update_request(tools.store, document["_id"], RequestState.READY, **facts)
     return 0
 
@@ -208,8 +250,9 @@ def _look_later(tools: Tools, document: Mapping[str, Any], error: str, _seconds:
 def tend(tools: Tools, document: Mapping[str, Any]) -> int:
     """Look after a delivery: let late joiners in, end it when it expires, close it when nobody needs it."""
     request_id, expires = document["request_id"], document.get("expiration_date")
-    if expires is not None and tools.clock.now() >= expires:
-        return _expired(tools, document, {}, f"the delivery R{request_id} expired before it was transferred")
+    if expires is not None and jdp_time.is_past(tools, expires):
+        why = f"the delivery R{request_id} expired before it was transferred"
+        return expired(tools, document, {"expired_at": tools.clock.now()}, why)
     moved = moves.move(
         tools.store,
         moves.by_request(request_id),

@@ -1,13 +1,12 @@
 """Requests whose answer was lost: look for evidence, never ask again blindly.
 
-The evidence is a delivery directory ``R<n>`` that no known request explains, and JDP's own word that request
-``n`` holds these ids (``file_ids`` of the status answer is recorded evidence, jgi-apis.md section 2). As long as
-it could not be looked for, or JDP says that tape works on the files, nothing is released.
+The evidence is a delivery directory ``R<n>`` that no known request explains, and the ids that it holds: by JDP's
+word (``file_ids`` of the status of request ``n``), or, where JDP does not say, by the manifest of the delivery. As
+long as it could not be looked for, or JDP says that tape works on the files, nothing is released.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,20 +15,22 @@ import structlog
 
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.records import RequestState
+from jgi_stager.steps import deliveries, evidence, jdp_time, poll_requests
+from jgi_stager.steps.evidence import Verdict
 from jgi_stager.steps.request_restores import finish_accepted
 from jgi_stager.steps.tools import Tools, each, later
 from jgi_stager.store import requests
 
 log = structlog.get_logger()
 
-DELIVERY = re.compile(r"R([0-9]{1,18})", re.ASCII)
 TAPE_WORKS = frozenset({"RESTORE_REGISTERED", "RESTORE_IN_PROGRESS"})
 """Words of JDP for a file that somebody asked for and that is not on disk yet."""
-IDS_LOOKED_AT = 50
-"""So many files of a request are looked up before it is released: one call."""
 SETTLING = timedelta(hours=6)
 LONGEST_DOUBT = timedelta(days=14)
 """What tape works on for longer than a delivery lives is no evidence any more."""
+
+Doubt = Sequence[Mapping[str, Any]]
+"""The requests in doubt."""
 
 
 def run(tools: Tools) -> int:
@@ -37,20 +38,24 @@ def run(tools: Tools) -> int:
     unknown = requests.requests_in(tools.store, RequestState.UNKNOWN)
     if not unknown:
         return 0
-    deliveries = _deliveries(tools, unknown[0])
-    if deliveries is None:
+    fresh = _fresh_deliveries(tools, unknown)
+    if fresh is None:
         return 0
-    known = set.intersection(*(set(document.get("compared") or ()) for document in unknown))
-    fresh = [request_id for request_id in deliveries if request_id not in known]
-    moved, compared = 0, set()
+    moved, compared, silent = 0, set[int](), list[int]()
 
     def compare(_: Tools, one: Mapping[str, Any]) -> int:
-        adopted = _adopt(tools, one["_id"], unknown)
+        held = _by_jdp(tools, one["_id"])
+        if held is None:
+            silent.append(one["_id"])
+            return 0
+        adopted = _compare_with_jdp(tools, one["_id"], held, unknown)
         compared.add(one["_id"])
         return adopted
 
     for request_id in fresh:
         moved += each(tools, Service.JDP, [{"_id": request_id}], compare, _not_explained)
+    if silent:
+        moved += _compare_manifests(tools, silent, unknown, compared)
     for document in unknown:
         seen = sorted({*(document.get("compared") or ()), *compared})
         requests.update_request(tools.store, document["_id"], RequestState.UNKNOWN, compared=seen)
@@ -59,20 +64,19 @@ def run(tools: Tools) -> int:
     return moved
 
 
-def _deliveries(tools: Tools, first: Mapping[str, Any]) -> list[int] | None:
-    """Deliveries at JGI that belong to no request we know, newest first; None if they cannot be listed now."""
+def _fresh_deliveries(tools: Tools, unknown: Doubt) -> list[int] | None:
+    """Deliveries that no known request explains and that were not compared with every request in doubt, newest
+    first; None if they cannot be listed now."""
     found: list[int] = []
 
     def look(_: Tools, __: Mapping[str, Any]) -> int:
-        root = tools.settings.globus.globus_root_dir
-        entries = tools.globus.ls(tools.settings.globus.jgi_collection_id, f"/{root}/" if root else "/")
-        names = (DELIVERY.fullmatch(entry.name) for entry in entries or () if entry.type == "dir")
-        found.extend({int(match.group(1)) for match in names if match})
+        found.extend(deliveries.unexplained(tools))
         return 1
 
-    if not each(tools, Service.GLOBUS, [first], look, _postpone):
+    if not each(tools, Service.GLOBUS, [unknown[0]], look, _postpone):
         return None
-    return sorted(set(found) - requests.known_request_ids(tools.store), reverse=True)
+    compared = set.intersection(*(set(document.get("compared") or ()) for document in unknown))
+    return [request_id for request_id in found if request_id not in compared]
 
 
 def _postpone(tools: Tools, document: Mapping[str, Any], error: str, seconds: float) -> None:
@@ -84,40 +88,104 @@ def _not_explained(_: Tools, document: Mapping[str, Any], error: str, __: float)
     log.warning("delivery_not_explained", request_id=document["_id"], error=error)
 
 
-def _adopt(tools: Tools, request_id: int, unknown: Sequence[Mapping[str, Any]]) -> int:
+def _by_jdp(tools: Tools, request_id: int) -> Collection[str] | None:
+    """The ids of a request by JDP's word; None if it does not say, such as of a request that it has forgotten."""
     try:
-        held = set(tools.jdp.request_status(request_id).file_ids)
+        return tools.jdp.request_status(request_id).file_ids or None
     except Rejected:
-        return 0
-    document = next((one for one in unknown if _is_it(one["file_ids"], held)), None)
+        return None
+
+
+def _compare_with_jdp(tools: Tools, request_id: int, held: Collection[str], unknown: Doubt) -> int:
+    document, verdict = _best(held, unknown)
     if document is None:
         return 0
+    missing = set(document["file_ids"]) - set(held)
+    if verdict == Verdict.PART and evidence.is_explained(tools, missing) is False:
+        return 0
+    return _adopt(tools, request_id, document, f"request {request_id} at JDP holds", held, delivered=False)
+
+
+def _compare_manifests(tools: Tools, silent: Sequence[int], unknown: Doubt, compared: set[int]) -> int:
+    """Compare deliveries of which JDP says nothing, and note in ``compared`` those that are settled."""
+    names = [name for document in unknown for name in document["projects"]]
+    open_ones: list[int] = []
+    moved = 0
+
+    def compare(_: Tools, one: Mapping[str, Any]) -> int:
+        held = evidence.by_manifest(tools, one["_id"], names)
+        document, verdict = _best(held or (), unknown)
+        if document is not None and held is not None:
+            missing = set(document["file_ids"]) - held
+            if verdict == Verdict.OURS or evidence.is_explained(tools, missing):
+                compared.add(one["_id"])
+                why = f"the manifest of delivery R{one['_id']} holds"
+                return _adopt(tools, one["_id"], document, why, held, delivered=True)
+        if held is not None and document is None:
+            compared.add(one["_id"])
+        else:
+            open_ones.append(one["_id"])
+        return 0
+
+    for request_id in silent:
+        moved += each(tools, Service.JDP, [{"_id": request_id}], compare, _not_explained)
+    given_up = _note_open(tools, open_ones, unknown)
+    compared.update(given_up)
+    evidence.fetch(tools, [number for number in open_ones if number not in given_up], names)
+    return moved
+
+
+def _note_open(tools: Tools, open_ones: Sequence[int], unknown: Doubt) -> set[int]:
+    """Remember since when it cannot be told whose a delivery is. Those of which it took too long count as none."""
+    now, patience = tools.clock.now(), timedelta(hours=tools.settings.jdp.manifest_patience_hours)
+    since = {number: at for document in unknown for number, at in (document.get("undecided") or {}).items()}
+    since = {str(number): since.get(str(number), now) for number in open_ones}
+    for document in unknown:
+        requests.update_request(tools.store, document["_id"], RequestState.UNKNOWN, undecided=since)
+    return {number for number in open_ones if now - since[str(number)] >= patience}
+
+
+def _best(held: Collection[str], unknown: Doubt) -> tuple[Mapping[str, Any] | None, Verdict]:
+    """The request in doubt that a delivery of these ids is of, if any."""
+    for document in unknown:
+        verdict = evidence.judge(document["file_ids"], held)
+        if verdict != Verdict.NOT_OURS:
+            return document, verdict
+    return None, Verdict.NOT_OURS
+
+
+def _adopt(
+    tools: Tools,
+    request_id: int,
+    document: Mapping[str, Any],
+    why: str,
+    held: Collection[str],
+    *,
+    delivered: bool,
+) -> int:
+    """A request in doubt has its number; with ``delivered`` JDP's word that it is ready is not waited for."""
     adopted = requests.update_request(
         tools.store,
         document["_id"],
         RequestState.UNKNOWN,
         RequestState.ACCEPTED,
-        why=f"request {request_id} at JDP holds {len(held)} of its {len(document['file_ids'])} files",
+        why=f"{why} {len(held)} of its {len(document['file_ids'])} files",
         request_id=request_id,
+        dropped=sorted(set(document["file_ids"]) - set(held)),
     )
     fresh = requests.get_request(tools.store, document["_id"]) if adopted else None
     if fresh is None:
         return 0
     log.info("request_adopted", request_id=request_id, request=document["_id"])
-    return finish_accepted(tools, fresh)
-
-
-def _is_it(asked: Collection[str], held: Collection[str]) -> bool:
-    """Whether a request that holds ``held`` is the one that asked for ``asked``: JDP drops ids that it does not
-    know without a word, and never adds any."""
-    return set(held) <= set(asked) and 2 * len(held) >= len(asked)
+    moved = finish_accepted(tools, fresh)
+    return moved + (poll_requests.ready(tools, fresh, {"expiration_date": None}) if delivered else 0)
 
 
 def _release_overdue(tools: Tools) -> int:
     jdp, now = tools.settings.jdp, tools.clock.now()
     patience = timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours)
     still = requests.requests_in(tools.store, RequestState.UNKNOWN)
-    overdue = [document for document in still if now - document["submitted_at"] >= patience]
+    overdue = [document for document in still if jdp_time.is_past(tools, document["submitted_at"] + patience)]
 
     def release(_: Tools, document: Mapping[str, Any]) -> int:
         return 0 if _tape_works(tools, document, now) else _release(tools, document)
@@ -130,7 +198,7 @@ def _tape_works(tools: Tools, document: Mapping[str, Any], now: datetime) -> boo
     if now - document["submitted_at"] > LONGEST_DOUBT:
         return False
     try:
-        files = tools.jdp.file_status(document["file_ids"][:IDS_LOOKED_AT])
+        files = tools.jdp.file_status(document["file_ids"][: evidence.IDS_LOOKED_AT])
     except Rejected as error:
         # The call is undocumented: without it, patience alone decides.
         log.warning("file_status_unknown", request=document["_id"], error=str(error))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -20,8 +20,9 @@ from jgi_stager.lifecycle import State
 from jgi_stager.planning import Want
 from jgi_stager.pulse import unbroken
 from jgi_stager.records import ProjectState, RequestState
+from jgi_stager.steps import deliveries, jdp_time
 from jgi_stager.steps.limits import restore_limits
-from jgi_stager.steps.restore_plan import CANDIDATES_PER_PROJECT, Refusals, make_plan, read_refusals
+from jgi_stager.steps.restore_plan import CANDIDATES_PER_PROJECT, Refusals, could_ask, make_plan, read_refusals
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import files, moves, projects, requests
 
@@ -36,34 +37,53 @@ ABOUT_LIMITS = re.compile(r"quota|limit|exceed", re.IGNORECASE)
 
 def run(tools: Tools) -> int:
     """Finish what an earlier run began, then ask for as much as the quota allows. Returns what moved."""
-    moved = recover(tools) + join_open_requests(tools)
-    if not tools.may_ask(Service.JDP):
+    moved = recover(tools)
+    if _anything_pending(tools):
+        deliveries.look(tools)
+    moved += join_open_requests(tools)
+    if not tools.may_ask(Service.JDP) or not _anything_pending(tools):
+        return moved
+    now = jdp_time.planning_instant(tools)
+    if now is None or not could_ask(tools, now):
         return moved
     refusals = read_refusals(tools)
-    plan = make_plan(tools, refusals)
+    plan = make_plan(tools, refusals, now)
     moved += sum(_fail_too_big(tools, want) for want in plan.too_big)
     if plan.requests:
         log.info("restores_planned", requests=len(plan.requests), deferred=len(plan.deferred))
     for wants in plan.requests:
-        if not tools.may_ask(Service.JDP) or not submit(tools, wants, refusals):
+        if not tools.may_ask(Service.JDP) or not submit(tools, wants, refusals, now):
             break
         moved += len(wants)
     return moved
 
 
+def _anything_pending(tools: Tools) -> bool:
+    active = projects.by_state(tools.store, ProjectState.ACTIVE)
+    return any(files.candidates(tools.store, project["project_name"], 1) for project in active)
+
+
 def recover(tools: Tools) -> int:
     """Finish the accepted requests whose files were not all moved; call unknown what was never answered."""
-    now = tools.clock.now()
-    moved = 0
-    for document in requests.requests_in(tools.store, RequestState.SUBMITTING):
+    return _give_up_unanswered(tools) + sum(
+        finish_accepted(tools, document) for document in requests.requests_in(tools.store, RequestState.ACCEPTED)
+    )
+
+
+def _give_up_unanswered(tools: Tools) -> int:
+    """Call unknown what was never answered, once JDP's time is known: until then it counts as it is."""
+    cut_off = requests.requests_in(tools.store, RequestState.SUBMITTING)
+    try:
+        if cut_off:
+            jdp_time.measure(tools)
+    except jdp_time.JdpSilentError:
+        return 0
+    for document in cut_off:
         # Steps never overlap: an intent found here belongs to a run that died between storing and answering.
         why = "the daemon stopped before the answer was stored"
         _answered_with(tools, document["_id"], RequestState.UNKNOWN, why)
-        log.warning("restore_unknown", request=document["_id"], ids=len(document["file_ids"]), since=now)
-        moved += 1
-    for document in requests.requests_in(tools.store, RequestState.ACCEPTED):
-        moved += finish_accepted(tools, document)
-    return moved
+        log.warning("restore_unknown", request=document["_id"], ids=len(document["file_ids"]))
+    return len(cut_off)
 
 
 def finish_accepted(tools: Tools, document: Mapping[str, Any]) -> int:
@@ -131,8 +151,8 @@ def _join(tools: Tools, request: Mapping[str, Any], project: str, pending: set[s
 
 
 @unbroken()
-def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals) -> bool:
-    """Record, POST, record. False when JDP should be left alone for now."""
+def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals, now: datetime) -> bool:
+    """Record, POST, record; ``now`` is that of the plan. False when JDP should be left alone for now."""
     active = [project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)]
     served = files.pending_of_sources(tools.store, [want.file_id for want in wants], active)
     # What a person paused or cancelled since the plan was made must not cost quota.
@@ -145,11 +165,12 @@ def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals) -> bool:
     intent = requests.insert_request(
         tools.store, file_ids=ids, projects=names, files=len(served), size=sum(want.size for want in wants)
     )
-    if not _fits(tools):
+    if not _fits(tools, now):
         why = "another daemon reserved bytes at the same moment"
         _answered_with(tools, intent, RequestState.NOT_SENT, why)
         return False
     mailto = next(iter(tools.settings.notifications.mailto), None)
+    tools.must_own()
     try:
         answer = tools.jdp.request_files(ids, mailto)
     except OutcomeUnknown as error:
@@ -170,10 +191,10 @@ def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals) -> bool:
     return True
 
 
-def _fits(tools: Tools) -> bool:
+def _fits(tools: Tools, now: datetime) -> bool:
     """Whether all that is reserved, ours and that of anybody else on this database, is within the quota."""
     limits = restore_limits(tools.settings.jdp)
-    entries = requests.ledger(tools.store, tools.clock.now() - limits.window)
+    entries = requests.ledger(tools.store, now - limits.window)
     return sum(entry.bytes for entry in entries) <= limits.quota_bytes
 
 
@@ -187,7 +208,7 @@ def _accepted(tools: Tools, intent: str, answer: Accepted, wants: Sequence[Want]
         request_id=answer.request_id,
         restored_count=answer.restored_count,
         updated_count=answer.updated_count,
-        submitted_at=tools.clock.now(),
+        submitted_at=jdp_time.receipt(tools),
     )
     size = sum(want.size for want in wants)
     log.info("restore_requested", request_id=answer.request_id, ids=len(wants), bytes=size)
@@ -198,7 +219,6 @@ def _accepted(tools: Tools, intent: str, answer: Accepted, wants: Sequence[Want]
 
 def _answered_with(tools: Tools, intent: str, state: RequestState, error: OutsideError | str) -> None:
     # The instant of the answer, not of the intent: what did arrive arrived no later than this.
-    now = tools.clock.now()
     why = str(error)
     requests.update_request(
         tools.store,
@@ -206,8 +226,8 @@ def _answered_with(tools: Tools, intent: str, state: RequestState, error: Outsid
         RequestState.SUBMITTING,
         state,
         why=why,
-        submitted_at=now,
-        next_poll_at=now,
+        submitted_at=jdp_time.receipt(tools),
+        next_poll_at=tools.clock.now(),
         error=why,
     )
 

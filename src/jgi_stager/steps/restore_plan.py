@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from jgi_stager.records import ProjectState, RequestState
 from jgi_stager.settings import JdpSettings, Settings
 from jgi_stager.steps.limits import restore_limits_now
 from jgi_stager.store import Store, files, projects, requests
+from jgi_stager.store.requests import LedgerEntry
 
 log = structlog.get_logger()
 
@@ -80,8 +81,13 @@ def read_refusals(tools: Books) -> Refusals:
         for file_id in document["file_ids"]:
             times[file_id] += 1
             group[file_id] = max(1, len(document["file_ids"]) // 2)
-            last[file_id] = document["submitted_at"]
-    waiting = frozenset(file_id for file_id, count in times.items() if now < last[file_id] + _refusal_wait(count))
+            last[file_id] = document["next_poll_at"]
+    waiting = frozenset(
+        # A refusal of the future is one of a clock that was set back since: it delays nothing any more.
+        file_id
+        for file_id, count in times.items()
+        if last[file_id] <= now < last[file_id] + _refusal_wait(count)
+    )
     accepted = bool(refused) and requests.any_accepted_since(tools.store, refused[0]["submitted_at"])
     until = {file_id: last[file_id] + _refusal_wait(times[file_id]) for file_id in waiting}
     return Refusals(times, group, waiting, accepted, until)
@@ -91,9 +97,9 @@ def _refusal_wait(count: int) -> timedelta:
     return timedelta(seconds=min(6 * 3600.0, 600.0 * 2.0 ** min(count - 1, 10)))
 
 
-def make_plan(tools: Books, refusals: Refusals) -> Plan:
-    """What to ask for now, from the books alone."""
-    found = planning_input(tools, refusals)
+def make_plan(tools: Books, refusals: Refusals, now: datetime | None = None) -> Plan:
+    """What to ask for, from the books alone. ``now`` is JDP's time where that is known, else our own."""
+    found = planning_input(tools, refusals, now)
     plan = plan_restores(found.demands, found.spent, found.limits, found.now)
     return _split_refused(_keep_what_may_go_later(plan, tools.settings.jdp), refusals)
 
@@ -105,17 +111,35 @@ def _keep_what_may_go_later(plan: Plan, settings: JdpSettings) -> Plan:
     return Plan(plan.requests, (*plan.deferred, *waiting), too_big, plan.next_at)
 
 
-def planning_input(tools: Books, refusals: Refusals) -> PlanningInput:
-    """What the books say about what is wanted, what is spent, and what holds now."""
-    now = tools.clock.now()
+def could_ask(tools: Books, now: datetime) -> bool:
+    """Whether a plan can have anything in it: a file that fits into what is left of the window, or one that never
+    will. Costs the same however many files wait, so a full window is not planned for again and again."""
     limits = restore_limits_now(tools.store, tools.settings)
-    entries = requests.ledger(tools.store, now - limits.window)
+    spent = _spent(tools, requests.ledger(tools.store, now - limits.window), limits, now)
+    left = limits.quota_bytes - bytes_in_window(spent, now, limits.window)
+    for project in projects.by_state(tools.store, ProjectState.ACTIVE):
+        found = files.pending_sizes(tools.store, project["project_name"])
+        if found is not None and (found[0] <= left or found[1] > limits.quota_bytes):
+            return True
+    return False
+
+
+def _spent(tools: Books, entries: Sequence[LedgerEntry], limits: Limits, now: datetime) -> list[Spent]:
     # What may still arrive counts as spent now: its time to come free has not begun.
     spent = [Spent(now if entry.in_doubt else entry.at, entry.bytes) for entry in entries]
     # Against the settings: a quota that was lowered at run time may well be overspent for a while.
     ceiling = tools.settings.jdp.max_restore_bytes
     if (used := bytes_in_window(spent, now, limits.window)) > ceiling:
         log.error("quota_overspent", bytes=used, quota=ceiling)
+    return spent
+
+
+def planning_input(tools: Books, refusals: Refusals, now: datetime | None = None) -> PlanningInput:
+    """What the books say about what is wanted, what is spent, and what holds ``now`` (default: by our clock)."""
+    now = now or tools.clock.now()
+    limits = restore_limits_now(tools.store, tools.settings)
+    entries = requests.ledger(tools.store, now - limits.window)
+    spent = _spent(tools, entries, limits, now)
     asked: Counter[str] = Counter()
     for entry in entries:
         for project in entry.projects:

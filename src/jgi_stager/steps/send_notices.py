@@ -20,6 +20,7 @@ from jgi_stager.steps import credentials, folding, pushing
 from jgi_stager.steps.report import report_of
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import notices
+from jgi_stager.store.documents import is_due
 
 log = structlog.get_logger()
 
@@ -45,7 +46,7 @@ def run(tools: Tools) -> int:
         thread = notice.get("thread")
         if thread in held_up:
             continue
-        left = notice["next_try_at"] <= tools.clock.now() and _send(tools, notice)
+        left = is_due(notice, "next_try_at", tools.clock.now()) and _send(tools, notice)
         sent += left
         if thread is not None and not left and _holds_up(tools, notice):
             held_up.add(thread)

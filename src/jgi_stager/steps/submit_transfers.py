@@ -27,7 +27,7 @@ def run(tools: Tools) -> int:
     limit = tools.settings.globus.max_files_per_task
     refusals = read_refusals(tools)
     ready = _ready_files(tools, places * limit, refusals.waiting)
-    for group in list(_groups(ready, refusals.limits, limit))[:places]:
+    for group in _groups(ready, refusals.limits, limit)[:places]:
         if not tools.may_ask(Service.GLOBUS) or _submit(tools, group) is None:
             break
         moved += len(group)
@@ -55,11 +55,11 @@ def read_refusals(tools: Tools) -> Refusals:
             times[oid] = times.get(oid, 0) + 1
             limits[oid] = max(1, len(task["file_oids"]) // 2)
             until[oid] = task["next_poll_at"] + _wait(times[oid])
-    return Refusals(limits, frozenset(oid for oid, at in until.items() if now < at))
+    return Refusals(limits, frozenset(oid for oid, at in until.items() if at - transfers.LONGEST_WAIT <= now < at))
 
 
 def _wait(times: int) -> timedelta:
-    return min(timedelta(hours=6), timedelta(minutes=2) * 2.0 ** min(times - 1, 10))
+    return min(transfers.LONGEST_WAIT, timedelta(minutes=2) * 2.0 ** min(times - 1, 10))
 
 
 def _ready_files(tools: Tools, most: int, waiting: frozenset[Any]) -> list[FileRow]:
@@ -77,23 +77,30 @@ def _ready_files(tools: Tools, most: int, waiting: frozenset[Any]) -> list[FileR
     return ready
 
 
-def _groups(ready: Sequence[FileRow], limits: Mapping[Any, int], limit: int) -> Iterator[list[FileRow]]:
-    """The files of one task each. Files with one destination stay together: two tasks must not write it."""
+def _groups(ready: Sequence[FileRow], limits: Mapping[Any, int], limit: int) -> list[list[FileRow]]:
+    """The files of one task each, that with the soonest-expiring file first. Files with one destination stay
+    together: two tasks must not write it."""
     places: dict[tuple[int, str | None], list[FileRow]] = {}
     for file in ready:
         size = min(limit, limits.get(file.oid, limit))
         places.setdefault((size, file.destination_path), []).append(file)
-    for size in sorted({size for size, _ in places}, reverse=True):
-        group: list[FileRow] = []
-        for (wanted, _), together in places.items():
-            if wanted != size:
-                continue
-            if group and len(group) + len(together) > size:
-                yield group
-                group = []
-            group = [*group, *together]
-        if group:
+    order = {file.oid: number for number, file in enumerate(ready)}
+    groups = [group for size in {size for size, _ in places} for group in _of_size(places, size)]
+    return sorted(groups, key=lambda group: order[group[0].oid])
+
+
+def _of_size(places: Mapping[tuple[int, str | None], list[FileRow]], size: int) -> Iterator[list[FileRow]]:
+    """Those of one size of task, as full as can be."""
+    group: list[FileRow] = []
+    for (wanted, _), together in places.items():
+        if wanted != size:
+            continue
+        if group and len(group) + len(together) > size:
             yield group
+            group = []
+        group = [*group, *together]
+    if group:
+        yield group
 
 
 def _submit(tools: Tools, group: Sequence[FileRow]) -> str | None:

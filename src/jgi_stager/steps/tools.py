@@ -33,7 +33,7 @@ from jgi_stager.settings import Settings
 from jgi_stager.steps import credentials
 from jgi_stager.steps.gates import Gates
 from jgi_stager.steps.trouble import StoreOutage
-from jgi_stager.store import Store, StoreError, projects
+from jgi_stager.store import LeaseLost, Store, StoreError, projects
 from jgi_stager.store.notices import put_notice
 
 log = structlog.get_logger()
@@ -45,6 +45,14 @@ CREDENTIALS: Mapping[Service, tuple[str, ...]] = {
     Service.SMTP: ("smtp_password",),
 }
 """The secrets of each service; a change of one of them opens its gate again."""
+
+
+def _nothing_to_own() -> None:
+    """Without a lease there is nothing to check."""
+
+
+def _end_with(error: LeaseLost) -> None:
+    raise error
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,11 @@ class Tools:
     """Who works on what: the daemon ends when they may, and is taken for hung when they are silent."""
     outage: StoreOutage = field(default_factory=StoreOutage)
     """Whether this process can reach its database."""
+    must_own: Callable[[], None] = _nothing_to_own
+    """Called just before an effect outside that must not happen twice. Raises `LeaseLost` if another daemon has
+    taken over, and `StoreUnavailable` if that cannot be known now."""
+    lose: Callable[[LeaseLost], None] = _end_with
+    """Called with the `LeaseLost` that a step met: the daemon ends."""
 
     def may_ask(self, service: Service, *, anonymous: bool = False) -> bool:
         """Whether ``service`` may be asked now, and the daemon is not about to stop.

@@ -27,6 +27,9 @@ FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=5), timedelta(hours=6)
 FAILURES_REMEMBERED = timedelta(days=2)
 REFUSALS_REMEMBERED = timedelta(days=1)
 REFUSALS_BEFORE_FAILING = 2
+SUBMISSION_ID_TRUSTED = timedelta(hours=12)
+"""How long after it was issued Globus surely knows a submission id. Its documentation promises one task per id and
+names no end to that (decision 42)."""
 LABEL = "jgi-stager"
 """Every task of ours begins its label with this, so that it can be told from others of the same user."""
 
@@ -40,7 +43,7 @@ def places(tools: Tools, kind: TaskKind) -> int:
     if kind == TaskKind.FILES:
         free = min(free, slots_of(most) - mine)
     failures, until = _failures_in_a_row(tools, kind)
-    if until is not None and tools.clock.now() < until:
+    if until is not None and until - LONGEST_WAIT <= tools.clock.now() < until:
         return 0
     return max(0, min(free, 1 - mine) if failures else free)
 
@@ -80,7 +83,7 @@ def recover(tools: Tools, kind: TaskKind) -> int:
     for task in tasks.tasks_in(tools.store, TaskState.SUBMITTED, kind=kind):
         moved += _finish(tools, task)
     unsent = tasks.tasks_in(tools.store, TaskState.SUBMITTING, due=tools.clock.now(), kind=kind, body=True)
-    return moved + each(tools, Service.GLOBUS, unsent, send, _postpone)
+    return moved + each(tools, Service.GLOBUS, unsent, send_again, _postpone)
 
 
 def start(
@@ -120,17 +123,42 @@ def start(
 
 def send(tools: Tools, task: Mapping[str, Any]) -> int:
     """Submit the stored body as it is. Safe to repeat."""
+    tools.must_own()
     try:
         task_id = tools.globus.submit(task["body"])
     except Rejected as error:
         _refused(tools, task, error)
         return 0
+    return adopt(tools, task, task_id, f"Globus calls it {task_id}")
+
+
+def send_again(tools: Tools, task: Mapping[str, Any]) -> int:
+    """Submit a body that was stored before: as it is while Globus still knows its submission id, and later only
+    if no task bears its label, with a new id. The label stays, so that the task can be found by it in any case."""
+    now = tools.clock.now()
+    if abs(now - task.get("issued_at", task["since"])) < SUBMISSION_ID_TRUSTED:
+        return send(tools, task)
+    found = tools.globus.find_tasks_by_label(task["label"])
+    if found:
+        first = next((one for one in reversed(found) if one.status != "FAILED"), found[-1])
+        return adopt(tools, task, first.task_id, "found at Globus by its label")
+    fresh = tools.globus.submission_id()
+    body = {**task["body"], "submission_id": fresh}
+    new: dict[str, Any] = {"submission_id": fresh, "body": body, "issued_at": now}
+    if not tasks.update_task(tools.store, task["_id"], TaskState.SUBMITTING, **new):
+        return 0
+    log.info("submission_renewed", task=task["_id"], since=task["since"])
+    return send(tools, {**task, **new})
+
+
+def adopt(tools: Tools, task: Mapping[str, Any], task_id: str, why: str) -> int:
+    """Note the task that Globus made of an intent, and move its files. Returns how many moved."""
     tasks.update_task(
         tools.store,
         task["_id"],
         TaskState.SUBMITTING,
         TaskState.SUBMITTED,
-        why=f"Globus calls it {task_id}",
+        why=why,
         task_id=task_id,
         submitted_at=tools.clock.now(),
         attempts=0,

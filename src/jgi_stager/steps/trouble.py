@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -67,6 +68,29 @@ def note_end(tools: Tools, started: datetime) -> None:
         diary.note_clean_end(tools.store, started, os.getpid())
     except StoreError as error:
         log.warning("store_unavailable", step="end", error=str(error))
+
+
+def note_takeover(tools: Tools, lease: Mapping[str, Any]) -> None:
+    """Tell people, once, if this daemon took the lease over from another that did not give it up. ``lease`` as
+    `jgi_stager.store.leases.holder` returns it."""
+    before = lease.get("before") or {}
+    if not before.get("owner") or before.get("released"):
+        return
+    host, _, home = str(before["owner"]).partition(":")
+    data = {
+        "subject": f"another daemon took over from the one on {host}",
+        "text": f"The daemon {lease['owner']} has worked since {lease['since']:%Y-%m-%d %H:%M:%S} UTC in place of "
+        f"{before['owner']}, whose lease ran out at {before['until']:%H:%M:%S} UTC: that one died, stood still or "
+        "was cut off from the database. If it still runs, the database takes nothing from it any more, and it "
+        "ends as soon as it notices. A restore that it was asking for just then counts as spent until its outcome "
+        "is known.",
+        "steps": [
+            f"On {host}: see why its daemon ended, and whether it reaches the database: "
+            "journalctl -u jgi-stager -n 200",
+            f"Nothing else is to do. Started again, the daemon with the state directory {home} stands by.",
+        ],
+    }
+    tools.tell(Kind.TROUBLE, f"takeover:{lease['token']}", data)
 
 
 def _tell_loop(tools: Tools, now: datetime, starts: int) -> None:

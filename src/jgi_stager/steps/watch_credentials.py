@@ -138,9 +138,14 @@ PROBES: Mapping[Service, Callable[[Tools], bool]] = {
 
 def expected_end(tools: Tools, service: Service, known: Credential) -> tuple[datetime, str] | None:
     """When the credential in place will probably end, and why that is believed; None if nothing is known."""
+    return likely_end(service, known, confidential=tools.secrets.exists("globus_client_secret"))
+
+
+def likely_end(service: Service, known: Credential, *, confidential: bool) -> tuple[datetime, str] | None:
+    """`expected_end` from the books alone. ``confidential``: Globus is used with a client secret."""
     if known.identity is None or known.since is None:
         return None
-    if service is Service.GLOBUS and not tools.secrets.exists("globus_client_secret"):
+    if service is Service.GLOBUS and not confidential:
         used = known.last_success or known.since
         return used + GLOBUS_IDLE, "Globus ends a login that was not used for six months"
     life = usual_life([one.length for one in known.lives])
@@ -152,9 +157,14 @@ def expected_end(tools: Tools, service: Service, known: Credential) -> tuple[dat
 def ends_soon(tools: Tools, service: Service, known: Credential) -> tuple[datetime, str] | None:
     """The same, if it is time for a word."""
     found = expected_end(tools, service, known)
-    if found is None or known.since is None or known.dead_since is not None:
-        return None
-    return found if tools.clock.now() >= found[0] - warn_before(found[0] - known.since) else None
+    return found if found is not None and is_soon(known, found[0], tools.clock.now()) else None
+
+
+def is_soon(known: Credential, end: datetime, now: datetime) -> bool:
+    """Whether it is time for a word about the expected end of a credential that still works."""
+    if known.since is None or known.dead_since is not None:
+        return False
+    return now >= end - warn_before(end - known.since)
 
 
 def _warn(tools: Tools, service: Service, known: Credential) -> None:

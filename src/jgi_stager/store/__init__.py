@@ -1,10 +1,11 @@
 """The books: the only place that talks to MongoDB. Plain functions on a `Store`, a module per collection."""
 
-from jgi_stager.store.connection import Document, Store, connect, ping, server_time
-from jgi_stager.store.errors import RecordTooLarge, StoreError, StoreRefused, StoreUnavailable
+from jgi_stager.store.connection import Document, Store, connect, ping, server_time, within
+from jgi_stager.store.errors import LeaseLost, RecordTooLarge, StoreError, StoreRefused, StoreUnavailable
 
 __all__ = [
     "Document",
+    "LeaseLost",
     "RecordTooLarge",
     "Store",
     "StoreError",
@@ -13,4 +14,5 @@ __all__ = [
     "connect",
     "ping",
     "server_time",
+    "within",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pymongo
 from bson import CodecOptions
 from bson.codec_options import DatetimeConversion
 from pydantic import SecretStr
@@ -21,6 +23,7 @@ from jgi_stager import __version__
 from jgi_stager.clock import Clock
 from jgi_stager.store.beating import Beating
 from jgi_stager.store.errors import StoreRefused, translated
+from jgi_stager.store.fencing import Fenced
 from jgi_stager.store.indexes import ensure_indexes
 from jgi_stager.store.schema import ensure_schema
 
@@ -42,40 +45,50 @@ SOCKET_TIMEOUT_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Store:
-    """The books of the daemon: the database and the clock that dates every entry. Safe between threads."""
+    """The books of the daemon: the database and the clock that dates every entry. Safe between threads.
+
+    Everything is written through its collections, because these see to the ``fence``.
+    """
 
     client: MongoClient[Document]
     database: Database[Document]
     clock: Clock
+    fence: int | None = None
+    """The token that every write of the daemon carries (`jgi_stager.store.fencing`); None for people."""
 
     @property
     def projects(self) -> Collection[Document]:
         """One document per record a person inserted."""
-        return self.database["projects"]
+        return Fenced(self.database, "projects", self.fence)
 
     @property
     def files(self) -> Collection[Document]:
         """One document per wanted file, see `jgi_stager.records.FileRecord`."""
-        return self.database["files"]
+        return Fenced(self.database, "files", self.fence)
 
     @property
     def restore_requests(self) -> Collection[Document]:
         """One document per POST to JDP; together they are the quota ledger."""
-        return self.database["restore_requests"]
+        return Fenced(self.database, "restore_requests", self.fence)
 
     @property
     def globus_tasks(self) -> Collection[Document]:
         """One document per Globus transfer."""
-        return self.database["globus_tasks"]
+        return Fenced(self.database, "globus_tasks", self.fence)
 
     @property
     def notices(self) -> Collection[Document]:
         """One document per notice to people."""
-        return self.database["notices"]
+        return Fenced(self.database, "notices", self.fence)
+
+    @property
+    def control(self) -> Collection[Document]:
+        """What people set, and what the daemon remembers of itself: a document for each matter."""
+        return Fenced(self.database, "control", self.fence)
 
     @property
     def leases(self) -> Collection[Document]:
-        """One document per duty that only one daemon may do at a time."""
+        """One document per duty that only one daemon may do at a time. Not fenced: see `store.leases`."""
         return self.database["leases"]
 
     def close(self) -> None:
@@ -144,6 +157,13 @@ def _database(client: MongoClient[Document], name: str) -> Database[Document]:
         read_preference=ReadPreference.PRIMARY,
         read_concern=ReadConcern("local"),
     )
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Let everything that is asked of the database in this block, by this thread, end after ``seconds`` (real)."""
+    with pymongo.timeout(seconds):
+        yield
 
 
 @translated

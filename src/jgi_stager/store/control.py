@@ -8,7 +8,6 @@ from typing import Any
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.errors import translated
 
-_COLLECTION = "control"
 _LIMITS, _DAEMON = "limits", "daemon"
 
 
@@ -35,7 +34,7 @@ def set_limit(store: Store, name: str, value: int | None, why: str) -> None:
     change: Document = {"$unset": {field: ""}} if value is None else {"$set": {field: value}}
     change.setdefault("$set", {})["update_date"] = at
     change["$push"] = {"history": entry}
-    store.database[_COLLECTION].update_one({"_id": _LIMITS}, change, upsert=True)
+    store.control.update_one({"_id": _LIMITS}, change, upsert=True)
 
 
 @translated
@@ -46,7 +45,7 @@ def report_daemon(store: Store, services: Mapping[str, Mapping[str, Any]], **fac
         "at": store.clock.now(),
         "services": {name: dict(said) for name, said in services.items()},
     }
-    store.database[_COLLECTION].update_one({"_id": _DAEMON}, {"$set": values}, upsert=True)
+    store.control.update_one({"_id": _DAEMON}, {"$set": values}, upsert=True)
 
 
 @translated
@@ -56,5 +55,5 @@ def daemon_report(store: Store) -> Document | None:
 
 
 def _find(store: Store, key: str) -> Document | None:
-    found: Document | None = store.database[_COLLECTION].find_one({"_id": key})
+    found: Document | None = store.control.find_one({"_id": key})
     return found

@@ -17,7 +17,6 @@ from pymongo.errors import DuplicateKeyError
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.errors import translated
 
-_COLLECTION = "control"
 MOST_REMEMBERED = 100
 """So many lives and outages of a service are kept, the newest."""
 
@@ -72,14 +71,14 @@ class Credential:
 @translated
 def get(store: Store, service: str) -> Credential:
     """What is known of the credential of a service; nothing if it was never met."""
-    return _credential(service, store.database[_COLLECTION].find_one({"_id": _key(service)}) or {})
+    return _credential(service, store.control.find_one({"_id": _key(service)}) or {})
 
 
 @translated
 def everything(store: Store) -> list[Credential]:
     """What is known of every service, by name."""
     where = {"_id": {"$gte": _key(""), "$lt": _key("\U0010ffff")}}
-    found = store.database[_COLLECTION].find(where).sort("_id", 1)
+    found = store.control.find(where).sort("_id", 1)
     return [_credential(str(one["_id"]).partition(":")[2], one) for one in found]
 
 
@@ -159,7 +158,7 @@ def _update(
     *,
     upsert: bool = True,
 ) -> bool:
-    collection, key = store.database[_COLLECTION], {"_id": _key(service)}
+    collection, key = store.control, {"_id": _key(service)}
     if upsert:
         with contextlib.suppress(DuplicateKeyError):  # another step was first
             collection.update_one(key, {"$setOnInsert": {"service": service}}, upsert=True)

@@ -9,7 +9,6 @@ from typing import Any
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.errors import translated
 
-_COLLECTION = "control"
 _DIGEST, _STARTS = "digest", "starts"
 MOST_STARTS = 50
 
@@ -17,14 +16,14 @@ MOST_STARTS = 50
 @translated
 def last_digest(store: Store) -> Document | None:
     """What the digest before said: ``at`` and what `jgi_stager.steps.digest` keeps; None before the first."""
-    found: Document | None = store.database[_COLLECTION].find_one({"_id": _DIGEST})
+    found: Document | None = store.control.find_one({"_id": _DIGEST})
     return found
 
 
 @translated
 def keep_digest(store: Store, said: Mapping[str, Any]) -> None:
     """Keep what a digest said."""
-    store.database[_COLLECTION].replace_one({"_id": _DIGEST}, dict(said), upsert=True)
+    store.control.replace_one({"_id": _DIGEST}, dict(said), upsert=True)
 
 
 @translated
@@ -32,7 +31,7 @@ def note_start(store: Store, host: str, pid: int) -> list[Document]:
     """Note that a daemon starts now; the latest starts, this one last: ``at host pid clean``."""
     entry = {"at": store.clock.now(), "host": host, "pid": pid, "clean": False}
     push = {"$push": {"starts": {"$each": [entry], "$slice": -MOST_STARTS}}}
-    store.database[_COLLECTION].update_one({"_id": _STARTS}, push, upsert=True)
+    store.control.update_one({"_id": _STARTS}, push, upsert=True)
     return starts(store)
 
 
@@ -40,11 +39,11 @@ def note_start(store: Store, host: str, pid: int) -> list[Document]:
 def note_clean_end(store: Store, at: datetime, pid: int) -> None:
     """Note that the daemon that started then ends as it should."""
     where = {"_id": _STARTS, "starts": {"$elemMatch": {"at": at, "pid": pid}}}
-    store.database[_COLLECTION].update_one(where, {"$set": {"starts.$.clean": True}})
+    store.control.update_one(where, {"$set": {"starts.$.clean": True}})
 
 
 @translated
 def starts(store: Store) -> list[Document]:
     """The latest starts, oldest first."""
-    found = store.database[_COLLECTION].find_one({"_id": _STARTS}) or {}
+    found = store.control.find_one({"_id": _STARTS}) or {}
     return list(found.get("starts") or [])

@@ -57,6 +57,12 @@ def refuse(fields: Mapping[str, Any], names: Iterable[str]) -> None:
         raise ValueError(f"the store keeps {', '.join(taken)} itself")
 
 
+def is_due(document: Mapping[str, Any], due_field: str, now: datetime) -> bool:
+    """The same for one document: whether its time has come, or the clock was set back since it was written."""
+    at, written = document.get(due_field), document.get("update_date")
+    return at is None or at <= now or (written is not None and written > now)
+
+
 def in_states(
     collection: Collection[Document],
     states: str | Iterable[str],
@@ -66,9 +72,11 @@ def in_states(
 ) -> list[Document]:
     """The documents in ``states``, the longest due first; with ``due`` only those due by then.
 
-    ``fields`` is a projection. A document without a date in ``due_field`` is never due.
+    ``fields`` is a projection. A document without a date in ``due_field`` is never due. One that was written in
+    what is the future now is due: the clock was set back, and its date means nothing any more.
     """
     where: Document = {"state": {"$in": some(states)}}
     if due is not None:
-        where[due_field] = {"$lte": due}
+        written_later = {"update_date": {"$gt": due}, due_field: {"$ne": None}}
+        where["$or"] = [{due_field: {"$lte": due}}, written_later]
     return list(collection.find(where, fields).sort(due_field, ASCENDING))

@@ -20,6 +20,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DUPLICATE_KEY = 11000
+VALIDATION = 121
+"""Server code: the validator of the collection refuses the document."""
 _REFUSED = frozenset({13, 18, 8000})
 """Server codes: Unauthorized, AuthenticationFailed, AtlasError (which is how Atlas says the same)."""
 _TOO_LARGE = frozenset({10334, 17419, 17420})
@@ -46,6 +48,10 @@ class StoreRefused(StoreError):  # noqa: N818
 
 class RecordTooLarge(StoreError):  # noqa: N818
     """A document would exceed MongoDB's 16 MiB."""
+
+
+class LeaseLost(StoreError):  # noqa: N818
+    """Another daemon works on this database now: this one must end."""
 
 
 def translated(function: Callable[P, T]) -> Callable[P, T]:
@@ -81,9 +87,11 @@ def _answered(error: OperationFailure) -> StoreError | None:
         return StoreUnavailable("MongoDB did not confirm a write by a majority of its members in time")
     if error.code in _REFUSED:
         return StoreRefused(
-            f"MongoDB refuses us: {_message(error)}; check the user in [mongodb] uri, its readWrite role, "
-            "and the secret mongodb_password"
+            f"MongoDB refuses us: {_message(error)}; check the user in [mongodb] uri, its roles readWrite and "
+            "dbAdmin on the database, and the secret mongodb_password"
         )
+    if error.code == VALIDATION:
+        return StoreRefused(f"MongoDB refuses a document: {_message(error)}; see the validator of its collection")
     if error.code in _TOO_LARGE:
         return _too_large(_message(error))
     if error.code in _PASSING:

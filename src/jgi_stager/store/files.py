@@ -108,6 +108,21 @@ def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
 
 
 @translated
+def pending_sizes(store: Store, project_name: str) -> tuple[int, int] | None:
+    """The bytes of the smallest and the largest pending file of a project, an unknown size as 0; None if none is.
+
+    Reads two entries of an index, however many files there are.
+    """
+    where = {"project_name": project_name, "state": State.PENDING}
+    ends = [
+        store.files.find_one(where, {"_id": 0, "jdp_file_size": 1}, sort=[("jdp_file_size", way)])
+        for way in (ASCENDING, DESCENDING)
+    ]
+    sizes = [int(end["jdp_file_size"] or 0) for end in ends if end is not None]
+    return (sizes[0], sizes[1]) if len(sizes) == 2 else None
+
+
+@translated
 def pending_of_sources(store: Store, source_ids: Iterable[str], project_names: Iterable[str]) -> list[Candidate]:
     """The pending files of the named projects that these JDP file ids serve."""
     where = {
@@ -136,12 +151,6 @@ def of_task(store: Store, globus_task_id: str, state: State | None = None) -> li
 
 
 @translated
-def of_oids(store: Store, oids: Iterable[ObjectId], state: State | None = None) -> list[FileRow]:
-    """The files with these document ids."""
-    return _rows(store, {"_id": {"$in": list(oids)}}, state)
-
-
-@translated
 def of_project(
     store: Store, project_name: str, state: State | None = None, after: ObjectId | None = None, limit: int = 0
 ) -> list[FileRow]:
@@ -165,12 +174,6 @@ def search(store: Store, project_names: Iterable[str], text: str, limit: int = 2
     fields = ("jdp_file_id", "file_name", "destination_path")
     where = {"project_name": {"$in": some(project_names)}, "$or": [{field: text} for field in fields]}
     return list(store.files.find(where).limit(limit))
-
-
-@translated
-def get_file(store: Store, oid: ObjectId) -> Document | None:
-    """The whole document of a file, history included."""
-    return store.files.find_one({"_id": oid})
 
 
 @translated
@@ -206,12 +209,6 @@ def names_of_sources(store: Store, source_ids: Iterable[str]) -> dict[str, str]:
     """JDP file id -> the file's name, for ids that any project wants."""
     found = store.files.find({"source_file_id": {"$in": some(source_ids)}}, {"source_file_id": 1, "file_name": 1})
     return {document["source_file_id"]: document["file_name"] for document in found}
-
-
-@translated
-def has_files(store: Store, project_name: str) -> bool:
-    """Whether any file of the project was entered."""
-    return store.files.find_one({"project_name": project_name}, {"_id": 1}) is not None
 
 
 @translated
@@ -258,13 +255,6 @@ def failed_groups(
     return [
         FailedGroup(str(row["_id"]), int(row["files"]), int(row["bytes"]), tuple(row["names"])) for row in found
     ]
-
-
-@translated
-def destinations(store: Store, project_name: str, ap_gold_id: str) -> list[Document]:
-    """All files of one analysis project, to tell which destinations are taken: without history."""
-    where = {"project_name": project_name, "ap_gold_id": ap_gold_id}
-    return list(store.files.find(where, _ROW))
 
 
 def _rows(store: Store, where: Document, state: State | None, limit: int = 0) -> list[FileRow]:

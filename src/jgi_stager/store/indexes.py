@@ -54,6 +54,7 @@ INDEXES: tuple[Index, ...] = (
     Index("notices", _up("thread", "created", "order"), "the notice that a thread begins with", {}),
     Index("notices", _up("kind", "sent_at"), "how many of a kind went lately", {}),
     Index("notices", _up("refused.at"), "addresses that the mail server refused", {"sparse": True}),
+    Index("notices", _up("delivered", "created"), "when an address got its last mail", {}),
     Index("notices", _up("kind", "created"), "what the second channel has not seen", {}),
 )
 

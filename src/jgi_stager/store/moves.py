@@ -114,19 +114,6 @@ def set_back(
     return move(store, {**where, "setbacks": {"$lt": max_setbacks}}, old, new, why), failed
 
 
-@translated
-def annotate(store: Store, items: Sequence[tuple[ObjectId, Mapping[str, Any]]], state: State) -> int:
-    """Set fields of files that stay in ``state``, such as a destination path; how many changed."""
-    if not items:
-        return 0
-    at = store.clock.now()
-    updates = []
-    for oid, fields in items:
-        _check_fields(fields)
-        updates.append(UpdateOne({"_id": oid, "state": state}, {"$set": {**fields, "update_date": at}}))
-    return store.files.bulk_write(updates, ordered=False).modified_count
-
-
 def _guarded(where: Selection, old: State) -> Document:
     if not where:
         raise ValueError("a move of every file there is was asked for; select some")

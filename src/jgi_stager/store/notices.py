@@ -163,22 +163,32 @@ def mark_pushed(store: Store, key: str) -> None:
 
 @translated
 def refusals(store: Store, limit: int = 20) -> list[Document]:
-    """Addresses that the mail server refused lately, newest first: ``address``, ``reason``, ``at``, ``notice``."""
+    """Addresses that the mail server refused and that got no mail stored after that, the last refused first:
+    ``address``, ``reason``, ``at``, ``notice``, and ``since``, when that began."""
     found = store.notices.find({"refused.at": {"$gt": _EVER}}, {"refused": 1})
     newest = found.sort("refused.at", DESCENDING).limit(limit * 5)
-    latest: dict[str, Document] = {}
+    known: dict[str, list[Document]] = {}
     for notice in newest:
         for one in notice["refused"]:
-            known = latest.get(one["address"])
-            if known is None or known["at"] < one["at"]:
-                latest[one["address"]] = {**one, "notice": notice["_id"]}
-    return sorted(latest.values(), key=lambda one: one["at"], reverse=True)[:limit]
+            known.setdefault(one["address"], []).append({**one, "notice": notice["_id"]})
+    unsolved = [one for address, entries in known.items() if (one := _unsolved(store, address, entries))]
+    return sorted(unsolved, key=lambda one: one["at"], reverse=True)[:limit]
+
+
+def _unsolved(store: Store, address: str, entries: Sequence[Document]) -> Document | None:
+    """The last of the refusals of an address, unless a mail that was stored after it was delivered there."""
+    last = store.notices.find_one({"delivered": address}, {"created": 1}, sort=[("created", DESCENDING)])
+    still = [one for one in entries if last is None or one["at"] >= last["created"]]
+    if not still:
+        return None
+    return {**max(still, key=lambda one: one["at"]), "since": min(one["at"] for one in still)}
 
 
 @translated
-def due_notices(store: Store, now: datetime) -> list[Document]:
-    """The notices to be mailed by ``now``, the longest due first."""
-    return in_states(store.notices, NoticeState.WAITING, now, "next_try_at")
+def given_up(store: Store, since: datetime) -> list[Document]:
+    """Notices given up after ``since`` for another reason than their addresses: their content, or a bug."""
+    where = {"state": str(NoticeState.REFUSED), "since": {"$gt": since}, "refused": []}
+    return list(store.notices.find(where, {"kind": 1, "error": 1, "since": 1}).sort("since", ASCENDING))
 
 
 @translated
@@ -191,12 +201,6 @@ def open_notices(store: Store) -> list[Document]:
 def interrupted_notices(store: Store) -> list[Document]:
     """The notices in sending: after a start these were cut off, and may or may not have left."""
     return in_states(store.notices, NoticeState.SENDING, None, "next_try_at")
-
-
-@translated
-def notices_of(store: Store, project: str | None) -> list[Document]:
-    """All notices about a project, the oldest first."""
-    return list(store.notices.find({"project": project}).sort("created", ASCENDING))
 
 
 def mark_sending(store: Store, key: str, attempts: int, message_id: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
 from jgi_stager.store.errors import translated
 
+_DELIVERIES = "deliveries"
 MOST_IDS = 750
 """Distinct file ids per request: JDP's limit (design, section 3, invariant 3)."""
 IN_DOUBT = (RequestState.SUBMITTING, RequestState.UNKNOWN)
@@ -52,32 +54,60 @@ def insert_request(
         raise ValueError(f"a request cannot have {size} bytes")
     at = store.clock.now()
     key = uuid.uuid4().hex
-    store.restore_requests.insert_one(
-        {
-            "_id": key,
-            "state": str(RequestState.SUBMITTING),
-            "since": at,
-            "file_ids": list(file_ids),
-            "projects": list(projects),
-            "files": files,
-            "bytes": size,
-            "reserved_at": at,
-            "submitted_at": None,
-            "request_id": None,
-            "restored_count": None,
-            "updated_count": None,
-            "status_word": None,
-            "expiration_date": None,
-            "next_poll_at": at,
-            "polls": 0,
-            "attempts": 0,
-            "error": None,
-            "manifest": {},
-            "update_date": at,
-            "history": [history_entry(at, None, RequestState.SUBMITTING, "reserved")],
-        }
-    )
+    values = {"file_ids": list(file_ids), "projects": list(projects), "files": files, "bytes": size}
+    store.restore_requests.insert_one(_new(key, RequestState.SUBMITTING, at, "reserved", values))
     return key
+
+
+@translated
+def insert_delivery(
+    store: Store,
+    *,
+    request_id: int,
+    file_ids: Sequence[str],
+    size: int,
+    at: datetime,
+    expires: datetime | None,
+) -> None:
+    """Note a delivery at JGI that nobody here asked for, as a closed request that files may join.
+
+    Its ``size`` in bytes counts against the quota from ``at`` on.
+    """
+    values: Document = {
+        "file_ids": list(file_ids),
+        "bytes": size,
+        "request_id": request_id,
+        "expiration_date": expires,
+        "found": True,
+    }
+    values |= {"submitted_at": at, "ready_at": at}
+    document = _new(f"R{request_id}", RequestState.CLOSED, store.clock.now(), "found at JGI", values)
+    store.restore_requests.insert_one(document)
+
+
+def _new(key: str, state: RequestState, at: datetime, why: str, values: Document) -> Document:
+    return {
+        "_id": key,
+        "state": str(state),
+        "since": at,
+        "projects": [],
+        "files": 0,
+        "reserved_at": at,
+        "submitted_at": None,
+        "request_id": None,
+        "restored_count": None,
+        "updated_count": None,
+        "status_word": None,
+        "expiration_date": None,
+        "next_poll_at": at,
+        "polls": 0,
+        "attempts": 0,
+        "error": None,
+        "manifest": {},
+        "update_date": at,
+        "history": [history_entry(at, None, state, why)],
+        **values,
+    }
 
 
 @translated
@@ -184,6 +214,35 @@ def any_accepted_since(store: Store, at: datetime) -> bool:
 
 
 @translated
+def expired_often(store: Store, file_ids: Iterable[str], times: int) -> dict[str, int]:
+    """Those of these JDP ids whose deliveries expired at least ``times`` times, with how often."""
+    wanted = set(file_ids)
+    where = {
+        "file_ids": {"$in": sorted(wanted)},
+        "state": str(RequestState.EXPIRED),
+        "expired_at": {"$ne": None},
+    }
+    counted: Counter[str] = Counter()
+    for request in store.restore_requests.find(where, {"file_ids": 1}):
+        counted.update(wanted.intersection(request["file_ids"]))
+    return {file_id: count for file_id, count in counted.items() if count >= times}
+
+
+@translated
+def deliveries_looked_at(store: Store) -> datetime | None:
+    """When it was last looked for deliveries at JGI that the books do not explain."""
+    found = store.control.find_one({"_id": _DELIVERIES}) or {}
+    at: datetime | None = found.get("at")
+    return at
+
+
+@translated
+def note_deliveries_looked_at(store: Store) -> None:
+    """Note that it was looked for them now."""
+    store.control.update_one({"_id": _DELIVERIES}, {"$set": {"at": store.clock.now()}}, upsert=True)
+
+
+@translated
 def add_lost(store: Store, key: str, file_ids: Iterable[str]) -> None:
     """Note ids that a delivery does not bring after all: nothing joins the request for them any more."""
     store.restore_requests.update_one({"_id": key}, {"$addToSet": {"lost": {"$each": some(file_ids)}}})
@@ -204,6 +263,6 @@ def _worth(request: Document) -> tuple[int, float]:
 @translated
 def delivered(store: Store, limit: int) -> list[Document]:
     """The requests that were delivered last, newest first, without their ids: how long JDP takes."""
-    where = {"request_id": {"$ne": None}, "ready_at": {"$ne": None}}
+    where = {"request_id": {"$ne": None}, "ready_at": {"$ne": None}, "found": {"$ne": True}}
     found = store.restore_requests.find(where, {"file_ids": 0, "history": 0})
     return list(found.sort("submitted_at", DESCENDING).limit(limit))

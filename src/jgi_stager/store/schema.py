@@ -14,6 +14,7 @@ from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.store.errors import StoreRefused
+from jgi_stager.store.fencing import clear
 
 Document = dict[str, Any]
 
@@ -61,6 +62,8 @@ def ensure_schema(
             f"the database was written by a newer release (its version is {before}, we know {current}): "
             "install that release again, or restore the copy of the database that was made before the upgrade"
         )
+    if before < current:
+        clear(database)  # a migration writes any document: no token of an earlier daemon may stand in the way
     for migration in migrations:
         if migration.to > before:
             migration.run(database)

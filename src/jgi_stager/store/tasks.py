@@ -124,6 +124,14 @@ def task_by_id(store: Store, task_id: str) -> Document | None:
 
 
 @translated
+def not_in_the_books(store: Store, task_ids: Iterable[str]) -> set[str]:
+    """Those of these Globus task ids that no task here has."""
+    asked = set(task_ids)
+    found = store.globus_tasks.find({"task_id": {"$in": sorted(asked)}}, {"task_id": 1})
+    return asked - {task["task_id"] for task in found}
+
+
+@translated
 def open_task_file_oids(store: Store, states: Iterable[TaskState] = OPEN_TASKS) -> set[ObjectId]:
     """The files that an open task carries, or will carry once it is submitted: not for another task."""
     where = {"state": {"$in": some(states)}}

@@ -120,7 +120,7 @@ class BooksCollector(Collector):
             return family
         values: dict[tuple[str, ...], float] = {}
         if held is not None:
-            values[(str(held["owner"]),)] = float(held["until"] > self.monitor.tools.clock.now())
+            values[(str(held["owner"]),)] = float(held["valid"])
         return self._filled(family, values)
 
 

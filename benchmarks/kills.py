@@ -1,0 +1,177 @@
+"""SIGKILL of the daemon and of its mongod, ten times in a project of the size of the demo.
+
+    PYTHONPATH=src python benchmarks/kills.py [--kills 10] [--seed 1] [--json FILE]
+
+For each restart: how long the new daemon took from its start to its first action, and how much of that was mongod
+replaying its journal; the rest is the daemon's own share, whose median should be under 2 s. The first action is
+the first write of a step that can be told from those of the daemon before: the heartbeat's report with the new
+process id. At the start all steps begin at once. The judge's figures are those of the demo: they come from the
+simulator and the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+from rich.console import Console
+
+from jgi_stager.cli.demo import ANALYSIS_PROJECTS, SCALE
+from jgi_stager.demo.place import Place, open_place
+from jgi_stager.demo.run import Crew, Wish, run, start_daemon
+from jgi_stager.demo.summary import Summary
+
+PATIENCE_SECONDS = 120.0
+LOOK_SECONDS = 0.01
+LIMIT_SECONDS = 2.0
+QUIET = (1.0, 5.0)
+"""Real seconds of work between a restart and the next kill, drawn by the seed."""
+_LISTENS = "Waiting for connections"
+
+
+@dataclass(frozen=True)
+class Restart:
+    """One kill. Real seconds."""
+
+    at: float
+    """Since the first kill was armed."""
+    whole: float
+    """From the start of the new daemon to its first action."""
+    mongod: float
+    """From the first line mongod wrote to its readiness."""
+
+    @property
+    def own(self) -> float:
+        """What the daemon itself took."""
+        return self.whole - self.mongod
+
+
+@dataclass
+class Killer:
+    """Kills when it is time; see `jgi_stager.demo.run.Disturb`."""
+
+    place: Place
+    kills: int
+    dice: random.Random
+    restarts: list[Restart] = field(default_factory=list)
+    _began: float = field(default_factory=time.monotonic)
+    _next_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._next_at = self._began + self.dice.uniform(*QUIET)
+
+    def __call__(self, crew: Crew, database: Database[dict[str, Any]]) -> None:
+        """Kill and start again, if it is time."""
+        if len(self.restarts) >= self.kills or time.monotonic() < self._next_at:
+            return
+        # The looks are regular; the moment of the kill must not be.
+        time.sleep(self.dice.uniform(0, 0.5))
+        killed_at = time.monotonic() - self._began
+        crew.daemon.process.kill()
+        crew.daemon.process.wait()
+        os.kill(int((self.place.state / "mongodb" / "mongod.pid").read_text()), signal.SIGKILL)
+        log = self.place.state / "mongodb" / "mongod.log"
+        written = log.stat().st_size
+        begun = time.time()
+        number = len(self.restarts) + 1
+        daemon = start_daemon(self.place, crew.urls, self.place.logs / f"daemon-{number}.log")
+        crew.children[-1] = daemon
+        acted = _first_action(database, daemon.process.pid)
+        self.restarts.append(Restart(killed_at, acted - begun, _recovery(log, written)))
+        self._next_at = time.monotonic() + self.dice.uniform(*QUIET)
+
+
+def _first_action(database: Database[dict[str, Any]], pid: int) -> float:
+    """When the daemon with this process id wrote its first report, by the clock of the machine."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if database["control"].find_one({"_id": "daemon", "pid": pid}) is not None:
+                return time.time()
+        except PyMongoError:
+            pass  # mongod is still coming up
+        time.sleep(LOOK_SECONDS)
+    raise RuntimeError(f"daemon {pid} did nothing for {PATIENCE_SECONDS:.0f} s")
+
+
+def _recovery(log: Path, written: int) -> float:
+    """How long mongod took from its first line to its readiness, from what was added to its log."""
+    with log.open("rb") as file:
+        file.seek(written)
+        lines = [json.loads(line) for line in file if line.startswith(b"{")]
+    at = {line["msg"]: datetime.fromisoformat(line["t"]["$date"]) for line in reversed(lines)}
+    return (at[_LISTENS] - min(at.values())).total_seconds()
+
+
+def report(restarts: list[Restart], summary: Summary) -> dict[str, Any]:
+    """All figures, for programs."""
+    judged = asdict(summary)
+    shown = ("ok", "problems", "files", "done", "failed", "bytes", "restored_more_than_once")
+    more = ("transfers_more_than_once", "max_window_bytes", "quota_bytes", "breaches", "real_seconds", "wrong")
+    return {
+        "restarts": [{**asdict(one), "own": one.own} for one in restarts],
+        "kills": len(restarts),
+        "median_own_seconds": median(one.own for one in restarts),
+        "worst_own_seconds": max(one.own for one in restarts),
+        "median_mongod_seconds": median(one.mongod for one in restarts),
+        "limit_seconds": LIMIT_SECONDS,
+        **{name: judged[name] for name in (*shown, *more)},
+    }
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """The same for people."""
+    print(f"{'kill':>4} {'at':>7} {'to first action':>16} {'mongod':>8} {'own share':>10}")
+    for number, one in enumerate(found["restarts"], 1):
+        print(
+            f"{number:>4} {one['at']:>5.1f} s {one['whole']:>14.2f} s {one['mongod']:>6.2f} s {one['own']:>8.2f} s"
+        )
+    print(f"own share: median {found['median_own_seconds']:.2f} s, worst {found['worst_own_seconds']:.2f} s")
+    print(f"{found['done']} of {found['files']} files done, {found['failed']} failed, {found['wrong']} wrong;")
+    print(f"{found['restored_more_than_once']} restored and {found['transfers_more_than_once']} written again;")
+    share = found["max_window_bytes"] / found["quota_bytes"]
+    print(f"busiest 24 hours {share:.2%} of the quota; {found['real_seconds']:.0f} s in all")
+    for problem in found["problems"]:
+        print(f"PROBLEM: {problem}")
+
+
+def main() -> int:
+    """0 if nothing failed or was doubled, every kill happened, and the median is under the limit."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--analysis-projects", type=int, default=ANALYSIS_PROJECTS)
+    parser.add_argument("--scale", type=float, default=SCALE)
+    parser.add_argument("--json", type=Path, default=None, help="write all figures to this file")
+    wanted = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="jgi-kills-") as home,
+        open_place(Path(home) / "demo", replace=False) as place,
+    ):
+        killer = Killer(place, wanted.kills, random.Random(wanted.seed))
+        wish = Wish(wanted.analysis_projects, wanted.seed, (), wanted.scale)
+        found = report(killer.restarts, run(wish, place, Console(), killer))
+    if wanted.json is not None:
+        wanted.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    show(found)
+    doubled = found["restored_more_than_once"] + found["transfers_more_than_once"]
+    good = found["ok"] and not doubled and found["kills"] == wanted.kills
+    return 0 if good and found["median_own_seconds"] < LIMIT_SECONDS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

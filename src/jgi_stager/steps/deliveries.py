@@ -1,0 +1,113 @@
+"""Deliveries at JGI that the books do not explain: those of other people, of a lost answer, or of lost books.
+
+Before anything is asked from tape it is looked whether it is delivered already. JDP says which ids such a delivery
+holds; it is then noted as a closed request, which files join as they join any other that still lives. Nothing else
+depends on it, so a delivery that nobody wants costs one question to JDP.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from jgi_stager.clients.jdp import RequestStatus
+from jgi_stager.failures import Rejected, Service
+from jgi_stager.steps.tools import Tools, each
+from jgi_stager.store import requests
+
+log = structlog.get_logger()
+
+DELIVERY = re.compile(r"R([0-9]{1,18})", re.ASCII)
+LOOK_AGAIN = timedelta(hours=6)
+MOST_AT_A_TIME = 50
+"""The newest; older ones live no longer than two weeks."""
+
+
+def source_directory(tools: Tools, request_id: int) -> str:
+    """The delivery directory of a request on the JGI collection."""
+    root = tools.settings.globus.globus_root_dir
+    return f"/{root}/R{request_id}" if root else f"/R{request_id}"
+
+
+def unexplained(tools: Tools) -> dict[int, datetime | None]:
+    """Deliveries at JGI that belong to no request in the books, newest first, with when each last changed.
+
+    Raises what the Globus client raises.
+    """
+    root = tools.settings.globus.globus_root_dir
+    entries = tools.globus.ls(tools.settings.globus.jgi_collection_id, f"/{root}/" if root else "/") or ()
+    found = {
+        int(match.group(1)): entry.last_modified
+        for entry in entries
+        if entry.type == "dir" and (match := DELIVERY.fullmatch(entry.name))
+    }
+    known = requests.known_request_ids(tools.store)
+    return {number: found[number] for number in sorted(set(found) - known, reverse=True)}
+
+
+def look(tools: Tools) -> int:
+    """Note the deliveries that can be joined: at the start, and then seldom. Returns how many were noted.
+
+    While a request is in doubt they are left to `jgi_stager.steps.reconcile`: one of them may be that request.
+    """
+    now, before = tools.clock.now(), requests.deliveries_looked_at(tools.store)
+    if before is not None and abs(now - before) < LOOK_AGAIN:
+        return 0
+    if requests.requests_in(tools.store, requests.IN_DOUBT):
+        return 0
+    found: dict[int, datetime | None] = {}
+
+    def find(_: Tools, __: Mapping[str, Any]) -> int:
+        found.update(unexplained(tools))
+        return 1
+
+    if not each(tools, Service.GLOBUS, [{"_id": "deliveries"}], find, _leave):
+        return 0
+    newest = [{"_id": number} for number in list(found)[:MOST_AT_A_TIME]]
+    noted = each(tools, Service.JDP, newest, lambda _, one: _note(tools, one["_id"], found[one["_id"]]), _leave)
+    if not newest or tools.may_ask(Service.JDP):
+        requests.note_deliveries_looked_at(tools.store)
+    return noted
+
+
+def _leave(_: Tools, document: Mapping[str, Any], error: str, __: float) -> None:
+    log.warning("delivery_not_explained", request_id=document["_id"], error=error)
+
+
+def _note(tools: Tools, request_id: int, changed: datetime | None) -> int:
+    try:
+        status = tools.jdp.request_status(request_id)
+    except Rejected:
+        return 0  # somebody else's
+    if status.status != "ready" or not status.file_ids:
+        return 0
+    now = tools.clock.now()
+    at = min(changed or now, now)
+    requests.insert_delivery(
+        tools.store,
+        request_id=request_id,
+        file_ids=status.file_ids,
+        size=_bytes_asked(tools, status, at),
+        at=at,
+        expires=status.expiration_date,
+    )
+    log.info("delivery_noted", request_id=request_id, ids=len(status.file_ids))
+    return 1
+
+
+def _bytes_asked(tools: Tools, status: RequestStatus, at: datetime) -> int:
+    """What a delivery counts against the quota: it may be ours, from books that were lost. It was asked for
+    before it was written, so what was written before the window costs nothing."""
+    window = timedelta(hours=tools.settings.jdp.quota_window_hours)
+    if tools.clock.now() - at >= window:
+        return 0
+    try:
+        known = tools.jdp.file_status(status.file_ids)
+    except Rejected as error:
+        log.warning("file_status_unknown", error=str(error))
+        return 0
+    return sum(file.size or 0 for file in known.values())

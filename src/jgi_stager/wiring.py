@@ -1,0 +1,67 @@
+"""The clients of the outside services, made from the settings: for the daemon, and for commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from jgi_stager.clients.globus import Globus
+from jgi_stager.clients.gold import Gold
+from jgi_stager.clients.http import HttpEdge
+from jgi_stager.clients.jdp import Jdp
+from jgi_stager.clients.nmdc import Nmdc
+from jgi_stager.clock import boot_seconds
+from jgi_stager.failures import Service
+from jgi_stager.secrets import Secrets
+from jgi_stager.settings import ConfigError, HttpSettings, Settings
+
+
+@dataclass(frozen=True)
+class Clients:
+    """One client per service."""
+
+    gold: Gold
+    jdp: Jdp
+    nmdc: Nmdc
+    globus: Globus
+
+
+@contextmanager
+def open_clients(
+    settings: Settings,
+    secrets: Secrets,
+    *,
+    most_seconds: float | None = None,
+    steady: Callable[[], float] = boot_seconds,
+) -> Iterator[Clients]:
+    """The clients, closed in the end. No call takes longer than the settings say, nor ``most_seconds`` (real).
+
+    ``steady``: seconds of a clock that never jumps.
+    """
+
+    def bounded(seconds: float) -> float:
+        return seconds if most_seconds is None else min(seconds, most_seconds)
+
+    def edge(service: Service, section: HttpSettings) -> HttpEdge:
+        timeout = bounded(section.timeout_seconds)
+        return HttpEdge(service, section.base_url, timeout, section.pool_size, steady=steady)
+
+    globus = settings.globus.model_copy(update={"timeout_seconds": bounded(settings.globus.timeout_seconds)})
+    with ExitStack() as stack:
+        found = Clients(
+            Gold(edge(Service.GOLD, settings.gold), secrets),
+            Jdp(edge(Service.JDP, settings.jdp), secrets, settings.jdp),
+            Nmdc(edge(Service.NMDC, settings.nmdc)),
+            Globus(globus, secrets),
+        )
+        for client in (found.gold, found.jdp, found.nmdc, found.globus):
+            stack.callback(client.close)
+        yield found
+
+
+def open_secrets(settings: Settings) -> Secrets:
+    """The secrets of the settings."""
+    if settings.secrets.directory is None:
+        raise ConfigError("secrets.directory: not set; name the settings file with --config")
+    return Secrets(settings.secrets.directory)

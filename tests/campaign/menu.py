@@ -1,0 +1,143 @@
+"""What can go wrong besides the death of the daemon: on the wire, inside the services, with clocks and servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
+
+from pydantic import Field
+
+from campaign.script import Event, Part, Scenario
+from jgi_stager.simulator.faults import FaultRule
+from jgi_stager.simulator.settings import WorldFault
+
+WIRE_KINDS: tuple[str, ...] = get_args(FaultRule.model_fields["kind"].annotation)
+INSIDE_KINDS: tuple[str, ...] = get_args(WorldFault.model_fields["kind"].annotation)
+SECONDS = {
+    "timeout_after_effect": 2.4,
+    "slow": 2.4,
+    "trickle": 0.3,
+    "trickle_headers": 0.3,
+    "refuse": 0.3,
+    "refuse_next": 0.3,
+}
+"""Real, of a fault: later than the daemon waits for an answer, a byte at a time, or how long a port is shut."""
+
+
+class Fault(Part):
+    """Something that goes wrong: a piece of a script."""
+
+    name: str
+    rules: tuple[dict[str, Any], ...] = ()
+    switches: dict[str, Any] = Field(default_factory=dict)
+    inside: tuple[dict[str, Any], ...] = ()
+    events: tuple[Event, ...] = ()
+    clean: bool = True
+    scenario: Scenario = Scenario()
+
+
+STATUSES: tuple[dict[str, Any], ...] = (
+    {"kind": "status", "status": 500},
+    {"kind": "status", "status": 502, "body": "<html>Bad Gateway</html>"},
+    {"kind": "status", "status": 503, "retry_after": 120},
+    {"kind": "status", "status": 429},
+    {"kind": "status", "status": 429, "retry_after": 900},
+    {"kind": "status", "status": 401},
+    {"kind": "status", "status": 403},
+    {"kind": "status", "status": 404},
+    {"kind": "status", "status": 400},
+    {"kind": "status_after_effect", "status": 500},
+    {"kind": "status_after_effect", "status": 504},
+)
+
+
+def on_the_wire(endpoints: Iterable[str]) -> Iterator[Fault]:
+    """Every kind of fault at the first call of every endpoint, and at the second and third."""
+    plain = [{"kind": kind} for kind in WIRE_KINDS if kind not in ("status", "status_after_effect")]
+    for endpoint in endpoints:
+        for wrong in (*plain, *STATUSES):
+            if (endpoint, wrong.get("status")) in MEANT:
+                continue
+            late = {"seconds": SECONDS[str(wrong["kind"])]} if wrong["kind"] in SECONDS else {}
+            name = " ".join(str(value) for key, value in wrong.items() if key != "body")
+            for nth in ([1], [2, 3]):
+                if late and nth != [1]:
+                    continue
+                rule = {"match": endpoint, **wrong, **late, "nth": nth}
+                yield Fault(name=f"{endpoint} {name}", rules=(rule,))
+
+
+MEANT = {
+    ("gold.analysis_projects", 404): "GOLD knows no such proposal",
+    ("gold.biosamples", 404): "GOLD knows no such proposal",
+    ("gold.projects", 404): "GOLD knows no such proposal",
+}
+"""Answers that are no faults: they say something, and the daemon is right to believe it."""
+
+LASTING = {
+    "request_stuck": 30,
+    "request_status_word": 30,
+    "file_status_word": 30,
+    "tasks_inactive": 20,
+    "task_faulty": 50,
+    "task_status_word": 10,
+    "destination_full": 10,
+    "directory_incomplete": 8,
+    "manifest_torn": 8,
+}
+"""Hours for which these hold what they hit; the others hold as long as the simulator thinks right."""
+
+
+def inside_the_services() -> Iterator[Fault]:
+    """Every mishap inside JDP and Globus, once and twice."""
+    for kind in INSIDE_KINDS:
+        for count in (1, 2):
+            fault: dict[str, Any] = {"kind": kind, "count": count}
+            if kind in LASTING:
+                fault["seconds"] = LASTING[kind] * 3600
+            forever = kind not in LASTING and kind.startswith(("delivery", "manifest"))
+            scenario = Scenario(retention_days=2) if forever else Scenario()
+            yield Fault(name=kind, inside=(fault,), clean=False, scenario=scenario)
+
+
+def outages() -> Iterator[Fault]:
+    """Services that are out for a while, and come back."""
+    wrong: tuple[dict[str, Any], ...] = (
+        {"kind": "status", "status": 503},
+        {"kind": "html200"},
+        {"kind": "reset_before"},
+    )
+    for match in ("gold.*", "jdp.*", "transfer.*", "auth.*", "*"):
+        for one in wrong:
+            for tick, length in ((0, 8), (5, 12), (12, 20)):
+                begin = Event(tick=tick, control={"faults": [{"match": match, **one}]})
+                end = Event(tick=tick + length, control={"faults": []})
+                yield Fault(name=f"outage of {match} {one['kind']}", events=(begin, end))
+    for tick in (0, 3, 8, 15):
+        yield Fault(name="mails out", events=(Event(tick=tick, mail_out_hours=30),))
+        yield Fault(name="port closed", events=(Event(tick=tick, control={"refuse_connections_seconds": 0.5}),))
+        yield _token_ends(tick)
+    begin = Event(tick=6, control={"faults": [{"match": "transfer.*", "kind": "status", "status": 503}]})
+    end = Event(tick=40, control={"faults": []})
+    yield Fault(name="deliveries expire", events=(begin, end), clean=False, scenario=Scenario(retention_days=1))
+
+
+def _token_ends(tick: int) -> Fault:
+    dead = Event(tick=tick, control={"switches": {"jdp_token_revoked": True}})
+    alive = {"switches": {"jdp_token_revoked": False, "jdp_token": "session-2"}}
+    return Fault(name="token ends", events=(dead, Event(tick=tick + 6, control=alive, token="session-2")))
+
+
+def machines() -> Iterator[Fault]:
+    """mongod killed, and the daemon's clock wrong for a while."""
+    for tick in range(0, 24, 2):
+        yield Fault(name="mongod killed", events=(Event(tick=tick, mongod="kill"),))
+    for hours in (25.0, 3.0, -3.0, -25.0):
+        for tick in (2, 6, 10, 16):
+            wrong = Event(tick=tick, clock_hours=hours)
+            yield Fault(name=f"clock {hours:+.0f} h", events=(wrong, Event(tick=tick + 10, clock_hours=0.0)))
+
+
+def everything(endpoints: Iterable[str]) -> list[Fault]:
+    """The whole menu."""
+    return [*inside_the_services(), *outages(), *machines(), *on_the_wire(endpoints)]

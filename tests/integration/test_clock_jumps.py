@@ -1,0 +1,227 @@
+"""A wall clock that jumps, ahead and back: the quota is kept as JDP counts it, and nothing waits for ever.
+
+The simulator has the right time and judges; only the daemon's clock is wrong (docs/decisions/0051-clocks.md).
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from invariants import check_limits
+from jgi_stager import gather
+from jgi_stager.daemon import wake_after_jump, wall_offset
+from jgi_stager.failures import Service, Transient
+from jgi_stager.insight import explain
+from jgi_stager.steps import heartbeat
+from jgi_stager.steps.gates import Gates
+from stage import Stage, small_catalogue, stage
+
+QUOTA = 4000
+"""Four of the files of `small_catalogue`: a project of twelve takes three windows."""
+LIMITED = {"jdp": {"max_restore_bytes": QUOTA}}
+ALARM = "clock of this machine is ahead"
+
+
+def limited(directory: Path, uri: str):  # type: ignore[no-untyped-def]
+    """A stage on which twelve files take three windows."""
+    return stage(directory, uri, small_catalogue(3, 4), sections=LIMITED, max_window_bytes=QUOTA)
+
+
+def asked(st: Stage) -> int:
+    """How many bytes JDP was asked for so far."""
+    return int(st.out.books()["requested_bytes"])
+
+
+def check_kept(st: Stage) -> None:
+    """The judge's word, and that nothing was asked for again."""
+    books = st.out.books()
+    check_limits(st, books)
+    assert books["requested_more_than_once"] == {}
+
+
+def test_a_clock_a_day_ahead_frees_no_quota_and_asking_goes_on_when_it_is_set_right(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with limited(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.wait(hours=2)
+        assert asked(st) == QUOTA
+        st.jump(25)
+        st.wait(hours=3)
+        assert asked(st) == QUOTA
+        assert len(st.alarms(ALARM)) == 1
+        (told,) = st.notices("alarm")
+        ours, theirs = st.clock.now() - timedelta(hours=3), st.out.clock.now() - timedelta(hours=3)
+        assert f"{ours:%Y-%m-%d %H}" in told["data"]["text"]
+        assert f"{theirs:%Y-%m-%d %H}" in told["data"]["text"]
+        assert "timedatectl" in told["data"]["text"]
+        st.jump(-25)
+        st.drive(hours=80)
+        assert st.counts() == {"done": 12}
+        assert len(st.alarms(ALARM)) == 1
+        check_kept(st)
+
+
+def test_explain_names_the_clock_as_the_reason(tmp_path: Path, mongod_uri: str) -> None:
+    with limited(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.wait(hours=1)
+        st.jump(25)
+        st.tick()
+        heartbeat.run(st.tools)
+        facts = gather.facts(gather.Books(st.store, st.settings, st.clock))
+        (jdp,) = [view for view in facts.daemon.services.values() if view.name == "jdp"]
+        assert jdp.state == "needs_person"
+        assert "the clock of this machine shows" in str(jdp.problem)
+        soil = facts.project("soil")
+        assert soil is not None
+        said = [wait.sentence for wait in explain.project(facts, soil).waits if wait.state == "pending"]
+        assert "the clock of this machine shows" in said[0]
+        st.jump(-25)
+        heartbeat.run(st.tools)
+        facts = gather.facts(gather.Books(st.store, st.settings, st.clock))
+        assert {view.name: view.state for view in facts.daemon.services.values()}["jdp"] == "usable"
+
+
+def test_a_daemon_that_begins_with_a_clock_ahead_asks_for_nothing(tmp_path: Path, mongod_uri: str) -> None:
+    with limited(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.wait(hours=2)
+        st.close()
+        st.jump(25)
+        st.open()
+        st.wait(hours=2)
+        assert asked(st) == QUOTA
+        assert len(st.alarms(ALARM)) == 1
+
+
+def test_a_project_asked_for_with_the_clock_behind_counts_when_the_clock_is_set_right(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    """Dated by a clock that is a day behind, the first requests would be over at once when it is set right."""
+    with limited(tmp_path, mongod_uri) as st:
+        st.jump(-25)
+        st.insert()
+        st.wait(hours=1)
+        assert asked(st) == QUOTA
+        st.jump(25)
+        st.wait(hours=20)
+        assert asked(st) == QUOTA
+        st.drive(hours=80)
+        check_kept(st)
+
+
+def test_a_clock_set_back_delays_neither_the_quota_nor_what_is_under_way(tmp_path: Path, mongod_uri: str) -> None:
+    """Two runs of one project: the same with a clock that is set back in the middle, but for one period."""
+    took = []
+    for back in (0, 25):
+        with limited(tmp_path / str(back), mongod_uri) as st:
+            st.insert()
+            begun = st.out.clock.now()
+            st.until("transferring")
+            st.jump(-back)
+            st.drive(hours=120)
+            took.append(st.out.clock.now() - begun)
+            assert st.counts() == {"done": 12}
+            assert st.alarms(ALARM) == []
+            check_kept(st)
+    assert took[1] - took[0] < timedelta(hours=2)
+
+
+def test_a_lost_answer_of_a_daemon_whose_clock_jumps_is_not_given_up_early(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with limited(tmp_path, mongod_uri) as st:
+        st.faults({"match": "jdp.download_files", "kind": "reset_before", "count": 1})
+        st.insert()
+        st.tick()
+        assert len(st.documents("restore_requests", state="unknown")) == 1
+        st.jump(26)
+        st.wait(hours=4)
+        assert len(st.documents("restore_requests", state="unknown")) == 1
+        st.jump(-26)
+        st.drive(hours=120)
+        check_kept(st)
+
+
+def test_a_delivery_is_not_given_up_because_our_clock_says_that_it_is_over(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with limited(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.until("restored")
+        st.jump(24 * 400)
+        st.wait(hours=4)
+        assert st.documents("restore_requests", state="expired") == []
+        assert st.counts()["done"] == 4
+        st.jump(-24 * 400)
+        st.drive(hours=80)
+        check_kept(st)
+
+
+def test_without_a_date_from_jdp_our_own_clock_counts(tmp_path: Path, mongod_uri: str) -> None:
+    with limited(tmp_path, mongod_uri) as st:
+        st.switch(dates=False)
+        st.insert()
+        st.drive(hours=80)
+        assert st.counts() == {"done": 12}
+        assert st.tools.jdp.reading() is None
+        assert st.alarms(ALARM) == []
+        check_kept(st)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_the_clock_does_the_quota_is_kept(tmp_path: Path, mongod_uri: str, seed: int) -> None:
+    """Jumps both ways, small and large, restarts, lost answers; then a week with the right time."""
+    dice = random.Random(seed)
+    with limited(tmp_path, mongod_uri) as st:
+        st.insert()
+        for _ in range(10):
+            what = dice.choice(["jump", "jump", "back", "restart", "lost"])
+            if what == "jump":
+                st.jump(dice.choice([-1, 1]) * dice.choice([0.05, 0.5, 5, 25, 100]))
+            elif what == "back":
+                st.clock.ahead = timedelta(0)
+            elif what == "restart":
+                st.restart()
+            else:
+                kind = dice.choice(["reset_before", "reset_after_effect"])
+                st.faults({"match": "jdp.download_files", "kind": kind, "count": 1})
+            st.wait(hours=dice.choice([0.5, 3, 9]), minutes=30)
+            check_limits(st, st.out.books())
+        st.faults()
+        st.clock.ahead = timedelta(0)
+        st.drive(hours=24 * 12, minutes=30)
+        assert st.counts() == {"done": 12}
+        check_kept(st)
+
+
+def test_a_gate_that_closed_in_the_future_is_open() -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    gates = Gates(3600)
+    for item in range(5):
+        gates.failed(Transient(Service.JDP, "out"), now, None, item)
+    assert not gates.is_open(Service.JDP, now, None)
+    assert gates.is_open(Service.JDP, now - timedelta(hours=25), None)
+
+
+def test_a_jump_of_the_wall_clock_wakes_the_scheduler() -> None:
+    ran = threading.Event()
+    scheduler = BackgroundScheduler(timezone=UTC)
+    # What a job looks like after the clock was set back by a day.
+    scheduler.add_job(ran.set, "interval", days=1, next_run_time=datetime.now(UTC) + timedelta(days=1))
+    scheduler.start()
+    try:
+        known = wall_offset()
+        assert wake_after_jump(scheduler, known) == known
+        assert not ran.wait(0.2)
+        assert wake_after_jump(scheduler, known + 86_400) == pytest.approx(known, abs=1)
+        assert ran.wait(10)
+    finally:
+        scheduler.shutdown()
