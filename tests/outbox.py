@@ -5,6 +5,7 @@ from __future__ import annotations
 from factories import add_files
 from jgi_stager.lifecycle import State
 from jgi_stager.notices import Kind
+from jgi_stager.steps import report
 from jgi_stager.store import Document, moves, notices
 from mail_samples import SAMPLES
 from stage import Stage

@@ -12,6 +12,7 @@ import pytest
 from invariants import check_run
 from jgi_stager.simulator.faults import FaultRule
 from jgi_stager.simulator.settings import WorldFault
+from jgi_stager.steps import deliveries
 from stage import Stage, file_id, small_catalogue, stage
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -157,11 +158,10 @@ def test_a_refused_connection_costs_no_quota(tmp_path: Path, mongod_uri: str) ->
         st.insert()
         st.run("accept", "discover")
         assert st.counts() == {"pending": 3}
+        deliveries.look(st.tools)  # before the port is shut: it is shut in real time
         st.faults({"match": "jdp.search", "kind": "refuse_next", "seconds": 0.5, "count": 1})
         st.tools.jdp.probe()
         st.run("request_restores")
         assert [one["state"] for one in st.documents("restore_requests")] == ["not_sent"]
-        time.sleep(0.6)  # the port is shut in real time
-        st.faults()
         drive(st)
         check_run(st)

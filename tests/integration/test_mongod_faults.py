@@ -13,13 +13,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote_plus
 
 import pytest
 from pymongo.errors import PyMongoError
 
-from mongods import ReplicaSet, replica_set
+from mongods import Member, ReplicaSet, replica_set
 from processes_of_a_test import PATIENCE_SECONDS, Site, check_all_arrived, simulated_site, spawn, wait_for
 from smtp_server import Mailbox, free_port, mail_server
 
@@ -41,6 +42,11 @@ def site(tmp_path: Path, state_directory: Path, members: ReplicaSet) -> Iterator
         yield found
 
 
+def another_primary(members: ReplicaSet, before: Member) -> bool:
+    """Whether there is a primary, and not the one of before."""
+    return members.primary() not in (None, before)
+
+
 def test_a_primary_that_steps_down_in_mid_run_costs_nothing(site: Site, members: ReplicaSet) -> None:
     site.insert()
     process = site.start("--until-idle")
@@ -48,7 +54,7 @@ def test_a_primary_that_steps_down_in_mid_run_costs_nothing(site: Site, members:
         site.reach(state, "done")
         before = members.wait_for_primary()
         before.ask("replSetStepDown", 60, force=True)
-        wait_for(lambda known=before: members.primary() not in (None, known), "another primary", 30)
+        wait_for(partial(another_primary, members, before), "another primary", 30)
         assert process.poll() is None
     assert process.wait(PATIENCE_SECONDS) == 0
     check_all_arrived(site)

@@ -208,7 +208,11 @@ def test_tasks_of_other_programs_are_nobodys_business(tmp_path: Path, mongod_uri
     with stage(tmp_path, mongod_uri, transfer_bytes_per_second=1e3) as st, st.out.transfer_client() as client:
         number = st.out.delivered([file_id(1, 1)])
         client.submit_transfer(st.out.transfer_data(number, label="my own"))
+        st.insert()
+        st.run("accept", "discover")
+        before = st.calls()["transfer.task_list"]
         st.run("audit")
+        assert st.calls()["transfer.task_list"] == before + 1
         assert st.alarms() == []
 
 

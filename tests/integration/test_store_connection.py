@@ -14,13 +14,14 @@ from pymongo.errors import OperationFailure
 from factories import add_files
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import State
+from jgi_stager.service.lease import take
 from jgi_stager.store import (
+    LeaseLost,
     Store,
     StoreRefused,
     StoreUnavailable,
     connect,
     files,
-    leases,
     moves,
     ping,
     projects,
@@ -130,8 +131,13 @@ def test_a_member_of_a_replica_set_works_too(state_directory: Path, clock: Manua
             client.admin.command("replSetInitiate", {"_id": "rs0", "members": [{"_id": 0, "host": host}]})
         store = connect_when_primary(uri, clock)
         oids = add_files(store, 3)
-        assert moves.move(store, moves.by_oids(oids), State.PENDING, State.FAILED, "why") == 3
-        assert leases.take(store, "plan", "a", 60) == 1
+        first = take(store, "first", 0.01)
+        assert first is not None
+        while (second := take(store, "second", 60)) is None:
+            pass
+        with pytest.raises(LeaseLost):
+            moves.move(first.store, moves.by_oids(oids), State.PENDING, State.FAILED, "why")
+        assert moves.move(second.store, moves.by_oids(oids), State.PENDING, State.FAILED, "why") == 3
         assert store.client.admin.command("hello")["setName"] == "rs0"
         store.close()
 

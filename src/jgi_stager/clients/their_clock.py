@@ -15,7 +15,7 @@ _DRIFT = 1e-4
 
 @dataclass(frozen=True)
 class Reading:
-    """What their clock showed, ``low`` to ``high``, ``at`` an instant of a clock of ours that never jumps (seconds).
+    """What their clock showed, ``low`` to ``high``, ``at`` an instant of one of ours that never jumps (seconds).
 
     It is carried on by our clock, so it stays true whatever happens to our wall clock.
     """

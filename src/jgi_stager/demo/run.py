@@ -94,8 +94,8 @@ class Crew:
 
 
 Disturb = Callable[["Crew", Database[Document]], None]
-"""Called between two looks at a run, with the daemon's database: it may break the daemon as it likes, and must leave
-another one in its place."""
+"""Called between two looks at a run, with the daemon's database: it may break the daemon as it likes, and must
+leave another one in its place."""
 
 
 def run(wish: Wish, place: Place, console: Console, disturb: Disturb | None = None) -> Summary:

@@ -99,9 +99,9 @@ def _tell(tools: Tools, reading: Reading, problem: str, cure: str) -> None:
     tools.alarm(
         f"clock-ahead:{reading.earliest(tools.clock.steady()):%Y-%m-%d}",
         "the clock of this machine is ahead: nothing is asked from JDP",
-        f"{problem[0].upper()}{problem[1:]}.\n\nBy this clock the quota of JDP would come free too early. Until both "
-        f"agree no file is asked for; what was asked for goes on.\n\nWhat to do: {cure}. If the clock of this "
-        "machine is right, that of JDP is not: tell JGI.",
+        f"{problem[0].upper()}{problem[1:]}.\n\nBy this clock the quota of JDP would come free too early. Until "
+        f"both agree no file is asked for; what was asked for goes on.\n\nWhat to do: {cure}. If the clock of "
+        "this machine is right, that of JDP is not: tell JGI.",
     )
 
 

@@ -15,10 +15,10 @@ import structlog
 
 from jgi_stager.clients.globus import TaskStatus
 from jgi_stager.failures import Service
-from jgi_stager.records import TaskState
+from jgi_stager.records import ProjectState, TaskState
 from jgi_stager.steps import transfers
 from jgi_stager.steps.tools import Tools, each
-from jgi_stager.store import tasks
+from jgi_stager.store import projects, tasks
 
 log = structlog.get_logger()
 
@@ -30,8 +30,9 @@ SHOWN = 20
 
 
 def run(tools: Tools) -> None:
-    """Look for such tasks once. Nothing moves."""
-    each(tools, Service.GLOBUS, [{"_id": "tasks"}], _look, _leave)
+    """Look for such tasks once, unless there is no work that they could get in the way of. Nothing moves."""
+    if projects.by_state(tools.store, ProjectState.ACTIVE):
+        each(tools, Service.GLOBUS, [{"_id": "tasks"}], _look, _leave)
 
 
 def _look(tools: Tools, _: Mapping[str, Any]) -> int:

@@ -30,6 +30,8 @@ START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 LARGEST_LOG_BYTES = 16 * 1024 * 1024
 _PAUSE_SECONDS = 0.05
+_FIRST_REST_SECONDS, _LONGEST_REST_SECONDS = 1.0, 30.0
+"""Between two tries to start one that does not come up, such as for a full disk."""
 
 
 class MongodFailed(StoreError):  # noqa: N818 - named like its siblings in errors.py
@@ -48,6 +50,8 @@ class EmbeddedMongod:
         self._replica_set = replica_set
         self._child: subprocess.Popen[bytes] | None = None
         self._share: int | None = None
+        self._rest = 0.0
+        self._rests_until = 0.0
 
     @property
     def log(self) -> Path:
@@ -96,15 +100,20 @@ class EmbeddedMongod:
     def revive(self) -> None:
         """Start it again if it ended while it was in use. Cheap while it lives: call it often.
 
-        Raises as `start` does; the data are as durable as before.
+        Raises as `start` does, and then rests before the next try; the data are as durable as before.
         """
         if self._share is None or processes.is_locked(self.data / "mongod.lock"):
             return
+        if time.monotonic() < self._rests_until:
+            return
+        self._rest = min(_LONGEST_REST_SECONDS, max(_FIRST_REST_SECONDS, 2 * self._rest))
+        self._rests_until = time.monotonic() + self._rest
         if self._child is not None:
             self._child.wait()
             self._child = None
         with processes.exclusive(self._home / "start.lock"):
             self._come_up(_socket_path(self._home), time.monotonic() + START_SECONDS)
+        self._rest = self._rests_until = 0.0
 
     @translated
     def keep_log_small(self) -> None:
