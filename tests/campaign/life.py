@@ -36,7 +36,7 @@ from jgi_stager.steps.tools import Tools
 from jgi_stager.store import StoreError, connect
 
 IDLE, NOT_IDLE, FAILED = 0, 3, 1
-BUSY_MINUTES, QUIET_MINUTES = 10.0, 120.0
+BUSY_MINUTES, QUIET_MINUTES = 10.0, 180.0
 BUGS = ("step_bug", "step_failed", "quota_overspent", "estimate_failed")
 
 

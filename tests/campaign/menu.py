@@ -61,7 +61,7 @@ def on_the_wire(endpoints: Iterable[str]) -> Iterator[Fault]:
             late = {"seconds": SECONDS[str(wrong["kind"])]} if wrong["kind"] in SECONDS else {}
             name = " ".join(str(value) for key, value in wrong.items() if key != "body")
             for nth in ([1], [2, 3]):
-                if late and nth != [1]:
+                if (late or wrong["kind"] == "endless") and nth != [1]:
                     continue
                 rule = {"match": endpoint, **wrong, **late, "nth": nth}
                 yield Fault(name=f"{endpoint} {name}", rules=(rule,))

@@ -159,12 +159,16 @@ def _update(
     upsert: bool = True,
 ) -> bool:
     collection, key = store.control, {"_id": _key(service)}
-    if upsert:
+    first = {"$setOnInsert": {"service": service}}
+    if upsert and where:
         with contextlib.suppress(DuplicateKeyError):  # another step was first
-            collection.update_one(key, {"$setOnInsert": {"service": service}}, upsert=True)
+            collection.update_one(key, first, upsert=True)
     update: Document = {"$set": dict(fields)}
     if push:
         update["$push"] = {name: {"$each": [entry], "$slice": -MOST_REMEMBERED} for name, entry in push.items()}
+    if upsert and not where:
+        # MongoDB itself tries again if another step is first: the filter is the _id alone.
+        return collection.update_one(key, update | first, upsert=True).modified_count == 1
     return collection.update_one({**where, **key}, update).modified_count == 1
 
 
