@@ -54,6 +54,22 @@ def test_a_delivery_that_is_wrong_for_ever_fails_that_file_alone(
         assert bad["failed_from"] == "transferring"
 
 
+@pytest.mark.parametrize("kind", ["delivery_wrong_content", "delivery_wrong_size"])
+def test_a_delivery_that_is_wrong_is_tried_twice_and_then_asked_for_again(
+    tmp_path: Path, mongod_uri: str, kind: str
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 3)) as st:
+        st.out.mishap(kind, ids=[file_id(1, 2)], count=1)
+        st.insert()
+        st.drive(hours=48)
+        books = check_run(st, again=True)
+        assert books["requested_more_than_once"] == {file_id(1, 2): 2}
+        (again,) = [file for file in st.documents("files") if file["setbacks"]]
+        ways = " ".join(states_of(again)[4:])
+        assert ways.startswith("transferring manifest_ready transferring pending restore_requested restored")
+        assert ways.endswith("transferring done")
+
+
 def test_the_word_of_globus_is_not_enough(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri) as st:
         st.insert()

@@ -43,6 +43,8 @@ class Finding:
 
     problem: str | None
     how: str = ""
+    spoilt: bool = False
+    """It arrived, and is not what JDP says of it."""
 
 
 def run(tools: Tools) -> int:
@@ -114,7 +116,7 @@ def _check_directory(
             if finding.problem is None:
                 right.setdefault(finding.how, []).append(file.oid)
             else:
-                moved += _send_back(tools, task, file, finding.problem, skipped.get(file.source_path or ""))
+                moved += _send_back(tools, task, file, finding, skipped.get(file.source_path or ""))
     finally:
         # Hours of reading must not be lost because the daemon is asked to end.
         for how, oids in right.items():
@@ -132,7 +134,7 @@ def look_at(
     if size is None:
         return Finding("it is not at the destination")
     if size != wanted:
-        return Finding(f"{size} bytes arrived instead of {wanted}")
+        return Finding(f"{size} bytes arrived instead of {wanted}", spoilt=True)
     if not file.md5sum:
         return Finding(None, "size; JDP gives no md5")
     if md5_max_bytes is not None and wanted > md5_max_bytes:
@@ -144,7 +146,9 @@ def _compare_content(path: str, md5: str, stop: threading.Event) -> Finding:
     found = md5_of(path, stop)
     if found is None:
         return Finding(None, "size; the path cannot be read here")
-    return Finding(None, "size and md5") if found == md5 else Finding(f"its md5 is {found} instead of {md5}")
+    if found != md5:
+        return Finding(f"its md5 is {found} instead of {md5}", spoilt=True)
+    return Finding(None, "size and md5")
 
 
 def md5_of(path: str, stop: threading.Event) -> str | None:
@@ -175,12 +179,16 @@ def _chunks(file: Any, stop: threading.Event) -> Iterable[bytes]:
         yield chunk
 
 
-def _send_back(tools: Tools, task: Mapping[str, Any], file: FileRow, problem: str, code: str | None) -> int:
+def _send_back(tools: Tools, task: Mapping[str, Any], file: FileRow, finding: Finding, code: str | None) -> int:
     """A file that is not right goes again: from JGI if it is still delivered there, else from tape."""
-    why = f"Globus task {task['task_id']} ({task.get('status')}): {problem}" + (f"; {code}" if code else "")
+    said = f"{finding.problem}; {code}" if code else finding.problem
+    why = f"Globus task {task['task_id']} ({task.get('status')}): {said}"
     request = requests.request_by_id(tools.store, file.request_id or 0)
     delivered = request is not None and request["state"] == RequestState.READY
-    lost = code is not None and any(part in code.upper() for part in LOST_AT_SOURCE)
+    # Spoilt for the second time: it is not the way that spoils it, but the delivery.
+    lost = (finding.spoilt and file.setbacks > 0) or (
+        code is not None and any(part in code.upper() for part in LOST_AT_SOURCE)
+    )
     if lost and request is not None:
         requests.add_lost(tools.store, request["_id"], [file.source_file_id])
     target = State.MANIFEST_READY if delivered and not lost else State.PENDING
