@@ -85,6 +85,23 @@ def test_a_daemon_killed_while_sending_sends_again_under_the_same_id(daemon: Sta
     assert mailbox.mails[0]["Message-ID"] == message_id(key, "stager@example.org")
 
 
+@pytest.mark.parametrize(
+    ("delivered", "refused", "end"),
+    [((SITE, OTHER), {}, "sent"), ((SITE,), {OTHER: "550 no"}, "sent"), ((), {SITE: "550 no"}, "refused")],
+)
+def test_a_daemon_killed_after_the_last_answer_sends_nothing_again(
+    daemon: Stage, mailbox: Mailbox, delivered: tuple[str, ...], refused: dict[str, str], end: str
+) -> None:
+    key = put(daemon, "told", to=(*delivered, *refused))
+    notices.mark_sending(daemon.store, key, 1, message_id("told", "stager@example.org"))
+    notices.note_addresses(daemon.store, key, delivered, refused)
+    daemon.restart()
+    send(daemon)
+    assert mailbox.mails == []
+    assert state(daemon, key)["state"] == end
+    assert daemon.idle()
+
+
 def test_an_error_after_the_mail_was_taken_does_not_send_it_twice(daemon: Stage, mailbox: Mailbox) -> None:
     mailbox.quit_answer = "421 going down"
     put(daemon, "taken")

@@ -64,14 +64,15 @@ def _send(tools: Tools, notice: Mapping[str, Any]) -> bool:
     """Hand one notice over. Whether the server took it for anybody."""
     key, attempts = notice["_id"], int(notice["attempts"]) + 1
     to = _addresses(tools, notice)
-    if not to:
+    if not to and not notice.get("delivered") and not notice.get("refused"):
         return False
     identity = message_id(key, tools.settings.notifications.mail_from)
     if not notices.mark_sending(tools.store, key, attempts, identity):
         return False
     try:
         letter = mail.render(notice, tools.clock.now())
-        outcome = _hand_over(tools, notice, letter, to)
+        # Nobody is left to be told if the daemon died between writing that down and calling it sent.
+        outcome = _hand_over(tools, notice, letter, to) if to else mail.Handover()
     except (Transient, NeedsPerson) as error:
         _server_trouble(tools, notice, attempts, error)
         return False
@@ -152,7 +153,8 @@ def _note(tools: Tools, notice: Mapping[str, Any], subject: str, outcome: mail.H
         notices.mark_waiting(tools.store, key, now + wait, f"not yet: {_list(postponed)}")
         return bool(outcome.taken)
     if not outcome.taken and not notice.get("delivered"):
-        notices.mark_refused(tools.store, key, f"refused: {_list(refused)}")
+        before = {one["address"]: one["reason"] for one in notice.get("refused") or ()}
+        notices.mark_refused(tools.store, key, f"refused: {_list(before | refused)}")
         return False
     notices.mark_sent(tools.store, key, subject)
     log.info("mail_sent", notice=key, kind=notice["kind"])
