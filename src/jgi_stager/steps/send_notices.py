@@ -19,7 +19,7 @@ from jgi_stager.pulse import unbroken
 from jgi_stager.steps import credentials, folding, pushing
 from jgi_stager.steps.report import report_of
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import notices
+from jgi_stager.store import StoreError, notices
 from jgi_stager.store.documents import is_due
 
 log = structlog.get_logger()
@@ -73,6 +73,8 @@ def _send(tools: Tools, notice: Mapping[str, Any]) -> bool:
         letter = mail.render(notice, tools.clock.now())
         # Nobody is left to be told if the daemon died between writing that down and calling it sent.
         outcome = _hand_over(tools, notice, letter, to) if to else mail.Handover()
+    except StoreError:
+        raise  # the books are out: that says nothing about the notice
     except (Transient, NeedsPerson) as error:
         _server_trouble(tools, notice, attempts, error)
         return False
@@ -90,7 +92,11 @@ def _send(tools: Tools, notice: Mapping[str, Any]) -> bool:
             later = tools.clock.now() + timedelta(seconds=retry_delay(attempts))
             notices.mark_waiting(tools.store, key, later, said)
         return False
-    return _note(tools, notice, letter.subject, outcome, attempts)
+    # First what became of it: who dies in between sends it again.
+    left = _note(tools, notice, letter.subject, outcome, attempts)
+    if to:
+        credentials.worked(tools, Service.SMTP, proof=tools.gates.succeeded(Service.SMTP))
+    return left
 
 
 def _addresses(tools: Tools, notice: Mapping[str, Any]) -> list[str]:
@@ -118,7 +124,6 @@ def _hand_over(tools: Tools, notice: Mapping[str, Any], letter: mail.Letter, to:
             raise
         log.warning("mail_without_attachment", notice=notice["_id"])
         outcome = mail.send(mail.make_mail(letter, envelope), to, settings, tools.secrets)
-    credentials.worked(tools, Service.SMTP, proof=tools.gates.succeeded(Service.SMTP))
     return outcome
 
 
