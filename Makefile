@@ -16,7 +16,7 @@ test: $(READY)
 acceptance: $(READY)
 	$(BIN)/python -m pytest -m acceptance -rs tests/acceptance $(ARGS)
 
-# Kills the daemon at every effect and lets everything else go wrong: ARGS="--runs 2400 --seed 1 --minutes 60".
+# Kills the daemon at every effect and lets everything else go wrong: ARGS="--runs 2100 --seed 1 --minutes 60".
 campaign: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m campaign $(ARGS)
 

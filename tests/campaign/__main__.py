@@ -16,7 +16,7 @@ from campaign.script import Outcome, Script
 from campaign.shrink import smallest
 from campaign.workers import Workers, workers
 
-FAST_RUNS = 40
+FAST_RUNS = 20
 """Of the whole daemon on a fast clock: these cannot be repeated exactly, so they are few."""
 SHRUNK = 5
 """So many violations are made smaller; the others are told as they are."""
@@ -25,7 +25,7 @@ SHRUNK = 5
 def main(
     runs: Annotated[
         int, typer.Option(help="How many runs in all; those at every effect and fault come first.")
-    ] = 2400,
+    ] = 2100,
     seed: Annotated[int, typer.Option(help="The same seed plays the same runs.")] = 1,
     minutes: Annotated[float, typer.Option(help="No run begins after so many minutes.")] = 60.0,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default one per core.")] = None,

@@ -18,7 +18,7 @@ from pymongo.database import Database
 
 from campaign.script import Hit, Script
 from jgi_stager.lifecycle import MOVES, State
-from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS
+from jgi_stager.records import OPEN_TASKS, RequestState
 from jgi_stager.simulator import World
 from jgi_stager.simulator.books import books
 
@@ -99,10 +99,24 @@ def _restores(found: Evidence, outside: Mapping[str, Any], files: Sequence[Mappi
         yield f"{outside['max_window_bytes']} bytes in a window of {settings.max_window_bytes}"
     if outside["max_request_ids"] > found.script.scenario.batch:
         yield f"a request of {outside['max_request_ids']} ids"
+    gone = Counter(one for request in _given_up(found, outside) for one in request["file_ids"])
     for one, times in outside["requested_more_than_once"].items():
-        reasons = _ways_back(files, one, {State.PENDING})
-        if found.script.clean or times - 1 > reasons:
+        reasons = gone[one] + (0 if found.script.clean else _ways_back(files, one, {State.PENDING}))
+        if times - 1 > reasons:
             yield f"{one} was restored {times} times, with reason for {reasons} of them"
+
+
+def _given_up(found: Evidence, outside: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Requests at JDP that the daemon could not know of: nobody lived to see the delivery before it expired, and
+    so the intent was released, as it must be in the end."""
+    documents = found.documents("restore_requests")
+    known = {one["request_id"] for one in documents}
+    released = [set(one["file_ids"]) for one in documents if one["state"] == RequestState.RELEASED]
+    return [
+        one
+        for one in outside["requests"]
+        if one["id"] not in known and one["expires_at"] <= outside["now"] and set(one["file_ids"]) in released
+    ]
 
 
 def _transfers(found: Evidence, outside: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -136,11 +150,10 @@ def _ways_back(files: Sequence[Mapping[str, Any]], source_id: str, to: frozenset
 
 def _loose_ends(found: Evidence, outside: Mapping[str, Any]) -> Iterator[str]:
     """Nothing is left open, and every request at JDP is in the books."""
-    for name, states in (("restore_requests", OPEN_REQUESTS), ("globus_tasks", OPEN_TASKS)):
-        left = [one["state"] for one in found.documents(name) if one["state"] in states]
-        if left and name == "globus_tasks":
-            yield f"{name} left open: {left}"
+    if left := [one["state"] for one in found.documents("globus_tasks") if one["state"] in OPEN_TASKS]:
+        yield f"tasks left open: {left}"
     known = {one["request_id"] for one in found.documents("restore_requests")}
+    known |= {one["id"] for one in _given_up(found, outside)}
     if strangers := [one["id"] for one in outside["requests"] if one["id"] not in known]:
         yield f"requests at JDP that the books do not know: {strangers}"
 

@@ -77,14 +77,19 @@ def live(spec: Mapping[str, Any], log: int) -> int:
 def _ticks(
     tools: Tools, effects: Effects, timeline: Timeline, events: list[Event], spec: Mapping[str, Any]
 ) -> bool:
+    last_run: dict[str, float] = {}
     for tick in range(spec["first_tick"], spec["ticks"]):
         effects.say("tick", str(tick))
         for event in events:
             if event.tick == tick:
                 happen(event, timeline, spec)
         effects.moved = False
+        now = timeline.read()[0]
         for step in STEPS:
-            run_step(step, tools)
+            period = getattr(tools.settings.schedule, f"{step.name}_seconds")
+            if now - last_run.get(step.name, -period) >= period:
+                last_run[step.name] = now
+                run_step(step, tools)
         try:
             if is_idle(tools) and not any(event.tick > tick for event in events):
                 return True

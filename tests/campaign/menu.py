@@ -52,7 +52,7 @@ STATUSES: tuple[dict[str, Any], ...] = (
 
 
 def on_the_wire(endpoints: Iterable[str]) -> Iterator[Fault]:
-    """Every kind of fault at the first call of every endpoint, and at the second and third."""
+    """Every kind of fault at the first call of every endpoint, and at the second and third of those that cost."""
     plain = [{"kind": kind} for kind in WIRE_KINDS if kind not in ("status", "status_after_effect")]
     for endpoint in endpoints:
         for wrong in (*plain, *STATUSES):
@@ -61,18 +61,19 @@ def on_the_wire(endpoints: Iterable[str]) -> Iterator[Fault]:
             late = {"seconds": SECONDS[str(wrong["kind"])]} if wrong["kind"] in SECONDS else {}
             name = " ".join(str(value) for key, value in wrong.items() if key != "body")
             for nth in ([1], [2, 3]):
-                if (late or wrong["kind"] == "endless") and nth != [1]:
+                if nth != [1] and (endpoint not in COSTLY or late or wrong["kind"] == "endless"):
                     continue
                 rule = {"match": endpoint, **wrong, **late, "nth": nth}
                 yield Fault(name=f"{endpoint} {name}", rules=(rule,))
 
 
+COSTLY = ("jdp.download_files", "jdp.request_status", "transfer.submit", "transfer.task")
 MEANT = {
-    ("gold.analysis_projects", 404): "GOLD knows no such proposal",
-    ("gold.biosamples", 404): "GOLD knows no such proposal",
-    ("gold.projects", 404): "GOLD knows no such proposal",
+    (endpoint, status)
+    for endpoint in ("gold.analysis_projects", "gold.biosamples", "gold.projects")
+    for status in (403, 404)
 }
-"""Answers that are no faults: they say something, and the daemon is right to believe it."""
+"""Answers that are no faults: so GOLD says that it has nothing for us, and the daemon is right to believe it."""
 
 LASTING = {
     "request_stuck": 30,
