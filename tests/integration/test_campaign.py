@@ -12,6 +12,7 @@ from campaign import menu, plan, report
 from campaign.script import MOMENTS, Event, Kill, Outcome, Script
 from campaign.shrink import smallest
 from campaign.site import Site, site
+from catalogues import file_id
 
 SEED = 7
 COSTLY = ("POST jdp/download_files", "v0.10/transfer", "insert_request", "insert_task", "smtp DATA")
@@ -104,7 +105,7 @@ def test_a_quota_that_is_summed_per_run_is_caught(place: Site, quiet: Outcome) -
 
 
 def test_a_file_that_counts_as_done_unseen_is_caught(place: Site) -> None:
-    spoilt = {"world_faults": [{"kind": "arrival_wrong_size", "count": 1}]}
+    spoilt = {"world_faults": [{"kind": "delivery_wrong_content", "count": 1, "ids": [file_id(1, 2)]}]}
     whole = Script(kind="fault", seed=SEED, switches=spoilt, clean=False)
     assert place.play(whole).violations == []
     broken = whole.model_copy(update={"mutation": "done_unchecked"})
