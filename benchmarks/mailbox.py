@@ -3,7 +3,7 @@
     PYTHONPATH=src:tests python benchmarks/mailbox.py [ANALYSIS_PROJECTS] [QUOTA_BYTES]
 
 Two projects, a JDP token that ends every three days, two days without JDP, 32 hours without a mail server, and a
-paused transfer. Issue 3 wants: every file done, as many human actions as tokens that ended, and at most one
+paused transfer. To be seen: every file done, as many human actions as tokens that ended, and at most one
 immediate mail per event beside the digests.
 """
 

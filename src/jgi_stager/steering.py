@@ -60,9 +60,18 @@ def resume_project(store: Store, name: str, who: str, reason: str = "") -> Chang
     return Change(name, "state", state, target, f"{name} goes on ({target}).")
 
 
+def check_cancel(store: Store, name: str) -> Mapping[str, Any]:
+    """The record of a project that can be cancelled. Raises `Refused`."""
+    document = _known(store, name)
+    state = document.get("state")
+    if "accepted_name" in document and state not in (*CANCELLABLE, ProjectState.INVALID):
+        raise Refused(f"{name} is {state} already")
+    return document
+
+
 def cancel_project(store: Store, name: str, who: str, reason: str = "") -> Change:
     """Stop it for good; a record that is not accepted is withdrawn. Raises `Refused`."""
-    document = _known(store, name)
+    document = check_cancel(store, name)
     why = _why("cancelled", who, reason)
     if document.get("state") == ProjectState.INVALID:
         before = document.get("dismissed_at") is not None
@@ -75,8 +84,6 @@ def cancel_project(store: Store, name: str, who: str, reason: str = "") -> Chang
             raise Refused(f"{name} was accepted at this moment; give the command again")
         return Change(name, "state", "new", ProjectState.INVALID, f"{name} is withdrawn.")
     state = ProjectState(document["state"])
-    if state not in CANCELLABLE:
-        raise Refused(f"{name} is {state} already")
     back = document.get("resumes_to") if state == ProjectState.PAUSED else state.value
     _move(store, document, state, ProjectState.CANCELLED, why, resumes_to=back, stopped_at=None)
     said = (

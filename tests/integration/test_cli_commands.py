@@ -113,6 +113,9 @@ def test_steering_is_told_and_refused_with_a_cure(made: Stage, run: Run) -> None
     assert run("project", "cancel", "soil", text="n\n").exit_code == 1
     assert made.project()["state"] == "discovering"
     assert "soil is cancelled" in run("project", "cancel", "soil", "--yes").stdout
+    again = run("project", "cancel", "soil")
+    assert "soil is cancelled already" in again.stderr
+    assert "Cancel soil?" not in again.stderr
     assert run("project", "priority", "soil", "5000").exit_code == 2
 
 

@@ -85,7 +85,7 @@ def _head(found: Status) -> Iterator[Text]:
         seen = f", last seen {ago(daemon.seen_at, found.now)}" if daemon.seen_at else ""
         text.append(f"daemon not running{seen}", "bold red")
     if found.facts.clock_scale != 1:
-        text.append(f"  simulated time, x{found.facts.clock_scale:g}", "yellow")
+        text.append(f"  time x{found.facts.clock_scale:g}", "yellow")
     yield text
 
 

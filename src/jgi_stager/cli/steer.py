@@ -26,6 +26,7 @@ from jgi_stager.steering import (
     Change,
     Refused,
     cancel_project,
+    check_cancel,
     pause_project,
     resume_project,
     set_notify,
@@ -62,9 +63,14 @@ def cancel(
     Its Globus tasks are ended where nobody else needs them. JDP requests cannot be taken back, and their bytes
     stay spent.
     """
-    if not yes:
-        typer.confirm(f"Cancel {project}? What was asked from tape stays spent", abort=True, err=True)
-    _steer(config, lambda store: cancel_project(store, project, somebody(), reason), as_json=as_json)
+
+    def act(store: Store) -> Change:
+        check_cancel(store, project)  # who cannot cancel it is not asked first
+        if not yes:
+            typer.confirm(f"Cancel {project}? What was asked from tape stays spent", abort=True, err=True)
+        return cancel_project(store, project, somebody(), reason)
+
+    _steer(config, act, as_json=as_json)
 
 
 def priority(
