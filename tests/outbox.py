@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from factories import add_files
 from jgi_stager.lifecycle import State
 from jgi_stager.notices import Kind
 from jgi_stager.steps import report
 from jgi_stager.store import Document, moves, notices
 from mail_samples import SAMPLES
-from stage import Stage
+from smtp_server import Mailbox, mail_server
+from stage import Stage, stage
 
 SITE, OTHER = "site@example.org", "other@example.org"
 HOUR = 3600.0
@@ -50,3 +55,10 @@ def add_done(daemon: Stage, count: int, project: str = "soil") -> None:
         daemon.store.files.update_one(
             {"_id": oid}, {"$set": {"destination_path": f"/n/{project}/{number:06d}.faa"}}
         )
+
+
+@contextmanager
+def mailing_site(directory: Path, uri: str, mailbox: Mailbox) -> Iterator[Stage]:
+    """A daemon that mails `SITE` through a server without TLS."""
+    with mail_server(mailbox) as port, stage(directory, uri, sections={"notifications": settings(port)}) as made:
+        yield made

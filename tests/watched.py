@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from jgi_stager.steps import STEPS
-from smtp_server import Mailbox
-from stage import MINUTES, Stage
+from outbox import SITE
+from smtp_server import Mailbox, mail_server
+from stage import MINUTES, Stage, small_catalogue, stage
 
 
 def tick(daemon: Stage, minutes: float = 15) -> None:
@@ -34,3 +39,13 @@ def drive(daemon: Stage, hours: float, minutes: float = 120) -> None:
 def told(mailbox: Mailbox) -> list[str]:
     """The subjects of the mails up to their first comma: what each is about."""
     return [subject.partition(",")[0] for subject in mailbox.subjects()]
+
+
+@contextmanager
+def small_site(directory: Path, uri: str, mailbox: Mailbox, **notifications: object) -> Iterator[Stage]:
+    """A daemon with a small quota, so that a project takes days, and a mail server."""
+    with mail_server(mailbox) as port:
+        mails = {"mailto": [SITE], "smtp_host": "127.0.0.1", "smtp_port": port, **notifications}
+        sections = {"notifications": mails}
+        with stage(directory, uri, small_catalogue(2, 8), sections=sections, max_window_bytes=4000) as made:
+            yield made

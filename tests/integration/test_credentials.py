@@ -14,29 +14,18 @@ from jgi_stager.steps.digest_words import notes
 from jgi_stager.steps.waiting import waiting_for
 from jgi_stager.store import credentials
 from jgi_stager.store.credentials import Credential
-from smtp_server import Mailbox, free_port, mail_server
-from stage import Stage, small_catalogue, stage
-from watched import drive, tick, told, wait
+from smtp_server import Mailbox, free_port
+from stage import Stage, stage
+from watched import drive, small_site, tick, told, wait
 
-SITE = "site@example.org"
 DAY = 24.0
-
-
-@pytest.fixture
-def mailbox() -> Mailbox:
-    return Mailbox()
 
 
 @pytest.fixture
 def daemon(tmp_path: Path, mongod_uri: str, mailbox: Mailbox) -> Iterator[Stage]:
     """A daemon with a small quota, so that a project takes days, and a mail server."""
-    with mail_server(mailbox) as port:
-        sections = {
-            "notifications": {"mailto": [SITE], "smtp_host": "127.0.0.1", "smtp_port": port, "digest": False}
-        }
-        catalogue = small_catalogue(2, 8)
-        with stage(tmp_path, mongod_uri, catalogue, sections=sections, max_window_bytes=4000) as made:
-            yield made
+    with small_site(tmp_path, mongod_uri, mailbox, digest=False) as made:
+        yield made
 
 
 def known(daemon: Stage, service: Service = Service.JDP) -> Credential:

@@ -8,27 +8,20 @@ from pathlib import Path
 import pytest
 
 from jgi_stager.store import Document
-from smtp_server import Mailbox, mail_server
-from stage import Stage, small_catalogue, stage
-from watched import drive, wait
+from outbox import SITE
+from smtp_server import Mailbox
+from stage import Stage
+from watched import drive, small_site, wait
 
-SITE, OTHER = "site@example.org", "other@example.org"
+OTHER = "other@example.org"
 DAY = 24.0
-
-
-@pytest.fixture
-def mailbox() -> Mailbox:
-    return Mailbox()
 
 
 @pytest.fixture
 def daemon(tmp_path: Path, mongod_uri: str, mailbox: Mailbox) -> Iterator[Stage]:
     """A daemon with a small quota, so that a project takes days, and a mail server."""
-    with mail_server(mailbox) as port:
-        sections = {"notifications": {"mailto": [SITE], "smtp_host": "127.0.0.1", "smtp_port": port}}
-        catalogue = small_catalogue(2, 8)
-        with stage(tmp_path, mongod_uri, catalogue, sections=sections, max_window_bytes=4000) as made:
-            yield made
+    with small_site(tmp_path, mongod_uri, mailbox) as made:
+        yield made
 
 
 def digests(daemon: Stage) -> list[Document]:

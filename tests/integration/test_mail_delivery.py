@@ -10,23 +10,16 @@ import pytest
 from jgi_stager.notices import Kind, message_id
 from jgi_stager.steps import folding, send_notices
 from jgi_stager.store import notices
-from outbox import HOUR, OTHER, SITE, add_done, put, send, settings, state
-from smtp_server import Mailbox, free_port, mail_server
-from stage import Stage, stage
-
-
-@pytest.fixture
-def mailbox() -> Mailbox:
-    return Mailbox()
+from outbox import HOUR, OTHER, SITE, add_done, mailing_site, put, send, settings, state
+from smtp_server import Mailbox, free_port
+from stage import Stage
 
 
 @pytest.fixture
 def daemon(tmp_path: Path, mongod_uri: str, mailbox: Mailbox) -> Iterator[Stage]:
     """A daemon that mails `SITE` through a server without TLS."""
-    with mail_server(mailbox) as port:
-        sections = {"notifications": settings(port)}
-        with stage(tmp_path, mongod_uri, sections=sections) as made:
-            yield made
+    with mailing_site(tmp_path, mongod_uri, mailbox) as made:
+        yield made
 
 
 def test_notices_of_a_project_leave_in_order_once_and_in_one_thread(daemon: Stage, mailbox: Mailbox) -> None:

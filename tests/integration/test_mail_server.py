@@ -10,23 +10,16 @@ import pytest
 
 from jgi_stager.notices import Kind
 from jgi_stager.steps import report
-from outbox import add_done, put, send, settings, state
+from outbox import add_done, mailing_site, put, send, settings, state
 from smtp_server import PASSWORD, USER, Mailbox, mail_server, make_certificate, trusting
 from stage import Stage, stage
 
 
 @pytest.fixture
-def mailbox() -> Mailbox:
-    return Mailbox()
-
-
-@pytest.fixture
 def daemon(tmp_path: Path, mongod_uri: str, mailbox: Mailbox) -> Iterator[Stage]:
     """A daemon that mails `SITE` through a server without TLS."""
-    with mail_server(mailbox) as port:
-        sections = {"notifications": settings(port)}
-        with stage(tmp_path, mongod_uri, sections=sections) as made:
-            yield made
+    with mailing_site(tmp_path, mongod_uri, mailbox) as made:
+        yield made
 
 
 # --- TLS and login -------------------------------------------------------------------------------------------
