@@ -136,6 +136,14 @@ def test_the_line_is_measured_while_it_is_busy_and_only_then() -> None:
     assert measure.line([transferred("a", 10), transferred("b", 10)], []).rate == pytest.approx(2 * TERA / 600)
 
 
+def test_a_clock_that_was_set_back_spoils_no_estimate() -> None:
+    sound = [transferred(f"t{number}", 10) for number in range(8)]
+    back = [*sound, transferred("back", -170)]
+    assert measure.line(back, ()) == measure.line(sound, ())
+    assert measure.line([transferred("back", -170)], ()).samples == 0
+    assert measure.tape([delivered(1, -3)]).samples == 1
+
+
 def test_percentiles_lie_between_the_values() -> None:
     assert measure.percentile([1, 2, 3, 4, 5], 0.5) == 3
     assert measure.percentile([1, 2], 0.9) == pytest.approx(1.9)

@@ -91,7 +91,12 @@ def _slope(points: Sequence[tuple[float, float]]) -> float:
 
 def line(past: Sequence[Task], deliveries: Sequence[Request]) -> Line:
     """What the tasks that ended well say."""
-    ended = [task for task in past if task.submitted_at and task.ended_at and task.bytes]
+    # A clock that was set back lets a task end before it began: that measures nothing.
+    ended = [
+        task
+        for task in past
+        if task.submitted_at and task.ended_at and task.ended_at > task.submitted_at and task.bytes
+    ]
     ready = {one.request_id: one.ready_at for one in deliveries}
     before = _waits(ended, ready)
     after = [
