@@ -21,18 +21,19 @@ def _intent_after_the_post() -> None:
     """The intent is written when the answer is there: who dies in between asks again."""
     insert, ask = requests.insert_request, Jdp.request_files
     kept: dict[str, Any] = {}
+    real: dict[str, str] = {}
 
     def insert_later(store: Any, **fields: Any) -> str:
-        kept.update(store=store, fields=fields)
-        return uuid.uuid4().hex
+        kept.update(store=store, fields=fields, key=uuid.uuid4().hex)
+        return str(kept["key"])
 
     def ask_first(self: Jdp, *arguments: Any) -> Any:
         answer = ask(self, *arguments)
-        kept["key"] = insert(kept["store"], **kept["fields"])
+        real[kept["key"]] = insert(kept["store"], **kept["fields"])
         return answer
 
     def update_the_late(store: Any, key: str, *arguments: Any, **fields: Any) -> bool:
-        return update(store, kept.get("key", key), *arguments, **fields)
+        return update(store, real.get(key, key), *arguments, **fields)
 
     update = requests.update_request
     requests.insert_request, requests.update_request = insert_later, update_the_late

@@ -91,9 +91,11 @@ def test_an_intent_that_is_written_after_the_post_is_caught(place: Site, quiet: 
     assert place.play(whole).violations == []
     broken = Script(kind="mutation", seed=SEED, mutation="intent_after_the_post")
     # The intent is no effect before the POST any more: the same call has another number.
-    effect = where(place.play(broken), "POST jdp/download_files")
+    effect = kill.effect - 1
     killed = broken.model_copy(update={"kills": (Kill(effect=effect, moment="after"),)})
-    assert any("was restored 2 times" in one for one in place.play(killed).violations)
+    outcome = place.play(killed)
+    assert "POST jdp/download_files" in outcome.hits[0].site
+    assert any("was restored 2 times" in one for one in outcome.violations)
 
 
 def test_a_quota_that_is_summed_per_run_is_caught(place: Site, quiet: Outcome) -> None:
