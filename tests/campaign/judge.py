@@ -47,7 +47,7 @@ def verdict(found: Evidence) -> list[str]:
         outside = books(found.world, full=True)
     files = found.documents("files")
     return [
-        *_histories(files, jumps=any(event.clock_hours is not None for event in found.script.events)),
+        *histories(files, jumps=any(event.clock_hours is not None for event in found.script.events)),
         *_arrivals(found, files),
         *_restores(found, outside, files),
         *_transfers(found, outside, files),
@@ -56,7 +56,7 @@ def verdict(found: Evidence) -> list[str]:
     ]
 
 
-def _histories(files: Sequence[Mapping[str, Any]], *, jumps: bool) -> Iterator[str]:
+def histories(files: Sequence[Mapping[str, Any]], *, jumps: bool = False) -> Iterator[str]:
     """Invariant 1: every file in one state, by moves of the table."""
     for file in files:
         entries = file["history"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
-from pydantic import Field
-
 from campaign.script import Event, Part, Scenario
 from jgi_stager.simulator.faults import FaultRule
 from jgi_stager.simulator.settings import WorldFault
@@ -27,9 +25,7 @@ SECONDS = {
 class Fault(Part):
     """Something that goes wrong: a piece of a script."""
 
-    name: str
     rules: tuple[dict[str, Any], ...] = ()
-    switches: dict[str, Any] = Field(default_factory=dict)
     inside: tuple[dict[str, Any], ...] = ()
     events: tuple[Event, ...] = ()
     clean: bool = True
@@ -59,12 +55,11 @@ def on_the_wire(endpoints: Iterable[str]) -> Iterator[Fault]:
             if (endpoint, wrong.get("status")) in MEANT:
                 continue
             late = {"seconds": SECONDS[str(wrong["kind"])]} if wrong["kind"] in SECONDS else {}
-            name = " ".join(str(value) for key, value in wrong.items() if key != "body")
             for nth in ([1], [2, 3]):
                 if nth != [1] and (endpoint not in COSTLY or late or wrong["kind"] == "endless"):
                     continue
                 rule = {"match": endpoint, **wrong, **late, "nth": nth}
-                yield Fault(name=f"{endpoint} {name}", rules=(rule,))
+                yield Fault(rules=(rule,))
 
 
 COSTLY = ("jdp.download_files", "jdp.request_status", "transfer.submit", "transfer.task")
@@ -98,7 +93,7 @@ def inside_the_services() -> Iterator[Fault]:
                 fault["seconds"] = LASTING[kind] * 3600
             forever = kind not in LASTING and kind.startswith(("delivery", "manifest"))
             scenario = Scenario(retention_days=2) if forever else Scenario()
-            yield Fault(name=kind, inside=(fault,), clean=False, scenario=scenario)
+            yield Fault(inside=(fault,), clean=False, scenario=scenario)
 
 
 def outages() -> Iterator[Fault]:
@@ -113,30 +108,30 @@ def outages() -> Iterator[Fault]:
             for tick, length in ((0, 8), (5, 12), (12, 20)):
                 begin = Event(tick=tick, control={"faults": [{"match": match, **one}]})
                 end = Event(tick=tick + length, control={"faults": []})
-                yield Fault(name=f"outage of {match} {one['kind']}", events=(begin, end))
+                yield Fault(events=(begin, end))
     for tick in (0, 3, 8, 15):
-        yield Fault(name="mails out", events=(Event(tick=tick, mail_out_hours=30),))
-        yield Fault(name="port closed", events=(Event(tick=tick, control={"refuse_connections_seconds": 0.5}),))
+        yield Fault(events=(Event(tick=tick, mail_out_hours=30),))
+        yield Fault(events=(Event(tick=tick, control={"refuse_connections_seconds": 0.5}),))
         yield _token_ends(tick)
     begin = Event(tick=6, control={"faults": [{"match": "transfer.*", "kind": "status", "status": 503}]})
     end = Event(tick=40, control={"faults": []})
-    yield Fault(name="deliveries expire", events=(begin, end), clean=False, scenario=Scenario(retention_days=1))
+    yield Fault(events=(begin, end), clean=False, scenario=Scenario(retention_days=1))
 
 
 def _token_ends(tick: int) -> Fault:
     dead = Event(tick=tick, control={"switches": {"jdp_token_revoked": True}})
     alive = {"switches": {"jdp_token_revoked": False, "jdp_token": "session-2"}}
-    return Fault(name="token ends", events=(dead, Event(tick=tick + 6, control=alive, token="session-2")))
+    return Fault(events=(dead, Event(tick=tick + 6, control=alive, token="session-2")))
 
 
 def machines() -> Iterator[Fault]:
     """mongod killed, and the daemon's clock wrong for a while."""
     for tick in range(0, 24, 2):
-        yield Fault(name="mongod killed", events=(Event(tick=tick, mongod="kill"),))
+        yield Fault(events=(Event(tick=tick, mongod="kill"),))
     for hours in (25.0, 3.0, -3.0, -25.0):
         for tick in (2, 6, 10, 16):
             wrong = Event(tick=tick, clock_hours=hours)
-            yield Fault(name=f"clock {hours:+.0f} h", events=(wrong, Event(tick=tick + 10, clock_hours=0.0)))
+            yield Fault(events=(wrong, Event(tick=tick + 10, clock_hours=0.0)))
 
 
 def everything(endpoints: Iterable[str]) -> list[Fault]:

@@ -34,9 +34,7 @@ def made(
     down: float = 5.0,
 ) -> Script:
     """The script in which all these faults and kills happen."""
-    switches = {name: value for fault in faults for name, value in fault.switches.items()}
-    if inside := [one for fault in faults for one in fault.inside]:
-        switches["world_faults"] = inside
+    inside = [one for fault in faults for one in fault.inside]
     return Script(
         kind=kind,
         seed=seed,
@@ -44,7 +42,7 @@ def made(
         kills=tuple(kills),
         down_minutes=down,
         faults=tuple(rule for fault in faults for rule in fault.rules),
-        switches=switches,
+        switches={"world_faults": inside} if inside else {},
         events=tuple(event for fault in faults for event in fault.events),
         clean=all(fault.clean for fault in faults),
     )

@@ -60,7 +60,6 @@ class Site:
 
     home: Path
     uri: str
-    mongod: EmbeddedMongod
     timeline: Timeline
     post: Post
     smtp_port: int
@@ -264,7 +263,7 @@ def site() -> Iterator[Site]:
         pipe = subprocess.PIPE
         warm = stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment))
         stack.callback(warm.kill)
-        yield Site(home, uri, mongod, timeline, post, port, warm)
+        yield Site(home, uri, timeline, post, port, warm)
 
 
 @contextmanager

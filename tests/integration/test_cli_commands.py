@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from commands import Run, commands, parsed
-from stage import PROPOSAL, Stage, small_catalogue, stage
-
-
-@pytest.fixture
-def made(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
-    """Two analysis projects with three files each; the books are reached by their uri."""
-    with stage(tmp_path, mongod_uri, small_catalogue(2, 3), sections={"mongodb": {"uri": mongod_uri}}) as found:
-        yield found
-
-
-@pytest.fixture
-def run(made: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Give a command with the settings of the stage."""
-    return commands(made, tmp_path, monkeypatch)
-
+from commands import Run, parsed
+from stage import PROPOSAL, Stage
 
 # --- projects ------------------------------------------------------------------------------------------------
 

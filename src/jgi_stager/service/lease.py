@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from jgi_stager.clock import boot_seconds
 from jgi_stager.service.beginning import wait_alive
 from jgi_stager.service.notify import Supervisor
 from jgi_stager.store import Document, LeaseLost, Store, StoreError, StoreUnavailable, fencing, leases, within
@@ -27,11 +27,6 @@ CLEARING_SECONDS = 5.0
 """Real. So long is waited at the end for the tokens of earlier daemons to be cleared away."""
 
 
-def _now() -> float:
-    """Seconds of a clock that never jumps, and that goes on while the process is stopped or the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 @dataclass
 class Lease:
     """The lease of this daemon. ``store`` is the store to work with: every write through it carries the token.
@@ -43,16 +38,16 @@ class Lease:
     seconds: float
     _sent: float = float("-inf")
     """When the last renewal that succeeded was sent."""
-    _tried: float = field(default_factory=_now)
+    _tried: float = field(default_factory=boot_seconds)
     _lost: LeaseLost | None = None
 
     def sure(self) -> bool:
         """Whether the lease is ours for certain, without asking."""
-        return _now() - self._sent < self.seconds
+        return boot_seconds() - self._sent < self.seconds
 
     def renew(self) -> None:
         """Renew it. Raises `LeaseLost` if another daemon has it, and `StoreUnavailable`."""
-        self._tried = sent = _now()
+        self._tried = sent = boot_seconds()
         with within(_patience(self.seconds)):
             renewed = leases.renew(self.store, DUTY, self.owner, self.token, self.seconds)
         if not renewed:
@@ -63,7 +58,7 @@ class Lease:
     def renew_when_due(self) -> None:
         """Renew it in time, and see that the fence stands. Raises `LeaseLost` also for what `lose` was told."""
         self._check()
-        if _now() - self._tried < self.seconds / RENEWED:
+        if boot_seconds() - self._tried < self.seconds / RENEWED:
             return
         self.renew()
         with within(_patience(self.seconds)):

@@ -16,6 +16,7 @@ import structlog
 
 from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
+from jgi_stager.manifests import manifest_name
 from jgi_stager.steps.tools import Tools, each
 from jgi_stager.store import requests
 
@@ -31,6 +32,13 @@ def source_directory(tools: Tools, request_id: int) -> str:
     """The delivery directory of a request on the JGI collection."""
     root = tools.settings.globus.globus_root_dir
     return f"/{root}/R{request_id}" if root else f"/R{request_id}"
+
+
+def has_manifest(tools: Tools, request_id: int) -> bool | None:
+    """Whether the manifest of a request lies in its delivery directory; None if there is no such directory."""
+    directory = source_directory(tools, request_id)
+    entries = tools.globus.ls(tools.settings.globus.jgi_collection_id, directory)
+    return None if entries is None else any(entry.name == manifest_name(request_id) for entry in entries)
 
 
 def unexplained(tools: Tools) -> dict[int, datetime | None]:

@@ -23,7 +23,7 @@ from jgi_stager.manifests import (
 )
 from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState, manifest_directory
 from jgi_stager.steps import poll_requests, transfers
-from jgi_stager.steps.deliveries import source_directory
+from jgi_stager.steps.deliveries import has_manifest, source_directory
 from jgi_stager.steps.manifest_files import content
 from jgi_stager.steps.tools import Tools, each, later
 from jgi_stager.store import StoreError, files, moves, projects, requests, tasks
@@ -75,14 +75,13 @@ def _postpone(tools: Tools, request: Mapping[str, Any], error: str, seconds: flo
 def _is_listed(tools: Tools, request: Mapping[str, Any]) -> bool:
     """Whether the manifest is in the delivery directory. Not yet is no error: it is looked for again."""
     request_id = request["request_id"]
-    directory = source_directory(tools, request_id)
-    entries = tools.globus.ls(tools.settings.globus.jgi_collection_id, directory)
-    if entries is not None and any(entry.name == manifest_name(request_id) for entry in entries):
+    listed = has_manifest(tools, request_id)
+    if listed:
         return True
-    if entries is None and _is_gone(tools, request):
+    if listed is None and _is_gone(tools, request):
         poll_requests.expired(tools, request, {}, f"the delivery R{request_id} is not there any more")
         return False
-    missing = "directory" if entries is None else "manifest"
+    missing = "directory" if listed is None else "manifest"
     _wait(tools, request, f"the {missing} of delivery R{request_id} is not there yet")
     return False
 

@@ -17,6 +17,7 @@ from jgi_stager.clients.globus import TaskStatus
 from jgi_stager.failures import Service
 from jgi_stager.records import ProjectState, TaskState
 from jgi_stager.steps import transfers
+from jgi_stager.steps.poll_tasks import ENDED
 from jgi_stager.steps.tools import Tools, each
 from jgi_stager.store import projects, tasks
 
@@ -24,8 +25,6 @@ log = structlog.get_logger()
 
 LOOK_BACK = timedelta(days=30)
 """Globus keeps the details of a task that long."""
-ENDED = frozenset({"SUCCEEDED", "FAILED"})
-"""What such a task brought lies at its destination; a new one compares checksums and does not send it again."""
 SHOWN = 20
 
 
@@ -39,6 +38,7 @@ def _look(tools: Tools, _: Mapping[str, Any]) -> int:
     found = tools.globus.tasks_labelled(f"{transfers.LABEL} ", tools.clock.now() - LOOK_BACK)
     strange = tasks.not_in_the_books(tools.store, [task.task_id for task in found])
     awaited = {one["label"] for one in tasks.tasks_in(tools.store, TaskState.SUBMITTING)}
+    # What one brought that has ended lies at its destination: a new one compares checksums and sends it no more.
     orphans = [
         task
         for task in found

@@ -12,7 +12,6 @@ import structlog
 from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import AT_JGI, State
-from jgi_stager.manifests import manifest_name
 from jgi_stager.records import RequestState
 from jgi_stager.steps import deliveries, jdp_time
 from jgi_stager.steps.tools import Tools, each, later
@@ -180,7 +179,7 @@ def _vanished(tools: Tools, document: Mapping[str, Any], error: Rejected) -> int
     now, request_id = tools.clock.now(), document["request_id"]
     since = document.get("vanished_at") or now
     if jdp_time.is_past(tools, since + VANISHED_PATIENCE):
-        if _is_delivered(tools, request_id):
+        if deliveries.has_manifest(tools, request_id):  # then JDP's word is not needed
             facts = {"error": str(error), "expiration_date": None, "looked_at": now}
             return ready(tools, document, facts)
         return expired(tools, document, {"error": str(error)}, f"JDP no longer knows request {request_id}")
@@ -198,13 +197,6 @@ def _vanished(tools: Tools, document: Mapping[str, Any], error: Rejected) -> int
         next_poll_at=_next_poll(tools, document),
     )
     return 0
-
-
-def _is_delivered(tools: Tools, request_id: int) -> bool:
-    """Whether the manifest of a request lies in its delivery directory: then JDP's word is not needed."""
-    directory = deliveries.source_directory(tools, request_id)
-    entries = tools.globus.ls(tools.settings.globus.jgi_collection_id, directory) or ()
-    return any(entry.name == manifest_name(request_id) for entry in entries)
 
 
 def _unknown_word(tools: Tools, document: Mapping[str, Any], word: str) -> None:
