@@ -89,6 +89,18 @@ def test_explain_names_the_clock_as_the_reason(tmp_path: Path, mongod_uri: str) 
         assert {view.name: view.state for view in facts.daemon.services.values()}["jdp"] == "usable"
 
 
+def test_a_clock_that_is_behind_makes_no_view_call_the_quota_overspent(tmp_path: Path, mongod_uri: str) -> None:
+    """By that clock the window reaches further back: two windows' bytes are in it, and nothing is wrong."""
+    with limited(tmp_path, mongod_uri) as st:
+        st.insert()
+        while asked(st) < 2 * QUOTA:
+            st.tick()
+        st.jump(-3)
+        st.events.clear()
+        gather.facts(gather.Books(st.store, st.settings, st.clock))
+        assert "quota_overspent" not in [event["event"] for event in st.events]
+
+
 def test_a_daemon_that_begins_with_a_clock_ahead_asks_for_nothing(tmp_path: Path, mongod_uri: str) -> None:
     with limited(tmp_path, mongod_uri) as st:
         st.insert()

@@ -113,10 +113,17 @@ def _keep_what_may_go_later(plan: Plan, settings: JdpSettings) -> Plan:
 
 def could_ask(tools: Books, now: datetime) -> bool:
     """Whether a plan can have anything in it: a file that fits into what is left of the window, or one that never
-    will. Costs the same however many files wait, so a full window is not planned for again and again."""
+    will. Costs the same however many files wait, so a full window is not planned for again and again.
+
+    ``now`` is JDP's time. Books that hold more than the quota are a bug, and logged as one: here and not where
+    people look at the books by our own clock, which may be behind.
+    """
     limits = restore_limits_now(tools.store, tools.settings)
-    spent = _spent(tools, requests.ledger(tools.store, now - limits.window), limits, now)
-    left = limits.quota_bytes - bytes_in_window(spent, now, limits.window)
+    used = bytes_in_window(_spent(requests.ledger(tools.store, now - limits.window), now), now, limits.window)
+    # Against the settings: a quota that was lowered at run time may well be overspent for a while.
+    if used > tools.settings.jdp.max_restore_bytes:
+        log.error("quota_overspent", bytes=used, quota=tools.settings.jdp.max_restore_bytes)
+    left = limits.quota_bytes - used
     for project in projects.by_state(tools.store, ProjectState.ACTIVE):
         found = files.pending_sizes(tools.store, project["project_name"])
         if found is not None and (found[0] <= left or found[1] > limits.quota_bytes):
@@ -124,14 +131,9 @@ def could_ask(tools: Books, now: datetime) -> bool:
     return False
 
 
-def _spent(tools: Books, entries: Sequence[LedgerEntry], limits: Limits, now: datetime) -> list[Spent]:
+def _spent(entries: Sequence[LedgerEntry], now: datetime) -> list[Spent]:
     # What may still arrive counts as spent now: its time to come free has not begun.
-    spent = [Spent(now if entry.in_doubt else entry.at, entry.bytes) for entry in entries]
-    # Against the settings: a quota that was lowered at run time may well be overspent for a while.
-    ceiling = tools.settings.jdp.max_restore_bytes
-    if (used := bytes_in_window(spent, now, limits.window)) > ceiling:
-        log.error("quota_overspent", bytes=used, quota=ceiling)
-    return spent
+    return [Spent(now if entry.in_doubt else entry.at, entry.bytes) for entry in entries]
 
 
 def planning_input(tools: Books, refusals: Refusals, now: datetime | None = None) -> PlanningInput:
@@ -139,7 +141,7 @@ def planning_input(tools: Books, refusals: Refusals, now: datetime | None = None
     now = now or tools.clock.now()
     limits = restore_limits_now(tools.store, tools.settings)
     entries = requests.ledger(tools.store, now - limits.window)
-    spent = _spent(tools, entries, limits, now)
+    spent = _spent(entries, now)
     asked: Counter[str] = Counter()
     for entry in entries:
         for project in entry.projects:
