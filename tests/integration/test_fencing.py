@@ -5,186 +5,34 @@ from __future__ import annotations
 import ast
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from datetime import timedelta
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bson import ObjectId
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 
-from factories import SOME_TIME, add_files, file_record, jdp_id
+from fenced_writes import EACH_KIND, WRITES, check_it_writes_nothing, everything, taken, working
 from jgi_stager.clock import ManualClock
-from jgi_stager.lifecycle import State
-from jgi_stager.records import ProjectState, RequestState, TaskKind, TaskState
-from jgi_stager.service.lease import DUTY, Lease, held, take
-from jgi_stager.service.notify import Supervisor
+from jgi_stager.service.lease import Lease
 from jgi_stager.store import (
     LeaseLost,
     Store,
     StoreRefused,
-    StoreUnavailable,
     connect,
     control,
-    credentials,
-    diary,
     fencing,
-    files,
-    moves,
-    notices,
     projects,
-    requests,
-    tasks,
 )
-from jgi_stager.store.schema import CURRENT, Migration, ensure_schema
 
 SOURCE = Path(fencing.__file__).parent
-LATER = SOME_TIME + timedelta(hours=1)
-ANOTHER = file_record(jdp_file_id=jdp_id(1 << 60))
-P, R, T, F = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING, State.FAILED
-A_FILE = ObjectId("0" * 24)
-"""A pending file of project ``p``."""
-
-WRITES: Mapping[str, Callable[[Store], object]] = {
-    "control.report_daemon": lambda store: control.report_daemon(store, {}, pid=1),
-    "control.set_limit": lambda store: control.set_limit(store, "max_active_tasks", 3, "w"),
-    "credentials.came_back": lambda store: credentials.came_back(store, "out", SOME_TIME),
-    "credentials.died": lambda store: credentials.died(store, "jdp", "i", "p", "c", timedelta(days=1)),
-    "credentials.heals": lambda store: credentials.heals(store, "dead", LATER),
-    "credentials.probed": lambda store: credentials.probed(store, "jdp"),
-    "credentials.reminded": lambda store: credentials.reminded(store, "dead", SOME_TIME, 7, LATER),
-    "credentials.seen": lambda store: credentials.seen(store, "jdp", "another", LATER),
-    "credentials.solved": lambda store: credentials.solved(store, "dead", SOME_TIME),
-    "credentials.warned": lambda store: credentials.warned(store, "jdp", "i"),
-    "credentials.went_out": lambda store: credentials.went_out(store, "jdp", "e"),
-    "credentials.worked": lambda store: credentials.worked(store, "jdp"),
-    "diary.keep_digest": lambda store: diary.keep_digest(store, {"at": LATER}),
-    "diary.note_clean_end": lambda store: diary.note_clean_end(store, SOME_TIME, 1),
-    "diary.note_start": lambda store: diary.note_start(store, "h", 2),
-    "files.upsert_files": lambda store: files.upsert_files(store, [ANOTHER]),
-    "moves.fail": lambda store: moves.fail(store, moves.by_project("p"), P, "w"),
-    "moves.move": lambda store: moves.move(store, moves.by_project("p"), P, R, "w"),
-    "moves.move_each": lambda store: moves.move_each(store, [(A_FILE, {})], P, R, "w"),
-    "moves.release": lambda store: moves.release(store, moves.by_project("failed"), "w"),
-    "moves.set_back": lambda store: moves.set_back(store, moves.by_project("moving"), T, P, "w", 3),
-    "notices.fold": lambda store: notices.fold(store, "waiting", "f"),
-    "notices.mark_pushed": lambda store: notices.mark_pushed(store, "waiting"),
-    "notices.mark_refused": lambda store: notices.mark_refused(store, "sending", "e"),
-    "notices.mark_sending": lambda store: notices.mark_sending(store, "waiting", 1, "m"),
-    "notices.mark_sent": lambda store: notices.mark_sent(store, "sending"),
-    "notices.mark_waiting": lambda store: notices.mark_waiting(store, "sending", LATER, "e"),
-    "notices.note_addresses": lambda store: notices.note_addresses(store, "waiting", ["a"], {"b": "550 no"}),
-    "notices.push_later": lambda store: notices.push_later(store, "waiting", LATER),
-    "notices.put_notice": lambda store: notices.put_notice(store, "new", kind="k", data={}, to=[]),
-    "notices.put_off": lambda store: notices.put_off(store, ["waiting"], LATER, "w"),
-    "notices.withdraw": lambda store: notices.withdraw(store, "waiting", "w"),
-    "projects.claim_name": lambda store: projects.claim_name(store, "new", "new"),
-    "projects.insert_project": lambda store: projects.insert_project(store, {"project_name": "another"}),
-    "projects.note": lambda store: projects.note(store, "discovering", ProjectState.DISCOVERING, "w", priority=1),
-    "projects.record_discovery": lambda store: projects.record_discovery(store, "discovering", {"x": 1}),
-    "projects.set_project": lambda store: projects.set_project(store, "new", None, ProjectState.INVALID),
-    "requests.add_lost": lambda store: requests.add_lost(store, _key(store.restore_requests), [jdp_id(1)]),
-    "requests.insert_delivery": lambda store: requests.insert_delivery(
-        store, request_id=7, file_ids=[jdp_id(2)], size=1, at=SOME_TIME, expires=None
-    ),
-    "requests.insert_request": lambda store: requests.insert_request(
-        store, file_ids=[jdp_id(2)], projects=["p"], files=1, size=1
-    ),
-    "requests.note_deliveries_looked_at": requests.note_deliveries_looked_at,
-    "requests.update_request": lambda store: requests.update_request(
-        store, _key(store.restore_requests), RequestState.SUBMITTING, RequestState.UNKNOWN
-    ),
-    "tasks.insert_task": lambda store: _insert_task(store, "another"),
-    "tasks.update_task": lambda store: tasks.update_task(
-        store, _key(store.globus_tasks), TaskState.SUBMITTING, TaskState.SUBMITTED
-    ),
-}
-"""Every public function of the store that writes, so that it would change the books of `full`."""
-EACH_KIND = (
-    "projects.insert_project",
-    "diary.keep_digest",
-    "projects.claim_name",
-    "moves.move",
-    "moves.move_each",
-    "files.upsert_files",
-    "control.set_limit",
-)
-"""One for each way of writing: insert, replace, update one, many, in bulk, upsert in bulk, upsert one."""
-
-
-def _key(collection: Any) -> Any:
-    return (collection.find_one({}) or {})["_id"]
-
-
-def _insert_task(store: Store, submission_id: str) -> str:
-    return tasks.insert_task(store, kind=TaskKind.FILES, submission_id=submission_id, label="l", body={})
-
-
-def everything(store: Store) -> dict[str, list[dict[str, Any]]]:
-    """All documents of all fenced collections."""
-    return {name: list(store.database[name].find().sort("_id", 1)) for name in fencing.FENCED}
-
-
-def check_it_writes_nothing(stale: Store, write: Callable[[Store], object]) -> None:
-    """Fails unless ``write`` is refused as that of a daemon that was replaced, and nothing changed."""
-    before = everything(stale)
-    try:
-        write(stale)
-    except LeaseLost:
-        pass
-    else:
-        raise AssertionError("a daemon that was replaced was let write")
-    assert everything(stale) == before
-
-
-def taken(store: Store, owner: str, seconds: float = 60) -> Lease:
-    """The lease for ``owner``, whoever has it."""
-    store.leases.update_one({"_id": DUTY}, [{"$set": {"until": "$$NOW"}}])
-    lease = take(store, owner, seconds)
-    assert lease is not None
-    return lease
 
 
 @pytest.fixture
 def first(store: Store, clock: ManualClock) -> Lease:
-    """The daemon that worked first, and what it wrote: something for every function to change."""
-    lease = taken(store, "first")
-    full(lease.store)
-    clock.advance(60)
-    return lease
-
-
-def full(store: Store) -> None:
-    """Fill the books."""
-    store.files.insert_one(file_record().model_dump() | {"_id": A_FILE})
-    add_files(store, 3)
-    moves.fail(store, moves.by_oids(add_files(store, 2, project_name="failed")), P, "w")
-    moving = moves.by_oids(add_files(store, 2, project_name="moving"))
-    for old, new in ((P, R), (R, State.RESTORED), (State.RESTORED, State.MANIFEST_READY)):
-        moves.move(store, moving, old, new, "w")
-    moves.move(store, moving, State.MANIFEST_READY, T, "w")
-    for name in ("new", "discovering"):
-        projects.insert_project(store, {"_id": name, "project_name": name})
-    projects.claim_name(store, "discovering", "discovering")
-    projects.set_project(store, "discovering", None, ProjectState.DISCOVERING)
-    requests.insert_request(store, file_ids=[jdp_id(1)], projects=["p"], files=1, size=1)
-    _insert_task(store, "one")
-    for key in ("waiting", "sending"):
-        notices.put_notice(store, key, kind="k", data={}, to=["a"])
-    notices.mark_sending(store, "sending", 1, "m")
-    for name in ("dead", "out", "jdp"):
-        credentials.seen(store, name, "i", SOME_TIME)
-    credentials.died(store, "dead", "i", "p", "c", timedelta(days=1))
-    credentials.went_out(store, "out", "e")
-    control.report_daemon(store, {}, pid=1)
-    diary.keep_digest(store, {"at": SOME_TIME})
-    diary.note_start(store, "h", 1)
-
-
-# --- what no daemon that was replaced can do
+    """The daemon that is replaced."""
+    return working(store, clock)
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -361,125 +209,3 @@ def test_the_command_line_connects_while_a_daemon_works(
 def test_a_document_with_a_stale_token_of_its_own_is_refused_in_plain_words(store: Store, first: Lease) -> None:
     with pytest.raises(StoreRefused, match="validator"):
         projects.insert_project(store, {"project_name": "soil", "fence": 0})
-
-
-# --- the takeover
-
-
-def test_what_an_earlier_daemon_wrote_can_be_changed_by_hand_after_a_takeover(store: Store, first: Lease) -> None:
-    store.leases.update_one({"_id": DUTY}, [{"$set": {"until": "$$NOW"}}])
-    by_hand = store.database["files"]
-    with opened(store, "/second") as second:
-        while second.entry().get("cleared") != second.token:
-            pass
-        assert not any(one.get("fence") == first.token for part in everything(store).values() for one in part)
-        by_hand.update_one({"_id": A_FILE}, {"$set": {"reason": "by hand"}})
-        moves.move(second.store, moves.by_oids([A_FILE]), P, R, "w")
-        by_hand.update_one({"_id": A_FILE}, {"$set": {"reason": "by hand again"}})
-
-
-def test_clearing_is_done_once_and_again_if_it_was_cut_off(
-    store: Store, first: Lease, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.leases.update_one({"_id": DUTY}, [{"$set": {"until": "$$NOW"}}])
-    cleared: list[int | None] = []
-    real = fencing.clear
-
-    def once(database: Any, below: int | None = None) -> int:
-        cleared.append(below)
-        if len(cleared) == 1:
-            raise StoreUnavailable("away")
-        return real(database, below)
-
-    monkeypatch.setattr(fencing, "clear", once)
-    for _ in range(2):
-        with opened(store, "/second") as lease:
-            while lease.entry().get("cleared") != lease.token:
-                pass
-    assert cleared == [2, 2]
-
-
-@pytest.mark.parametrize("raised", range(len(fencing.FENCED) + 1))
-def test_a_takeover_that_is_killed_anywhere_is_repeated(
-    store: Store, first: Lease, raised: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Killed(BaseException):
-        pass
-
-    real = fencing._command
-    done: list[str] = []
-
-    def killed(database: Any, command: dict[str, Any]) -> None:
-        if "collMod" in command:
-            if len(done) == raised:
-                raise Killed
-            done.append(command["collMod"])
-        real(database, command)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fencing, "_command", killed)
-        if raised < len(fencing.FENCED):
-            with pytest.raises(Killed):
-                taken(store, "second")
-        else:
-            taken(store, "second")
-    assert sorted(name for name, token in fencing.fences(store.database).items() if token == 2) == sorted(done)
-    second = take(store, "second", 60)
-    assert second is not None
-    assert second.token == 2
-    assert set(fencing.fences(store.database).values()) == {2}
-    check_it_writes_nothing(first.store, WRITES["moves.move"])
-
-
-def test_one_that_stalled_in_its_takeover_and_was_replaced_does_not_begin(
-    store: Store, first: Lease, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It lowers the fence, which the server cannot prevent, but it writes nothing; and the owner notices."""
-    real = fencing._command
-    third: list[Lease] = []
-
-    def stalled(database: Any, command: dict[str, Any]) -> None:
-        if not third:
-            monkeypatch.setattr(fencing, "_command", real)
-            third.append(taken(store, "third"))
-        real(database, command)
-
-    monkeypatch.setattr(fencing, "_command", stalled)
-    store.leases.update_one({"_id": DUTY}, [{"$set": {"until": "$$NOW"}}])
-    assert take(store, "second", 60) is None
-    assert set(fencing.fences(store.database).values()) == {2}
-    check_it_writes_nothing(first.store, WRITES["moves.move"])
-    (owner,) = third
-    moves.move(owner.store, moves.by_oids([A_FILE]), P, R, "w")
-    with pytest.raises(LeaseLost, match="fence"):
-        Lease(owner.store, owner.owner, owner.token, 60, _tried=0).renew_when_due()
-
-
-def test_one_that_finds_the_fence_higher_leaves_it_there(store: Store, first: Lease) -> None:
-    second = taken(store, "second")
-    with pytest.raises(LeaseLost):
-        fencing.raise_to(store.database, first.token)
-    assert set(fencing.fences(store.database).values()) == {second.token}
-
-
-def test_collections_that_are_missing_are_created_behind_the_fence(mongod_uri: str, clock: ManualClock) -> None:
-    store = connect(mongod_uri, f"test_{ObjectId()}", clock)
-    store.database["notices"].drop()
-    store.database["control"].drop()
-    taken(store, "first")
-    assert set(fencing.fences(store.database).values()) == {1}
-    store.client.drop_database(store.database.name)
-    store.close()
-
-
-def test_a_migration_is_not_held_up_by_the_tokens_of_an_earlier_daemon(store: Store, first: Lease) -> None:
-    taken(store, "second")
-
-    def rename(database: Any) -> None:
-        assert database["files"].update_many({}, {"$set": {"new": 1}}).modified_count
-
-    ensure_schema(store.database, [Migration(CURRENT + 1, "new", rename)])
-
-
-def opened(store: Store, home: str) -> AbstractContextManager[Lease]:
-    return held(store, Path(home), 0.2, Supervisor(), threading.Event())

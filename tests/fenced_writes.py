@@ -1,0 +1,172 @@
+"""Every function of the store that writes, and books in which each of them changes something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from bson import ObjectId
+
+from factories import SOME_TIME, add_files, file_record, jdp_id
+from jgi_stager.clock import ManualClock
+from jgi_stager.lifecycle import State
+from jgi_stager.records import ProjectState, RequestState, TaskKind, TaskState
+from jgi_stager.service.lease import DUTY, Lease, take
+from jgi_stager.store import (
+    LeaseLost,
+    Store,
+    control,
+    credentials,
+    diary,
+    fencing,
+    files,
+    moves,
+    notices,
+    projects,
+    requests,
+    tasks,
+)
+
+LATER = SOME_TIME + timedelta(hours=1)
+ANOTHER = file_record(jdp_file_id=jdp_id(1 << 60))
+P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
+A_FILE = ObjectId("0" * 24)
+"""A pending file of project ``p``."""
+
+WRITES: Mapping[str, Callable[[Store], object]] = {
+    "control.report_daemon": lambda store: control.report_daemon(store, {}, pid=1),
+    "control.set_limit": lambda store: control.set_limit(store, "max_active_tasks", 3, "w"),
+    "credentials.came_back": lambda store: credentials.came_back(store, "out", SOME_TIME),
+    "credentials.died": lambda store: credentials.died(store, "jdp", "i", "p", "c", timedelta(days=1)),
+    "credentials.heals": lambda store: credentials.heals(store, "dead", LATER),
+    "credentials.probed": lambda store: credentials.probed(store, "jdp"),
+    "credentials.reminded": lambda store: credentials.reminded(store, "dead", SOME_TIME, 7, LATER),
+    "credentials.seen": lambda store: credentials.seen(store, "jdp", "another", LATER),
+    "credentials.solved": lambda store: credentials.solved(store, "dead", SOME_TIME),
+    "credentials.warned": lambda store: credentials.warned(store, "jdp", "i"),
+    "credentials.went_out": lambda store: credentials.went_out(store, "jdp", "e"),
+    "credentials.worked": lambda store: credentials.worked(store, "jdp"),
+    "diary.keep_digest": lambda store: diary.keep_digest(store, {"at": LATER}),
+    "diary.note_clean_end": lambda store: diary.note_clean_end(store, SOME_TIME, 1),
+    "diary.note_start": lambda store: diary.note_start(store, "h", 2),
+    "files.upsert_files": lambda store: files.upsert_files(store, [ANOTHER]),
+    "moves.fail": lambda store: moves.fail(store, moves.by_project("p"), P, "w"),
+    "moves.move": lambda store: moves.move(store, moves.by_project("p"), P, R, "w"),
+    "moves.move_each": lambda store: moves.move_each(store, [(A_FILE, {})], P, R, "w"),
+    "moves.release": lambda store: moves.release(store, moves.by_project("failed"), "w"),
+    "moves.set_back": lambda store: moves.set_back(store, moves.by_project("moving"), T, P, "w", 3),
+    "notices.fold": lambda store: notices.fold(store, "waiting", "f"),
+    "notices.mark_pushed": lambda store: notices.mark_pushed(store, "waiting"),
+    "notices.mark_refused": lambda store: notices.mark_refused(store, "sending", "e"),
+    "notices.mark_sending": lambda store: notices.mark_sending(store, "waiting", 1, "m"),
+    "notices.mark_sent": lambda store: notices.mark_sent(store, "sending"),
+    "notices.mark_waiting": lambda store: notices.mark_waiting(store, "sending", LATER, "e"),
+    "notices.note_addresses": lambda store: notices.note_addresses(store, "waiting", ["a"], {"b": "550 no"}),
+    "notices.push_later": lambda store: notices.push_later(store, "waiting", LATER),
+    "notices.put_notice": lambda store: notices.put_notice(store, "new", kind="k", data={}, to=[]),
+    "notices.put_off": lambda store: notices.put_off(store, ["waiting"], LATER, "w"),
+    "notices.withdraw": lambda store: notices.withdraw(store, "waiting", "w"),
+    "projects.claim_name": lambda store: projects.claim_name(store, "new", "new"),
+    "projects.insert_project": lambda store: projects.insert_project(store, {"project_name": "another"}),
+    "projects.note": lambda store: projects.note(store, "discovering", ProjectState.DISCOVERING, "w", priority=1),
+    "projects.record_discovery": lambda store: projects.record_discovery(store, "discovering", {"x": 1}),
+    "projects.set_project": lambda store: projects.set_project(store, "new", None, ProjectState.INVALID),
+    "requests.add_lost": lambda store: requests.add_lost(store, _key(store.restore_requests), [jdp_id(1)]),
+    "requests.insert_delivery": lambda store: requests.insert_delivery(
+        store, request_id=7, file_ids=[jdp_id(2)], size=1, at=SOME_TIME, expires=None
+    ),
+    "requests.insert_request": lambda store: requests.insert_request(
+        store, file_ids=[jdp_id(2)], projects=["p"], files=1, size=1
+    ),
+    "requests.note_deliveries_looked_at": requests.note_deliveries_looked_at,
+    "requests.update_request": lambda store: requests.update_request(
+        store, _key(store.restore_requests), RequestState.SUBMITTING, RequestState.UNKNOWN
+    ),
+    "tasks.insert_task": lambda store: _insert_task(store, "another"),
+    "tasks.update_task": lambda store: tasks.update_task(
+        store, _key(store.globus_tasks), TaskState.SUBMITTING, TaskState.SUBMITTED
+    ),
+}
+"""Every public function of the store that writes, so that it would change the books of `full`."""
+EACH_KIND = (
+    "projects.insert_project",
+    "diary.keep_digest",
+    "projects.claim_name",
+    "moves.move",
+    "moves.move_each",
+    "files.upsert_files",
+    "control.set_limit",
+)
+"""One for each way of writing: insert, replace, update one, many, in bulk, upsert in bulk, upsert one."""
+
+
+def _key(collection: Any) -> Any:
+    return (collection.find_one({}) or {})["_id"]
+
+
+def _insert_task(store: Store, submission_id: str) -> str:
+    return tasks.insert_task(store, kind=TaskKind.FILES, submission_id=submission_id, label="l", body={})
+
+
+def everything(store: Store) -> dict[str, list[dict[str, Any]]]:
+    """All documents of all fenced collections."""
+    return {name: list(store.database[name].find().sort("_id", 1)) for name in fencing.FENCED}
+
+
+def check_it_writes_nothing(stale: Store, write: Callable[[Store], object]) -> None:
+    """Fails unless ``write`` is refused as that of a daemon that was replaced, and nothing changed."""
+    before = everything(stale)
+    try:
+        write(stale)
+    except LeaseLost:
+        pass
+    else:
+        raise AssertionError("a daemon that was replaced was let write")
+    assert everything(stale) == before
+
+
+def taken(store: Store, owner: str, seconds: float = 60) -> Lease:
+    """The lease for ``owner``, whoever has it."""
+    store.leases.update_one({"_id": DUTY}, [{"$set": {"until": "$$NOW"}}])
+    lease = take(store, owner, seconds)
+    assert lease is not None
+    return lease
+
+
+def working(store: Store, clock: ManualClock) -> Lease:
+    """The daemon that worked first, and what it wrote: something for every function to change."""
+    lease = taken(store, "first")
+    full(lease.store)
+    clock.advance(60)
+    return lease
+
+
+def full(store: Store) -> None:
+    """Fill the books."""
+    store.files.insert_one(file_record().model_dump() | {"_id": A_FILE})
+    add_files(store, 3)
+    moves.fail(store, moves.by_oids(add_files(store, 2, project_name="failed")), P, "w")
+    moving = moves.by_oids(add_files(store, 2, project_name="moving"))
+    for old, new in ((P, R), (R, State.RESTORED), (State.RESTORED, State.MANIFEST_READY)):
+        moves.move(store, moving, old, new, "w")
+    moves.move(store, moving, State.MANIFEST_READY, T, "w")
+    for name in ("new", "discovering"):
+        projects.insert_project(store, {"_id": name, "project_name": name})
+    projects.claim_name(store, "discovering", "discovering")
+    projects.set_project(store, "discovering", None, ProjectState.DISCOVERING)
+    requests.insert_request(store, file_ids=[jdp_id(1)], projects=["p"], files=1, size=1)
+    _insert_task(store, "one")
+    for key in ("waiting", "sending"):
+        notices.put_notice(store, key, kind="k", data={}, to=["a"])
+    notices.mark_sending(store, "sending", 1, "m")
+    for name in ("dead", "out", "jdp"):
+        credentials.seen(store, name, "i", SOME_TIME)
+    credentials.died(store, "dead", "i", "p", "c", timedelta(days=1))
+    credentials.went_out(store, "out", "e")
+    control.report_daemon(store, {}, pid=1)
+    diary.keep_digest(store, {"at": SOME_TIME})
+    diary.note_start(store, "h", 1)
+
+
+# --- what no daemon that was replaced can do
