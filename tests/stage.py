@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,7 +21,6 @@ from unittest import mock
 import structlog
 
 from catalogues import PROPOSAL, analysis_project, file_id, small_catalogue, small_file, with_shared_file
-from jgi_stager.clock import ManualClock
 from jgi_stager.daemon import is_idle, open_tools
 from jgi_stager.settings import Settings
 from jgi_stager.simulator import Catalogue, write_secrets
@@ -30,6 +29,7 @@ from jgi_stager.steps import STEPS
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import Document, Store, connect
 from simulated import Outside, outside
+from wrong_clock import WrongClock
 
 __all__ = [
     "PROPOSAL",
@@ -51,29 +51,6 @@ MOVERS = tuple(step for step in STEPS if step.name not in WATCHERS)
 
 class StepBugError(AssertionError):
     """A step met something it was not made for: the test must not pass."""
-
-
-class WrongClock:
-    """A clock that shows another time than the outside's, ``ahead`` by that much, and passes with it."""
-
-    def __init__(self, right: ManualClock) -> None:
-        self.right, self.ahead = right, timedelta(0)
-
-    def now(self) -> datetime:
-        """What it shows."""
-        return self.right.now() + self.ahead
-
-    def steady(self) -> float:
-        """What passed: setting the clock does not change it."""
-        return self.right.steady()
-
-    def real_seconds(self, seconds: float) -> float:
-        """Always 0."""
-        return self.right.real_seconds(seconds)
-
-    def wait(self, seconds: float, stop: threading.Event) -> bool:
-        """Advance instead of waiting."""
-        return self.right.wait(seconds, stop)
 
 
 @dataclass

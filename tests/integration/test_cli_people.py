@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from commands import Run, commands, parsed
+from commands import Run, parsed
 from jgi_stager import gather
 from jgi_stager.gather import Books
 from jgi_stager.insight.facts import Facts
@@ -28,12 +28,6 @@ def made(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
     }
     with stage(tmp_path, mongod_uri, small_catalogue(2, 3), sections=sections) as found:
         yield found
-
-
-@pytest.fixture
-def run(made: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Give a command with the settings of the stage."""
-    return commands(made, tmp_path, monkeypatch)
 
 
 def facts(made: Stage) -> Facts:

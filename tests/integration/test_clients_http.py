@@ -37,15 +37,10 @@ CHUNKS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encodin
 
 
 @contextmanager
-def edge_to(url: str, timeout: float = 5.0, **limits: float) -> Iterator[HttpEdge]:
-    edge = HttpEdge(
-        Service.JDP,
-        url,
-        timeout,
-        pool_size=2,
-        max_body_bytes=int(limits.get("max_body_bytes", 1_000_000)),
-        deadline_seconds=limits.get("deadline_seconds"),
-    )
+def edge_to(
+    url: str, timeout: float = 5.0, *, biggest: int = 1_000_000, deadline: float | None = None
+) -> Iterator[HttpEdge]:
+    edge = HttpEdge(Service.JDP, url, timeout, pool_size=2, max_body_bytes=biggest, deadline_seconds=deadline)
     try:
         yield edge
     finally:
@@ -156,7 +151,7 @@ def test_silence_after_the_request() -> None:
 @pytest.mark.parametrize("start", [CHUNKS, reply(200, b"", length=10**9)], ids=["chunked", "long"])
 def test_an_answer_that_drips_is_cut_at_the_deadline(start: bytes) -> None:
     part = b"1\r\n \r\n" if start is CHUNKS else b" "
-    with played(drip(start, part)) as server, edge_to(server.url, 5.0, deadline_seconds=0.3) as edge:
+    with played(drip(start, part)) as server, edge_to(server.url, 5.0, deadline=0.3) as edge:
         began = time.monotonic()
         read = failure(lambda: edge.get_json("/x"))
         write = failure(lambda: edge.post_json("/x", {}))
@@ -176,7 +171,7 @@ HEADER_DRIPS = {
 def test_headers_that_drip_are_cut_at_the_deadline(name: str) -> None:
     with (
         played(drip(*HEADER_DRIPS[name])) as server,
-        edge_to(server.url, 5.0, deadline_seconds=0.3) as edge,
+        edge_to(server.url, 5.0, deadline=0.3) as edge,
     ):
         began = time.monotonic()
         read = failure(lambda: edge.get_json("/x"))
@@ -190,7 +185,7 @@ def test_a_service_that_does_not_read_is_left_at_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         accepted = pool.submit(listener.accept)
-        with edge_to(f"http://127.0.0.1:{listener.getsockname()[1]}", 5.0, deadline_seconds=0.3) as edge:
+        with edge_to(f"http://127.0.0.1:{listener.getsockname()[1]}", 5.0, deadline=0.3) as edge:
             began = time.monotonic()
             write = failure(lambda: edge.post_json("/x", {"a": "x" * 20_000_000}))
             assert time.monotonic() - began < 3
@@ -200,7 +195,7 @@ def test_a_service_that_does_not_read_is_left_at_the_deadline() -> None:
 
 def test_an_answer_without_end_is_cut_at_its_length() -> None:
     endless = drip(reply(200, b"", length=10**12), b" " * 60_000, every=0.0)
-    with played(endless) as server, edge_to(server.url, max_body_bytes=200_000) as edge:
+    with played(endless) as server, edge_to(server.url, biggest=200_000) as edge:
         read = failure(lambda: edge.get_json("/x"))
         write = failure(lambda: edge.post_json("/x", {}))
     assert "longer than 200000 bytes" in str(read)

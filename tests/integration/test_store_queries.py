@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
-from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
+from explained import Recorder, explain, stages
 from factories import add_files, file_record, jdp_id
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import State
@@ -199,22 +199,6 @@ def _public(module: ModuleType) -> set[str]:
 PUBLIC = sorted(set().union(*(_public(module) for module in MODULES)) - LEFT_OUT)
 
 
-class Recorder(CommandListener):
-    """Keeps every command that was sent, as it was sent."""
-
-    def __init__(self) -> None:
-        self.commands: list[dict[str, Any]] = []
-
-    def started(self, event: CommandStartedEvent) -> None:
-        self.commands.append(dict(event.command))
-
-    def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Not needed."""
-
-    def failed(self, event: CommandFailedEvent) -> None:
-        """Not needed."""
-
-
 @pytest.fixture
 def recorder() -> Recorder:
     return Recorder()
@@ -231,31 +215,6 @@ def watched(mongod_uri: str, database: str, clock: ManualClock, recorder: Record
     yield store
     store.client.drop_database(database)
     store.close()
-
-
-def explain(store: Store, command: dict[str, Any]) -> list[dict[str, Any]]:
-    """How the server runs this command, one answer for each of its parts."""
-    kept = {
-        key: value
-        for key, value in command.items()
-        if key
-        not in ("lsid", "$db", "txnNumber", "writeConcern", "readConcern", "$clusterTime", "$readPreference")
-    }
-    parts = [{**kept, "updates": [part]} for part in kept["updates"]] if "updates" in kept else [kept]
-    return [store.database.command({"explain": part, "verbosity": "executionStats"}) for part in parts]
-
-
-def stages(plan: object) -> Iterator[str]:
-    """The names of all stages, however deep, of the winning plans."""
-    if isinstance(plan, dict):
-        if isinstance(plan.get("stage"), str):
-            yield plan["stage"]
-        for key, value in plan.items():
-            if key != "rejectedPlans":
-                yield from stages(value)
-    elif isinstance(plan, list):
-        for value in plan:
-            yield from stages(value)
 
 
 def sent(store: Store, recorder: Recorder, name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
