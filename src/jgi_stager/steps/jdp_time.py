@@ -12,7 +12,7 @@ import structlog
 
 from jgi_stager.clients.their_clock import Reading
 from jgi_stager.clock import simulated_seconds
-from jgi_stager.failures import OutsideError, Service
+from jgi_stager.failures import OutsideError, Rejected, Service
 from jgi_stager.steps.tools import Tools
 
 log = structlog.get_logger()
@@ -39,6 +39,8 @@ def measure(tools: Tools) -> Reading | None:
         raise JdpSilentError
     try:
         tools.jdp.probe()
+    except Rejected:
+        pass  # what it says to the question does not matter here: it tells the time with it
     except OutsideError as error:
         tools.failed(error, "clock")
         raise JdpSilentError from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,7 +25,7 @@ from jgi_stager.steps import deliveries, jdp_time
 from jgi_stager.steps.limits import restore_limits
 from jgi_stager.steps.restore_plan import CANDIDATES_PER_PROJECT, Refusals, could_ask, make_plan, read_refusals
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import files, moves, projects, requests
+from jgi_stager.store import StoreError, StoreUnavailable, files, moves, projects, requests
 
 log = structlog.get_logger()
 
@@ -119,17 +120,14 @@ def join_open_requests(tools: Tools) -> int:
         name = project["project_name"]
         pending = {file.source_file_id for file in files.candidates(tools.store, name, CANDIDATES_PER_PROJECT)}
         held = requests.open_request_of_sources(tools.store, pending, alive_after)
-        for request in {document["_id"]: document for document in held.values()}.values():
-            moved += _join(tools, request, name, pending)
+        for key, request in {document["_id"]: document for document in held.values()}.items():
+            shared = {file_id for file_id, document in held.items() if document["_id"] == key}
+            moved += _join(tools, request, name, shared)
     return moved
 
 
-def _join(tools: Tools, request: Mapping[str, Any], project: str, pending: set[str]) -> int:
-    """Let the pending files of a project that ``request`` holds ride along."""
-    shared = pending.intersection(request["file_ids"])
-    shared -= {*(request.get("lost") or ()), *(request.get("dropped") or ())}
-    if not shared:
-        return 0
+def _join(tools: Tools, request: Mapping[str, Any], project: str, shared: set[str]) -> int:
+    """Let the pending files of a project with these ids ride along in a request that brings them."""
     if request["state"] == RequestState.CLOSED:
         now, why = tools.clock.now(), f"{project} wants files of it"
         closed, ready = RequestState.CLOSED, RequestState.READY
@@ -153,9 +151,7 @@ def _join(tools: Tools, request: Mapping[str, Any], project: str, pending: set[s
 @unbroken()
 def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals, now: datetime) -> bool:
     """Record, POST, record; ``now`` is that of the plan. False when JDP should be left alone for now."""
-    active = [project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)]
-    served = files.pending_of_sources(tools.store, [want.file_id for want in wants], active)
-    # What a person paused or cancelled since the plan was made must not cost quota.
+    served = _still_wanted(tools, [want.file_id for want in wants])
     still_wanted = {file.source_file_id for file in served}
     wants = [want for want in wants if want.file_id in still_wanted]
     if not wants:
@@ -170,7 +166,7 @@ def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals, now: datetim
         _answered_with(tools, intent, RequestState.NOT_SENT, why)
         return False
     mailto = next(iter(tools.settings.notifications.mailto), None)
-    tools.must_own()
+    _be_sure(tools, intent)
     try:
         answer = tools.jdp.request_files(ids, mailto)
     except OutcomeUnknown as error:
@@ -189,6 +185,26 @@ def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals, now: datetim
     tools.answered(Service.JDP)
     _accepted(tools, intent, answer, wants)
     return True
+
+
+def _still_wanted(tools: Tools, file_ids: Sequence[str]) -> list[files.Candidate]:
+    """The pending files that these ids serve, but for what a person paused or cancelled since the plan was made,
+    which must not cost quota, and for what another request brings: by now, or for a file beyond those that were
+    looked at. That joins the other request at the next run."""
+    active = [project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)]
+    held = requests.open_request_of_sources(tools.store, file_ids, tools.clock.now() + EXPIRY_MARGIN)
+    pending = files.pending_of_sources(tools.store, file_ids, active)
+    return [file for file in pending if file.source_file_id not in held]
+
+
+def _be_sure(tools: Tools, intent: str) -> None:
+    """Raise if this daemon may not ask. That nothing was sent is written down, if the database lets us."""
+    try:
+        tools.must_own()
+    except StoreUnavailable as error:
+        with suppress(StoreError):
+            _answered_with(tools, intent, RequestState.NOT_SENT, str(error))
+        raise
 
 
 def _fits(tools: Tools, now: datetime) -> bool:
@@ -235,9 +251,10 @@ def _answered_with(tools: Tools, intent: str, state: RequestState, error: Outsid
 def _refused(tools: Tools, wants: Sequence[Want], error: Rejected, refusals: Refusals) -> None:
     """JDP said no. One id alone, refused again while others were accepted, is what is wrong: it fails."""
     log.warning("restore_refused", ids=len(wants), error=str(error))
-    times = refusals.times.get(wants[0].file_id, 0) + 1
+    times, last = refusals.times.get(wants[0].file_id, 0) + 1, refusals.last.get(wants[0].file_id)
     about_it = len(wants) == 1 and not ABOUT_LIMITS.search(str(error))
-    if about_it and refusals.accepted_since and times >= REFUSALS_BEFORE_FAILING:
+    others = last is not None and requests.any_accepted_since(tools.store, last)
+    if about_it and others and times >= REFUSALS_BEFORE_FAILING:
         _fail(tools, wants[0].file_id, f"JDP refuses it: {error}")
         return
     tools.alarm(

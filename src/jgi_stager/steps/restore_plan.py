@@ -35,8 +35,8 @@ class Refusals:
     """How many ids the next request with this one may hold."""
     waiting: frozenset[str]
     """Ids whose delay is not over."""
-    accepted_since: bool
-    """Whether JDP accepted anything since the first of these refusals: then it is not JDP as a whole."""
+    last: Mapping[str, datetime]
+    """When, by JDP's clock, it refused this id last: if it accepted anything since, it is not JDP as a whole."""
     until: Mapping[str, datetime] = field(default_factory=dict)
     """When the delay of the waiting ids is over."""
 
@@ -76,21 +76,22 @@ def read_refusals(tools: Books) -> Refusals:
     times: Counter[str] = Counter()
     group: dict[str, int] = {}
     last: dict[str, datetime] = {}
+    last_by_jdp: dict[str, datetime] = {}
     refused = requests.recent(tools.store, RequestState.REFUSED, now - REFUSALS_REMEMBERED)
     for document in refused:
         for file_id in document["file_ids"]:
             times[file_id] += 1
             group[file_id] = max(1, len(document["file_ids"]) // 2)
             last[file_id] = document["next_poll_at"]
+            last_by_jdp[file_id] = document["submitted_at"]
     waiting = frozenset(
         # A refusal of the future is one of a clock that was set back since: it delays nothing any more.
         file_id
         for file_id, count in times.items()
         if last[file_id] <= now < last[file_id] + _refusal_wait(count)
     )
-    accepted = bool(refused) and requests.any_accepted_since(tools.store, refused[0]["submitted_at"])
     until = {file_id: last[file_id] + _refusal_wait(times[file_id]) for file_id in waiting}
-    return Refusals(times, group, waiting, accepted, until)
+    return Refusals(times, group, waiting, last_by_jdp, until)
 
 
 def _refusal_wait(count: int) -> timedelta:

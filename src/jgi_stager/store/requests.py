@@ -184,8 +184,8 @@ def ledger(store: Store, window_start: datetime) -> list[LedgerEntry]:
 def open_request_of_sources(store: Store, source_ids: Iterable[str], alive_after: datetime) -> dict[str, Document]:
     """Which request already brings these JDP ids: id -> request, for ids that one holds.
 
-    Only `JOINABLE` ones that expire after ``alive_after`` or have no date yet. Where several hold an id, the
-    furthest on counts, then the one that lives longest.
+    Only `JOINABLE` ones that expire after ``alive_after`` or have no date yet, and that did not lose the id. Where
+    several hold an id, the furthest on counts, then the one that lives longest.
     """
     wanted = set(source_ids)
     where = {
@@ -195,7 +195,8 @@ def open_request_of_sources(store: Store, source_ids: Iterable[str], alive_after
     }
     held: dict[str, Document] = {}
     for request in sorted(store.restore_requests.find(where), key=_worth):
-        held.update(dict.fromkeys(wanted.intersection(request["file_ids"]), request))
+        gone = {*(request.get("lost") or ()), *(request.get("dropped") or ())}
+        held.update(dict.fromkeys(wanted.intersection(request["file_ids"]) - gone, request))
     return held
 
 
@@ -208,8 +209,8 @@ def recent(store: Store, state: RequestState, since: datetime) -> list[Document]
 
 @translated
 def any_accepted_since(store: Store, at: datetime) -> bool:
-    """Whether JDP accepted any request that was submitted after ``at``."""
-    where = {"submitted_at": {"$gt": at}, "request_id": {"$ne": None}}
+    """Whether JDP accepted any request of ours that was submitted after ``at``."""
+    where = {"submitted_at": {"$gt": at}, "request_id": {"$ne": None}, "found": {"$ne": True}}
     return store.restore_requests.find_one(where, {"_id": 1}) is not None
 
 
