@@ -87,6 +87,11 @@ FORMS: Mapping[Kind, Form] = {
 """Every kind, once. A test names the kind that has no row, and the row that has no template."""
 
 
+def folds(kind: str) -> bool:
+    """Whether a flood of notices of this kind becomes one mail; never of one that we do not know."""
+    return kind in FORMS and FORMS[Kind(kind)].folds
+
+
 def tone_of(kind: Kind) -> Tone:
     """How letters of this kind look."""
     return FORMS[kind].tone

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from jgi_stager import mail
-from jgi_stager.notices import FORMS, Kind
+from jgi_stager.notices import Kind, folds
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import notices
 
@@ -40,12 +40,11 @@ def run(tools: Tools) -> int:
     folded = _finish(tools, waiting)
     groups: dict[tuple[str, tuple[str, ...]], list[Mapping[str, Any]]] = {}
     for notice in waiting:
-        if notice["_id"] not in folded and FORMS[Kind(notice["kind"])].folds and notice["attempts"] == 0:
+        if notice["_id"] not in folded and folds(notice["kind"]) and notice["attempts"] == 0:
             groups.setdefault((notice["kind"], tuple(notice["to"])), []).append(notice)
     for (kind, to), group in groups.items():
         if _is_flood(tools, Kind(kind), group):
-            _fold(tools, Kind(kind), to, group)
-            folded |= {one["_id"] for one in group}
+            folded |= _fold(tools, Kind(kind), to, group)
     return len(folded)
 
 
@@ -69,13 +68,15 @@ def _full_until(tools: Tools, kind: Kind) -> datetime | None:
     return lately[-FLOOD] + WINDOW if len(lately) >= FLOOD else None
 
 
-def _fold(tools: Tools, kind: Kind, to: Sequence[str], group: Sequence[Mapping[str, Any]]) -> None:
-    """One notice for all of them. The group is in it, so that a crash in between is finished later."""
-    keys = [one["_id"] for one in group]
-    letters = [mail.render(one) for one in group[:MOST_SUBJECTS]]
+def _fold(tools: Tools, kind: Kind, to: Sequence[str], group: Sequence[Mapping[str, Any]]) -> set[str]:
+    """One notice for all of them; their keys. The group is in it, so that a crash in between is finished later."""
+    letters, unwritable = _letters(group)
+    keys = [one["_id"] for one in group if one["_id"] not in unwritable]
+    if len(keys) <= FLOOD:
+        return set()
     items = [{"subject": letter.subject.removeprefix(mail.PREFIX).strip()} for letter in letters]
     data = {
-        "count": len(group),
+        "count": len(keys),
         "what": WORDS.get(kind, f"notices ({kind.value})"),
         "items": items,
         "first": letters[0].text.split("\n--\n")[0].split("\n\n", 1)[-1][:2000] if kind is Kind.ALARM else "",
@@ -87,6 +88,25 @@ def _fold(tools: Tools, kind: Kind, to: Sequence[str], group: Sequence[Mapping[s
     for key in keys:
         notices.fold(tools.store, key, f"{Kind.FOLDED.value}:{name}")
     log.info("notices_folded", kind=kind.value, notices=len(keys))
+    return set(keys)
+
+
+def _letters(group: Sequence[Mapping[str, Any]]) -> tuple[list[mail.Letter], set[str]]:
+    """The letters that are named in the one mail, and the keys of notices that cannot be written.
+
+    Those stay by themselves: whoever sends them writes down why they cannot be, and gives them up in the end.
+    """
+    letters, unwritable = list[mail.Letter](), set[str]()
+    for notice in group:
+        if len(letters) == MOST_SUBJECTS:
+            break
+        try:
+            letters.append(mail.render(notice))
+        except Exception:
+            # One that an older or a newer version stored must not end all mail.
+            log.exception("notice_not_folded", notice=notice["_id"])
+            unwritable.add(notice["_id"])
+    return letters, unwritable
 
 
 def _finish(tools: Tools, waiting: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -95,7 +115,7 @@ def _finish(tools: Tools, waiting: Sequence[Mapping[str, Any]]) -> set[str]:
     done: set[str] = set()
     for notice in waiting:
         if notice["kind"] == Kind.FOLDED:
-            for key in there.intersection(notice["data"]["keys"]):
+            for key in there.intersection(notice["data"].get("keys") or ()):
                 notices.fold(tools.store, key, notice["_id"])
                 done.add(key)
     return done

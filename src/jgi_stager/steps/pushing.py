@@ -11,7 +11,7 @@ from jgi_stager.failures import OutsideError
 from jgi_stager.mail.push import SECRET, push
 from jgi_stager.notices import FORMS, Kind
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import notices
+from jgi_stager.store import StoreError, notices
 
 log = structlog.get_logger()
 
@@ -29,14 +29,26 @@ def run(tools: Tools) -> int:
     kinds = [kind.value for kind in Kind if FORMS[kind].pushed]
     now = tools.clock.now()
     for notice in notices.unpushed(tools.store, kinds, now - OF_USE_FOR):
-        if tools.stop.is_set() or (notice.get("push_after") or now) > now:
+        if tools.stop.is_set():
             break
+        if (notice.get("push_after") or now) > now:
+            if notice.get("push_bug"):
+                continue
+            break  # the channel failed, and would for the next one, too
         try:
             push(mail.render(notice, now), tools.secrets)
         except OutsideError as error:
             log.warning("push_failed", notice=notice["_id"], error=str(error))
             notices.push_later(tools.store, notice["_id"], now + TRY_AGAIN_AFTER)
             break
+        except StoreError:
+            raise
+        except Exception as error:
+            # A notice that cannot be written holds up nobody else.
+            log.exception("step_bug", document=notice["_id"])
+            bug = f"{type(error).__name__}: {error}"[:500]
+            notices.push_later(tools.store, notice["_id"], now + TRY_AGAIN_AFTER, bug)
+            continue
         notices.mark_pushed(tools.store, notice["_id"])
         pushed += 1
     return pushed

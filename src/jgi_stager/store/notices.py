@@ -150,9 +150,9 @@ def unpushed(store: Store, kinds: Sequence[str], since: datetime) -> list[Docume
 
 
 @translated
-def push_later(store: Store, key: str, at: datetime) -> None:
-    """Note when the second channel may be tried again with this notice."""
-    store.notices.update_one({"_id": key}, {"$set": {"push_after": at}})
+def push_later(store: Store, key: str, at: datetime, bug: str | None = None) -> None:
+    """Note when the second channel may be tried again with this notice; ``bug`` if it is to blame itself."""
+    store.notices.update_one({"_id": key}, {"$set": {"push_after": at, "push_bug": bug}})
 
 
 @translated
