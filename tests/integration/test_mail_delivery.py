@@ -152,6 +152,39 @@ def test_an_address_that_says_not_now_for_days_counts_as_refused(daemon: Stage, 
     assert mailbox.taken_for == [[SITE]]
 
 
+def test_an_address_that_says_not_now_after_days_without_a_server_still_gets_its_mail(
+    daemon: Stage, mailbox: Mailbox
+) -> None:
+    port = daemon.settings.notifications.smtp_port
+    daemon.restart(notifications=settings(free_port()))
+    key = put(daemon, "important")
+    for _ in range(6 * 6):
+        send(daemon, hours=4)
+    daemon.restart(notifications=settings(port))
+    mailbox.refuse = {SITE: "451 4.7.1 greylisted, try again in five minutes"}
+    send(daemon, hours=1)
+    assert [one["address"] for one in state(daemon, key)["postponed"]] == [SITE]
+    mailbox.refuse = {}
+    send(daemon, hours=12)
+    assert mailbox.subjects() == ["important"]
+    assert state(daemon, key)["postponed"] == []
+
+
+def test_a_notice_without_a_note_of_who_says_not_now_counts_from_the_next_answer(
+    daemon: Stage, mailbox: Mailbox
+) -> None:
+    mailbox.refuse = {SITE: "451 mailbox full"}
+    key = put(daemon, "of an older version")
+    daemon.store.notices.update_one({"_id": key}, {"$unset": {"postponed": ""}})
+    send(daemon, hours=6 * 24)
+    for _ in range(4 * 6):
+        send(daemon, hours=4)
+    assert state(daemon, key)["state"] == "waiting"
+    for _ in range(2 * 6):
+        send(daemon, hours=4)
+    assert state(daemon, key)["state"] == "refused"
+
+
 def test_a_report_that_the_server_refuses_is_left_out(daemon: Stage, mailbox: Mailbox) -> None:
     add_done(daemon, 3)
     mailbox.data_answers = ["552 5.3.4 too large"]

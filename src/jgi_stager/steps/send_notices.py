@@ -25,7 +25,8 @@ from jgi_stager.store.documents import is_due
 log = structlog.get_logger()
 
 ADDRESS_PATIENCE = timedelta(days=5)
-"""How long an address may answer "not now" before it counts as refused: what mail servers do among themselves."""
+"""How long an address may answer "not now" before it counts as refused: what mail servers do among themselves.
+Counted from its first answer: how long the mail waited for our own server says nothing about the address."""
 
 MOST_BUGS = 12
 """After so many tries, about half a day, a notice that we cannot write is given up."""
@@ -147,10 +148,13 @@ def _server_trouble(
 def _note(tools: Tools, notice: Mapping[str, Any], subject: str, outcome: mail.Handover, attempts: int) -> bool:
     """Write down what became of every address; the notice is sent when nobody is left to be told."""
     key, now = notice["_id"], tools.clock.now()
-    refused, postponed = dict(outcome.refused), dict(outcome.postponed)
-    if now - notice["created"] > ADDRESS_PATIENCE:
-        refused, postponed = refused | postponed, {}
-    notices.note_addresses(tools.store, key, outcome.taken, refused)
+    before = {one["address"]: one["since"] for one in notice.get("postponed") or ()}
+    since = {address: before.get(address, now) for address in outcome.postponed}
+    too_long = {address for address, at in since.items() if now - at > ADDRESS_PATIENCE}
+    refused = {**outcome.refused, **{address: outcome.postponed[address] for address in too_long}}
+    postponed = {address: said for address, said in outcome.postponed.items() if address not in too_long}
+    still = {address: since[address] for address in postponed}
+    notices.note_addresses(tools.store, key, outcome.taken, refused, still)
     for address, reason in refused.items():
         log.warning("mail_address_refused", notice=key, address=address, reason=reason)
     if postponed:
@@ -158,8 +162,8 @@ def _note(tools: Tools, notice: Mapping[str, Any], subject: str, outcome: mail.H
         notices.mark_waiting(tools.store, key, now + wait, f"not yet: {_list(postponed)}")
         return bool(outcome.taken)
     if not outcome.taken and not notice.get("delivered"):
-        before = {one["address"]: one["reason"] for one in notice.get("refused") or ()}
-        notices.mark_refused(tools.store, key, f"refused: {_list(before | refused)}")
+        earlier = {one["address"]: one["reason"] for one in notice.get("refused") or ()}
+        notices.mark_refused(tools.store, key, f"refused: {_list(earlier | refused)}")
         return False
     notices.mark_sent(tools.store, key, subject)
     log.info("mail_sent", notice=key, kind=notice["kind"])

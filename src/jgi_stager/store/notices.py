@@ -1,7 +1,8 @@
 """Notices to people: stored with the event that causes them, each under a key, so that it is told once.
 
 A notice remembers by address what became of it: ``delivered`` and ``refused`` (a list of ``address``, ``reason``
-and ``at``); whoever is in neither is still to be told.
+and ``at``); whoever is in neither is still to be told. ``postponed`` (a list of ``address`` and ``since``) are
+those of whom the server said "not now", the last time it was asked.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def _new(at: datetime) -> Document:
     return {
         "delivered": [],
         "refused": [],
+        "postponed": [],
         "created": at,
         "state": str(NoticeState.WAITING),
         "since": at,
@@ -211,12 +213,23 @@ def mark_sending(store: Store, key: str, attempts: int, message_id: str) -> bool
 
 @translated
 def note_addresses(
-    store: Store, key: str, delivered: Sequence[str] = (), refused: Mapping[str, str] | None = None
+    store: Store,
+    key: str,
+    delivered: Sequence[str] = (),
+    refused: Mapping[str, str] | None = None,
+    postponed: Mapping[str, datetime] | None = None,
 ) -> None:
-    """Note what became of a notice for some of its addresses. Repeating is harmless."""
+    """Note what became of a notice for its addresses: ``refused`` and why, ``postponed`` and since when.
+
+    Repeating is harmless.
+    """
     at = store.clock.now()
     gone = [{"address": address, "reason": reason, "at": at} for address, reason in (refused or {}).items()]
-    update: Document = {"$addToSet": {"delivered": {"$each": list(delivered)}}, "$set": {"update_date": at}}
+    waiting = [{"address": address, "since": since} for address, since in (postponed or {}).items()]
+    update: Document = {
+        "$addToSet": {"delivered": {"$each": list(delivered)}},
+        "$set": {"postponed": waiting, "update_date": at},
+    }
     if gone:
         update["$push"] = {"refused": {"$each": gone}}
     store.notices.update_one({"_id": key}, update)
