@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import socket
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -142,8 +145,6 @@ def test_a_stop_in_the_middle_of_reading_keeps_what_was_read_and_goes_on_after_t
 
 
 def test_md5_of_reads_whole_files_and_neither_links_nor_pipes(tmp_path: Path) -> None:
-    import threading
-
     file, link, pipe = tmp_path / "file", tmp_path / "link", tmp_path / "pipe"
     file.write_bytes(b"12345" * 3)
     link.symlink_to(file)
@@ -154,6 +155,40 @@ def test_md5_of_reads_whole_files_and_neither_links_nor_pipes(tmp_path: Path) ->
         verify.md5_of(str(path), threading.Event()) for path in (link, pipe, tmp_path, tmp_path / "no")
     )
     assert set(found) == {None}
+
+
+def test_a_socket_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        assert verify.md5_of("socket", threading.Event()) is None
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ETIMEDOUT])
+def test_a_file_that_cannot_be_opened_for_a_moment_is_not_believed(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    real = os.open
+
+    def fails(path: Any, *args: Any, **more: Any) -> int:
+        if str(path).endswith(".gff"):
+            raise OSError(code, os.strerror(code))
+        return real(path, *args, **more)
+
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 1)) as st:
+        st.insert()
+        st.until("transferring")
+        st.out.mishap("arrival_wrong_content", count=1)
+        st.out.clock.advance(3600)
+        st.out.books()
+        monkeypatch.setattr(os, "open", fails)
+        for _ in range(3):
+            st.run("poll_tasks", "verify")
+            st.out.clock.advance(900)
+        assert st.counts() == {"transferring": 1}
+        monkeypatch.undo()
+        st.drive()
+        check_run(st, again=True)
 
 
 def test_reading_back_that_breaks_off_is_tried_again(

@@ -5,6 +5,7 @@ Sizes come from a listing of the destination; the md5 is computed where this mac
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -29,6 +30,14 @@ from jgi_stager.store.files import FileRow
 log = structlog.get_logger()
 
 CHUNK_BYTES = 4 * 1024 * 1024
+NOT_READABLE_HERE = frozenset(
+    {
+        errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO,
+        errno.ENODEV,
+    }
+)  # fmt: skip
+"""How opening fails where this machine does not have the path, may not read it, or finds no plain file there. All
+else (EIO, ESTALE, EMFILE, ...) says nothing about that, and a file must not be believed for it."""
 LOST_AT_SOURCE = ("NOT_FOUND", "NO_SUCH")
 """Parts of the codes with which Globus says that a source file is not there any more."""
 
@@ -154,13 +163,15 @@ def _compare_content(path: str, md5: str, stop: threading.Event) -> Finding:
 def md5_of(path: str, stop: threading.Event) -> str | None:
     """The md5 of a regular file, or None if this machine cannot read it. A link is not followed.
 
-    Raises OSError if reading breaks off, and `Stopped`.
+    Raises OSError if the file system fails, and `Stopped`.
     """
     try:
         # Without O_NONBLOCK a pipe in its place would be waited for, for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in NOT_READABLE_HERE:
+            return None
+        raise
     digest = hashlib.md5(usedforsecurity=False)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
