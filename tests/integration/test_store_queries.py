@@ -70,6 +70,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
             files.failed_groups(store, "p"),
             files.failed_groups(store, "p", since=now),
         ],
+        "files.sizes_of_sources": lambda: files.sizes_of_sources(store, [jdp_id(1)]),
         "files.names_of_sources": lambda: files.names_of_sources(store, [jdp_id(1)]),
         "files.of_project": lambda: files.of_project(store, "p", P, OID, 10),
         "files.of_request": lambda: files.of_request(store, 7),

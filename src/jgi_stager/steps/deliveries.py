@@ -18,7 +18,7 @@ from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.manifests import manifest_name
 from jgi_stager.steps.tools import Tools, each
-from jgi_stager.store import requests
+from jgi_stager.store import files, requests
 
 log = structlog.get_logger()
 
@@ -109,13 +109,18 @@ def _note(tools: Tools, request_id: int, changed: datetime | None) -> int:
 
 def _bytes_asked(tools: Tools, status: RequestStatus, at: datetime) -> int:
     """What a delivery counts against the quota: it may be ours, from books that were lost. It was asked for
-    before it was written, so what was written before the window costs nothing."""
+    before it was written, so what was written before the window costs nothing. Where nobody knows a size it counts
+    as the whole quota, which is over in a day; too little would break the quota."""
     window = timedelta(hours=tools.settings.jdp.quota_window_hours)
     if tools.clock.now() - at >= window:
         return 0
+    sizes = files.sizes_of_sources(tools.store, status.file_ids)
     try:
-        known = tools.jdp.file_status(status.file_ids)
+        sizes |= {
+            one: file.size for one, file in tools.jdp.file_status(status.file_ids).items() if file.size is not None
+        }
     except Rejected as error:
         log.warning("file_status_unknown", error=str(error))
-        return 0
-    return sum(file.size or 0 for file in known.values())
+    known = sum(sizes[one] for one in status.file_ids if one in sizes)
+    quota = tools.settings.jdp.max_restore_bytes
+    return known if sizes.keys() >= set(status.file_ids) else max(known, quota)

@@ -26,8 +26,6 @@ UNCLAIMED = "unclaimed"
 """Below the manifest directory of a project: manifests that were only fetched to see whose they are."""
 FETCH_AGAIN = timedelta(hours=1)
 MOST_AT_A_TIME = 50
-IDS_LOOKED_AT = 50
-"""So many files are looked up to explain what is missing: one call."""
 
 
 class Verdict(StrEnum):
@@ -53,7 +51,7 @@ def is_explained(tools: Tools, missing: Iterable[str]) -> bool | None:
     If it did restore them, another request holds them. None if JDP does not say (the call is undocumented).
     """
     try:
-        files = tools.jdp.file_status(sorted(missing)[:IDS_LOOKED_AT])
+        files = tools.jdp.file_status(sorted(missing))
     except Rejected as error:
         log.warning("file_status_unknown", error=str(error))
         return None

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
-from jgi_stager.failures import Rejected, Service
+from jgi_stager.failures import OutsideError, Rejected, Service
 from jgi_stager.records import RequestState
 from jgi_stager.steps import deliveries, evidence, jdp_time, poll_requests
 from jgi_stager.steps.evidence import Verdict
@@ -33,6 +33,14 @@ Doubt = Sequence[Mapping[str, Any]]
 """The requests in doubt."""
 
 
+class Found(NamedTuple):
+    """A delivery at JGI that no known request explains."""
+
+    request_id: int
+    changed_at: datetime | None
+    """When its directory changed last."""
+
+
 def run(tools: Tools) -> int:
     """Adopt what can be proven to have arrived; release what stayed without evidence for too long."""
     unknown = requests.requests_in(tools.store, RequestState.UNKNOWN)
@@ -41,42 +49,77 @@ def run(tools: Tools) -> int:
     fresh = _fresh_deliveries(tools, unknown)
     if fresh is None:
         return 0
-    moved, compared, silent = 0, set[int](), list[int]()
-
-    def compare(_: Tools, one: Mapping[str, Any]) -> int:
-        held = _by_jdp(tools, one["_id"])
-        if held is None:
-            silent.append(one["_id"])
-            return 0
-        adopted = _compare_with_jdp(tools, one["_id"], held, unknown)
-        compared.add(one["_id"])
-        return adopted
-
-    for request_id in fresh:
-        moved += each(tools, Service.JDP, [{"_id": request_id}], compare, _not_explained)
+    held, silent = _ask_jdp(tools, fresh)
+    # First what is certain: a part of the ids may be somebody else's, while ours lies beside it.
+    moved = sum(
+        _adopt_if_exact(tools, found, held[found.request_id], unknown)
+        for found in fresh
+        if found.request_id in held
+    )
+    compared = set[int]()
     if silent:
         moved += _compare_manifests(tools, silent, unknown, compared)
+    undecided = any(found.request_id not in compared for found in silent)
+    for found in fresh:
+        if found.request_id in held:
+            moved += _adopt_part(tools, found, held[found.request_id], compared, undecided=undecided)
     for document in unknown:
         seen = sorted({*(document.get("compared") or ()), *compared})
         requests.update_request(tools.store, document["_id"], RequestState.UNKNOWN, compared=seen)
-    if compared.issuperset(fresh):
+    if compared.issuperset(found.request_id for found in fresh):
         moved += _release_overdue(tools)
     return moved
 
 
-def _fresh_deliveries(tools: Tools, unknown: Doubt) -> list[int] | None:
+def _fresh_deliveries(tools: Tools, unknown: Doubt) -> list[Found] | None:
     """Deliveries that no known request explains and that were not compared with every request in doubt, newest
     first; None if they cannot be listed now."""
-    found: list[int] = []
+    found: dict[int, datetime | None] = {}
 
     def look(_: Tools, __: Mapping[str, Any]) -> int:
-        found.extend(deliveries.unexplained(tools))
+        found.update(deliveries.unexplained(tools))
         return 1
 
     if not each(tools, Service.GLOBUS, [unknown[0]], look, _postpone):
         return None
     compared = set.intersection(*(set(document.get("compared") or ()) for document in unknown))
-    return [request_id for request_id in found if request_id not in compared]
+    return [Found(request_id, at) for request_id, at in found.items() if request_id not in compared]
+
+
+def _ask_jdp(tools: Tools, fresh: Sequence[Found]) -> tuple[dict[int, Collection[str]], list[Found]]:
+    """The ids of each delivery by JDP's word, and the deliveries of which it has nothing to say, though it
+    answers: such as of a request that it has forgotten. The manifests tell of those."""
+    held: dict[int, Collection[str]] = {}
+    silent: list[Found] = []
+    for found in fresh:
+
+        def ask(_: Tools, __: Mapping[str, Any], found: Found = found) -> int:
+            try:
+                ids = tools.jdp.request_status(found.request_id).file_ids
+            except Rejected:
+                ids = ()
+            if ids:
+                held[found.request_id] = ids
+            else:
+                silent.append(found)
+            return 0
+
+        def not_told(_: Tools, document: Mapping[str, Any], error: str, __: float, found: Found = found) -> None:
+            _not_explained(tools, document, error, 0)
+            if _answers(tools):
+                silent.append(found)
+
+        each(tools, Service.JDP, [{"_id": found.request_id}], ask, not_told)
+    return held, silent
+
+
+def _answers(tools: Tools) -> bool:
+    """Whether JDP answers at all: if so, one question to which it has no answer holds up nothing for ever."""
+    try:
+        tools.jdp.probe()
+    except OutsideError:
+        return False
+    return True
 
 
 def _postpone(tools: Tools, document: Mapping[str, Any], error: str, seconds: float) -> None:
@@ -88,29 +131,39 @@ def _not_explained(_: Tools, document: Mapping[str, Any], error: str, __: float)
     log.warning("delivery_not_explained", request_id=document["_id"], error=error)
 
 
-def _by_jdp(tools: Tools, request_id: int) -> Collection[str] | None:
-    """The ids of a request by JDP's word; None if it does not say, such as of a request that it has forgotten."""
-    try:
-        return tools.jdp.request_status(request_id).file_ids or None
-    except Rejected:
-        return None
-
-
-def _compare_with_jdp(tools: Tools, request_id: int, held: Collection[str], unknown: Doubt) -> int:
+def _adopt_if_exact(tools: Tools, found: Found, held: Collection[str], unknown: Doubt) -> int:
     document, verdict = _best(held, unknown)
-    if document is None:
+    if document is None or verdict != Verdict.OURS:
         return 0
-    missing = set(document["file_ids"]) - set(held)
-    if verdict == Verdict.PART and evidence.is_explained(tools, missing) is False:
-        return 0
-    return _adopt(tools, request_id, document, f"request {request_id} at JDP holds", held, delivered=False)
+    return _adopt(tools, found, document, f"request {found.request_id} at JDP holds", held, delivered=False)
 
 
-def _compare_manifests(tools: Tools, silent: Sequence[int], unknown: Doubt, compared: set[int]) -> int:
+def _adopt_part(tools: Tools, found: Found, held: Collection[str], compared: set[int], *, undecided: bool) -> int:
+    """Adopt a delivery of a part of our ids, if the others were never restored. Where JDP does not say whether,
+    only once no other delivery is ``undecided``. Noted in ``compared`` when it is settled."""
+
+    def compare(_: Tools, __: Mapping[str, Any]) -> int:
+        document, _verdict = _best(held, requests.requests_in(tools.store, RequestState.UNKNOWN))
+        if document is not None:
+            explained = evidence.is_explained(tools, set(document["file_ids"]) - set(held))
+            if explained is None and undecided:
+                return 0
+            if explained is not False:
+                compared.add(found.request_id)
+                why = f"request {found.request_id} at JDP holds"
+                return _adopt(tools, found, document, why, held, delivered=False)
+        compared.add(found.request_id)
+        return 0
+
+    return each(tools, Service.JDP, [{"_id": found.request_id}], compare, _not_explained)
+
+
+def _compare_manifests(tools: Tools, silent: Sequence[Found], unknown: Doubt, compared: set[int]) -> int:
     """Compare deliveries of which JDP says nothing, and note in ``compared`` those that are settled."""
     names = [name for document in unknown for name in document["projects"]]
     open_ones: list[int] = []
     moved = 0
+    found = {one.request_id: one for one in silent}
 
     def compare(_: Tools, one: Mapping[str, Any]) -> int:
         held = evidence.by_manifest(tools, one["_id"], names)
@@ -120,14 +173,14 @@ def _compare_manifests(tools: Tools, silent: Sequence[int], unknown: Doubt, comp
             if verdict == Verdict.OURS or evidence.is_explained(tools, missing):
                 compared.add(one["_id"])
                 why = f"the manifest of delivery R{one['_id']} holds"
-                return _adopt(tools, one["_id"], document, why, held, delivered=True)
+                return _adopt(tools, found[one["_id"]], document, why, held, delivered=True)
         if held is not None and document is None:
             compared.add(one["_id"])
         else:
             open_ones.append(one["_id"])
         return 0
 
-    for request_id in silent:
+    for request_id in found:
         moved += each(tools, Service.JDP, [{"_id": request_id}], compare, _not_explained)
     given_up = _note_open(tools, open_ones, unknown)
     compared.update(given_up)
@@ -156,27 +209,33 @@ def _best(held: Collection[str], unknown: Doubt) -> tuple[Mapping[str, Any] | No
 
 def _adopt(
     tools: Tools,
-    request_id: int,
+    found: Found,
     document: Mapping[str, Any],
     why: str,
     held: Collection[str],
     *,
     delivered: bool,
 ) -> int:
-    """A request in doubt has its number; with ``delivered`` JDP's word that it is ready is not waited for."""
+    """A request in doubt has its number; with ``delivered`` JDP's word that it is ready is not waited for.
+
+    Its POST may have been held up on the way, long after we gave up. It arrived before the delivery was written,
+    so its bytes count from then on.
+    """
+    receipt = jdp_time.receipt(tools)
     adopted = requests.update_request(
         tools.store,
         document["_id"],
         RequestState.UNKNOWN,
         RequestState.ACCEPTED,
         why=f"{why} {len(held)} of its {len(document['file_ids'])} files",
-        request_id=request_id,
+        request_id=found.request_id,
+        submitted_at=min(receipt, max(document["submitted_at"], found.changed_at or receipt)),
         dropped=sorted(set(document["file_ids"]) - set(held)),
     )
     fresh = requests.get_request(tools.store, document["_id"]) if adopted else None
     if fresh is None:
         return 0
-    log.info("request_adopted", request_id=request_id, request=document["_id"])
+    log.info("request_adopted", request_id=found.request_id, request=document["_id"])
     moved = finish_accepted(tools, fresh)
     return moved + (poll_requests.ready(tools, fresh, {"expiration_date": None}) if delivered else 0)
 
@@ -198,7 +257,7 @@ def _tape_works(tools: Tools, document: Mapping[str, Any], now: datetime) -> boo
     if now - document["submitted_at"] > LONGEST_DOUBT:
         return False
     try:
-        files = tools.jdp.file_status(document["file_ids"][: evidence.IDS_LOOKED_AT])
+        files = tools.jdp.file_status(document["file_ids"])
     except Rejected as error:
         # The call is undocumented: without it, patience alone decides.
         log.warning("file_status_unknown", request=document["_id"], error=str(error))

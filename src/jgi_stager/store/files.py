@@ -212,6 +212,15 @@ def names_of_sources(store: Store, source_ids: Iterable[str]) -> dict[str, str]:
 
 
 @translated
+def sizes_of_sources(store: Store, source_ids: Iterable[str]) -> dict[str, int]:
+    """JDP file id -> bytes, for ids that any project wants and whose size is known."""
+    found = store.files.find(
+        {"source_file_id": {"$in": some(source_ids)}}, {"source_file_id": 1, "jdp_file_size": 1}
+    )
+    return {one["source_file_id"]: int(one["jdp_file_size"]) for one in found if one["jdp_file_size"] is not None}
+
+
+@translated
 def count_by_state(store: Store, project_name: str) -> dict[str, Tally]:
     """Files and bytes of a project in every state, zeros included, in the order of the lifecycle.
 
