@@ -105,3 +105,15 @@ def test_books_that_are_out_end_the_pushing(daemon: Stage, monkeypatch: pytest.M
     put(daemon, "one", Kind.TROUBLE)
     with pytest.raises(StoreUnavailable):
         pushing.run(daemon.tools)
+
+
+def test_an_address_of_old_that_no_header_can_hold_costs_the_others_nothing(
+    daemon: Stage, mailbox: Mailbox
+) -> None:
+    odd = ".joe@lbl.gov"
+    mailbox.refuse = {odd: "501 5.1.3 bad address syntax"}
+    key = put(daemon, "for two", to=(SITE, odd))
+    send_notices.run(daemon.tools)
+    assert mailbox.taken_for == [[SITE]]
+    found = state(daemon, key)
+    assert (found["state"], [one["address"] for one in found["refused"]]) == ("sent", [odd])

@@ -229,7 +229,11 @@ def test_priorities_within_bounds_are_accepted(priority: int) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["a", "@b", "a@", "a@b@c", "a b@c", "a@b\n", "a@b\r\nBcc: x@y", "a\x00@b", "<a@b>", "a@b,c@d", '"a"@b'],
+    [
+        *("a", "@b", "a@", "a@b@c", "a b@c", "a@b\n", "a@b\r\nBcc: x@y", "a\x00@b", "<a@b>", "a@b,c@d", '"a"@b'),
+        *(".joe@lbl.gov", "joe.@lbl.gov", "j..oe@lbl.gov", ".@x", "joe@.gov", "joe@lbl.", "joe@lbl..gov"),
+        *("=?utf-8?q?joe?=@lbl.gov", f"{'a' * 65}@lbl.gov", f"joe@{'a' * 254}"),
+    ],
 )
 def test_addresses_that_could_break_a_mail_are_refused(address: str) -> None:
     assert why_invalid(notify=["ok@lab.gov", address]).startswith("notify[1] does not have the right form; ")

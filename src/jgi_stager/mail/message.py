@@ -10,6 +10,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 
 from jgi_stager.mail.letters import Letter
+from jgi_stager.records import is_mail_address
 
 POLICY = SMTP.clone(max_line_length=500)
 """A folded subject begins with a line break, which some programs show as a blank."""
@@ -43,7 +44,8 @@ def make_mail(letter: Letter, envelope: Envelope, attachments: Sequence[Attachme
     mail = EmailMessage(policy=POLICY)
     mail["Subject"] = letter.subject
     mail["From"] = envelope.sender
-    mail["To"] = ", ".join(envelope.to)
+    # An address stored before such ones were refused could not be written here; it is asked for all the same.
+    mail["To"] = ", ".join(filter(is_mail_address, envelope.to)) or "undisclosed-recipients:;"
     mail["Date"] = format_datetime(envelope.at)
     mail["Message-ID"] = envelope.message_id
     if envelope.thread and envelope.thread != envelope.message_id:
