@@ -30,7 +30,7 @@ BIOSAMPLE_ID = re.compile(r"^Gb[0-9]{1,12}\Z")
 _MD5 = re.compile(r"^[0-9a-f]{32}\Z")
 _ATOM, _LABEL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+", r"[A-Za-z0-9-]+"
 _MAIL_ADDRESS = re.compile(rf"^(?!.*=\?)(?=.{{1,64}}@.{{1,253}}\Z){_ATOM}(\.{_ATOM})*@{_LABEL}(\.{_LABEL})*\Z")
-"""Plain ASCII, no quoting, no "=?" (mail programs decode it): nothing that could break a header or needs SMTPUTF8."""
+"""Plain ASCII, no quoting, no "=?" (mail programs decode it): nothing breaks a header or needs SMTPUTF8."""
 LONGEST_NAME_BYTES = 255
 """What ext4, GPFS and Lustre allow for one path component."""
 
