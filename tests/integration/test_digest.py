@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from jgi_stager.store import Document
+from jgi_stager.store import Document, Store, diary
 from outbox import SITE
 from smtp_server import Mailbox
 from stage import Stage
@@ -74,6 +75,26 @@ def test_a_restart_neither_repeats_a_digest_nor_forgets_what_it_said(daemon: Sta
     days = [one["created"].date() for one in digests(daemon)]
     assert len(days) == len(set(days)) == 3
     assert all(one["data"]["moved"]["files"] <= 12 for one in digests(daemon))
+
+
+def test_a_kill_between_the_digest_and_the_note_of_what_it_said_loses_no_digest(
+    daemon: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.insert(notify=[OTHER])
+    real = diary.keep_digest
+
+    def killed(store: Store, said: Mapping[str, Any]) -> None:
+        if "projects" in said:
+            raise KeyboardInterrupt
+        real(store, said)
+
+    monkeypatch.setattr(diary, "keep_digest", killed)
+    with pytest.raises(KeyboardInterrupt):
+        wait(daemon, hours=2 * DAY, minutes=60)
+    monkeypatch.undo()
+    daemon.restart()
+    wait(daemon, hours=2, minutes=60)
+    assert [(one["to"], one["state"]) for one in digests(daemon)] == [([SITE], "sent"), ([OTHER], "sent")]
 
 
 def test_people_of_a_project_get_a_digest_of_theirs_alone(daemon: Stage, mailbox: Mailbox) -> None:

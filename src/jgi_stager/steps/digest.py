@@ -151,12 +151,13 @@ def _memory(facts: Facts, estimates: Mapping[str, eta.Eta], page: Mapping[str, A
 def _tell(tools: Tools, page: Mapping[str, Any], now: datetime) -> int:
     """One digest for the site's people, and one per group of people who only look after some projects."""
     site = list(tools.settings.notifications.mailto)
+    today = f"{Kind.DIGEST.value}:{now:%Y-%m-%d}"
     for old in notices.waiting_of(tools.store, Kind.DIGEST.value):
-        notices.withdraw(tools.store, old, "a newer digest says it")
+        # Those of today are there if the daemon died before it kept what they say.
+        if old != today and not old.startswith(f"{today}:"):
+            notices.withdraw(tools.store, old, "a newer digest says it")
     data = {name: value for name, value in page.items() if name != "fingerprint"}
-    notices.put_notice(
-        tools.store, f"{Kind.DIGEST.value}:{now:%Y-%m-%d}", kind=Kind.DIGEST.value, data=data, to=site
-    )
+    notices.put_notice(tools.store, today, kind=Kind.DIGEST.value, data=data, to=site)
     stored, groups = 1, dict[tuple[str, ...], list[str]]()
     for one in page["projects"]:
         record = projects.get(tools.store, one["name"]) or {}
@@ -168,7 +169,6 @@ def _tell(tools: Tools, page: Mapping[str, Any], now: datetime) -> int:
         if not theirs:
             continue  # they have the mail that says that it is done
         part = {**data, "projects": theirs, "moved": _together(theirs), "needs": [], "notes": []}
-        key = f"{Kind.DIGEST.value}:{now:%Y-%m-%d}:{number}"
-        notices.put_notice(tools.store, key, kind=Kind.DIGEST.value, data=part, to=to)
+        notices.put_notice(tools.store, f"{today}:{number}", kind=Kind.DIGEST.value, data=part, to=to)
         stored += 1
     return stored
