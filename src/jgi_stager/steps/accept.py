@@ -78,7 +78,9 @@ def mark_invalid(tools: Tools, document: Mapping[str, Any], reason: str) -> None
     name = document.get("project_name")
     shown = name[:100] if isinstance(name, str) and name.isprintable() else None
     key = record_key(document)
-    tools.tell(Kind.INVALID, key, {"record_id": key, "reason": reason}, shown, also=_addresses(document))
+    # A person may put another record under the same id: what is wrong with that one is told, too.
+    event = f"{type(document['_id']).__name__}:{key}:{_digest(reason)[:8]}"
+    tools.tell(Kind.INVALID, event, {"record_id": key, "reason": reason}, shown, also=_addresses(document))
     discovering = document.get("state") == ProjectState.DISCOVERING and "accepted_name" in document
     expected = ProjectState.DISCOVERING if discovering else None
     projects.set_project(tools.store, document["_id"], expected, ProjectState.INVALID, why=reason, reason=reason)
@@ -90,7 +92,20 @@ def record_key(document: Mapping[str, Any]) -> str:
     key = str(document["_id"])
     if len(key) <= LONGEST_KEY:
         return key
-    return f"{key[:LONGEST_KEY]}... ({hashlib.sha256(key.encode('utf-8', 'backslashreplace')).hexdigest()[:16]})"
+    return f"{key[:LONGEST_KEY]}... ({_digest(key)[:16]})"
+
+
+def acceptance_key(project: Mapping[str, Any]) -> str:
+    """The name of an accepted project and when that was: in the keys of its notices.
+
+    Not its id, which may read like another one (1 and "1"); and a name may be accepted again once a person has
+    removed the first record.
+    """
+    return f"{project['accepted_name']}:{project['accepted_at']:%Y-%m-%dT%H:%M:%S}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _addresses(document: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from jgi_stager.lifecycle import RESTING, State
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectState
 from jgi_stager.steps import account
+from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.tools import Tools
 from jgi_stager.steps.watch_failures import shown
 from jgi_stager.store import files, projects, requests
@@ -60,7 +61,7 @@ def _hold(tools: Tools, project: Mapping[str, Any], counts: Mapping[str, Tally])
         **shown(files.failed_groups(tools.store, name)),
     }
     held_before = sum(entry.get("to") == ProjectState.HELD for entry in project.get("history", ()))
-    tools.tell(Kind.HELD, f"{project['_id']}:{held_before}", data, name)
+    tools.tell(Kind.HELD, f"{acceptance_key(project)}:{held_before}", data, name)
     projects.set_project(
         tools.store, project["_id"], ProjectState.ACTIVE, ProjectState.HELD, why=f"{failed} files failed"
     )
@@ -81,7 +82,7 @@ def _done(tools: Tools, project: Mapping[str, Any], counts: Mapping[str, Tally])
         "destination": f"{project['analysis_projects_dir']}/{name}",
         **account.of_project(tools.store, name),
     }
-    tools.tell(Kind.DONE, str(project["_id"]), data, name)
+    tools.tell(Kind.DONE, acceptance_key(project), data, name)
     state = ProjectState(project["state"])
     projects.set_project(
         tools.store, project["_id"], state, ProjectState.DONE, why="every file is done", done_at=now

@@ -18,7 +18,7 @@ from jgi_stager.planning import Limits, days_of_quota
 from jgi_stager.records import ProjectState, destination_directory
 from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.steps import expected
-from jgi_stager.steps.accept import mark_invalid
+from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.limits import restore_limits
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import files, projects
@@ -175,7 +175,7 @@ def _finish(tools: Tools, doc: Mapping[str, Any]) -> None:
         return
     data = accepted_data(doc, restore_limits(tools.settings.jdp))
     data["eta"] = expected.of_new(tools, doc, data)
-    tools.tell(Kind.ACCEPTED, str(doc["_id"]), data, doc["project_name"])
+    tools.tell(Kind.ACCEPTED, acceptance_key(doc), data, doc["project_name"])
     why = "every file is listed"
     projects.set_project(tools.store, doc["_id"], ProjectState.DISCOVERING, ProjectState.ACTIVE, why=why)
     log.info("project_discovered", project=doc["project_name"], files=data["files"], bytes=data["bytes"])

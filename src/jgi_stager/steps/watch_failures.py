@@ -12,6 +12,7 @@ import structlog
 from jgi_stager.lifecycle import RESTING, State
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectState
+from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import files, projects
 from jgi_stager.store.files import FailedGroup
@@ -62,7 +63,7 @@ def _look(tools: Tools, project: Mapping[str, Any]) -> int:
         **shown(groups),
     }
     number = int(project.get("failures_mails") or 0) + 1
-    tools.tell(Kind.FAILED, f"{project['_id']}:{number}", data, name)
+    tools.tell(Kind.FAILED, f"{acceptance_key(project)}:{number}", data, name)
     projects.set_project(
         tools.store,
         project["_id"],
