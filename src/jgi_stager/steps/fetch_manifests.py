@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from jgi_stager.clients.globus import TransferItem
 from jgi_stager.failures import Service
 from jgi_stager.lifecycle import State
 from jgi_stager.manifests import (
@@ -18,15 +17,14 @@ from jgi_stager.manifests import (
     ManifestNotComplete,
     Row,
     compare,
-    manifest_name,
     parse_manifest,
 )
-from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState, manifest_directory
-from jgi_stager.steps import poll_requests, transfers
+from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState
+from jgi_stager.steps import manifest_tasks, poll_requests, transfers
 from jgi_stager.steps.deliveries import has_manifest, source_directory
 from jgi_stager.steps.manifest_files import content
 from jgi_stager.steps.tools import Tools, each, later
-from jgi_stager.store import StoreError, files, moves, projects, requests, tasks
+from jgi_stager.store import StoreError, files, moves, requests, tasks
 
 log = structlog.get_logger()
 
@@ -54,11 +52,11 @@ def run(tools: Tools) -> int:
         listed.extend([request] if _is_listed(tools, request) else [])
         return 0
 
-    if not transfers.places(tools, TaskKind.MANIFESTS):
+    if not transfers.free_places(tools):
         return moved
     each(tools, Service.GLOBUS, wanted, look, _postpone)
     if listed and tools.may_ask(Service.GLOBUS):
-        moved += _fetch(tools, listed)
+        moved += manifest_tasks.fetch(tools, listed)
     return moved
 
 
@@ -114,36 +112,13 @@ def _wait(tools: Tools, request: Mapping[str, Any], why: str) -> None:
         )
 
 
-def _paths(tools: Tools, request: Mapping[str, Any]) -> list[str]:
-    """Where the manifest goes: once into the directory of each project that has files in the request."""
-    name = manifest_name(request["request_id"])
-    found = {project: projects.get(tools.store, project) for project in request["projects"]}
-    bases = {project: doc["analysis_projects_dir"] for project, doc in found.items() if doc}
-    return [str(manifest_directory(base, project) / name) for project, base in sorted(bases.items())]
-
-
-def _fetch(tools: Tools, wanted: Sequence[Mapping[str, Any]]) -> int:
-    items = [
-        TransferItem(
-            f"{source_directory(tools, request['request_id'])}/{manifest_name(request['request_id'])}", path
-        )
-        for request in wanted
-        for path in _paths(tools, request)
-    ]
-    if not items:
-        return 0
-    ids = [request["request_id"] for request in wanted]
-    task = transfers.start(tools, TaskKind.MANIFESTS, items, request_ids=ids, file_oids=[], size=0)
-    return len(wanted) if task else 0
-
-
 def _read_all(tools: Tools, task: Mapping[str, Any]) -> int:
     moved = 0
     for request_id in task["request_ids"]:
         request = requests.request_by_id(tools.store, request_id)
         if request is not None and request["state"] == RequestState.READY:
             moved += _read_one(tools, request)
-    transfers.close(tools, task, "its manifests are read")
+    manifest_tasks.close(tools, task)
     return moved
 
 
@@ -161,12 +136,12 @@ def _read_one(tools: Tools, request: Mapping[str, Any]) -> int:
 
 def read(tools: Tools, request: Mapping[str, Any]) -> int:
     """Use the manifest of one request if it is whole; otherwise wait for it."""
-    paths = _paths(tools, request)
+    paths = manifest_tasks.paths(tools, request)
     if not paths:
-        _wait(tools, request, "its projects are not in the books any more")
+        _wait(tools, request, "its projects are not in the books any more, or have no place for it")
         return 0
     try:
-        manifest = parse_manifest(content(Path(paths[0])))
+        manifest = _first_whole(paths.values())
     except OSError as error:
         _wait(tools, request, f"its manifest cannot be read at the destination: {error.strerror or error}")
         return 0
@@ -182,6 +157,18 @@ def read(tools: Tools, request: Mapping[str, Any]) -> int:
         _wait(tools, request, f"its manifest lacks {len(awaited)} of {len(request['file_ids'])} files")
         return 0
     return _use(tools, request, manifest, delivery)
+
+
+def _first_whole(paths: Iterable[str]) -> Manifest:
+    """The manifest as it came to the first project that has it whole: they are all the same. Raises what is wrong
+    with the last, if none has."""
+    wrong: OSError | ManifestNotComplete | None = None
+    for path in paths:
+        try:
+            return parse_manifest(content(Path(path)))
+        except (OSError, ManifestNotComplete) as error:
+            wrong = error
+    raise wrong or OSError("there is no place for it")
 
 
 def _use(tools: Tools, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery) -> int:

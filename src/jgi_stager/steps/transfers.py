@@ -39,13 +39,18 @@ def places(tools: Tools, kind: TaskKind) -> int:
     ended. One place is kept for manifests, which everything else waits for."""
     most = limits_now(tools.store, tools.settings)["max_active_tasks"]
     mine = tasks.count_active(tools.store, kind)
-    free = most - tasks.count_active(tools.store)
+    free = free_places(tools)
     if kind == TaskKind.FILES:
         free = min(free, slots_of(most) - mine)
     failures, until = _failures_in_a_row(tools, kind)
     if until is not None and until - LONGEST_WAIT <= tools.clock.now() < until:
         return 0
     return max(0, min(free, 1 - mine) if failures else free)
+
+
+def free_places(tools: Tools) -> int:
+    """How many more tasks may be active at once, however the last ones ended."""
+    return limits_now(tools.store, tools.settings)["max_active_tasks"] - tasks.count_active(tools.store)
 
 
 def slots_of(max_active_tasks: int) -> int:
