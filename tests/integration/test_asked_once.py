@@ -156,3 +156,42 @@ def test_an_intent_that_was_surely_not_sent_is_sent_at_the_next_run(tmp_path: Pa
         st.run("request_restores")
         assert st.calls()[ASK] == 1
         assert st.counts() == {"restore_requested": 3}
+
+
+def test_what_a_task_of_unknown_fate_carries_is_not_asked_for_again_when_its_delivery_ends(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    """The task was accepted, its answer was lost, and the delivery ends while Globus cannot be asked."""
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
+        st.out.mishap("request_expires_early", seconds=6 * 3600, count=1)
+        st.insert()
+        st.until("restored")
+        st.faults({"match": "transfer.submit", "kind": "reset_after_effect", "nth": list(range(2, 400))})
+        st.wait(hours=10)
+        st.faults()
+        st.drive(hours=72)
+        assert st.counts() == {"done": 4}
+        assert set(asked(st).values()) == {1}
+
+
+def test_what_a_refused_task_carried_is_asked_for_again_when_its_delivery_ended(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    """As before, but the task never arrived, and Globus refuses it at last."""
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
+        st.out.mishap("request_expires_early", seconds=6 * 3600, count=1)
+        st.insert()
+        st.until("restored")
+        st.faults({"match": "transfer.submit", "kind": "reset_before", "nth": list(range(2, 400))})
+        st.wait(hours=8)
+        st.faults(
+            {
+                "match": "transfer.submit",
+                "kind": "status:400",
+                "body": '{"code": "ClientError.BadRequest"}',
+                "count": 1,
+            }
+        )
+        st.drive(hours=96)
+        assert st.counts() == {"done": 4}
+        assert set(asked(st).values()) == {2}

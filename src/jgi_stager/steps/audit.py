@@ -10,7 +10,7 @@ from __future__ import annotations
 import structlog
 
 from jgi_stager.lifecycle import State
-from jgi_stager.records import OPEN_TASKS
+from jgi_stager.records import OPEN_TASKS, TaskState
 from jgi_stager.steps import orphans
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import files, moves, requests, tasks
@@ -39,9 +39,9 @@ def run(tools: Tools) -> int:
 
 def _free(tools: Tools, request_id: int, state: str | None) -> int:
     why = f"request {request_id} is {state or 'not in the books'}, and nobody would look at it again"
-    moved = sum(
-        moves.move(tools.store, moves.by_request(request_id), old, State.PENDING, why, counted=False)
-        for old in BEFORE_TRANSFER
-    )
+    # Those in a task that is being submitted may be on their way, or there: the task decides.
+    reserved = tasks.open_task_file_oids(tools.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
+    where = moves.by_request(request_id, _id={"$nin": list(reserved)})
+    moved = sum(moves.move(tools.store, where, old, State.PENDING, why, counted=False) for old in BEFORE_TRANSFER)
     log.warning("stranded_files_freed", request_id=request_id, files=moved)
     return moved

@@ -12,10 +12,10 @@ import structlog
 from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import AT_JGI, State
-from jgi_stager.records import RequestState
+from jgi_stager.records import RequestState, TaskState
 from jgi_stager.steps import deliveries, jdp_time
 from jgi_stager.steps.tools import Tools, each, later
-from jgi_stager.store import files, moves, requests
+from jgi_stager.store import files, moves, requests, tasks
 
 log = structlog.get_logger()
 
@@ -136,10 +136,15 @@ def ready(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any]) -
 
 
 def expired(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any], why: str) -> int:
-    """A request or its delivery has ended: what was not fetched is asked for again. Returns how many moved."""
+    """A request or its delivery has ended: what was not fetched is asked for again. Returns how many moved.
+
+    Files of a task that is being submitted belong to it already: they may be there by now. If the task comes to
+    nothing, the audit sets them free.
+    """
     moved = 0
+    reserved = tasks.open_task_file_oids(tools.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
     for state in (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY):
-        where = moves.by_request(document["request_id"])
+        where = moves.by_request(document["request_id"], _id={"$nin": list(reserved)})
         limit = tools.settings.staging.max_setbacks
         back, held = moves.set_back(tools.store, where, state, State.PENDING, why, limit)
         moved += back + held
