@@ -22,7 +22,8 @@ def paths(tools: Tools, request: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for project in sorted(request["projects"]):
         base = str((projects.get(tools.store, project) or {}).get("analysis_projects_dir") or "")
-        if base and stage_dir is not None and PurePosixPath(base).is_relative_to(stage_dir) and ".." not in base:
+        place = PurePosixPath(base)
+        if stage_dir is not None and place.is_relative_to(stage_dir) and ".." not in place.parts:
             found[project] = str(manifest_directory(base, project) / name)
         elif base:
             # Checked when the record was accepted: somebody changed it in the database since.
