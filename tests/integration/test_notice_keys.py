@@ -1,4 +1,4 @@
-"""A notice is stored once for its event: a crash does not double it, and an event that looks alike does not hide it."""
+"""A notice is stored once for its event: a crash does not double it, and one that looks alike does not hide it."""
 
 from __future__ import annotations
 

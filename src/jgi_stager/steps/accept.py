@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,12 +13,16 @@ from pydantic import ValidationError
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectRecord, ProjectState, explain_invalid, is_mail_address
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import StoreError, fencing, projects
+from jgi_stager.store import RecordTooLarge, StoreError, fencing, projects
+from jgi_stager.text import human_bytes
 
 log = structlog.get_logger()
 
 LONGEST_KEY = 200
 """Characters of a record's id that are shown."""
+
+LARGEST_RECORD = 4 * 1024 * 1024
+"""Bytes. Discovery notes up to three times as much on it as its biosamples take, and 16 MiB must hold it all."""
 
 
 def run(tools: Tools) -> int:
@@ -28,14 +32,25 @@ def run(tools: Tools) -> int:
         if tools.stop.is_set():
             break
         try:
-            accept(tools, document)
-        except StoreError:
-            raise
-        except Exception as error:
-            log.exception("step_bug", document=str(document["_id"]))
-            _set_aside(tools, document, error)
+            _look(tools, document)
+        except RecordTooLarge:
+            # Not even what it may lose makes room on it: people were told, and those behind it go on.
+            log.exception("step_bug", document=record_key(document))
         seen += 1
     return seen
+
+
+def _look(tools: Tools, document: Mapping[str, Any]) -> None:
+    try:
+        if (size := projects.size(document)) > LARGEST_RECORD:
+            _refuse_large(tools, document, size)
+        else:
+            accept(tools, document)
+    except StoreError:
+        raise
+    except Exception as error:
+        log.exception("step_bug", document=record_key(document))
+        _set_aside(tools, document, error)
 
 
 def accept(tools: Tools, document: Mapping[str, Any]) -> None:
@@ -73,8 +88,25 @@ def accept(tools: Tools, document: Mapping[str, Any]) -> None:
         log.info("project_accepted", project=record.project_name, proposal=record.proposal_id)
 
 
-def mark_invalid(tools: Tools, document: Mapping[str, Any], reason: str) -> None:
-    """Mark a record invalid and tell people why. The daemon and the other projects go on."""
+def _refuse_large(tools: Tools, document: Mapping[str, Any], size: int) -> None:
+    """Mark a record invalid that is too large to be worked on; it may have no room even for that mark."""
+    lost = projects.in_the_way(document)
+    names = ", ".join(repr(name[:60]) for name in lost[:5]) + (
+        f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+    )
+    taken = f" To mark it at all, this had to be taken out of it: {names}." if lost else ""
+    reason = (
+        f"the record has {human_bytes(size)}; at most {human_bytes(LARGEST_RECORD)} are of use.{taken} "
+        "Insert it again without what does not belong in it"
+    )
+    mark_invalid(tools, document, reason, without=lost)
+
+
+def mark_invalid(tools: Tools, document: Mapping[str, Any], reason: str, *, without: Sequence[str] = ()) -> None:
+    """Mark a record invalid and tell people why. The daemon and the other projects go on.
+
+    ``without``: fields that are taken off it.
+    """
     name = document.get("project_name")
     shown = name[:100] if isinstance(name, str) and name.isprintable() else None
     key = record_key(document)
@@ -83,7 +115,15 @@ def mark_invalid(tools: Tools, document: Mapping[str, Any], reason: str) -> None
     tools.tell(Kind.INVALID, event, {"record_id": key, "reason": reason}, shown, also=_addresses(document))
     discovering = document.get("state") == ProjectState.DISCOVERING and "accepted_name" in document
     expected = ProjectState.DISCOVERING if discovering else None
-    projects.set_project(tools.store, document["_id"], expected, ProjectState.INVALID, why=reason, reason=reason)
+    projects.set_project(
+        tools.store,
+        document["_id"],
+        expected,
+        ProjectState.INVALID,
+        why=reason,
+        reason=reason,
+        without=without,
+    )
     log.warning("project_invalid", project=shown, record=key, reason=reason)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import bson
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
@@ -12,6 +13,7 @@ from jgi_stager.records import ProjectState
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import history_entry, refuse, some, update_guarded
 from jgi_stager.store.errors import translated
+from jgi_stager.store.fencing import FIELD
 
 _SEEN = some(state for state in ProjectState if state != ProjectState.INVALID)
 _NEW: Document = {
@@ -22,6 +24,10 @@ _NEW: Document = {
     ]
 }
 """Just inserted: without a state of ours, or with one that a person wrote. Ours come with a claimed name."""
+_OVERWRITTEN = {"state", "since", "update_date", "history", "reason", FIELD}
+"""What we write on a new record, whatever is there."""
+LARGEST_WRITABLE = 15 * 1024 * 1024
+"""Bytes of a record on which something can still be written: MongoDB's limit is 16 MiB."""
 
 
 @translated
@@ -58,6 +64,25 @@ def get_by_id(store: Store, key: object) -> Document | None:
     return store.projects.find_one({"_id": key})
 
 
+def size(document: Mapping[str, Any]) -> int:
+    """The bytes of a record in the database."""
+    return len(bson.encode(document))
+
+
+def in_the_way(document: Mapping[str, Any]) -> list[str]:
+    """The fields without which a new record can be written on, the largest first; none if it can be as it is."""
+    sizes = {name: size({name: value}) for name, value in document.items() if name not in _OVERWRITTEN}
+    too_much, found = sum(sizes.values()) - LARGEST_WRITABLE, []
+    # An update cannot name a field with a dot or a dollar sign.
+    removable = (name for name in sizes if name not in ("", "_id") and "." not in name and name[0] != "$")
+    for name in sorted(removable, key=lambda name: sizes[name], reverse=True):
+        if too_much <= 0:
+            break
+        found.append(name)
+        too_much -= sizes[name]
+    return found
+
+
 @translated
 def insert_project(store: Store, record: Mapping[str, Any]) -> object:
     """Insert a record as a person would, and return its ``_id``. The daemon validates it later."""
@@ -72,11 +97,13 @@ def set_project(
     new: ProjectState | None = None,
     *,
     why: str = "",
+    without: Sequence[str] = (),
     **fields: Any,
 ) -> bool:
     """Set fields, and with ``new`` the state, if the project is in ``expected``; whether it was.
 
-    ``expected`` None means a record the daemon has not looked at yet; it then needs ``new``.
+    ``expected`` None means a record the daemon has not looked at yet; it then needs ``new``, and loses the fields
+    ``without``.
     """
     at = store.clock.now()
     if expected is not None:
@@ -87,7 +114,8 @@ def set_project(
     # The history is set, not pushed to: the record is from outside and may hold anything under that name.
     history = [history_entry(at, None, new, why)]
     changes = {**fields, "state": str(new), "since": at, "update_date": at, "history": history}
-    return store.projects.update_one({"_id": key, **_NEW}, {"$set": changes}).matched_count == 1
+    update: Document = {"$set": changes} | ({"$unset": dict.fromkeys(without, "")} if without else {})
+    return store.projects.update_one({"_id": key, **_NEW}, update).matched_count == 1
 
 
 @translated
