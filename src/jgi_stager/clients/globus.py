@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import globus_sdk
 from pydantic import BaseModel, ValidationError
 
-from jgi_stager.clients.globus_errors import NOT_FOUND, is_permission_problem, lost, meaning, required_scopes
+from jgi_stager.clients.globus_errors import NOT_FOUND, denies_path, lost, meaning, required_scopes
 from jgi_stager.clients.globus_login import can_consent, fingerprint, log_in, log_out
 from jgi_stager.clients.globus_shapes import (
     Entry,
@@ -127,17 +127,16 @@ class Globus:
     def ls(self, collection_id: str, path: str) -> tuple[Entry, ...] | None:
         """The entries of a directory, None if there is no such directory.
 
-        A directory at JGI that may not be read has not been shared yet (jgi-api-facts, section 10): that is
-        `Rejected`, for it concerns this delivery alone. Anywhere else it is `NeedsPerson`.
+        A directory that may not be read is `Rejected`, for it concerns those files alone: one at JGI has not been
+        shared yet (jgi-api-facts, section 10). A login or consent that is missing is `NeedsPerson`.
         """
         what = f"the listing of {path!r:.200}"
         found, error = self._attempt(lambda client: client.operation_ls(collection_id, path=path))
         if isinstance(error, globus_sdk.GlobusAPIError):
             if error.http_status == 404 and error.code in NOT_FOUND:
                 return None
-            if collection_id == self._settings.jgi_collection_id and is_permission_problem(error):
-                text = f"globus: JGI has not shared {path!r:.200} with this login, or no longer does"
-                raise Rejected(Service.GLOBUS, text)
+            if denies_path(error):
+                raise Rejected(Service.GLOBUS, f"globus: {self._denied(collection_id)} {path!r:.200}")
         if error:
             raise self._failure(what, error)
         page = self._parsed(Page, what, found)
@@ -145,6 +144,11 @@ class Globus:
             text = f"globus: {what} has {len(page.rows)} of {page.total} entries: not complete"
             raise Transient(Service.GLOBUS, text)
         return self._rows(Entry, what, page.rows)
+
+    def _denied(self, collection_id: str) -> str:
+        if collection_id == self._settings.jgi_collection_id:
+            return "JGI does not share with this login, or not any more:"
+        return "the collection does not let this login read"
 
     def probe(self) -> None:
         """The cheapest call that needs a working login. Returns if Globus answers."""

@@ -30,6 +30,15 @@ def is_permission_problem(error: globus_sdk.GlobusAPIError) -> bool:
     return _code(error).endswith(PERMISSION)
 
 
+def denies_path(error: globus_sdk.GlobusAPIError) -> bool:
+    """Whether a collection denied one path to a login that is good otherwise."""
+    return is_permission_problem(error) and error.http_status != 401 and not _lacks_login(error)
+
+
+def _lacks_login(error: globus_sdk.GlobusAPIError) -> bool:
+    return bool(error.info.consent_required or _SAYS_LOGIN.search(error.text[:65_536]))
+
+
 def required_scopes(error: globus_sdk.GlobusAPIError) -> tuple[str, ...]:
     """The scopes whose consent Globus misses; empty if that is not the problem."""
     return tuple(error.info.consent_required.required_scopes or ()) if error.info.consent_required else ()

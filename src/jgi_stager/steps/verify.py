@@ -10,8 +10,9 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any
@@ -42,6 +43,11 @@ LOST_AT_SOURCE = ("NOT_FOUND", "NO_SUCH")
 """Parts of the codes with which Globus says that a source file is not there any more."""
 
 
+HELD_TOO_LONG = timedelta(hours=3)
+"""Long enough for a file system or collection that is serviced; then people hear of it."""
+UNSEEN_SHOWN = 20
+
+
 class Stopped(Exception):  # noqa: N818 - not an error: the daemon is asked to end
     """The daemon ends in the middle of reading a file; it is read again after the start."""
 
@@ -54,6 +60,15 @@ class Finding:
     how: str = ""
     spoilt: bool = False
     """It arrived, and is not what JDP says of it."""
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What could not be looked at, though Globus answers."""
+
+    project: str
+    directory: str
+    error: str
 
 
 def run(tools: Tools) -> int:
@@ -73,19 +88,41 @@ def check(tools: Tools, task: Mapping[str, Any]) -> int:
     skipped = _skipped(tools, task)
     found = files.of_task(tools.store, task["task_id"], State.TRANSFERRING)
     moved = 0
+    unseen: list[Unseen] = []
     try:
         for directory, group in groupby(sorted(found, key=_place), key=lambda file: _place(file)[0]):
-            moved += _check_directory(tools, task, directory, list(group), skipped)
+            moved += _check_directory(tools, task, directory, list(group), skipped, unseen)
     except Stopped:
         return moved
-    except OSError as error:
-        # The file system gave up in the middle: that says nothing about the file.
-        _postpone(tools, task, f"reading back failed: {error}", retry_delay(int(task["attempts"]) + 1))
+    if unseen:
+        _hold(tools, task, unseen)
         return moved
     arrived = len(files.of_task(tools.store, task["task_id"], State.DONE))
     transfers.close(tools, task, "its files are verified", arrived=arrived)
     log.info("task_verified", task_id=task["task_id"], files=moved)
     return moved
+
+
+def _hold(tools: Tools, task: Mapping[str, Any], unseen: Sequence[Unseen]) -> None:
+    """Some of a task could not be looked at: the rest is done, and these are looked at again and again. After
+    a while the people of each project hear of it, once a day."""
+    now = tools.clock.now()
+    since = min(task.get("held_since") or now, now)
+    tasks.update_task(tools.store, task["_id"], TaskState.ENDED, held_since=since)
+    _postpone(tools, task, f"reading back failed: {unseen[0].error}", retry_delay(int(task["attempts"]) + 1))
+    if now - since < HELD_TOO_LONG:
+        return
+    for project in sorted({one.project for one in unseen}):
+        lines = dict.fromkeys(f"  {one.directory}: {one.error}" for one in unseen if one.project == project)
+        tools.alarm(
+            f"unseen:{project}:{now:%Y-%m-%d}",
+            f"what arrived for {project} cannot be looked at",
+            f"Globus task {task['task_id']} has ended, but since {since:%Y-%m-%d %H:%M} UTC its files cannot be "
+            f"checked at the destination:\n\n{chr(10).join([*lines][:UNSEEN_SHOWN])}\n\n"
+            "Let the Globus identity of the daemon list and read these directories, or repair the file system "
+            "there. They are looked at again every hour; nothing else waits for them.",
+            project,
+        )
 
 
 def _place(file: FileRow) -> tuple[str, str]:
@@ -110,18 +147,30 @@ def _check_directory(
     directory: str,
     group: list[FileRow],
     skipped: Mapping[str, str],
+    unseen: list[Unseen],
 ) -> int:
-    entries = tools.globus.ls(tools.settings.globus.nersc_collection_id, directory)
+    """Check the files of one directory. What cannot be looked at goes to ``unseen`` and holds up nothing else."""
+    project = group[0].project_name
+    try:
+        entries = tools.globus.ls(tools.settings.globus.nersc_collection_id, directory)
+    except Rejected as error:
+        unseen.append(Unseen(project, directory, str(error)))
+        return 0
     sizes = {entry.name: entry.size for entry in entries or () if entry.type == "file"}
     right: dict[str, list[Any]] = {}
     moved = 0
-    seen: dict[str, Finding] = {}
+    seen: dict[tuple[Any, ...], Finding] = {}
     try:
         for file in group:
-            path = file.destination_path or ""
-            if path not in seen:
-                seen[path] = look_at(file, sizes, tools.settings.staging.md5_max_bytes, tools.stop)
-            finding = seen[path]
+            key = (file.destination_path, file.size, file.md5sum)
+            try:
+                if key not in seen:
+                    seen[key] = look_at(file, sizes, tools.settings.staging.md5_max_bytes, tools.stop)
+            except OSError as error:
+                # The file system failed: that says nothing about the file.
+                unseen.append(Unseen(project, directory, str(error)))
+                continue
+            finding = seen[key]
             if finding.problem is None:
                 right.setdefault(finding.how, []).append(file.oid)
             else:
