@@ -14,7 +14,7 @@ import structlog
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import AT_JGI, State
 from jgi_stager.records import ProjectState, TaskState
-from jgi_stager.steps.tools import Tools, each, later
+from jgi_stager.steps.tools import Tools, each, each_alone, later
 from jgi_stager.store import files, moves, projects, tasks
 
 log = structlog.get_logger()
@@ -26,22 +26,31 @@ STOPPED_HERE = (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY)
 def run(tools: Tools) -> int:
     """Stop what still moves for cancelled projects. Returns how many files were stopped."""
     cancelled = projects.by_state(tools.store, ProjectState.CANCELLED)
-    names = {str(project.get("project_name")) for project in cancelled if project.get("accepted_name")}
-    moving = sorted(name for name in names if files.any_in(tools.store, name, AT_JGI))
-    moved = sum(_free(tools, name) for name in moving)
-    if moving:
+    moved = each_alone(tools, cancelled, _free)
+    names = {_name(project) for project in cancelled if project.get("accepted_name")}
+    if any(files.any_in(tools.store, name, AT_JGI) for name in names):
         end_tasks(tools, names)
-    for project in cancelled:
-        if project.get("stopped_at") is None and not files.any_in(
-            tools.store, str(project.get("project_name")), AT_JGI
-        ):
-            why = "nothing is under way any more"
-            projects.note(tools.store, project["_id"], ProjectState.CANCELLED, why, stopped_at=tools.clock.now())
+    each_alone(tools, cancelled, _note_end)
     return moved
 
 
-def _free(tools: Tools, name: str) -> int:
+def _name(project: Mapping[str, Any]) -> str:
+    return str(project.get("project_name"))
+
+
+def _note_end(tools: Tools, project: Mapping[str, Any]) -> int:
+    """Write down when nothing is under way any more for a project."""
+    if project.get("stopped_at") is not None or files.any_in(tools.store, _name(project), AT_JGI):
+        return 0
+    why = "nothing is under way any more"
+    return projects.note(tools.store, project["_id"], ProjectState.CANCELLED, why, stopped_at=tools.clock.now())
+
+
+def _free(tools: Tools, project: Mapping[str, Any]) -> int:
     """Set the files free that are not in a task. Those of a task that is being submitted belong to it already."""
+    name = _name(project)
+    if not project.get("accepted_name") or not files.any_in(tools.store, name, AT_JGI):
+        return 0
     reserved = tasks.open_task_file_oids(tools.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
     where = moves.by_project(name, _id={"$nin": list(reserved)})
     moved = sum(

@@ -12,7 +12,7 @@ from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectState
 from jgi_stager.steps import account
 from jgi_stager.steps.accept import acceptance_key
-from jgi_stager.steps.tools import Tools
+from jgi_stager.steps.tools import Tools, each_alone
 from jgi_stager.steps.watch_failures import shown
 from jgi_stager.store import files, projects, requests
 from jgi_stager.store.files import Tally
@@ -24,12 +24,7 @@ MOVING = sorted(set(State) - RESTING)
 
 def run(tools: Tools) -> int:
     """Look at every project that may have ended, or that a person released. Returns how many changed."""
-    changed = 0
-    for project in projects.by_state(tools.store, [ProjectState.ACTIVE, ProjectState.HELD]):
-        if tools.stop.is_set():
-            break
-        changed += finish(tools, project)
-    return changed
+    return each_alone(tools, projects.by_state(tools.store, [ProjectState.ACTIVE, ProjectState.HELD]), finish)
 
 
 def finish(tools: Tools, project: Mapping[str, Any]) -> int:

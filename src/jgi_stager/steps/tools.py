@@ -158,6 +158,27 @@ def later(tools: Tools, document: Mapping[str, Any], error: str, seconds: float)
     return {"next_poll_at": at, "attempts": int(document.get("attempts") or 0) + 1, "error": error}
 
 
+def each_alone(
+    tools: Tools, documents: Iterable[Mapping[str, Any]], handle: Callable[[Tools, Mapping[str, Any]], int]
+) -> int:
+    """Handle every document by itself, where no service is asked: a bug that one causes never stops the others.
+
+    Returns how much changed. Stops early when the daemon stops.
+    """
+    changed = 0
+    for document in documents:
+        if tools.stop.is_set():
+            break
+        try:
+            changed += handle(tools, document)
+        except StoreError:
+            raise
+        except Exception as error:
+            illegal = isinstance(error, IllegalMoveError)
+            log.exception("step_bug", document=str(document["_id"])[:200], illegal=illegal)
+    return changed
+
+
 def each(
     tools: Tools,
     service: Service,

@@ -13,7 +13,7 @@ from jgi_stager.lifecycle import RESTING, State
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectState
 from jgi_stager.steps.accept import acceptance_key
-from jgi_stager.steps.tools import Tools
+from jgi_stager.steps.tools import Tools, each_alone
 from jgi_stager.store import files, projects
 from jgi_stager.store.files import FailedGroup
 
@@ -29,18 +29,14 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 def run(tools: Tools) -> int:
     """Look at every project that moves. Returns how many notices were stored."""
-    told = 0
-    for project in projects.by_state(tools.store, ProjectState.ACTIVE):
-        if tools.stop.is_set():
-            break
-        if files.any_in(tools.store, project["project_name"], [State.FAILED]):
-            told += _look(tools, project)
-    return told
+    return each_alone(tools, projects.by_state(tools.store, ProjectState.ACTIVE), _look)
 
 
 def _look(tools: Tools, project: Mapping[str, Any]) -> int:
     """Tell what failed since the last time, unless that was a moment ago."""
     now, name = tools.clock.now(), project["project_name"]
+    if not files.any_in(tools.store, name, [State.FAILED]):
+        return 0
     told_at, seen_at = project.get("failures_told_at"), project.get("failures_seen_at")
     groups = files.failed_groups(tools.store, name, since=told_at or LONG_AGO)
     if not groups:
