@@ -155,22 +155,42 @@ def test_a_status_that_nobody_knows_is_waited_on_and_told_of_once(tmp_path: Path
         assert st.counts() == {"restored": 3}
 
 
+GONE = '{"code": "ClientError.NotFound", "message": "No task", "request_id": "x", "resource": "/task"}'
+UNKNOWN_TASK = {"match": "transfer.task", "kind": "status", "status": 404, "body": GONE}
+
+
 def test_a_task_that_globus_forgot_is_settled_by_looking_at_the_destination(
     tmp_path: Path, mongod_uri: str
 ) -> None:
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
         st.until("transferring")
-        gone = '{"code": "ClientError.NotFound", "message": "No task", "request_id": "x", "resource": "/task"}'
         st.out.clock.advance(3600)
         st.out.books()
-        st.faults({"match": "transfer.task", "kind": "status", "status": 404, "body": gone})
+        st.faults(UNKNOWN_TASK)
+        st.wait(hours=5)
+        assert st.counts() == {"transferring": 3}
         st.wait(hours=2)
+        assert st.counts() == {"done": 3}
+        assert {one["status"] for one in st.documents("globus_tasks", kind="files")} == {"UNKNOWN"}
+        assert len(st.alarms("Globus does not know task")) == 1
         st.faults()
         st.drive()
         check_tasks(st, st.out.books())
-        assert st.counts() == {"done": 3}
         assert len(file_tasks(st)) == 1
+
+
+def test_a_running_task_that_globus_does_not_know_for_a_moment_goes_on(tmp_path: Path, mongod_uri: str) -> None:
+    slow: dict[str, Any] = {"transfer_bytes_per_second": 2e4}
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4), **slow) as st:
+        st.insert()
+        st.until("transferring")
+        st.faults({**UNKNOWN_TASK, "nth": [1, 2, 3]})
+        st.drive(hours=48)
+        check_run(st)
+        assert len(file_tasks(st)) == 1
+        assert {file["setbacks"] for file in st.documents("files")} == {0}
+        assert {one["vanished_at"] for one in st.documents("globus_tasks", kind="files")} == {None}
 
 
 def test_the_cap_of_active_tasks_is_kept_and_used(tmp_path: Path, mongod_uri: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
@@ -188,6 +189,15 @@ def _wrong_answer(rule: FaultRule) -> Response:
         case "garbage_json":
             return Response(rule.body or '{"organisms": [{"id": "IMG_A', media_type="application/json")
         case _ if rule.body is not None:
-            return Response(rule.body, rule.status, headers)
+            return Response(rule.body, rule.status, headers, _media_type(rule.body))
         case _:
             return JSONResponse({"detail": "fault injected"}, rule.status, headers)
+
+
+def _media_type(body: str) -> str | None:
+    """A body that is JSON is said to be: clients believe an error only then."""
+    try:
+        json.loads(body)
+    except ValueError:
+        return None
+    return "application/json"

@@ -13,11 +13,15 @@ from jgi_stager.failures import Rejected, Service
 from jgi_stager.records import TaskState
 from jgi_stager.steps.tools import Tools, each, later
 from jgi_stager.store import tasks
+from jgi_stager.text import human_duration
 
 log = structlog.get_logger()
 
 ENDED = frozenset({"SUCCEEDED", "FAILED"})
 MOVING = frozenset({"ACTIVE"})
+VANISHED_FOR = timedelta(hours=6)
+"""How long Globus is asked about a task that it does not know: longer than the repair of a service that answers
+wrongly takes, and short beside the two weeks of a delivery."""
 
 
 def run(tools: Tools) -> int:
@@ -37,8 +41,7 @@ def poll(tools: Tools, task: Mapping[str, Any]) -> int:
     try:
         status = tools.globus.task(task["task_id"])
     except Rejected as error:
-        # Globus forgets tasks after a while. What arrived is found by looking at the destination.
-        return _end(tools, task, {"status": "UNKNOWN", "error": str(error)})
+        return _unknown(tools, task, str(error))
     facts: dict[str, Any] = {
         "status": status.status,
         "nice_status": status.nice_status,
@@ -46,6 +49,7 @@ def poll(tools: Tools, task: Mapping[str, Any]) -> int:
         "bytes_transferred": status.bytes_transferred,
         "attempts": 0,
         "error": status.fatal_error or status.nice_details,
+        "vanished_at": None,
     }
     if status.status in ENDED:
         return _end(tools, task, facts)
@@ -56,6 +60,28 @@ def poll(tools: Tools, task: Mapping[str, Any]) -> int:
     wait = min(max(age / 10, schedule.task_poll_seconds), schedule.task_poll_longest_seconds)
     next_poll = now + timedelta(seconds=wait * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
     tasks.update_task(tools.store, task["_id"], TaskState.ACTIVE, next_poll_at=next_poll, **facts)
+    return 0
+
+
+def _unknown(tools: Tools, task: Mapping[str, Any], error: str) -> int:
+    """Globus does not know the task. It forgets tasks after a while, and then what arrived is found by looking at
+    the destination; but one that still runs would be sent a second time, so Globus is asked again first."""
+    now = tools.clock.now()
+    since = min(task.get("vanished_at") or now, now)
+    if now - since >= VANISHED_FOR:
+        return _end(tools, task, {"status": "UNKNOWN", "error": error})
+    log.warning("task_unknown", task_id=task["task_id"], error=error)
+    tools.alarm(
+        f"task-unknown:{task['task_id']}",
+        f"Globus does not know task {task['task_id']}",
+        f"It carries {task['files']} files, and Globus answers:\n\n  {error}\n\nIt is asked again for "
+        f"{human_duration(VANISHED_FOR)}. Then the task is taken for ended: what arrived is checked and kept, "
+        "the rest is submitted again. If the login was changed, go back to the one that made the task.",
+    )
+    wait = timedelta(seconds=tools.settings.schedule.task_poll_longest_seconds)
+    tasks.update_task(
+        tools.store, task["_id"], TaskState.ACTIVE, vanished_at=since, next_poll_at=now + wait, error=error
+    )
     return 0
 
 
