@@ -15,10 +15,10 @@ import structlog
 from jgi_stager.clients.globus import TransferItem, transfer_body
 from jgi_stager.failures import OutsideError, Rejected, Service, retry_delay
 from jgi_stager.lifecycle import State
-from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState
+from jgi_stager.records import OPEN_TASKS, ProjectState, RequestState, TaskKind, TaskState
 from jgi_stager.steps.limits import limits_now
 from jgi_stager.steps.tools import Tools, each, later
-from jgi_stager.store import moves, requests, tasks
+from jgi_stager.store import files, moves, projects, requests, tasks
 
 log = structlog.get_logger()
 
@@ -128,6 +128,8 @@ def start(
 
 def send(tools: Tools, task: Mapping[str, Any]) -> int:
     """Submit the stored body as it is. Safe to repeat."""
+    if not _may_leave(tools, task):
+        return 0
     tools.must_own()
     try:
         task_id = tools.globus.submit(task["body"])
@@ -135,6 +137,31 @@ def send(tools: Tools, task: Mapping[str, Any]) -> int:
         _refused(tools, task, error)
         return 0
     return adopt(tools, task, task_id, f"Globus calls it {task_id}")
+
+
+def _may_leave(tools: Tools, task: Mapping[str, Any]) -> bool:
+    """Whether to send a stored body. One that may have left before: always. One that never left: only if all its
+    files still wait for it. Between their choice and the intent, which reserves them, a project may have been
+    cancelled or paused and its files set free; then the intent is withdrawn, and the next run chooses again."""
+    if "sent_at" not in task or task["sent_at"] is not None:
+        return True  # an older release did not note it
+    if task["file_oids"]:
+        active = {project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)}
+        where = moves.by_oids(task["file_oids"], state=State.MANIFEST_READY.value)
+        waiting = sum(file.project_name in active for file in files.select(tools.store, where))
+        if waiting < len(task["file_oids"]):
+            _withdraw(tools, task, f"{task['files'] - waiting} of its {task['files']} files do not wait any more")
+            return False
+    return tasks.update_task(tools.store, task["_id"], TaskState.SUBMITTING, sent_at=tools.clock.now())
+
+
+def _withdraw(tools: Tools, task: Mapping[str, Any], why: str) -> None:
+    """Close an intent that never left. Without a date it is not counted among what Globus refused."""
+    why = f"withdrawn before it was sent: {why}"
+    tasks.update_task(
+        tools.store, task["_id"], TaskState.SUBMITTING, TaskState.REFUSED, why=why, error=why, next_poll_at=None
+    )
+    log.info("transfer_withdrawn", task=task["_id"], why=why)
 
 
 def send_again(tools: Tools, task: Mapping[str, Any]) -> int:

@@ -23,6 +23,7 @@ _UNKNOWN_YET: Document = {
     "status": None,
     "nice_status": None,
     "faults": 0,
+    "sent_at": None,
     "submitted_at": None,
     "ended_at": None,
     "attempts": 0,
