@@ -245,7 +245,7 @@ def _refused(tools: Tools, task: Mapping[str, Any], error: Rejected) -> None:
     log.warning("transfer_refused", task=task["_id"], files=task["files"], error=str(error))
     if task["kind"] == TaskKind.MANIFESTS:
         _fetch_manifests_later(tools, task)
-    elif task["files"] == 1 and _is_to_blame(tools, task):
+    elif len(task["body"]["DATA"]) == 1 and _is_to_blame(tools, task):  # two ids may share one destination
         where = moves.by_oids(task["file_oids"])
         moves.fail(tools.store, where, State.MANIFEST_READY, f"Globus refuses it: {error}")
     tools.alarm(
