@@ -79,8 +79,9 @@ def cancel_project(store: Store, name: str, who: str, reason: str = "") -> Chang
         return Change(name, "dismissed", before, True, f"{name} was invalid anyway; it is not reported any more.")
     if "accepted_name" not in document:
         why = _why("withdrawn before the daemon looked at it", who, reason)
-        fields = {"reason": why, "dismissed_at": store.clock.now()}
-        if not projects.set_project(store, document["_id"], None, ProjectState.INVALID, why=why, **fields):
+        at = store.clock.now()
+        invalid = ProjectState.INVALID
+        if not projects.set_project(store, document["_id"], None, invalid, why=why, reason=why, dismissed_at=at):
             raise Refused(f"{name} was accepted at this moment; give the command again")
         return Change(name, "state", "new", ProjectState.INVALID, f"{name} is withdrawn.")
     state = ProjectState(document["state"])

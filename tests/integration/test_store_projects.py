@@ -24,7 +24,8 @@ def test_the_way_of_a_project(store: Store, clock: ManualClock) -> None:
     assert not projects.set_project(store, key, None, ProjectState.DISCOVERING)
     assert not projects.set_project(store, key, ProjectState.ACTIVE, ProjectState.DONE)
     either = (ProjectState.ACTIVE, ProjectState.DISCOVERING)
-    assert projects.set_project(store, key, either, ProjectState.ACTIVE, why="85 files", **{"found.files": 85})
+    fields: dict[str, Any] = {"found.files": 85}
+    assert projects.set_project(store, key, either, ProjectState.ACTIVE, why="85 files", **fields)
     found = projects.get(store, "p")
     assert found is not None
     assert (found["state"], found["priority"], found["found"]) == ("active", 3, {"files": 85})

@@ -109,18 +109,6 @@ def test_after_trouble_one_task_tries_first(tmp_path: Path, mongod_uri: str) -> 
         assert statuses == ["FAILED", "FAILED", *["SUCCEEDED"] * 4]
 
 
-def test_a_source_that_was_skipped_goes_again(tmp_path: Path, mongod_uri: str) -> None:
-    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
-        st.insert()
-        st.until("manifest_ready")
-        st.out.mishap("task_skips", count=1)
-        st.drive(hours=48)
-        books = check_run(st, again=True)
-        # Globus says that the source is not there: it is asked for again.
-        assert set(books["requested_more_than_once"]) == {file_id(1, 1)}
-        assert books["requested_more_than_once"][file_id(1, 1)] == 2
-
-
 def test_a_file_that_a_delivery_lacks_is_asked_for_again(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
         st.insert()

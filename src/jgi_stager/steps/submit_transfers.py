@@ -10,7 +10,7 @@ from typing import Any
 from jgi_stager.clients.globus import TransferItem
 from jgi_stager.failures import Service
 from jgi_stager.records import ProjectState, RequestState, TaskKind, TaskState
-from jgi_stager.steps import transfers
+from jgi_stager.steps import sources, transfers
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import files, projects, requests, tasks
 from jgi_stager.store.files import FileRow
@@ -64,7 +64,9 @@ def _wait(times: int) -> timedelta:
 
 def _ready_files(tools: Tools, most: int, waiting: frozenset[Any]) -> list[FileRow]:
     """Files ready to go, whole requests at a time, those of the soonest-expiring delivery first."""
-    open_requests = requests.requests_in(tools.store, RequestState.READY)
+    now = tools.clock.now()
+    delivered = requests.requests_in(tools.store, RequestState.READY)
+    open_requests = [request for request in delivered if not sources.rests(request, now)]
     by_expiry = sorted(open_requests, key=lambda one: (one.get("expiration_date") or NEVER, one["request_id"]))
     active = {project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)}
     reserved = waiting | tasks.open_task_file_oids(tools.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])

@@ -10,7 +10,8 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
@@ -23,7 +24,7 @@ from jgi_stager.failures import Rejected, Service, retry_delay
 from jgi_stager.lifecycle import State
 from jgi_stager.pulse import beat
 from jgi_stager.records import RequestState, TaskKind, TaskState
-from jgi_stager.steps import transfers
+from jgi_stager.steps import sources, transfers
 from jgi_stager.steps.tools import Tools, each, later
 from jgi_stager.store import files, moves, requests, tasks
 from jgi_stager.store.files import FileRow
@@ -63,6 +64,18 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """What Globus left out."""
+
+    codes: Mapping[str, str]
+    """Why, by source path."""
+    out_of_reach: AbstractSet[int]
+    """Requests of whose delivery nothing could be read."""
+    gone: Callable[[FileRow], bool]
+    """Whether a file has truly left its delivery."""
+
+
+@dataclass(frozen=True)
 class Unseen:
     """What could not be looked at, though Globus answers."""
 
@@ -85,8 +98,8 @@ def _postpone(tools: Tools, task: Mapping[str, Any], error: str, seconds: float)
 
 def check(tools: Tools, task: Mapping[str, Any]) -> int:
     """Look at the destination of every file of a task; what is checked is stored even if the daemon must end."""
-    skipped = _skipped(tools, task)
     found = files.of_task(tools.store, task["task_id"], State.TRANSFERRING)
+    skipped = _look_at_skipped(tools, task, found)
     moved = 0
     unseen: list[Unseen] = []
     try:
@@ -130,7 +143,18 @@ def _place(file: FileRow) -> tuple[str, str]:
     return str(path.parent), path.name
 
 
-def _skipped(tools: Tools, task: Mapping[str, Any]) -> Mapping[str, str]:
+def _look_at_skipped(tools: Tools, task: Mapping[str, Any], found: Sequence[FileRow]) -> Skipped:
+    """What the task left out, and why. The deliveries of which it could read nothing rest from now on."""
+    codes = _codes(tools, task)
+    silent = set[int]()
+    if codes:
+        silent = sources.out_of_reach(found, files.of_task(tools.store, task["task_id"], State.DONE), codes)
+    for request_id in sorted(silent):
+        sources.rest(tools, request_id)
+    return Skipped(codes, silent, sources.gone(tools))
+
+
+def _codes(tools: Tools, task: Mapping[str, Any]) -> Mapping[str, str]:
     """Why Globus left files out, by source path; nothing if it forgot the task."""
     try:
         return {
@@ -146,7 +170,7 @@ def _check_directory(
     task: Mapping[str, Any],
     directory: str,
     group: list[FileRow],
-    skipped: Mapping[str, str],
+    skipped: Skipped,
     unseen: list[Unseen],
 ) -> int:
     """Check the files of one directory. What cannot be looked at goes to ``unseen`` and holds up nothing else."""
@@ -174,7 +198,7 @@ def _check_directory(
             if finding.problem is None:
                 right.setdefault(finding.how, []).append(file.oid)
             else:
-                moved += _send_back(tools, task, file, finding, skipped.get(file.source_path or ""))
+                moved += _send_back(tools, task, file, finding, skipped)
     finally:
         # Hours of reading must not be lost because the daemon is asked to end.
         for how, oids in right.items():
@@ -239,23 +263,24 @@ def _chunks(file: Any, stop: threading.Event) -> Iterable[bytes]:
         yield chunk
 
 
-def _send_back(tools: Tools, task: Mapping[str, Any], file: FileRow, finding: Finding, code: str | None) -> int:
+def _send_back(tools: Tools, task: Mapping[str, Any], file: FileRow, finding: Finding, skipped: Skipped) -> int:
     """A file that is not right goes again: from JGI if it is still delivered there, else from tape."""
+    code = skipped.codes.get(file.source_path or "")
     said = f"{finding.problem}; {code}" if code else finding.problem
     why = f"Globus task {task['task_id']} ({task.get('status')}): {said}"
     request = requests.request_by_id(tools.store, file.request_id or 0)
     delivered = request is not None and request["state"] == RequestState.READY
     # Spoilt for the second time: it is not the way that spoils it, but the delivery.
     lost = (finding.spoilt and file.setbacks > 0) or (
-        code is not None and any(part in code.upper() for part in LOST_AT_SOURCE)
+        code is not None and any(part in code.upper() for part in LOST_AT_SOURCE) and skipped.gone(file)
     )
     if lost and request is not None:
         requests.add_lost(tools.store, request["_id"], [file.source_file_id])
     target = State.MANIFEST_READY if delivered and not lost else State.PENDING
     where = moves.by_oids([file.oid])
     log.warning("file_sent_back", file=file.jdp_file_id, project=file.project_name, why=why)
-    if task.get("status") == "FAILED":
-        # The task ended as a whole; which file was to blame, if any, is not known: nobody's budget is spent.
+    if task.get("status") == "FAILED" or (file.request_id in skipped.out_of_reach and not lost):
+        # The task or the delivery as a whole; who was to blame, if any, is not known: nobody's budget is spent.
         return moves.move(tools.store, where, State.TRANSFERRING, target, why, counted=False)
     limit = tools.settings.staging.max_setbacks
     back, held = moves.set_back(tools.store, where, State.TRANSFERRING, target, why, limit)
