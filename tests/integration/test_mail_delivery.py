@@ -162,7 +162,7 @@ def test_an_address_that_says_not_now_after_days_without_a_server_still_gets_its
         send(daemon, hours=4)
     daemon.restart(notifications=settings(port))
     mailbox.refuse = {SITE: "451 4.7.1 greylisted, try again in five minutes"}
-    send(daemon, hours=1)
+    send(daemon, hours=12)
     assert [one["address"] for one in state(daemon, key)["postponed"]] == [SITE]
     mailbox.refuse = {}
     send(daemon, hours=12)
