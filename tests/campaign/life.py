@@ -18,8 +18,10 @@ import urllib.request
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.error import URLError
 
 import structlog
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from campaign.effects import Effects, Watching, install
 from campaign.mutations import mutate
@@ -99,12 +101,17 @@ def _ticks(
     return False
 
 
+@retry(retry=retry_if_exception_type(URLError), wait=wait_fixed(0.1), stop=stop_after_delay(20), reraise=True)
+def _control(url: str, body: bytes) -> None:
+    """Tell the simulator something; an event before this one may have shut its port for a moment."""
+    with urllib.request.urlopen(url, body, timeout=20) as answer:
+        answer.read()
+
+
 def happen(event: Event, timeline: Timeline, spec: Mapping[str, Any]) -> None:
     """Let an event of the script happen."""
     if event.control is not None:
-        body = json.dumps(event.control).encode()
-        with urllib.request.urlopen(f"{spec['sim']}/control", body, timeout=20) as answer:
-            answer.read()
+        _control(f"{spec['sim']}/control", json.dumps(event.control).encode())
     if event.clock_hours is not None:
         timeline.set_ahead(event.clock_hours * 3600)
     if event.mail_out_hours is not None:
