@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import threading
+import time
 import traceback
 import urllib.request
 from collections.abc import Mapping, MutableMapping
@@ -21,7 +22,6 @@ from typing import Any, NoReturn
 from urllib.error import URLError
 
 import structlog
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from campaign.effects import Effects, Watching, install
 from campaign.mutations import mutate
@@ -39,6 +39,8 @@ from jgi_stager.store import StoreError, connect
 
 IDLE, NOT_IDLE, FAILED = 0, 3, 1
 BUSY_MINUTES, QUIET_MINUTES = 10.0, 180.0
+PORT_SECONDS = 20.0
+"""Real: so long the simulator may be out of reach for the script itself."""
 BUGS = ("step_bug", "step_failed", "quota_overspent", "estimate_failed")
 
 
@@ -101,11 +103,18 @@ def _ticks(
     return False
 
 
-@retry(retry=retry_if_exception_type(URLError), wait=wait_fixed(0.1), stop=stop_after_delay(20), reraise=True)
 def _control(url: str, body: bytes) -> None:
     """Tell the simulator something; an event before this one may have shut its port for a moment."""
-    with urllib.request.urlopen(url, body, timeout=20) as answer:
-        answer.read()
+    deadline = time.monotonic() + PORT_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(url, body, timeout=PORT_SECONDS) as answer:
+                answer.read()
+            return
+        except URLError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def happen(event: Event, timeline: Timeline, spec: Mapping[str, Any]) -> None:
