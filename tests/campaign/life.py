@@ -19,7 +19,6 @@ import urllib.request
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.error import URLError
 
 import structlog
 
@@ -110,11 +109,12 @@ def _control(url: str, body: bytes) -> None:
         try:
             with urllib.request.urlopen(url, body, timeout=PORT_SECONDS) as answer:
                 answer.read()
-            return
-        except URLError:
+        except OSError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+        else:
+            return
 
 
 def happen(event: Event, timeline: Timeline, spec: Mapping[str, Any]) -> None:
