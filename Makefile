@@ -29,19 +29,28 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Every package at the pinned version and with the pinned hash, then the project itself on top.
+# Exactly the pinned packages, by hash, and then the project itself. pip resolves nothing: a list that lacks a package
+# fails in `pip check` here, instead of taking whatever is newest on the day of the installation.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 $(READY): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PIP) install --quiet --no-deps --require-hashes -r constraints.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	$(PIP) check
 	touch $(READY)
 
-# Pins the newest versions that pyproject.toml allows. Run with the oldest supported Python.
-constraints: $(READY)
-	$(BIN)/pip-compile --quiet --upgrade --extra embedded --extra apprise --extra demo --extra dev --generate-hashes --allow-unsafe --strip-extras \
-		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-		--output-file constraints.txt pyproject.toml
+# Pins the newest versions that pyproject.toml allows, for every supported Python at once: constraints.txt for the work
+# on the project, constraints-service.txt (the same versions) for a machine that only runs the service.
+PINS := $(VENV)-pins
+COMPILE := $(PINS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+constraints:
+	$(PYTHON) -m venv --clear $(PINS)
+	$(PINS)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(COMPILE) --upgrade --all-extras --output-file constraints.txt pyproject.toml
+	$(COMPILE) --upgrade --extra embedded --extra apprise --constraint constraints.txt \
+		--output-file constraints-service.txt pyproject.toml
+	rm -rf $(PINS)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV)-pins .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -75,7 +75,7 @@ def _pinned_packages(cache: Path, tree: Path) -> None:
     """A venv in the tree. The wheels are fetched out here, where pip knows its index and its certificates."""
     wheels = cache / "wheels"
     chosen = [option for name in PLATFORMS for option in ("--platform", name)]
-    download = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:"]
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:"]
     target = ["--python-version", PYTHON, "--implementation", "cp", "--dest", str(wheels)]
     constraints = str(REPOSITORY / "constraints.txt")
     _run(*download, *target, *chosen, "-r", constraints)
@@ -87,6 +87,7 @@ def _pinned_packages(cache: Path, tree: Path) -> None:
         "--no-index",
         "--find-links",
         "/root/wheels",
+        "--no-deps",
         "--require-hashes",
         "-r",
         "/root/wheels/constraints.txt",
