@@ -75,7 +75,8 @@ def _pinned_packages(cache: Path, tree: Path) -> None:
     """A venv in the tree. The wheels are fetched out here, where pip knows its index and its certificates."""
     wheels = cache / "wheels"
     chosen = [option for name in PLATFORMS for option in ("--platform", name)]
-    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet"]
+    download = [*pip, "--no-deps", "--require-hashes", "--only-binary=:all:"]
     target = ["--python-version", PYTHON, "--implementation", "cp", "--dest", str(wheels)]
     constraints = str(REPOSITORY / "constraints.txt")
     _run(*download, *target, *chosen, "-r", constraints)

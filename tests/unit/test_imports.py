@@ -1,4 +1,4 @@
-"""The direction of imports and the size of files and functions (design, sections 8), read from the source."""
+"""The direction of imports and the size of files, read from the source."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "jgi_stager"
 PURE = {"lifecycle", "planning", "records", "failures", "selection", "manifests", "clock"}
 DRIVERS = {"pymongo", "bson", "gridfs"}
-LONGEST_FILE = 299
-LONGEST_FUNCTION = 39
+ORDINARY_FILE = 500
+"""Lines. A file is a topic, and one of this size is read in a sitting. Functions are kept short by ruff."""
+LONGER_FILES: dict[str, int] = {}
+"""Topics that splitting would hide, with their lines. A number may shrink; it grows by a commit that says why."""
 
 
 @dataclass(frozen=True)
@@ -153,15 +155,6 @@ def test_the_simulator_shares_no_code_with_what_it_tests() -> None:
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
-def test_files_and_functions_are_short(module: Module) -> None:
+def test_a_file_is_a_topic_that_is_read_in_a_sitting(module: Module) -> None:
     lines = module.path.read_text(encoding="utf-8").count("\n")
-    long = [f"{module.name}: {lines} lines"] if lines > LONGEST_FILE else []
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            count = (node.end_lineno or 0) - node.lineno + 1
-            first = node.body[0]
-            if ast.get_docstring(node, clean=False) is not None:
-                count -= (first.end_lineno or 0) - first.lineno + 1
-            if count > LONGEST_FUNCTION:
-                long.append(f"{module.name}.{node.name}: {count} lines")
-    assert not long, long
+    assert lines <= LONGER_FILES.get(module.name, ORDINARY_FILE)
