@@ -27,12 +27,16 @@ class OutsideError(Exception):
 class Transient(OutsideError):  # noqa: N818 - the design names it so: it is a kind, not an error class among many
     """Try again later: network, 5xx, 429, HTML instead of JSON. Nothing is wrong with the item.
 
-    ``retry_after`` is the wait in seconds that the service asked for, if it did.
+    ``retry_after`` is the wait in seconds that the service asked for, if it did. ``answered``: the service works,
+    but what it says of this item cannot be used; that is no outage, however often it happens.
     """
 
-    def __init__(self, service: Service, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, service: Service, message: str, retry_after: float | None = None, *, answered: bool = False
+    ) -> None:
         super().__init__(service, message)
         self.retry_after = retry_after
+        self.answered = answered
 
 
 class Rejected(OutsideError):  # noqa: N818

@@ -155,6 +155,7 @@ def _known_project(store: Store, document: Mapping[str, Any], found: views.Proje
         failed=tuple(views.FailedGroup(one.reason, one.files, one.bytes, one.names) for one in failed),
         reason=_text(document.get("reason")),
         error=_text(document.get("error")),
+        error_since=_instant(document.get("error_since")),
         next_try_at=_instant(document.get("next_try_at")),
         accepted_at=_instant(document.get("accepted_at")),
         done_at=_instant(document.get("done_at")),

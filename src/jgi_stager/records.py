@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from datetime import datetime
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -34,6 +34,9 @@ _MAIL_ADDRESS = re.compile(rf"^(?!.*=\?)(?=.{{1,64}}@.{{1,253}}\Z){_ATOM}(\.{_AT
 LONGEST_NAME_BYTES = 255
 """What ext4, GPFS and Lustre allow for one path component."""
 
+LARGEST_FILE_BYTES = 10**15
+"""A hundred days of the whole quota. What is larger is a mistake, and would spoil every sum that it is part of."""
+
 
 def unsafe_name(name: str) -> str | None:
     """Why ``name`` must not become one component of a path, or None if it may."""
@@ -56,6 +59,11 @@ def unsafe_relative_path(path: str) -> str | None:
         return "is absolute"
     parts = ((part, unsafe_name(part)) for part in path.split("/"))
     return next((f"component {part[:60]!r} {why}" for part, why in parts if why), None)
+
+
+def usable_size(size: int | None) -> int | None:
+    """The bytes of a file, or None if it is unknown or no file has so many."""
+    return size if size is not None and 0 <= size <= LARGEST_FILE_BYTES else None
 
 
 def usable_md5(text: str | None) -> str | None:
@@ -184,6 +192,10 @@ class ProjectState(StrEnum):
     DONE = "done"
     CANCELLED = "cancelled"
     INVALID = "invalid"
+
+
+DISCOVERY_PATIENCE = timedelta(hours=3)
+"""A discovery that gets no further for so long though the services answer needs a person."""
 
 
 class RequestState(StrEnum):

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from jgi_stager.lifecycle import State
-from jgi_stager.records import FileRecord, unsafe_name, usable_md5
+from jgi_stager.records import FileRecord, unsafe_name, usable_md5, usable_size
 
 CORRECTED_READS = "input.corr.fastq.gz"
 """The one fastq file that does not carry a sequencing unit in its name and is wanted all the same."""
@@ -97,7 +97,7 @@ def select(owner: Owner, files: Sequence[Listed], remove_files: Sequence[str], n
     for file in files:
         if rule := why_dropped(file, units, remove_files):
             dropped[rule] = dropped.get(rule, 0) + 1
-            dropped_bytes += _stored_size(file) or 0
+            dropped_bytes += usable_size(file.size) or 0
         else:
             wanted.append(file)
     records, name_warnings = _with_destinations(owner, wanted, now)
@@ -120,7 +120,7 @@ def _distinct(owner: Owner, files: Iterable[Listed]) -> tuple[list[Listed], list
 
 
 def _fullness(file: Listed) -> tuple[bool, bool, str]:
-    return (_stored_size(file) is None, usable_md5(file.md5) is None, repr(file))
+    return (usable_size(file.size) is None, usable_md5(file.md5) is None, repr(file))
 
 
 def _is_read(file: Listed) -> bool:
@@ -174,13 +174,9 @@ def _other_name(file: Listed, all_names: set[str]) -> str:
 def _unusable(file: Listed) -> str | None:
     if why := unsafe_name(file.file_name):
         return f"its file name {why}, so it cannot be stored; ask JGI to rename it"
-    if _stored_size(file) is None:
+    if usable_size(file.size) is None:
         return "JDP gives no usable size, so it can be neither counted nor verified; ask JGI to correct it"
     return None
-
-
-def _stored_size(file: Listed) -> int | None:
-    return file.size if file.size is not None and 0 <= file.size < 2**63 else None
 
 
 def _storable(text: str) -> str:
@@ -206,7 +202,7 @@ def _record(
         gold_seq_id=owner.gold_seq_id,
         jgi_ap_id=owner.jgi_ap_id,
         jdp_file_status=None if file.status is None else _storable(file.status),
-        jdp_file_size=_stored_size(file),
+        jdp_file_size=usable_size(file.size),
         md5sum=usable_md5(file.md5),
         destination_path=str(owner.directory / name) if name else None,
         state=State.FAILED if reason else State.PENDING,

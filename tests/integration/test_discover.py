@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from invariants import check_run
+from jgi_stager import gather
+from jgi_stager.failures import Service
+from jgi_stager.insight.status import status
+from jgi_stager.simulator.catalogue import CatalogueFile
 from jgi_stager.simulator.generator import OTHER_TYPE
 from jgi_stager.simulator.settings import Credentials
 from stage import PROPOSAL, Stage, analysis_project, small_catalogue, small_file, stage
@@ -19,6 +23,13 @@ def settle(st: Stage, ticks: int = 6) -> None:
     for _ in range(ticks):
         st.run("accept", "discover")
         st.out.clock.advance(1800)
+
+
+def todos(st: Stage) -> list[str]:
+    """What ``status`` says that a person should do, but to start the daemon: a test drives its steps."""
+    st.run("heartbeat")
+    page = status(gather.facts(gather.Books(st.store, st.settings, st.clock)))
+    return [todo.what for todo in page.todos if "the daemon does not run" not in todo.what]
 
 
 def test_every_answer_is_asked_for_once(tmp_path: Path, mongod_uri: str) -> None:
@@ -239,6 +250,77 @@ def test_a_listing_that_stays_short_is_never_accepted_and_told_once(tmp_path: Pa
         st.faults()
         st.drive()
         check_run(st)
+
+
+def test_a_listing_with_an_organism_on_two_pages_is_whole(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 3)) as st:
+        st.switch(jdp_repeats_organism=True)
+        st.insert()
+        st.drive()
+        check_run(st)
+        assert st.counts() == {"done": 6}
+        # Both analysis projects were read to the second page, which repeats the first.
+        assert st.calls()["jdp.search"] == 4
+
+
+def test_a_listing_that_is_refused_again_and_again_is_told_within_hours(tmp_path: Path, mongod_uri: str) -> None:
+    short = '{"organisms": [], "total": 1, "file_total": 3, "unique_file_total": 3, "next_page": false}'
+    with stage(tmp_path, mongod_uri, small_catalogue(8, 1)) as st:
+        st.insert("fine", biosample_ids=["Gb0258001"])
+        settle(st, 1)
+        st.insert("short", biosample_ids=[f"Gb025800{number}" for number in range(2, 9)])
+        st.faults({"match": "jdp.search", "kind": "status", "status": 200, "body": short, "count": 100_000})
+        st.wait(hours=1)
+        assert todos(st) == []
+        st.wait(hours=4)
+        assert len(st.alarms("the files of short cannot all be listed")) == 1
+        (todo,) = todos(st)
+        assert "short" in todo
+        assert "is not complete: JDP says 3 files but listed 0" in todo
+        # JDP answers: it is not out, and the other project arrives meanwhile.
+        assert not st.tools.gates.is_out(Service.JDP)
+        assert st.project("fine")["state"] == "done"
+        st.faults()
+        st.drive()
+        assert todos(st) == []
+        check_run(st, projects=("fine", "short"))
+
+
+def test_an_outage_is_not_the_fault_of_a_project_for_a_day(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(4, 1)) as st:
+        st.insert()
+        st.faults({"match": "jdp.*", "kind": "status:503"})
+        st.wait(hours=8)
+        assert st.alarms("cannot all be listed") == []
+        st.wait(hours=20, minutes=60)
+        assert len(st.alarms("cannot all be listed")) == 1
+
+
+def test_sizes_that_no_file_has_are_a_matter_of_these_files(tmp_path: Path, mongod_uri: str) -> None:
+    def listed_with(file: CatalogueFile, size: int) -> CatalogueFile:
+        descriptor = {
+            "_id": file.id,
+            "file_name": file.name,
+            "file_size": size,
+            "file_type": "tab",
+            "metadata": {},
+        }
+        return replace(file, recorded=descriptor)
+
+    catalogue = small_catalogue(1, 4)
+    first, second, *others = catalogue.analysis_projects[0].files
+    # Each fits into the database, their sum does not.
+    files = (listed_with(first, 2**62), listed_with(second, 2**62), *others)
+    catalogue = replace(catalogue, analysis_projects=(analysis_project(1, files),))
+    with stage(tmp_path, mongod_uri, catalogue) as st:
+        st.insert()
+        st.drive()
+        check_run(st, failed={first.id, second.id})
+        assert st.counts() == {"done": 2, "failed": 2}
+        (reason,) = {one["reason"] for one in st.documents("files", state="failed")}
+        assert "no usable size" in reason
+        warnings = " ".join(st.notices("accepted")[0]["data"]["warnings"])
+        assert f"{first.id}: file_size makes no sense: {2**62}" in warnings
 
 
 def test_a_project_that_cannot_be_listed_does_not_hold_up_another(tmp_path: Path, mongod_uri: str) -> None:

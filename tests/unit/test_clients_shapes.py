@@ -129,6 +129,18 @@ def test_what_is_not_understood_about_a_file_is_said() -> None:
     assert (file.size, file.md5) == (None, None)
     assert len(problems) == 2
     assert parse_file({"_id": "nope", "file_name": "a"})[0] is None
+
+
+@pytest.mark.parametrize("size", [10**15 + 1, 2**53, 2**63 - 1, "9007199254740993", 1e300])
+def test_a_size_that_no_file_has_is_said_of_that_file(size: Any) -> None:
+    file, problems = parse_file({"_id": FILE_ID, "file_name": "a", "file_size": size})
+    assert file is not None
+    assert file.size is None
+    assert len(problems) == 1
+    assert FILE_ID in problems[0]
+
+
+def test_a_file_without_an_id_or_a_name_is_none() -> None:
     assert parse_file({"_id": FILE_ID})[0] is None
 
 
@@ -159,6 +171,26 @@ def test_pages_are_joined_and_repeats_dropped() -> None:
 def test_short_listings_are_noticed(totals: dict[str, Any], said: str | None) -> None:
     pages = SearchPages()
     pages.add({"organisms": [organism(1, "a", "b")], **totals}, 1)
+    assert pages.shortfall() == said
+
+
+@pytest.mark.parametrize(
+    ("totals", "said"),
+    [
+        ({"unique_file_total": 2, "file_total": 4, "total": 2}, None),
+        ({"unique_file_total": 2, "file_total": 5, "total": 2}, "JDP says 5 files but listed 4"),
+        ({"unique_file_total": 2, "file_total": 4, "total": 3}, "JDP says 3 datasets but listed 2"),
+        # The repeat may stand in the place of another one.
+        ({"unique_file_total": 3, "file_total": 4, "total": 2}, "JDP says 3 files but listed 2"),
+        ({"file_total": 4, "total": 2}, "JDP says 2 datasets but listed 1"),
+    ],
+)
+def test_an_organism_that_jdp_repeats_counts_as_often_as_jdp_counts_it(
+    totals: dict[str, Any], said: str | None
+) -> None:
+    pages = SearchPages()
+    pages.add({"organisms": [organism(1, "a", "b")], "next_page": 2, **totals}, 1)
+    pages.add({"organisms": [organism(1, "a", "b")], **totals}, 2)
     assert pages.shortfall() == said
 
 
@@ -226,5 +258,5 @@ def test_rows_are_kept_or_explained(documents: list[Any]) -> None:
 def test_files_are_parsed_whatever_is_in_them(fields: dict[str, Any]) -> None:
     file, _ = parse_file({"_id": FILE_ID, "file_name": "a", **fields})
     assert file is not None
-    assert file.size is None or 0 <= file.size < 2**63
+    assert file.size is None or 0 <= file.size <= 10**15
     assert file.md5 is None or len(file.md5) == 32

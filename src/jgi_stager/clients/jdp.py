@@ -74,7 +74,8 @@ class Jdp:
             page = following
         missing = pages.shortfall() if following is None else f"no end after {MOST_PAGES} pages"
         if missing:
-            raise Transient(Service.JDP, f"jdp: the file list of {its_ap_id} is not complete: {missing}")
+            said = f"jdp: the file list of analysis project {its_ap_id} is not complete: {missing}"
+            raise Transient(Service.JDP, said, answered=True)
         return pages.of(its_ap_id)
 
     def file_status(self, file_ids: Sequence[str]) -> dict[str, JdpFile]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from jgi_stager.clients.text import excerpt, instant, plain, strings, whole
-from jgi_stager.records import JDP_FILE_ID
+from jgi_stager.records import JDP_FILE_ID, usable_size
 
 _MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
 
@@ -83,6 +83,9 @@ class SearchPages:
     agg_ids: dict[str, int | None] = field(default_factory=dict)
     nameless: int = 0
     entries: int = 0
+    """Files as they are listed, repeats included."""
+    organisms: int = 0
+    """Organisms as they are listed, repeats included: JDP may show one on several pages, and counts it so."""
     problems: list[tuple[str, str]] = field(default_factory=list)
     """Organism id and what about one of its files was not understood."""
     totals: set[tuple[int | None, int | None, int | None]] = field(default_factory=set)
@@ -117,6 +120,7 @@ class SearchPages:
         key = plain(name)[:200] if isinstance(name, str) and plain(name) else f"agg {agg_id}"
         known = self.files.setdefault(key, {})
         self.agg_ids[key] = agg_id
+        self.organisms += 1
         for entry in files or []:
             self.entries += 1
             file, problems = parse_file(entry)
@@ -127,17 +131,23 @@ class SearchPages:
                 known.setdefault(file.jdp_file_id, file)
 
     def shortfall(self) -> str | None:
-        """What is missing from what JDP says there is, None if nothing is."""
+        """What is missing from what JDP says there is, None if nothing is.
+
+        Each total is held against what it counts: unique files against ids, the others against entries, which
+        JDP may repeat. Only where it does not say how many files are unique can a repeated organism stand in the
+        place of one that is missing: then organisms count once.
+        """
         if len(self.totals) > 1:
             return "the totals changed while the pages were read"
         unique, entries, organisms = next(iter(self.totals), (None, None, None))
         listed = len({file_id for files in self.files.values() for file_id in files}) + self.nameless
         if unique is not None and listed < unique:
             return f"JDP says {unique} files but listed {listed}"
-        if unique is None and entries is not None and self.entries < entries:
+        if entries is not None and self.entries < entries:
             return f"JDP says {entries} files but listed {self.entries}"
-        if organisms is not None and len(self.files) < organisms:
-            return f"JDP says {organisms} datasets but listed {len(self.files)}"
+        shown = len(self.files) if unique is None else self.organisms
+        if organisms is not None and shown < organisms:
+            return f"JDP says {organisms} datasets but listed {shown}"
         return None
 
     def of(self, its_ap_id: int) -> ApListing:
@@ -180,7 +190,7 @@ def parse_file(entry: Any) -> tuple[JdpFile | None, list[str]]:
     file = JdpFile(
         jdp_file_id=file_id,
         file_name=name,
-        size=known(size, "file_size", whole(size)),
+        size=known(size, "file_size", usable_size(whole(size))),
         status=known(status, "file_status", plain(status) if isinstance(status, str) else None),
         file_type=known(kind, "file_type", strings(kind)) or (),
         md5=known(md5 or None, "md5sum", _md5(md5)),

@@ -176,6 +176,8 @@ class Project:
     failed: tuple[FailedGroup, ...] = ()
     reason: str | None = None
     error: str | None = None
+    error_since: datetime | None = None
+    """Since when its discovery gets no further."""
     next_try_at: datetime | None = None
     accepted_at: datetime | None = None
     done_at: datetime | None = None

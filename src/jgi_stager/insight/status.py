@@ -13,6 +13,7 @@ from jgi_stager.insight.quota import Turns, Window, turns, window
 from jgi_stager.insight.waits import Wait, Why
 from jgi_stager.insight.words import count, when
 from jgi_stager.lifecycle import State
+from jgi_stager.records import DISCOVERY_PATIENCE, ProjectState
 
 ORDER = ("invalid", "held", "active", "discovering", "new", "paused", "done", "cancelled")
 """The projects of a page: what needs somebody first, what is over last."""
@@ -153,11 +154,22 @@ def _of_project(facts: Facts, line: ProjectLine) -> Iterable[Todo]:
         recent = project.since is None or facts.now - project.since < INVALID_SHOWN
         if recent and not project.dismissed:
             yield Todo(f"{project.name or 'a record'} is invalid: {project.reason}", _corrected(project))
+    if project.state == ProjectState.DISCOVERING and _stuck(facts, project):
+        since = when(project.error_since, facts.now) if project.error_since else ""
+        what = f"{project.name}: its files cannot all be listed since {since}: {project.error}"
+        yield Todo(what, f"ask JGI to mend it; it is tried every hour (jgi-stager explain {project.name})")
     failed = project.of(State.FAILED)
     if failed.files and project.state in ("active", "held"):
         yield Todo(f"{project.name}: {count(failed.files, 'file')} failed", f"jgi-stager explain {project.name}")
     if project.state == "paused":
         yield from _expiring(facts, project)
+
+
+def _stuck(facts: Facts, project: Project) -> bool:
+    """Whether its discovery gets no further, though the services answer."""
+    if project.error_since is None or any(facts.daemon.trouble(name) for name in ("gold", "jdp")):
+        return False
+    return facts.now - project.error_since > DISCOVERY_PATIENCE
 
 
 def _corrected(project: Project) -> str:

@@ -26,8 +26,12 @@ def search(call: Context) -> Response:
     found = _find(call, call.query("q").strip(), call.query("f"))
     if not found:
         return answer(_totals(0, 0, 0) | {"next_page": False})
-    shown = found[(page - 1) * size : page * size] if page > 0 else []
-    return answer(_result(call, found, shown, page, has_more=0 < page * size < len(found)))
+    pages = [found[start : start + size] for start in range(0, len(found), size)]
+    if call.world.switches.jdp_repeats_organism:
+        pages.append(found[-1:])
+        found = [*found, found[-1]]
+    shown = pages[page - 1] if 0 < page <= len(pages) else []
+    return answer(_result(call, found, shown, page, has_more=0 < page < len(pages)))
 
 
 def _find(call: Context, text: str, field: str) -> list[AnalysisProject]:

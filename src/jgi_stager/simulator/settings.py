@@ -160,6 +160,8 @@ class Switches(BaseModel):
     status_case: Literal["lower", "upper", "mixed"] = "mixed"
     quirks: bool = True
     """Floats for sizes, strings and lists for the same field, repeated descriptors, missing keys and md5."""
+    jdp_repeats_organism: bool = False
+    """The search lists its last organism once more, on a page of its own, and counts it again."""
     globus_secret_revoked: bool = False
     globus_tokens_revoked: bool = False
     """Refuses every access token issued so far and goes back to False."""

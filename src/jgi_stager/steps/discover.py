@@ -16,9 +16,9 @@ import structlog
 
 from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.failures import Rejected, Service, Transient
-from jgi_stager.records import ProjectState
+from jgi_stager.records import DISCOVERY_PATIENCE, ProjectState
 from jgi_stager.steps import listing
-from jgi_stager.steps.accept import mark_invalid
+from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.listing import ask_all, warn
 from jgi_stager.steps.tools import Tools, each
 from jgi_stager.store import projects
@@ -28,8 +28,8 @@ log = structlog.get_logger()
 
 STAGED_TYPES = frozenset({"Metagenome Analysis", "Metatranscriptome Analysis"})
 STUDY_STATES = (ProjectState.DISCOVERING, ProjectState.ACTIVE)
-PATIENCE = timedelta(hours=24)
-"""A discovery that takes longer is told of, once."""
+
+OUTAGE_PATIENCE = timedelta(hours=24)
 
 Documents = Iterable[Mapping[str, Any]]
 
@@ -78,6 +78,7 @@ def _is_named(doc: Mapping[str, Any]) -> bool:
 
 def _postpone(tools: Tools, doc: Mapping[str, Any], error: str, seconds: float) -> None:
     now = tools.clock.now()
+    since = min(doc.get("error_since") or now, now)
     projects.set_project(
         tools.store,
         doc["_id"],
@@ -85,11 +86,14 @@ def _postpone(tools: Tools, doc: Mapping[str, Any], error: str, seconds: float) 
         next_try_at=now + timedelta(seconds=seconds),
         attempts=int(doc.get("attempts") or 0) + 1,
         error=error,
+        error_since=since,
     )
     log.warning("discovery_postponed", project=doc.get("project_name"), error=error)
-    if now - doc["accepted_at"] > PATIENCE:
+    # What a service that is out holds up is told of with the service, and of the project only after a day.
+    out = tools.gates.is_out(Service.GOLD) or tools.gates.is_out(Service.JDP)
+    if now - since > (OUTAGE_PATIENCE if out else DISCOVERY_PATIENCE):
         tools.alarm(
-            f"discovery:{doc['_id']}",
+            f"discovery:{acceptance_key(doc)}:{since:%Y-%m-%dT%H:%M:%S}",
             f"the files of {doc['project_name']} cannot all be listed",
             f"{error}\n\nIt is tried again and again, and nothing is staged until the list is complete.",
             doc["project_name"],
@@ -139,7 +143,8 @@ def _name_analysis_projects(tools: Tools, doc: Mapping[str, Any]) -> int:
     usable = {project.ap_gold_id: project for project in staged if project.its_ap_id is not None}
     if answer.problems and not usable:
         # Rows that nobody can read are not the same as no rows: perhaps GOLD changed, or is half down.
-        raise Transient(Service.GOLD, f"gold: no row can be used: {answer.problems[0]:.300}")
+        said = f"gold: no row can be used: {answer.problems[0]:.300}"
+        raise Transient(Service.GOLD, said, answered=True)
     if not usable:
         mark_invalid(tools, doc, _no_analysis_projects(proposal, len(answer), len(staged)))
         return 1

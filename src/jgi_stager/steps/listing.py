@@ -146,7 +146,7 @@ def _keep_listing(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], l
     nothing = [] if listed else [f"{ap_gold_id}: JDP lists no file of it"]
     problems = (f"{ap_gold_id}: {problem}" for problem in listing.problems)
     warn(tools, doc, [*nothing, *problems, *selection.warnings])
-    summary = {f"discovery.listed.{ap_gold_id}": _summary(selection), "attempts": 0}
+    summary = {f"discovery.listed.{ap_gold_id}": _summary(selection)}
     projects.record_discovery(tools.store, doc["_id"], summary)
 
 

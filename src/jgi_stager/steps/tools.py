@@ -119,6 +119,9 @@ class Tools:
 
         ``item`` names what was asked about, where the same is asked about again and again.
         """
+        if isinstance(error, Transient) and error.answered:
+            self.answered(error.service, anonymous=True)
+            return
         self.gates.failed(error, self.clock.now(), self.credential(error.service), item)
         if isinstance(error, NeedsPerson):
             log.warning("needs_person", service=error.service.value, problem=str(error), cure=error.cure)

@@ -138,9 +138,9 @@ def record_discovery(
 ) -> bool:
     """Note progress of a discovery: set (dotted) fields, push to lists, increase counts; whether it is there.
 
-    Only while the project is being discovered.
+    Only while the project is being discovered. What had gone wrong before is over then.
     """
-    changes = dict(values or {})
+    changes: Document = {"attempts": 0, "error": None, "error_since": None, **(values or {})}
     refuse(changes, ("_id", "state", "history", "since"))
     update: Document = {"$set": {**changes, "update_date": store.clock.now()}}
     if push:
