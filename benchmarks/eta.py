@@ -18,11 +18,11 @@ from pathlib import Path
 from statistics import median
 
 from jgi_stager import gather
+from jgi_stager.formatting import human_bytes, human_duration
 from jgi_stager.insight import eta
 from jgi_stager.insight.eta import Eta
 from jgi_stager.simulator import generate
 from jgi_stager.store.embedded import EmbeddedMongod
-from jgi_stager.text import human_bytes, human_duration
 from stage import PROPOSAL, Stage, stage
 
 TERA = 10**12

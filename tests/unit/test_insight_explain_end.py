@@ -42,7 +42,7 @@ def test_a_transfer_says_how_far_it_is() -> None:
     found = explained(world=world, counts={"transferring": (10, TERA)}).why
     assert found.why == Why.TRANSFER
     assert found.sentence == (
-        "in Globus task t1-at-globus, begun 40 min ago: 0.80 of 1.20 TB moved, 2 faults so far"
+        "in Globus task t1-at-globus, begun 40 min ago: 800 GB of 1.20 TB moved, 2 faults so far"
     )
 
 

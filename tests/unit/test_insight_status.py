@@ -11,7 +11,6 @@ from jgi_stager.insight.facts import Count, DaemonView, Login, RefusedAddress
 from jgi_stager.insight.preview import Found, preview
 from jgi_stager.insight.quota import turns, window
 from jgi_stager.insight.status import Credential
-from jgi_stager.insight.words import ago, count, part_of, when
 from jgi_stager.planning import Spent
 from views import GIGA, HOUR, NOW, TERA, facts, project, request, task, trouble, waiting, wants
 
@@ -146,19 +145,6 @@ def test_a_preview_counts_quota_space_and_other_projects() -> None:
 
 def _count(files: int, size: int) -> Count:
     return Count(files, size)
-
-
-def test_words() -> None:
-    assert when(NOW, NOW) == "14:00 UTC"
-    assert when(NOW + 24 * HOUR, NOW) == "5 Mar 14:00 UTC"
-    assert when(NOW + timedelta(days=400), NOW) == "8 Apr 2027"
-    assert (ago(NOW, NOW), ago(NOW - HOUR, NOW)) == ("just now", "1 h ago")
-    assert (count(1, "file"), count(5210, "file")) == ("1 file", "5,210 files")
-    assert part_of(9_970 * GIGA, 10 * TERA) == "9.97 of 10.0 TB"
-    assert part_of(10 * TERA, 10 * TERA) == "10.0 of 10.0 TB"
-    assert part_of(10 * TERA - 125, 10 * TERA) == "10.00 of 10.0 TB"
-    assert part_of(0, 0) == "0 of 0 B"
-    assert part_of(17 * TERA, 5 * TERA) == "17.0 of 5.00 TB"
 
 
 def test_what_comes_free_within_a_minute_is_one_turn() -> None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from jgi_stager.mail import Attachment, Envelope, Letter, make_mail, render
 from jgi_stager.mail.letters import LONGEST_SUBJECT
 from jgi_stager.mail.push import LONGEST_BODY, gist
-from jgi_stager.mail.words import WIDTH, count, day, duration, facts, percent, span
+from jgi_stager.mail.words import WIDTH, facts
 from jgi_stager.notices import FORMS, Kind
 from jgi_stager.settings import NotificationSettings
 from mail_samples import ACCEPTED, AT, NEEDS, OUTAGE, SAMPLES, notice
@@ -163,21 +163,6 @@ def test_the_gist_for_the_second_channel_is_short_and_has_no_foot() -> None:
     assert said.startswith("JDP has not been usable since")
     assert "by itself." not in said
     assert "===" not in said
-
-
-@pytest.mark.parametrize(
-    ("share", "shown"), [(0.0, "0 %"), (0.0001, "1 %"), (0.5, "50 %"), (0.9999, "99 %"), (1.0, "100 %")]
-)
-def test_a_share_is_never_called_all_or_nothing_before_it_is(share: float, shown: str) -> None:
-    assert percent(share) == shown
-
-
-def test_ranges_and_counts_read_as_people_write_them() -> None:
-    assert span(AT, AT + timedelta(hours=4)) == "Sun 1 Mar 2026, 12:00 to 16:00 UTC"
-    assert span(AT, AT + timedelta(days=2)) == "Sun 1 Mar to Tue 3 Mar 2026"
-    assert span(AT, AT + timedelta(days=306)) == "Sun 1 Mar 2026 to Fri 1 Jan 2027"
-    assert (count(1, "file"), count(1200, "file")) == ("1 file", "1,200 files")
-    assert (day(AT), duration(90)) == ("Sun 1 Mar 2026", "1 min 30 s")
 
 
 def test_facts_are_aligned_and_wrapped_below_each_other() -> None:

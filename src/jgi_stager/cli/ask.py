@@ -20,16 +20,15 @@ from jgi_stager.cli.common import (
     open_books,
     settings_or_exit,
 )
+from jgi_stager.formatting import count, human_bytes
 from jgi_stager.gather import Books
 from jgi_stager.insight import explain as insight
 from jgi_stager.insight.explain import Explanation
 from jgi_stager.insight.facts import Facts, File, Move
 from jgi_stager.insight.quota import Turns, turns
 from jgi_stager.insight.waits import Wait
-from jgi_stager.insight.words import count
 from jgi_stager.lifecycle import State
 from jgi_stager.store import lists, requests, tasks
-from jgi_stager.text import human_bytes
 
 LISTED = 50
 HISTORY_SHOWN = 20

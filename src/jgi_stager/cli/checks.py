@@ -10,10 +10,10 @@ from functools import partial
 
 from jgi_stager import daemon
 from jgi_stager.failures import Rejected
+from jgi_stager.formatting import human_bytes
 from jgi_stager.preflight import Check, Problem, Verdict, clock_difference, free_bytes, write_probe
 from jgi_stager.settings import Settings
 from jgi_stager.store import Store, StoreRefused, fencing, ping, processes, server_time
-from jgi_stager.text import human_bytes
 from jgi_stager.wiring import Clients, open_secrets
 
 CLOCK_WARN_SECONDS = 5.0

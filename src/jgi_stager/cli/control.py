@@ -23,13 +23,12 @@ from jgi_stager.cli.common import (
     somebody,
 )
 from jgi_stager.config_sources import CONFIG_VARIABLE, ENV_PREFIX, default_config_file, read_toml
+from jgi_stager.formatting import count, human_bytes
 from jgi_stager.gather import Books
-from jgi_stager.insight.words import count
 from jgi_stager.settings import Settings
 from jgi_stager.steering import Refused, release
 from jgi_stager.steps.limits import RUN_TIME_LIMITS, configured, limits_now
 from jgi_stager.store import control
-from jgi_stager.text import human_bytes
 
 limits_app = typer.Typer(no_args_is_help=True, help="Lower quota and limits while the daemon runs.")
 config_app = typer.Typer(no_args_is_help=True, help="The settings.")

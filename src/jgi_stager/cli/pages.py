@@ -12,11 +12,10 @@ from rich.text import Text
 
 from jgi_stager.cli.bars import BAR, bar, legend
 from jgi_stager.cli.common import Page, clean, wrapped
+from jgi_stager.formatting import ago, count, human_bytes, human_duration, left_of, part_of, percent, when
 from jgi_stager.insight.eta import Eta
 from jgi_stager.insight.facts import Project
 from jgi_stager.insight.status import Credential, ProjectLine, Status
-from jgi_stager.insight.words import ago, count, part_of, when
-from jgi_stager.text import human_bytes, human_duration
 
 OVER = ("done", "cancelled")
 LABEL = 8
@@ -95,7 +94,9 @@ def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, f
     head.append(f"  {project.state}", "red" if project.state in ("invalid", "held") else "")
     if line.total.files:
         sizes = part_of(line.done.bytes, line.total.bytes)
-        head.append(f"  {_percent(line)}  {sizes}  {line.done.files:,} of {count(line.total.files, 'file')}")
+        head.append(
+            f"  {percent(project.share)}  {sizes}  {line.done.files:,} of {count(line.total.files, 'file')}"
+        )
     if project.priority:
         head.append(f"  priority {project.priority}")
     yield head
@@ -113,7 +114,7 @@ def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, f
 def _compact(line: ProjectLine, page: Page, now: datetime) -> Text:
     project = line.project
     text = Text(f"{_middle_cut(clean(project.name), NAME):<{NAME}} {project.state:<11} ")
-    text.append(f"{_percent(line) if line.total.files else '':>5} ")
+    text.append(f"{percent(project.share) if line.total.files else '':>5} ")
     text.append_text(bar(project, page, SHORT_BAR) if line.total.files else Text(" " * SHORT_BAR))
     text.append(f"  {line.wait.why}")
     if line.eta is not None:
@@ -164,18 +165,12 @@ def _short(at: datetime, eta: Eta, now: datetime) -> str:
     return f"{there:%H:%M}" if same else when(at, now).removesuffix(" UTC")
 
 
-def _percent(line: ProjectLine) -> str:
-    # 100 % is said only of what is done; rounding up would say it too early.
-    share = int(line.share * 100)
-    return f"{share if line.done.files < line.total.files else 100} %"
-
-
 # --- what is below the projects ------------------------------------------------------------------------------
 
 
 def _outside(found: Status, page: Page, detail: Detail) -> Iterator[Text]:
     quota = found.window
-    said = f"{part_of(quota.used, quota.limit)} used in {quota.hours:g} h, {human_bytes(quota.left)} left"
+    said = f"{part_of(quota.used, quota.limit)} used in {quota.hours:g} h, {left_of(quota.left, quota.limit)}"
     if quota.next_free_at is not None:
         said += f"; {human_bytes(quota.next_free_bytes)} come free at {when(quota.next_free_at, found.now)}"
     if quota.limit < quota.ceiling:

@@ -19,11 +19,11 @@ from jgi_stager.cli.outside import outside
 from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.clock import Clock
 from jgi_stager.daemon import make_clock
+from jgi_stager.formatting import count, human_bytes
 from jgi_stager.insight import preview as insight
 from jgi_stager.insight.facts import Count, DaemonView, Facts
 from jgi_stager.insight.preview import Found, Preview
 from jgi_stager.insight.quota import window
-from jgi_stager.insight.words import count
 from jgi_stager.records import ProjectRecord, destination_directory, explain_invalid
 from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.settings import Settings
@@ -31,7 +31,6 @@ from jgi_stager.steps.discover import STAGED_TYPES
 from jgi_stager.steps.limits import restore_limits
 from jgi_stager.steps.listing import accepted_data
 from jgi_stager.store import projects
-from jgi_stager.text import human_bytes
 from jgi_stager.wiring import Clients
 
 WARNINGS_SHOWN = 3

@@ -22,11 +22,11 @@ from jgi_stager.cli.common import (
     open_books,
     settings_or_exit,
 )
+from jgi_stager.formatting import human_bytes, percent
 from jgi_stager.insight.facts import Project
 from jgi_stager.records import ProjectRecord
 from jgi_stager.settings import Settings
 from jgi_stager.store import Store, projects
-from jgi_stager.text import human_bytes
 
 app = typer.Typer(no_args_is_help=True, help="Insert projects, look at them, and steer them.")
 NameArgument = Annotated[str, typer.Argument(metavar="PROJECT", help="Its name.")]
@@ -168,8 +168,8 @@ def list_projects(as_json: JsonOption = False, config: ConfigOption = None) -> N
 
 
 def _row(one: Project) -> list[str]:
-    total, done = one.total, one.of("done")
-    share = f"{done.bytes * 100 // total.bytes} %" if total.bytes else ""
+    total = one.total
+    share = percent(one.share) if total.files else ""
     since = f"{one.since:%Y-%m-%d %H:%M}" if one.since else ""
     size = human_bytes(total.bytes) if total.files else ""
     return [one.name or "(no name)", one.state, share, f"{total.files:,}", size, str(one.priority), since]

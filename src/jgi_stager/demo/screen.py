@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jgi_stager.demo.watch import Snapshot
+from jgi_stager.formatting import human_bytes, part_of
 from jgi_stager.lifecycle import State
-from jgi_stager.text import human_bytes
 
 LINE_SECONDS = 5.0
 """Real, between two plain lines."""
@@ -83,7 +83,7 @@ def line(snapshot: Snapshot, quota: int) -> str:
     else:
         states = (f"{name(state)} {found.files}" for state, found in snapshot.amounts.items() if found.files)
         parts.append(", ".join(states))
-    parts.append(f"24 h: {human_bytes(snapshot.window_bytes)} of {human_bytes(quota)}")
+    parts.append(f"24 h: {part_of(snapshot.window_bytes, quota)}")
     parts.append(f"requests {snapshot.requests}, tasks {snapshot.tasks}, mails {snapshot.mails}")
     return " | ".join(parts)
 
@@ -114,7 +114,7 @@ def picture(snapshot: Snapshot, title: str, quota: int) -> RenderableType:
     facts.add_row(
         "quota, last 24 h",
         Text.assemble(
-            f"{human_bytes(snapshot.window_bytes)} of {human_bytes(quota)}  ",
+            f"{part_of(snapshot.window_bytes, quota)}  ",
             bar(snapshot.window_bytes, quota, "yellow"),
         ),
     )

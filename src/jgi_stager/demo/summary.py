@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from jgi_stager.demo.check import Findings
+from jgi_stager.formatting import human_bytes
 from jgi_stager.lifecycle import State
 from jgi_stager.settings import JdpSettings
-from jgi_stager.text import human_bytes
 
 MOST_EXAMPLES = 20
 LARGEST_REQUEST_IDS = 750

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from jgi_stager.formatting import count, human_bytes, part_of, when
 from jgi_stager.insight.facts import Count, Facts, File, Project, Request
 from jgi_stager.insight.quota import Turns, window
 from jgi_stager.insight.waits import NEXT_RUN, Wait, Why, service_wait
-from jgi_stager.insight.words import count, part_of, when
-from jgi_stager.text import human_bytes
 
 
 def pending(facts: Facts, project: Project, coming: Turns) -> Wait:

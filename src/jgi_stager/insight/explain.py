@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from jgi_stager.formatting import count, when
 from jgi_stager.insight import asking, moving
 from jgi_stager.insight.facts import Facts, File, Move, Project, Request, Task
 from jgi_stager.insight.quota import Turns, turns
 from jgi_stager.insight.waits import Wait, Why, daemon_wait, service_wait
-from jgi_stager.insight.words import count, when
 from jgi_stager.lifecycle import State
 from jgi_stager.records import ProjectState
 

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from jgi_stager.planning import Demand, Limits, Spent
 
+ALMOST = 0.9999
+"""The share of a project that lacks nothing but empty files."""
+
 
 class Count(NamedTuple):
     """Files and their bytes."""
@@ -195,6 +198,15 @@ class Project:
         for one in self.counts.values():
             found = found.plus(one)
         return found
+
+    @property
+    def share(self) -> float:
+        """The share of its bytes that is done, or of its files if they are empty; 1 only if every file is done."""
+        total, done = self.total, self.of("done")
+        if done.files >= total.files:
+            return 1.0 if total.files else 0.0
+        share = done.bytes / total.bytes if total.bytes else done.files / total.files
+        return min(share, ALMOST)
 
     def of(self, *states: str) -> Count:
         """Its files in these states."""

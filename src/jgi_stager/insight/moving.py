@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from jgi_stager.formatting import ago, count, human_duration, part_of, when
 from jgi_stager.insight.facts import Facts, Project, Request, Task
 from jgi_stager.insight.measure import percentile
 from jgi_stager.insight.waits import NEXT_RUN, Wait, Why, service_wait
-from jgi_stager.insight.words import ago, count, part_of, when
-from jgi_stager.text import human_duration
 
 MOST_SHOWN = 3
 

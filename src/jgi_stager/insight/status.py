@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from jgi_stager.formatting import count, when
 from jgi_stager.insight import eta, explain
 from jgi_stager.insight.eta import Eta
 from jgi_stager.insight.facts import Count, Facts, Login, Project, RefusedAddress
 from jgi_stager.insight.quota import Turns, Window, turns, window
 from jgi_stager.insight.waits import Wait, Why
-from jgi_stager.insight.words import count, when
 from jgi_stager.lifecycle import State
 from jgi_stager.records import DISCOVERY_PATIENCE, ProjectState
 
@@ -29,13 +29,6 @@ class ProjectLine:
     done: Count
     wait: Wait
     eta: Eta | None = None
-
-    @property
-    def share(self) -> float:
-        """The share of its bytes that is done, of its files where it has no bytes; 1 for an empty one done."""
-        if self.total.bytes:
-            return self.done.bytes / self.total.bytes
-        return self.done.files / self.total.files if self.total.files else 0.0
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from jgi_stager.formatting import ago, when
 from jgi_stager.insight.facts import DaemonView, Facts
-from jgi_stager.insight.words import ago, when
 
 
 class Why(StrEnum):

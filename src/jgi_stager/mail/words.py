@@ -1,13 +1,23 @@
-"""How values read in a mail. Each function is a filter of the templates."""
+"""How values read in a mail: the filters of the templates. Bytes, shares and times are those of `formatting`."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from jgi_stager.text import human_bytes, human_duration, readable
+from jgi_stager.formatting import (
+    count,
+    day,
+    human_bytes,
+    human_duration,
+    instant,
+    number,
+    percent,
+    readable,
+    span,
+)
 
 WIDTH = 76
 """Columns of the text part: what every mail program shows without wrapping."""
@@ -15,46 +25,9 @@ BAR = 30
 """Columns of a bar in the text part."""
 
 
-def number(value: int) -> str:
-    """A whole number with its thousands apart: ``12,345``."""
-    return f"{int(value):,}"
-
-
-def count(value: int, one: str, many: str | None = None) -> str:
-    """``1 file``, ``12,345 files``."""
-    return f"{number(value)} {one if value == 1 else many or one + 's'}"
-
-
-def instant(at: datetime) -> str:
-    """``2026-03-01 12:00 UTC``."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def day(at: datetime) -> str:
-    """``Sun 1 Mar 2026``."""
-    return f"{at.astimezone(UTC):%a} {at.day} {at.astimezone(UTC):%b %Y}"
-
-
-def span(first: datetime, last: datetime) -> str:
-    """A range of instants, as exact as it is narrow: days, or hours where both are on one day."""
-    first, last = first.astimezone(UTC), last.astimezone(UTC)
-    if first.date() == last.date():
-        return f"{day(first)}, {first:%H:%M} to {last:%H:%M} UTC"
-    same_year = first.year == last.year
-    begin = f"{first:%a} {first.day} {first:%b}" + ("" if same_year else f" {first:%Y}")
-    return f"{begin} to {day(last)}"
-
-
 def duration(seconds: float) -> str:
     """``2 d 4 h``; below a minute the seconds."""
     return human_duration(timedelta(seconds=round(seconds)))
-
-
-def percent(share: float) -> str:
-    """A share as ``42 %``; never 100 before all of it, never 0 once there is something."""
-    if share <= 0:
-        return "0 %"
-    return f"{100 if share >= 1 else min(99, max(1, round(share * 100)))} %"
 
 
 def bar(share: float) -> str:

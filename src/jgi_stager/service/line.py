@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 
 from jgi_stager.failures import NeedsPerson
+from jgi_stager.formatting import human_bytes, percent, when
 from jgi_stager.lifecycle import State
 from jgi_stager.records import ProjectState
 from jgi_stager.service.survey import NEW, Survey
-from jgi_stager.text import human_bytes
 
 LITTLE = 0.02
 """With less than this share of the quota left, files that wait to be asked for wait for the quota."""
@@ -25,7 +24,7 @@ def status_line(survey: Survey, persons: Iterable[NeedsPerson]) -> str:
     parts = [count]
     if open_projects and (total := survey.total().bytes):
         share = survey.total(State.DONE).bytes / total
-        parts.append(f"{int(share * 100)} % of {human_bytes(total)}")
+        parts.append(f"{percent(share)} of {human_bytes(total)}")
     parts += _waiting(survey, list(persons))
     return ", ".join(parts)
 
@@ -38,15 +37,10 @@ def _waiting(survey: Survey, persons: list[NeedsPerson]) -> list[str]:
     found = []
     quota, pending = survey.quota, survey.total(State.PENDING)
     if pending.files and quota.free_at is not None and quota.left < LITTLE * quota.limit:
-        found.append(f"waiting for quota until {clock_time(quota.free_at, survey.now)}")
+        found.append(f"waiting for quota until {when(quota.free_at, survey.now)}")
     under_way = {
         "on tape": survey.total(State.RESTORE_REQUESTED).files,
         "in transfer": survey.total(State.TRANSFERRING).files,
         "failed": survey.total(State.FAILED).files,
     }
     return found + [f"{files} {what}" for what, files in under_way.items() if files]
-
-
-def clock_time(at: datetime, now: datetime) -> str:
-    """``14:07 UTC`` for today, with its date for another day."""
-    return f"{at:%H:%M} UTC" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M} UTC"

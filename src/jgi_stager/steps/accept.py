@@ -10,11 +10,11 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
+from jgi_stager.formatting import human_bytes
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectRecord, ProjectState, explain_invalid, is_mail_address
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import RecordTooLarge, StoreError, fencing, projects
-from jgi_stager.text import human_bytes
 
 log = structlog.get_logger()
 

@@ -88,7 +88,7 @@ def _project(
     shown = {
         "name": one.name,
         "state": one.state,
-        "share": done.bytes / total.bytes if total.bytes else 0.0,
+        "share": one.share,
         "files": total.files,
         "bytes": total.bytes,
         "done_files": done.files,

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jgi_stager.failures import Service
+from jgi_stager.formatting import human_duration
 from jgi_stager.insight.facts import Facts, Project
 from jgi_stager.lifecycle import State
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES
@@ -14,7 +15,6 @@ from jgi_stager.records import ProjectState
 from jgi_stager.steps.tools import Tools
 from jgi_stager.steps.watch_credentials import ends_soon
 from jgi_stager.store import credentials, notices
-from jgi_stager.text import human_duration
 
 STATES: Mapping[str, str] = {
     State.PENDING: "waiting for quota",

@@ -10,10 +10,10 @@ from typing import Any
 import structlog
 
 from jgi_stager.failures import Rejected, Service
+from jgi_stager.formatting import human_duration
 from jgi_stager.records import TaskState
 from jgi_stager.steps.tools import Tools, each, later
 from jgi_stager.store import tasks
-from jgi_stager.text import human_duration
 
 log = structlog.get_logger()
 

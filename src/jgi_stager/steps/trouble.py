@@ -17,9 +17,9 @@ import structlog
 
 from jgi_stager import mail
 from jgi_stager.failures import OutsideError
+from jgi_stager.formatting import human_duration
 from jgi_stager.notices import Kind, message_id
 from jgi_stager.store import StoreError, diary
-from jgi_stager.text import human_duration
 
 if TYPE_CHECKING:
     from jgi_stager.steps.tools import Tools

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import structlog
 
 from jgi_stager.failures import Service
+from jgi_stager.formatting import human_duration
 from jgi_stager.notices import Kind
 from jgi_stager.records import RequestState, TaskKind, TaskState
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import requests, tasks
-from jgi_stager.text import human_duration
 
 log = structlog.get_logger()
 
