@@ -23,7 +23,7 @@ from jgi_stager.steps.restore_plan import (
     read_refusals,
 )
 from jgi_stager.steps.transfers import slots_of
-from jgi_stager.store import Store, control, files, notices, processes, projects, requests, tasks
+from jgi_stager.store import Store, control, files, lists, notices, processes, projects, requests, tasks
 from jgi_stager.store.notices import NoticeState
 
 RECENT = 60
@@ -108,7 +108,6 @@ def _waiting(
     planned: PlanningInput, refusals: Refusals, open_requests: Sequence[Mapping[str, Any]]
 ) -> views.Waiting:
     doubtful = [one for one in open_requests if one["state"] in requests.IN_DOUBT]
-    holding = [one for one in open_requests if one["state"] in requests.HOLDING]
     return views.Waiting(
         demands=planned.demands,
         spent=planned.spent,
@@ -116,11 +115,8 @@ def _waiting(
         in_doubt={file_id: one["_id"] for one in doubtful for file_id in one["file_ids"]},
         refused_until=refusals.until,
         refused_times={file_id: refusals.times[file_id] for file_id in refusals.until},
-        joinable={
-            file_id: one["request_id"]
-            for one in holding
-            for file_id in set(one["file_ids"]) - set(one.get("lost") or ())
-        },
+        joinable=planned.joinable,
+        joining=planned.joining,
     )
 
 
@@ -152,6 +148,7 @@ def _known_project(store: Store, document: Mapping[str, Any], found: views.Proje
         priority=_number(document.get("priority")),
         proposal_id=str(document.get("proposal_id") or ""),
         counts={str(state): views.Count(tally.files, tally.bytes) for state, tally in counts.items()},
+        in_tasks=lists.in_tasks(store, found.name) if accepted and counts[State.TRANSFERRING].files else {},
         failed=tuple(views.FailedGroup(one.reason, one.files, one.bytes, one.names) for one in failed),
         reason=_text(document.get("reason")),
         error=_text(document.get("error")),
@@ -196,6 +193,7 @@ def request(document: Mapping[str, Any]) -> views.Request:
         word=document.get("status_word"),
         error=document.get("error"),
         attempts=int(document.get("attempts") or 0),
+        not_brought=requests.not_brought(document),
     )
 
 

@@ -104,21 +104,28 @@ def test_the_ledger_is_what_the_invariant_says(store: Store, made: list[tuple[Re
     assert sum(entry.bytes for entry in requests.ledger(store, now - DAY)) == expected
 
 
-def test_open_request_of_sources(store: Store, clock: ManualClock) -> None:
-    soon, later = clock.now() + timedelta(hours=1), clock.now() + timedelta(hours=9)
+def test_a_request_may_be_joined_for_what_it_brings_while_there_is_time_to_transfer(
+    store: Store, clock: ManualClock
+) -> None:
+    soon, later = clock.now() + requests.EXPIRY_MARGIN, clock.now() + timedelta(hours=9)
     waiting, ready, dying = (reserve(store, ids=[jdp_id(1), jdp_id(n)]) for n in (2, 3, 4))
     reserve(store, ids=[jdp_id(5)])
+    partial = reserve(store, ids=[jdp_id(6), jdp_id(7), jdp_id(8)])
     requests.update_request(store, waiting, SUBMITTING, WAITING)
     requests.update_request(store, ready, SUBMITTING, READY, expiration_date=later)
     requests.update_request(store, dying, SUBMITTING, READY, expiration_date=soon)
-    wanted = [jdp_id(number) for number in range(1, 7)]
-    found = requests.open_request_of_sources(store, wanted, soon)
+    requests.update_request(store, partial, SUBMITTING, WAITING, dropped=[jdp_id(7)])
+    requests.add_lost(store, partial, [jdp_id(8)])
+    wanted = [jdp_id(number) for number in range(1, 9)]
+    found = requests.open_request_of_sources(store, wanted, clock.now())
     assert {source: request["_id"] for source, request in found.items()} == {
         jdp_id(1): ready,
         jdp_id(2): waiting,
         jdp_id(3): ready,
+        jdp_id(6): partial,
     }
-    assert requests.open_request_of_sources(store, [jdp_id(4)], clock.now())[jdp_id(4)]["_id"] == dying
+    earlier = clock.now() - timedelta(seconds=1)
+    assert requests.open_request_of_sources(store, [jdp_id(4)], earlier)[jdp_id(4)]["_id"] == dying
 
 
 @pytest.mark.parametrize("field", ["state", "history", "_id", "since"])

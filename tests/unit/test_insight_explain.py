@@ -59,6 +59,14 @@ def test_waiting_for_quota_says_what_is_used_when_bytes_come_free_and_how_many_f
     assert found.until == NOW + timedelta(minutes=7)
 
 
+def test_more_used_than_a_lowered_limit_is_called_that() -> None:
+    low = Limits(10_000, timedelta(hours=24), 750)
+    spent = (Spent(NOW - 23 * HOUR, 150_000),)
+    world = facts(limits=low, waiting=waiting(wants(5, 1000), spent=spent))
+    found = explained(world=world, counts={"pending": (5, 5000)}).why.sentence
+    assert found.startswith("waiting for quota: 150 kB used, more than the limit of 10.0 kB; 150 kB come free")
+
+
 def test_what_fits_is_asked_for_next() -> None:
     found = explained(world=facts(waiting=waiting(wants(1000))), counts=PENDING).why
     assert (found.why, found.sentence) == (
@@ -103,8 +111,19 @@ def test_a_lost_answer_is_told_with_what_it_costs_and_when_it_ends() -> None:
 
 
 def test_a_file_that_another_project_asked_for_joins_its_request() -> None:
-    world = facts(waiting=waiting(joinable={"x": 652_404}), projects=(project(),))
-    assert "request 652404 brings it already" in explain.file(world, file(source_file_id="x")).why.sentence
+    open_one = request(652_404)
+    world = facts(waiting=waiting(joinable={"x": 652_404}), projects=(project(),), requests=(open_one,))
+    found = explain.file(world, file(source_file_id="x")).why.sentence
+    assert found == "request 652404 brings it already; it joins that within minutes and costs no quota"
+    closed = replace(world, requests=())
+    found = explain.file(closed, file(source_file_id="x")).why.sentence
+    assert found == "request 652404 was delivered; it joins that within minutes and costs no quota"
+
+
+def test_a_project_whose_files_come_with_other_requests_waits_for_no_quota() -> None:
+    world = facts(waiting=waiting(joinable={"x": 1}, joining={"soil": 1_000}, spent=full_window()))
+    found = explained(world=world, counts=PENDING).why
+    assert (found.why, "already bring all of them" in found.sentence) == (Why.TURN, True)
 
 
 def test_a_quota_that_was_lowered_says_how_to_raise_it() -> None:
@@ -136,6 +155,23 @@ def test_a_daemon_that_is_down_comes_before_everything() -> None:
 
 
 # --- on tape, delivered --------------------------------------------------------------------------------------
+
+
+def test_what_jdp_did_not_take_into_a_request_is_asked_for_later() -> None:
+    partial = request(not_brought=frozenset({"x", "y"}))
+    world = facts(requests=(partial,), projects=(project(),))
+    lacking = explain.file(world, file("restore_requested", source_file_id="x"), partial).why.sentence
+    assert "JDP did not take this file into it: it is asked for again when the rest is delivered" in lacking
+    whole = explain.file(world, file("restore_requested", source_file_id="z"), partial).why.sentence
+    assert "did not take" not in whole
+    of_project = explained(world=world, counts={"restore_requested": (10, TERA)}).why.sentence
+    assert "JDP did not take 2 files of them: asked for again later" in of_project
+
+
+def test_what_joined_a_delivery_does_not_wait_for_tape() -> None:
+    ready = request(state="ready")
+    found = explain.file(facts(requests=(ready,), projects=(project(),)), file("restore_requested"), ready).why
+    assert (found.why, found.sentence) == (Why.TURN, "request 652404 is delivered; it goes on within minutes")
 
 
 def test_tape_is_compared_with_the_requests_before() -> None:

@@ -39,10 +39,22 @@ def explained(state: str = "active", /, *, world: Facts, **fields: Any) -> Expla
 
 def test_a_transfer_says_how_far_it_is() -> None:
     world = facts(tasks=(task(bytes_moved=800 * GIGA, faults=2),), requests=(request(state="ready"),))
-    found = explained(world=world, counts={"transferring": (10, TERA)}).why
+    ours = {"t1-at-globus": 10}
+    found = explained(world=world, counts={"transferring": (10, TERA)}, in_tasks=ours).why
     assert found.why == Why.TRANSFER
     assert found.sentence == (
         "in Globus task t1-at-globus, begun 40 min ago: 800 GB of 1.20 TB moved, 2 faults so far"
+    )
+
+
+def test_the_bytes_of_a_task_that_others_share_are_not_called_those_of_the_project() -> None:
+    tasks = (task(bytes_moved=800 * GIGA, faults=2), task("t2", bytes_moved=TERA, bytes=2 * TERA, files=40))
+    world = facts(tasks=tasks, requests=(request(state="ready"),))
+    counts = {"transferring": (4, 3 * GIGA)}
+    found = explained(world=world, counts=counts, in_tasks={"t1-at-globus": 4}).why
+    assert found.sentence == (
+        "in Globus task t1-at-globus, begun 40 min ago: 800 GB of 1.20 TB moved, "
+        "files of other projects included, 2 faults so far"
     )
 
 

@@ -15,6 +15,7 @@ from jgi_stager.cli.common import Page, clean, wrapped
 from jgi_stager.formatting import ago, count, human_bytes, human_duration, left_of, part_of, percent, when
 from jgi_stager.insight.eta import Eta
 from jgi_stager.insight.facts import Project
+from jgi_stager.insight.quota import used
 from jgi_stager.insight.status import Credential, ProjectLine, Status
 
 OVER = ("done", "cancelled")
@@ -170,7 +171,7 @@ def _short(at: datetime, eta: Eta, now: datetime) -> str:
 
 def _outside(found: Status, page: Page, detail: Detail) -> Iterator[Text]:
     quota = found.window
-    said = f"{part_of(quota.used, quota.limit)} used in {quota.hours:g} h, {left_of(quota.left, quota.limit)}"
+    said = f"{used(quota)} in {quota.hours:g} h, {left_of(quota.left, quota.limit)}"
     if quota.next_free_at is not None:
         said += f"; {human_bytes(quota.next_free_bytes)} come free at {when(quota.next_free_at, found.now)}"
     if quota.limit < quota.ceiling:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from jgi_stager.formatting import count, human_bytes, part_of, when
+from jgi_stager.formatting import count, human_bytes, when
 from jgi_stager.insight.facts import Count, Facts, File, Project, Request
-from jgi_stager.insight.quota import Turns, window
+from jgi_stager.insight.quota import Turns, used, window
 from jgi_stager.insight.waits import NEXT_RUN, Wait, Why, service_wait
 
 
 def pending(facts: Facts, project: Project, coming: Turns) -> Wait:
     """Why the pending files of a project are not asked for."""
+    joining = facts.waiting.joining.get(project.name, 0)
+    if joining and joining >= project.of("pending").files:
+        return Wait(Why.TURN, f"requests that were made already bring all of them; they join those {NEXT_RUN}")
     if trouble := service_wait(facts, "jdp"):
         return trouble
     now = coming.now.get(project.name, Count())
@@ -58,8 +61,11 @@ def pending_file(facts: Facts, file: File, coming: Turns) -> Wait:
 
 
 def _put_off_file(facts: Facts, source: str) -> Wait | None:
-    """It is not a candidate: in doubt, refused lately, or on its way for another project."""
+    """It is not a candidate: on its way already, in doubt, or refused lately."""
     now = facts.now
+    if number := facts.waiting.joinable.get(source):
+        what = "brings it already" if any(one.request_id == number for one in facts.requests) else "was delivered"
+        return Wait(Why.TURN, f"request {number} {what}; it joins that {NEXT_RUN} and costs no quota")
     request = next((one for one in facts.requests if one.key == facts.waiting.in_doubt.get(source)), None)
     if request is not None:
         return unknown_outcome(facts, request)
@@ -67,8 +73,6 @@ def _put_off_file(facts: Facts, source: str) -> Wait | None:
         times = facts.waiting.refused_times.get(source, 1)
         sentence = f"JDP refused {count(times, 'request')} with it; it is asked for again at {when(until, now)}"
         return Wait(Why.REFUSED, f"{sentence}, in a smaller group", until=until)
-    if number := facts.waiting.joinable.get(source):
-        return Wait(Why.TURN, f"request {number} brings it already, for another project; it joins {NEXT_RUN}")
     return None
 
 
@@ -106,7 +110,7 @@ def unknown_outcome(facts: Facts, request: Request) -> Wait:
 
 def _quota(facts: Facts, at: datetime | None = None) -> str:
     found = window(facts)
-    said = f"{part_of(found.used, found.limit)} used"
+    said = used(found)
     if found.next_free_at is None:
         return said
     if at is not None and at > found.next_free_at:

@@ -75,8 +75,7 @@ def _of_state(facts: Facts, subject: Project) -> list[Wait]:  # noqa: PLR0911 - 
             sentence = f"the record cannot be used: {reason or last}"
             return [Wait(Why.INVALID, sentence, since=subject.since, do="insert a corrected record")]
         case ProjectState.DONE:
-            at = f" since {when(subject.done_at, facts.now)}" if subject.done_at else ""
-            return [Wait(Why.NOTHING, f"done{at}: every file is at its destination and verified")]
+            return [Wait(Why.NOTHING, "done: every file is at its destination and verified", since=subject.since)]
     return []
 
 
@@ -115,16 +114,14 @@ def _of_state_of_files(  # noqa: PLR0911 - one for each state
         case State.PENDING:
             return asking.pending(facts, subject, coming or turns(facts))
         case State.RESTORE_REQUESTED:
-            return moving.on_tape(facts, [one for one in requests if one.state in ("accepted", "waiting")])
+            return moving.on_tape(facts, requests)
         case State.RESTORED:
             return moving.manifest(facts, ready)
         case State.MANIFEST_READY:
             return moving.slot(facts, ready, subject)
         case State.TRANSFERRING:
-            numbers = {one.request_id for one in requests}
-            carrying = [task for task in facts.tasks if task.kind == "files"]
-            theirs = [task for task in carrying if numbers.intersection(task.request_ids)]
-            return moving.transfer(facts, theirs or carrying)
+            carrying = [task for task in facts.tasks if task.task_id in subject.in_tasks]
+            return moving.transfer(facts, carrying, sum(subject.in_tasks.values()))
         case State.FAILED:
             return _failed(subject)
     return Wait(Why.NOTHING, "done")
@@ -177,7 +174,7 @@ def _of_file(  # noqa: PLR0911 - one for each state
         case State.PENDING:
             return asking.pending_file(facts, subject, coming or turns(facts))
         case State.RESTORE_REQUESTED:
-            return moving.on_tape(facts, requests)
+            return moving.on_tape(facts, requests, subject.source_file_id)
         case State.RESTORED:
             return moving.manifest(facts, requests)
         case State.MANIFEST_READY:

@@ -83,6 +83,8 @@ class Request:
     """What JDP calls it."""
     error: str | None = None
     attempts: int = 0
+    not_brought: frozenset[str] = frozenset()
+    """Ids that it goes on without: JDP did not take them, or the delivery lacked them."""
 
     @property
     def asked_at(self) -> datetime:
@@ -176,6 +178,8 @@ class Project:
     proposal_id: str = ""
     counts: Mapping[str, Count] = field(default_factory=dict)
     """By state of the files, in the order of the lifecycle."""
+    in_tasks: Mapping[str, int] = field(default_factory=dict)
+    """Globus task id -> how many of its files that task carries."""
     failed: tuple[FailedGroup, ...] = ()
     reason: str | None = None
     error: str | None = None
@@ -230,7 +234,9 @@ class Waiting:
     """JDP file id -> when it is asked for again after a refusal."""
     refused_times: Mapping[str, int] = field(default_factory=dict)
     joinable: Mapping[str, int] = field(default_factory=dict)
-    """JDP file id -> the open request that it will join."""
+    """JDP file id -> the number of the request that brings it already, and that it will join."""
+    joining: Mapping[str, int] = field(default_factory=dict)
+    """Project -> how many of its pending files join such a request."""
 
 
 @dataclass(frozen=True)

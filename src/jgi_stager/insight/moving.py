@@ -13,8 +13,13 @@ from jgi_stager.insight.waits import NEXT_RUN, Wait, Why, service_wait
 MOST_SHOWN = 3
 
 
-def on_tape(facts: Facts, requests: Sequence[Request]) -> Wait:
-    """Why files that were asked for are not delivered. ``requests`` are those they hang on."""
+def on_tape(facts: Facts, requests: Sequence[Request], source: str | None = None) -> Wait:
+    """Why files that were asked for are not delivered. ``requests`` are those they hang on; ``source`` is the JDP
+    id where it is about one file."""
+    delivered = [one for one in requests if one.state == "ready"]
+    requests = [one for one in requests if one.state in ("accepted", "waiting")]
+    if delivered and not requests:
+        return Wait(Why.TURN, f"request {delivered[0].request_id} is delivered; it goes on {NEXT_RUN}")
     if not requests:
         return Wait(Why.TURN, f"its request is over; the audit lets it start again {NEXT_RUN}")
     oldest = min(requests, key=lambda one: one.asked_at)
@@ -24,13 +29,22 @@ def on_tape(facts: Facts, requests: Sequence[Request]) -> Wait:
     else:
         named = f"{count(len(requests), 'request')}, the oldest ({oldest.request_id}) {human_duration(age)} old"
     word = f"; JDP calls it {oldest.word!r}" if oldest.word else ""
-    sentence = f"waiting for tape: {named}{word}; {_usual(facts, age)}"
+    sentence = f"waiting for tape: {named}{word}{_without(requests, source)}; {_usual(facts, age)}"
     if oldest.error:
         sentence += f". The last look failed: {oldest.error}"
     if trouble := service_wait(facts, "jdp"):
         sentence += f". {trouble.sentence[0].upper()}{trouble.sentence[1:]}"
         return Wait(trouble.why, sentence, since=oldest.asked_at, do=trouble.do)
     return Wait(Why.TAPE, sentence, since=oldest.asked_at)
+
+
+def _without(requests: Sequence[Request], source: str | None) -> str:
+    """What a request goes on without, for JDP does not know it."""
+    dropped = sum(len(one.not_brought) for one in requests)
+    if source is not None:
+        said = "; but JDP did not take this file into it: it is asked for again when the rest is delivered"
+        return said if any(source in one.not_brought for one in requests) else ""
+    return f"; JDP did not take {count(dropped, 'file')} of them: asked for again later" if dropped else ""
 
 
 def _usual(facts: Facts, age: timedelta) -> str:
@@ -93,8 +107,8 @@ def _expires(facts: Facts, requests: Sequence[Request]) -> str:
     return f"; the delivery expires {when(min(dates), facts.now)}" if dates else ""
 
 
-def transfer(facts: Facts, tasks: Sequence[Task]) -> Wait:
-    """Why files in a task are not done."""
+def transfer(facts: Facts, tasks: Sequence[Task], theirs: int | None = None) -> Wait:
+    """Why files in a task are not done; ``theirs`` is how many of one project there are, where it is about one."""
     if not tasks:
         return Wait(Why.TURN, f"its task is over; the audit lets it start again {NEXT_RUN}")
     if all(task.state == "ended" for task in tasks):
@@ -112,6 +126,8 @@ def transfer(facts: Facts, tasks: Sequence[Task]) -> Wait:
         f"in {name}, {'' if len(flying) == 1 else 'the oldest '}begun {ago(oldest.begun_at, facts.now)}: "
         f"{part_of(moved, sum(task.bytes for task in flying))} moved"
     )
+    if theirs is not None and sum(task.files for task in tasks) > theirs:
+        sentence += ", files of other projects included"
     faults = sum(task.faults for task in flying)
     slow = next((task for task in flying if task.nice_status not in (None, "OK", "Queued")), None)
     if faults:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from jgi_stager.formatting import human_bytes, part_of
 from jgi_stager.insight.facts import Count, Facts
 from jgi_stager.planning import Plan, Spent, bytes_in_window, plan_restores
 
@@ -48,6 +49,13 @@ def window(facts: Facts) -> Window:
         next_free_at=None if first is None else first + limits.window,
         next_free_bytes=freed,
     )
+
+
+def used(found: Window) -> str:
+    """``9.97 of 10.0 TB used``; more than the limit, after that was lowered, is said as such."""
+    if found.used > found.limit:
+        return f"{human_bytes(found.used)} used, more than the limit of {human_bytes(found.limit)}"
+    return f"{part_of(found.used, found.limit)} used"
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,6 @@ from jgi_stager.store import StoreError, StoreUnavailable, files, moves, project
 
 log = structlog.get_logger()
 
-EXPIRY_MARGIN = timedelta(hours=2)
-"""A delivery that ends sooner is not joined any more: there is no time left to transfer."""
 REFUSALS_BEFORE_FAILING = 2
 ABOUT_LIMITS = re.compile(r"quota|limit|exceed", re.IGNORECASE)
 """Words of a refusal that is about how much was asked, not about what."""
@@ -115,11 +113,10 @@ def join_open_requests(tools: Tools) -> int:
     """Files whose id is asked for already, or still delivered, for another destination join that request: each id
     is asked for and counted once."""
     moved = 0
-    alive_after = tools.clock.now() + EXPIRY_MARGIN
     for project in projects.by_state(tools.store, ProjectState.ACTIVE):
         name = project["project_name"]
         pending = {file.source_file_id for file in files.candidates(tools.store, name, CANDIDATES_PER_PROJECT)}
-        held = requests.open_request_of_sources(tools.store, pending, alive_after)
+        held = requests.open_request_of_sources(tools.store, pending, tools.clock.now())
         for key, request in {document["_id"]: document for document in held.values()}.items():
             shared = {file_id for file_id, document in held.items() if document["_id"] == key}
             moved += _join(tools, request, name, shared)
@@ -192,7 +189,7 @@ def _still_wanted(tools: Tools, file_ids: Sequence[str]) -> list[files.Candidate
     which must not cost quota, and for what another request brings: by now, or for a file beyond those that were
     looked at. That joins the other request at the next run."""
     active = [project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)]
-    held = requests.open_request_of_sources(tools.store, file_ids, tools.clock.now() + EXPIRY_MARGIN)
+    held = requests.open_request_of_sources(tools.store, file_ids, tools.clock.now())
     pending = files.pending_of_sources(tools.store, file_ids, active)
     return [file for file in pending if file.source_file_id not in held]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -68,6 +68,10 @@ class PlanningInput:
     spent: tuple[Spent, ...]
     limits: Limits
     now: datetime
+    joinable: Mapping[str, int] = field(default_factory=dict)
+    """Ids that are not asked for because a request brings them: id -> number of the request they will join."""
+    joining: Mapping[str, int] = field(default_factory=dict)
+    """Project -> how many of its files these are."""
 
 
 def read_refusals(tools: Books) -> Refusals:
@@ -145,20 +149,27 @@ def planning_input(tools: Books, refusals: Refusals, now: datetime | None = None
     spent = _spent(entries, now)
     asked: Counter[str] = Counter()
     for entry in entries:
-        for project in entry.projects:
-            asked[project] += entry.bytes // len(entry.projects)
+        for name in entry.projects:
+            asked[name] += entry.bytes // len(entry.projects)
     in_doubt = requests.requests_in(tools.store, requests.IN_DOUBT)
     without = refusals.waiting | {file_id for document in in_doubt for file_id in document["file_ids"]}
-    demands = [
-        _demand(tools, project, without, asked[project["project_name"]])
-        for project in projects.by_state(tools.store, ProjectState.ACTIVE)
-    ]
-    return PlanningInput(tuple(demand for demand in demands if demand.wants), tuple(spent), limits, now)
+    demands, joinable, joining = [], dict[str, int](), dict[str, int]()
+    for project in projects.by_state(tools.store, ProjectState.ACTIVE):
+        name = project["project_name"]
+        found = files.candidates(tools.store, name, CANDIDATES_PER_PROJECT)
+        ids = {file.source_file_id for file in found}
+        held = requests.open_request_of_sources(tools.store, ids, tools.clock.now())
+        joinable |= {file_id: request["request_id"] for file_id, request in held.items()}
+        joining[name] = sum(file.source_file_id in held for file in found)
+        demands.append(_demand(tools, project, found, without | held.keys(), asked[name]))
+    wanted = tuple(demand for demand in demands if demand.wants)
+    return PlanningInput(wanted, tuple(spent), limits, now, joinable, joining)
 
 
-def _demand(tools: Books, project: Mapping[str, Any], without: frozenset[str], asked: int) -> Demand:
+def _demand(
+    tools: Books, project: Mapping[str, Any], found: Sequence[files.Candidate], without: Set[str], asked: int
+) -> Demand:
     name = project["project_name"]
-    found = files.candidates(tools.store, name, CANDIDATES_PER_PROJECT)
     wants: dict[str, Want] = {}
     for file in found:
         if file.source_file_id not in without:

@@ -30,6 +30,30 @@ def listing(
 
 
 @translated
+def in_tasks(store: Store, project_name: str) -> dict[str, int]:
+    """How many files of a project each Globus task carries, by the id that Globus gave it."""
+    where = {"project_name": project_name, "state": State.TRANSFERRING}
+    found = store.files.aggregate(
+        [{"$match": where}, {"$group": {"_id": "$globus_task_id", "files": {"$sum": 1}}}]
+    )
+    return {str(row["_id"]): int(row["files"]) for row in found}
+
+
+@translated
+def still_to_ask(store: Store, project_name: str) -> tuple[int, int]:
+    """The pending files of a project as they are asked for: how many distinct JDP ids, and their bytes."""
+    found = store.files.aggregate(
+        [
+            {"$match": {"project_name": project_name, "state": State.PENDING}},
+            {"$group": {"_id": "$source_file_id", "bytes": {"$max": "$jdp_file_size"}}},
+            {"$group": {"_id": None, "ids": {"$sum": 1}, "bytes": {"$sum": "$bytes"}}},
+        ]
+    )
+    row = next(iter(found), None)
+    return (int(row["ids"]), int(row["bytes"])) if row else (0, 0)
+
+
+@translated
 def count(store: Store, where: Mapping[str, Any]) -> int:
     """How many files a selection of `jgi_stager.store.moves` has."""
     return store.files.count_documents(dict(where))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pymongo import DESCENDING
@@ -25,6 +25,8 @@ HOLDING = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.READY)
 """Requests whose files JDP brings, or has brought."""
 JOINABLE = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.CLOSED, RequestState.READY)
 """Requests that spare another one for the same ids, the best last: a closed one is delivered all the same."""
+EXPIRY_MARGIN = timedelta(hours=2)
+"""A delivery that ends sooner is not joined any more: there is no time left to transfer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,23 +183,28 @@ def ledger(store: Store, window_start: datetime) -> list[LedgerEntry]:
 
 
 @translated
-def open_request_of_sources(store: Store, source_ids: Iterable[str], alive_after: datetime) -> dict[str, Document]:
-    """Which request already brings these JDP ids: id -> request, for ids that one holds.
+def open_request_of_sources(store: Store, source_ids: Iterable[str], now: datetime) -> dict[str, Document]:
+    """Which request files with these JDP ids may join, for it brings them already: id -> request.
 
-    Only `JOINABLE` ones that expire after ``alive_after`` or have no date yet, and that did not lose the id. Where
-    several hold an id, the furthest on counts, then the one that lives longest.
+    Only `JOINABLE` ones that live for `EXPIRY_MARGIN` longer or have no date yet, and that bring the id. Where
+    several do, the furthest on counts, then the one that lives longest. What the daemon does and what people are
+    told both come from here.
     """
     wanted = set(source_ids)
     where = {
         "file_ids": {"$in": sorted(wanted)},
         "state": {"$in": some(JOINABLE)},
-        "$or": [{"expiration_date": None}, {"expiration_date": {"$gt": alive_after}}],
+        "$or": [{"expiration_date": None}, {"expiration_date": {"$gt": now + EXPIRY_MARGIN}}],
     }
     held: dict[str, Document] = {}
     for request in sorted(store.restore_requests.find(where), key=_worth):
-        gone = {*(request.get("lost") or ()), *(request.get("dropped") or ())}
-        held.update(dict.fromkeys(wanted.intersection(request["file_ids"]) - gone, request))
+        held.update(dict.fromkeys(wanted.intersection(request["file_ids"]) - not_brought(request), request))
     return held
+
+
+def not_brought(request: Mapping[str, Any]) -> frozenset[str]:
+    """The ids of a request that it does not bring: lost on the way, or unknown to JDP, which drops them."""
+    return frozenset((*(request.get("lost") or ()), *(request.get("dropped") or ())))
 
 
 @translated
