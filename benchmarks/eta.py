@@ -4,6 +4,9 @@
 
 Every seed is another project, on another tape, line and quota. The error is what the estimate was off, as a share
 of the time that was really left; its median should be at most 25 %.
+
+Reading back takes time, too: files without content cannot be read, so an ended task is due for the step that
+verifies when a reader of some speed would be done.
 """
 
 from __future__ import annotations
@@ -12,16 +15,22 @@ import random
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
+from unittest import mock
 
+import stage as stages
 from jgi_stager import gather
 from jgi_stager.formatting import human_bytes, human_duration
 from jgi_stager.insight import eta
 from jgi_stager.insight.eta import Eta
+from jgi_stager.records import TaskKind, TaskState
 from jgi_stager.simulator import generate
+from jgi_stager.steps import verify
+from jgi_stager.steps.tools import Tools
+from jgi_stager.store import tasks
 from jgi_stager.store.embedded import EmbeddedMongod
 from stage import PROPOSAL, Stage, stage
 
@@ -52,6 +61,24 @@ class Result:
         return self.said.early <= self.ended_at <= self.said.late
 
 
+class Reader:
+    """The step that verifies, on a machine that reads so many bytes per second, one task after the other."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate, self.ends = rate, dict[str, datetime]()
+
+    def run(self, tools: Tools) -> int:
+        """Verify the tasks whose reading would be over by now."""
+        now = tools.clock.now()
+        for task in tasks.tasks_in(tools.store, TaskState.ENDED, kind=TaskKind.FILES):
+            if task["_id"] not in self.ends:
+                begins = max([now, *self.ends.values()])
+                self.ends[task["_id"]] = begins + timedelta(seconds=task["bytes"] / self.rate)
+            due = self.ends[task["_id"]]
+            tasks.update_task(tools.store, task["_id"], TaskState.ENDED, next_poll_at=due)
+        return verify.run(tools)
+
+
 def follow(made: Stage, seed: int, size: int, quota: int) -> Result | None:
     """Drive a project to its end; ask when a third of its bytes is done. None if all of it came at once."""
     books = gather.Books(made.store, made.settings, made.out.clock)
@@ -60,7 +87,7 @@ def follow(made: Stage, seed: int, size: int, quota: int) -> Result | None:
     for _ in range(20_000):
         made.tick(TICK_MINUTES)
         if said is None:
-            facts = gather.facts(books)
+            facts = replace(gather.facts(books), reads_back=True)
             project = facts.project("soil")
             done = 0 if project is None or not project.total.bytes else project.of("done").bytes
             if project is not None and project.state == "active" and done >= project.total.bytes / 3:
@@ -77,7 +104,10 @@ def run(seed: int, uri: str) -> Result | None:
     catalogue = generate(dice.randint(12, 40), seed, PROPOSAL)
     size = sum(file.size for file in catalogue.files.values())
     quota = int(size / dice.uniform(0.6, 6))
+    reader = Reader(dice.choice([80e6, 200e6, 500e6, 2e9]))
+    steps = [one._replace(run=reader.run) if one.name == "verify" else one for one in stages.MOVERS]
     with (
+        mock.patch.object(stages, "MOVERS", steps),
         tempfile.TemporaryDirectory(prefix="jgi-eta-") as directory,
         stage(
             Path(directory),

@@ -1,33 +1,43 @@
-"""When a project is done: the daemon's own planner run forward, and what JDP and Globus took lately.
+"""When a project is done: the daemon's planner run forward, and what tape, transfer and verification took lately.
 
-One run of the planner on lumps (some thousand at most, however many files) gives the instants at which the rest is
-asked for: the quota is arithmetic and has no spread. What follows is drawn many times from what was measured: the
-tape, then the line to the destination as a queue. The middle draw is the estimate, the first and last tenth the
-range. Seeded by the project names: the same facts give the same answer.
+1. The bytes that are still to ask for are asked for as the planner will: the quota is arithmetic, without spread.
+2. Everything then comes from tape, waits for the transfer and waits for the verification, each a queue.
+3. This is done three times: with the 10th, the 50th and the 90th percentile of what was measured.
+
+Whatever the facts say, `MOST_ROUNDS`, `MOST_BATCHES` and `MOST_REQUESTS` bound the work for each project: the
+steps of the arithmetic become coarser where there would be too many of them.
 """
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from jgi_stager.insight import measure
-from jgi_stager.insight.facts import Count, Facts, Request
-from jgi_stager.planning import Demand, Limits, Spent, Want, plan_restores
+from jgi_stager.insight.facts import Count, Facts, Project
+from jgi_stager.planning import Demand, Spent, Want, plan_restores
 
-DRAWS = 120
-FINE = 200
-"""So many lumps fill the quota: coarser ones would waste a part of every window."""
-MOST_LUMPS = 3000
-MOST_REQUESTS = 400
-WEATHER = 0.25
-"""How much one day differs from another on top of what was measured: the sigma of a logarithm."""
+EARLY, MIDDLE, LATE = 0.1, 0.5, 0.9
+"""The percentiles of the answer."""
+BATCHES_PER_WINDOW = 200
+"""So many fill the quota: of coarser ones, projects that share a window would get too much or too little."""
+MOST_BATCHES = 40_000
+"""Where there would be more of them, batches are larger."""
+INSTANTS_PER_WINDOW = 24
+"""What was asked for within one such share of the window comes free at one instant."""
 MOST_ROUNDS = 2000
-LINGER = (0.0, 0.5)
-"""A request that already took longer than a draw says takes between these shares of its age more."""
+"""So often the planner is run at most. What it has not asked for by then has no estimate."""
+MOST_REQUESTS = 400
+"""Where there would be more, larger ones stand for several."""
+LEAST_SPREAD = 0.03
+"""The range reaches at least this share of the time that is left to either side: the steps have their periods."""
+HORIZON_SECONDS = 10 * 365 * 86_400.0
+"""Nobody can say anything about what is further away."""
+IN_DOUBT = ("submitting", "unknown")
+ON_TAPE = ("accepted", "waiting", *IN_DOUBT)
+"""States of the requests whose bytes JDP has to bring, or may have to."""
 
 
 @dataclass(frozen=True)
@@ -47,188 +57,213 @@ class Eta:
 
 
 @dataclass(frozen=True)
-class _Lump:
-    """Bytes that travel together. ``at`` in seconds from now: when they are asked for, or come from tape."""
+class _Part:
+    """Bytes of one project that travel together."""
 
     project: str
     bytes: int
-    at: float = 0.0
-    age: float | None = None
-    """Seconds since an open request was made; None if it is still to come, or its bytes are delivered."""
+    asked: float | None = None
+    """Seconds from now until they are asked for, negative if they were; None if they are delivered."""
     backlog: float = 0.0
-    delivered: bool = False
+    """The bytes that tape has to bring up to and including these."""
+    moved: bool = False
+    """Whether they are at the destination and only wait for the verification."""
 
 
-def estimate(facts: Facts, draws: int = DRAWS) -> dict[str, Eta]:
-    """The estimate for every active project that has something under way, by name."""
-    tape = measure.tape(facts.past_requests)
-    line = measure.line(facts.past_tasks, [*facts.past_requests, *facts.requests])
-    lumps = [*_delivered(facts), *_on_tape(facts), *_to_ask(facts, tape)]
-    names = {lump.project for lump in lumps}
-    dice = random.Random(" ".join(sorted(names)))  # noqa: S311 - draws of an estimate
-    ends: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(draws if names else 0):
-        for name, end in _one_draw(lumps, tape, line, dice).items():
-            ends[name].append(end)
+@dataclass(frozen=True)
+class _Pace:
+    """What the past says about each stage."""
 
-    def instant(name: str, share: float) -> datetime:
-        return facts.now + timedelta(seconds=measure.percentile(ends[name], share))
-
-    return {
-        name: Eta(instant(name, 0.5), instant(name, 0.1), instant(name, 0.9), tape.samples, line.samples)
-        for name in names
-    }
+    tape: measure.Tape
+    transfer: measure.Queue
+    verification: measure.Queue
 
 
-def _one_draw(
-    lumps: Sequence[_Lump], tape: measure.Tape, line: measure.Line, dice: random.Random
-) -> Mapping[str, float]:
-    common, tape = dice.lognormvariate(0, WEATHER), tape.drawn(dice)
-    speed = dice.choice(line.spread) * dice.lognormvariate(0, WEATHER)
-    arrivals = sorted(
-        (
-            _arrival(lump, tape, common * dice.choice(tape.spread), dice) + _before(lump, line),
-            lump.bytes,
-            lump.project,
-        )
-        for lump in lumps
+def estimate(facts: Facts) -> dict[str, Eta]:
+    """The estimate for every active project that has something under way and an end in sight, by name."""
+    pace = _Pace(
+        measure.tape(facts.past_requests),
+        measure.transfer(facts.past_tasks, [*facts.past_requests, *facts.requests]),
+        measure.verification(facts.past_tasks, reads=facts.reads_back),
     )
-    free, ends = 0.0, dict[str, float]()
-    for at, size, project in arrivals:
-        free = max(free, at) + size / line.rate * speed
-        ends[project] = free + line.after
-    return ends
-
-
-def _before(lump: _Lump, line: measure.Line) -> float:
-    return 0.0 if lump.delivered else line.before
-
-
-def _arrival(lump: _Lump, tape: measure.Tape, share: float, dice: random.Random) -> float:
-    if lump.delivered:
-        return 0.0
-    took = tape.latency(lump.backlog) * share
-    if lump.age is None:
-        return lump.at + took
-    return took - lump.age if took > lump.age else lump.age * dice.uniform(*LINGER)
-
-
-def _delivered(facts: Facts) -> list[_Lump]:
-    """What is past the tape; of a task half done only the rest is still to move."""
-    moved = sum(min(task.bytes_moved, task.bytes) for task in facts.tasks if task.state == "active")
-    lumps = []
-    for project in _going(facts):
-        line = facts.project(project)
-        size = line.of("restored", "manifest_ready").bytes if line else 0
-        flying = line.of("transferring").bytes if line else 0
-        everybody = sum(one.of("transferring").bytes for one in facts.projects) or 1
-        size += int(flying * max(0.0, 1 - moved / everybody))
-        if size or flying:
-            lumps.append(_Lump(project, size, delivered=True))
-    return lumps
-
-
-def _going(facts: Facts) -> list[str]:
-    return [project.name for project in facts.projects if project.state == "active"]
-
-
-def _on_tape(facts: Facts) -> list[_Lump]:
-    """The open requests that JDP works on, each with all that it was asked for before it."""
-    going = set(_going(facts))
-    lumps, backlog = [], 0.0
-    for request in sorted(_working(facts), key=lambda one: one.asked_at):
-        backlog += request.bytes
-        age = max(0.0, (facts.now - request.asked_at).total_seconds())
-        names = [name for name in request.projects if name in going]
-        shares = [_Lump(name, request.bytes // len(names), age=age, backlog=backlog) for name in names]
-        lumps += shares
-    return lumps
-
-
-def _working(facts: Facts) -> list[Request]:
-    return [one for one in facts.requests if one.state in ("accepted", "waiting", "submitting", "unknown")]
-
-
-def _to_ask(facts: Facts, tape: measure.Tape) -> list[_Lump]:
-    """The rest, asked for as the planner will; a lump for each request."""
-    if facts.limits.quota_bytes < 1:
-        return []
-    demands = _in_lumps(facts)
-    spent, now = list(facts.waiting.spent), facts.now
-    limits = Limits(facts.limits.quota_bytes, facts.limits.window, 1)
-    usual = _usual_request(facts)
-    lumps: list[_Lump] = []
-    for _ in range(MOST_ROUNDS):
-        demands = [demand for demand in demands if demand.wants]
-        plan = plan_restores(demands, spent, limits, now)
-        wants = [want for request in plan.requests for want in request]
-        lumps += _requests(wants, usual, (now - facts.now).total_seconds(), lumps, tape)
-        if wants:
-            asked = {want.file_id for want in wants}
-            spent.append(Spent(now, sum(want.size for want in wants)))
-            demands = [_without(demand, asked) for demand in demands]
-        if plan.next_at is None or plan.next_at <= now:
-            break
-        now = plan.next_at
-    return lumps
-
-
-def _requests(
-    wants: Sequence[Want], usual: int, seconds: float, before: Sequence[_Lump], tape: measure.Tape
-) -> list[_Lump]:
-    """What is asked for at one instant, in requests of the usual size, each behind those before it."""
-    sizes: Counter[str] = Counter()
-    for want in wants:
-        sizes[want.project] += want.size
-    backlog = _unfinished(before, seconds, tape) if sizes else 0.0
-    lumps = []
-    for project, size in sizes.items():
-        parts = max(1, round(size / usual))
-        for _ in range(parts):
-            backlog += size / parts
-            lumps.append(_Lump(project, size // parts, at=seconds, backlog=backlog))
-    return lumps
-
-
-def _unfinished(lumps: Sequence[_Lump], seconds: float, tape: measure.Tape) -> float:
-    """The bytes asked for earlier that tape still works on."""
-    return float(sum(lump.bytes for lump in lumps if lump.at + tape.latency(lump.backlog) > seconds))
-
-
-def _without(demand: Demand, asked: set[str]) -> Demand:
-    left = tuple(want for want in demand.wants if want.file_id not in asked)
-    return replace(demand, wants=left, remaining_bytes=sum(want.size for want in left))
-
-
-def _in_lumps(facts: Facts) -> list[Demand]:
-    """Every project's pending bytes, those beyond what the planner was shown included, in lumps of one size."""
-    demands = {demand.project: demand for demand in facts.waiting.demands}
-    pending = {name: _pending(facts, name) for name in _going(facts)}
-    quota = facts.limits.quota_bytes
-    size = max(1, min(quota // 4, max(sum(pending.values()) // MOST_LUMPS, quota // FINE)))
-    found = []
-    for name, bytes_left in pending.items():
-        demand = demands.get(name) or Demand(name, ())
-        sizes = [size] * (bytes_left // size) + ([bytes_left % size] if bytes_left % size else [])
-        wants = tuple(Want(f"{name}/{number}", one, name) for number, one in enumerate(sizes))
-        found.append(replace(demand, wants=wants, remaining_bytes=bytes_left))
+    asked, beyond = _to_ask(facts, pace.tape)
+    parts = [*_delivered(facts), *_on_tape(facts), *asked]
+    early, middle, late = (_ends(parts, pace, share) for share in (EARLY, MIDDLE, LATE))
+    found = {}
+    for name in middle.keys() - beyond:
+        if late[name] <= HORIZON_SECONDS:
+            at, first, last = (facts.now + timedelta(seconds=ends[name]) for ends in (middle, early, late))
+            least = (at - facts.now) * LEAST_SPREAD
+            first, last = min(first, at - least), max(last, at + least)
+            found[name] = Eta(at, first, last, pace.tape.samples, pace.transfer.samples)
     return found
 
 
-def _pending(facts: Facts, name: str) -> int:
-    """The bytes that are still to ask for: an id that has several destinations counts once, as for the quota."""
-    line = facts.project(name)
-    have = line.of("pending") if line is not None else Count()
-    wants = next((demand.wants for demand in facts.waiting.demands if demand.project == name), ())
-    known, seen = sum(want.size for want in wants), facts.waiting.seen_files
-    if not known:
-        return have.bytes  # they are put off for now, or nobody looked at them yet
-    return known if have.files <= seen else known + have.bytes * (have.files - seen) // have.files
+def _ends(parts: Sequence[_Part], pace: _Pace, share: float) -> Mapping[str, float]:
+    """Seconds from now to the end of each project, if everything takes as long as this share of the past."""
+    arrivals = sorted((_arrival(part, pace, share), not part.moved, part.project, part.bytes) for part in parts)
+    per_moved, per_checked = (queue.seconds_per_byte(share) for queue in (pace.transfer, pace.verification))
+    free, checked, ends = 0.0, 0.0, dict[str, float]()
+    for at, to_move, project, size in arrivals:
+        if to_move:
+            free = max(free, at) + size * per_moved
+        checked = max(checked, free if to_move else at) + size * per_checked
+        ends[project] = checked + pace.verification.fixed
+    return ends
 
 
-def _usual_request(facts: Facts) -> int:
-    """The bytes of a full request; more where there would be too many to draw."""
-    pending = [line.of("pending") for name in _going(facts) if (line := facts.project(name))]
-    files = sum(count.files for count in pending)
-    size = sum(count.bytes for count in pending)
-    return max(1, int(size / files * facts.limits.max_ids) if files else 1, size // MOST_REQUESTS)
+def _arrival(part: _Part, pace: _Pace, share: float) -> float:
+    """Seconds from now until the transfer can begin."""
+    if part.asked is None:
+        return 0.0
+    left = pace.tape.left(part.backlog, max(0.0, -part.asked), share)
+    return max(0.0, part.asked) + left + pace.transfer.fixed
+
+
+def _delivered(facts: Facts) -> list[_Part]:
+    """What is past the tape: still to move, or moved and not verified; of a task half done only the rest."""
+    everybody = sum(project.of("transferring").bytes for project in facts.projects)
+    tasks = [task for task in facts.tasks if task.kind == "files"]
+    ended = sum(task.bytes for task in tasks if task.state == "ended")
+    flying = sum(task.bytes for task in tasks if task.state != "ended")
+    arrived = sum(min(task.bytes_moved, task.bytes) for task in tasks if task.state == "active")
+    to_verify = min(ended, max(0, everybody - flying))
+    to_move = max(0, everybody - to_verify - arrived)
+    parts = []
+    for project in _going(facts):
+        waiting, mine = project.of("restored", "manifest_ready"), project.of("transferring")
+        parts.append(_Part(project.name, mine.bytes * to_verify // max(1, everybody), moved=True))
+        if waiting.files or mine.files:
+            parts.append(_Part(project.name, waiting.bytes + mine.bytes * to_move // max(1, everybody)))
+    return [part for part in parts if part.bytes or not part.moved]
+
+
+def _going(facts: Facts) -> list[Project]:
+    return [project for project in facts.projects if project.state == "active"]
+
+
+def _on_tape(facts: Facts) -> list[_Part]:
+    """The open requests that JDP works on, each with all that it was asked for before it.
+
+    The books are read one after the other while files move: what a project has on tape is never more than the
+    files that are counted as not delivered, without those that are still to ask for.
+    """
+    room = {one.name: _undelivered(one) - _pending(facts, one).bytes for one in _going(facts)}
+    parts, backlog = [], 0
+    for request in sorted((one for one in facts.requests if one.state in ON_TAPE), key=lambda one: one.asked_at):
+        backlog += request.bytes
+        asked = min(0.0, (request.asked_at - facts.now).total_seconds())
+        names = [name for name in request.projects if name in room]
+        for name in names:
+            size = max(0, min(room[name], request.bytes // len(names)))
+            room[name] -= size
+            if size or not request.bytes:
+                parts.append(_Part(name, size, asked, float(backlog)))
+    return parts
+
+
+def _undelivered(project: Project) -> int:
+    return project.of("pending", "restore_requested").bytes
+
+
+def _to_ask(facts: Facts, tape: measure.Tape) -> tuple[list[_Part], set[str]]:
+    """The rest, asked for as the planner will, and the projects whose rest it does not reach."""
+    limits, left = facts.limits, {one.name: _pending(facts, one) for one in _going(facts)}
+    if limits.quota_bytes < 1:
+        return [], {name for name, count in left.items() if count.files}
+    usual = _usual_request(left.values(), limits.max_ids)
+    windows = sum(count.bytes for count in left.values()) // limits.quota_bytes + 1
+    size = _batch(limits.quota_bytes, windows)
+    waiting = {name: count.bytes for name, count in left.items() if count.bytes}
+    known = {name: Demand(name, ()) for name in left} | {one.project: one for one in facts.waiting.demands}
+    spent, now = _coarse(facts, windows), facts.now
+    parts = [_Part(name, 0, 0.0) for name, count in left.items() if count.files and not count.bytes]
+    unfinished: list[_Part] = []
+    for _ in range(MOST_ROUNDS):
+        seconds = (now - facts.now).total_seconds()
+        if not waiting or seconds > HORIZON_SECONDS:
+            break
+        spent = [entry for entry in spent if entry.at > now - limits.window]
+        room = limits.quota_bytes - sum(entry.bytes for entry in spent)
+        demands = [
+            replace(known[name], wants=_batches(name, rest, size, room), remaining_bytes=rest)
+            for name, rest in waiting.items()
+        ]
+        plan = plan_restores(demands, spent, replace(limits, max_ids=1), now)
+        asked = _by_project(plan.requests)
+        if asked:
+            spent.append(Spent(now, sum(asked.values())))
+            waiting = {name: rest for name, one in waiting.items() if (rest := one - asked.get(name, 0))}
+            unfinished = [
+                part for part in unfinished if (part.asked or 0.0) + tape.latency(part.backlog) > seconds
+            ]
+            fresh = _parts(asked, usual, seconds, sum(part.bytes for part in unfinished))
+            unfinished += fresh
+            parts += fresh
+        if plan.next_at is None or plan.next_at <= now:
+            break
+        now = plan.next_at
+    return parts, set(waiting)
+
+
+def _pending(facts: Facts, project: Project) -> Count:
+    """What is still to ask for: an id that has several destinations counts once, as for the quota, and one that is
+    in an open request not at all."""
+    have, view = project.of("pending"), facts.waiting
+    wants = next((demand.wants for demand in view.demands if demand.project == project.name), ())
+    if not wants:  # they are put off for now, or nobody looked at them yet
+        doubtful = (one for one in facts.requests if one.state in IN_DOUBT and project.name in one.projects)
+        reserved = sum(one.bytes // len(one.projects) for one in doubtful)
+        return Count(have.files, max(0, have.bytes - reserved))
+    left = [want.size for want in wants if want.file_id not in view.joinable and want.file_id not in view.in_doubt]
+    unseen = max(0, have.files - view.seen_files)
+    return Count(len(left) + unseen, sum(left) + have.bytes * unseen // max(1, have.files))
+
+
+def _usual_request(pending: Collection[Count], max_ids: int) -> int:
+    """The bytes of a full request; more where that would make too many."""
+    files, size = sum(count.files for count in pending), sum(count.bytes for count in pending)
+    return max(1, size * max_ids // max(1, files), size // MOST_REQUESTS)
+
+
+def _batch(quota: int, windows: int) -> int:
+    """The bytes of a batch. A whole number of them fills the quota, so that nothing of a window is wasted."""
+    return max(1, quota // max(1, min(BATCHES_PER_WINDOW, MOST_BATCHES // windows)))
+
+
+def _coarse(facts: Facts, windows: int) -> list[Spent]:
+    """What was spent at about the same time as one: it comes free together, at the last of these instants. What
+    claims to be of the future comes free a window after that, and here no later than in two windows."""
+    window, slots = facts.limits.window, dict[int, Spent]()
+    width = window / max(1, min(INSTANTS_PER_WINDOW, MOST_ROUNDS // windows - 2))
+    for entry in facts.waiting.spent:
+        at = min(entry.at, facts.now + window)
+        slot = (facts.now - at) // width
+        other = slots.get(slot, Spent(at, 0))
+        slots[slot] = Spent(max(at, other.at), entry.bytes + other.bytes)
+    return list(slots.values())
+
+
+def _batches(name: str, rest: int, size: int, room: int) -> list[Want]:
+    """The head of what a project wants, as much as fills the room and one more, in pieces of one size."""
+    pieces = max(0, room) // size + 2
+    sizes = [min(size, rest - start) for start in range(0, min(rest, pieces * size), size)]
+    return [Want(f"{name}/{number}", one, name) for number, one in enumerate(sizes)]
+
+
+def _by_project(requests: Iterable[Iterable[Want]]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for want in (want for request in requests for want in request):
+        found[want.project] += want.size
+    return found
+
+
+def _parts(asked: Mapping[str, int], usual: int, seconds: float, backlog: int) -> list[_Part]:
+    """What is asked for at one instant, in requests of the usual size, each behind those before it."""
+    parts = []
+    for project, size in asked.items():
+        number = max(1, round(size / usual))
+        for _ in range(number):
+            backlog += size // number
+            parts.append(_Part(project, size // number, seconds, float(backlog)))
+    return parts

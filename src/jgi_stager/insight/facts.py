@@ -279,6 +279,8 @@ class Facts:
     """The quota of the settings, bytes; a run-time limit may be lower."""
     slots: int
     """Globus tasks with files at a time."""
+    reads_back: bool = True
+    """Whether files are read back for their md5; otherwise only their sizes are compared."""
     projects: tuple[Project, ...] = ()
     requests: tuple[Request, ...] = ()
     """Those that are open."""

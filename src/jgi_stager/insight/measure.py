@@ -1,10 +1,9 @@
-"""How fast JDP and Globus have been lately, from the requests and tasks that ended."""
+"""How fast JDP, Globus and the verification have been lately, from the requests and tasks that ended."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import combinations, islice
 from statistics import median
@@ -19,57 +18,65 @@ ASSUMED_LATENCY = 4 * 3600.0
 """Seconds from a request to its delivery before anything was measured: JGI says hours, up to a day."""
 ASSUMED_RATE = 300e6
 """Bytes per second between the collections before anything was measured."""
+ASSUMED_READ_RATE = 150e6
+"""Bytes per second of reading back before anything was measured: one reader on a busy shared file system."""
+ASSUMED_SECONDS = 300.0
+"""A measured rate counts against the assumed one as its seconds against these."""
 ASSUMED_SPREAD = (0.4, 0.7, 1.0, 1.6, 3.0)
+RESIDUAL = 0.5
+"""A request that is older than any before takes at most this share of its age more."""
 MOST_PAIRS = 2000
 
 
 @dataclass(frozen=True)
 class Tape:
     """The time from a request to its delivery: ``fixed`` seconds, and ``per_byte`` for all that is asked for
-    and not delivered yet, its own bytes included. ``spread`` is what it took, as shares of what this says."""
+    and not delivered yet, its own bytes included. ``spread``, sorted, is what it took as shares of that."""
 
     fixed: float
     per_byte: float
     spread: tuple[float, ...]
     samples: int
-    typical: float | None = None
-    """The usual backlog, where too few requests were seen to tell the two apart: all is ``fixed``."""
-
-    def drawn(self, dice: random.Random) -> Tape:
-        """With some share of the time due to the size, as it may be, where that is not known."""
-        if self.typical is None:
-            return self
-        share = dice.random()
-        return replace(self, fixed=self.fixed * (1 - share), per_byte=self.fixed * share / self.typical)
 
     def latency(self, backlog: float) -> float:
         """Seconds until a request is delivered that has ``backlog`` bytes up to and including itself."""
         return self.fixed + self.per_byte * backlog
 
+    def left(self, backlog: float, age: float, share: float) -> float:
+        """The seconds that a request of this ``age`` still takes, where ``share`` of those as old took less."""
+        usual = self.latency(backlog)
+        longer = [usual * one - age for one in self.spread if usual * one > age]
+        return percentile(longer, share) if longer else age * RESIDUAL * share
+
 
 @dataclass(frozen=True)
-class Line:
-    """The transfers: bytes per second while any runs, seconds from delivery to submission (``before``) and from
-    the end to the verification (``after``)."""
+class Queue:
+    """What works on one thing after the other: bytes per second while it has any, ``fixed`` seconds besides.
+    ``spread`` is how long one took, as a share of what the rate says, sorted."""
 
     rate: float
-    before: float
-    after: float
+    fixed: float
     spread: tuple[float, ...]
     samples: int
 
+    def seconds_per_byte(self, share: float) -> float:
+        """What a byte takes, where ``share`` of the past took less."""
+        return percentile(self.spread, share) / self.rate
+
 
 def tape(past: Sequence[Request]) -> Tape:
-    """What the delivered requests say: a robust line through latency over backlog (median of slopes)."""
+    """What the delivered requests say: a robust line through latency over backlog (median of slopes). Of too few,
+    half of the time is taken to be due to the backlog."""
     points = sorted(_points(past))
     if not points:
         return Tape(ASSUMED_LATENCY, 0.0, ASSUMED_SPREAD, 0)
-    known = len(points) >= ENOUGH
-    slope = _slope(points) if known else 0.0
+    if len(points) >= ENOUGH:
+        slope = _slope(points)
+    else:
+        slope = median(took for _, took in points) / 2 / max(1.0, median(backlog for backlog, _ in points))
     fixed = max(30.0, median(took - slope * backlog for backlog, took in points))
     spread = [min(5.0, max(0.2, took / (fixed + slope * backlog))) for backlog, took in points]
-    typical = None if known else max(1.0, median(backlog for backlog, _ in points))
-    return Tape(fixed, slope, (*spread, *PRIOR), len(points), typical)
+    return Tape(fixed, slope, tuple(sorted((*spread, *PRIOR))), len(points))
 
 
 def _points(past: Sequence[Request]) -> Iterable[tuple[float, float]]:
@@ -89,29 +96,32 @@ def _slope(points: Sequence[tuple[float, float]]) -> float:
     return max(0.0, median(slopes)) if slopes else 0.0
 
 
-def line(past: Sequence[Task], deliveries: Sequence[Request]) -> Line:
-    """What the tasks that ended well say."""
+def transfer(past: Sequence[Task], deliveries: Sequence[Request]) -> Queue:
+    """What the tasks that ended well say; ``fixed`` is from delivery to submission."""
+    ended = [task for task in past if task.submitted_at]
+    waits = _waits([task for task in ended if task.ended_at], {one.request_id: one.ready_at for one in deliveries})
+    fixed = max(0.0, median(waits)) if waits else 600.0
+    return _queue([(task.bytes, task.submitted_at, task.ended_at) for task in ended], ASSUMED_RATE, fixed)
+
+
+def verification(past: Sequence[Task], *, reads: bool) -> Queue:
+    """What the tasks that were verified say. Where nothing ``reads`` files back only sizes are compared."""
+    assumed = ASSUMED_READ_RATE if reads else 100 * ASSUMED_READ_RATE
+    return _queue([(task.bytes, task.ended_at, task.closed_at) for task in past], assumed, 120.0)
+
+
+def _queue(past: Iterable[tuple[int, datetime | None, datetime | None]], assumed: float, fixed: float) -> Queue:
+    """From the bytes, the begin and the end of what went through."""
     # A clock that was set back lets a task end before it began: that measures nothing.
-    ended = [
-        task
-        for task in past
-        if task.submitted_at and task.ended_at and task.ended_at > task.submitted_at and task.bytes
-    ]
-    ready = {one.request_id: one.ready_at for one in deliveries}
-    before = _waits(ended, ready)
-    after = [
-        (task.closed_at - task.ended_at).total_seconds() for task in ended if task.closed_at and task.ended_at
-    ]
-    if not ended:
-        return Line(ASSUMED_RATE, 600.0, 120.0, ASSUMED_SPREAD, 0)
-    intervals = [(task.submitted_at, task.ended_at) for task in ended if task.submitted_at and task.ended_at]
-    rate = sum(task.bytes for task in ended) / max(1.0, _union(intervals))
-    shares = [_share(task, rate) for task in ended]
+    known = [(size, begun, ended) for size, begun, ended in past if size and begun and ended and ended >= begun]
+    if not known:
+        return Queue(assumed, fixed, ASSUMED_SPREAD, 0)
+    size, busy = sum(one for one, _, _ in known), _union([(begun, ended) for _, begun, ended in known])
+    rate = (size + ASSUMED_SECONDS * assumed) / (busy + ASSUMED_SECONDS)
+    shares = [_share(one, (ended - begun).total_seconds(), rate) for one, begun, ended in known]
     # Tasks that share the line each take longer than the common rate says: only how they differ is spread.
-    spread = [share / median(shares) for share in shares]
-    spread += PRIOR
-    waits = (median(before) if before else 600.0, median(after) if after else 120.0)
-    return Line(rate, max(0.0, waits[0]), max(0.0, waits[1]), tuple(spread), len(ended))
+    spread = (*(share / median(shares) for share in shares), *PRIOR)
+    return Queue(rate, fixed, tuple(sorted(spread)), len(known))
 
 
 def _waits(ended: Sequence[Task], ready: dict[int | None, datetime | None]) -> list[float]:
@@ -134,10 +144,9 @@ def _before(task: Task, ready: dict[int | None, datetime | None]) -> float | Non
     return (task.begun_at - max(instants)).total_seconds() if instants else None
 
 
-def _share(task: Task, rate: float) -> float:
-    """How long the task took, as a share of what the common rate says; tempered, for tasks share the line."""
-    took = (task.ended_at - task.begun_at).total_seconds() if task.ended_at else 1.0
-    return float(min(3.0, max(1 / 3, (took * rate / max(1, task.bytes)) ** 0.5)))
+def _share(size: int, took: float, rate: float) -> float:
+    """How long a task took, as a share of what the common rate says; tempered, for tasks share the line."""
+    return float(min(3.0, max(1 / 3, (took * rate / size) ** 0.5)))
 
 
 def _union(intervals: Sequence[tuple[datetime, datetime]]) -> float:
