@@ -156,6 +156,34 @@ def test_the_two_system_units_have_the_same_sandbox() -> None:
     assert daemon == mail
 
 
+@pytest.mark.parametrize("path", ["jgi-stager.service", "user/jgi-stager.service"])
+def test_a_daemon_that_grows_ends_and_not_the_machine_and_has_descriptors_enough(path: str) -> None:
+    unit = (SYSTEMD / path).read_text().splitlines()
+    assert "MemoryMax=4G" in unit
+    assert "OOMPolicy=continue" in unit
+    assert "LimitNOFILE=65536" in unit
+
+
+def test_cron_starts_it_as_a_unit_would(tmp_path: Path) -> None:
+    """Every line of the example is run by a shell, with a program that says what it was given."""
+    program = tmp_path / "jgi-stager/bin/jgi-stager"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$@ $(umask) $(ulimit -c) $(ulimit -n) $(ulimit -Hn)"\n')
+    program.chmod(0o755)
+    (tmp_path / ".local/state").mkdir(parents=True)
+    text = (SYSTEMD / "crontab.example").read_text()
+    commands = re.findall(r"^(?:@reboot|#?(?:[0-9*/]+ +){5}) *(\S.*/bin/jgi-stager run.*)$", text, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        before = f"ulimit -Sn 256; umask 022; {command}"
+        subprocess.run(["/bin/sh", "-c", before], check=True, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"})
+    log = tmp_path / ".local/state/jgi-stager.log"
+    assert log.stat().st_mode & 0o777 == 0o600
+    for line in log.read_text().splitlines():
+        said, umask, core, soft, hard = line.split()
+        assert (said, umask, core, soft) == ("run", "0077", "0", hard)
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_systemd_finds_nothing_to_complain_about_in_the_shipped_units(tmp_path: Path) -> None:
     program = tmp_path / "jgi-stager"
