@@ -9,6 +9,8 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +31,7 @@ from jgi_stager.steps import STEPS
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import Store, projects, requests, tasks
 from jgi_stager.store.notices import put_notice
+from jgi_stager.web import server
 from jgi_stager.web.health import Monitor
 from jgi_stager.web.server import serving
 from jgi_stager.web.telling import line
@@ -50,11 +53,7 @@ class Site:
 
     def get(self, path: str) -> tuple[int, str]:
         self.monitor._looked = float("-inf")  # the next look is a fresh one
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+        return answered(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}"))
 
     def metrics(self) -> dict[tuple[str, ...], float]:
         """Every sample: (name, label values in the order of their names)."""
@@ -63,6 +62,16 @@ class Site:
             for sample in family.samples:
                 found[(sample.name, *(sample.labels[name] for name in sorted(sample.labels)))] = sample.value
         return found
+
+
+def answered(request: urllib.request.Request) -> tuple[int, str]:
+    """The status and the page."""
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
 
 
 def free_port() -> int:
@@ -228,6 +237,119 @@ def test_a_port_that_is_taken_is_no_reason_to_stop(site: Site) -> None:
         assert port is None
     with serving(WebSettings(port=0), site.monitor) as port:
         assert port is None
+
+
+def connected(site: Site, count: int, said: bytes = b"") -> list[socket.socket]:
+    """So many connections that never ask anything, or only begin to."""
+    found = []
+    for _ in range(count):
+        one = socket.create_connection(("127.0.0.1", site.port), timeout=30)
+        one.sendall(said)
+        found.append(one)
+    return found
+
+
+def closed(connection: socket.socket) -> bool:
+    """Wait until the server has ended a connection; False if it has not within 30 seconds."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"])
+@pytest.mark.parametrize("count", [40, 300])
+def test_connections_that_ask_nothing_keep_nobody_out_and_take_few_descriptors(
+    site: Site, said: bytes, count: int
+) -> None:
+    """Measured: 40 of them had everybody answered 503, 300 left the daemon no descriptor."""
+    with ExitStack() as stack:
+        idle = [stack.enter_context(one) for one in connected(site, count, said)]
+        assert site.get("/healthz")[0] == 200
+        gone = idle[: count - server.MOST_CONNECTIONS]
+        assert all(closed(one) for one in gone), "the oldest give place"
+        assert site.get("/metrics")[0] == 200
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"])
+def test_a_connection_that_does_not_ask_in_time_is_closed(
+    site: Site, said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "ASK_SECONDS", 0.2)
+    (one,) = connected(site, 1, said)
+    with one:
+        assert closed(one)
+
+
+def test_whoever_does_not_read_the_answer_is_not_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "ASK_SECONDS", 1.0)
+    monkeypatch.setattr(server, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(server, "generate_latest", lambda _: b"x" * 20_000_000)
+    (one,) = connected(site, 1, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    with one:
+        received = _received(one)
+        while chunk := _received(one):
+            received += chunk
+            threading.Event().wait(0.05)  # a reader that is much slower than the time it has
+    assert len(received) < 40_000_000
+
+
+def _received(one: socket.socket) -> bytes:
+    try:
+        return one.recv(65536)
+    except ConnectionError:
+        return b""
+
+
+def test_an_answer_that_takes_long_is_not_cut_off_by_those_who_ask_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "ASK_SECONDS", 0.2)
+    asked, answer = threading.Event(), threading.Event()
+    healthy = site.monitor.health
+
+    def slow() -> Any:
+        asked.set()
+        assert answer.wait(30)
+        return healthy()
+
+    monkeypatch.setattr(site.monitor, "health", slow)
+    with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+        page = pool.submit(site.get, "/healthz")
+        assert asked.wait(30)
+        idle = [stack.enter_context(one) for one in connected(site, 2 * server.MOST_CONNECTIONS)]
+        assert all(closed(one) for one in idle)
+        answer.set()
+        assert page.result(30)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:9741", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:9741", 200),
+        (socket.gethostname(), 200),
+        ("evil.example", 421),
+        ("evil.example:9741", 421),
+        ("[::1", 421),
+    ],
+)
+def test_a_page_that_gave_its_own_name_to_this_address_reads_nothing(site: Site, host: str, status: int) -> None:
+    request = urllib.request.Request(f"http://127.0.0.1:{site.port}/healthz", headers={"Host": host})
+    code, body = answered(request)
+    assert code == status
+    assert ("live" in body) == (status == 200)
+
+
+def test_who_listens_for_other_machines_may_have_any_name(site: Site) -> None:
+    with serving(WebSettings(host="0.0.0.0", port=free_port()), site.monitor) as port:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/metrics", headers={"Host": "stager.example.org"}
+        )
+        assert answered(request)[0] == 200
 
 
 def test_nothing_else_is_served_and_nothing_can_be_written(site: Site) -> None:

@@ -1,21 +1,31 @@
-"""A small web server in a thread of the daemon. It only reads, and nothing depends on it."""
+"""A small web server in a thread of the daemon. It only reads, and nothing depends on it.
+
+Nobody who connects can keep others out, or take the descriptors that the daemon needs: a connection is for one
+request, has little time to ask it, and gives place if too many only wait.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
+from typing import cast
+from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jgi_stager.meters import REGISTRY
 from jgi_stager.settings import WebSettings
@@ -25,12 +35,94 @@ from jgi_stager.web.health import Health, Monitor
 log = structlog.get_logger()
 
 MOST_CONNECTIONS = 32
+ASK_SECONDS = 10.0
+"""A connection that has not asked anything by then is closed."""
+ANSWER_SECONDS = 120.0
+"""So long an answer may take, and whoever asked to read it."""
 START_SECONDS = 10.0
 _HEADERS = {"Cache-Control": "no-store"}
 
 
-def make_app(monitor: Monitor) -> Starlette:
-    """The pages: ``/healthz`` (200 if ready), ``/healthz/live`` (200 unless something hangs), ``/metrics``."""
+class Connection(H11Protocol):
+    """One request and its answer. Both have a time limit; of too many, the oldest that only waits gives place."""
+
+    begun = 0.0
+    limit: asyncio.TimerHandle
+    dropped = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take it, and drop another if there are too many: one that asks nothing, or does not read its answer."""
+        super().connection_made(transport)
+        self.begun = self.loop.time()
+        self.limit = self.loop.call_later(ASK_SECONDS, self._time_is_over)
+        others = [cast("Connection", one) for one in self.connections if one is not self]
+        idle = [one for one in others if one._only_waits() and not one.dropped]
+        if len(others) >= MOST_CONNECTIONS and idle:
+            min(idle, key=lambda one: one.begun)._drop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        self.limit.cancel()
+        super().connection_lost(exc)
+
+    def _time_is_over(self) -> None:
+        if self._only_waits():
+            self._drop()
+        else:
+            self.limit = self.loop.call_later(ANSWER_SECONDS, self._drop)
+
+    def _only_waits(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _drop(self) -> None:
+        self.dropped = True
+        self.transport.abort()
+
+
+class OwnNames:
+    """Answers 421 to a request that means another host: a page in somebody's browser that had its own name lead to
+    this address must not read what only this machine may. An address, or no name, cannot be such a trick."""
+
+    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
+        self.app, self.names = app, names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        host = HTTPConnection(scope).headers.get("host", "")
+        if self._is_ours(host):
+            await self.app(scope, receive, send)
+        else:
+            text = f"{host!r} is not a name of this server; ask {', '.join(sorted(self.names))} or its address\n"
+            await PlainTextResponse(text, 421)(scope, receive, send)
+
+    def _is_ours(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        return not name or name in self.names or _is_address(name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _own_names(host: str) -> list[Middleware]:
+    """Where only this machine can connect, only its names count. Whoever listens for others may have any name."""
+    if not ip_address(host).is_loopback:
+        return []
+    return [Middleware(OwnNames, names=frozenset({"localhost", socket.gethostname().lower()}))]
+
+
+def make_app(monitor: Monitor, host: str) -> Starlette:
+    """The pages: ``/healthz`` (200 if ready), ``/healthz/live`` (200 unless something hangs), ``/metrics``.
+
+    ``host`` is the address that they are served at.
+    """
     books = CollectorRegistry()
     books.register(BooksCollector(monitor))
 
@@ -51,7 +143,8 @@ def make_app(monitor: Monitor) -> Starlette:
         body = generate_latest(REGISTRY) + generate_latest(books)
         return PlainTextResponse(body, headers={**_HEADERS, "Content-Type": CONTENT_TYPE_LATEST})
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/healthz/live", live), Route("/metrics", metrics)])
+    routes = [Route("/healthz", healthz), Route("/healthz/live", live), Route("/metrics", metrics)]
+    return Starlette(routes=routes, middleware=_own_names(host))
 
 
 @contextmanager
@@ -70,15 +163,16 @@ def serving(settings: WebSettings, monitor: Monitor) -> Iterator[int | None]:
         yield None
         return
     config = uvicorn.Config(
-        make_app(monitor),
+        make_app(monitor, settings.host),
+        http=Connection,
+        headers=[("Connection", "close")],
         lifespan="off",
         ws="none",
         log_config=None,
         log_level=logging.CRITICAL,
         access_log=False,
         server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
-        timeout_keep_alive=15,
+        limit_concurrency=MOST_CONNECTIONS + 1,
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
