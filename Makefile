@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test acceptance campaign lint format constraints clean
+.PHONY: demo test acceptance campaign lint format constraints dist clean
 
 demo: $(READY)
 	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
@@ -51,6 +51,10 @@ constraints:
 	$(COMPILE) --upgrade --extra embedded --extra apprise --constraint constraints.txt \
 		--output-file constraints-service.txt pyproject.toml
 	rm -rf $(PINS)
+
+# The wheel and the source of a release, in dist/.
+dist: $(READY)
+	$(BIN)/python -m hatchling build
 
 clean:
 	rm -rf $(VENV) $(VENV)-pins .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -21,7 +21,7 @@ def push(letter: Letter, secrets: Secrets) -> None:
         import apprise
     except ImportError:
         said = f"there is a secret {SECRET}, but Apprise is not installed"
-        raise NeedsPerson(Service.SMTP, said, "pip install 'jgi-stager[apprise]'") from None
+        raise NeedsPerson(Service.SMTP, said, "pip install apprise, in the environment of the daemon") from None
     logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it logs addresses, which hold tokens
     channel = apprise.Apprise()
     try:

