@@ -42,6 +42,19 @@ def default_config_file() -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+def require_configuration(config_file: Path | None) -> None:
+    """Raises `ConfigError` where nothing is configured at all: no settings file, no variable.
+
+    The defaults alone name no place to stage to, and a database of their own that no daemon looks at.
+    """
+    given = config_file or os.environ.get(CONFIG_VARIABLE) or default_config_file()
+    if not given and not any(name.upper().startswith(ENV_PREFIX) for name in os.environ):
+        raise ConfigError(
+            "nothing is configured: there is no settings file; write one with: jgi-stager init, "
+            "or name the one of your daemon with --config"
+        )
+
+
 def read_toml(path: Path, known: Known) -> dict[str, Any]:
     """The sections of the file. Raises `ConfigError` if it cannot be read or holds what is no setting."""
     try:

@@ -258,8 +258,8 @@ def _past_tasks(store: Store) -> list[views.Task]:
     return [task(document) for document in reversed(found) if document.get("status") == "SUCCEEDED"]
 
 
-def find_files(store: Store, text: str, names: Iterable[str], limit: int = 20) -> list[views.File]:
-    """The files whose JDP id, name or destination is exactly ``text``."""
+def find_files(store: Store, text: str, names: Iterable[str], limit: int = 0) -> list[views.File]:
+    """The files whose JDP id, name or destination is exactly ``text``; ``limit`` 0 means all."""
     return [file(document) for document in files.search(store, names, text, limit)]
 
 

@@ -180,7 +180,8 @@ def test_a_database_that_is_away_is_named(run: Run, monkeypatch: pytest.MonkeyPa
 def test_the_books_are_read_while_no_daemon_runs(run: Run, state_directory: Path, tmp_path: Path) -> None:
     """The private mongod is started for the command, and is gone afterwards."""
     path = tmp_path / "embedded.toml"
-    path.write_text(f'[state]\ndirectory = "{state_directory}"\n', encoding="utf-8")
+    sections = f'[state]\ndirectory = "{state_directory}"\n[staging]\nstage_dir = "{tmp_path}"\n'
+    path.write_text(sections, encoding="utf-8")
     assert run("project", "add", "soil", "--proposal", "1", "--config", str(path)).exit_code == 0
     found = run("status", "--json", "--config", str(path))
     document = json.loads(found.stdout)

@@ -94,10 +94,18 @@ def test_what_people_changed_stays(tmp_path: Path) -> None:
     assert (tmp_path / "etc/jgi-stager/secrets").is_dir()
 
 
-def test_a_dry_run_says_the_same_and_does_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(tmp_path: Path) -> None:
     said = installed(tmp_path, dry=True)
     assert tree(tmp_path) == {}
-    assert said == installed(tmp_path)
+    done = installed(tmp_path)
+    would = {"written": "would write", "created": "would create"}
+    acts = [(verb, line.split()[-1]) for line in done for verb in would if line.startswith(verb)]
+    assert len(acts) > 5
+    assert [line for line in said if line.startswith("would")] == [
+        f"{would[verb]:<14} {path}" for verb, path in acts
+    ]
+    again = installed(tmp_path, dry=True)
+    assert {line[:14].strip() for line in again if line.startswith("would")} == {"would keep"}
 
 
 @pytest.mark.parametrize("place", ["/home/me/venv", "/root/.local/pipx/venvs/jgi-stager", "/tmp/x"])

@@ -32,6 +32,7 @@ from jgi_stager.store import lists, requests, tasks
 
 LISTED = 50
 HISTORY_SHOWN = 20
+FILES_EXPLAINED = 20
 
 ProjectArgument = Annotated[str, typer.Argument(metavar="PROJECT", help="Its name.")]
 
@@ -111,8 +112,13 @@ def explain(
             )
         if as_json:
             emit([documents.explanation(one) for one in found])
-        else:
-            _show(found)
+            return
+        _show(found[:FILES_EXPLAINED])
+        if len(found) > FILES_EXPLAINED:
+            more = count(len(found) - FILES_EXPLAINED, "more file")
+            page = Page()
+            page.say()
+            page.say(f"... and {more} of that name; name one by its JDP id or destination, or see all: --json")
 
 
 def _of_file(books: Books, facts: Facts, file: File, coming: Turns) -> Explanation:

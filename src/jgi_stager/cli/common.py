@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from jgi_stager.config_sources import require_configuration
 from jgi_stager.failures import NeedsPerson, OutsideError
 from jgi_stager.gather import Books
 from jgi_stager.secrets import SecretProblem
@@ -76,9 +77,19 @@ def handled() -> Iterator[None]:
 
 
 def settings_or_exit(config: Path | None) -> Settings:
-    """The settings, or exit 2 with the reason."""
+    """The settings, or exit 2 with the reason; also where there are none."""
     with handled():
+        require_configuration(config)
         return load_settings(config)
+
+
+def require_stage_dir(settings: Settings) -> None:
+    """Raises `ConfigError` without a place to stage to: the daemon would call every record invalid."""
+    if settings.staging.stage_dir is None:
+        raise ConfigError(
+            "staging.stage_dir is not set, so there is no place to stage to; set stage_dir in [staging] of the "
+            "settings file to the directory where files are to arrive"
+        )
 
 
 @contextmanager

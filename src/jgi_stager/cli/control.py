@@ -25,14 +25,18 @@ from jgi_stager.cli.common import (
 from jgi_stager.config_sources import CONFIG_VARIABLE, ENV_PREFIX, default_config_file, read_toml
 from jgi_stager.formatting import count, human_bytes
 from jgi_stager.gather import Books
-from jgi_stager.settings import Settings
+from jgi_stager.records import ProjectState
+from jgi_stager.settings import Settings, load_settings
 from jgi_stager.steering import Refused, release
 from jgi_stager.steps.limits import RUN_TIME_LIMITS, configured, limits_now
-from jgi_stager.store import control
+from jgi_stager.store import control, files, projects
 
 limits_app = typer.Typer(no_args_is_help=True, help="Lower quota and limits while the daemon runs.")
 config_app = typer.Typer(no_args_is_help=True, help="The settings.")
+CHANGES_SHOWN = 10
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=", ".join(RUN_TIME_LIMITS))]
+IMPLAUSIBLE = 1000
+"""A limit of bytes that is smaller than the one before by more than this is asked about."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -106,7 +110,9 @@ def show_limits(as_json: JsonOption = False, config: ConfigOption = None) -> Non
             for name in RUN_TIME_LIMITS
         ]
         page.table(("limit", "now", "settings", "meaning"), rows, right=(1, 2))
-        for entry in history[-10:]:
+        if len(history) > CHANGES_SHOWN:
+            page.say(f"({count(len(history) - CHANGES_SHOWN, 'earlier change')}: --json)", indent=2)
+        for entry in history[-CHANGES_SHOWN:]:
             target = "the settings" if entry["to"] is None else _shown(entry["name"], entry["to"])
             page.say(
                 f"{entry['at']:%Y-%m-%d %H:%M}  {entry['name']} to {target}, {entry['why']}",
@@ -120,6 +126,7 @@ def set_limit(
     name: NameArgument,
     value: Annotated[str, typer.Argument(help="A number; bytes also as 500GB or 2.5TB.")],
     reason: Annotated[str, typer.Option(help="Why; it goes on the history.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however small it is.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -135,7 +142,25 @@ def set_limit(
                 code=2,
             )
         said = f"{name} is {_shown(name, number)} from the next planning on (settings: {_shown(name, ceiling)})."
-        _change_limit(settings, name, number, reason, said, as_json=as_json)
+        _change_limit(settings, name, number, reason, said, as_json=as_json, sure=yes)
+
+
+def _slip(books: Books, name: str, value: int) -> str | None:
+    """Why a new limit looks like a slip, such as a unit that was left out; None if it does not."""
+    if not name.endswith("bytes"):
+        return None
+    present = limits_now(books.store, books.settings)[name]
+    active = projects.by_state(books.store, ProjectState.ACTIVE)
+    sizes = [files.pending_sizes(books.store, one["project_name"]) for one in active]
+    largest = max((found[1] for found in sizes if found is not None), default=0)
+    if value < largest:
+        return (
+            f"{_shown(name, value)} is less than the largest file that waits ({human_bytes(largest)}): "
+            "it could not be asked for any more"
+        )
+    if value * IMPLAUSIBLE < present:
+        return f"{_shown(name, value)} is less than a thousandth of what holds now ({_shown(name, present)})"
+    return None
 
 
 @limits_app.command("reset")
@@ -154,10 +179,13 @@ def reset_limit(
 
 
 def _change_limit(
-    settings: Settings, name: str, value: int | None, reason: str, said: str, *, as_json: bool
+    settings: Settings, name: str, value: int | None, reason: str, said: str, *, as_json: bool, sure: bool = True
 ) -> None:
-    """Set the limit, or with None leave it to the settings, and tell what changed."""
+    """Set the limit, or with None leave it to the settings, and tell what changed. Asks first, unless ``sure``,
+    where the value looks like a slip."""
     with open_books(settings) as books:
+        if value is not None and not sure and (slip := _slip(books, name, value)):
+            typer.confirm(f"{slip}. Set it all the same?", abort=True, err=True)
         before = limits_now(books.store, settings)[name]
         control.set_limit(books.store, name, value, f"by {somebody()}{f': {reason}' if reason else ''}")
         after, alive = limits_now(books.store, settings)[name], gather.daemon(books).alive
@@ -191,8 +219,8 @@ def _shown(name: str, value: int) -> str:
 @config_app.command("show")
 def show_config(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show every setting as it holds, and where it comes from. Secrets are never shown."""
-    settings = settings_or_exit(config)
     with handled():
+        settings = load_settings(config)
         path = config_file(config)
         known = {name: getattr(settings, name).__class__.model_fields for name in type(settings).model_fields}
         written = read_toml(path, known) if path else {}

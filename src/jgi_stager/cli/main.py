@@ -9,7 +9,7 @@ import typer
 
 from jgi_stager import __version__
 from jgi_stager.cli import ask, control, credentials, project, service, setup, status, steer
-from jgi_stager.cli.common import ConfigOption, complain, settings_or_exit
+from jgi_stager.cli.common import ConfigOption, complain, require_stage_dir, settings_or_exit
 from jgi_stager.cli.demo import register
 from jgi_stager.settings import ConfigError
 from jgi_stager.store import StoreError
@@ -54,6 +54,7 @@ def run(
 
     settings = settings_or_exit(config)
     try:
+        require_stage_dir(settings)
         clock = daemon.make_clock(settings)
         configure_logging(clock, level=logging.DEBUG if verbose else logging.INFO)
         code = daemon.run(settings, until_idle=until_idle)

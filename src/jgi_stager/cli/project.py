@@ -20,6 +20,7 @@ from jgi_stager.cli.common import (
     emit,
     handled,
     open_books,
+    require_stage_dir,
     settings_or_exit,
 )
 from jgi_stager.formatting import human_bytes, percent
@@ -101,6 +102,7 @@ def _from_file(path: Path) -> list[dict[str, Any]]:
 
 def _insert(settings: Settings, records: list[dict[str, Any]], *, as_json: bool) -> None:
     """Validate all, then insert all, as a person would: only the fields that were given."""
+    require_stage_dir(settings)
     checked = []
     for number, fields in enumerate(records):
         try:

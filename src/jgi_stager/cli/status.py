@@ -28,6 +28,9 @@ from jgi_stager.insight import status as insight
 from jgi_stager.insight.status import Status
 
 WATCH_SECONDS = 2.0
+DAEMON_DOWN = 3
+"""The exit code for a program that does not run, as ``systemctl status`` and the Linux Standard Base have it: it
+cannot be mistaken for a command that failed (1)."""
 
 
 def status(
@@ -37,7 +40,10 @@ def status(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """How far everything is, what it waits for, when it is done, and what you should do now."""
+    """How far everything is, what it waits for, when it is done, and what you should do now.
+
+    Exits 3 if the daemon does not run; one that stands by to take over does.
+    """
     settings = settings_or_exit(config)
     with handled(), open_books(settings) as books:
         page = Page()
@@ -48,24 +54,25 @@ def status(
                 raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
             return insight.status(facts, logins.credentials(settings, facts, books.clock), project)
 
-        def show() -> None:
+        def show() -> bool:
             found = look()
             if as_json:
                 emit(documents.status(found), line=watch)
             else:
                 for line in status_lines(found, page, project):
                     page.line(line)
+            return found.facts.daemon.alive
 
-        if not watch:
-            show()
-        else:
+        if watch:
             _watch(page, look, show, every, project, live=page.tty and not as_json)
+        elif not show():
+            raise typer.Exit(DAEMON_DOWN)
 
 
 def _watch(
     page: Page,
     look: Callable[[], Status],
-    show: Callable[[], None],
+    show: Callable[[], object],
     every: float,
     project: str | None,
     *,

@@ -31,6 +31,10 @@ class Machine:
         """The path below the root."""
         return self.root / path.relative_to("/")
 
+    def tell(self, done: str, would: str, what: object) -> None:
+        """Say what was done, or in a dry run what would be."""
+        self.say(f"would {would:<8} {what}" if self.dry else f"{done:<9}  {what}")
+
     def write(self, file: UnitFile, mode: int = 0o644) -> bool:
         """Write a file unless it is there with this content; whether it had to be."""
         target = self.at(file.target)
@@ -39,9 +43,10 @@ class Machine:
         except OSError:
             before = None
         if before == file.content:
-            self.say(f"unchanged  {file.target}")
+            self.tell("unchanged", "keep", file.target)
             return False
-        self.say(f"{'written  ' if before is None else 'replaced '}  {file.target}")
+        new = before is None
+        self.tell("written" if new else "replaced", "write" if new else "replace", file.target)
         if not self.dry:
             target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             fresh = target.with_name(f".{target.name}.new")
@@ -57,7 +62,7 @@ class Machine:
         """Make a directory of root, if it is not there."""
         target = self.at(path)
         known = target.is_dir()
-        self.say(f"{'unchanged' if known else 'created  '}  {path}/")
+        self.tell("unchanged" if known else "created", "keep" if known else "create", f"{path}/")
         if not known and not self.dry:
             target.mkdir(mode=mode, parents=True)
             target.chmod(mode)
@@ -66,7 +71,7 @@ class Machine:
         """Remove a file that was installed."""
         target = self.at(path)
         if target.exists():
-            self.say(f"removed    {path}")
+            self.tell("removed", "remove", path)
             if not self.dry:
                 target.unlink()
 
@@ -74,7 +79,7 @@ class Machine:
         """Run a program of the machine, or only say so. Raises `InstallError` if it fails and is ``needed``."""
         if self.root != Path("/"):
             return
-        self.say(f"run        {' '.join(command)}")
+        self.tell("run", "run", " ".join(command))
         if self.dry:
             return
         found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
@@ -174,7 +179,7 @@ def _need_root(machine: Machine) -> None:
 def _config(machine: Machine, path: Path, state: Path, staging: Path | None) -> None:
     """The settings file, once: it belongs to people from then on."""
     if machine.at(path).exists():
-        machine.say(f"unchanged  {path}")
+        machine.tell("unchanged", "keep", path)
         return
     content = files("jgi_stager.cli").joinpath("example.toml").read_text(encoding="utf-8")
     content = re.sub(r'^# (directory = )"/var/lib/jgi-stager"$', rf'\1"{state}"', content, flags=re.MULTILINE)
