@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from math import floor
 
@@ -136,3 +137,16 @@ def span(first: datetime, last: datetime) -> str:
     same_year = first.year == last.year
     begin = f"{first:%a} {first.day} {first:%b}" + ("" if same_year else f" {first:%Y}")
     return f"{begin} to {day(last)}"
+
+
+def cut(lines: Sequence[str], most: int, where: str, total: int | None = None) -> list[str]:
+    """At most ``most`` of the lines; where there are more, one more line says how many, and ``where`` all are seen
+    (a command, an address). ``total``: how many there are, where ``lines`` is not all of them."""
+    shown = list(lines[:most])
+    left = (len(lines) if total is None else total) - len(shown)
+    return [*shown, f"and {left:,} more: {where}"] if left > 0 else shown
+
+
+def bullets(lines: Sequence[str], most: int, where: str) -> str:
+    """The same as text, a line for each."""
+    return "\n".join(f"- {line}" for line in cut(lines, most, where))

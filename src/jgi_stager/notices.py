@@ -108,6 +108,15 @@ def message_id(key: str, sender: str) -> str:
     return f"<{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:32]}@{domain}>"
 
 
+ACTIVITY = "https://app.globus.org/activity"
+"""Where a person sees the tasks of the login."""
+
+
+def activity(task_id: str | None) -> str:
+    """Where a person sees one task; all of them while it has no id."""
+    return f"{ACTIVITY}/{task_id}" if task_id else ACTIVITY
+
+
 # --- credentials -------------------------------------------------------------------------------------------
 
 

@@ -225,7 +225,7 @@ def test_a_notice_that_cannot_be_written_does_not_end_the_others(daemon: Stage, 
 def test_people_of_a_project_get_its_mails_beside_the_site(daemon: Stage, mailbox: Mailbox) -> None:
     daemon.insert("soil", notify=[OTHER, SITE])
     daemon.run("accept")
-    daemon.tools.alarm("k", "something", "of this project", "soil")
+    daemon.tools.alarm("k", "something", "of this project", "soil", you="nothing to do.")
     send(daemon)
     assert mailbox.taken_for == [[SITE, OTHER]]
 

@@ -17,7 +17,8 @@ from jgi_stager.mail.push import LONGEST_BODY, gist
 from jgi_stager.mail.words import WIDTH, facts
 from jgi_stager.notices import FORMS, Kind
 from jgi_stager.settings import NotificationSettings
-from mail_samples import ACCEPTED, AT, NEEDS, OUTAGE, SAMPLES, notice
+from jgi_stager.steps.tools import Tools
+from mail_samples import ACCEPTED, AT, NEEDS, OUTAGE, SAMPLES, STALLED, notice
 
 
 class _Text(HTMLParser):
@@ -90,6 +91,51 @@ def test_what_needs_a_person_names_the_credential_what_waits_and_the_command() -
     assert letter.subject == "[jgi-stager] needs you: the JDP session token is refused, 8,021 files wait"
     for wanted in ("2026-03-01 12:00 UTC", "jgi-stager token set jdp", "8,021 files, 15.2 TB, 2 projects", "1 d"):
         assert wanted in letter.text, wanted
+
+
+WITH_A_NEXT_STEP = (
+    *(Kind.ALARM, Kind.TROUBLE, Kind.STALLED, Kind.NEEDS_PERSON, Kind.REMINDER, Kind.EXPIRING),
+    *(Kind.FAILED, Kind.HELD, Kind.INVALID, Kind.FOLDED),
+)
+
+
+@pytest.mark.parametrize("kind", WITH_A_NEXT_STEP)
+def test_a_mail_about_trouble_says_at_its_top_what_the_reader_does(kind: Kind) -> None:
+    letter = render(notice(kind))
+    lead, _, rest = letter.text.partition("\nYou: ")
+    assert rest, letter.text
+    assert lead.count("\n\n") <= 2, "below the heading and the first paragraph"
+    assert "You:" in parsed(letter).shown
+
+
+def test_the_mail_about_a_silent_service_says_what_the_reader_does() -> None:
+    assert "\nYou: nothing to do" in render({**notice(Kind.STALLED), "data": OUTAGE}).text
+
+
+def test_no_alarm_can_be_stored_without_what_the_reader_does() -> None:
+    with pytest.raises(TypeError, match="you"):
+        Tools.alarm(None, "key", "subject", "text")  # type: ignore[arg-type,call-arg]
+
+
+@pytest.mark.parametrize("kind", [Kind.ALARM, Kind.TROUBLE])
+def test_an_alarm_that_an_older_version_stored_can_be_mailed(kind: Kind) -> None:
+    data = {"subject": "JDP calls request 7 'x'", "text": "This word is not known.", "steps": ["Look."]}
+    letter = render({**notice(kind), "data": data})
+    assert "This word is not known." in letter.text
+    assert "\nYou: " in letter.text
+
+
+def test_a_list_that_is_cut_says_how_many_more_there_are_and_where() -> None:
+    projects = [{"name": f"p{n}", "files": 1, "bytes": 1} for n in range(50)]
+    waiting = {"files": 70, "bytes": 70, "projects": projects, "project_count": 70}
+    letter = render({**notice(Kind.NEEDS_PERSON), "data": {**NEEDS, "waiting": waiting}})
+    assert "70 projects" in letter.text
+    assert "and 60 more: jgi-stager project list" in letter.text
+    failed = render(notice(Kind.FAILED)).text
+    assert "and 10 more: jgi-stager files bioscales-2026 --state failed --limit 0" in failed
+    assert "And 2 more reasons:\n\n    jgi-stager files bioscales-2026 --state failed\n" in failed
+    assert "and 7 more: jgi-stager status" in render({**notice(Kind.STALLED), "data": {**STALLED, "more": 7}}).text
+    assert "and 20 more: jgi-stager status" in render(notice(Kind.FOLDED)).text
 
 
 def test_a_reminder_says_how_long_it_has_waited() -> None:

@@ -228,6 +228,7 @@ def test_the_mail_of_a_service_that_gave_up_says_why(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MONITOR_SERVICE_RESULT", "watchdog")
     text = failure_mail(settings, at).get_content()
     assert "did not move" in text
+    assert "\nYou: see what happened" in text
     assert "reset-failed" in text
     monkeypatch.setenv("MONITOR_SERVICE_RESULT", "exit-code")
     monkeypatch.setenv("MONITOR_EXIT_STATUS", "2")

@@ -9,6 +9,7 @@ from jgi_stager.formatting import ago, count, human_duration, part_of, when
 from jgi_stager.insight.facts import Facts, Project, Request, Task
 from jgi_stager.insight.measure import percentile
 from jgi_stager.insight.waits import NEXT_RUN, Wait, Why, service_wait
+from jgi_stager.notices import activity
 
 MOST_SHOWN = 3
 
@@ -118,7 +119,7 @@ def transfer(facts: Facts, tasks: Sequence[Task], theirs: int | None = None) -> 
     if still := next((task for task in flying if task.status not in (None, "ACTIVE")), None):
         said = f": {still.nice_status}" if still.nice_status else ""
         sentence = f"Globus task {still.task_id} stands still ({still.status}{said}); it goes on by itself"
-        do = f"look at https://app.globus.org/activity/{still.task_id}: a credential or a paused collection"
+        do = f"look at {activity(still.task_id)}: a credential or a paused collection"
         return Wait(Why.STANDSTILL, sentence, since=still.begun_at, do=do)
     moved = sum(task.bytes_moved for task in flying)
     name = f"Globus task {oldest.task_id}" if len(flying) == 1 else count(len(flying), "Globus task")

@@ -13,6 +13,7 @@ from jgi_stager.insight.facts import Count, Facts, Login, Project, RefusedAddres
 from jgi_stager.insight.quota import Turns, Window, turns, window
 from jgi_stager.insight.waits import Wait, Why
 from jgi_stager.lifecycle import State
+from jgi_stager.notices import activity
 from jgi_stager.records import DISCOVERY_PATIENCE, ProjectState
 
 ORDER = ("invalid", "held", "active", "discovering", "new", "paused", "done", "cancelled")
@@ -98,7 +99,7 @@ def _todos(facts: Facts, lines: Iterable[ProjectLine], logins: Iterable[Credenti
         if task.status not in (None, "ACTIVE") and task.state == "active":
             yield Todo(
                 f"Globus task {task.task_id} stands still ({task.status}, {task.nice_status or 'no reason'})",
-                f"https://app.globus.org/activity/{task.task_id}",
+                activity(task.task_id),
             )
     yield from _of_mails(facts)
 

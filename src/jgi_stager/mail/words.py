@@ -9,6 +9,7 @@ from typing import Any
 
 from jgi_stager.formatting import (
     count,
+    cut,
     day,
     human_bytes,
     human_duration,
@@ -88,4 +89,5 @@ FILTERS = {
     "columns": columns,
     "facts": facts,
     "span": span,
+    "cut": cut,
 }

@@ -26,8 +26,11 @@ The JGI stager on {host} has stopped, and systemd no longer starts it again: {re
 Nothing is lost: what it knows is in its database, and it goes on from there when it is started. Until then
 nothing is asked for, transferred or verified; a delivery that waits at JGI may expire.
 
-What happened:     journalctl -u jgi-stager -n 100
-Once it is solved: systemctl reset-failed jgi-stager && systemctl start jgi-stager
+You: see what happened (jgi-stager check names a setting that cannot be used), and when that is solved, start
+it again:
+
+    journalctl -u jgi-stager -n 100
+    systemctl reset-failed jgi-stager && systemctl start jgi-stager
 """
 
 

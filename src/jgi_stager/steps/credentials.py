@@ -142,6 +142,7 @@ def thread(service: Service, dead_since: datetime) -> str:
 def _need(tools: Tools, service: Service, known: Credential) -> dict[str, Any]:
     """What a person must know to help."""
     waiting = waiting_for(tools.store, service)
+    waiting["project_count"] = len(waiting["projects"])
     waiting["projects"] = waiting["projects"][:MOST_PROJECTS]
     return {
         "service": service.value,

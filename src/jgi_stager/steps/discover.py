@@ -97,6 +97,9 @@ def _postpone(tools: Tools, doc: Mapping[str, Any], error: str, seconds: float) 
             f"the files of {doc['project_name']} cannot all be listed",
             f"{error}\n\nIt is tried again and again, and nothing is staged until the list is complete.",
             doc["project_name"],
+            you="see with this command what is asked and answered, and ask JGI if the answer is theirs to mend. "
+            "When the list is complete it goes on by itself, and a mail says so.",
+            command=f"jgi-stager explain {doc['project_name']}",
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from jgi_stager.failures import Service
+from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import State
 from jgi_stager.manifests import (
     Delivery,
@@ -17,6 +18,7 @@ from jgi_stager.manifests import (
     ManifestNotComplete,
     Row,
     compare,
+    manifest_name,
     parse_manifest,
 )
 from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState
@@ -30,6 +32,8 @@ log = structlog.get_logger()
 
 GONE = timedelta(hours=24)
 """So long the directory of a delivery may be missing."""
+MOST_LINES = 20
+"""Of each list in a mail."""
 
 
 def run(tools: Tools) -> int:
@@ -107,8 +111,9 @@ def _wait(tools: Tools, request: Mapping[str, Any], why: str) -> None:
         tools.alarm(
             f"manifest:{request['request_id']}",
             f"the manifest of request {request['request_id']} does not become complete",
-            f"{why}\n\nJDP has called the request ready since {request['ready_at']:%Y-%m-%d %H:%M} UTC. "
-            "It is looked at again and again until the delivery expires.",
+            f"JDP has called the request ready since {request['ready_at']:%Y-%m-%d %H:%M} UTC, but: {why}.",
+            you=f"ask JGI about the delivery of restore request {request['request_id']}. It is looked at again "
+            "and again until it expires; what did not arrive by then is asked for again by itself.",
         )
 
 
@@ -229,16 +234,20 @@ def _report(
     if not (manifest.problems or delivery.extra or missing):
         return
     request_id = request["request_id"]
-    names = files.names_of_sources(tools.store, missing[:20])
-    lines = [
-        *(f"not delivered, asked for again: {names.get(file_id, file_id)}" for file_id in missing[:20]),
-        *(f"delivered, but not asked for: {file_id}" for file_id in delivery.extra[:20]),
-        *(f"cannot be used: {problem}" for problem in manifest.problems[:20]),
-    ]
+    names = files.names_of_sources(tools.store, missing[:MOST_LINES])
+    where = f"less {next(iter(manifest_tasks.paths(tools, request).values()), manifest_name(request_id))}"
+    parts = (
+        ("Not delivered, and asked for again:", [names.get(file_id, file_id) for file_id in missing]),
+        ("Delivered, but not asked for:", [*delivery.extra]),
+        ("Cannot be used:", [*manifest.problems]),
+    )
     counts = f"{len(missing)} missing, {len(delivery.extra)} extra, {len(manifest.problems)} unusable"
     log.warning("manifest_differs", request_id=request_id, missing=len(missing), extra=len(delivery.extra))
+    lists = [f"{title}\n{bullets(lines, MOST_LINES, where)}" for title, lines in parts if lines]
     tools.alarm(
         f"manifest-differs:{request_id}",
         f"the manifest of request {request_id} differs from what was asked ({counts})",
-        "\n".join(lines),
+        "\n\n".join([f"It is the manifest of {', '.join(sorted(request['projects']))}.", *lists]),
+        you="nothing to do: what is missing is asked for again by itself, and what nobody asked for is left "
+        "alone. You hear of a file that fails in the end.",
     )

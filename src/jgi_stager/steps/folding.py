@@ -23,15 +23,40 @@ log = structlog.get_logger()
 FLOOD = 5
 WINDOW = timedelta(hours=1)
 MOST_SUBJECTS = 40
-WORDS: Mapping[Kind, str] = {
-    Kind.ACCEPTED: "projects accepted",
-    Kind.INVALID: "records cannot be used",
-    Kind.DONE: "projects done",
-    Kind.HELD: "projects held by failed files",
-    Kind.FAILED: "projects with new failed files",
-    Kind.STALLED: "things take longer than usual",
-    Kind.ALARM: "things to look at",
+WORDS: Mapping[Kind, tuple[str, str, str | None]] = {
+    Kind.ACCEPTED: (
+        "projects accepted",
+        "nothing to do; you hear of each when it is done or needs you.",
+        "jgi-stager project list",
+    ),
+    Kind.INVALID: (
+        "records cannot be used",
+        "remove each record, and insert it again with the correction; the command shows the reason of one.",
+        "jgi-stager project show NAME",
+    ),
+    Kind.DONE: ("projects done", "nothing to do.", "jgi-stager project list"),
+    Kind.HELD: (
+        "projects held by failed files",
+        "decide for each: see the reasons with the command, and when they are gone: jgi-stager retry PROJECT",
+        "jgi-stager files PROJECT --state failed",
+    ),
+    Kind.FAILED: (
+        "projects with new failed files",
+        "see the reasons with the command, and when they are gone: jgi-stager retry PROJECT",
+        "jgi-stager files PROJECT --state failed",
+    ),
+    Kind.STALLED: (
+        "things take longer than usual",
+        "ask JGI or look at Globus where one of them lasts; the daemon keeps waiting. How they stand:",
+        "jgi-stager status",
+    ),
+    Kind.ALARM: (
+        "things to look at",
+        "see the first of them below, which says what to do; how everything stands:",
+        "jgi-stager status",
+    ),
 }
+"""What they are, what the reader does, and the command for it."""
 
 
 def run(tools: Tools) -> int:
@@ -75,9 +100,12 @@ def _fold(tools: Tools, kind: Kind, to: Sequence[str], group: Sequence[Mapping[s
     if len(keys) <= FLOOD:
         return set()
     items = [{"subject": letter.subject.removeprefix(mail.PREFIX).strip()} for letter in letters]
+    what, you, command = WORDS.get(kind, (f"notices ({kind.value})", "see how it stands:", "jgi-stager status"))
     data = {
         "count": len(keys),
-        "what": WORDS.get(kind, f"notices ({kind.value})"),
+        "what": what,
+        "you": you,
+        "command": command,
         "items": items,
         "first": letters[0].text.split("\n--\n")[0].split("\n\n", 1)[-1][:2000] if kind is Kind.ALARM else "",
         "keys": keys,

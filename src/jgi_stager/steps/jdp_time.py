@@ -102,8 +102,8 @@ def _tell(tools: Tools, reading: Reading, problem: str, cure: str) -> None:
         f"clock-ahead:{reading.earliest(tools.clock.steady()):%Y-%m-%d}",
         "the clock of this machine is ahead: nothing is asked from JDP",
         f"{problem[0].upper()}{problem[1:]}.\n\nBy this clock the quota of JDP would come free too early. Until "
-        f"both agree no file is asked for; what was asked for goes on.\n\nWhat to do: {cure}. If the clock of "
-        "this machine is right, that of JDP is not: tell JGI.",
+        "both agree no file is asked for; what was asked for goes on.",
+        you=f"{cure}. If the clock of this machine is right, that of JDP is not: tell JGI.",
     )
 
 

@@ -31,8 +31,11 @@ def paths(tools: Tools, request: Mapping[str, Any]) -> dict[str, str]:
                 f"directory:{project}:{base[:200]}",
                 f"{project}: its directory was changed to one that is not below the staging directory",
                 f"analysis_projects_dir of {project} is {base[:200]!r}, and must be {stage_dir} or a directory "
-                "below it. Its manifests are not fetched. What to do: set it right in the project's document.",
+                "below it. Its manifests are not fetched.",
                 project,
+                you="set analysis_projects_dir right in the project's document, which this command shows. It goes "
+                "on by itself then.",
+                command=f"jgi-stager project show {project}",
             )
     return found
 

@@ -15,6 +15,8 @@ import structlog
 
 from jgi_stager.clients.globus import TaskStatus
 from jgi_stager.failures import Service
+from jgi_stager.formatting import bullets
+from jgi_stager.notices import ACTIVITY
 from jgi_stager.records import ProjectState, TaskState
 from jgi_stager.steps import transfers
 from jgi_stager.steps.poll_tasks import ENDED
@@ -57,11 +59,12 @@ def _tell(tools: Tools, orphans: Sequence[TaskStatus]) -> None:
     """Once a week, however many there are: another installation makes new ones all the time."""
     log.warning("orphan_tasks", tasks=len(orphans), newest=orphans[0].task_id)
     year, week, _ = tools.clock.now().isocalendar()
-    lines = [f"  {task.task_id} ({task.status}): {task.label}" for task in orphans[:SHOWN]]
+    lines = [f"{task.task_id} ({task.status}): {task.label}" for task in orphans]
     tools.alarm(
         f"orphan-tasks:{year}-{week}",
         f"{len(orphans)} running Globus tasks are ours by their label, but not in the books",
         "Either the database was replaced by an older copy, or another installation uses the same Globus login. "
         "They are left alone: they take places among the tasks that Globus runs at a time, and what they bring "
-        "is not sent a second time. Cancel them on the Globus site if nobody needs them.\n\n" + "\n".join(lines),
+        f"is not sent a second time.\n\n{bullets(lines, SHOWN, ACTIVITY)}",
+        you=f"cancel them on the Globus site ({ACTIVITY}) if nobody needs them; otherwise nothing.",
     )

@@ -11,7 +11,9 @@ import structlog
 
 from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
+from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import AT_JGI, State
+from jgi_stager.notices import ACTIVITY
 from jgi_stager.records import RequestState, TaskState
 from jgi_stager.steps import deliveries, jdp_time
 from jgi_stager.steps.tools import Tools, each, later
@@ -25,6 +27,8 @@ SLOW = timedelta(days=3)
 """Tape takes hours, a day at worst (jgi-api-facts, section 4)."""
 EXPIRIES_TOLD_OF = 3
 """The third time is no accident any more."""
+MOST_LINES = 20
+"""Of a list in a mail."""
 VANISHED_PATIENCE = timedelta(hours=24)
 """How long JDP may not know a request it accepted before its files are asked for again."""
 
@@ -98,7 +102,8 @@ def _slow(tools: Tools, document: Mapping[str, Any], word: str) -> None:
         f"JDP has worked on request {request_id} for {SLOW.total_seconds() / 86400:.0f} days",
         f"It was asked for at {document['submitted_at']:%Y-%m-%d %H:%M} UTC and is still {word!r}. "
         f"Its {len(document['file_ids'])} files wait; the request is followed until JDP calls it ready or "
-        "expired. If it stays like this, a tape pull may have failed: ask JGI.",
+        "expired.",
+        you=f"ask JGI about restore request {request_id}: a tape pull may have failed. The daemon keeps waiting.",
     )
 
 
@@ -165,17 +170,20 @@ def _tell_of_repeats(tools: Tools, document: Mapping[str, Any], why: str) -> Non
         by_project.setdefault(file.project_name, []).append(file.source_file_id)
     names = files.names_of_sources(tools.store, often)
     for project, ids in sorted(by_project.items()):
-        shown = [f"  {names.get(one, one)}: {often[one]} times" for one in ids[:20]]
+        lines = [f"{names.get(one, one)}: {often[one]} times" for one in ids]
+        more = f"jgi-stager files {project} --state {State.PENDING}"
         tools.alarm(
             f"expires:{project}:{tools.clock.now():%Y-%m-%d}",
             f"{len(ids)} files of {project} keep expiring before they are transferred",
             f"The last time: {why}. They are asked for again; each time their bytes count against the quota.\n\n"
             "Either tape takes longer than a delivery lives, or the transfers do not keep up: a Globus task "
-            "stands still, the login has ended, or the destination is full.\n\nWhat to do: look at "
-            f"`jgi-stager explain {project}` and at the tasks on the Globus site. Until the transfers keep up, "
-            "lower max_restore_bytes with `jgi-stager limits`; or ask JGI for a longer life of deliveries.\n\n"
-            + "\n".join(shown),
+            "stands still, the login has ended, or the destination is full.\n\n"
+            + bullets(lines, MOST_LINES, more),
             project,
+            you=f"see with the command below what it waits for, and look at the tasks on the Globus site "
+            f"({ACTIVITY}). Until the transfers keep up, ask for less at a time (jgi-stager limits set "
+            "max_restore_bytes SIZE), or ask JGI for a longer life of deliveries.",
+            command=f"jgi-stager explain {project}",
         )
 
 
@@ -192,6 +200,7 @@ def _vanished(tools: Tools, document: Mapping[str, Any], error: Rejected) -> int
         f"vanished:{request_id}",
         f"JDP does not know request {request_id}",
         f"{error}\n\nIts {len(document['file_ids'])} files wait. If this lasts a day they are asked for again.",
+        you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you.",
     )
     requests.update_request(
         tools.store,
@@ -212,6 +221,8 @@ def _unknown_word(tools: Tools, document: Mapping[str, Any], word: str) -> None:
         f"JDP calls request {request_id} {word[:40]!r}",
         f"This word is not known. The request is kept and waited on; its {len(document['file_ids'])} files "
         "neither fail nor count as delivered.",
+        you=f"ask JGI what this word means for restore request {request_id}, and report it to whoever maintains "
+        "this program. It goes on by itself when JDP says ready or expired.",
     )
 
 

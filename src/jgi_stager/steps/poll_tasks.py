@@ -11,6 +11,7 @@ import structlog
 
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import human_duration
+from jgi_stager.notices import COMMANDS, activity
 from jgi_stager.records import TaskState
 from jgi_stager.steps.tools import Tools, each, later
 from jgi_stager.store import tasks
@@ -74,9 +75,12 @@ def _unknown(tools: Tools, task: Mapping[str, Any], error: str) -> int:
     tools.alarm(
         f"task-unknown:{task['task_id']}",
         f"Globus does not know task {task['task_id']}",
-        f"It carries {task['files']} files, and Globus answers:\n\n  {error}\n\nIt is asked again for "
+        f"It carries {task['files']} files, and Globus answers: {error}\n\nIt is asked again for "
         f"{human_duration(VANISHED_FOR)}. Then the task is taken for ended: what arrived is checked and kept, "
-        "the rest is submitted again. If the login was changed, go back to the one that made the task.",
+        "the rest is submitted again.",
+        you="if the Globus login was changed, go back to the one that made the task, with the command below. "
+        "Otherwise nothing: it goes on by itself.",
+        command=COMMANDS[Service.GLOBUS],
     )
     wait = timedelta(seconds=tools.settings.schedule.task_poll_longest_seconds)
     tasks.update_task(
@@ -110,9 +114,11 @@ def _failed(tools: Tools, task: Mapping[str, Any], fatal: str) -> None:
     tools.alarm(
         f"task-failed:{cause}:{tools.clock.now():%Y-%m-%d}",
         f"a Globus transfer failed: {cause}",
-        f"Globus task {task['task_id']} with {task['files']} files failed as a whole:\n\n  {fatal}\n\n"
+        f"Globus task {task['task_id']} with {task['files']} files failed as a whole: {fatal}\n\n"
         "What arrived is checked and kept; the rest is submitted again after a wait that grows with each "
-        "failure in a row. Look at the task on the Globus site, and at the space at the destination.",
+        "failure in a row.",
+        you=f"look at the task ({activity(task['task_id'])}), and at the space at the destination. When the cause "
+        "is gone it goes on by itself.",
     )
 
 
@@ -124,6 +130,8 @@ def _stands_still(tools: Tools, task: Mapping[str, Any], status: str, nice_statu
         f"task:{task_id}:{status[:40]}",
         f"Globus task {task_id} is {status[:40]}",
         f"It carries {task['files']} files and does not move ({nice_status or 'no reason given'}). "
-        "Usually a credential ended or the collection is paused: look at it on the Globus site. "
-        "The task is kept and goes on by itself when the cause is gone.",
+        "Usually a credential ended or the collection is paused.",
+        you=f"look at the task ({activity(task_id)}); if it says that the login has ended, log in again with the "
+        "command below. The task is kept, and goes on by itself when the cause is gone.",
+        command=COMMANDS[Service.GLOBUS],
     )

@@ -279,6 +279,7 @@ def _release(tools: Tools, document: Mapping[str, Any]) -> int:
         f"The answer to a request of {document['reserved_at']:%Y-%m-%d %H:%M} UTC was lost, and for "
         f"{hours:.0f} hours nothing showed that JDP had received it. Its bytes counted against the quota all "
         "that time.",
+        you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you.",
     )
     requests.update_request(
         tools.store,

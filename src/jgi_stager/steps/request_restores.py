@@ -257,8 +257,11 @@ def _refused(tools: Tools, wants: Sequence[Want], error: Rejected, refusals: Ref
     tools.alarm(
         f"refused:{tools.clock.now():%Y-%m-%d}",
         "JDP refuses restore requests",
-        f"JDP refused a request for {len(wants)} files:\n\n  {error}\n\nNothing was asked and no quota was spent. "
+        f"JDP refused a request for {len(wants)} files: {error}\n\nNothing was asked and no quota was spent. "
         "The files stay pending and are asked for again later, in smaller groups.",
+        you="nothing to do if it was one file: it is found by itself, fails with this reason, and a mail says so. "
+        "If JDP names a limit that is lower than ours, lower ours (jgi-stager limits set NAME VALUE). They are:",
+        command="jgi-stager limits show",
     )
 
 

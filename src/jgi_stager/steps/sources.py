@@ -74,7 +74,9 @@ def rest(tools: Tools, request_id: int) -> None:
             f"Globus cannot read the delivery R{request_id} at JGI",
             f"Since {since:%Y-%m-%d %H:%M} UTC it leaves out every file of the delivery of request {request_id}. "
             "They are tried again, at least every six hours, until the delivery expires; no file counts as failed "
-            "for it. If this lasts, ask JGI whether the directory can be read with our Globus login.",
+            "for it.",
+            you="if this lasts, ask JGI whether the directory can be read with our Globus login. You hear of it "
+            "once a day while it lasts.",
         )
 
 

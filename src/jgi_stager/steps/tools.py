@@ -150,9 +150,24 @@ class Tools:
         name = f"{kind.value}:{key}"
         put_notice(self.store, name, kind=kind.value, data=dict(data), to=to, project=project, thread=thread)
 
-    def alarm(self, key: str, subject: str, text: str, project: str | None = None) -> None:
-        """Tell once of something that a person should look at, though the daemon goes on."""
-        self.tell(Kind.ALARM, key, {"subject": subject, "text": text}, project)
+    def alarm(
+        self,
+        key: str,
+        subject: str,
+        text: str,
+        project: str | None = None,
+        *,
+        you: str,
+        command: str | None = None,
+    ) -> None:
+        """Tell once of something that a person should look at, though the daemon goes on.
+
+        ``text`` says what happened in its first paragraph; further ones follow after ``you``, which says what the
+        reader does now: a clause in lower case, such as "ask JGI about request 7"; where that is nothing, how it
+        goes on by itself and when they hear of it again. ``command`` is shown below it, to be copied.
+        """
+        data = {"subject": subject, "text": text, "you": you, "command": command}
+        self.tell(Kind.ALARM, key, data, project)
 
 
 def later(tools: Tools, document: Mapping[str, Any], error: str, seconds: float) -> dict[str, Any]:

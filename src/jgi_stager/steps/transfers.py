@@ -252,6 +252,8 @@ def _refused(tools: Tools, task: Mapping[str, Any], error: Rejected) -> None:
         f"transfer-refused:{tools.clock.now():%Y-%m-%d}",
         "Globus refuses a transfer",
         f"{error}\n\nNothing was transferred. The files stay ready and are submitted again in smaller tasks.",
+        you="nothing to do if it was one file: it is found by itself, fails with this reason, and a mail says so. "
+        "If this comes again tomorrow, everything is refused: see what the words above ask for.",
     )
 
 

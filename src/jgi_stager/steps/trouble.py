@@ -33,7 +33,7 @@ WORTH_A_WORD = timedelta(minutes=5)
 """A database that was away for less is not worth a mail."""
 MAILED_AFTER = timedelta(minutes=15)
 """A database that is away for so long is told of past the outbox."""
-LOG = "Look at its log: journalctl -u jgi-stager -n 200"
+LOG = "journalctl -u jgi-stager -n 200"
 
 
 @dataclass
@@ -84,11 +84,9 @@ def note_takeover(tools: Tools, lease: Mapping[str, Any]) -> None:
         "was cut off from the database. If it still runs, the database takes nothing from it any more, and it "
         "ends as soon as it notices. A restore that it was asking for just then counts as spent until its outcome "
         "is known.",
-        "steps": [
-            f"On {host}: see why its daemon ended, and whether it reaches the database: "
-            "journalctl -u jgi-stager -n 200",
-            f"Nothing else is to do. Started again, the daemon with the state directory {home} stands by.",
-        ],
+        "you": f"see on {host} why its daemon ended, and whether it reaches the database, with the command below. "
+        f"Nothing else is to do: started again, the daemon with the state directory {home} stands by.",
+        "command": LOG,
     }
     tools.tell(Kind.TROUBLE, f"takeover:{lease['token']}", data)
 
@@ -99,7 +97,8 @@ def _tell_loop(tools: Tools, now: datetime, starts: int) -> None:
         "subject": f"the daemon started {starts} times within an hour",
         "text": f"It ended {starts - 1} times without being told to. Nothing is lost: it goes on where it stopped "
         "each time, but it may get nothing done.",
-        "steps": [LOG, "If the log does not say why, report it with the lines before the last start."],
+        "you": "look at its log; if that does not say why, report it with the lines before the last start.",
+        "command": LOG,
     }
     tools.tell(Kind.TROUBLE, f"loop:{period}", data)
     log.error("crash_loop", starts=starts)
@@ -149,7 +148,8 @@ def _tell_recovery(tools: Tools, since: datetime, now: datetime) -> None:
     data = {
         "subject": f"the database was away for {human_duration(now - since)}, and is back",
         "text": f"{text}\n\nThe last error was: {tools.outage.error}",
-        "steps": [],
+        "you": "nothing to do, everything goes on by itself.",
+        "command": None,
     }
     tools.tell(Kind.TROUBLE, _thread(since), data)
 
@@ -162,7 +162,8 @@ def _mail_past_the_outbox(tools: Tools, since: datetime, error: str) -> bool:
         "subject": f"the database has been away since {since:%H:%M} UTC",
         "text": "The daemon cannot reach its database. It asks for nothing and moves nothing until that is back; "
         f"nothing is lost. It tries again and again.\n\n{error}",
-        "steps": ["See that the MongoDB in [mongodb] uri of the settings runs and can be reached from here.", LOG],
+        "you": f"{_see_to(tools)} A mail says when it is back. The log of the daemon:",
+        "command": LOG,
     }
     notice = {"kind": Kind.TROUBLE.value, "project": None, "data": data, "created": now}
     envelope = mail.Envelope(
@@ -177,6 +178,15 @@ def _mail_past_the_outbox(tools: Tools, since: datetime, error: str) -> bool:
         log.warning("mail_postponed", notice="store", error=str(problem))
         return False
     return True
+
+
+def _see_to(tools: Tools) -> str:
+    if tools.settings.mongodb.uri is None:
+        return (
+            "see that there is room on the disk below the state directory "
+            f"({tools.settings.state.directory}), where the daemon runs its database."
+        )
+    return "see that the MongoDB in [mongodb] uri of the settings runs and can be reached from here."
 
 
 def _thread(since: datetime) -> str:

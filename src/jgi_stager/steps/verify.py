@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from jgi_stager.failures import Rejected, Service, retry_delay
+from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import State
 from jgi_stager.pulse import beat
 from jgi_stager.records import RequestState, TaskKind, TaskState
@@ -126,15 +127,17 @@ def _hold(tools: Tools, task: Mapping[str, Any], unseen: Sequence[Unseen]) -> No
     if now - since < HELD_TOO_LONG:
         return
     for project in sorted({one.project for one in unseen}):
-        lines = dict.fromkeys(f"  {one.directory}: {one.error}" for one in unseen if one.project == project)
+        lines = [*dict.fromkeys(f"{one.directory}: {one.error}" for one in unseen if one.project == project)]
+        where = f"jgi-stager files {project} --state {State.TRANSFERRING}"
         tools.alarm(
             f"unseen:{project}:{now:%Y-%m-%d}",
             f"what arrived for {project} cannot be looked at",
             f"Globus task {task['task_id']} has ended, but since {since:%Y-%m-%d %H:%M} UTC its files cannot be "
-            f"checked at the destination:\n\n{chr(10).join([*lines][:UNSEEN_SHOWN])}\n\n"
-            "Let the Globus identity of the daemon list and read these directories, or repair the file system "
-            "there. They are looked at again every hour; nothing else waits for them.",
+            f"checked at the destination.\n\n{bullets(lines, UNSEEN_SHOWN, where)}",
             project,
+            you="let the Globus identity of the daemon list and read the directories below, or repair the file "
+            "system there. They are looked at again every hour, and nothing else waits for them.",
+            command=where,
         )
 
 
