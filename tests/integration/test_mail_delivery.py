@@ -55,7 +55,18 @@ def test_an_outage_delays_mails_loses_none_and_keeps_their_order(daemon: Stage, 
     assert len(mailbox.mails) == 4
     text = mailbox.mails[0].get_body(["plain"])
     assert text is not None
-    assert "the mail server was out until now" in text.get_content()
+    assert "The mail server did not take it in " in " ".join(text.get_content().split())
+
+
+def test_a_mail_that_waited_for_the_daemon_blames_no_mail_server(daemon: Stage, mailbox: Mailbox) -> None:
+    put(daemon, "stored, then the daemon was down")
+    daemon.out.clock.advance(30 * HOUR)
+    daemon.restart()
+    assert send(daemon) == 1
+    text = mailbox.mails[0].get_body(["plain"])
+    assert text is not None
+    assert "and is mailed only now." in " ".join(text.get_content().split())
+    assert "mail server" not in text.get_content()
 
 
 def test_a_server_that_dies_after_data_gets_the_same_message_again(daemon: Stage, mailbox: Mailbox) -> None:

@@ -171,8 +171,20 @@ def test_text_from_outside_stays_text_in_both_parts(kind: Kind) -> None:
 
 def test_a_mail_that_leaves_late_says_when_it_happened() -> None:
     late = render(notice(Kind.DONE), AT + timedelta(hours=30))
-    assert "This happened at 2026-03-01 12:00 UTC; the mail server was out until now." in late.text
+    assert "This happened at 2026-03-01 12:00 UTC, and is mailed only now." in late.text
+    assert "server" not in late.text + late.html, "nothing is known of the mail server"
     assert "This happened" not in render(notice(Kind.DONE), AT + timedelta(minutes=30)).text
+
+
+@pytest.mark.parametrize(
+    ("times", "when"), [(1, "1 try at 2026-03-01 13:00 UTC"), (9, "9 tries from 2026-03-01 13:00 UTC to")]
+)
+def test_a_late_mail_that_the_server_did_not_take_says_how_often_it_was_tried(times: int, when: str) -> None:
+    hour = timedelta(hours=1)
+    tries = {"times": times, "first": AT + hour, "last": AT + 20 * hour}
+    letter = render({**notice(Kind.DONE), "not_taken": tries}, AT + 30 * hour)
+    assert f"The mail server did not take it in {when}" in " ".join(letter.text.split())
+    assert words(" ".join(parsed(letter).shown)) == words(letter.text)
 
 
 def test_an_accepted_mail_without_an_estimate_says_no_date() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from jgi_stager.mail.words import FILTERS
+from jgi_stager.mail.words import FILTERS, count, instant
 from jgi_stager.notices import Kind, Tone, template_of, tone_of
 
 LONGEST_SUBJECT = 140
@@ -71,8 +71,7 @@ def render(notice: Mapping[str, Any], at: datetime | None = None) -> Letter:
     """A stored notice as a letter that leaves ``at``. Raises what Jinja raises for data that do not fit."""
     kind = Kind(notice["kind"])
     ink, paper = COLOURS[tone_of(kind)]
-    happened = notice.get("created")
-    late = happened if at is not None and happened is not None and at - happened > LATE else None
+    late = _why_late(notice, at)
     data = {"project": clean(notice.get("project")), "kind": kind.value, **clean(notice["data"])}
     if "subject" in data:
         data["heading"] = data.pop("subject")  # a template makes its own subject
@@ -81,13 +80,26 @@ def render(notice: Mapping[str, Any], at: datetime | None = None) -> Letter:
     return Letter(f"{PREFIX} {text.subject}"[:LONGEST_SUBJECT], text.body, html.body)
 
 
+def _why_late(notice: Mapping[str, Any], at: datetime | None) -> str | None:
+    """A sentence for a mail that leaves long after its event; only what is written down is said of the reason."""
+    happened, tries = notice.get("created"), notice.get("not_taken")
+    if at is None or happened is None or at - happened <= LATE:
+        return None
+    said = f"This happened at {instant(happened)}, and is mailed only now."
+    if not tries:
+        return said
+    first, last = instant(tries["first"]), instant(tries["last"])
+    when = f"at {first}" if tries["times"] == 1 else f"from {first} to {last}"
+    return f"{said} The mail server did not take it in {count(tries['times'], 'try', 'tries')} {when}."
+
+
 @dataclass(frozen=True)
 class _Part:
     subject: str
     body: str
 
 
-def _part(kind: Kind, data: Mapping[str, Any], late: datetime | None, *, html: bool, **look: str) -> _Part:
+def _part(kind: Kind, data: Mapping[str, Any], late: str | None, *, html: bool, **look: str) -> _Part:
     environment = _templates(html=html)
     layout = environment.get_template(f"layout.{'html' if html else 'text'}.j2")
     # Colours go to the layout as its own names, so that no data can take their place.

@@ -140,7 +140,8 @@ def _server_trouble(
     tools: Tools, notice: Mapping[str, Any], attempts: int, error: Transient | NeedsPerson
 ) -> None:
     now = tools.clock.now()
-    notices.mark_waiting(tools.store, notice["_id"], now + timedelta(seconds=retry_delay(attempts)), str(error))
+    later = now + timedelta(seconds=retry_delay(attempts))
+    notices.mark_waiting(tools.store, notice["_id"], later, str(error), _not_taken(notice, now))
     tools.failed(error)
     log.warning("mail_postponed", notice=notice["_id"], error=str(error))
 
@@ -159,7 +160,8 @@ def _note(tools: Tools, notice: Mapping[str, Any], subject: str, outcome: mail.H
         log.warning("mail_address_refused", notice=key, address=address, reason=reason)
     if postponed:
         wait = timedelta(seconds=retry_delay(attempts))
-        notices.mark_waiting(tools.store, key, now + wait, f"not yet: {_list(postponed)}")
+        said = f"not yet: {_list(postponed)}"
+        notices.mark_waiting(tools.store, key, now + wait, said, _not_taken(notice, now))
         return bool(outcome.taken)
     if not outcome.taken and not notice.get("delivered"):
         earlier = {one["address"]: one["reason"] for one in notice.get("refused") or ()}
@@ -168,6 +170,12 @@ def _note(tools: Tools, notice: Mapping[str, Any], subject: str, outcome: mail.H
     notices.mark_sent(tools.store, key, subject)
     log.info("mail_sent", notice=key, kind=notice["kind"])
     return True
+
+
+def _not_taken(notice: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The tries in which the mail server did not take it, this one counted: the mail says so if it leaves late."""
+    before = notice.get("not_taken") or {"times": 0, "first": now}
+    return {"times": before["times"] + 1, "first": before["first"], "last": now}
 
 
 def _list(answers: Mapping[str, str]) -> str:

@@ -2,7 +2,8 @@
 
 A notice remembers by address what became of it: ``delivered`` and ``refused`` (a list of ``address``, ``reason``
 and ``at``); whoever is in neither is still to be told. ``postponed`` (a list of ``address`` and ``since``) are
-those of whom the server said "not now", the last time it was asked.
+those of whom the server said "not now", the last time it was asked. ``not_taken`` (``times``, ``first``, ``last``)
+counts the tries in which the server took it not at all or not for everybody, and says when they were.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def _new(at: datetime) -> Document:
         "delivered": [],
         "refused": [],
         "postponed": [],
+        "not_taken": None,
         "created": at,
         "state": str(NoticeState.WAITING),
         "since": at,
@@ -260,9 +262,12 @@ def mark_sent(store: Store, key: str, subject: str | None = None) -> bool:
     return _mark(store, key, NoticeState.SENDING, NoticeState.SENT, "taken", fields)
 
 
-def mark_waiting(store: Store, key: str, next_try_at: datetime, error: str) -> bool:
-    """Note that the notice did not leave, and when to try again."""
-    fields = {"next_try_at": next_try_at, "error": error}
+def mark_waiting(
+    store: Store, key: str, next_try_at: datetime, error: str, not_taken: Mapping[str, Any] | None = None
+) -> bool:
+    """Note that the notice did not leave, and when to try again. ``not_taken``: the tries that the server has to
+    answer for, where this was one of them."""
+    fields = {"next_try_at": next_try_at, "error": error} | ({"not_taken": dict(not_taken)} if not_taken else {})
     return _mark(store, key, NoticeState.SENDING, NoticeState.WAITING, error, fields)
 
 
