@@ -16,9 +16,11 @@ from jgi_stager.mail.letters import LONGEST_SUBJECT
 from jgi_stager.mail.push import LONGEST_BODY, gist
 from jgi_stager.mail.words import WIDTH, facts
 from jgi_stager.notices import FORMS, Kind
+from jgi_stager.planning import Limits
 from jgi_stager.settings import NotificationSettings
+from jgi_stager.steps.listing import accepted_data
 from jgi_stager.steps.tools import Tools
-from mail_samples import ACCEPTED, AT, NEEDS, OUTAGE, SAMPLES, STALLED, notice
+from mail_samples import ACCEPTED, AT, DIGEST, NEEDS, OUTAGE, SAMPLES, STALLED, notice
 
 
 class _Text(HTMLParser):
@@ -138,6 +140,20 @@ def test_a_list_that_is_cut_says_how_many_more_there_are_and_where() -> None:
     assert "and 20 more: jgi-stager status" in render(notice(Kind.FOLDED)).text
 
 
+def test_the_mail_of_an_accepted_project_drops_no_warning_without_a_word() -> None:
+    same = [f"Ga{n}: JDP lists no file of it" for n in range(110)]
+    doc = {"proposal_id": "1", "project_name": "soil", "analysis_projects_dir": "/s", "discovery": {"listed": {}}}
+
+    def shown(warnings: list[str]) -> str:
+        data = accepted_data({**doc, "warnings": warnings}, Limits(10**13, timedelta(hours=24), 750)) | {
+            "eta": None
+        }
+        return " ".join(render({**notice(Kind.ACCEPTED, project="soil"), "data": data}).text.split())
+
+    assert "in 110 analysis projects (Ga0, Ga1, Ga2 and 107 more): JDP lists no file of it" in shown(same)
+    assert "and 10 more: jgi-stager plan soil --json" in shown([f"sort {chr(65 + n)}" for n in range(30)])
+
+
 def test_a_reminder_says_how_long_it_has_waited() -> None:
     letter = render(notice(Kind.REMINDER))
     assert letter.subject.startswith("[jgi-stager] still needs you: ")
@@ -185,6 +201,22 @@ def test_a_late_mail_that_the_server_did_not_take_says_how_often_it_was_tried(ti
     letter = render({**notice(Kind.DONE), "not_taken": tries}, AT + 30 * hour)
     assert f"The mail server did not take it in {when}" in " ".join(letter.text.split())
     assert words(" ".join(parsed(letter).shown)) == words(letter.text)
+
+
+def digest_of(*projects: dict[str, object]) -> Letter:
+    data = {**DIGEST, "moved": {"files": 0, "bytes": 0}, "projects": list(projects), "needs": [], "notes": []}
+    return render({**notice(Kind.DIGEST), "data": data})
+
+
+def test_a_digest_of_projects_that_are_not_listed_does_not_say_that_nothing_arrived() -> None:
+    active, listing = DIGEST["projects"]
+    part = {**listing, "files": 200, "bytes": 5_000_000_000, "where": ["200 waiting for quota"]}
+    letter = digest_of(part)
+    assert letter.subject == "[jgi-stager] Sun 1 Mar 2026: files are being listed; wetlands under way"
+    assert "Its files are being listed: 200 files, 5.00 GB so far." in letter.text
+    assert "waiting for quota" not in letter.text, "nothing waits for quota before the list is whole"
+    assert "%" not in letter.text.partition("Quota")[0], "how much it is in all is not known yet"
+    assert "nothing arrived; 2 projects" in digest_of({**active, "new_files": 0, "new_bytes": 0}, part).subject
 
 
 def test_an_accepted_mail_without_an_estimate_says_no_date() -> None:

@@ -16,14 +16,18 @@ from jgi_stager.failures import OutsideError, Service
 from jgi_stager.notices import Kind
 from jgi_stager.planning import Limits, days_of_quota
 from jgi_stager.records import ProjectState, destination_directory
-from jgi_stager.selection import Listed, Owner, Selection, select
+from jgi_stager.selection import Listed, Owner, Selection, grouped, select
 from jgi_stager.steps import expected
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.limits import restore_limits
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import files, projects
+from jgi_stager.text import cut
 
 log = structlog.get_logger()
+
+MOST_WARNINGS = 20
+"""Sorts of warnings in a mail."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -201,5 +205,7 @@ def accepted_data(doc: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
         "days_of_quota": days_of_quota(restore_bytes, limits),
         "destination": f"{doc['analysis_projects_dir']}/{doc['project_name']}",
         "dropped": dropped,
-        "warnings": doc.get("warnings", [])[:20],
+        "warnings": cut(
+            grouped(doc.get("warnings") or ()), MOST_WARNINGS, f"jgi-stager plan {doc['project_name']} --json"
+        ),
     }
