@@ -88,7 +88,7 @@ class Killer:
         written = log.stat().st_size
         begun = time.time()
         number = len(self.restarts) + 1
-        daemon = start_daemon(self.place, crew.urls, self.place.logs / f"daemon-{number}.log")
+        daemon = start_daemon(self.place, self.place.logs / f"daemon-{number}.log")
         crew.children[-1] = daemon
         acted = _first_action(database, daemon.process.pid)
         self.restarts.append(Restart(killed_at, acted - begun, _recovery(log, written)))

@@ -92,6 +92,10 @@ class GlobusSettings(Section):
     nersc_collection_id: str = "ae777bc6-bf84-11ed-9917-cb2cff506ca5"
     globus_root_dir: str = ""
     client_id: str | None = None
+    transfer_url: HttpUrl | None = None
+    """Of the Transfer API. None, also for the next one: as the Globus SDK has it."""
+    auth_url: HttpUrl | None = None
+    """Of Globus Auth, which renews the login."""
     max_active_tasks: int = Field(3, ge=1, le=100)
     max_files_per_task: int = Field(1500, ge=1, le=20_000)
     timeout_seconds: float = Field(60.0, gt=0)

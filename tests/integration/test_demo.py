@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from jgi_stager.settings import load_settings
 from jgi_stager.simulator import generate
-from jgi_stager.store.embedded import EmbeddedMongod
+from jgi_stager.store.embedded import EmbeddedMongod, running
 
 RECORDED = Path(__file__).parents[3] / "shared" / "recorded"
 SEARCH = RECORDED / "jdp_search_its_ap_1323348.json"
@@ -210,3 +212,40 @@ def test_dead_daemon_is_told_of(state_directory: Path) -> None:
         assert "the daemon was ended by SIGKILL" in errors
         assert "project_accepted" in errors
         assert processes_of(state_directory) == {}
+
+
+def check(directory: Path) -> tuple[int, dict[str, dict[str, str]]]:
+    """What `jgi-stager check` says of the settings of a demo, from a shell that knows nothing else of it."""
+    line = [sys.executable, "-m", "jgi_stager", "check", "--json", "-c", str(directory / "settings.toml")]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=LONG_SECONDS, check=False)
+    return ended.returncode, {row["name"]: row for row in json.loads(ended.stdout)["checks"]}
+
+
+def test_a_healthy_demo_is_called_healthy_and_shows_its_metrics(state_directory: Path) -> None:
+    with running_demo(state_directory) as process:
+        code, rows = check(state_directory)
+        assert (code, [row for row in rows.values() if row["verdict"] == "fail"]) == (0, [])
+        assert {"Globus", "JGI collection", "NERSC collection"} <= set(rows)
+        web = load_settings(state_directory / "settings.toml").web
+        with urllib.request.urlopen(f"http://{web.host}:{web.port}/metrics", timeout=LONG_SECONDS) as answer:
+            assert b"jgi_stager_files{" in answer.read()
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=LONG_SECONDS)
+        assert f"http://{web.host}:{web.port}/metrics" in said
+    code, rows = check(state_directory)
+    assert (code, [row["verdict"] for row in rows.values()]) == (0, ["warn"])
+    assert "demo that has ended" in rows["settings"]["text"]
+
+
+def test_a_command_that_has_the_database_open_is_no_trouble_of_the_demo(state_directory: Path) -> None:
+    directory = state_directory / "jgi-stager-demo"
+    arguments = ("--dir", directory, "--no-keep", "--analysis-projects", "1", *FAST)
+    with subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: (directory / "state").exists() and running(directory / "state") is not None)
+        with EmbeddedMongod(directory / "state") as uri, MongoClient[dict[str, Any]](uri) as client:
+            said, _ = process.communicate(timeout=LONG_SECONDS)
+            assert process.returncode == 0, said
+            assert "Another command still has the database open" in said
+            assert client.jgi_stager.projects.count_documents({"state": "done"}) == 1
+    assert summary_of(directory)["problems"] == []
+    assert processes_of(directory) == {}

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from jgi_stager.cli import app
 from jgi_stager.demo import screen, summary, watch
 from jgi_stager.demo.check import Findings, check_files
-from jgi_stager.demo.configuration import MAILTO, schedule, settings_text
+from jgi_stager.demo.configuration import MAILTO, Ports, schedule, settings_text
 from jgi_stager.demo.place import MARKER, Place, Unusable, open_place
 from jgi_stager.lifecycle import ORDER
 from jgi_stager.settings import ScheduleSettings, load_settings
@@ -27,7 +27,9 @@ CONTENT = b"content"
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TB = 10**12
-URLS = {"gold": "http://127.0.0.1:1/gold", "jdp": "http://127.0.0.1:1/jdp", "nmdc": "http://127.0.0.1:1/nmdc"}
+ROOT = "http://127.0.0.1:1"
+GLOBUS = {"GLOBUS_SDK_SERVICE_URL_TRANSFER": f"{ROOT}/transfer", "GLOBUS_SDK_SERVICE_URL_AUTH": f"{ROOT}/auth"}
+URLS = {**{name: f"{ROOT}/{name}" for name in ("gold", "jdp", "nmdc")}, "environment": GLOBUS}
 
 
 def row(name: str = "a.txt", **changes: Any) -> dict[str, Any]:
@@ -214,7 +216,7 @@ def test_lines_come_at_a_modest_rate(tmp_path: Path) -> None:
 
 def test_settings_of_the_demo_are_settings(tmp_path: Path) -> None:
     place = Place(tmp_path)
-    place.settings.write_text(settings_text(place, URLS, NOW, 3600, 2525, 0), encoding="utf-8")
+    place.settings.write_text(settings_text(place, URLS, NOW, 3600, Ports(2525, 9741), 0), encoding="utf-8")
     found = load_settings(place.settings)
     assert (found.clock.start, found.clock.scale) == (NOW, 3600)
     assert (found.staging.stage_dir, found.staging.md5_max_bytes) == (place.staged, 0)

@@ -20,7 +20,7 @@ from jgi_stager.planning import Limits
 from jgi_stager.settings import NotificationSettings
 from jgi_stager.steps.listing import accepted_data
 from jgi_stager.steps.tools import Tools
-from mail_samples import ACCEPTED, AT, DIGEST, NEEDS, OUTAGE, SAMPLES, STALLED, notice
+from mail_samples import ACCEPTED, AT, DIGEST, LISTED, NEEDS, OUTAGE, SAMPLES, STALLED, notice
 
 
 class _Text(HTMLParser):
@@ -209,7 +209,7 @@ def digest_of(*projects: dict[str, object]) -> Letter:
 
 
 def test_a_digest_of_projects_that_are_not_listed_does_not_say_that_nothing_arrived() -> None:
-    active, listing = DIGEST["projects"]
+    active, listing = LISTED
     part = {**listing, "files": 200, "bytes": 5_000_000_000, "where": ["200 waiting for quota"]}
     letter = digest_of(part)
     assert letter.subject == "[jgi-stager] Sun 1 Mar 2026: files are being listed; wetlands under way"

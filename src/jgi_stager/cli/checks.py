@@ -7,8 +7,10 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from jgi_stager import daemon
+from jgi_stager.demo.place import has_ended
 from jgi_stager.failures import Rejected
 from jgi_stager.formatting import human_bytes
 from jgi_stager.preflight import Check, Problem, Verdict, clock_difference, free_bytes, write_probe
@@ -25,7 +27,9 @@ UNKNOWN_REQUEST = 1
 
 
 def all_checks(settings: Settings, services: Clients, config_path: str | None) -> list[Check]:
-    """Every dependency, the nearest first."""
+    """Every dependency, the nearest first. Of a demo that has ended nothing is left that could be asked."""
+    if has_ended(None if config_path is None else Path(config_path)):
+        return [Check("settings", partial(_ended_demo, config_path))]
     return [
         Check("settings", partial(_settings, settings, config_path)),
         Check("state directory", partial(_state_directory, settings)),
@@ -46,6 +50,14 @@ def all_checks(settings: Settings, services: Clients, config_path: str | None) -
         Check("NERSC collection", partial(_nersc_collection, settings, services)),
         Check("mail server", partial(_mail_server, settings)),
     ]
+
+
+def _ended_demo(config_path: str | None) -> str:
+    raise Problem(
+        f"{config_path} is of a demo that has ended: its daemon and the services that it asked run no more",
+        "nothing is wrong; to check a running one, start it again: jgi-stager demo",
+        Verdict.WARN,
+    )
 
 
 def _settings(settings: Settings, config_path: str | None) -> str:

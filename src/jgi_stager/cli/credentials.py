@@ -168,7 +168,9 @@ def _flow(settings: Settings, collections: list[str], page: Page) -> str:
     scope = TransferScopes.all
     for collection in collections:
         scope = scope.with_dependency(GCSCollectionScopes(collection).data_access.with_optional(optional=True))
-    client = globus_sdk.NativeAppAuthClient(settings.globus.client_id or "", app_name="jgi-stager")
+    client = globus_sdk.NativeAppAuthClient(
+        settings.globus.client_id or "", base_url=settings.globus.auth_url, app_name="jgi-stager"
+    )
     client.oauth2_start_flow(requested_scopes=scope, refresh_tokens=True)
     try:
         page.say("Open this address, log in, agree, and copy the code:")

@@ -139,8 +139,8 @@ def _run(wish: Wish, directory: Path | None, *, replace: bool, keep: bool) -> in
             write(summary, place.summary)
             _show(console, summary, str(place.summary))
             if not keep and summary.ok:
-                place.drop_bulk()
-                _say(console, "The staged files and the database were removed; --keep keeps them.")
+                gone = "and the database were" if place.drop_bulk() else "were"
+                _say(console, f"The staged files {gone} removed; --keep keeps them.")
             return 0 if summary.ok else 1
     except Unusable as error:
         complain(error)

@@ -54,7 +54,7 @@ def log_in(settings: GlobusSettings, secrets: Secrets, scopes: Iterable[str] = (
     """A Transfer client with a fresh access token. ``scopes`` default to all of Transfer.
 
     A client secret (confidential client: no person needed) goes before a refresh token. The addresses of
-    Globus come from ``GLOBUS_SDK_SERVICE_URL_TRANSFER`` and ``_AUTH`` where they are set.
+    Globus are those of the settings; else the SDK's, or ``GLOBUS_SDK_SERVICE_URL_TRANSFER`` and ``_AUTH``.
     Raises `NeedsPerson` if there is no usable secret, and what the SDK raises.
     """
     silence_queries()
@@ -67,17 +67,24 @@ def log_in(settings: GlobusSettings, secrets: Secrets, scopes: Iterable[str] = (
         confidential = globus_sdk.ConfidentialAppAuthClient(
             settings.client_id,
             _read(secrets, CLIENT_SECRET),
+            base_url=settings.auth_url,
             transport=_transport(settings),
             retry_config=_retries(),
         )
         authorizer = globus_sdk.ClientCredentialsAuthorizer(confidential, wanted)
     else:
         native = globus_sdk.NativeAppAuthClient(
-            settings.client_id, transport=_transport(settings), retry_config=_retries()
+            settings.client_id,
+            base_url=settings.auth_url,
+            transport=_transport(settings),
+            retry_config=_retries(),
         )
         authorizer = _RefreshTokenAuthorizer(_read(secrets, REFRESH_TOKEN), native)
     return globus_sdk.TransferClient(
-        authorizer=authorizer, transport=_transport(settings), retry_config=_retries()
+        base_url=settings.transfer_url,
+        authorizer=authorizer,
+        transport=_transport(settings),
+        retry_config=_retries(),
     )
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -57,7 +57,6 @@ def start(
     name: str,
     module: Sequence[str],
     log: Path,
-    environment: Mapping[str, str] | None = None,
     patience_seconds: float = 15.0,
 ) -> Child:
     """Start ``python -m`` with ``module`` and its arguments. Call it from the main thread: the leash is tied to
@@ -67,7 +66,7 @@ def start(
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            env={**plain_environment(), **(environment or {})},
+            env=plain_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from jgi_stager.demo.place import Place
 from jgi_stager.settings import ScheduleSettings
 
+HOST = "127.0.0.1"
 MAILTO = "operator@example.org"
 PERIOD_SECONDS = 600.0
 """Simulated: no step looks more often than every ten minutes."""
@@ -17,11 +19,19 @@ SHORTEST_PERIOD_SECONDS = 0.5
 """Real: on a very fast clock the steps look less often, so that the machine has time for their work."""
 
 
+@dataclass(frozen=True)
+class Ports:
+    """Of the mail server, and of the daemon's health and metrics; both on this machine."""
+
+    smtp: int
+    web: int
+
+
 def settings_text(
-    place: Place, urls: Mapping[str, Any], start: datetime, scale: float, smtp_port: int, md5_max_bytes: int
+    place: Place, urls: Mapping[str, Any], start: datetime, scale: float, ports: Ports, md5_max_bytes: int
 ) -> str:
     """The settings as TOML. ``urls`` is what the simulator wrote to its port file, ``scale`` simulated seconds
-    in a real one."""
+    in a real one. Every service is named: a command with this file asks nothing of the real ones."""
     from jgi_stager.simulator import Credentials, SimulatorSettings
 
     outside = SimulatorSettings(root_dir=place.outside, nersc_prefix=place.staged)
@@ -34,13 +44,15 @@ def settings_text(
             "nersc_collection_id": outside.nersc_collection_id,
             "globus_root_dir": outside.globus_root_dir,
             "client_id": Credentials().globus_client_id,
+            "transfer_url": urls["environment"]["GLOBUS_SDK_SERVICE_URL_TRANSFER"],
+            "auth_url": urls["environment"]["GLOBUS_SDK_SERVICE_URL_AUTH"],
         },
         "staging": {"stage_dir": str(place.staged), "md5_max_bytes": md5_max_bytes},
-        "notifications": {"mailto": [MAILTO], "smtp_host": "127.0.0.1", "smtp_port": smtp_port},
+        "notifications": {"mailto": [MAILTO], "smtp_host": HOST, "smtp_port": ports.smtp},
         "state": {"directory": str(place.state)},
         "secrets": {"directory": str(place.secrets)},
         "clock": {"start": start.isoformat(), "scale": scale},
-        "web": {"port": 0},  # a fixed port might be in use
+        "web": {"host": HOST, "port": ports.web},
         "schedule": schedule(scale),
     }
     parts = ["# Written by `jgi-stager demo`. Periods are in simulated seconds.\n"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jgi_stager.store import StoreError, processes
+from jgi_stager.store.embedded import in_use
 
 MARKER = ".jgi-stager-demo"
 """The file by which a directory of ours is known. Locked while a demo uses it."""
@@ -65,10 +66,19 @@ class Place:
         """How it went, for programs."""
         return self.root / "summary.json"
 
-    def drop_bulk(self) -> None:
-        """Remove the database and both collections; summary, logs, mails and settings stay."""
-        for path in (self.state, self.outside, self.staged):
+    def drop_bulk(self) -> bool:
+        """Remove the database and both collections; summary, logs, mails and settings stay, and a database that
+        another command has open. Whether all of it is gone."""
+        used = in_use(self.state)
+        for path in (self.outside, self.staged, *(() if used else (self.state,))):
             shutil.rmtree(path, ignore_errors=True)
+        return not used
+
+
+def has_ended(settings: Path | None) -> bool:
+    """Whether a settings file was written by a demo that does not run any more."""
+    marker = None if settings is None else settings.parent / MARKER
+    return marker is not None and marker.is_file() and not processes.is_locked(marker)
 
 
 @contextmanager

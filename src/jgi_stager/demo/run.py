@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,15 +22,15 @@ from rich.console import Console
 from jgi_stager.demo import sink
 from jgi_stager.demo.check import check_files
 from jgi_stager.demo.children import Child, RunFailed, start, tail, wait_until
-from jgi_stager.demo.configuration import settings_text
+from jgi_stager.demo.configuration import HOST, Ports, settings_text
 from jgi_stager.demo.place import Place
 from jgi_stager.demo.screen import Screen, open_screen
 from jgi_stager.demo.summary import QUOTA_BYTES, Evidence, Summary, summarize
 from jgi_stager.demo.watch import Observer, fetch, patience_seconds
 from jgi_stager.settings import MongoSettings
 from jgi_stager.simulator.catalogue import DEFAULT_PROPOSAL
-from jgi_stager.store import StoreError, processes
-from jgi_stager.store.embedded import EmbeddedMongod, running
+from jgi_stager.store import StoreError
+from jgi_stager.store.embedded import EmbeddedMongod, in_use, left_behind, running
 
 PROJECT = "demo"
 MD5_MAX_BYTES = 1_000_000
@@ -132,9 +133,11 @@ def _with_processes(
     """The part of a run that has processes: what it left, and what went wrong when they were stopped."""
     children: list[Child] = []
     troubles: list[str] = []
-    with interruptible() as hold:
+    with _reserved_port() as web_port, interruptible() as hold:
         try:
-            crew = _start(wish, place, children)
+            crew = _start(wish, place, children, web_port)
+            _say(console, f"While it runs: http://{HOST}:{web_port}/metrics and http://{HOST}:{web_port}/healthz")
+            _say(console, f"               jgi-stager status -c {place.settings}")
             record, documents = _stage(wish, place, crew, console, began, disturb)
             _say(console, "The project has ended; stopping the daemon, then checking every file ...")
             crew.daemon.stop()
@@ -148,6 +151,8 @@ def _with_processes(
             hold()
             troubles += [trouble for child in reversed(children) if (trouble := child.stop())]
             troubles += _end_mongod(place)
+            if in_use(place.state):
+                _say(console, "Another command still has the database open; it is stopped when that one ends.")
     return Remains(record, documents, books, catalogue), troubles
 
 
@@ -170,7 +175,16 @@ def interruptible() -> Iterator[Any]:
             signal.signal(number, handler)
 
 
-def _start(wish: Wish, place: Place, children: list[Child]) -> Crew:
+@contextmanager
+def _reserved_port() -> Iterator[int]:
+    """A free port that nobody else is given while the block lasts; who names it may listen there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((HOST, 0))
+        yield int(held.getsockname()[1])
+
+
+def _start(wish: Wish, place: Place, children: list[Child], web_port: int) -> Crew:
     """Start everything; each process is in ``children`` as soon as it runs."""
     clock_start = datetime.now(UTC)
     port_files = place.logs / "sink.port", place.logs / "simulator.json"
@@ -183,19 +197,19 @@ def _start(wish: Wish, place: Place, children: list[Child]) -> Crew:
         wait_until(child, port_file.exists, START_SECONDS)
     urls = json.loads(port_files[1].read_text(encoding="utf-8"))
     md5_max_bytes = 0 if wish.catalogue else MD5_MAX_BYTES
-    smtp_port = int(port_files[0].read_text(encoding="utf-8"))
-    text = settings_text(place, urls, clock_start, wish.scale, smtp_port, md5_max_bytes)
+    ports = Ports(int(port_files[0].read_text(encoding="utf-8")), web_port)
+    text = settings_text(place, urls, clock_start, wish.scale, ports, md5_max_bytes)
     place.settings.write_text(text, encoding="utf-8")
-    daemon = start_daemon(place, urls, place.logs / "daemon.log")
+    daemon = start_daemon(place, place.logs / "daemon.log")
     children.append(daemon)
     wait_until(daemon, lambda: _uri(place) is not None, START_SECONDS)
     return Crew(children, urls)
 
 
-def start_daemon(place: Place, urls: Mapping[str, Any], log: Path) -> Child:
-    """Start the daemon of a run; ``urls`` as the simulator told them."""
+def start_daemon(place: Place, log: Path) -> Child:
+    """Start the daemon of a run."""
     command = ["jgi_stager", "run", "--config", str(place.settings)]
-    return start("daemon", command, log, urls["environment"], DAEMON_STOP_SECONDS)
+    return start("daemon", command, log, patience_seconds=DAEMON_STOP_SECONDS)
 
 
 def _simulator(wish: Wish, place: Place, clock_start: datetime, port_file: Path) -> list[str]:
@@ -271,8 +285,9 @@ def _watch(observer: Observer, crew: Crew, screen: Screen, patience: float, dist
 
 
 def _end_mongod(place: Place) -> list[str]:
-    """A daemon that ended badly leaves its mongod: take it over, and stop it. What went wrong."""
-    if not processes.is_locked(place.state / "mongodb" / "data" / "mongod.lock"):
+    """A daemon that ended badly leaves its mongod: take it over, and stop it. What went wrong. One that another
+    command uses is not left: who uses it last stops it."""
+    if not left_behind(place.state):
         return []
     try:
         with EmbeddedMongod(place.state):

@@ -223,6 +223,21 @@ def running(state_directory: Path) -> str | None:
     return _uri(socket_path) if socket_path and _answers(socket_path, home / "data") else None
 
 
+def in_use(state_directory: Path) -> bool:
+    """Whether a live process uses the private mongod of this state directory."""
+    return processes.is_locked(state_directory.absolute() / "mongodb" / "users.lock")
+
+
+def left_behind(state_directory: Path) -> bool:
+    """Whether a private mongod runs there that nobody uses: whoever did died. Waits for one that is just being
+    started or stopped."""
+    home = state_directory.absolute() / "mongodb"
+    if not home.is_dir():
+        return False
+    with processes.exclusive(home / "start.lock"):
+        return processes.is_locked(home / "data" / "mongod.lock") and not in_use(state_directory)
+
+
 def _arguments(home: Path, socket_path: Path) -> list[str]:
     return [
         *("--dbpath", str(home / "data"), "--bind_ip", str(socket_path)),
