@@ -38,6 +38,8 @@ NO_DEFAULT = {
     ("state", "directory"),
     ("clock", "start"),
     ("secrets", "directory"),
+    ("globus", "transfer_url"),
+    ("globus", "auth_url"),
 }
 """Without a value these mean something else, which the comment above each says; the example shows a value."""
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from jgi_stager.formatting import (
     ago,
+    bullets,
     count,
+    cut,
     day,
     human_bytes,
     human_duration,
@@ -118,3 +120,11 @@ def test_ranges_read_as_people_write_them() -> None:
     assert span(at, at + timedelta(days=2)) == "Sun 1 Mar to Tue 3 Mar 2026"
     assert span(at, at + timedelta(days=306)) == "Sun 1 Mar 2026 to Fri 1 Jan 2027"
     assert day(at) == "Sun 1 Mar 2026"
+
+
+def test_a_list_that_is_cut_says_how_many_more_there_are_and_where() -> None:
+    lines = [f"line {number}" for number in range(1500)]
+    assert cut(lines[:20], 20, "jgi-stager files soil") == lines[:20]
+    assert cut(lines, 2, "jgi-stager files soil") == ["line 0", "line 1", "and 1,498 more: jgi-stager files soil"]
+    assert cut(lines[:2], 20, "x", total=5)[-1] == "and 3 more: x"
+    assert bullets(lines[:3], 2, "x") == "- line 0\n- line 1\n- and 1 more: x"

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from jgi_stager.mail import Attachment, Envelope, Letter, make_mail, render
 from jgi_stager.mail.letters import LONGEST_SUBJECT
+from jgi_stager.mail.look import DARK, LIGHT, Look
 from jgi_stager.mail.push import LONGEST_BODY, gist
 from jgi_stager.mail.words import WIDTH, facts
 from jgi_stager.notices import FORMS, Kind
@@ -279,3 +280,40 @@ def test_a_sender_may_have_a_name_but_no_second_line() -> None:
     for wrong in ("JGI stager", "a@x.org\nBcc: b@x.org"):
         with pytest.raises(ValidationError):
             NotificationSettings(mail_from=wrong)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2 defines it."""
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("look", [*LIGHT.values(), *DARK.values()])
+def test_every_text_can_be_read_on_what_it_lies_on(look: Look) -> None:
+    """WCAG 2, level AA: 4.5 for text, 3 for a bar."""
+    on_sheet = [(look.text, look.sheet), (look.muted, look.sheet), (look.ink, look.sheet)]
+    others = [(look.ink, look.paper), (look.text, look.paper)]
+    blocks = [(look.command, look.command_paper), (look.quote, look.quote_paper)]
+    for one, other in (*on_sheet, *others, *blocks):
+        assert contrast(one, other) >= 4.5, (one, other)
+    assert contrast(look.ink, look.track) >= 3
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_no_colour_of_a_light_screen_stays_on_a_dark_one(kind: Kind) -> None:
+    """Every element with a colour of its own has a class, and the style sheet gives each class a dark colour."""
+    html = render(notice(kind)).html
+    assert '<meta name="color-scheme" content="light dark">' in html
+    dark = html.partition("@media (prefers-color-scheme: dark)")[2].partition("</style>")[0]
+    replaced = set(re.findall(r"\.([a-z]+) \{", dark))
+    for tag, style in re.findall(r"<(\w+[^>]*)style=\"([^\"]*)\"", html):
+        if re.search(r"(?:background|color|solid)[: ]#?", style):
+            classes = set(re.findall(r"class=\"([^\"]*)\"", tag)[0].split()) if "class=" in tag else set()
+            assert classes & replaced, (tag, style)
+    assert "#" not in re.sub(r"#[0-9a-f]{6}\b", "", dark), "every colour is six digits"

@@ -15,21 +15,16 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from jgi_stager.mail.words import FILTERS, count, instant
-from jgi_stager.notices import Kind, Tone, template_of, tone_of
+from jgi_stager.formatting import count, instant
+from jgi_stager.mail.look import looks
+from jgi_stager.mail.words import FILTERS
+from jgi_stager.notices import Kind, template_of, tone_of
 
 LONGEST_SUBJECT = 140
 PREFIX = "[jgi-stager]"
 LATE = timedelta(hours=1)
 """A mail that leaves later than this after its event says so."""
 _BREAKS = re.compile(r"\n{3,}")
-COLOURS: Mapping[Tone, tuple[str, str]] = {
-    Tone.GOOD: ("#1a7f4b", "#e8f5ee"),
-    Tone.NEWS: ("#1f5fa8", "#e9f1fa"),
-    Tone.ACT: ("#b45309", "#fdf3e3"),
-    Tone.BAD: ("#b42318", "#fdecea"),
-}
-"""Ink and paper of the head of the HTML part."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +65,12 @@ def clean(value: Any) -> Any:
 def render(notice: Mapping[str, Any], at: datetime | None = None) -> Letter:
     """A stored notice as a letter that leaves ``at``. Raises what Jinja raises for data that do not fit."""
     kind = Kind(notice["kind"])
-    ink, paper = COLOURS[tone_of(kind)]
     late = _why_late(notice, at)
     data = {"project": clean(notice.get("project")), "kind": kind.value, **clean(notice["data"])}
     if "subject" in data:
         data["heading"] = data.pop("subject")  # a template makes its own subject
-    text = _part(kind, data, late, html=False, ink=ink, paper=paper)
-    html = _part(kind, data, late, html=True, ink=ink, paper=paper)
+    look = looks(tone_of(kind))
+    text, html = _part(kind, data, late, look, html=False), _part(kind, data, late, look, html=True)
     return Letter(f"{PREFIX} {text.subject}"[:LONGEST_SUBJECT], text.body, html.body)
 
 
@@ -99,7 +93,7 @@ class _Part:
     body: str
 
 
-def _part(kind: Kind, data: Mapping[str, Any], late: str | None, *, html: bool, **look: str) -> _Part:
+def _part(kind: Kind, data: Mapping[str, Any], late: str | None, look: dict[str, Any], *, html: bool) -> _Part:
     environment = _templates(html=html)
     layout = environment.get_template(f"layout.{'html' if html else 'text'}.j2")
     # Colours go to the layout as its own names, so that no data can take their place.

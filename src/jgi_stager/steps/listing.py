@@ -13,6 +13,7 @@ import structlog
 
 from jgi_stager.clients.jdp import ApListing
 from jgi_stager.failures import OutsideError, Service
+from jgi_stager.formatting import cut
 from jgi_stager.notices import Kind
 from jgi_stager.planning import Limits, days_of_quota
 from jgi_stager.records import ProjectState, destination_directory
@@ -22,7 +23,6 @@ from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.limits import restore_limits
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import files, projects
-from jgi_stager.text import cut
 
 log = structlog.get_logger()
 
