@@ -33,6 +33,8 @@ _MAIL_ADDRESS = re.compile(rf"^(?!.*=\?)(?=.{{1,64}}@.{{1,253}}\Z){_ATOM}(\.{_AT
 """Plain ASCII, no quoting, no "=?" (mail programs decode it): nothing breaks a header or needs SMTPUTF8."""
 LONGEST_NAME_BYTES = 255
 """What ext4, GPFS and Lustre allow for one path component."""
+LONGEST_PATH_BYTES = 4096
+"""What Linux allows for a whole path (PATH_MAX)."""
 
 LARGEST_FILE_BYTES = 10**15
 """A hundred days of the whole quota. What is larger is a mistake, and would spoil every sum that it is part of."""
@@ -51,6 +53,15 @@ def unsafe_name(name: str) -> str | None:
     except UnicodeEncodeError:
         return "is not valid Unicode"
     return f"is longer than {LONGEST_NAME_BYTES} bytes" if size > LONGEST_NAME_BYTES else None
+
+
+def without_invisible(name: str) -> str:
+    """``name`` with "_" in the place of every character that cannot be seen, or looks like a space and is none.
+
+    Those of the categories Cf (direction marks and overrides, joiners, soft hyphens) and Zs: with them a name
+    looks like another one, or like one with another ending.
+    """
+    return "".join("_" if char != " " and unicodedata.category(char) in ("Cf", "Zs") else char for char in name)
 
 
 def unsafe_relative_path(path: str) -> str | None:
@@ -83,8 +94,10 @@ def _digits(value: Any) -> Any:
 
 
 def _absolute_path(value: str) -> str:
-    if not value.startswith("/") or len(value) > 1000 or unsafe_relative_path(value.strip("/")):
-        raise ValueError("must be an absolute path without '..', '.' or control characters, not longer than 1000")
+    if not value.startswith("/") or unsafe_relative_path(value.strip("/")) or len(value.encode()) > 1000:
+        raise ValueError(
+            "must be an absolute path without '..', '.' or control characters, not longer than 1000 bytes"
+        )
     return "/" + value.strip("/")
 
 
@@ -286,6 +299,9 @@ class FileRecord(BaseModel):
     state: State = State.PENDING
     setbacks: int = 0
     """How often it went back on its way since a person last released it."""
+    delivery_faults: list[dict[str, Any]] = Field(default_factory=list)
+    """What was wrong with it in which delivery since then: ``request_id``, ``what``, and ``spoilt`` if it arrived
+    and was not what JDP says of it."""
     failed_from: State | None = None
     reason: str | None = None
     since: datetime

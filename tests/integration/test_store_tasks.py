@@ -55,7 +55,7 @@ def test_a_submission_id_is_used_once(store: Store) -> None:
 
 
 def test_a_body_beyond_what_mongodb_keeps_is_named(store: Store) -> None:
-    with pytest.raises(RecordTooLarge, match="max_files_per_task"):
+    with pytest.raises(RecordTooLarge, match="16 MiB"):
         tasks.insert_task(
             store, kind=TaskKind.FILES, submission_id="s", label="l", body={"x": "y" * 17 * 1024 * 1024}
         )

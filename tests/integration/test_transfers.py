@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 
 from invariants import check_run, check_tasks, states_of
@@ -276,5 +277,44 @@ def test_a_submission_id_that_cannot_be_had_stops_nothing_for_long(tmp_path: Pat
     with stage(tmp_path, mongod_uri) as st:
         st.faults({"match": "transfer.submission_id", "kind": "status", "status": 400, "body": no, "count": 5})
         st.insert()
+        st.drive()
+        check_run(st)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/73709/R1/" + "/".join(["d" * 250] * 36_000), "its path at JGI is longer than 4096 bytes"),
+        ("/73709/R1/../etc", "its path at JGI is not a plain absolute path"),
+        (None, "its path at JGI is missing"),
+    ],
+)
+def test_a_path_that_globus_would_not_take_concerns_its_file_alone(
+    tmp_path: Path, mongod_uri: str, path: str | None, reason: str
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 2)) as st:
+        st.insert("odd", biosample_ids=["Gb0258001"])
+        st.insert("soil", biosample_ids=["Gb0258002"])
+        st.until("manifest_ready")
+        st.store.database["files"].update_one({"jdp_file_id": file_id(1, 1)}, {"$set": {"source_path": path}})
+        st.drive(hours=6)
+        (bad,) = st.documents("files", state="failed")
+        assert bad["jdp_file_id"] == file_id(1, 1)
+        assert reason in bad["reason"]
+        assert len(bad["reason"]) < 200
+        assert st.counts() == {"done": 3, "failed": 1}
+
+
+def test_a_request_document_that_has_no_room_left_concerns_itself_alone(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4), sections={"jdp": {"restore_batch_size": 2}}) as st:
+        st.insert()
+        st.until("restore_requested")
+        full = st.documents("restore_requests")[0]
+        room = 16 * 2**20 - len(bson.encode(full)) - 20
+        st.store.database["restore_requests"].update_one({"_id": full["_id"]}, {"$set": {"note": "x" * room}})
+        st.wait(hours=6)
+        assert st.counts()["done"] == 2
+        assert st.alarms(f"the document {full['_id']} is as large as MongoDB allows")
+        st.store.database["restore_requests"].update_one({"_id": full["_id"]}, {"$unset": {"note": ""}})
         st.drive()
         check_run(st)

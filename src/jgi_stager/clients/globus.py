@@ -24,7 +24,9 @@ from jgi_stager.clients.globus_shapes import (
     TransferItem,
     Transferred,
     checked_label,
+    item_bytes,
     transfer_body,
+    unusable_path,
 )
 from jgi_stager.clients.shapes import explain
 from jgi_stager.failures import OutsideError, Rejected, Service, Transient
@@ -32,7 +34,17 @@ from jgi_stager.meters import outside_call, result_of
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import GlobusSettings
 
-__all__ = ["Entry", "Globus", "SkippedError", "TaskStatus", "TransferItem", "Transferred", "transfer_body"]
+__all__ = [
+    "Entry",
+    "Globus",
+    "SkippedError",
+    "TaskStatus",
+    "TransferItem",
+    "Transferred",
+    "item_bytes",
+    "transfer_body",
+    "unusable_path",
+]
 
 MOST_PAGES = 10_000
 TASKS_PER_PAGE = 100

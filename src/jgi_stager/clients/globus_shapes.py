@@ -12,10 +12,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from jgi_stager.clients.shapes import Count, OptionalText, Text
 from jgi_stager.clients.text import instant, plain
+from jgi_stager.records import LONGEST_PATH_BYTES
 
 _LABEL = re.compile(r"[A-Za-z0-9 _-]{1,128}", re.ASCII)
 """What Globus allows in a label, less the comma, which separates values in a filter."""
 _MD5 = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_ITEM_OVERHEAD_BYTES = 128
 
 
 def checked_label(label: str) -> str:
@@ -74,10 +76,26 @@ def transfer_body(
     return body if deadline is None else {**body, "deadline": deadline.isoformat()}
 
 
+def unusable_path(path: str | None) -> str | None:
+    """Why Globus would not take ``path`` in an item, or None if it would."""
+    if not path:
+        return "is missing"
+    if len(path.encode("utf-8", "replace")) > LONGEST_PATH_BYTES:
+        return f"is longer than {LONGEST_PATH_BYTES} bytes"
+    if not path.startswith("/") or ".." in path.split("/") or any(ord(char) < 32 for char in path):
+        return "is not a plain absolute path"
+    return None
+
+
+def item_bytes(item: TransferItem) -> int:
+    """About how many bytes an item takes in a transfer document, and its file in the record of the task."""
+    return len(item.source.encode()) + len(item.destination.encode()) + _ITEM_OVERHEAD_BYTES
+
+
 def _item(item: TransferItem) -> dict[str, Any]:
     for path in (item.source, item.destination):
-        if not path.startswith("/") or ".." in path.split("/") or any(ord(char) < 32 for char in path):
-            raise ValueError(f"not a plain absolute path: {path!r:.200}")
+        if why := unusable_path(path):
+            raise ValueError(f"a path {why}: {path!r:.200}")
     document = {
         "DATA_TYPE": "transfer_item", "source_path": item.source, "destination_path": item.destination
     }  # fmt: skip

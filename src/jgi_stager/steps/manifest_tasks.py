@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from jgi_stager.clients.globus import TransferItem
+from jgi_stager.clients.globus import TransferItem, item_bytes
 from jgi_stager.manifests import manifest_name
 from jgi_stager.records import TaskKind, TaskState, manifest_directory
 from jgi_stager.steps import transfers
@@ -66,15 +66,21 @@ def fetch(tools: Tools, wanted: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _start(tools: Tools, places: Mapping[int, Collection[str]]) -> int:
-    items = [
-        TransferItem(f"{source_directory(tools, number)}/{manifest_name(number)}", path)
-        for number, some in places.items()
-        for path in some
-    ]
+    items: list[TransferItem] = []
+    taken: list[int] = []
+    weight = 0
+    for number, some in places.items():
+        source = f"{source_directory(tools, number)}/{manifest_name(number)}"
+        mine = [TransferItem(source, path) for path in some]
+        weight += sum(item_bytes(item) for item in mine)
+        if items and weight > transfers.MOST_BODY_BYTES:
+            break  # these go with the next task
+        items.extend(mine)
+        taken.append(number)
     if not items:
         return 0
-    task = transfers.start(tools, TaskKind.MANIFESTS, items, request_ids=list(places), file_oids=[], size=0)
-    return len(places) if task else 0
+    task = transfers.start(tools, TaskKind.MANIFESTS, items, request_ids=taken, file_oids=[], size=0)
+    return len(taken) if task else 0
 
 
 def close(tools: Tools, task: Mapping[str, Any]) -> None:

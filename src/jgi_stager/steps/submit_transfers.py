@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jgi_stager.clients.globus import TransferItem
+from jgi_stager.clients.globus import TransferItem, item_bytes, unusable_path
 from jgi_stager.failures import Service
+from jgi_stager.lifecycle import State
 from jgi_stager.records import ProjectState, RequestState, TaskKind, TaskState
 from jgi_stager.steps import sources, transfers
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import files, projects, requests, tasks
+from jgi_stager.store import files, moves, projects, requests, tasks
 from jgi_stager.store.files import FileRow
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -75,8 +76,19 @@ def _ready_files(tools: Tools, most: int, waiting: frozenset[Any]) -> list[FileR
         if len(ready) >= most:
             break
         found = files.ready_by_request(tools.store, request["request_id"])
-        ready.extend(file for file in found if file.oid not in reserved and file.project_name in active)
+        mine = [file for file in found if file.oid not in reserved and file.project_name in active]
+        ready.extend(file for file in mine if _can_travel(tools, file))
     return ready
+
+
+def _can_travel(tools: Tools, file: FileRow) -> bool:
+    """Whether Globus would take the paths of a file; one with others fails, and holds up no task."""
+    wrong = {"its path at JGI": file.source_path, "its destination path": file.destination_path}
+    reasons = [f"{name} {why}" for name, path in wrong.items() if (why := unusable_path(path))]
+    if reasons:
+        reason = f"it cannot be transferred: {'; '.join(reasons)}"
+        moves.fail(tools.store, moves.by_oids([file.oid]), State.MANIFEST_READY, reason)
+    return not reasons
 
 
 def _groups(ready: Sequence[FileRow], limits: Mapping[Any, int], limit: int) -> list[list[FileRow]]:
@@ -92,15 +104,18 @@ def _groups(ready: Sequence[FileRow], limits: Mapping[Any, int], limit: int) -> 
 
 
 def _of_size(places: Mapping[tuple[int, str | None], list[FileRow]], size: int) -> Iterator[list[FileRow]]:
-    """Those of one size of task, as full as can be."""
+    """Those of one size of task, as full as can be: so many files, and no more than a document can hold."""
     group: list[FileRow] = []
+    weight = 0
     for (wanted, _), together in places.items():
         if wanted != size:
             continue
-        if group and len(group) + len(together) > size:
+        more = sum(item_bytes(item) for item in items_of(together))
+        if group and (len(group) + len(together) > size or weight + more > transfers.MOST_BODY_BYTES):
             yield group
-            group = []
-        group = [*group, *together]
+            group, weight = [], 0
+        group.extend(together)
+        weight += more
     if group:
         yield group
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -33,7 +34,7 @@ from jgi_stager.settings import Settings
 from jgi_stager.steps import credentials
 from jgi_stager.steps.gates import Gates
 from jgi_stager.steps.trouble import StoreOutage
-from jgi_stager.store import LeaseLost, Store, StoreError, projects
+from jgi_stager.store import LeaseLost, RecordTooLarge, Store, StoreError, projects
 from jgi_stager.store.notices import put_notice
 
 log = structlog.get_logger()
@@ -45,6 +46,8 @@ CREDENTIALS: Mapping[Service, tuple[str, ...]] = {
     Service.SMTP: ("smtp_password",),
 }
 """The secrets of each service; a change of one of them opens its gate again."""
+LONGEST_ERROR = 500
+"""Characters of a reason that are kept on a request or task."""
 
 
 def _nothing_to_own() -> None:
@@ -173,7 +176,22 @@ class Tools:
 def later(tools: Tools, document: Mapping[str, Any], error: str, seconds: float) -> dict[str, Any]:
     """The fields that let a request or task be tried again in ``seconds``, with the reason."""
     at = tools.clock.now() + timedelta(seconds=seconds)
-    return {"next_poll_at": at, "attempts": int(document.get("attempts") or 0) + 1, "error": error}
+    attempts = int(document.get("attempts") or 0) + 1
+    return {"next_poll_at": at, "attempts": attempts, "error": error[:LONGEST_ERROR]}
+
+
+def too_large(tools: Tools, document: Mapping[str, Any], error: RecordTooLarge) -> None:
+    """A document that has no room for what is to be written on it: its own matter, and a person's."""
+    key = str(document["_id"])[:200]
+    log.error("document_too_large", document=key, error=str(error)[:LONGEST_ERROR])
+    tools.alarm(
+        f"too-large:{key}",
+        f"the document {key} is as large as MongoDB allows",
+        f"Nothing more can be written on it ({error!s:.{LONGEST_ERROR}}), so what it stands for does not go on. "
+        "Everything else does.\n\nWhat to do: look at it in the database "
+        f"({', '.join(sorted(map(str, document)))[:LONGEST_ERROR]}), and take out what somebody put into it; if "
+        "nobody did, report it.",
+    )
 
 
 def each_alone(
@@ -189,6 +207,8 @@ def each_alone(
             break
         try:
             changed += handle(tools, document)
+        except RecordTooLarge as error:
+            too_large(tools, document, error)
         except StoreError:
             raise
         except Exception as error:
@@ -218,6 +238,10 @@ def each(
         attempts = int(document.get("attempts") or 0) + 1
         try:
             moved += handle(tools, document)
+        except RecordTooLarge as error:
+            too_large(tools, document, error)
+            with suppress(RecordTooLarge):
+                postpone(tools, document, str(error), retry_delay(attempts))
         except StoreError:
             raise
         except Transient as error:

@@ -30,6 +30,8 @@ REFUSALS_BEFORE_FAILING = 2
 SUBMISSION_ID_TRUSTED = timedelta(hours=12)
 """How long after it was issued Globus surely knows a submission id. Its documentation promises one task per id and
 names no end to that (decision 42)."""
+MOST_BODY_BYTES = 8 * 1024 * 1024
+"""Of the items of one task, by `item_bytes`: half of what a document of MongoDB may have."""
 LABEL = "jgi-stager"
 """Every task of ours begins its label with this, so that it can be told from others of the same user."""
 

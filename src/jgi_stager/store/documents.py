@@ -12,9 +12,20 @@ from pymongo.collection import Collection
 Document = dict[str, Any]
 
 
+HISTORY_KEPT = 1000
+"""The newest entries of a history that are kept: what goes back and forth for ever must not fill its document."""
+LONGEST_WHY = 1000
+"""Characters of a reason that are kept."""
+
+
 def history_entry(at: datetime, old: str | None, new: str, why: str) -> Document:
     """One entry of ``history``: when, from where, to where, and why."""
-    return {"at": at, "from": None if old is None else str(old), "to": str(new), "why": why}
+    return {"at": at, "from": None if old is None else str(old), "to": str(new), "why": why[:LONGEST_WHY]}
+
+
+def history_push(at: datetime, old: str | None, new: str, why: str) -> Document:
+    """What ``$push`` puts on a history: one more entry, of which the oldest give place."""
+    return {"$each": [history_entry(at, old, new, why)], "$slice": -HISTORY_KEPT}
 
 
 def some(states: str | Iterable[str]) -> list[str]:
@@ -44,7 +55,7 @@ def update_guarded(
         if new is not None:
             update = {
                 "$set": {**changes, "state": str(new), "since": at},
-                "$push": {"history": history_entry(at, old, new, why)},
+                "$push": {"history": history_push(at, old, new, why)},
             }
         if collection.update_one({"_id": key, "state": old}, update).matched_count:
             return True

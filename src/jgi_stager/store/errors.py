@@ -100,7 +100,7 @@ def _answered(error: OperationFailure) -> StoreError | None:
 
 
 def _too_large(message: str) -> RecordTooLarge:
-    return RecordTooLarge(f"a document exceeds 16 MiB: {message}; lower [globus] max_files_per_task")
+    return RecordTooLarge(f"a document would exceed the 16 MiB of MongoDB: {message}")
 
 
 def _message(error: OperationFailure) -> str:

@@ -11,7 +11,7 @@ from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.records import ProjectState
 from jgi_stager.store.connection import Document, Store
-from jgi_stager.store.documents import history_entry, refuse, some, update_guarded
+from jgi_stager.store.documents import history_entry, history_push, refuse, some, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import FIELD
 
@@ -156,6 +156,6 @@ def note(store: Store, key: object, state: ProjectState, why: str, **fields: Any
     """Set fields of a project that is and stays in ``state``, with an entry on its history; whether it was."""
     refuse(fields, ("_id", "state", "history", "since"))
     at = store.clock.now()
-    entry = history_entry(at, state, state, why)
+    entry = history_push(at, state, state, why)
     update = {"$set": {**fields, "update_date": at}, "$push": {"history": entry}}
     return store.projects.update_one({"_id": key, "state": state}, update).matched_count == 1
