@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 
 from jgi_stager.lifecycle import State
-from jgi_stager.records import FileRecord, unsafe_name, usable_md5, usable_size
+from jgi_stager.records import (
+    LONGEST_PATH_BYTES,
+    FileRecord,
+    unsafe_name,
+    usable_md5,
+    usable_size,
+    without_invisible,
+)
 
 CORRECTED_READS = "input.corr.fastq.gz"
 """The one fastq file that does not carry a sequencing unit in its name and is wanted all the same."""
@@ -138,6 +145,13 @@ def _with_destinations(
     records: list[FileRecord] = []
     warnings: list[str] = []
     taken: dict[str, list[tuple[Listed, str]]] = {}
+    wanted, renamed = _visible(wanted)
+    warnings += [
+        f"{owner.ap_gold_id}: the name {renamed[file.jdp_file_id]!r} has characters that cannot be seen; "
+        f"{file.jdp_file_id} is staged as {file.file_name!r}"
+        for file in wanted
+        if file.jdp_file_id in renamed
+    ]
     all_names = {file.file_name for file in wanted}
     for file in wanted:
         if reason := _unusable(file):
@@ -155,8 +169,26 @@ def _with_destinations(
             earlier.append((file, name))
         why = unsafe_name(name)
         reason = f"another file has its name, and its other name {why}; ask JGI to rename it" if why else None
-        records.append(_record(owner, file, first.jdp_file_id, None if reason else name, now, reason))
+        if not reason and len(str(owner.directory / name).encode()) > LONGEST_PATH_BYTES:
+            reason = (
+                f"its destination path is longer than {LONGEST_PATH_BYTES} bytes; stage to a shorter directory"
+            )
+        known_as = renamed.get(file.jdp_file_id)
+        records.append(_record(owner, file, first.jdp_file_id, None if reason else name, now, reason, known_as))
     return tuple(records), warnings
+
+
+def _visible(wanted: Sequence[Listed]) -> tuple[list[Listed], dict[str, str]]:
+    """The files under names that people can see, and by id what JDP calls those that it calls otherwise."""
+    renamed: dict[str, str] = {}
+    found = []
+    for file in wanted:
+        name = without_invisible(file.file_name)
+        if name != file.file_name and not _unusable(file):
+            renamed[file.jdp_file_id] = file.file_name
+            file = replace(file, file_name=name)  # noqa: PLW2901 - the same file under another name
+        found.append(file)
+    return found, renamed
 
 
 def same_content(one: Listed, other: Listed) -> bool:
@@ -186,9 +218,16 @@ def _storable(text: str) -> str:
 
 
 def _record(
-    owner: Owner, file: Listed, source: str, name: str | None, now: datetime, reason: str | None
+    owner: Owner,
+    file: Listed,
+    source: str,
+    name: str | None,
+    now: datetime,
+    reason: str | None,
+    known_as: str | None = None,
 ) -> FileRecord:
-    history = [{"at": now, "from": None, "to": State.PENDING.value, "why": "listed by JDP"}]
+    why = f"listed by JDP as {known_as!r}" if known_as is not None else "listed by JDP"
+    history = [{"at": now, "from": None, "to": State.PENDING.value, "why": why}]
     if reason:
         history.append({"at": now, "from": State.PENDING.value, "to": State.FAILED.value, "why": reason})
     return FileRecord(

@@ -231,3 +231,44 @@ def test_warnings_of_one_sort_are_one_line_that_counts_them() -> None:
         "ID differs from ID and is staged as 'ID.README.txt'"
     )
     assert grouped([clash(1), clash(1)])[0].startswith("2 times in 1 analysis project (Ga500001): ")
+
+
+@pytest.mark.parametrize(
+    ("name", "staged"),
+    [
+        ("reads\u202egpj.fasta", "reads_gpj.fasta"),
+        ("a\u200bb\u00adc\ufeff.gff", "a_b_c_.gff"),
+        ("a\u00a0b.gff", "a_b.gff"),
+        ("\u2066", "_"),
+    ],
+)
+def test_a_name_with_characters_that_cannot_be_seen_is_staged_under_one_that_can(name: str, staged: str) -> None:
+    found = chosen(CONTIGS, Listed(A, name, 5, md5=ONE))
+    record = by_id(found)[A]
+    assert (record.file_name, place(record), record.state) == (staged, staged, State.PENDING)
+    # What JDP calls it stays in its history, readable.
+    assert record.history[0]["why"] == f"listed by JDP as {name!r}"
+    (warning,) = found.warnings
+    assert repr(name) in warning
+    assert f"{A} is staged as {staged!r}" in warning
+    assert warning.isprintable()
+
+
+def test_a_visible_name_and_spaces_stay_as_they_are() -> None:
+    found = chosen(CONTIGS, Listed(A, "a b \u00e4\U0001d538.gff", 5, md5=ONE))
+    assert place(by_id(found)[A]) == "a b \u00e4\U0001d538.gff"
+    assert (found.warnings, by_id(found)[A].history[0]["why"]) == ((), "listed by JDP")
+
+
+def test_names_that_are_one_when_seen_do_not_share_a_place() -> None:
+    found = chosen(CONTIGS, Listed(A, "a_b.gff", 5, md5=ONE), Listed(B, "a\u202eb.gff", 5, md5=TWO))
+    assert (place(by_id(found)[A]), place(by_id(found)[B])) == ("a_b.gff", f"{B}.a_b.gff")
+
+
+def test_a_destination_beyond_what_the_system_allows_fails_its_file_alone() -> None:
+    deep = replace(OWNER, directory=PurePosixPath("/" + "/".join(["d" * 200] * 20)))
+    short, long = Listed(A, "a.gff", 5, md5=ONE), Listed(B, "b" * 200, 5, md5=TWO)
+    records = {one.jdp_file_id: one for one in select(deep, [CONTIGS, short, long], REMOVE, NOW).records}
+    assert (records[A].state, records[B].state) == (State.PENDING, State.FAILED)
+    assert records[B].destination_path is None
+    assert "longer than 4096 bytes" in (records[B].reason or "")
