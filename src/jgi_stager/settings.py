@@ -80,7 +80,8 @@ class JdpSettings(HttpSettings):
     credential: Literal["bearer", "cookie"] = "bearer"
     cookie_name: str = Field("kc_session", pattern=r"^[A-Za-z0-9_-]+$")
     manifest_patience_hours: float = Field(24.0, ge=0)
-    """How long a manifest may stay incomplete before the files it lacks are asked for again."""
+    """How long a manifest may stay incomplete before it is used as far as it goes and the files it lacks are asked
+    for again, once. Of one that says nothing at all people are told then, and it costs no tape."""
     unknown_patience_hours: float | None = Field(None, gt=0)
     """How long to look for evidence of a request whose answer was lost; without a value the quota window."""
 

@@ -87,7 +87,8 @@ LASTING = {
 def inside_the_services() -> Iterator[Fault]:
     """Every mishap inside JDP and Globus, once and twice."""
     for kind in INSIDE_KINDS:
-        for count in (1, 2):
+        # A second delivery without use to the same file fails it, and rightly so.
+        for count in (1,) if kind.startswith("delivery") or kind == "manifest_short" else (1, 2):
             fault: dict[str, Any] = {"kind": kind, "count": count}
             if kind in LASTING:
                 fault["seconds"] = LASTING[kind] * 3600

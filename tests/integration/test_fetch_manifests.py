@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from invariants import check_histories, check_run, states_of
+from jgi_stager import steering
 from jgi_stager.manifests import manifest_name
 from stage import Stage, analysis_project, file_id, small_catalogue, small_file, stage
 
@@ -112,6 +114,106 @@ def test_the_faults_of_the_simulator_pass(tmp_path: Path, mongod_uri: str, kind:
         assert bool(st.alarms("1 extra")) is (kind == "manifest_extra")
 
 
+UNREADABLE = (
+    "empty",
+    "only half of the header",
+    "other header",
+    "latin-1",
+    "holes",
+    "a web page",
+    "torn in its first row",
+)
+
+
+@pytest.mark.parametrize("how", UNREADABLE)
+def test_a_manifest_that_says_nothing_is_told_of_with_a_cure_and_costs_no_tape(
+    tmp_path: Path, mongod_uri: str, how: str
+) -> None:
+    changes = UNUSABLE | {
+        "only half of the header": lambda text: text[:30].encode(),
+        "torn in its first row": lambda text: text[: text.index("\n") + 30].encode(),
+    }
+    with stage(tmp_path, mongod_uri, sections={"jdp": {"manifest_patience_hours": 2}}) as st:
+        st.insert()
+        st.until("restored")
+        whole: list[bytes] = []
+
+        def spoil(text: str) -> bytes:
+            whole.append(text.encode())
+            spoilt: Change = changes[how]
+            return spoilt(text)
+
+        rewrite(st, spoil)
+        st.wait(hours=1.5, minutes=30)
+        assert st.alarms() == []
+        st.wait(hours=30, minutes=120)
+        (alarm,) = st.notices("alarm")
+        assert "the manifest of request 652401 does not become complete" in alarm["data"]["subject"]
+        assert "ask JGI to write Globus_Download_652401_File_Manifest.csv" in alarm["data"]["you"]
+        assert len(st.out.books()["requests"]) == 1
+        at_jgi(st).write_bytes(whole[0])
+        st.drive()
+        check_run(st)
+
+
+def test_a_torn_manifest_is_used_as_far_as_it_goes_when_the_patience_is_over(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with stage(
+        tmp_path, mongod_uri, small_catalogue(1, 4), sections={"jdp": {"manifest_patience_hours": 3}}
+    ) as st:
+        st.insert()
+        st.until("restored")
+        rewrite(st, UNUSABLE["torn"])
+        st.wait(hours=2)
+        assert st.counts() == {"restored": 4}
+        st.drive(hours=24)
+        books = check_run(st, again=True)
+        assert books["requested_more_than_once"] == {file_id(1, 4): 2}
+        assert "its last line is torn" in st.notices("alarm")[0]["data"]["text"]
+
+
+@pytest.mark.parametrize("cut", [0, 2])
+def test_a_manifest_without_quotes_or_a_final_line_break_costs_no_tape_however_its_last_size_ends(
+    tmp_path: Path, mongod_uri: str, cut: int
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4), manifest_form="unquoted") as st:
+        st.insert()
+        st.until("restored")
+        assert '"' not in at_jgi(st).read_text().splitlines()[0]
+        rewrite(st, lambda text: text.encode()[: len(text) - cut])
+        st.wait(hours=3)
+        assert st.counts() == ({"restored": 4} if cut else {"done": 4})
+        st.drive(hours=48)
+        check_run(st)
+
+
+def test_a_file_that_two_deliveries_lack_is_asked_for_no_third_time(tmp_path: Path, mongod_uri: str) -> None:
+    sections = {"jdp": {"manifest_patience_hours": 3}}
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4), sections=sections, retention_days=2) as st:
+        st.out.mishap("delivery_lacks", ids=[file_id(1, 2)])
+        st.insert()
+        st.drive(hours=24 * 5, minutes=60)
+        books = check_run(st, failed=[file_id(1, 2)], again=True)
+        assert books["requested_more_than_once"] == {file_id(1, 2): 2}
+        (bad,) = st.documents("files", state="failed")
+        assert "request 652401: it was delivered without it" in bad["reason"]
+        # Nothing at all was delivered: so that was waited for until its end.
+        assert "request 652402: the directory of delivery R652402 is not there yet" in bad["reason"]
+
+
+def test_a_second_delivery_whose_manifest_cannot_be_used_is_the_last(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 2), retention_days=3) as st:
+        st.out.mishap("manifest_bad_header")
+        st.insert()
+        st.drive(hours=24 * 8, minutes=180)
+        ids = [file_id(1, 1), file_id(1, 2)]
+        books = check_run(st, failed=ids, again=True)
+        assert books["requested_more_than_once"] == dict.fromkeys(ids, 2)
+        (reason,) = {file["reason"] for file in st.documents("files")}
+        assert reason.count("the header line is not that of a manifest") == 2
+
+
 def test_files_that_a_manifest_never_lists_are_asked_for_again(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(1, 6)) as st:
         st.out.mishap("manifest_short", request_ids=[NUMBER])
@@ -167,20 +269,42 @@ def test_rows_nobody_asked_for_are_named_and_ignored(tmp_path: Path, mongod_uri:
         ("file_id", "6190000Xababababab000001"),
     ],
 )
-def test_a_hostile_row_is_reported_and_its_file_asked_for_again(
+def test_a_hostile_row_fails_its_file_at_once_and_holds_up_no_other(
     tmp_path: Path, mongod_uri: str, field: str, value: str
 ) -> None:
-    sections = {"jdp": {"manifest_patience_hours": 2}}
-    with stage(tmp_path, mongod_uri, sections=sections) as st:
+    with stage(tmp_path, mongod_uri) as st:
         st.insert()
         st.until("restored")
         first = f"Ga{500_001:07d}_1.gff"
         rewrite(st, edited(lambda row: row | ({field: value} if row["filename"] == first else {})))
-        st.drive(hours=24)
-        books = check_run(st, again=True)
-        assert set(books["requested_more_than_once"]) == {file_id(1, 1)}
-        assert "cannot be used: line" in st.notices("alarm")[0]["data"]["text"]
+        st.drive(hours=5)
+        books = check_run(st, failed=[file_id(1, 1)])
+        assert books["requested_more_than_once"] == {}
+        (bad,) = st.documents("files", state="failed")
+        assert "the manifest of request 652401 gives no place for it" in bad["reason"]
+        assert re.search(r"line [23] \(", bad["reason"])
+        assert "Cannot be used:" in st.notices("alarm")[0]["data"]["text"]
         assert not (tmp_path / "evil").exists()
+
+
+def test_a_file_whose_row_jgi_corrects_goes_on_without_tape(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.until("restored")
+        whole: list[bytes] = []
+
+        def spoil(text: str) -> bytes:
+            whole.append(text.encode())
+            return text.replace("soil1/IMG_Data", "../IMG_Data", 1).encode()
+
+        rewrite(st, spoil)
+        st.drive(hours=5)
+        assert st.counts() == {"done": 2, "failed": 1}
+        at_jgi(st).write_bytes(whole[0])
+        steering.release(st.store, "soil", "me")
+        st.drive(hours=12)
+        assert st.out.books()["requested_more_than_once"] == {}
+        assert st.counts() == {"done": 3}
 
 
 @pytest.mark.parametrize("field", ["file size", "md5 checksum"])
@@ -203,7 +327,7 @@ def test_a_manifest_that_contradicts_jdp_fails_that_file_with_a_reason(
 def test_what_is_planted_in_the_place_of_a_manifest_is_not_followed(
     tmp_path: Path, mongod_uri: str, planted: str
 ) -> None:
-    with stage(tmp_path, mongod_uri) as st:
+    with stage(tmp_path, mongod_uri, sections={"jdp": {"manifest_patience_hours": 0}}) as st:
         st.insert()
         st.until("restored")
         st.run("fetch_manifests")
@@ -223,6 +347,8 @@ def test_what_is_planted_in_the_place_of_a_manifest_is_not_followed(
         st.run("fetch_manifests")
         assert st.counts() == {"restored": 3}
         assert "cannot be read" in st.documents("restore_requests")[0]["error"]
+        (alarm,) = st.notices("alarm")
+        assert f"read {place} as a plain file" in alarm["data"]["you"]
 
 
 def test_two_manifests_in_one_task_do_not_hold_up_each_other(tmp_path: Path, mongod_uri: str) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from factories import add_files
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import MOVES, IllegalMoveError, State, is_setback
-from jgi_stager.store import Store, moves
+from jgi_stager.store import Store, documents, moves
 
 PENDING, REQUESTED, RESTORED = State.PENDING, State.RESTORE_REQUESTED, State.RESTORED
 READY, TRANSFERRING, DONE, FAILED = State.MANIFEST_READY, State.TRANSFERRING, State.DONE, State.FAILED
@@ -175,3 +175,46 @@ def test_random_moves_keep_every_file_in_the_table(
         assert all(before[1] == after[0] for before, after in itertools.pairwise(steps))
         assert all(State(new) in MOVES[State(old)] for old, new in steps[1:])
         assert found["since"] - found["history"][-1]["at"] == timedelta(0)
+
+
+def test_a_second_delivery_of_no_use_holds_the_file_with_both_findings(store: Store) -> None:
+    first, second = add_files(store, 2)
+    both = moves.by_oids([first, second])
+    for number, what in ((7, "it was delivered without it"), (9, "its md5 is wrong")):
+        put(store, first, PENDING, REQUESTED, RESTORED, request_id=number)
+        fault = moves.DeliveryFault(number, what)
+        assert moves.give_back(store, both, RESTORED, fault, max_setbacks=5) == ((1, 0) if number == 7 else (0, 1))
+        assert moves.give_back(store, both, RESTORED, fault, max_setbacks=5) == (0, 0)
+    held = get(store, first)
+    assert held["state"] == FAILED
+    assert "request 7: it was delivered without it" in held["reason"]
+    assert "request 9: its md5 is wrong" in held["reason"]
+    assert get(store, second)["state"] == PENDING
+    assert moves.release(store, moves.by_oids([first]), "by me") == 1
+    put(store, first, PENDING, REQUESTED, RESTORED, request_id=11)
+    # A person's release forgives: the next finding is the first again.
+    assert moves.give_back(store, both, RESTORED, moves.DeliveryFault(11, "gone"), max_setbacks=5) == (1, 0)
+
+
+def test_two_findings_in_one_delivery_are_one_delivery_of_no_use(store: Store) -> None:
+    (oid,) = add_files(store, 1)
+    put(store, oid, PENDING, REQUESTED, RESTORED, READY, TRANSFERRING, request_id=7)
+    spoilt = moves.DeliveryFault(7, "its md5 is wrong", spoilt=True)
+    assert moves.set_back(store, moves.by_oids([oid]), TRANSFERRING, READY, "wrong", 5, spoilt) == (1, 0)
+    put(store, oid, READY, TRANSFERRING)
+    assert moves.give_back(store, moves.by_oids([oid]), TRANSFERRING, spoilt, 5) == (1, 0)
+    found = get(store, oid)
+    assert found["state"] == PENDING
+    assert [one["spoilt"] for one in found["delivery_faults"]] == [True, True]
+
+
+def test_a_history_keeps_the_newest_entries_and_no_reason_without_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "HISTORY_KEPT", 3)
+    (oid,) = add_files(store, 1)
+    put(store, oid, PENDING, REQUESTED, RESTORED, READY)
+    assert moves.fail(store, moves.by_oids([oid]), READY, "x" * 20_000_000) == 1
+    found = get(store, oid)
+    assert [one["to"] for one in found["history"]] == [RESTORED, READY, FAILED]
+    assert len(found["history"][-1]["why"]) == len(found["reason"]) == 1000

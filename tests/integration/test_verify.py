@@ -51,10 +51,26 @@ def test_a_delivery_that_is_wrong_for_ever_fails_that_file_alone(
         st.out.mishap(kind, ids=[file_id(1, 2)])
         st.insert()
         st.drive(hours=48)
-        check_run(st, failed=[file_id(1, 2)], again=True)
+        books = check_run(st, failed=[file_id(1, 2)], again=True)
+        assert books["requested_more_than_once"] == {file_id(1, 2): 2}
         (bad,) = st.documents("files", state="failed")
-        assert "went back more than 5 times" in bad["reason"]
+        arrived = "500 bytes arrived instead of 1000" if kind == "delivery_wrong_size" else "its md5 is "
+        assert f"request 652401: {arrived}" in bad["reason"]
+        assert f"request 652402: {arrived}" in bad["reason"]
         assert bad["failed_from"] == "transferring"
+
+
+def test_a_first_wrong_arrival_after_an_expiry_is_not_asked_from_tape(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 3)) as st:
+        st.out.mishap("request_expires_early", count=1, seconds=600)
+        st.insert()
+        st.until("pending")
+        st.wait(hours=1, minutes=5)
+        assert {file["setbacks"] for file in st.documents("files")} == {1}
+        st.out.mishap("arrival_wrong_content", count=1)
+        st.drive(hours=24)
+        books = check_run(st, again=True)
+        assert set(books["requested_more_than_once"].values()) == {2}
 
 
 @pytest.mark.parametrize("kind", ["delivery_wrong_content", "delivery_wrong_size"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from jgi_stager.manifests import HEADER, Manifest, ManifestNotComplete, Row, com
 from jgi_stager.records import unsafe_relative_path
 
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "recorded"
-ROWS = {201545: 1, 201547: 1, 201572: 74}
+ROWS = {201545: 1, 201547: 1, 201572: 74, 521076: 247}
 IDS = [f"{number:024x}" for number in range(9)]
 MD5 = "d2b6bf768939813dca151f530e118c50"
 
@@ -51,11 +51,11 @@ def recorded(request_id: int) -> bytes:
 def test_the_recorded_manifests_parse_whole(request_id: int) -> None:
     raw = recorded(request_id)
     manifest = parse_manifest(raw)
-    assert manifest.problems == ()
-    assert len(manifest.rows) == ROWS[request_id] == raw.count(b"\n") - 1
+    assert (manifest.problems, manifest.torn) == ((), None)
+    assert len(manifest.rows) == ROWS[request_id] == raw.rstrip(b"\n").count(b"\n")
     assert all(row.md5 and row.size > 0 for row in manifest.rows.values())
-    delivery = compare(manifest, manifest.rows)
-    assert (delivery.missing, delivery.extra) == ((), ())
+    delivery = compare(manifest, sizes_of(manifest))
+    assert (delivery.missing, delivery.extra, delivery.doubt) == ((), (), None)
     assert len({row.path for row in manifest.rows.values()}) == ROWS[request_id]
 
 
@@ -69,44 +69,113 @@ def test_a_recorded_row_is_read_as_it_is() -> None:
     )
 
 
-def never_silently_short(raw: bytes) -> None:
-    """Cut anywhere, it is refused, or every whole line is there as it was and `compare` names the rest."""
-    whole = parse_manifest(raw).rows
-    for position in range(len(raw)):
+def never_silently_short(raw: bytes, positions: Iterable[int]) -> None:
+    """Cut anywhere, it is refused, or every line that is there is as it was; and unless nothing is missing it is
+    torn or in doubt, or `compare` names the rest."""
+    whole = parse_manifest(raw)
+    sizes = sizes_of(whole)
+    for position in positions:
         try:
             cut = parse_manifest(raw[:position])
         except ManifestNotComplete:
             continue
-        # A row counts as whole from its closing quote or line break on; before that nothing may be read.
-        assert raw[position - 1 : position] in (b"\n", b"\r", b'"'), position
-        assert raw[position : position + 1] in (b"\n", b"\r") or raw[position - 1 : position] in (b"\n", b"\r"), (
-            position
-        )
-        assert cut.problems == ()
-        assert all(whole[file_id] == row for file_id, row in cut.rows.items())
-        delivery = compare(cut, whole)
-        assert set(delivery.missing) == set(whole) - set(cut.rows)
-        lines_left = raw[position:].strip().count(b"\n") + bool(raw[position:].strip())
-        assert len(delivery.missing) == lines_left, position
+        assert (cut.problems, cut.unusable, cut.nameless) == ((), {}, ()), position
+        delivery = compare(cut, sizes)
+        # The path of a row is never cut, and a size that may be is taken from JDP.
+        assert all(whole.rows[file_id] == row for file_id, row in delivery.delivered.items()), position
+        assert set(delivery.missing) == set(whole.rows) - set(delivery.delivered)
+        at_a_line_break = b"\n" in raw[position - 1 : position + 1] or b"\r" in raw[position - 1 : position + 1]
+        is_last = not raw[position:].strip()
+        assert delivery.doubt or at_a_line_break or is_last or not cut.rows, position
+
+
+def sizes_of(manifest: Manifest) -> dict[str, int | None]:
+    """What JDP says of the files of a manifest that tells the truth."""
+    return {file_id: row.size for file_id, row in manifest.rows.items()}
 
 
 @pytest.mark.parametrize("request_id", ROWS)
 def test_a_recorded_manifest_cut_at_any_byte_is_never_silently_short(request_id: int) -> None:
-    never_silently_short(recorded(request_id))
+    raw = recorded(request_id)
+    # Every byte of the last lines, and a few of each of the others.
+    near_the_end = range(max(0, len(raw) - 300), len(raw))
+    never_silently_short(raw, sorted({*near_the_end, *range(0, len(raw), 1 + len(raw) // 100)}))
 
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_ALL, csv.QUOTE_MINIMAL])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_quoted_or_not_and_cut_at_any_byte(quoting: int, end: str) -> None:
-    raw = written(THREE, quoting=quoting, end=end).encode()
+@pytest.mark.parametrize("ended", [True, False])
+def test_quoted_or_not_ended_or_not_and_cut_at_any_byte(quoting: int, end: str, ended: bool) -> None:
+    text = written(THREE, quoting=quoting, end=end)
+    raw = (text if ended else text.removesuffix(end)).encode()
     assert len(parse_manifest(raw).rows) == 3
-    never_silently_short(raw)
+    never_silently_short(raw, range(len(raw)))
 
 
-def test_quotes_tell_that_the_last_line_is_whole_and_nothing_else_does() -> None:
-    assert len(parse_manifest(written(THREE).rstrip("\n").encode()).rows) == 3
-    with pytest.raises(ManifestNotComplete, match="torn"):
-        parse_manifest(written(THREE, quoting=csv.QUOTE_MINIMAL).rstrip("\n").encode())
+UNENDED = written(THREE, quoting=csv.QUOTE_MINIMAL).rstrip("\n").encode()
+"""Nothing in it proves that the last size, 353, is whole."""
+
+
+def test_a_last_row_without_a_line_break_counts_if_it_says_what_jdp_says() -> None:
+    sizes: dict[str, int | None] = {IDS[0]: 353, IDS[1]: 35900000000, IDS[2]: 353}
+    delivery = compare(parse_manifest(UNENDED), sizes)
+    assert set(delivery.delivered) == set(IDS[:3])
+    assert (delivery.missing, delivery.doubt) == ((), None)
+
+
+@pytest.mark.parametrize("size", [3530, None, 7])
+def test_a_last_row_that_may_be_cut_leaves_a_doubt(size: int | None) -> None:
+    delivery = compare(parse_manifest(UNENDED), {IDS[0]: 353, IDS[1]: 35900000000, IDS[2]: size})
+    assert delivery.doubt is not None
+    assert "no line break" in delivery.doubt
+    # Its path is whole all the same, and where the size is the beginning of JDP's it is cut and nothing else.
+    assert delivery.delivered[IDS[2]].path == "Soil_1/QC/Krona_output/file2.txt"
+    assert delivery.delivered[IDS[2]].size == (3530 if size == 3530 else 353)
+
+
+def test_a_last_row_that_nobody_asked_for_leaves_a_doubt() -> None:
+    delivery = compare(parse_manifest(UNENDED), {IDS[0]: 353, IDS[1]: 35900000000})
+    assert delivery.doubt is not None
+    assert delivery.extra == (IDS[2],)
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_ALL, csv.QUOTE_MINIMAL])
+def test_a_torn_manifest_keeps_the_rows_before_the_tear(quoting: int) -> None:
+    text = written(THREE, quoting=quoting)
+    manifest = parse_manifest(text[: text.rindex("United")].encode())
+    assert set(manifest.rows) == {IDS[0], IDS[1]}
+    assert manifest.torn is not None
+    assert "file2.txt" in manifest.torn
+    assert (manifest.problems, manifest.unusable) == ((), {})
+
+
+@pytest.mark.parametrize(
+    ("line", "file_id", "why"),
+    [
+        (f"a, b.txt,{IDS[1]},IMG_AP-1,d,Soil_1,Soil,{MD5},353", IDS[1], "has 9 fields instead of 8"),
+        (f"b.txt,{IDS[1]},IMG_AP-1", IDS[1], "has 3 fields instead of 8"),
+        (f'b.txt,{IDS[1]},IMG_AP-1,d,Soil_1,"Soil" wet,{MD5},353', IDS[1], "not valid CSV"),
+        (f'b.txt,{IDS[1]},IMG_AP-1,d,Soil_1,"Soil,{MD5},353', IDS[1], "not valid CSV"),
+        ("b.txt,,IMG_AP-1,d,Soil_1", None, "has 5 fields instead of 8"),
+        ("x" * 200_000, None, "not valid CSV"),
+    ],
+)
+def test_a_line_that_is_no_row_leaves_the_lines_around_it_alone(line: str, file_id: str | None, why: str) -> None:
+    first, second = (written([cells(number)], quoting=csv.QUOTE_MINIMAL).splitlines()[1] for number in (0, 2))
+    manifest = parse_manifest("\n".join([",".join(HEADER), first, line, second, ""]).encode())
+    assert set(manifest.rows) == {IDS[0], IDS[2]}
+    assert manifest.torn is None
+    (problem,) = manifest.problems
+    assert problem.startswith("line 3 (")
+    assert why in problem
+    assert manifest.unusable == ({} if file_id is None else {file_id: problem})
+    assert manifest.nameless == ((problem,) if file_id is None else ())
+
+
+def test_more_lines_that_cannot_be_used_than_a_request_has_files_are_no_manifest() -> None:
+    text = written(THREE) + "too,few\n" * 1001 + written(THREE).split("\n", 1)[1]
+    with pytest.raises(ManifestNotComplete, match="more than 1000 of its lines"):
+        parse_manifest(text.encode())
 
 
 def test_a_line_break_inside_a_name_is_part_of_it() -> None:
@@ -118,8 +187,9 @@ def test_a_line_break_inside_a_name_is_part_of_it() -> None:
     assert manifest.problems[0].startswith("line 5 ('../x'): filename contains a slash")
     assert len(parse_manifest(raw.rstrip(b"\n")).rows) == 1
     for position in range(raw.index(b"Soil\n"), raw.index(b"lines")):
-        with pytest.raises(ManifestNotComplete):
-            parse_manifest(raw[:position])
+        cut = parse_manifest(raw[:position])
+        assert cut.torn is not None
+        assert (cut.rows, cut.problems) == ({}, ())
 
 
 def test_a_byte_order_mark_is_no_part_of_the_header() -> None:
@@ -151,9 +221,6 @@ def test_another_encoding_is_refused(encoding: str) -> None:
         b'"' + b"a" * 300_000 + b'"\n',
         b'"' + b"a" * 300_000,
         b"a" * 300_000 + b'"',
-        written(THREE).encode() + b'"unclosed\n',
-        written(THREE).encode() + b"too,few\n",
-        written(THREE).encode() + b'"quote" behind,' + b"x," * 6 + b"1\n",
     ],
 )
 def test_what_is_not_a_whole_manifest_is_waited_for(raw: bytes) -> None:
@@ -161,6 +228,16 @@ def test_what_is_not_a_whole_manifest_is_waited_for(raw: bytes) -> None:
         parse_manifest(raw)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("end", ['"unclosed\n', "too,few\n", '"quote" behind,x,x,x,x,x,x,1\n', "x", "h\u00f6"])
+def test_what_is_no_row_at_the_end_may_be_one_that_is_cut(end: str) -> None:
+    manifest = parse_manifest((written(THREE) + end).encode())
+    assert len(manifest.rows) == 3
+    assert manifest.torn is not None
+    assert manifest.torn.isprintable()
+    assert len(manifest.torn) < 250
+    assert parse_manifest(written(THREE).encode() + "h\u00f6".encode()[:-1]).torn is not None
 
 
 def test_a_manifest_beyond_reason_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +252,8 @@ def test_a_manifest_beyond_reason_is_not_read(monkeypatch: pytest.MonkeyPatch) -
 def test_a_header_alone_lists_nothing_and_everything_is_missing() -> None:
     manifest = parse_manifest(written([]).encode())
     assert manifest == Manifest({})
-    assert compare(manifest, IDS[:2]).missing == tuple(IDS[:2])
+    assert compare(manifest, dict.fromkeys(IDS[:2])).missing == tuple(IDS[:2])
+    assert parse_manifest(",".join(HEADER).encode()) == Manifest({})
 
 
 def test_blank_lines_and_blanks_around_the_header_do_not_matter() -> None:
@@ -200,6 +278,7 @@ def test_blank_lines_and_blanks_around_the_header_do_not_matter() -> None:
         (cells(1, size=""), "file size is not a number of bytes"),
         (cells(1, size="٣"), "file size is not a number of bytes"),
         (cells(1, size="9" * 19), "file size is not a number of bytes"),
+        (cells(1, directory="/".join(["d" * 250] * 17)), "its path is longer than 4096 bytes"),
         (["x", "../" + "0" * 21, *cells(1)[2:]], "file_id is not 24 hexadecimal digits"),
         (["x", "0" * 24 + "\n", *cells(1)[2:]], "file_id is not 24 hexadecimal digits"),
         (["x", "A" * 24, *cells(1)[2:]], "file_id is not 24 hexadecimal digits"),
@@ -212,7 +291,18 @@ def test_a_hostile_row_is_reported_by_name_and_not_used(row: list[str], why: str
     assert problem.endswith(why)
     assert problem.isprintable()
     assert len(problem) < 250
-    assert compare(manifest, IDS[:3]).missing == (IDS[1],)
+    delivery = compare(manifest, {IDS[0]: 353, IDS[1]: 353, IDS[2]: 353})
+    # Also a line that does not say whose it is: there are as many lines as files, so no other will come.
+    assert (delivery.missing, set(delivery.unusable)) == ((), {IDS[1]})
+    assert problem in delivery.unusable[IDS[1]]
+
+
+def test_a_line_that_names_no_file_settles_nothing_while_others_may_come() -> None:
+    bad = ["x", "A" * 24, *cells(1)[2:]]
+    manifest = parse_manifest(written([cells(0), bad]).encode())
+    delivery = compare(manifest, dict.fromkeys(IDS[:3]))
+    assert (delivery.missing, delivery.unusable) == ((IDS[1], IDS[2]), {})
+    assert set(compare(manifest, dict.fromkeys(IDS[:3]), given_up=[IDS[1]]).unusable) == {IDS[2]}
 
 
 def test_an_empty_directory_is_the_delivery_itself() -> None:
@@ -235,7 +325,7 @@ def test_a_repeated_row_counts_once_and_a_contradiction_is_reported() -> None:
 
 def test_compare_names_what_is_missing_and_what_nobody_asked_for() -> None:
     manifest = parse_manifest(written(THREE).encode())
-    delivery = compare(manifest, [IDS[5], IDS[0], IDS[4], IDS[0]])
+    delivery = compare(manifest, {IDS[5]: 1, IDS[0]: 353, IDS[4]: None})
     assert set(delivery.delivered) == {IDS[0]}
     assert delivery.missing == (IDS[4], IDS[5])
     assert delivery.extra == (IDS[1], IDS[2])
@@ -280,7 +370,8 @@ def test_what_was_written_is_read_or_reported_and_no_path_leaves_the_delivery(
     except ManifestNotComplete:
         assert b"\0" in raw
         return
-    assert len(manifest.rows) + len(manifest.problems) <= len(rows)
+    # The writer does not quote a bare carriage return, so that its row becomes two.
+    assert len(manifest.rows) + len(manifest.problems) <= len(rows) + raw.count(b"\r")
     assert set(manifest.rows) <= {row[1] for row in rows}
     assert all(unsafe_relative_path(row.path) is None for row in manifest.rows.values())
     position = data.draw(st.integers(0, len(raw)))
@@ -288,4 +379,5 @@ def test_what_was_written_is_read_or_reported_and_no_path_leaves_the_delivery(
         cut = parse_manifest(raw[:position])
     except ManifestNotComplete:
         return
-    assert all(manifest.rows[file_id] == row for file_id, row in cut.rows.items())
+    sure = {file_id: row for file_id, row in cut.rows.items() if file_id != cut.unproven}
+    assert all(manifest.rows[file_id] == row for file_id, row in sure.items())

@@ -203,7 +203,7 @@ class Archive:
             if request.hit and not self.mishaps.holds(request.hit, now):
                 request.hit = None
                 if request.status == "ready":
-                    self._write_manifest(request, manifest_text(self._delivered(request)).encode())
+                    self._write_manifest(request, self._manifest(request, self._delivered(request)))
 
     # --- what becomes of a request; called by name from _until
 
@@ -218,7 +218,7 @@ class Archive:
         plan = self._spoil_delivery(plan_delivery(self.catalogue, request.ids), request, at)
         write_delivery(self.collections, directory, plan)
         request.directory = directory
-        half = manifest_text(plan).encode()
+        half = self._manifest(request, plan)
         self._write_manifest(request, half[: len(half) // 2 + 3])
 
     def _on_ready(self, request: Request, at: float) -> None:
@@ -235,8 +235,9 @@ class Archive:
 
     def _on_manifest(self, request: Request, _at: float) -> None:
         plan = self._delivered(request)
-        spoilt = request.hit and spoilt_manifest(request.hit.fault.kind, plan)
-        self._write_manifest(request, spoilt or manifest_text(plan).encode())
+        quoted = self._is_quoted(request)
+        spoilt = request.hit and spoilt_manifest(request.hit.fault.kind, plan, quoted=quoted)
+        self._write_manifest(request, spoilt or self._manifest(request, plan))
 
     def _on_expire(self, request: Request, _at: float) -> None:
         request.status = "expired"
@@ -265,6 +266,13 @@ class Archive:
         for one in self._delivered(request):
             if one.file.id in absent:
                 self.collections.remove(f"{request.directory}/{one.directory}/{one.name}")
+
+    def _is_quoted(self, request: Request) -> bool:
+        form = self.settings.manifest_form
+        return form == "quoted" or (form == "mixed" and request.id % 2 == 1)
+
+    def _manifest(self, request: Request, plan: Sequence[DeliveredFile]) -> bytes:
+        return manifest_text(plan, quoted=self._is_quoted(request)).encode()
 
     def _write_manifest(self, request: Request, data: bytes) -> None:
         path = f"{request.directory}/Globus_Download_{request.id}_File_Manifest.csv"

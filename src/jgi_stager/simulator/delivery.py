@@ -70,10 +70,10 @@ def _short_name(names: dict[str, str], project: AnalysisProject) -> str:
     return names[project.ap_gold_id]
 
 
-def manifest_text(plan: Sequence[DeliveredFile], header: Sequence[str] = HEADER) -> str:
-    """The manifest, every value quoted, as recorded in 2023."""
+def manifest_text(plan: Sequence[DeliveredFile], header: Sequence[str] = HEADER, *, quoted: bool = True) -> str:
+    """The manifest: every value quoted, or only what needs it and without a line break at the end."""
     text = io.StringIO()
-    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(
         (
@@ -88,23 +88,24 @@ def manifest_text(plan: Sequence[DeliveredFile], header: Sequence[str] = HEADER)
         )
         for one in plan
     )
-    return text.getvalue()
+    return text.getvalue() if quoted else text.getvalue().removesuffix("\n")
 
 
-def spoilt_manifest(kind: str, plan: Sequence[DeliveredFile]) -> bytes:
+def spoilt_manifest(kind: str, plan: Sequence[DeliveredFile], *, quoted: bool = True) -> bytes:
     """The manifest with one of the manifest faults."""
-    whole = manifest_text(plan)
+    whole = manifest_text(plan, quoted=quoted)
     if kind == "manifest_short":
-        return manifest_text(plan[: len(plan) // 2]).encode()
+        return manifest_text(plan[: len(plan) // 2], quoted=quoted).encode()
     if kind == "manifest_extra":
         extra = plan[0].file
         stranger = replace(plan[0], file=replace(extra, id="f" * 24), name="not_asked_for.txt")
-        return manifest_text([*plan, stranger]).encode()
+        return manifest_text([*plan, stranger], quoted=quoted).encode()
     if kind == "manifest_bad_header":
-        return manifest_text(plan, ("name", "id", "group", "path", "short", "long", "sum", "size")).encode()
+        other = ("name", "id", "group", "path", "short", "long", "sum", "size")
+        return manifest_text(plan, other, quoted=quoted).encode()
     if kind == "manifest_bad_encoding":
-        return whole.replace("microbial", "micröbial").replace(",", ";\u00e9,", 1).encode("latin-1")
-    return whole.encode()[: max(len(whole) - 40, len(whole) // 2)]
+        return whole.replace("microbial", "micr\u00f6bial").replace(",", ";\u00e9,", 1).encode("latin-1")
+    return whole.encode()[: max(len(whole) - 40, len(whole) // 2) if quoted else -1]
 
 
 def write_delivery(collections: Collections, directory: str, plan: Iterable[DeliveredFile]) -> None:

@@ -61,6 +61,9 @@ class SimulatorSettings(BaseModel):
     manifest_seconds: float = 120.0
     """The first half of a manifest is there that long before the request is ``ready``; the second half comes
     with it or, for every third request, that long after it."""
+    manifest_form: Literal["quoted", "unquoted", "mixed"] = "mixed"
+    """Every value quoted, as recorded in 2023, or only what needs it and no line break at the end, as recorded in
+    2025; "mixed": quoted for requests with an odd number."""
     first_request_id: int = 652_401
 
     tape_drives: int = 4
@@ -94,7 +97,8 @@ class WorldFault(BaseModel):
     ``request_status_word`` and ``file_status_word`` show ``word``. ``delivery_lacks`` leaves out ``files``, in the
     directory and in the manifest; ``directory_incomplete`` only in the directory, until ``seconds`` have passed
     since the request was ready. ``delivery_wrong_content`` and ``delivery_wrong_size`` spoil ``files``. The
-    ``manifest_...`` kinds spoil the manifest while they last.
+    ``manifest_...`` kinds spoil the manifest while they last; ``manifest_torn`` cuts an unquoted one in the size
+    of its last file.
 
     At Globus: ``task_failed`` ends a task FAILED with ``word``. ``task_faulty`` keeps one ACTIVE, counting a fault
     every `fault_period_seconds` and moving nothing; its deadline moves along, as if it made just enough

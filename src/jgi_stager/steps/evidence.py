@@ -62,9 +62,13 @@ def by_manifest(tools: Tools, request_id: int, names: Sequence[str]) -> frozense
     """The ids in the manifest of a delivery, if `fetch` has brought it and it is whole."""
     place = _place(tools, request_id, names)
     try:
-        return frozenset(parse_manifest(content(Path(place))).rows) if place else None
+        manifest = parse_manifest(content(Path(place))) if place else None
     except (OSError, ManifestNotComplete):
         return None
+    if manifest is None or manifest.torn is not None:
+        return None
+    # A line that cannot be used names its file all the same, and of a last row only the size can be cut.
+    return frozenset({*manifest.rows, *manifest.unusable})
 
 
 def fetch(tools: Tools, request_ids: Sequence[int], names: Sequence[str]) -> int:

@@ -1,4 +1,8 @@
-"""Manifests: brought through Globus to the project's manifest directory, read there, used only when whole."""
+"""Manifests: brought through Globus to the project's manifest directory, read there, used only when whole.
+
+One that does not become whole is used as far as it goes after `jdp.manifest_patience_hours`; of one that says
+nothing at all people are told then. A line that cannot be used concerns its own file only.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +29,8 @@ from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState
 from jgi_stager.steps import manifest_tasks, poll_requests, transfers
 from jgi_stager.steps.deliveries import has_manifest, source_directory
 from jgi_stager.steps.manifest_files import content
-from jgi_stager.steps.tools import Tools, each, later
-from jgi_stager.store import StoreError, files, moves, requests, tasks
+from jgi_stager.steps.tools import LONGEST_ERROR, Tools, each, later, too_large
+from jgi_stager.store import RecordTooLarge, StoreError, files, moves, requests, tasks
 
 log = structlog.get_logger()
 
@@ -94,9 +98,14 @@ def _is_gone(tools: Tools, request: Mapping[str, Any]) -> bool:
     return request.get("expiration_date") is None and ready is not None and tools.clock.now() - ready > GONE
 
 
-def _wait(tools: Tools, request: Mapping[str, Any], why: str) -> None:
-    """Look again later; after a day of waiting people hear of it."""
-    now = tools.clock.now()
+def _patience(tools: Tools) -> timedelta:
+    return timedelta(hours=tools.settings.jdp.manifest_patience_hours)
+
+
+def _wait(tools: Tools, request: Mapping[str, Any], why: str, cure: str = "") -> None:
+    """Look again later; when the patience is over people hear of it, with what to do (``cure``). Nothing is asked
+    from tape for it: what is at JGI stays there until the delivery expires."""
+    now, request_id = tools.clock.now(), request["request_id"]
     age = now - (request.get("ready_at") or now)
     wait = min(max(age.total_seconds() / 10, 60.0), 3600.0)
     requests.update_request(
@@ -104,16 +113,21 @@ def _wait(tools: Tools, request: Mapping[str, Any], why: str) -> None:
         request["_id"],
         RequestState.READY,
         next_poll_at=now + timedelta(seconds=wait),
-        error=why,
+        error=why[:LONGEST_ERROR],
     )
-    log.info("manifest_not_complete", request_id=request["request_id"], why=why)
-    if age > timedelta(hours=24):
+    log.info("manifest_not_complete", request_id=request_id, why=why)
+    if age >= _patience(tools):
+        requests.update_request(tools.store, request["_id"], RequestState.READY, useless=why[:LONGEST_ERROR])
+        expires = request.get("expiration_date")
+        end = f"ends at {expires:%Y-%m-%d %H:%M} UTC" if expires else "is gone"
+        written_anew = f"ask JGI to write {manifest_name(request_id)} of the delivery R{request_id} anew"
         tools.alarm(
-            f"manifest:{request['request_id']}",
-            f"the manifest of request {request['request_id']} does not become complete",
-            f"JDP has called the request ready since {request['ready_at']:%Y-%m-%d %H:%M} UTC, but: {why}.",
-            you=f"ask JGI about the delivery of restore request {request['request_id']}. It is looked at again "
-            "and again until it expires; what did not arrive by then is asked for again by itself.",
+            f"manifest:{request_id}",
+            f"the manifest of request {request_id} does not become complete",
+            f"JDP has called the request ready since {request['ready_at']:%Y-%m-%d %H:%M} UTC, and "
+            f"{len(request['file_ids'])} files wait for its manifest, but: {why}.",
+            you=f"{cure or written_anew}. The manifest is looked at again every hour, and nothing is asked from "
+            f"tape again until the delivery {end}.",
         )
 
 
@@ -131,6 +145,9 @@ def _read_one(tools: Tools, request: Mapping[str, Any]) -> int:
     """Read one manifest; whatever is wrong with it stops no other."""
     try:
         return read(tools, request)
+    except RecordTooLarge as error:
+        too_large(tools, request, error)
+        return 0
     except StoreError:
         raise
     except Exception as error:
@@ -143,37 +160,55 @@ def read(tools: Tools, request: Mapping[str, Any]) -> int:
     """Use the manifest of one request if it is whole; otherwise wait for it."""
     paths = manifest_tasks.paths(tools, request)
     if not paths:
-        _wait(tools, request, "its projects are not in the books any more, or have no place for it")
+        _wait(
+            tools,
+            request,
+            "its projects are not in the books any more, or have no place for it",
+            f"see with `jgi-stager project list` what became of {', '.join(sorted(request['projects']))}, and "
+            "insert a project again if its files are wanted",
+        )
         return 0
     try:
-        manifest = _first_whole(paths.values())
+        manifest = _most_complete(paths.values())
     except OSError as error:
-        _wait(tools, request, f"its manifest cannot be read at the destination: {error.strerror or error}")
+        places = " or ".join([*paths.values()][:5])
+        _wait(
+            tools,
+            request,
+            f"its manifest cannot be read at the destination: {error.strerror or error}",
+            f"let the user of the daemon read {places} as a plain file",
+        )
         return 0
     except ManifestNotComplete as error:
-        _wait(tools, request, f"its manifest is not complete: {error}")
+        _wait(tools, request, f"its manifest cannot be used: {error}")
         return 0
-    delivery = compare(manifest, request["file_ids"])
+    known = files.sizes_of_sources(tools.store, request["file_ids"])
     # What JDP never took into the request, or what was given up before, will not come.
-    hopeless = {*(request.get("lost") or ()), *(request.get("dropped") or ())}
-    awaited = set(delivery.missing) - hopeless
-    patience = timedelta(hours=tools.settings.jdp.manifest_patience_hours)
-    if awaited and tools.clock.now() - request["ready_at"] < patience:
-        _wait(tools, request, f"its manifest lacks {len(awaited)} of {len(request['file_ids'])} files")
+    given_up = {*(request.get("lost") or ()), *(request.get("dropped") or ())}
+    delivery = compare(manifest, {one: known.get(one) for one in request["file_ids"]}, given_up)
+    awaited = set(delivery.missing) - given_up
+    is_over = tools.clock.now() - request["ready_at"] >= _patience(tools)
+    says_nothing = not delivery.delivered and not delivery.unusable
+    if (delivery.doubt or awaited) and (says_nothing or not is_over):
+        lacks = f"it lacks {len(awaited)} of {len(request['file_ids'])} files"
+        _wait(tools, request, f"its manifest is not complete: {delivery.doubt or lacks}")
         return 0
     return _use(tools, request, manifest, delivery)
 
 
-def _first_whole(paths: Iterable[str]) -> Manifest:
-    """The manifest as it came to the first project that has it whole: they are all the same. Raises what is wrong
-    with the last, if none has."""
+def _most_complete(paths: Iterable[str]) -> Manifest:
+    """The manifest as it came to the project that has most of it: the copies are all the same. Raises what is
+    wrong with the last, if none can be used."""
+    found: list[Manifest] = []
     wrong: OSError | ManifestNotComplete | None = None
     for path in paths:
         try:
-            return parse_manifest(content(Path(path)))
+            found.append(parse_manifest(content(Path(path))))
         except (OSError, ManifestNotComplete) as error:
             wrong = error
-    raise wrong or OSError("there is no place for it")
+    if not found:
+        raise wrong or OSError("there is no place for it")
+    return max(found, key=lambda one: (one.torn is None and one.unproven is None, len(one.rows)))
 
 
 def _use(tools: Tools, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery) -> int:
@@ -184,11 +219,9 @@ def _use(tools: Tools, request: Mapping[str, Any], manifest: Manifest, delivery:
     usable, wrong = [], 0
     for file in files.of_request(tools.store, request_id, State.RESTORED):
         row = delivery.delivered.get(file.source_file_id)
-        if row is None:
-            continue
-        if reason := _differs(file, row):
+        if reason := _hopeless(request_id, file, row, delivery.unusable.get(file.source_file_id)):
             wrong += moves.fail(tools.store, moves.by_oids([file.oid]), State.RESTORED, reason)
-        else:
+        elif row is not None:
             fields = {"source_path": f"{directory}/{row.path}", "md5sum": file.md5sum or row.md5}
             usable.append((file.oid, fields))
     why = f"listed in the manifest of request {request_id}"
@@ -205,9 +238,17 @@ def _use(tools: Tools, request: Mapping[str, Any], manifest: Manifest, delivery:
         next_poll_at=now,
         attempts=0,
         error=None,
+        useless=None,
     )
     log.info("files_moved", to=State.MANIFEST_READY.value, files=moved, request_id=request_id)
     return moved + wrong
+
+
+def _hopeless(request_id: int, file: files.FileRow, row: Row | None, unusable: str | None) -> str | None:
+    """Why a file cannot come out of any delivery, as far as the manifest of this one shows."""
+    if unusable:
+        return f"the manifest of request {request_id} gives no place for it: {unusable}; ask JGI to correct it"
+    return _differs(file, row) if row is not None else None
 
 
 def _differs(file: files.FileRow, row: Row) -> str | None:
@@ -219,25 +260,26 @@ def _differs(file: files.FileRow, row: Row) -> str | None:
 
 
 def _give_up(tools: Tools, request: Mapping[str, Any], missing: Sequence[str]) -> int:
-    """Files that were not delivered are asked for again; the request is not joined for them any more."""
+    """Files that were not delivered are asked for again, once; the request is not joined for them any more."""
     requests.add_lost(tools.store, request["_id"], missing)
-    why = f"request {request['request_id']} was delivered without it"
     where = moves.by_sources(missing, request["projects"], request_id=request["request_id"])
+    fault = moves.DeliveryFault(request["request_id"], "it was delivered without it")
     limit = tools.settings.staging.max_setbacks
-    back, held = moves.set_back(tools.store, where, State.RESTORED, State.PENDING, why, limit)
+    back, held = moves.give_back(tools.store, where, State.RESTORED, fault, limit)
     return back + held
 
 
 def _report(
     tools: Tools, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery, missing: Sequence[str]
 ) -> None:
-    if not (manifest.problems or delivery.extra or missing):
+    if not (manifest.problems or delivery.extra or missing or delivery.doubt):
         return
     request_id = request["request_id"]
     names = files.names_of_sources(tools.store, missing[:MOST_LINES])
     where = f"less {next(iter(manifest_tasks.paths(tools, request).values()), manifest_name(request_id))}"
     parts = (
-        ("Not delivered, and asked for again:", [names.get(file_id, file_id) for file_id in missing]),
+        ("Used as far as it goes:", [delivery.doubt] if delivery.doubt else []),
+        ("Not delivered, and asked for again, once:", [names.get(file_id, file_id) for file_id in missing]),
         ("Delivered, but not asked for:", [*delivery.extra]),
         ("Cannot be used:", [*manifest.problems]),
     )

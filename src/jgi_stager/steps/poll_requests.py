@@ -16,7 +16,7 @@ from jgi_stager.lifecycle import AT_JGI, State
 from jgi_stager.notices import ACTIVITY
 from jgi_stager.records import RequestState, TaskState
 from jgi_stager.steps import deliveries, jdp_time
-from jgi_stager.steps.tools import Tools, each, later
+from jgi_stager.steps.tools import Tools, each, each_alone, later
 from jgi_stager.store import files, moves, requests, tasks
 
 log = structlog.get_logger()
@@ -39,11 +39,7 @@ def run(tools: Tools) -> int:
     moved = each(tools, Service.JDP, due, poll, postpone)
     undated = [one for one in requests.requests_in(tools.store, RequestState.READY) if _is_undated(tools, one)]
     moved += each(tools, Service.JDP, undated, _look_again, _look_later)
-    for document in requests.requests_in(tools.store, RequestState.READY):
-        if tools.stop.is_set():
-            break
-        moved += tend(tools, document)
-    return moved
+    return moved + each_alone(tools, requests.requests_in(tools.store, RequestState.READY), tend)
 
 
 def postpone(tools: Tools, document: Mapping[str, Any], error: str, seconds: float) -> None:
@@ -70,7 +66,8 @@ def poll(tools: Tools, document: Mapping[str, Any]) -> int:
         "dropped": _dropped(document, status),
     }
     if len(facts["dropped"]) == len(document["file_ids"]):
-        return expired(tools, document, facts, f"JDP knows none of the files of request {request_id}")
+        why = f"JDP knows none of the files of request {request_id}"
+        return expired(tools, document, facts, why, useless=True)
     if word == "ready":
         return ready(tools, document, facts)
     if word == "expired":
@@ -140,8 +137,13 @@ def ready(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any]) -
     return moved
 
 
-def expired(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any], why: str) -> int:
+def expired(
+    tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any], why: str, *, useless: bool = False
+) -> int:
     """A request or its delivery has ended: what was not fetched is asked for again. Returns how many moved.
+
+    ``useless``: it would not have brought the files, so that a second one is enough to know that none will. The
+    same is so of files that waited to the end for a manifest that could not be used.
 
     Files of a task that is being submitted belong to it already: they may be there by now. If the task comes to
     nothing, the audit sets them free.
@@ -151,7 +153,12 @@ def expired(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any],
     for state in (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY):
         where = moves.by_request(document["request_id"], _id={"$nin": list(reserved)})
         limit = tools.settings.staging.max_setbacks
-        back, held = moves.set_back(tools.store, where, state, State.PENDING, why, limit)
+        found = why if useless else document.get("useless") if state == State.RESTORED else None
+        if found:
+            fault = moves.DeliveryFault(document["request_id"], found)
+            back, held = moves.give_back(tools.store, where, state, fault, limit)
+        else:
+            back, held = moves.set_back(tools.store, where, state, State.PENDING, why, limit)
         moved += back + held
     requests.update_request(
         tools.store, document["_id"], RequestState(document["state"]), RequestState.EXPIRED, why=why, **facts

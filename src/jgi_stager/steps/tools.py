@@ -188,9 +188,9 @@ def too_large(tools: Tools, document: Mapping[str, Any], error: RecordTooLarge) 
         f"too-large:{key}",
         f"the document {key} is as large as MongoDB allows",
         f"Nothing more can be written on it ({error!s:.{LONGEST_ERROR}}), so what it stands for does not go on. "
-        "Everything else does.\n\nWhat to do: look at it in the database "
-        f"({', '.join(sorted(map(str, document)))[:LONGEST_ERROR]}), and take out what somebody put into it; if "
-        "nobody did, report it.",
+        "Everything else does.",
+        you="look at it in the database, and take out what somebody put into it; if nobody did, report it. Its "
+        f"fields: {', '.join(sorted(map(str, document)))[:LONGEST_ERROR]}",
     )
 
 

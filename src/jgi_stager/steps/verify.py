@@ -269,22 +269,25 @@ def _chunks(file: Any, stop: threading.Event) -> Iterable[bytes]:
 def _send_back(tools: Tools, task: Mapping[str, Any], file: FileRow, finding: Finding, skipped: Skipped) -> int:
     """A file that is not right goes again: from JGI if it is still delivered there, else from tape."""
     code = skipped.codes.get(file.source_path or "")
-    said = f"{finding.problem}; {code}" if code else finding.problem
+    said = f"{finding.problem}; {code}" if code else str(finding.problem)
     why = f"Globus task {task['task_id']} ({task.get('status')}): {said}"
     request = requests.request_by_id(tools.store, file.request_id or 0)
     delivered = request is not None and request["state"] == RequestState.READY
-    # Spoilt for the second time: it is not the way that spoils it, but the delivery.
-    lost = (finding.spoilt and file.setbacks > 0) or (
-        code is not None and any(part in code.upper() for part in LOST_AT_SOURCE) and skipped.gone(file)
-    )
-    if lost and request is not None:
-        requests.add_lost(tools.store, request["_id"], [file.source_file_id])
-    target = State.MANIFEST_READY if delivered and not lost else State.PENDING
-    where = moves.by_oids([file.oid])
+    gone = code is not None and any(part in code.upper() for part in LOST_AT_SOURCE) and skipped.gone(file)
+    where, limit = moves.by_oids([file.oid]), tools.settings.staging.max_setbacks
     log.warning("file_sent_back", file=file.jdp_file_id, project=file.project_name, why=why)
-    if task.get("status") == "FAILED" or (file.request_id in skipped.out_of_reach and not lost):
+    nobody = task.get("status") == "FAILED" or file.request_id in skipped.out_of_reach
+    target = State.MANIFEST_READY if delivered else State.PENDING
+    if nobody and not gone:
         # The task or the delivery as a whole; who was to blame, if any, is not known: nobody's budget is spent.
         return moves.move(tools.store, where, State.TRANSFERRING, target, why, counted=False)
-    limit = tools.settings.staging.max_setbacks
-    back, held = moves.set_back(tools.store, where, State.TRANSFERRING, target, why, limit)
+    fault = moves.DeliveryFault(file.request_id or 0, said, spoilt=finding.spoilt)
+    # Spoilt for the second time: it is not the way that spoils it, but the delivery.
+    again = finding.spoilt and any(one.get("spoilt") for one in file.delivery_faults)
+    if request is not None and (gone or again):
+        requests.add_lost(tools.store, request["_id"], [file.source_file_id])
+        back, held = moves.give_back(tools.store, where, State.TRANSFERRING, fault, limit)
+    else:
+        noted = fault if finding.spoilt else None
+        back, held = moves.set_back(tools.store, where, State.TRANSFERRING, target, why, limit, noted)
     return back + held

@@ -52,6 +52,8 @@ class FileRow:
     destination_path: str | None
     failed_from: str | None
     reason: str | None
+    delivery_faults: Sequence[Mapping[str, Any]] = ()
+    """What was wrong with it in which delivery, as in `jgi_stager.records.FileRecord`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,9 +286,17 @@ def _candidate(document: Document) -> Candidate:
     )
 
 
-_SAME = tuple(name for name in FileRow.__dataclass_fields__ if name not in ("oid", "size", "state"))
+_SAME = tuple(
+    name for name in FileRow.__dataclass_fields__ if name not in ("oid", "size", "state", "delivery_faults")
+)
 
 
 def _row(document: Document) -> FileRow:
     same: dict[str, Any] = {name: document[name] for name in _SAME}
-    return FileRow(oid=document["_id"], size=document["jdp_file_size"], state=State(document["state"]), **same)
+    return FileRow(
+        oid=document["_id"],
+        size=document["jdp_file_size"],
+        state=State(document["state"]),
+        delivery_faults=tuple(document.get("delivery_faults") or ()),  # an older release did not note them
+        **same,
+    )

@@ -7,6 +7,7 @@ and two steps that race for a file cannot both win. The number that is returned 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,14 +17,31 @@ from pymongo import UpdateOne
 from jgi_stager.lifecycle import IllegalMoveError, State, check_move, is_setback
 from jgi_stager.records import FileRecord, story
 from jgi_stager.store.connection import Document, Store
-from jgi_stager.store.documents import history_entry, refuse, some
+from jgi_stager.store.documents import LONGEST_WHY, history_push, refuse, some
 from jgi_stager.store.errors import translated
 
 Selection = Mapping[str, Any]
 """Which files. Made by one of the ``by_...`` functions, so that an index finds them."""
 
-_KEPT = ("state", "history", "since", "update_date", "create_date", "setbacks", "failed_from", "reason")
+_KEPT = (
+    "state", "history", "since", "update_date", "create_date", "setbacks", "delivery_faults",
+    "failed_from", "reason",
+)  # fmt: skip
+FAULTS_KEPT = 10
 _NO_REQUEST = {"request_id": None, "globus_task_id": None, "source_path": None}
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFault:
+    """What was wrong with files in a delivery."""
+
+    request_id: int
+    what: str
+    spoilt: bool = False
+    """They arrived, and are not what JDP says of them."""
+
+    def __str__(self) -> str:
+        return f"request {self.request_id}: {self.what}"
 
 
 def by_oids(oids: Iterable[ObjectId], **equal: Any) -> Selection:
@@ -65,11 +83,27 @@ def move(
     to failed notes ``why`` as the reason. ``fields`` win over these. A way back is counted as a setback
     unless ``counted`` is false: when nobody knows that these files are to blame. Raises `IllegalMoveError`.
     """
-    _check(store, where, old, new)
     _check_fields(fields)
-    update = _update(old, new, why, store.clock.now(), fields)
+    return _move(store, where, old, new, why, fields, counted=counted)
+
+
+def _move(
+    store: Store,
+    where: Selection,
+    old: State,
+    new: State,
+    why: str,
+    fields: Mapping[str, Any] | None = None,
+    *,
+    counted: bool = True,
+    fault: DeliveryFault | None = None,
+) -> int:
+    _check(store, where, old, new)
+    update = _update(old, new, why, store.clock.now(), fields or {})
     if not counted:
         update.pop("$inc", None)
+    if fault is not None:
+        update["$push"]["delivery_faults"] = {"$each": [asdict(fault)], "$slice": -FAULTS_KEPT}
     return store.files.update_many(_guarded(where, old), update).modified_count
 
 
@@ -101,17 +135,46 @@ def release(store: Store, where: Selection, why: str) -> int:
 
 @translated
 def set_back(
-    store: Store, where: Selection, old: State, new: State, why: str, max_setbacks: int
+    store: Store,
+    where: Selection,
+    old: State,
+    new: State,
+    why: str,
+    max_setbacks: int,
+    fault: DeliveryFault | None = None,
 ) -> tuple[int, int]:
     """Send the selected files back from ``old`` to ``new``; how many (went back, failed instead).
 
-    Those that have gone back ``max_setbacks`` times already are held as failed.
+    Those that have gone back ``max_setbacks`` times already are held as failed. ``fault`` is kept with the files.
     """
     if not is_setback(old, new):
         raise ValueError(f"{old} to {new} is no way back")
     reason = f"went back more than {max_setbacks} times; last: {why}"
     failed = move(store, {**where, "setbacks": {"$gte": max_setbacks}}, old, State.FAILED, reason)
-    return move(store, {**where, "setbacks": {"$lt": max_setbacks}}, old, new, why), failed
+    return _move(store, {**where, "setbacks": {"$lt": max_setbacks}}, old, new, why, fault=fault), failed
+
+
+@translated
+def give_back(
+    store: Store, where: Selection, old: State, fault: DeliveryFault, max_setbacks: int
+) -> tuple[int, int]:
+    """Send the selected files from ``old`` to pending, because their delivery is of no use to them; how many (went
+    back, failed instead).
+
+    Each time costs tape quota, and once more is enough to know: those to which another delivery was of no use
+    before are held as failed, with both findings as the reason.
+    """
+    before = {"delivery_faults": {"$elemMatch": {"request_id": {"$ne": fault.request_id}}}}
+    findings: dict[str, list[ObjectId]] = {}
+    for found in store.files.find(_guarded({**where, **before}, old), {"delivery_faults": 1}):
+        last = [one for one in found["delivery_faults"] if one["request_id"] != fault.request_id][-1]
+        findings.setdefault(f"request {last['request_id']}: {last['what']}", []).append(found["_id"])
+    failed = 0
+    for finding, oids in findings.items():
+        reason = f"two deliveries were of no use to it. {finding}. {fault}. Ask JGI; then `jgi-stager retry`"
+        failed += move(store, by_oids(oids), old, State.FAILED, reason)
+    back, held = set_back(store, where, old, State.PENDING, str(fault), max_setbacks, fault)
+    return back, failed + held
 
 
 def _guarded(where: Selection, old: State) -> Document:
@@ -139,15 +202,15 @@ def _check(store: Store, where: Selection, old: State, new: State) -> None:
 def _update(old: State, new: State, why: str, at: datetime, fields: Mapping[str, Any]) -> Document:
     changes: Document = {}
     if old == State.FAILED:
-        changes |= {"failed_from": None, "reason": None, "setbacks": 0}
+        changes |= {"failed_from": None, "reason": None, "setbacks": 0, "delivery_faults": []}
     if new == State.PENDING:
         changes |= _NO_REQUEST
     if new == State.MANIFEST_READY:
         changes |= {"globus_task_id": None}
     if new == State.FAILED:
-        changes |= {"failed_from": old, "reason": why}
+        changes |= {"failed_from": old, "reason": why[:LONGEST_WHY]}
     changes |= {**fields, "state": new, "since": at, "update_date": at}
-    update: Document = {"$set": changes, "$push": {"history": history_entry(at, old, new, why)}}
+    update: Document = {"$set": changes, "$push": {"history": history_push(at, old, new, why)}}
     if is_setback(old, new):
         update["$inc"] = {"setbacks": 1}
     return update
