@@ -154,19 +154,20 @@ LISTED: list[dict[str, Any]] = [
         "eta": None,
     },
 ]
+QUOTA = {
+    "used": 9_970_000_000_000,
+    "total": 10_000_000_000_000,
+    "left": 30_000_000_000,
+    "share": 0.997,
+    "window_hours": 24.0,
+    "next_at": AT + timedelta(hours=2),
+    "next_bytes": 212_000_000_000,
+}
 DIGEST = {
     "today": AT,
     "moved": {"files": 3000, "bytes": 6_000_000_000_000},
     "projects": LISTED,
-    "quota": {
-        "used": 9_970_000_000_000,
-        "total": 10_000_000_000_000,
-        "left": 30_000_000_000,
-        "share": 0.997,
-        "window_hours": 24.0,
-        "next_at": AT + timedelta(hours=2),
-        "next_bytes": 212_000_000_000,
-    },
+    "quota": QUOTA,
     "needs": ["the JDP session token is refused since 2026-03-01 04:00 UTC; run: jgi-stager token set jdp"],
     "notes": ["the GOLD offline token is 29 d old and will probably end about Mon 02 Mar 12:00 UTC"],
 }

@@ -21,7 +21,7 @@ from jgi_stager.planning import Limits
 from jgi_stager.settings import NotificationSettings
 from jgi_stager.steps.listing import accepted_data
 from jgi_stager.steps.tools import Tools
-from mail_samples import ACCEPTED, AT, DIGEST, LISTED, NEEDS, OUTAGE, SAMPLES, STALLED, notice
+from mail_samples import ACCEPTED, AT, DIGEST, LISTED, NEEDS, OUTAGE, QUOTA, SAMPLES, STALLED, notice
 
 
 class _Text(HTMLParser):
@@ -207,6 +207,15 @@ def test_a_late_mail_that_the_server_did_not_take_says_how_often_it_was_tried(ti
 def digest_of(*projects: dict[str, object]) -> Letter:
     data = {**DIGEST, "moved": {"files": 0, "bytes": 0}, "projects": list(projects), "needs": [], "notes": []}
     return render({**notice(Kind.DIGEST), "data": data})
+
+
+def test_a_digest_tells_the_quota_and_the_bytes_as_status_does() -> None:
+    used = {**QUOTA, "used": 9_999_999_999_811, "left": 189, "share": 0.99999}
+    one = {**LISTED[0], "share": 0.478, "done_bytes": 11_212_000_000_000}
+    data = {**DIGEST, "projects": [one], "quota": used}
+    text = " ".join(render({**notice(Kind.DIGEST), "data": data}).text.split())
+    assert "9.99 of 10.0 TB used in the last 24 h, almost nothing left" in text
+    assert "47 % - 6,400 of 12,345 files, 11.2 of 23.5 TB" in text
 
 
 def test_a_digest_of_projects_that_are_not_listed_does_not_say_that_nothing_arrived() -> None:

@@ -14,7 +14,9 @@ from jgi_stager.formatting import (
     human_bytes,
     human_duration,
     instant,
+    left_of,
     number,
+    part_of,
     percent,
     readable,
     span,
@@ -90,4 +92,6 @@ FILTERS = {
     "facts": facts,
     "span": span,
     "cut": cut,
+    "part_of": part_of,
+    "left_of": left_of,
 }
