@@ -69,7 +69,7 @@ DONE = {
         {"how": "size; larger than 50000000000 bytes", "files": 342},
     ],
     "spent": [
-        {"label": "quota", "mean_seconds": 93_000.0, "longest_seconds": 200_000.0},
+        {"label": "its turn in the quota", "mean_seconds": 93_000.0, "longest_seconds": 200_000.0},
         {"label": "tape", "mean_seconds": 14_000.0, "longest_seconds": 50_000.0},
         {"label": "manifest and a free transfer", "mean_seconds": 900.0, "longest_seconds": 4000.0},
         {"label": "transfer and check", "mean_seconds": 5400.0, "longest_seconds": 12_000.0},
@@ -135,7 +135,7 @@ LISTED: list[dict[str, Any]] = [
         "done_bytes": 12_200_000_000_000,
         "new_files": 3000,
         "new_bytes": 6_000_000_000_000,
-        "where": ["5,000 waiting for quota", "900 on tape", "45 in transfer"],
+        "where": ["5,000 not asked for yet", "900 on tape", "45 in transfer"],
         "eta": {"early": AT + 2 * DAY, "late": AT + 3 * DAY},
         "moved_seconds": 80_000.0,
         "moved_why": "JDP waited for a person for 20 h",

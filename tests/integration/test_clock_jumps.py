@@ -60,7 +60,7 @@ def test_a_clock_a_day_ahead_frees_no_quota_and_asking_goes_on_when_it_is_set_ri
         ours, theirs = st.clock.now() - timedelta(hours=3), st.out.clock.now() - timedelta(hours=3)
         assert f"{ours:%Y-%m-%d %H}" in told["data"]["text"]
         assert f"{theirs:%Y-%m-%d %H}" in told["data"]["text"]
-        assert "timedatectl" in told["data"]["text"]
+        assert "timedatectl" in told["data"]["you"]
         st.jump(-25)
         st.drive(hours=80)
         assert st.counts() == {"done": 12}

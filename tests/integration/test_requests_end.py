@@ -124,7 +124,7 @@ def test_files_that_keep_expiring_are_told_of_once_a_day_and_arrive_in_the_end(
         st.wait(hours=36, minutes=240)
         assert st.alarms("keep expiring") == ["4 files of soil keep expiring before they are transferred"]
         (alarm,) = st.notices("alarm")[-1:]
-        assert "jgi-stager explain soil" in alarm["data"]["text"]
+        assert "jgi-stager explain soil" in alarm["data"]["command"]
         assert "3 times" in alarm["data"]["text"]
         assert alarm["project"] == "soil"
         # Each time counts against the quota.

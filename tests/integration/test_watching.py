@@ -14,6 +14,7 @@ from jgi_stager.lifecycle import State
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectState, TaskKind, TaskState
 from jgi_stager.steps import trouble, watch_failures
+from jgi_stager.steps.journey import QUOTA
 from jgi_stager.steps.trouble import StoreOutage
 from jgi_stager.store import StoreUnavailable, diary, moves, projects, tasks
 from smtp_server import Mailbox
@@ -203,7 +204,7 @@ def test_people_needed_and_the_quota_are_told_apart_in_the_last_mail(daemon: Sta
     spent = {one["label"]: one["mean_seconds"] for one in done["data"]["spent"]}
     took = timedelta(seconds=sum(spent.values()))
     assert timedelta(0) < took <= timedelta(seconds=done["data"]["took_seconds"])
-    assert spent["quota"] > spent["tape"] > 0
+    assert spent[QUOTA] > spent["tape"] > 0
     assert spent["people"] > 0
     assert done["data"]["checked"] == [{"how": "size and md5", "files": 16}]
     assert "soil_files.tsv" in done["data"]["attachment"]

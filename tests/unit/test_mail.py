@@ -220,13 +220,22 @@ def test_a_digest_tells_the_quota_and_the_bytes_as_status_does() -> None:
 
 def test_a_digest_of_projects_that_are_not_listed_does_not_say_that_nothing_arrived() -> None:
     active, listing = LISTED
-    part = {**listing, "files": 200, "bytes": 5_000_000_000, "where": ["200 waiting for quota"]}
+    part = {**listing, "files": 200, "bytes": 5_000_000_000, "where": ["200 not asked for yet"]}
     letter = digest_of(part)
     assert letter.subject == "[jgi-stager] Sun 1 Mar 2026: files are being listed; wetlands under way"
     assert "Its files are being listed: 200 files, 5.00 GB so far." in letter.text
-    assert "waiting for quota" not in letter.text, "nothing waits for quota before the list is whole"
+    assert "not asked for yet" not in letter.text, "nothing can be asked for before the list is whole"
     assert "%" not in letter.text.partition("Quota")[0], "how much it is in all is not known yet"
     assert "nothing arrived; 2 projects" in digest_of({**active, "new_files": 0, "new_bytes": 0}, part).subject
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [(0.0, "the quota has room for all of it at once"), (2.0, "the quota alone makes it take 2 d")],
+)
+def test_an_accepted_mail_says_what_the_quota_means_for_it(days: float, said: str) -> None:
+    letter = render({**notice(Kind.ACCEPTED), "data": {**ACCEPTED, "days_of_quota": days}})
+    assert said in " ".join(letter.text.split())
 
 
 def test_an_accepted_mail_without_an_estimate_says_no_date() -> None:

@@ -22,7 +22,7 @@ EXTRAS = {ALL: ("embedded", "apprise", "demo", "dev"), SERVICE: ("embedded", "ap
 def pins(name: str) -> dict[str, Requirement]:
     """The packages of a list, each with its one version."""
     text = (REPOSITORY / name).read_text(encoding="utf-8").replace("\\\n", " ")
-    found = {}
+    found: dict[str, Requirement] = {}
     for line in text.splitlines():
         requirement, *hashes = re.split(r"\s+--hash=sha256:", line.strip())
         assert hashes, line

@@ -111,9 +111,9 @@ def _moved(estimate: eta.Eta | None, before: Mapping[str, Any], causes: Sequence
     if abs(moved) < range_told:
         return {}
     if moved > timedelta(0):
-        why = "; ".join(causes) or "tape or the transfers were slower than measured before"
+        why = "; ".join(causes) or "tape or the transfers were slower than expected"
     else:
-        why = "tape or the transfers were faster than measured before"
+        why = "tape or the transfers were faster than expected"
     return {"moved_seconds": moved.total_seconds(), "moved_why": why}
 
 

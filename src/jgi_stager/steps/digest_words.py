@@ -17,7 +17,7 @@ from jgi_stager.steps.watch_credentials import ends_soon
 from jgi_stager.store import credentials, notices
 
 STATES: Mapping[str, str] = {
-    State.PENDING: "waiting for quota",
+    State.PENDING: "not asked for yet",
     State.RESTORE_REQUESTED: "on tape",
     State.RESTORED: "delivered at JGI",
     State.MANIFEST_READY: "ready to transfer",

@@ -25,7 +25,7 @@ class Blocked(NamedTuple):
 
 
 QUOTA, TAPE, HANDOVER, TRANSFER, PEOPLE, OUT = (
-    "quota",
+    "its turn in the quota",
     "tape",
     "manifest and a free transfer",
     "transfer and check",
