@@ -39,6 +39,19 @@ def test_a_revoked_gold_session_answers_500_with_the_reason(out: Outside) -> Non
     assert "invalid_grant" in answer.text
 
 
+def test_jdps_clock_can_be_wrong_for_some_answers_and_no_other_clock_is(out: Outside) -> None:
+    def dates(path: str, times: int) -> list[str]:
+        url = f"{out.sim.urls.root}/{path}"
+        return [str(out.session.get(url, timeout=10).headers["Date"]) for _ in range(times)]
+
+    right, ahead = "Sun, 01 Mar 2026 12:00:00 GMT", "Mon, 02 Mar 2026 13:00:00 GMT"
+    out.control(switches={"jdp_date_ahead_hours": 25, "jdp_date_wrong_answers": 2})
+    assert dates("gold/api/v1/projects", 1) == [right]
+    assert dates("jdp/search/", 3) == [ahead, ahead, right]
+    out.control(switches={"jdp_date_ahead_hours": 0, "jdp_date": "yesterday", "jdp_date_wrong_answers": None})
+    assert dates("jdp/search/", 3) == ["yesterday"] * 3
+
+
 def test_gold_finds_the_same_projects_by_every_way(out: Outside) -> None:
     headers = out.gold_headers()
     everything = out.gold("analysis_projects", headers, itsProposalId=PROPOSAL).json()

@@ -150,7 +150,7 @@ class Simulator:
             await self._server.refuse_now(self.port, seconds, answering)
 
         gate = FaultGate(app, self.faults, name_of, self._transports, shut)
-        return Dated(gate, lambda: clock.now() if world.switches.dates else None)
+        return Dated(gate, clock.now, lambda: world.switches)
 
     def _server_refuses(self, seconds: float) -> None:
         self._server.refuse(self.port, seconds)

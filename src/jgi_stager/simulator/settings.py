@@ -158,6 +158,12 @@ class Switches(BaseModel):
     """A renewed session token; the one of the start no longer counts then."""
     dates: bool = True
     """Whether answers have a ``Date``, that of the simulated clock."""
+    jdp_date_ahead_hours: float = 0.0
+    """How far the ``Date`` of JDP's answers is ahead of the time by which it counts; negative: behind."""
+    jdp_date: str | None = Field(None, max_length=100, pattern=r"^[ -~]*$")
+    """What JDP's answers have for a ``Date``, word for word."""
+    jdp_date_wrong_answers: int | None = None
+    """So many answers more have JDP's wrong ``Date``, and then the right one; None: all of them."""
     over_limit: Literal["400", "403", "429", "accept"] = "400"
     unknown_ids: Literal["drop", "404"] = "drop"
     request_id_form: Literal["number", "text", "mixed"] = "mixed"
