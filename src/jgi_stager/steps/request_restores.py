@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -22,7 +22,6 @@ from jgi_stager.planning import Want
 from jgi_stager.pulse import unbroken
 from jgi_stager.records import ProjectState, RequestState
 from jgi_stager.steps import deliveries, jdp_time
-from jgi_stager.steps.limits import restore_limits
 from jgi_stager.steps.restore_plan import CANDIDATES_PER_PROJECT, Refusals, could_ask, make_plan, read_refusals
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import StoreError, StoreUnavailable, files, moves, projects, requests
@@ -51,7 +50,7 @@ def run(tools: Tools) -> int:
     if plan.requests:
         log.info("restores_planned", requests=len(plan.requests), deferred=len(plan.deferred))
     for wants in plan.requests:
-        if not tools.may_ask(Service.JDP) or not submit(tools, wants, refusals, now):
+        if not tools.may_ask(Service.JDP) or not submit(tools, wants, refusals):
             break
         moved += len(wants)
     return moved
@@ -135,19 +134,13 @@ def _join(tools: Tools, request: Mapping[str, Any], project: str, shared: set[st
     request_id = request["request_id"]
     where = moves.by_sources(shared, [project])
     why = f"already asked for in request {request_id}"
-    moved = moves.move(tools.store, where, State.PENDING, State.RESTORE_REQUESTED, why, request_id=request_id)
-    now_open = requests.get_request(tools.store, request["_id"])
-    if now_open is None or now_open["state"] not in requests.HOLDING:
-        # It was closed or expired at the same moment: nobody would look at these files again.
-        where = moves.by_sources(shared, [project], request_id=request_id)
-        why = f"request {request_id} ended at the same moment"
-        moves.move(tools.store, where, State.RESTORE_REQUESTED, State.PENDING, why, counted=False)
-    return moved
+    # If it is closed or expires at this very moment, only the audit meets these files again, as after a kill.
+    return moves.move(tools.store, where, State.PENDING, State.RESTORE_REQUESTED, why, request_id=request_id)
 
 
 @unbroken()
-def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals, now: datetime) -> bool:
-    """Record, POST, record; ``now`` is that of the plan. False when JDP should be left alone for now."""
+def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals) -> bool:
+    """Record, POST, record. False when JDP should be left alone for now."""
     served = _still_wanted(tools, [want.file_id for want in wants])
     still_wanted = {file.source_file_id for file in served}
     wants = [want for want in wants if want.file_id in still_wanted]
@@ -158,10 +151,6 @@ def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals, now: datetim
     intent = requests.insert_request(
         tools.store, file_ids=ids, projects=names, files=len(served), size=sum(want.size for want in wants)
     )
-    if not _fits(tools, now):
-        why = "another daemon reserved bytes at the same moment"
-        _answered_with(tools, intent, RequestState.NOT_SENT, why)
-        return False
     mailto = next(iter(tools.settings.notifications.mailto), None)
     _be_sure(tools, intent)
     try:
@@ -202,13 +191,6 @@ def _be_sure(tools: Tools, intent: str) -> None:
         with suppress(StoreError):
             _answered_with(tools, intent, RequestState.NOT_SENT, str(error))
         raise
-
-
-def _fits(tools: Tools, now: datetime) -> bool:
-    """Whether all that is reserved, ours and that of anybody else on this database, is within the quota."""
-    limits = restore_limits(tools.settings.jdp)
-    entries = requests.ledger(tools.store, now - limits.window)
-    return sum(entry.bytes for entry in entries) <= limits.quota_bytes
 
 
 def _accepted(tools: Tools, intent: str, answer: Accepted, wants: Sequence[Want]) -> None:
