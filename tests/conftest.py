@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from jgi_stager.clock import ManualClock
 from jgi_stager.store import Store, connect
 from jgi_stager.store.embedded import EmbeddedMongod
+from left_behind import guarded
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
@@ -23,6 +24,13 @@ settings.register_profile(
     "same", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("same")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    """What the tests of this process start ends with it, even if it is killed."""
+    with guarded():
+        yield
 
 
 @pytest.fixture

@@ -1,0 +1,65 @@
+"""Nothing that tests start outlives them, even if they are killed: ``kill -9`` gives no fixture a chance.
+
+A guard, a process of its own, waits for the end of the one that started it, which closes a pipe. It then kills all
+processes that have the same mark in their environment: mongods, daemons, simulators, whatever started them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+VARIABLE = "PATH"
+"""Where the mark is: a directory that is not there, in the one variable that is handed on to every process."""
+TRIES = 20
+
+
+@contextmanager
+def guarded() -> Iterator[str]:
+    """What this process starts while the block runs ends with it. Gives the mark."""
+    mark, before = f"/started-by-tests-{uuid.uuid4().hex}", os.environ[VARIABLE]
+    command = [sys.executable, "-S", "-E", __file__, mark]
+    # A session of its own and no mark: what kills our group, or the guard of who started us, must not kill it.
+    guard = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env={})
+    os.environ[VARIABLE] = f"{before}{os.pathsep}{mark}"
+    try:
+        yield mark
+    finally:
+        os.environ[VARIABLE] = before
+        assert guard.stdin is not None
+        guard.stdin.close()
+        guard.wait()
+
+
+def marked(mark: str) -> list[int]:
+    """The processes with this mark, but for those that may not be looked at."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and mark.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def main() -> None:
+    """The guard: wait for the end of the pipe, then kill until nobody is left."""
+    sys.stdin.buffer.read()
+    for _ in range(TRIES):
+        left = marked(sys.argv[1])
+        for pid in left:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if not left:
+            return
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main()
