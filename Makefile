@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test acceptance campaign lint format constraints dist clean
+.PHONY: demo test acceptance campaign mutants lint format constraints dist clean
 
 demo: $(READY)
 	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
@@ -19,6 +19,10 @@ acceptance: $(READY)
 # Kills the daemon at every effect and lets everything else go wrong: ARGS="--runs 2100 --seed 1 --minutes 60".
 campaign: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m campaign $(ARGS)
+
+# Breaks the daemon in a dozen ways that matter; exit 1 if the judge of the campaign does not notice one.
+mutants: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m campaign.mutants $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ import signal
 import smtplib
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -22,6 +23,8 @@ import urllib3.connection
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 from pymongo.synchronous.pool import Connection
 from requests.adapters import HTTPAdapter
+
+from campaign.script import Kill
 
 WRITES = frozenset({"insert", "update", "delete", "findAndModify", "collMod", "createIndexes", "create"})
 STORE, STEPS = "jgi_stager/store", "jgi_stager/steps"
@@ -35,7 +38,8 @@ class UnderWay(threading.local):
     """The effect that this thread has sent or is about to send."""
 
     site: str | None = None
-    number: int = 0
+    is_last: bool = False
+    """Whether it is the one to die at."""
 
 
 @dataclass
@@ -44,27 +48,39 @@ class Effects:
 
     log: int
     """A file descriptor: a line per effect, and one for the death."""
-    at: int | None = None
-    moment: str = "before"
+    kill: Kill | None = None
+    meet: Callable[[str], None] = lambda _: None
+    """Called before each effect: what happens beside it."""
     count: int = 0
     moved: bool = False
     """Whether a write but the `QUIET` ones changed anything since it was last set to False."""
     now: UnderWay = field(default_factory=UnderWay)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _left: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._left = 0 if self.kill is None else self.kill.effect
 
     def begin(self, site: str) -> None:
         """An effect is about to be sent."""
         with self._lock:
             self.count += 1
-            self.now.site, self.now.number = site, self.count
+            self.now.site, self.now.is_last = site, False
             self.say("effect", site)
+            if self.kill is not None and (self.kill.site or "") in site:
+                self._left -= 1
+                self.now.is_last = self._left == 0
+        self.meet(site)
         self.die_at("before")
 
     def die_at(self, moment: str) -> None:
-        """Die if this is the effect and the moment."""
-        if self.now.site is not None and self.now.number == self.at and moment == self.moment:
-            self.say("killed", self.moment, self.now.site)
-            os.kill(os.getpid(), signal.SIGKILL)
+        """Die, or stand still, if this is the effect and the moment."""
+        if self.kill is None or self.now.site is None or not self.now.is_last or moment != self.kill.moment:
+            return
+        self.now.is_last = False
+        still = self.kill.stand_still
+        self.say("stood still" if still else "killed", moment, self.now.site)
+        os.kill(os.getpid(), signal.SIGSTOP if still else signal.SIGKILL)
 
     def end(self, changed: int = 0) -> None:
         """The answer was read; how many documents the write changed."""

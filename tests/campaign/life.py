@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 import urllib.request
+from collections import Counter
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,19 +25,25 @@ import structlog
 
 from campaign.effects import Effects, Watching, install
 from campaign.mutations import mutate
-from campaign.script import Event
+from campaign.people import Changed, act, cancel
+from campaign.script import Beside, Event, Kill
 from campaign.timeline import Timeline, TimelineClock
 from jgi_stager import daemon
+from jgi_stager.clock import Clock
 from jgi_stager.daemon import is_idle, open_tools, run_step
-from jgi_stager.service.lease import held
+from jgi_stager.records import ProjectState
+from jgi_stager.service.lease import Lease, held
 from jgi_stager.service.notify import Supervisor
 from jgi_stager.settings import Settings
 from jgi_stager.simulator.secret_files import write_secret
 from jgi_stager.steps import STEPS, trouble
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import StoreError, connect
+from jgi_stager.store import StoreError, connect, notices, projects
 
 IDLE, NOT_IDLE, FAILED = 0, 3, 1
+STILL = -int(signal.SIGSTOP)
+WAIT_TICKS = 60
+"""So long an event waits for its document."""
 BUSY_MINUTES, QUIET_MINUTES = 10.0, 180.0
 PORT_SECONDS = 20.0
 """Real: so long the simulator may be out of reach for the script itself."""
@@ -58,7 +65,7 @@ def live(spec: Mapping[str, Any], log: int) -> int:
     random.seed(f"{spec['seed']} {spec['life']}")
     os.environ.update(spec["environment"])
     settings = Settings(**spec["sections"])
-    effects = Effects(log, spec["at"], spec["moment"])
+    effects = Effects(log, None if spec["kill"] is None else Kill(**spec["kill"]))
     _tell_bugs(effects)
     install(effects)
     mutate(spec["mutation"])
@@ -70,36 +77,93 @@ def live(spec: Mapping[str, Any], log: int) -> int:
         open_tools(settings, clock, lease.store, stop, lease) as tools,
     ):
         started = trouble.note_start(tools)
-        events = [Event(**one) for one in spec["events"]]
-        done = _ticks(tools, effects, timeline, events, spec)
+        effects.meet = Meetings(tools, spec, clock).meet
+        done = Ticks(tools, effects, timeline, spec).run(lease)
         trouble.note_end(tools, started)
     store.close()
     return IDLE if done else NOT_IDLE
 
 
-def _ticks(
-    tools: Tools, effects: Effects, timeline: Timeline, events: list[Event], spec: Mapping[str, Any]
-) -> bool:
-    last_run: dict[str, float] = {}
-    for tick in range(spec["first_tick"], spec["ticks"]):
-        effects.say("tick", str(tick))
-        for event in events:
-            if event.tick == tick:
-                happen(event, timeline, spec)
-        effects.moved = False
-        now = timeline.read()[0]
+class Ticks:
+    """The ticks of one life."""
+
+    def __init__(self, tools: Tools, effects: Effects, timeline: Timeline, spec: Mapping[str, Any]) -> None:
+        self._tools, self._effects, self._timeline, self._spec = tools, effects, timeline, spec
+        self._events = [Event(**one) for one in spec["events"]]
+        self._happened = set(spec["happened"])
+        self._last_run: dict[str, float] = {}
+
+    def run(self, lease: Lease) -> bool:
+        """Tick until nothing is left to do; whether that came about. Raises `LeaseLost`."""
+        for tick in range(self._spec["first_tick"], self._spec["ticks"]):
+            self._effects.say("tick", str(tick))
+            self._let_happen(tick)
+            self._effects.moved = False
+            self._every_step()
+            lease.renew_when_due()
+            try:
+                if len(self._happened) == len(self._events) and self._is_over():
+                    return True
+            except StoreError as error:
+                self._effects.say("note", str(error))
+            self._timeline.advance(60 * (BUSY_MINUTES if self._effects.moved else QUIET_MINUTES))
+        return False
+
+    def _let_happen(self, tick: int) -> None:
+        for number, event in enumerate(self._events):
+            if number in self._happened or event.tick > tick:
+                continue
+            changed = happen(event, self._timeline, self._spec, late=tick > event.tick + WAIT_TICKS)
+            if changed is not None:
+                self._happened.add(number)
+                self._effects.say("happened", str(number), json.dumps(changed))
+
+    def _every_step(self) -> None:
+        now = self._timeline.read()[0]
         for step in STEPS:
-            period = getattr(tools.settings.schedule, f"{step.name}_seconds")
-            if now - last_run.get(step.name, -period) >= period:
-                last_run[step.name] = now
-                run_step(step, tools)
-        try:
-            if is_idle(tools) and not any(event.tick > tick for event in events):
-                return True
-        except StoreError as error:
-            effects.say("note", str(error))
-        timeline.advance(60 * (BUSY_MINUTES if effects.moved else QUIET_MINUTES))
-    return False
+            period = getattr(self._tools.settings.schedule, f"{step.name}_seconds")
+            if now - self._last_run.get(step.name, -period) >= period:
+                self._last_run[step.name] = now
+                run_step(step, self._tools)
+
+    def _is_over(self) -> bool:
+        """Whether nothing is left to do, or beside a project that can never end the others have ended."""
+        if is_idle(self._tools):
+            return True
+        names = set(self._spec["enough"])
+        done = {one["project_name"] for one in projects.by_state(self._tools.store, ProjectState.DONE)}
+        waiting = {one.get("project") for one in notices.open_notices(self._tools.store)}
+        return bool(names) and names <= done and not names & waiting
+
+
+class Meetings:
+    """What happens beside the effects of the first life."""
+
+    def __init__(self, tools: Tools, spec: Mapping[str, Any], clock: Clock) -> None:
+        self._tools, self._spec, self._clock = tools, spec, clock
+        self._beside = [Beside(**one) for one in spec["beside"]]
+        self._seen: Counter[int] = Counter()
+        self._busy = False
+
+    def meet(self, site: str) -> None:
+        """An effect is about to be sent: let happen what the script has beside it."""
+        if self._busy:
+            return
+        for number, beside in enumerate(self._beside):
+            self._seen[number] += beside.site in site
+            if beside.site in site and self._seen[number] == beside.nth:
+                self._busy = True
+                thread = threading.Thread(target=self._happen, args=(beside,), name="beside")
+                thread.start()
+                thread.join()
+                self._busy = False
+
+    def _happen(self, beside: Beside) -> None:
+        if beside.cancel is not None:
+            cancel(beside.cancel, self._spec, self._clock)
+        for step in STEPS:
+            if step.name == beside.step:
+                run_step(step, self._tools)
 
 
 def _control(url: str, body: bytes) -> None:
@@ -117,8 +181,13 @@ def _control(url: str, body: bytes) -> None:
             return
 
 
-def happen(event: Event, timeline: Timeline, spec: Mapping[str, Any]) -> None:
-    """Let an event of the script happen."""
+def happen(
+    event: Event, timeline: Timeline, spec: Mapping[str, Any], *, late: bool = False
+) -> list[Changed] | None:
+    """Let an event of the script happen. The documents that it changed; None if it must wait."""
+    changed = act(event, spec, TimelineClock(timeline), late=late)
+    if changed is None:
+        return None
     if event.control is not None:
         _control(f"{spec['sim']}/control", json.dumps(event.control).encode())
     if event.clock_hours is not None:
@@ -129,6 +198,7 @@ def happen(event: Event, timeline: Timeline, spec: Mapping[str, Any]) -> None:
         write_secret(Path(spec["sections"]["secrets"]["directory"]) / "jdp_token", f"Bearer {event.token}")
     if event.mongod == "kill":
         os.kill(int(Path(spec["mongod_pid"]).read_text()), signal.SIGKILL)
+    return changed
 
 
 def _tell_bugs(effects: Effects) -> None:
@@ -146,15 +216,19 @@ def _tell_bugs(effects: Effects) -> None:
 
 
 def main() -> None:
-    """The warm process: a line in is a life to live, two lines out are its process and its end."""
+    """The warm process: a line in is a life to live, or one that stands still to be woken; two lines out are its
+    process and its end."""
     for line in sys.stdin:
         spec = json.loads(line)
-        child = os.fork()
+        child = int(spec["wake"]) if "wake" in spec else os.fork()
         if child == 0:
             _be(spec)
+        if "wake" in spec:
+            os.kill(child, signal.SIGCONT)
         print(json.dumps({"pid": child}), flush=True)
-        _, status = os.waitpid(child, 0)
-        print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), flush=True)
+        _, status = os.waitpid(child, os.WUNTRACED)
+        code = STILL if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)
+        print(json.dumps({"status": code}), flush=True)
 
 
 def _be(spec: Mapping[str, Any]) -> NoReturn:

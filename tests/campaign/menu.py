@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
+from campaign import byhand
+from campaign.neighbours import LATE, NEIGHBOURS
 from campaign.script import Event, Part, Scenario
 from jgi_stager.simulator.faults import FaultRule
 from jgi_stager.simulator.settings import WorldFault
@@ -30,6 +32,8 @@ class Fault(Part):
     events: tuple[Event, ...] = ()
     clean: bool = True
     scenario: Scenario = Scenario()
+    hours: float | None = None
+    """How long the projects that are well may take if nothing else goes wrong."""
 
 
 STATUSES: tuple[dict[str, Any], ...] = (
@@ -95,6 +99,11 @@ def inside_the_services() -> Iterator[Fault]:
             forever = kind not in LASTING and kind.startswith(("delivery", "manifest"))
             scenario = Scenario(retention_days=2) if forever else Scenario()
             yield Fault(inside=(fault,), clean=False, scenario=scenario)
+    for kind in ("delivery_wrong_size", "arrival_wrong_size"):
+        for count in (1, 3):
+            # Where JDP gives no md5 the size alone tells.
+            scenario = Scenario(without_md5=True, retention_days=2)
+            yield Fault(inside=({"kind": kind, "count": count, "files": 4},), clean=False, scenario=scenario)
 
 
 def outages() -> Iterator[Fault]:
@@ -135,6 +144,46 @@ def machines() -> Iterator[Fault]:
             yield Fault(events=(wrong, Event(tick=tick + 10, clock_hours=0.0)))
 
 
+def wrong_dates() -> Iterator[Fault]:
+    """JDP's own clock, as its answers show it, wrong in one of them, for a while, and without any sense."""
+    right = {"jdp_date_ahead_hours": 0, "jdp_date": None, "jdp_date_wrong_answers": None}
+    for wrong in (
+        {"jdp_date_ahead_hours": 25},
+        {"jdp_date_ahead_hours": 3},
+        {"jdp_date_ahead_hours": -25},
+        {"jdp_date": "Fri, 31 Dec 9999 23:59:57 GMT"},
+        {"jdp_date": "Thu, 01 Jan 1970 00:00:00 GMT"},
+        {"jdp_date": "yesterday"},
+    ):
+        for tick in (1, 4, 9):
+            yield Fault(events=(Event(tick=tick, control={"switches": {**wrong, "jdp_date_wrong_answers": 1}}),))
+            begin = Event(tick=tick, control={"switches": wrong})
+            yield Fault(events=(begin, Event(tick=tick + 8, control={"switches": right})))
+
+
+def bad_neighbours() -> Iterator[Fault]:
+    """A project whose data is bad beside one that is well: in deliveries of their own, and in common ones."""
+    for name, neighbour in NEIGHBOURS.items():
+        if name != LATE:
+            for batch in (1, 4):
+                scenario = Scenario(batch=batch, neighbour=name, window_files=8, files=3)
+                yield Fault(clean=False, scenario=scenario, hours=neighbour.hours)
+
+
+def edited_by_hand() -> Iterator[Fault]:
+    """One document of a project edited or forged, and another project on its way beside it."""
+    for scenario, events in byhand.edits():
+        yield Fault(events=events, clean=False, scenario=scenario, hours=byhand.HOURS[scenario.window_files])
+
+
 def everything(endpoints: Iterable[str]) -> list[Fault]:
     """The whole menu."""
-    return [*inside_the_services(), *outages(), *machines(), *on_the_wire(endpoints)]
+    return [
+        *inside_the_services(),
+        *outages(),
+        *machines(),
+        *wrong_dates(),
+        *bad_neighbours(),
+        *edited_by_hand(),
+        *on_the_wire(endpoints),
+    ]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any
+from unittest import mock
 
 from jgi_stager.clients.jdp import Jdp
-from jgi_stager.steps import verify
-from jgi_stager.store import requests
+from jgi_stager.records import RequestState
+from jgi_stager.steps import cancel, jdp_time, request_restores, send_notices, verify
+from jgi_stager.steps import tools as tools_module
+from jgi_stager.store import fencing, files, notices, requests, tasks
 
 
 def mutate(name: str | None) -> None:
@@ -60,9 +65,121 @@ def _done_unchecked() -> None:
     verify.look_at = lambda *_: verify.Finding(None, "Globus says so")
 
 
+def _size_unchecked_without_md5() -> None:
+    """Where JDP gives no md5 there is nothing to compare, it seems: the size is forgotten."""
+    look = verify.look_at
+
+    def careless(file: Any, *arguments: Any) -> verify.Finding:
+        return look(file, *arguments) if file.md5sum else verify.Finding(None, "JDP gives no md5")
+
+    vars(verify)["look_at"] = careless
+
+
+def _lost_answer_is_no() -> None:
+    """A POST whose answer was lost counts as one that was refused: its files are asked for again."""
+    note = request_restores._answered_with
+
+    def careless(tools: Any, intent: str, state: RequestState, error: Any) -> None:
+        note(tools, intent, RequestState.NOT_SENT if state == RequestState.UNKNOWN else state, error)
+
+    request_restores._answered_with = careless
+
+
+def _jdp_clock_trusted() -> None:
+    """JDP's Date is taken as it is, however far it is from our clock."""
+
+    def believe(tools: Any) -> Any:
+        reading = jdp_time.measure(tools)
+        return tools.clock.now() if reading is None else reading.earliest(tools.clock.steady())
+
+    jdp_time.planning_instant = believe
+
+
+def _one_failure_stops_the_step() -> None:
+    """What goes wrong with one request or task is not caught where it is handled: the step ends there."""
+
+    def plain(tools: Any, documents: Iterable[Any], handle: Callable[[Any, Any], int], *_: Any, **__: Any) -> int:
+        return sum(handle(tools, document) for document in documents)
+
+    def asking(
+        tools: Any, service: Any, documents: Iterable[Any], handle: Callable[[Any, Any], int], *_: Any, **__: Any
+    ) -> int:
+        return sum(handle(tools, document) for document in documents if tools.may_ask(service))
+
+    _replace_everywhere(tools_module.each_alone, plain)
+    _replace_everywhere(tools_module.each, asking)
+
+
+def _cancel_ignores_reserved() -> None:
+    """Cancelling sets free also the files of a task that is being submitted at this moment."""
+    free = cancel._free
+
+    def careless(tools: Any, project: Any) -> int:
+        with mock.patch.object(tasks, "open_task_file_oids", return_value=set()):
+            return free(tools, project)
+
+    cancel._free = careless
+
+
+def _nobody_looks_for_stranded_files() -> None:
+    """A file that joined a request at the moment at which that was closed is looked at by nobody, for ever."""
+    vars(files)["requests_behind"] = lambda *_: set()
+
+
+def _expired_delivery_joined() -> None:
+    """A delivery is joined whatever its date says: it is removed before anything can be transferred."""
+    known = requests.open_request_of_sources
+    always = datetime(1970, 1, 1, tzinfo=UTC)
+    vars(requests)["open_request_of_sources"] = lambda store, ids, _: known(store, ids, always)
+
+
+def _lease_without_fence() -> None:
+    """The database does not refuse what a daemon writes that was replaced while it stood still."""
+    vars(fencing)["Fenced"]._stamped = lambda _, update: update
+    vars(fencing)["Fenced"]._whole = lambda _, document: document
+
+
+def _sent_before_the_mail() -> None:
+    """A notice counts as sent before the mail server has it: who dies in between loses it."""
+    hand_over = send_notices._hand_over
+
+    def careless(tools: Any, notice: Any, letter: Any, to: Any) -> Any:
+        notices.mark_sent(tools.store, notice["_id"], letter.subject)
+        return hand_over(tools, notice, letter, to)
+
+    send_notices._hand_over = careless
+
+
+def _notice_stored_twice() -> None:
+    """A notice has no name of its own: when its event is repeated after a crash people hear of it again."""
+    put = notices.put_notice
+
+    def careless(store: Any, key: str, **fields: Any) -> Any:
+        return put(store, f"{key}:{uuid.uuid4().hex[:8]}", **fields)
+
+    _replace_everywhere(put, careless)
+
+
+def _replace_everywhere(old: object, new: object) -> None:
+    """In every module that has imported it by name."""
+    for module in [one for name, one in sys.modules.items() if name.startswith("jgi_stager")]:
+        for name in [name for name, value in vars(module).items() if value is old]:
+            setattr(module, name, new)
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
     "intent_after_the_post": _intent_after_the_post,
+    "lost_answer_is_no": _lost_answer_is_no,
     "quota_per_run": _quota_per_run,
+    "jdp_clock_trusted": _jdp_clock_trusted,
     "done_unchecked": _done_unchecked,
+    "size_unchecked_without_md5": _size_unchecked_without_md5,
+    "one_failure_stops_the_step": _one_failure_stops_the_step,
+    "cancel_ignores_reserved": _cancel_ignores_reserved,
+    "nobody_looks_for_stranded_files": _nobody_looks_for_stranded_files,
+    "expired_delivery_joined": _expired_delivery_joined,
+    "lease_without_fence": _lease_without_fence,
+    "sent_before_the_mail": _sent_before_the_mail,
+    "notice_stored_twice": _notice_stored_twice,
 }
 """By name, each a function that breaks this process."""

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from campaign.menu import Fault
 from campaign.script import MOMENTS, Kill, Moment, Outcome, Scenario, Script
 
+FEW_TICKS = 120
+"""For a run in which what is well is not held up for long."""
 Spot = tuple[str, Moment]
 """A site and a moment."""
 
@@ -35,6 +37,7 @@ def made(
 ) -> Script:
     """The script in which all these faults and kills happen."""
     inside = [one for fault in faults for one in fault.inside]
+    alone = len(faults) == 1 and not kills
     return Script(
         kind=kind,
         seed=seed,
@@ -45,6 +48,7 @@ def made(
         switches={"world_faults": inside} if inside else {},
         events=tuple(event for fault in faults for event in fault.events),
         clean=all(fault.clean for fault in faults),
+        **({"hours": faults[0].hours, "ticks": FEW_TICKS} if alone and faults[0].hours is not None else {}),
     )
 
 

@@ -20,17 +20,41 @@ class Kill(Part):
     """SIGKILL of the daemon at an effect: just before it, after it was sent and before the answer, or just after
     the answer."""
 
-    effect: int = Field(ge=1)
+    effect: int = Field(1, ge=1)
     """Counted from the start of that life of the daemon."""
+    site: str | None = None
+    """Only the effects with this in their name are counted."""
     moment: Moment
     life: int = Field(0, ge=0)
     """0 is the first process, 1 the one started after the first kill, ..."""
+    stand_still: bool = False
+    """Not killed: the first process stands still, as a suspended machine does, while another takes over and works
+    to the end. Then it wakes and goes on."""
+
+
+class Wait(Part):
+    """The event waits until a document of this kind is in the books; an edit changes that document."""
+
+    collection: str
+    where: dict[str, Any] = Field(default_factory=dict)
+    alone: str | None = None
+    """Only a request or task that holds files of this project and of no other."""
 
 
 class Event(Part):
     """Something that happens at the beginning of a tick."""
 
-    tick: int = Field(ge=0)
+    tick: int = Field(0, ge=0)
+    wait: Wait | None = None
+    """It happens at the first tick from ``tick`` on at which this document is there."""
+    edit: dict[str, Any] | None = None
+    """A person sets these fields of the document that was waited for, past the daemon (extended JSON)."""
+    unset: tuple[str, ...] = ()
+    """A person removes these fields of it."""
+    insert: dict[str, dict[str, Any]] | None = None
+    """A person inserts these documents, by collection (extended JSON)."""
+    cancel: str | None = None
+    """A person cancels this project with the command."""
     control: dict[str, Any] | None = None
     """Sent to the simulator's control."""
     clock_hours: float | None = None
@@ -42,8 +66,23 @@ class Event(Part):
     """The person stores this JDP session token."""
 
 
+class Beside(Part):
+    """Steps run side by side: just before an effect is sent, another step runs, in a thread of its own."""
+
+    site: str
+    """A part of the name of the effect."""
+    nth: int = Field(1, ge=1)
+    """Of the effects with that name in the first life."""
+    step: str | None = None
+    cancel: str | None = None
+    """Before that a person cancels this project."""
+
+
 class Scenario(Part):
-    """The project: analysis projects with files of 1000 bytes; the first file belongs to all of them."""
+    """The project: analysis projects with files of 1000 bytes; the first file belongs to all of them.
+
+    With a neighbour there are two projects that share no file: ``soil``, which must arrive whole, and ``odd``.
+    """
 
     analysis_projects: int = 2
     files: int = 4
@@ -54,6 +93,10 @@ class Scenario(Part):
     """How many project records share the analysis projects."""
     retention_days: int = 14
     """How long a delivery lives."""
+    without_md5: bool = False
+    """Of every second file JDP gives no md5."""
+    neighbour: str | None = None
+    """What is bad about ``odd`` (`campaign.neighbours`); ``late``: it is well, and ``soil`` comes by an event."""
 
 
 class Script(Part):
@@ -76,6 +119,11 @@ class Script(Part):
     live: tuple[float, ...] | None = None
     """Not tick by tick, but the whole daemon with its scheduler and its threads on a fast clock, and SIGKILL so
     many real seconds after each start. ``kills`` and ``events`` do not apply."""
+    beside: tuple[Beside, ...] = ()
+    ticks: int = 900
+    """Who is not done by then will never be."""
+    hours: float | None = None
+    """Simulated: so long the projects that are well may take, from their first file in the books to their last."""
     mutation: str | None = None
     """The daemon is broken on purpose (`campaign.mutations`)."""
 
@@ -100,6 +148,8 @@ class Outcome(BaseModel):
     """The effects of each life, in order."""
     calls: list[str] = Field(default_factory=list)
     """The endpoints of the simulator that were called."""
+    edited: list[tuple[str, str]] = Field(default_factory=list)
+    """The documents that a person changed past the daemon: collection and id."""
     faults: int = 0
     """How many faults really hit."""
     lives: int = 1

@@ -11,7 +11,7 @@ MOST_TRIES = 40
 
 def smaller(script: Script) -> Iterator[Script]:
     """The script with one thing less in it."""
-    for name in ("kills", "faults", "events"):
+    for name in ("kills", "faults", "events", "beside"):
         parts = getattr(script, name)
         for number in range(len(parts)):
             yield script.model_copy(update={name: parts[:number] + parts[number + 1 :]})

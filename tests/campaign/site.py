@@ -23,20 +23,20 @@ from typing import Any
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from pymongo import MongoClient
 
-from campaign import judge
-from campaign.life import FAILED, IDLE, NOT_IDLE
+from campaign import judge, neighbours
+from campaign.life import FAILED, IDLE, NOT_IDLE, STILL
 from campaign.script import Hit, Outcome, Script
-from campaign.staging import FILE_BYTES, SCALE, records, sections
+from campaign.staging import FILE_BYTES, SCALE, archive, healthy, records, sections
 from campaign.timeline import START, Timeline, TimelineClock
-from catalogues import file_id, small_catalogue, with_shared_file
 from jgi_stager.clock import ScaledClock
 from jgi_stager.simulator import Simulator, SimulatorSettings, World, running_simulator, write_secrets
 from jgi_stager.simulator.faults import FaultRule
 from jgi_stager.store.embedded import EmbeddedMongod
+from left_behind import guarded
 from smtp_server import Mailbox, mail_server
 
-TICKS = 900
 LIVES = 60
+BAD_WORDS = ("bug", "crash")
 LIFE_SECONDS = 120.0
 """Real seconds after which a life counts as hung."""
 
@@ -64,6 +64,8 @@ class Site:
     post: Post
     smtp_port: int
     warm: subprocess.Popen[bytes]
+    last: int = 0
+    """The process of the last life."""
     _buffer: bytes = field(default=b"", repr=False)
 
     def play(self, script: Script) -> Outcome:
@@ -99,7 +101,7 @@ class Site:
             max_window_bytes=scenario.window_files * FILE_BYTES,
             retention_days=scenario.retention_days,
         )
-        catalogue = with_shared_file(small_catalogue(scenario.analysis_projects, scenario.files), file_id(1, 1))
+        catalogue = archive(scenario)
         fast = script.live is not None
         start = datetime.now(UTC) if fast else START
         clock = ScaledClock(start, SCALE) if fast else TimelineClock(self.timeline)
@@ -116,7 +118,7 @@ class Site:
         assert self.warm.stdin is not None
         self.warm.stdin.write(json.dumps(spec).encode() + b"\n")
         self.warm.stdin.flush()
-        child = self._answer(LIFE_SECONDS)["pid"]
+        child = self.last = self._answer(LIFE_SECONDS)["pid"]
         try:
             return int(self._answer(kill_after or LIFE_SECONDS)["status"])
         except TimeoutError:
@@ -152,19 +154,26 @@ class Run:
     database: str
     simulator: Simulator
     outcome: Outcome
+    happened: set[int] = field(default_factory=set)
+    """The events that took place."""
+    still: int = 0
+    """The process that stands still, while another daemon works."""
 
     def play(self) -> None:
         """Insert the records, live until everything is done, and be judged."""
         self._insert()
         write_secrets(self.place / "secrets", self.simulator.world.settings.credentials)
+        neighbours.be_in_the_way(self.script.scenario, self.place / "nersc")
         first_tick, code = 0, NOT_IDLE
         for life in range(LIVES):
             try:
                 code = self.site.live(self._spec(life, first_tick), self._kill_after(life))
             except TimeoutError as error:
+                self._read_log(life)
                 self.outcome.violations.append(f"life {life} hangs: {error}")
                 break
             first_tick = self._read_log(life)
+            self.still = self.site.last if code == STILL else self.still
             if self.script.live is not None and code == -9:
                 self._note_cut_off(life)
             self.outcome.lives = life + 1
@@ -172,10 +181,12 @@ class Run:
                 continue  # a digest was stored while the daemon ended: the next life mails it
             if code in (IDLE, NOT_IDLE) or self.outcome.violations:
                 break
-            if code not in (FAILED, -9):
+            if code not in (FAILED, STILL, -9):
                 self.outcome.violations.append(f"life {life} ended with {code}")
                 break
             self.site.timeline.advance(60 * self.script.down_minutes)
+        if self.still:
+            self._wake()
         self.outcome.faults = self._faults()
         self.outcome.calls = sorted(self.simulator.world.calls)
         if code != IDLE:
@@ -188,8 +199,19 @@ class Run:
                 mails=list(zip(self.site.post.mails, self.site.post.taken_for, strict=True)),
                 staged=self.place / "nersc",
                 hits=self.outcome.hits,
+                edited=frozenset(self.outcome.edited),
             )
             self.outcome.violations += judge.verdict(found)
+
+    def _wake(self) -> None:
+        """The daemon that stood still goes on, though another has done its work."""
+        try:
+            self.site.live({"wake": self.still})
+        except TimeoutError as error:
+            self.outcome.violations.append(f"the daemon that stood still hangs: {error}")
+        words = [line.split("\t") for line in (self.place / "life-0.log").read_text().splitlines()]
+        said = [f"{word} after it stood still: {' '.join(rest)}" for word, *rest in words if word in BAD_WORDS]
+        self.outcome.violations += said
 
     def _note_cut_off(self, life: int) -> None:
         """Killed at any instant, a life does not tell where: the books show a mail that it was handing over."""
@@ -217,17 +239,21 @@ class Run:
             "fast": self.script.live is not None,
             "life": life,
             "first_tick": first_tick,
-            "ticks": TICKS,
+            "ticks": self.script.ticks,
             "timeline": str(self.site.home / "timeline"),
             "uri": self.site.uri,
             "database": self.database,
             "environment": self.simulator.urls.environment(),
-            "sections": sections(self.simulator, self.script, self.place, self.site.smtp_port, mongodb),
+            "sections": sections(
+                self.simulator, self.script, self.place, self.site.smtp_port, mongodb, elsewhere=self.still > 0
+            ),
             "sim": self.simulator.urls.sim,
             "log": str(self.place / f"life-{life}.log"),
             "mongod_pid": str(self.site.home / "mongo" / "mongodb" / "mongod.pid"),
-            "at": None if kill is None else kill.effect,
-            "moment": "before" if kill is None else kill.moment,
+            "kill": None if kill is None else kill.model_dump(),
+            "beside": [beside.model_dump() for beside in self.script.beside if life == 0],
+            "happened": sorted(self.happened),
+            "enough": healthy(self.script) if neighbours.may_never_end(self.script) else [],
             "events": [event.model_dump() for event in self.script.events],
             "mutation": self.script.mutation,
         }
@@ -246,7 +272,10 @@ class Run:
                 self.outcome.hits.append(Hit.model_validate({"site": site, "moment": moment, "life": life}))
             elif word == "tick":
                 tick = int(rest[0])
-            elif word in ("bug", "crash"):
+            elif word == "happened":
+                self.happened.add(int(rest[0]))
+                self.outcome.edited += [(collection, key) for collection, key in json.loads(rest[1])]
+            elif word in BAD_WORDS:
                 self.outcome.violations.append(f"{word} in life {life}: {' '.join(rest)}")
         return tick + 1
 
@@ -264,6 +293,7 @@ def site() -> Iterator[Site]:
     home = Path(tempfile.mkdtemp(prefix="jgi-campaign-", dir=base))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, home, ignore_errors=True)
+        stack.enter_context(guarded())
         mongod = EmbeddedMongod(home / "mongo")
         uri = stack.enter_context(mongod)
         stack.enter_context(_reviving(mongod))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
+from unittest.mock import ANY
 
 import pytest
 
-from campaign import menu, plan, report
+from campaign import menu, mutants, plan, report
+from campaign.mutations import MUTATIONS
 from campaign.script import MOMENTS, Event, Kill, Outcome, Script
 from campaign.shrink import smallest
 from campaign.site import Site, site
-from catalogues import file_id
 
 SEED = 7
 COSTLY = ("POST jdp/download_files", "v0.10/transfer", "insert_request", "insert_task", "smtp DATA")
@@ -66,13 +67,19 @@ def test_kills_spread_over_a_run(place: Site, quiet: Outcome) -> None:
 def test_faults_of_every_sort(place: Site, quiet: Outcome) -> None:
     draw = random.Random(SEED)
     some = [
-        *draw.sample(list(menu.on_the_wire(quiet.calls)), 6),
-        *draw.sample(list(menu.inside_the_services()), 3),
-        *draw.sample(list(menu.outages()), 2),
-        *draw.sample(list(menu.machines()), 2),
+        *draw.sample(list(menu.on_the_wire(quiet.calls)), 4),
+        *draw.sample(list(menu.inside_the_services()), 2),
+        *draw.sample(list(menu.outages()), 1),
+        *draw.sample(list(menu.machines()), 1),
     ]
     outcomes = play_all(place, list(plan.with_faults(some, SEED)))
     assert all(one.faults for one in outcomes)
+
+
+def test_bad_data_of_one_project_holds_up_no_other(place: Site) -> None:
+    known = {one.scenario.neighbour: one for one in menu.bad_neighbours()}
+    some = [known[name] for name in ("record_name_outside", "listing_name_outside")]
+    play_all(place, list(plan.with_faults(some, SEED)))
 
 
 def test_mixtures_of_kills_and_faults(place: Site, quiet: Outcome) -> None:
@@ -82,36 +89,26 @@ def test_mixtures_of_kills_and_faults(place: Site, quiet: Outcome) -> None:
     assert sum(len(one.hits) for one in outcomes) > 3
 
 
-# --- broken builds
+# --- broken builds: `make mutants` plays the others
 
 
-def test_an_intent_that_is_written_after_the_post_is_caught(place: Site, quiet: Outcome) -> None:
-    kill = Kill(effect=where(quiet, "POST jdp/download_files"), moment="after")
-    whole = Script(kind="kill", seed=SEED, kills=(kill,))
-    assert place.play(whole).violations == []
-    broken = Script(kind="mutation", seed=SEED, mutation="intent_after_the_post")
-    # The intent is no effect before the POST any more: the same call has another number.
-    effect = kill.effect - 1
-    killed = broken.model_copy(update={"kills": (Kill(effect=effect, moment="after"),)})
-    outcome = place.play(killed)
-    assert "POST jdp/download_files" in outcome.hits[0].site
-    assert any("was restored 2 times" in one for one in outcome.violations)
+@pytest.mark.parametrize("name", ["intent_after_the_post", "size_unchecked_without_md5", "sent_before_the_mail"])
+def test_a_broken_build_is_caught(place: Site, name: str) -> None:
+    probe = mutants.PROBES[name]
+    whole = place.play(probe.script)
+    broken = place.play(probe.script.model_copy(update={"mutation": name}))
+    assert mutants.judged(name, whole, broken) == mutants.Verdict(name, True, ANY, ANY)
 
 
-def test_a_quota_that_is_summed_per_run_is_caught(place: Site, quiet: Outcome) -> None:
-    kill = Kill(effect=where(quiet, "POST jdp/download_files", 2), moment="before")
-    whole = Script(kind="kill", seed=SEED, kills=(kill,))
-    assert place.play(whole).violations == []
-    broken = whole.model_copy(update={"mutation": "quota_per_run"})
-    assert any("limits broken" in one for one in place.play(broken).violations)
-
-
-def test_a_file_that_counts_as_done_unseen_is_caught(place: Site) -> None:
-    spoilt = {"world_faults": [{"kind": "delivery_wrong_content", "count": 1, "ids": [file_id(1, 2)]}]}
-    whole = Script(kind="fault", seed=SEED, switches=spoilt, clean=False)
-    assert place.play(whole).violations == []
-    broken = whole.model_copy(update={"mutation": "done_unchecked"})
-    assert any("is done, and is not right" in one for one in place.play(broken).violations)
+def test_every_mutation_has_a_probe_and_a_survivor_is_told() -> None:
+    assert set(mutants.PROBES) == set(MUTATIONS)
+    assert len(MUTATIONS) >= 12
+    name = next(iter(MUTATIONS))
+    nothing, accused = Outcome(script=Script(kind="x")), Outcome(script=Script(kind="x"), violations=["lost"])
+    survivor, unfair = mutants.judged(name, nothing, nothing), mutants.judged(name, accused, accused)
+    other = mutants.judged(name, nothing, accused)
+    assert [one.caught for one in (survivor, unfair, other)] == [False, False, False]
+    assert "SURVIVES" in mutants.as_text([survivor])
 
 
 # --- the campaign's own parts

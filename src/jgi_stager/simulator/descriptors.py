@@ -138,7 +138,8 @@ def organism(project: AnalysisProject, files: list[dict[str, Any]]) -> Mapping[s
         "title": project.organism_name.rpartition(" - ")[2],
         "file_total": len(files),
         "files": files,
-        "fileSize": sum(int(file["file_size"]) for file in files),
+        # As the portal shows what is recorded, a size may be anything.
+        "fileSize": sum(int(size) for file in files if isinstance(size := file["file_size"], int | float)),
         "highlight": {},
         "portal_detail_id": project.gold_row.get("imgTaxonOid"),
         "award_doi": "10.0000/example",

@@ -127,7 +127,7 @@ class Mover:
             return False
         try:
             there, here = os.stat(job.destination), os.stat(job.source)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         if level == MTIME:
             return there.st_mtime >= here.st_mtime

@@ -1,0 +1,85 @@
+"""What people do to the books past the daemon, or with its commands, while it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from bson import json_util
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from campaign.script import Event, Wait
+from jgi_stager import steering
+from jgi_stager.clock import Clock
+from jgi_stager.store import connect
+
+Document = dict[str, Any]
+Changed = tuple[str, str]
+"""Collection and id of a document."""
+
+
+@contextmanager
+def books(spec: Mapping[str, Any]) -> Iterator[Database[Document]]:
+    """The books as any program of a person reaches them: nothing of this is an effect of the daemon."""
+    with MongoClient[Document](spec["uri"], tz_aware=True) as client:
+        yield client[spec["database"]]
+
+
+def act(event: Event, spec: Mapping[str, Any], clock: Clock, *, late: bool) -> list[Changed] | None:
+    """Do what the event says of the books. The documents that were changed; None while it must wait. If it is
+    ``late`` it happens without the document that it waited for."""
+    changed: list[Changed] = []
+    if event.wait is not None or event.insert is not None:
+        with books(spec) as database:
+            if event.wait is not None:
+                found = _waited_for(database, event.wait)
+                if found is None and not late:
+                    return None
+                changed += _edit(database, event.wait.collection, found, event) if found else []
+            for collection, document in (event.insert or {}).items():
+                made = database[collection].insert_one(_plain(document))
+                changed.append((collection, str(made.inserted_id)))
+    if event.cancel is not None:
+        cancel(event.cancel, spec, clock)
+    return changed
+
+
+def cancel(name: str, spec: Mapping[str, Any], clock: Clock) -> None:
+    """``jgi-stager project cancel``."""
+    store = connect(spec["uri"], spec["database"], clock)
+    try:
+        steering.cancel_project(store, name, "a person")
+    finally:
+        store.close()
+
+
+def _waited_for(database: Database[Document], wait: Wait) -> Document | None:
+    for found in database[wait.collection].find(_plain(wait.where)):
+        if wait.alone is None or _projects(database, found) == {wait.alone}:
+            return found
+    return None
+
+
+def _projects(database: Database[Document], found: Document) -> set[str]:
+    if "file_oids" in found:
+        return set(database["files"].distinct("project_name", {"_id": {"$in": found["file_oids"]}}))
+    return set(found.get("projects", ()))
+
+
+def _edit(database: Database[Document], collection: str, found: Document, event: Event) -> list[Changed]:
+    update: Document = {"$set": _plain(event.edit)} if event.edit else {}
+    if event.unset:
+        update["$unset"] = dict.fromkeys(event.unset, "")
+    if not update:
+        return []
+    database[collection].update_one({"_id": found["_id"]}, update)
+    return [(collection, str(found["_id"]))]
+
+
+def _plain(value: Mapping[str, Any]) -> Document:
+    """Extended JSON as the driver wants it: ``{"$date": ...}`` is an instant."""
+    plain: Document = json_util.loads(json.dumps(value))
+    return plain
