@@ -59,6 +59,8 @@ def worlds(draw: st.DrawFn) -> Facts:
             *draw(st.lists(demands(), max_size=3, unique_by=lambda one: one.project)),
             spent=tuple(spent),
             seen_files=draw(st.sampled_from([8, 15_000])),
+            joining=draw(st.dictionaries(names, sizes)),
+            joinable={"id": draw(st.integers(0, 3))},
         ),
     )
 

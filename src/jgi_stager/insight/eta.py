@@ -146,24 +146,33 @@ def _on_tape(facts: Facts) -> list[_Part]:
     """The open requests that JDP works on, each with all that it was asked for before it.
 
     The books are read one after the other while files move: what a project has on tape is never more than the
-    files that are counted as not delivered, without those that are still to ask for.
+    files that are counted as not delivered, without those that are still to ask for, or that join a request. The
+    latter come with the last request that they may join, or are delivered.
     """
-    room = {one.name: _undelivered(one) - _pending(facts, one).bytes for one in _going(facts)}
-    parts, backlog = [], 0
+    joining = {one.name: _joining(facts, one).bytes for one in _going(facts)}
+    asked_for = {one.name: _pending(facts, one).bytes + joining[one.name] for one in _going(facts)}
+    room = {one.name: one.of("pending", "restore_requested").bytes - asked_for[one.name] for one in _going(facts)}
+    joinable = set(facts.waiting.joinable.values())
+    with_them: float | None = None
+    parts, backlog = list[_Part](), 0
     for request in sorted((one for one in facts.requests if one.state in ON_TAPE), key=lambda one: one.asked_at):
         backlog += request.bytes
         asked = min(0.0, (request.asked_at - facts.now).total_seconds())
+        with_them = asked if request.request_id in joinable else with_them
         names = [name for name in request.projects if name in room]
         for name in names:
             size = max(0, min(room[name], request.bytes // len(names)))
             room[name] -= size
             if size or not request.bytes:
                 parts.append(_Part(name, size, asked, float(backlog)))
-    return parts
+    return parts + [_Part(name, size, with_them, float(backlog)) for name, size in joining.items() if size]
 
 
-def _undelivered(project: Project) -> int:
-    return project.of("pending", "restore_requested").bytes
+def _joining(facts: Facts, project: Project) -> Count:
+    """The pending files that will join a request; their bytes by their number."""
+    have = project.of("pending")
+    files = min(have.files, facts.waiting.joining.get(project.name, 0))
+    return Count(files, have.bytes * files // max(1, have.files))
 
 
 def _to_ask(facts: Facts, tape: measure.Tape) -> tuple[list[_Part], set[str]]:
@@ -208,14 +217,16 @@ def _to_ask(facts: Facts, tape: measure.Tape) -> tuple[list[_Part], set[str]]:
 
 def _pending(facts: Facts, project: Project) -> Count:
     """What is still to ask for: an id that has several destinations counts once, as for the quota, and one that is
-    in an open request not at all."""
+    in a request in doubt, or joins one, not at all."""
     have, view = project.of("pending"), facts.waiting
     wants = next((demand.wants for demand in view.demands if demand.project == project.name), ())
     if not wants:  # they are put off for now, or nobody looked at them yet
-        doubtful = (one for one in facts.requests if one.state in IN_DOUBT and project.name in one.projects)
-        reserved = sum(one.bytes // len(one.projects) for one in doubtful)
-        return Count(have.files, max(0, have.bytes - reserved))
-    left = [want.size for want in wants if want.file_id not in view.joinable and want.file_id not in view.in_doubt]
+        doubtful = [one for one in facts.requests if one.state in IN_DOUBT and project.name in one.projects]
+        joining = _joining(facts, project)
+        files = joining.files + sum(one.files // len(one.projects) for one in doubtful)
+        size = joining.bytes + sum(one.bytes // len(one.projects) for one in doubtful)
+        return Count(max(0, have.files - files), max(0, have.bytes - size))
+    left = [want.size for want in wants if want.file_id not in view.in_doubt]
     unseen = max(0, have.files - view.seen_files)
     return Count(len(left) + unseen, sum(left) + have.bytes * unseen // max(1, have.files))
 
