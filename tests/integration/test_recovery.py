@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import pytest
 from catalogues import hide
 from invariants import check_run
 from jgi_stager.records import RequestState
+from jgi_stager.steps import submit_transfers
 from jgi_stager.steps.evidence import Verdict, judge
-from jgi_stager.store import requests
-from simulated import DAY
+from jgi_stager.store import requests, tasks
+from simulated import DAY, HOUR
 from stage import Stage, file_id, small_catalogue, stage
 
 ASK, SUBMIT, STATUS = "jdp.download_files", "transfer.submit", "jdp.request_status"
@@ -202,6 +203,35 @@ def test_our_tasks_that_are_not_in_the_books_are_told_of_once_and_left_alone(
         (task,) = file_tasks(st)
         assert task["status"] == "ACTIVE"
         assert task["task_id"] in st.notices("alarm")[-1]["data"]["text"]
+
+
+@pytest.mark.parametrize("reads", [0, 1, 2])
+def test_a_task_that_is_adopted_while_it_is_looked_at_is_not_called_unknown(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch, reads: int
+) -> None:
+    """Other steps run at the same time: after so many of the look's reads the answer to the submit is noted."""
+    with stage(tmp_path, mongod_uri, transfer_bytes_per_second=1e3) as st:
+        lost_submission(st)
+        st.out.clock.advance(HOUR)
+        left = [reads]
+
+        def then(read: Callable[..., Any]) -> Callable[..., Any]:
+            def called(*args: Any, **options: Any) -> Any:
+                found = read(*args, **options)
+                left[0] -= 1
+                if left[0] == -1:
+                    submit_transfers.run(st.tools)
+                return found
+
+            return called
+
+        monkeypatch.setattr(st.tools.globus, "tasks_labelled", then(st.tools.globus.tasks_labelled))
+        monkeypatch.setattr(tasks, "not_in_the_books", then(tasks.not_in_the_books))
+        monkeypatch.setattr(tasks, "tasks_in", then(tasks.tasks_in))
+        st.run("audit")
+        (adopted,) = st.documents("globus_tasks", kind="files")
+        assert adopted["task_id"] == file_tasks(st)[0]["task_id"]
+        assert st.alarms() == []
 
 
 def test_tasks_of_other_programs_are_nobodys_business(tmp_path: Path, mongod_uri: str) -> None:

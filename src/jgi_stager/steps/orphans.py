@@ -38,8 +38,10 @@ def run(tools: Tools) -> None:
 
 def _look(tools: Tools, _: Mapping[str, Any]) -> int:
     found = tools.globus.tasks_labelled(f"{transfers.LABEL} ", tools.clock.now() - LOOK_BACK)
-    strange = tasks.not_in_the_books(tools.store, [task.task_id for task in found])
+    # In this order. Each task of ours had its intent before Globus had the task. An intent that is not among those
+    # without an answer any more has its task id by now, so the read that comes last finds it.
     awaited = {one["label"] for one in tasks.tasks_in(tools.store, TaskState.SUBMITTING)}
+    strange = tasks.not_in_the_books(tools.store, [task.task_id for task in found])
     # What one brought that has ended lies at its destination: a new one compares checksums and sends it no more.
     orphans = [
         task
