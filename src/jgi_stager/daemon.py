@@ -85,7 +85,7 @@ def open_tools(
 ) -> Iterator[Tools]:
     """The composition root: every client, made once. ``store`` is that of the ``lease``, where there is one."""
     secrets = open_secrets(settings)
-    with open_clients(settings, secrets, steady=clock.steady) as one:
+    with open_clients(settings, secrets, clock=clock) as one:
         gates = Gates(settings.schedule.person_retry_seconds)
         tools = Tools(store, one.gold, one.jdp, one.nmdc, one.globus, settings, secrets, clock, gates, stop)
         yield tools if lease is None else replace(tools, must_own=lease.must_own, lose=lease.lose)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -11,7 +11,8 @@ from jgi_stager.clients.gold import Gold
 from jgi_stager.clients.http import HttpEdge
 from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.nmdc import Nmdc
-from jgi_stager.clock import boot_seconds
+from jgi_stager.clients.their_clock import TOLERANCE_SECONDS, TheirClock, at_least
+from jgi_stager.clock import Clock, ScaledClock
 from jgi_stager.failures import Service
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import ConfigError, HttpSettings, Settings
@@ -33,19 +34,23 @@ def open_clients(
     secrets: Secrets,
     *,
     most_seconds: float | None = None,
-    steady: Callable[[], float] = boot_seconds,
+    clock: Clock | None = None,
 ) -> Iterator[Clients]:
     """The clients, closed in the end. No call takes longer than the settings say, nor ``most_seconds`` (real).
 
-    ``steady``: seconds of a clock that never jumps.
+    ``clock``: ours, by default the real one.
     """
+    ours = clock or ScaledClock()
 
     def bounded(seconds: float) -> float:
         return seconds if most_seconds is None else min(seconds, most_seconds)
 
     def edge(service: Service, section: HttpSettings) -> HttpEdge:
         timeout = bounded(section.timeout_seconds)
-        return HttpEdge(service, section.base_url, timeout, section.pool_size, steady=steady)
+        theirs = TheirClock(at_least(ours, TOLERANCE_SECONDS))
+        return HttpEdge(
+            service, section.base_url, timeout, section.pool_size, steady=ours.steady, their_clock=theirs
+        )
 
     globus = settings.globus.model_copy(update={"timeout_seconds": bounded(settings.globus.timeout_seconds)})
     with ExitStack() as stack:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from jgi_stager import steering
-from jgi_stager.steps import discover, jdp_time, request_restores, restore_plan
-from jgi_stager.steps.tools import Tools
+from jgi_stager.steps import discover, request_restores, restore_plan
+from jgi_stager.steps.restore_plan import Books
 from jgi_stager.store import StoreUnavailable
 from stage import Stage, file_id, small_catalogue, stage
 
@@ -86,14 +86,14 @@ def test_a_project_that_is_discovered_while_it_is_planned_is_not_asked_for_again
         st.run("accept", "discover")
         st.insert("sand", biosample_ids=FIRST)
         st.run("accept")
-        real = jdp_time.planning_instant
+        real = restore_plan.could_ask
 
-        def late(tools: Tools) -> datetime | None:
-            discover.run(tools)
-            return real(tools)
+        def late(tools: Books, now: datetime) -> bool:
+            discover.run(st.tools)
+            return real(tools, now)
 
         with monkeypatch.context() as patch:
-            patch.setattr(jdp_time, "planning_instant", late)
+            patch.setattr("jgi_stager.steps.request_restores.could_ask", late)
             st.run("request_restores")
         assert st.project("sand")["state"] == "active"
         st.drive(hours=72, minutes=60)

@@ -1,12 +1,14 @@
 """A wall clock that jumps, ahead and back: the quota is kept as JDP counts it, and nothing waits for ever.
 
-The simulator has the right time and judges; only the daemon's clock is wrong (docs/decisions/0051-clocks.md).
+The simulator has the right time and judges; the daemon's clock is wrong, or what JDP says of its own
+(docs/decisions/0051-clocks.md).
 """
 
 from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,11 +17,13 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from invariants import check_limits
 from jgi_stager import gather
+from jgi_stager.clients.jdp import Accepted
 from jgi_stager.daemon import wake_after_jump, wall_offset
 from jgi_stager.failures import Service, Transient
 from jgi_stager.insight import explain
 from jgi_stager.steps import heartbeat
 from jgi_stager.steps.gates import Gates
+from jgi_stager.store import control
 from stage import Stage, small_catalogue, stage
 
 QUOTA = 4000
@@ -177,37 +181,172 @@ def test_a_delivery_is_not_given_up_because_our_clock_says_that_it_is_over(
         check_kept(st)
 
 
+@pytest.mark.parametrize("hours", [25, -25, 24 * 365 * 60])
+def test_one_wrong_date_of_jdp_frees_no_quota_and_nobody_is_bothered(
+    tmp_path: Path, mongod_uri: str, hours: float
+) -> None:
+    with limited(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.wait(hours=2)
+        for _ in range(4):
+            st.out.clock.advance(700)
+            st.switch(jdp_date_ahead_hours=hours, jdp_date_wrong_answers=1)
+            st.run("poll_requests")
+            st.run("request_restores")
+            assert asked(st) == QUOTA
+        st.switch(jdp_date_ahead_hours=0)
+        st.drive(hours=80)
+        assert st.counts() == {"done": 12}
+        assert st.alarms() == []
+        check_kept(st)
+
+
+@pytest.mark.parametrize("hours", [25, 200, -0.2, -25])
+def test_while_jdps_clock_is_far_off_ours_nothing_is_asked_for_and_people_are_told(
+    tmp_path: Path, mongod_uri: str, hours: float
+) -> None:
+    with limited(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.wait(hours=2)
+        st.switch(jdp_date_ahead_hours=hours)
+        st.wait(hours=10)
+        assert asked(st) == QUOTA
+        heartbeat.run(st.tools)
+        report = control.daemon_report(st.store)
+        assert report is not None
+        assert "the clock of this machine shows" in report["services"]["jdp"]["problem"]
+        assert len(st.alarms("nothing is asked from JDP")) == 1
+        st.switch(jdp_date_ahead_hours=0)
+        st.drive(hours=80)
+        assert st.counts() == {"done": 12}
+        check_kept(st)
+
+
+def test_with_jdps_clock_some_hours_ahead_everything_arrives_later(tmp_path: Path, mongod_uri: str) -> None:
+    """By whichever of the two is right the quota is kept, and the work does not wait for JGI to set a clock."""
+    with limited(tmp_path, mongod_uri) as st:
+        st.switch(jdp_date_ahead_hours=3)
+        st.insert()
+        begun = st.out.clock.now()
+        st.drive(hours=120)
+        assert st.counts() == {"done": 12}
+        first, second, third = sorted(one["submitted_at"] for one in st.documents("restore_requests"))
+        assert second - first >= timedelta(hours=27)
+        assert third - second >= timedelta(hours=27)
+        assert st.out.clock.now() - begun < timedelta(hours=72)
+        assert "restores wait longer" in st.alarms("clock")[0]
+        check_kept(st)
+
+
+def test_answers_of_jdp_that_never_agree_on_the_time_are_told_of(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with limited(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.run("accept", "discover")
+        real, dice = st.tools.jdp.probe, random.Random(1)
+
+        def probe() -> None:
+            st.switch(jdp_date_ahead_hours=dice.uniform(-1000, 1000))
+            real()
+
+        monkeypatch.setattr(st.tools.jdp, "probe", probe)
+        st.tools.jdp.clock.agreed = None
+        for _ in range(3):
+            st.run("request_restores")
+        assert st.alarms() == []
+        for _ in range(10):
+            st.out.clock.advance(500)
+            st.run("request_restores")
+        assert asked(st) == 0
+        assert len(st.alarms("do not agree on the time")) == 1
+        monkeypatch.undo()
+        st.switch(jdp_date_ahead_hours=0)
+        st.drive(hours=80)
+        check_kept(st)
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:57 GMT", "Mon, 01 Jan 0001 00:00:00 GMT", "soon"])
+def test_a_date_that_is_no_time_of_day_is_no_date(tmp_path: Path, mongod_uri: str, date: str) -> None:
+    with limited(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.run("accept", "discover")
+        st.switch(jdp_date=date)
+        st.wait(hours=2)
+        assert asked(st) == QUOTA
+        st.switch(jdp_date=None)
+        st.drive(hours=80)
+        assert st.alarms() == []
+        check_kept(st)
+
+
+def test_a_clock_that_is_set_while_jdp_answers_changes_nothing_of_what_is_written(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither ours nor JDP's: a request dated years ahead would count for years."""
+    with limited(tmp_path, mongod_uri) as st:
+        st.insert()
+        real = st.tools.jdp.request_files
+
+        def late(ids: Sequence[str], mailto: str | None = None) -> Accepted:
+            answer: Accepted = real(ids, mailto)
+            st.jump(24 * 900)
+            st.switch(jdp_date_ahead_hours=24 * 900)
+            for _ in range(2):
+                st.tools.jdp.probe()
+            return answer
+
+        monkeypatch.setattr(st.tools.jdp, "request_files", late)
+        st.run("accept", "discover", "request_restores")
+        (request,) = st.documents("restore_requests")
+        assert abs(request["submitted_at"] - st.out.clock.now()) < timedelta(minutes=5)
+
+
 def test_without_a_date_from_jdp_our_own_clock_counts(tmp_path: Path, mongod_uri: str) -> None:
     with limited(tmp_path, mongod_uri) as st:
         st.switch(dates=False)
         st.insert()
         st.drive(hours=80)
         assert st.counts() == {"done": 12}
-        assert st.tools.jdp.reading() is None
+        assert st.tools.jdp.clock.agreed is None
         assert st.alarms(ALARM) == []
         check_kept(st)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_whatever_the_clock_does_the_quota_is_kept(tmp_path: Path, mongod_uri: str, seed: int) -> None:
-    """Jumps both ways, small and large, restarts, lost answers; then a week with the right time."""
+    """Jumps both ways, small and large, wrong dates of JDP, restarts, lost answers; then the right time."""
     dice = random.Random(seed)
     with limited(tmp_path, mongod_uri) as st:
         st.insert()
         for _ in range(10):
-            what = dice.choice(["jump", "jump", "back", "restart", "lost"])
+            what = dice.choice(["jump", "jump", "back", "restart", "lost", "date", "dates"])
+            st.switch(jdp_date_ahead_hours=0)
             if what == "jump":
                 st.jump(dice.choice([-1, 1]) * dice.choice([0.05, 0.5, 5, 25, 100]))
             elif what == "back":
                 st.clock.ahead = timedelta(0)
             elif what == "restart":
                 st.restart()
+            elif what == "date":
+                # One answer: two in a row that are wrong in the same way are told only by a clock that is right.
+                hours = dice.choice([-1, 1]) * dice.choice([0.5, 5, 25, 100])
+                st.switch(jdp_date_ahead_hours=hours, jdp_date_wrong_answers=1)
+            elif what == "dates":
+                st.clock.ahead = timedelta(0)
+                hours = dice.choice([-1, 1]) * dice.choice([0.5, 5, 25, 100])
+                st.switch(jdp_date_ahead_hours=hours, jdp_date_wrong_answers=None)
             else:
                 kind = dice.choice(["reset_before", "reset_after_effect"])
                 st.faults({"match": "jdp.download_files", "kind": kind, "count": 1})
             st.wait(hours=dice.choice([0.5, 3, 9]), minutes=30)
+            if what == "dates":
+                # With ours wrong at the same time nobody could know the time.
+                st.switch(jdp_date_ahead_hours=0)
+                st.wait(hours=0.5)
             check_limits(st, st.out.books())
         st.faults()
+        st.switch(jdp_date_ahead_hours=0)
         st.clock.ahead = timedelta(0)
         st.drive(hours=24 * 12, minutes=30)
         assert st.counts() == {"done": 12}

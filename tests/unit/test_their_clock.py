@@ -1,4 +1,4 @@
-"""What a `Date` says of a clock: bounds that hold, whatever our clock and the network do."""
+"""What a `Date` says of a clock: bounds that hold, whatever our clock, the network and single answers do."""
 
 from __future__ import annotations
 
@@ -6,50 +6,115 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jgi_stager.clients.their_clock import Reading, read
+from jgi_stager.clients.their_clock import TOLERANCE_SECONDS, Reading, TheirClock, read
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = 86_400.0
 
 
 def dated(at: datetime) -> dict[str, str]:
     return {"date": format_datetime(at, usegmt=True)}
 
 
+def said(at: datetime, before: float, after: float) -> Reading:
+    found = read(dated(at.replace(microsecond=0)), before, after)
+    assert found is not None
+    return found
+
+
 seconds = st.floats(0, 120)
 calls = st.tuples(seconds, seconds, seconds)
 """How long before a call nothing happened, how long it went there, and how long it came back."""
+errors = st.one_of(
+    st.just(0.0),
+    st.floats(-3 * DAY, 3 * DAY),
+    st.sampled_from([25 * 3600.0, -25 * 3600.0, 3601.0, 70 * 365 * DAY]),
+)
+"""Seconds by which a clock is wrong."""
 
 
 @given(st.lists(calls, min_size=1, max_size=6), seconds)
 def test_their_time_lies_between_the_bounds(story: list[tuple[float, float, float]], later: float) -> None:
     """Their clock goes with ours; a date is cut off to whole seconds, a call takes as long as it likes."""
-    known: Reading | None = None
-    earliest, steady = None, 0.0
-    for pause, there, back in story:
+    theirs, earliest, steady = TheirClock(), None, 0.0
+    for number, (pause, there, back) in enumerate(story):
         before = steady + pause
         answered, steady = before + there, before + there + back
-        fresh = read(dated((NOON + timedelta(seconds=answered)).replace(microsecond=0)), before, steady)
-        assert fresh is not None
-        known = fresh.narrowed(known)
+        theirs.hear(said(NOON + timedelta(seconds=answered), before, steady))
         truth = NOON + timedelta(seconds=steady)
+        if number == 0:
+            assert theirs.agreed is None, "one answer alone is not believed"
+            continue
+        known = theirs.agreed
+        assert known is not None
         assert known.earliest(steady) <= truth <= known.latest(steady)
         # What was certain once stays so: a plan can rely on an earlier reading.
         if earliest is not None:
             assert known.earliest(steady) >= earliest
         earliest = known.earliest(steady)
-    assert known is not None
-    truth = NOON + timedelta(seconds=steady + later)
-    assert known.earliest(steady + later) <= truth <= known.latest(steady + later)
+        truth = NOON + timedelta(seconds=steady + later)
+        assert known.earliest(steady + later) <= truth <= known.latest(steady + later)
 
 
-def test_a_clock_that_was_set_counts_from_then_on() -> None:
-    first, second = read(dated(NOON), 0, 1), read(dated(NOON + timedelta(days=1)), 10, 11)
-    assert first is not None
-    assert second is not None
-    assert second.narrowed(first) == second
+@given(st.lists(st.tuples(seconds, errors, errors), min_size=1, max_size=30), st.booleans())
+def test_a_plan_is_never_made_at_an_instant_that_has_not_come_yet(
+    story: list[tuple[float, float, float]], ours_is_right: bool
+) -> None:
+    """Whatever single answers say, and whatever our own clock does; or, if our clock is right, whatever they all
+    say. What is asked is dated no earlier than it was sent, in the same way."""
+    theirs, steady, last = TheirClock(), 0.0, 0.0
+    for pause, error, ours_error in story:
+        if not ours_is_right and error != 0.0 and last != 0.0:
+            # Wrong answers that agree with each other are what only a clock of our own can tell.
+            assume(abs(error - last) > 3 * TOLERANCE_SECONDS)
+        if not ours_is_right and error != 0.0:
+            assume(abs(error) > 3 * TOLERANCE_SECONDS)
+        steady, last = steady + pause + 1, error
+        truth = NOON + timedelta(seconds=steady)
+        theirs.hear(said(truth + timedelta(seconds=error), steady, steady))
+        ours = truth if ours_is_right else truth + timedelta(seconds=ours_error)
+        if theirs.agreed is not None:
+            believed = theirs.agreed.covering(ours, steady)
+            assert believed.low <= truth <= believed.high
+
+
+@given(st.lists(st.tuples(seconds, errors), max_size=10))
+def test_two_right_answers_end_every_doubt(story: list[tuple[float, float]]) -> None:
+    theirs, steady = TheirClock(), 0.0
+    for pause, error in [*story, (1.0, 0.0), (1.0, 0.0)]:
+        steady += pause
+        theirs.hear(said(NOON + timedelta(seconds=steady + error), steady, steady))
+    assert theirs.agreed is not None
+    assert theirs.doubted is None
+    assert abs(theirs.agreed.ahead(NOON + timedelta(seconds=steady), steady)) <= TOLERANCE_SECONDS
+
+
+def test_one_answer_that_differs_changes_nothing_and_a_second_one_decides() -> None:
+    theirs = TheirClock()
+    for at in (0.0, 1.0):
+        theirs.hear(said(NOON, at, at))
+    known = theirs.agreed
+    theirs.hear(said(NOON + timedelta(days=1), 10, 11))
+    assert theirs.agreed == known
+    assert theirs.doubted_since == 11
+    theirs.hear(said(NOON + timedelta(days=1, seconds=9), 20, 20))
+    assert (theirs.doubted, theirs.doubted_since) == (None, None)
+    assert theirs.agreed is not None
+    assert theirs.agreed.earliest(20) >= NOON + timedelta(days=1)
+
+
+def test_servers_whose_clocks_differ_by_seconds_are_one_clock() -> None:
+    """All that they show is covered, and nothing is doubted."""
+    theirs = TheirClock()
+    for at in range(20):
+        theirs.hear(said(NOON + timedelta(seconds=at + 7 * (at % 2)), at, at))
+        assert at == 0 or theirs.doubted is None
+    assert theirs.agreed is not None
+    assert theirs.agreed.earliest(19) <= NOON + timedelta(seconds=19 + 1)
+    assert theirs.agreed.latest(19) >= NOON + timedelta(seconds=19 + 7)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +124,9 @@ def test_a_clock_that_was_set_counts_from_then_on() -> None:
         {"date": "yesterday"},
         {"date": ""},
         {"date": "Sun, 01 Mar 99999 12:00:00 GMT"},
+        {"date": "Fri, 31 Dec 9999 23:59:57 GMT"},
+        {"date": "Mon, 01 Jan 0001 00:00:00 GMT"},
+        {"date": "Thu, 01 Jan 1970 00:00:00 GMT"},
         dated(NOON) | {"age": "60"},
     ],
 )

@@ -20,7 +20,7 @@ import requests
 from jgi_stager import __version__
 from jgi_stager.clients.bounded import BoundedAdapter, BrokenAnswerError, silence_queries
 from jgi_stager.clients.text import excerpt, retry_after
-from jgi_stager.clients.their_clock import Reading, read
+from jgi_stager.clients.their_clock import TheirClock, read
 from jgi_stager.clock import boot_seconds
 from jgi_stager.failures import OutcomeUnknown, OutsideError, Service, Transient
 from jgi_stager.meters import outside_call, result_of
@@ -102,13 +102,14 @@ class HttpEdge:
         max_body_bytes: int = MAX_BODY_BYTES,
         deadline_seconds: float | None = None,
         steady: Callable[[], float] = boot_seconds,
+        their_clock: TheirClock | None = None,
     ) -> None:
         """``timeout_seconds`` bounds one wait for the network, ``deadline_seconds`` (default 5 of those)
         a whole call, ``pool_size`` the calls under way at a time. All real seconds. ``steady`` is a clock that
         never jumps, in whatever seconds the service's own clock runs."""
         silence_queries()
         self.service = service
-        self.reading: Reading | None = None
+        self.their_clock = their_clock or TheirClock()
         """What the answers so far say of the clock of the service."""
         self._steady = steady
         self._base_url = base_url.rstrip("/")
@@ -234,7 +235,7 @@ class HttpEdge:
             counted.result = result_of(response.status_code)
             fresh = read(response.headers, before, self._steady())
             if fresh and response.status_code < 500:  # above speaks whatever stands before the service
-                self.reading = fresh.narrowed(self.reading)
+                self.their_clock.hear(fresh)
         return Answer(
             response.status_code, response.headers, response.content, f"{method} {path}", _hidden(headers)
         )

@@ -18,7 +18,7 @@ from jgi_stager.clients.jdp_shapes import (
     parse_accepted,
     parse_status,
 )
-from jgi_stager.clients.their_clock import Reading
+from jgi_stager.clients.their_clock import TheirClock
 from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import JdpSettings
@@ -55,9 +55,10 @@ class Jdp:
         """Close the connections."""
         self._edge.close()
 
-    def reading(self) -> Reading | None:
-        """What the answers so far say of JDP's clock; None before the first one, and if JDP does not say."""
-        return self._edge.reading
+    @property
+    def clock(self) -> TheirClock:
+        """What the answers so far say of JDP's clock."""
+        return self._edge.their_clock
 
     def files_of_analysis_project(self, its_ap_id: int) -> ApListing:
         """All files of an analysis project, read to the last page and compared with JDP's own totals.

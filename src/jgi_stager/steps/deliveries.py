@@ -17,6 +17,7 @@ import structlog
 from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.manifests import manifest_name
+from jgi_stager.steps import jdp_time
 from jgi_stager.steps.tools import Tools, each
 from jgi_stager.store import files, requests
 
@@ -93,8 +94,8 @@ def _note(tools: Tools, request_id: int, changed: datetime | None) -> int:
         return 0  # somebody else's
     if status.status != "ready" or not status.file_ids:
         return 0
-    now = tools.clock.now()
-    at = min(changed or now, now)
+    latest = jdp_time.receipt(tools)
+    at = min(changed or latest, latest)
     requests.insert_delivery(
         tools.store,
         request_id=request_id,
@@ -111,8 +112,7 @@ def _bytes_asked(tools: Tools, status: RequestStatus, at: datetime) -> int:
     """What a delivery counts against the quota: it may be ours, from books that were lost. It was asked for
     before it was written, so what was written before the window costs nothing. Where nobody knows a size it counts
     as the whole quota, which is over in a day; too little would break the quota."""
-    window = timedelta(hours=tools.settings.jdp.quota_window_hours)
-    if tools.clock.now() - at >= window:
+    if jdp_time.is_past(tools, at + timedelta(hours=tools.settings.jdp.quota_window_hours)):
         return 0
     sizes = files.sizes_of_sources(tools.store, status.file_ids)
     try:

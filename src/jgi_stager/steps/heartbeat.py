@@ -31,7 +31,8 @@ def _seen(tools: Tools, service: Service, before: Mapping[str, Any], now: dateti
     person = tools.gates.needs_person(service)
     closed = not tools.gates.is_open(service, now, tools.credential(service))
     wrong = jdp_time.wrong_clock(tools) if service is Service.JDP else None
-    problem, cure = (str(person), person.cure) if person is not None else wrong or (None, None)
+    told = (str(person), person.cure) if person is not None else wrong and (wrong.problem, wrong.cure)
+    problem, cure = told or (None, None)
     state = "needs_person" if problem is not None else "out" if closed else "usable"
     since = before.get("since") if before.get("state") == state else now
     return {"state": state, "since": since, "problem": problem, "cure": cure}

@@ -44,8 +44,8 @@ class Found(NamedTuple):
 def run(tools: Tools) -> int:
     """Adopt what can be proven to have arrived; release what stayed without evidence for too long."""
     unknown = requests.requests_in(tools.store, RequestState.UNKNOWN)
-    if not unknown:
-        return 0
+    if not unknown or jdp_time.span(tools) is None:
+        return 0  # while the clocks disagree nothing could be dated
     fresh = _fresh_deliveries(tools, unknown)
     if fresh is None:
         return 0

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from jgi_stager.clients.jdp import Accepted
+from jgi_stager.clients.their_clock import Reading
 from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
 from jgi_stager.lifecycle import State
 from jgi_stager.planning import Want
@@ -36,16 +37,14 @@ ABOUT_LIMITS = re.compile(r"quota|limit|exceed", re.IGNORECASE)
 def run(tools: Tools) -> int:
     """Finish what an earlier run began, then ask for as much as the quota allows. Returns what moved."""
     moved = recover(tools)
-    if _anything_pending(tools):
+    now = jdp_time.planning(tools) if tools.may_ask(Service.JDP) and _anything_pending(tools) else None
+    if now is not None:
         deliveries.look(tools)
     moved += join_open_requests(tools)
-    if not tools.may_ask(Service.JDP) or not _anything_pending(tools):
-        return moved
-    now = jdp_time.planning_instant(tools)
-    if now is None or not could_ask(tools, now):
+    if now is None or not _anything_pending(tools) or not could_ask(tools, now.low):
         return moved
     refusals = read_refusals(tools)
-    plan = make_plan(tools, refusals, now)
+    plan = make_plan(tools, refusals, now.low)
     moved += sum(_fail_too_big(tools, want) for want in plan.too_big)
     if plan.requests:
         log.info("restores_planned", requests=len(plan.requests), deferred=len(plan.deferred))
@@ -71,15 +70,13 @@ def recover(tools: Tools) -> int:
 def _give_up_unanswered(tools: Tools) -> int:
     """Call unknown what was never answered, once JDP's time is known: until then it counts as it is."""
     cut_off = requests.requests_in(tools.store, RequestState.SUBMITTING)
-    try:
-        if cut_off:
-            jdp_time.measure(tools)
-    except jdp_time.JdpSilentError:
+    now = jdp_time.planning(tools) if cut_off else None
+    if now is None:
         return 0
     for document in cut_off:
         # Steps never overlap: an intent found here belongs to a run that died between storing and answering.
         why = "the daemon stopped before the answer was stored"
-        _answered_with(tools, document["_id"], RequestState.UNKNOWN, why)
+        _answered_with(tools, document["_id"], RequestState.UNKNOWN, why, now)
         log.warning("restore_unknown", request=document["_id"], ids=len(document["file_ids"]))
     return len(cut_off)
 
@@ -139,8 +136,8 @@ def _join(tools: Tools, request: Mapping[str, Any], project: str, shared: set[st
 
 
 @unbroken()
-def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals) -> bool:
-    """Record, POST, record. False when JDP should be left alone for now."""
+def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals, now: Reading) -> bool:
+    """Record, POST, record; ``now`` is that of the plan. False when JDP should be left alone for now."""
     served = _still_wanted(tools, [want.file_id for want in wants])
     still_wanted = {file.source_file_id for file in served}
     wants = [want for want in wants if want.file_id in still_wanted]
@@ -152,24 +149,24 @@ def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals) -> bool:
         tools.store, file_ids=ids, projects=names, files=len(served), size=sum(want.size for want in wants)
     )
     mailto = next(iter(tools.settings.notifications.mailto), None)
-    _be_sure(tools, intent)
+    _be_sure(tools, intent, now)
     try:
         answer = tools.jdp.request_files(ids, mailto)
     except OutcomeUnknown as error:
-        _answered_with(tools, intent, RequestState.UNKNOWN, error)
+        _answered_with(tools, intent, RequestState.UNKNOWN, error, now)
         log.warning("restore_unknown", request=intent, ids=len(ids), error=str(error))
         tools.failed(error)
         return False
     except Rejected as error:
-        _answered_with(tools, intent, RequestState.REFUSED, error)
+        _answered_with(tools, intent, RequestState.REFUSED, error, now)
         _refused(tools, wants, error, refusals)
         return False
     except (Transient, NeedsPerson) as error:
-        _answered_with(tools, intent, RequestState.NOT_SENT, error)
+        _answered_with(tools, intent, RequestState.NOT_SENT, error, now)
         tools.failed(error)
         return False
     tools.answered(Service.JDP)
-    _accepted(tools, intent, answer, wants)
+    _accepted(tools, intent, answer, wants, now)
     return True
 
 
@@ -183,17 +180,17 @@ def _still_wanted(tools: Tools, file_ids: Sequence[str]) -> list[files.Candidate
     return [file for file in pending if file.source_file_id not in held]
 
 
-def _be_sure(tools: Tools, intent: str) -> None:
+def _be_sure(tools: Tools, intent: str, now: Reading) -> None:
     """Raise if this daemon may not ask. That nothing was sent is written down, if the database lets us."""
     try:
         tools.must_own()
     except StoreUnavailable as error:
         with suppress(StoreError):
-            _answered_with(tools, intent, RequestState.NOT_SENT, str(error))
+            _answered_with(tools, intent, RequestState.NOT_SENT, str(error), now)
         raise
 
 
-def _accepted(tools: Tools, intent: str, answer: Accepted, wants: Sequence[Want]) -> None:
+def _accepted(tools: Tools, intent: str, answer: Accepted, wants: Sequence[Want], now: Reading) -> None:
     requests.update_request(
         tools.store,
         intent,
@@ -203,7 +200,7 @@ def _accepted(tools: Tools, intent: str, answer: Accepted, wants: Sequence[Want]
         request_id=answer.request_id,
         restored_count=answer.restored_count,
         updated_count=answer.updated_count,
-        submitted_at=jdp_time.receipt(tools),
+        submitted_at=now.latest(tools.clock.steady()),
     )
     size = sum(want.size for want in wants)
     log.info("restore_requested", request_id=answer.request_id, ids=len(wants), bytes=size)
@@ -212,8 +209,11 @@ def _accepted(tools: Tools, intent: str, answer: Accepted, wants: Sequence[Want]
         finish_accepted(tools, document)
 
 
-def _answered_with(tools: Tools, intent: str, state: RequestState, error: OutsideError | str) -> None:
-    # The instant of the answer, not of the intent: what did arrive arrived no later than this.
+def _answered_with(
+    tools: Tools, intent: str, state: RequestState, error: OutsideError | str, now: Reading
+) -> None:
+    # The instant of the answer, not of the intent: what did arrive arrived no later than this. Carried on from the
+    # plan: what happens to any clock meanwhile does not change it.
     why = str(error)
     requests.update_request(
         tools.store,
@@ -221,7 +221,7 @@ def _answered_with(tools: Tools, intent: str, state: RequestState, error: Outsid
         RequestState.SUBMITTING,
         state,
         why=why,
-        submitted_at=jdp_time.receipt(tools),
+        submitted_at=now.latest(tools.clock.steady()),
         next_poll_at=tools.clock.now(),
         error=why,
     )

@@ -120,14 +120,16 @@ def could_ask(tools: Books, now: datetime) -> bool:
     """Whether a plan can have anything in it: a file that fits into what is left of the window, or one that never
     will. Costs the same however many files wait, so a full window is not planned for again and again.
 
-    ``now`` is JDP's time. Books that hold more than the quota are a bug, and logged as one: here and not where
-    people look at the books by our own clock, which may be behind.
+    ``now`` is JDP's time. Books that hold more than the quota are a bug, and logged as one. They are judged at the
+    newest entry, which no clock that was set back since can change.
     """
     limits = restore_limits_now(tools.store, tools.settings)
-    used = bytes_in_window(_spent(requests.ledger(tools.store, now - limits.window), now), now, limits.window)
+    spent = _spent(requests.ledger(tools.store, now - limits.window), now)
+    used = bytes_in_window(spent, now, limits.window)
+    at_newest = bytes_in_window(spent, max([now, *(entry.at for entry in spent)]), limits.window)
     # Against the settings: a quota that was lowered at run time may well be overspent for a while.
-    if used > tools.settings.jdp.max_restore_bytes:
-        log.error("quota_overspent", bytes=used, quota=tools.settings.jdp.max_restore_bytes)
+    if at_newest > tools.settings.jdp.max_restore_bytes:
+        log.error("quota_overspent", bytes=at_newest, quota=tools.settings.jdp.max_restore_bytes)
     left = limits.quota_bytes - used
     for project in projects.by_state(tools.store, ProjectState.ACTIVE):
         found = files.pending_sizes(tools.store, project["project_name"])
