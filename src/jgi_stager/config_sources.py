@@ -13,9 +13,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from jgi_stager.setting_types import private_url
+
 ENV_PREFIX = "JGI_STAGER_"
 CONFIG_VARIABLE = "JGI_STAGER_CONFIG"
 """Names the TOML file; the one environment variable that is not a setting."""
+
+GLOBUS_ADDRESSES = "GLOBUS_SDK_SERVICE_URL_"
+"""Variables that begin so replace the addresses of Globus; the SDK reads them itself."""
 
 _UNVERIFIED = re.compile(r"[?&](tlsInsecure|tlsAllowInvalid\w+)=(?!false)|[?&]ssl_cert_reqs=", re.IGNORECASE)
 WITH_PASSWORD = re.compile(r"^[a-z+]+://[^/@]*:[^/@]+@")
@@ -118,6 +123,16 @@ def refuse_unknown_variables(known: Known) -> None:
             raise ConfigError(
                 f"environment variable {name}: no such setting; it must be {ENV_PREFIX}<SECTION>__<KEY>; {instead}"
             )
+
+
+def refuse_open_addresses() -> None:
+    """Raises `ConfigError` for a Globus address from the environment to which tokens would go unencrypted."""
+    for name, url in os.environ.items():
+        if name.startswith(GLOBUS_ADDRESSES):
+            try:
+                private_url(url)
+            except ValueError as error:
+                raise ConfigError(f"environment variable {name}: {error}") from None
 
 
 def explain(error: ValidationError, path: Path | None) -> str:

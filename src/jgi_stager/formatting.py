@@ -49,6 +49,19 @@ def percent(share: float) -> str:
     return f"{min(99, whole)} %" if whole > 0 else "<1 %" if share > 0 else "0 %"
 
 
+def clean(text: str, keep: str = "") -> str:
+    """``text`` with every control or invisible character but those of ``keep`` replaced, one for one: names and
+    answers come from outside, and such characters steer a terminal or turn the order of what is read."""
+    return "".join(char if char.isprintable() or char in keep else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def escaped(text: str, keep: str = "") -> str:
+    """As `clean`, with the escape of each such character in its place: ``\\x1b``, ``\\u202e``."""
+    return "".join(
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 def readable(text: str) -> str:
     """A finding of the books with its bytes as people read them: ``larger than 50.0 GB``."""
     return re.sub(r"\b(\d{4,}) bytes\b", lambda found: human_bytes(int(found[1])), text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -10,6 +11,7 @@ from typing import Any, TextIO
 import structlog
 
 from jgi_stager.clock import Clock
+from jgi_stager.formatting import escaped
 
 # Without the values of variables, which structlog shows by default: among them are passwords and tokens.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
@@ -27,15 +29,13 @@ def configure_logging(clock: Clock, stream: TextIO | None = None, level: int = l
 
     renderer: Any = structlog.processors.JSONRenderer(default=str)
     if out.isatty():
-        renderer = structlog.dev.ConsoleRenderer(
-            timestamp_key="at", exception_formatter=structlog.dev.plain_traceback
-        )
+        renderer = structlog.dev.ConsoleRenderer(timestamp_key="at", exception_formatter=_traceback_for_a_terminal)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             stamp,
-            _TRACEBACKS if not out.isatty() else _keep,
+            _for_a_terminal if out.isatty() else _TRACEBACKS,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -46,5 +46,13 @@ def configure_logging(clock: Clock, stream: TextIO | None = None, level: int = l
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
 
 
-def _keep(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return event
+def _for_a_terminal(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Values come from outside, too: what could steer a terminal is shown, not sent. (JSON escapes it anyway, and
+    so does the ``repr`` of what is no text.)"""
+    return {key: escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _traceback_for_a_terminal(out: TextIO, exception: structlog.typing.ExcInfo) -> None:
+    whole = io.StringIO()
+    structlog.dev.plain_traceback(whole, exception)
+    out.write(escaped(whole.getvalue(), keep="\n\t"))

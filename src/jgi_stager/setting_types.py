@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from email.utils import parseaddr
+from ipaddress import ip_address
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -39,4 +41,24 @@ def _sender(value: str) -> str:
 
 Sender = Annotated[str, AfterValidator(_sender)]
 Addresses = Annotated[list[Annotated[str, AfterValidator(_address)]], BeforeValidator(_as_list)]
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to ``host`` stays on this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def private_url(url: str) -> str:
+    """An address to which a token may be sent: encrypted, or on this machine. Raises ValueError."""
+    if url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
+        raise ValueError(
+            "must begin with https://: http:// would carry tokens unencrypted, and is for this machine alone "
+            "(127.0.0.1, ::1 or localhost)"
+        )
+    return url
+
+
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/\\]+(/\S*)?$"), AfterValidator(private_url)]

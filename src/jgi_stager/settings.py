@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -26,11 +27,12 @@ from jgi_stager.config_sources import (
     default_config_file,
     explain,
     read_toml,
+    refuse_open_addresses,
     refuse_open_file,
     refuse_unknown_variables,
     verified_uri,
 )
-from jgi_stager.setting_types import Addresses, HttpUrl, Sender, Strings
+from jgi_stager.setting_types import Addresses, HttpUrl, Sender, Strings, is_loopback
 
 __all__ = ["CONFIG_VARIABLE", "ENV_PREFIX", "ConfigError", "Settings", "default_config_file", "load_settings"]
 
@@ -140,6 +142,18 @@ class NotificationSettings(Section):
     """When it goes, UTC."""
     failures_hours: float = Field(12.0, gt=0)
     """Between two mails about new failed files of a project that still moves."""
+
+    @field_validator("smtp_user")
+    @classmethod
+    def _encrypted(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # Where one of the two is wrong itself, it is not there.
+        host, tls = info.data.get("smtp_host", "localhost"), info.data.get("smtp_tls")
+        if value and tls == "none" and not is_loopback(host):
+            raise ValueError(
+                'its password would go over the network unencrypted; set notifications.smtp_tls to "starttls" '
+                '(port 587) or "tls" (port 465), or leave smtp_user out if the server asks for no login'
+            )
+        return value
 
 
 class ScheduleSettings(Section):
@@ -261,6 +275,7 @@ def load_settings(config_file: Path | None = None) -> Settings:
     if path:
         refuse_open_file(path, values)
     refuse_unknown_variables(known)
+    refuse_open_addresses()
     try:
         settings = Settings(**values)
     except ValidationError as error:

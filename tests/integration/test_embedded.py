@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from pymongo import MongoClient
 
 from factories import file_record
 from jgi_stager.clock import ManualClock
@@ -83,6 +84,13 @@ def tcp_listeners(pid: int) -> list[str]:
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
     ]
     return [row[9] for row in rows if row[3] == "0A" and row[9] in inodes]
+
+
+def test_nobody_can_send_it_compressed_messages(state_directory: Path) -> None:
+    client: MongoClient[dict[str, object]]
+    with EmbeddedMongod(state_directory) as uri, MongoClient(uri) as client:
+        offered = ["zlib", "snappy", "zstd"]
+        assert "compression" not in client.admin.command({"hello": 1, "compression": offered})
 
 
 def test_acknowledged_writes_survive_kill_9_of_mongod(state_directory: Path, clock: ManualClock) -> None:

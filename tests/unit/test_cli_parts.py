@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.text import Text
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from jgi_stager.cli import app
 from jgi_stager.cli.bars import shares
-from jgi_stager.cli.common import Mistake, clean, plain
+from jgi_stager.cli.common import Mistake, Page, complain, plain
 from jgi_stager.cli.control import parse_amount, shown_value
 from jgi_stager.cli.credentials import Tokens, plausible, store_secret
 from jgi_stager.cli.setup import example
+from jgi_stager.formatting import clean
 from jgi_stager.insight.waits import Why
 from jgi_stager.preflight import Check, Problem, Verdict, attempt, try_all, worst
 from jgi_stager.secrets import Secrets
@@ -101,6 +103,19 @@ def test_bars_are_full_and_show_whatever_is_there(sizes: list[int], width: int) 
 
 def test_what_could_steer_a_terminal_is_replaced() -> None:
     assert clean("a\x1b[31mb\n\u202ec") == "a\ufffd[31mb\ufffd\ufffdc"
+
+
+def test_no_line_of_a_page_steers_a_terminal_or_is_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Page()
+    evil = "\x1b]0;owned\x07[bold]soil[/bold] [link=https://example.org]\u202e"
+    page.line(Text(evil, style="bold"))
+    page.say(evil)
+    page.pair("name", evil, 6)
+    page.table(["name"], [[evil]])
+    complain(evil)
+    said = "".join(capsys.readouterr())
+    assert [char for char in said if not char.isprintable() and char != "\n"] == []
+    assert said.count("[bold]soil[/bold] [link=https://example.org]") == 5
 
 
 def test_json_has_plain_values() -> None:

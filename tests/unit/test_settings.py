@@ -51,15 +51,15 @@ def test_the_environment_goes_before_the_file_and_the_file_before_the_default(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file.write_text(
-        '[jdp]\nbase_url = "http://file"\npool_size = 7\nremove_files = ["x"]\n[gold]\nbase_url = "http://gold"\n'
+        '[jdp]\nbase_url = "https://file"\npool_size = 7\nremove_files = ["x"]\n[gold]\nbase_url = "https://gold"\n'
     )
-    monkeypatch.setenv("JGI_STAGER_JDP__BASE_URL", "http://environment")
+    monkeypatch.setenv("JGI_STAGER_JDP__BASE_URL", "https://environment")
     monkeypatch.setenv("JGI_STAGER_NMDC__POOL_SIZE", "3")
     settings = load_settings(file)
-    assert settings.jdp.base_url == "http://environment"
+    assert settings.jdp.base_url == "https://environment"
     assert (settings.jdp.pool_size, settings.jdp.remove_files) == (7, ["x"]), "the other keys of the section stay"
     assert settings.jdp.restore_batch_size == 750
-    assert settings.gold.base_url == "http://gold"
+    assert settings.gold.base_url == "https://gold"
     assert (settings.nmdc.pool_size, settings.nmdc.base_url) == (3, "https://api.microbiomedata.org")
 
 
@@ -85,6 +85,14 @@ def test_the_environment_goes_before_the_file_and_the_file_before_the_default(
         ("[jdp]\nremove_files = [1]\n", ["jdp.remove_files.0: ", "string"]),
         ('[gold]\nbase_url = "gold-ws.jgi.doe.gov"\n', ["gold.base_url: "]),
         ('[gold]\nbase_url = "file:///etc/passwd"\n', ["gold.base_url: "]),
+        ('[gold]\nbase_url = "http://gold-ws.jgi.doe.gov"\n', ["gold.base_url: must begin with https://"]),
+        ('[jdp]\nbase_url = "http://files.jgi.doe.gov/"\n', ["jdp.base_url: must begin with https://"]),
+        ('[jdp]\nbase_url = "http://localhost@jgi.example.org"\n', ["jdp.base_url: must begin with https://"]),
+        ('[jdp]\nbase_url = "http://localhost.example.org"\n', ["jdp.base_url: must begin with https://"]),
+        (
+            '[notifications]\nsmtp_host = "mail.example.org"\nsmtp_user = "stager"\n',
+            ["notifications.smtp_user: its password would go", 'notifications.smtp_tls to "starttls"'],
+        ),
         ("[clock]\nstart = 2025-01-01T00:00:00\nscale = 5\n", ["clock.start: ", "timezone"]),
         ("[clock]\nscale = 0\n", ["clock.scale: "]),
         ('[staging]\nstage_dir = "relative"\n', ["staging.stage_dir: must be an absolute path"]),
@@ -101,6 +109,27 @@ def test_what_is_wrong_in_the_file_is_named_with_file_key_and_cure(
     reason = refused(file)
     assert reason.startswith(f"{file}: ")
     assert all(word in reason for word in words), reason
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8080", "127.1.2.3", "[::1]:99"])
+def test_on_this_machine_nothing_needs_to_be_encrypted(
+    file: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    file.write_text(f'[jdp]\nbase_url = "http://{host}/jdp"\n[notifications]\nsmtp_user = "stager"\n')
+    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_AUTH", f"http://{host}/")
+    assert load_settings(file).jdp.base_url == f"http://{host}/jdp"
+
+
+@pytest.mark.parametrize("tls", ["starttls", "tls"])
+def test_a_password_may_go_where_it_is_encrypted(file: Path, tls: str) -> None:
+    file.write_text(f'[notifications]\nsmtp_host = "mail.example.org"\nsmtp_tls = "{tls}"\nsmtp_user = "stager"\n')
+    assert load_settings(file).notifications.smtp_user == "stager"
+
+
+def test_an_address_of_globus_that_is_not_encrypted_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_TRANSFER", "http://transfer.example.org/")
+    reason = refused()
+    assert reason.startswith("environment variable GLOBUS_SDK_SERVICE_URL_TRANSFER: must begin with https://")
 
 
 def test_all_wrong_values_are_named_at_once(file: Path) -> None:

@@ -14,13 +14,12 @@ from jgi_stager.cli.common import (
     JsonOption,
     Mistake,
     Page,
-    clean,
     emit,
     handled,
     open_books,
     settings_or_exit,
 )
-from jgi_stager.formatting import count, human_bytes
+from jgi_stager.formatting import clean, count, human_bytes
 from jgi_stager.gather import Books
 from jgi_stager.insight import explain as insight
 from jgi_stager.insight.explain import Explanation

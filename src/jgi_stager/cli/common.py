@@ -21,6 +21,7 @@ from rich.text import Text
 
 from jgi_stager.config_sources import require_configuration
 from jgi_stager.failures import NeedsPerson, OutsideError
+from jgi_stager.formatting import clean
 from jgi_stager.gather import Books
 from jgi_stager.secrets import SecretProblem
 from jgi_stager.settings import ConfigError, Settings, load_settings
@@ -179,10 +180,12 @@ class Page:
         self.line(Text(f"{' ' * indent}{name:<{width}}{clean(value)}"))
 
     def line(self, text: Text) -> None:
-        """One line as it is."""
+        """One line, not wrapped. Everything that is shown comes through here: what could steer a terminal ends
+        here, and no markup of Rich is looked for in it."""
+        text = text.copy()
+        text.plain = clean(text.plain)
         if not self.unicode:
             text = Text(text.plain.encode("ascii", "replace").decode(), style=text.style)
-        text = text.copy()
         text.rstrip()
         self.console.print(text, soft_wrap=True)
 
@@ -212,11 +215,6 @@ def wrapped(text: str, width: int, first: str = "", rest: str = "") -> list[str]
 
 _HARD = "\N{NO-BREAK SPACE}"
 _COMMAND = re.compile(r"(?:^|(?<=: )|(?<=-> ))jgi-stager [^;,()]{1,60}(?=[;,()]|$)")
-
-
-def clean(text: str, keep: str = "") -> str:
-    """``text`` without characters that could steer a terminal: names and answers come from outside."""
-    return "".join(char if char.isprintable() or char in keep else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 # --- for programs --------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from enum import IntEnum
 from rich.text import Text
 
 from jgi_stager.cli.bars import BAR, bar, legend
-from jgi_stager.cli.common import Page, clean, wrapped
-from jgi_stager.formatting import ago, count, human_bytes, human_duration, left_of, part_of, percent, when
+from jgi_stager.cli.common import Page, wrapped
+from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, left_of, part_of, percent, when
 from jgi_stager.insight.eta import Eta
 from jgi_stager.insight.facts import Project
 from jgi_stager.insight.quota import used

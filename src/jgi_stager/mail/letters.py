@@ -15,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from jgi_stager.formatting import clean as clean_text
 from jgi_stager.formatting import count, instant
 from jgi_stager.mail.look import looks
 from jgi_stager.mail.words import FILTERS
@@ -52,9 +53,7 @@ def _templates(*, html: bool) -> Environment:
 def clean(value: Any) -> Any:
     """Text from outside without control characters other than line ends, at any depth."""
     if isinstance(value, str):
-        return "".join(
-            char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in value
-        )
+        return clean_text(value, keep="\n")
     if isinstance(value, Mapping):
         return {str(key): clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -247,6 +247,8 @@ def _arguments(home: Path, socket_path: Path) -> list[str]:
         *("--pidfilepath", str(home / "mongod.pid")),
         *("--noscripting", "--quiet", "--wiredTigerCacheSizeGB", "0.25"),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        # On a socket of this machine it saves nothing, and nobody's compressed messages are unpacked.
+        *("--networkMessageCompressors", "disabled"),
     ]
 
 
