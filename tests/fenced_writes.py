@@ -35,7 +35,10 @@ A_FILE = ObjectId("0" * 24)
 """A pending file of project ``p``."""
 
 WRITES: Mapping[str, Callable[[Store], object]] = {
+    "control.books_id": control.books_id,
+    "control.end_hold": lambda store: control.end_hold(store, "w"),
     "control.report_daemon": lambda store: control.report_daemon(store, {}, pid=1),
+    "control.set_hold": lambda store: control.set_hold(store, ["r"], LATER, "w"),
     "control.set_limit": lambda store: control.set_limit(store, "max_active_tasks", 3, "w"),
     "credentials.came_back": lambda store: credentials.came_back(store, "out", SOME_TIME),
     "credentials.died": lambda store: credentials.died(store, "jdp", "i", "p", "c", timedelta(days=1)),
@@ -165,6 +168,7 @@ def full(store: Store) -> None:
     credentials.died(store, "dead", "i", "p", "c", timedelta(days=1))
     credentials.went_out(store, "out", "e")
     control.report_daemon(store, {}, pid=1)
+    control.set_hold(store, ["q"], SOME_TIME, "w")
     diary.keep_digest(store, {"at": SOME_TIME})
     diary.note_start(store, "h", 1)
 

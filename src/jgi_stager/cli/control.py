@@ -178,6 +178,25 @@ def reset_limit(
         _change_limit(settings, name, None, reason, said, as_json=as_json)
 
 
+@limits_app.command("release")
+def release_hold(
+    reason: Annotated[str, typer.Option(help="Why; it goes on the history.")] = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Ask for files again though the database is older than the work."""
+    settings = settings_or_exit(config)
+    with handled(), open_books(settings) as books:
+        why = f"by {somebody()}{f': {reason}' if reason else ''}"
+        held, released = control.hold(books.store), control.end_hold(books.store, why)
+        if as_json:
+            emit({"released": released, "why": held and held["why"], "until": held and held["until"]})
+        elif released:
+            Page().say("Files are asked for again from the next planning on.")
+        else:
+            Page().say("Nothing was held.")
+
+
 def _change_limit(
     settings: Settings, name: str, value: int | None, reason: str, said: str, *, as_json: bool, sure: bool = True
 ) -> None:

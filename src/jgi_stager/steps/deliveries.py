@@ -58,16 +58,17 @@ def unexplained(tools: Tools) -> dict[int, datetime | None]:
     return {number: found[number] for number in sorted(set(found) - known, reverse=True)}
 
 
-def look(tools: Tools) -> int:
-    """Note the deliveries that can be joined: at the start, and then seldom. Returns how many were noted.
+def look(tools: Tools, *, at_once: bool = False) -> int | None:
+    """Note the deliveries that can be joined: at the start, and then seldom, or ``at_once``. Returns how many were
+    noted; None if it could not be looked at all of them.
 
     While a request is in doubt they are left to `jgi_stager.steps.reconcile`: one of them may be that request.
     """
     now, before = tools.clock.now(), requests.deliveries_looked_at(tools.store)
-    if before is not None and abs(now - before) < LOOK_AGAIN:
+    if before is not None and abs(now - before) < LOOK_AGAIN and not at_once:
         return 0
     if requests.requests_in(tools.store, requests.IN_DOUBT):
-        return 0
+        return None
     found: dict[int, datetime | None] = {}
 
     def find(_: Tools, __: Mapping[str, Any]) -> int:
@@ -75,11 +76,12 @@ def look(tools: Tools) -> int:
         return 1
 
     if not each(tools, Service.GLOBUS, [{"_id": "deliveries"}], find, _leave):
-        return 0
+        return None
     newest = [{"_id": number} for number in list(found)[:MOST_AT_A_TIME]]
     noted = each(tools, Service.JDP, newest, lambda _, one: _note(tools, one["_id"], found[one["_id"]]), _leave)
-    if not newest or tools.may_ask(Service.JDP):
-        requests.note_deliveries_looked_at(tools.store)
+    if newest and not tools.may_ask(Service.JDP):
+        return None
+    requests.note_deliveries_looked_at(tools.store)
     return noted
 
 

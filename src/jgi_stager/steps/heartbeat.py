@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from jgi_stager.failures import Service
-from jgi_stager.steps import jdp_time
+from jgi_stager.steps import jdp_time, older_books
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import control
 
@@ -26,13 +26,18 @@ def run(tools: Tools) -> int:
     return 0
 
 
+def _held(tools: Tools) -> tuple[str, str] | None:
+    """Why nothing is asked from JDP though it answers, and what to do."""
+    wrong = jdp_time.wrong_clock(tools)
+    return (wrong.problem, wrong.cure) if wrong is not None else older_books.problem(tools)
+
+
 def _seen(tools: Tools, service: Service, before: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """How one service is seen, and since when."""
     person = tools.gates.needs_person(service)
     closed = not tools.gates.is_open(service, now, tools.credential(service))
-    wrong = jdp_time.wrong_clock(tools) if service is Service.JDP else None
-    told = (str(person), person.cure) if person is not None else wrong and (wrong.problem, wrong.cure)
-    problem, cure = told or (None, None)
+    held = _held(tools) if service is Service.JDP else None
+    problem, cure = (str(person), person.cure) if person is not None else held or (None, None)
     state = "needs_person" if problem is not None else "out" if closed else "usable"
     since = before.get("since") if before.get("state") == state else now
     return {"state": state, "since": since, "problem": problem, "cure": cure}

@@ -18,10 +18,10 @@ from jgi_stager.failures import Service
 from jgi_stager.formatting import bullets
 from jgi_stager.notices import ACTIVITY
 from jgi_stager.records import ProjectState, TaskState
-from jgi_stager.steps import transfers
+from jgi_stager.steps import older_books, transfers
 from jgi_stager.steps.poll_tasks import ENDED
 from jgi_stager.steps.tools import Tools, each
-from jgi_stager.store import projects, tasks
+from jgi_stager.store import control, projects, tasks
 
 log = structlog.get_logger()
 
@@ -48,8 +48,12 @@ def _look(tools: Tools, _: Mapping[str, Any]) -> int:
         for task in found
         if task.task_id in strange and task.label not in awaited and task.status not in ENDED
     ]
-    if orphans:
-        _tell(tools, orphans)
+    ours = [task for task in orphans if task.label.endswith(f" {control.books_id(tools.store)}")]
+    if ours:
+        why = f"Globus runs {len(ours)} of their tasks that they do not have, such as {ours[0].task_id}"
+        older_books.hold(tools, [task.task_id for task in ours], why)
+    if others := [task for task in orphans if task not in ours]:
+        _tell(tools, others)
     return 0
 
 
@@ -65,7 +69,7 @@ def _tell(tools: Tools, orphans: Sequence[TaskStatus]) -> None:
     tools.alarm(
         f"orphan-tasks:{year}-{week}",
         f"{len(orphans)} running Globus tasks are ours by their label, but not in the books",
-        "Either the database was replaced by an older copy, or another installation uses the same Globus login. "
+        "Either the database was replaced by another one, or another installation uses the same Globus login. "
         "They are left alone: they take places among the tasks that Globus runs at a time, and what they bring "
         f"is not sent a second time.\n\n{bullets(lines, SHOWN, ACTIVITY)}",
         you=f"cancel them on the Globus site ({ACTIVITY}) if nobody needs them; otherwise nothing.",

@@ -22,7 +22,7 @@ from jgi_stager.lifecycle import State
 from jgi_stager.planning import Want
 from jgi_stager.pulse import unbroken
 from jgi_stager.records import ProjectState, RequestState
-from jgi_stager.steps import deliveries, jdp_time
+from jgi_stager.steps import deliveries, jdp_time, older_books, orphans
 from jgi_stager.steps.restore_plan import CANDIDATES_PER_PROJECT, Refusals, could_ask, make_plan, read_refusals
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import StoreError, StoreUnavailable, files, moves, projects, requests
@@ -41,7 +41,9 @@ def run(tools: Tools) -> int:
     if now is not None:
         deliveries.look(tools)
     moved += join_open_requests(tools)
-    if now is None or not _anything_pending(tools) or not could_ask(tools, now.low):
+    if now is None or not _anything_pending(tools) or not _books_are_whole(tools, now):
+        return moved
+    if not could_ask(tools, now.low):
         return moved
     refusals = read_refusals(tools)
     plan = make_plan(tools, refusals, now.low)
@@ -49,10 +51,19 @@ def run(tools: Tools) -> int:
     if plan.requests:
         log.info("restores_planned", requests=len(plan.requests), deferred=len(plan.deferred))
     for wants in plan.requests:
-        if not tools.may_ask(Service.JDP) or not submit(tools, wants, refusals):
+        if not tools.may_ask(Service.JDP) or not submit(tools, wants, refusals, now):
             break
         moved += len(wants)
     return moved
+
+
+def _books_are_whole(tools: Tools, now: Reading) -> bool:
+    """Whether nothing says that the books are older than the work. Of books that this machine has not seen yet,
+    the tasks at Globus may say so."""
+    if not older_books.is_known(tools):
+        orphans.run(tools)
+        older_books.note_sent(tools, "")
+    return older_books.may_ask(tools, now)
 
 
 def _anything_pending(tools: Tools) -> bool:
@@ -149,6 +160,7 @@ def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals, now: Reading
         tools.store, file_ids=ids, projects=names, files=len(served), size=sum(want.size for want in wants)
     )
     mailto = next(iter(tools.settings.notifications.mailto), None)
+    older_books.note_sent(tools, intent)
     _be_sure(tools, intent, now)
     try:
         answer = tools.jdp.request_files(ids, mailto)

@@ -18,7 +18,7 @@ from jgi_stager.lifecycle import State
 from jgi_stager.records import OPEN_TASKS, ProjectState, RequestState, TaskKind, TaskState
 from jgi_stager.steps.limits import limits_now
 from jgi_stager.steps.tools import Tools, each, later
-from jgi_stager.store import files, moves, projects, requests, tasks
+from jgi_stager.store import control, files, moves, projects, requests, tasks
 
 log = structlog.get_logger()
 
@@ -33,7 +33,8 @@ names no end to that (decision 42)."""
 MOST_BODY_BYTES = 8 * 1024 * 1024
 """Of the items of one task, by `item_bytes`: half of what a document of MongoDB may have."""
 LABEL = "jgi-stager"
-"""Every task of ours begins its label with this, so that it can be told from others of the same user."""
+"""Every task of ours begins its label with this, so that it can be told from others of the same user; it ends with
+the id of the books, so that it can be told from those of other installations."""
 
 
 def places(tools: Tools, kind: TaskKind) -> int:
@@ -108,7 +109,7 @@ def start(
     except OutsideError as error:
         tools.failed(error)
         return None
-    label = f"{LABEL} {kind.value} {submission_id}"
+    label = f"{LABEL} {kind.value} {submission_id} {control.books_id(tools.store)}"
     settings = tools.settings.globus
     body = transfer_body(
         submission_id, settings.jgi_collection_id, settings.nersc_collection_id, label, list(items)

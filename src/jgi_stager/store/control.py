@@ -1,14 +1,17 @@
-"""What people set while the daemon runs, and what the daemon says of itself: two documents in ``control``."""
+"""What people set while the daemon runs, what the daemon says of itself, and which books these are: documents in
+``control``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.errors import translated
 
-_LIMITS, _DAEMON = "limits", "daemon"
+_LIMITS, _DAEMON, _BOOKS, _HOLD = "limits", "daemon", "books", "hold"
 
 
 @translated
@@ -52,6 +55,48 @@ def report_daemon(store: Store, services: Mapping[str, Mapping[str, Any]], **fac
 def daemon_report(store: Store) -> Document | None:
     """What the daemon said last: ``at``, ``services`` and the facts of `report_daemon`; None if it never ran."""
     return _find(store, _DAEMON)
+
+
+@translated
+def books_id(store: Store) -> str:
+    """The id of these books: made once, and taken along in every copy of them."""
+    found = _find(store, _BOOKS)
+    if found is None:
+        fresh = {"$setOnInsert": {"books_id": uuid.uuid4().hex[:12]}}
+        store.control.update_one({"_id": _BOOKS}, fresh, upsert=True)
+        found = _find(store, _BOOKS) or {}
+    return str(found["books_id"])
+
+
+@translated
+def place(store: Store) -> str:
+    """Where these books are: the database and the servers that have it."""
+    known = store.client.topology_description.server_descriptions()
+    servers = sorted(str(host) if port is None else f"{host}:{port}" for host, port in known)
+    return f"{store.database.name} at {', '.join(servers)}"
+
+
+@translated
+def hold(store: Store) -> Document | None:
+    """Why and until when nothing is asked from JDP: ``missing why since until ended_at history``; None before the
+    first time."""
+    return _find(store, _HOLD)
+
+
+@translated
+def set_hold(store: Store, missing: Sequence[str], until: datetime, why: str) -> None:
+    """Let nothing be asked ``until`` then, because the books lack ``missing``."""
+    values = {"why": why, "since": store.clock.now(), "until": until, "ended_at": None}
+    change: Document = {"$set": values, "$addToSet": {"missing": {"$each": list(missing)}}}
+    store.control.update_one({"_id": _HOLD}, change, upsert=True)
+
+
+@translated
+def end_hold(store: Store, why: str) -> bool:
+    """Let files be asked for again; False if that was not held."""
+    at = store.clock.now()
+    change = {"$set": {"ended_at": at}, "$push": {"history": {"at": at, "why": why}}}
+    return store.control.update_one({"_id": _HOLD, "ended_at": None}, change).modified_count > 0
 
 
 def _find(store: Store, key: str) -> Document | None:
