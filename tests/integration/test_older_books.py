@@ -23,7 +23,7 @@ Copy = Mapping[str, list[Any]]
 
 def limited(directory: Path, uri: str):  # type: ignore[no-untyped-def]
     """A stage on which twelve files take three windows."""
-    sections = {**LIMITED, "mongodb": {"uri": uri}}
+    sections: dict[str, Mapping[str, Any]] = {**LIMITED, "mongodb": {"uri": uri}}
     return stage(directory, uri, small_catalogue(3, 4), sections=sections, max_window_bytes=QUOTA)
 
 
@@ -139,7 +139,7 @@ def test_another_database_on_purpose_begins_without_a_word(tmp_path: Path, mongo
 
 
 def test_on_a_machine_that_never_saw_the_books_their_tasks_at_globus_tell(tmp_path: Path, mongod_uri: str) -> None:
-    sections = {**LIMITED, "mongodb": {"uri": mongod_uri}}
+    sections: dict[str, Mapping[str, Any]] = {**LIMITED, "mongodb": {"uri": mongod_uri}}
     slow: dict[str, Any] = {"transfer_bytes_per_second": 1e-2}
     catalogue = small_catalogue(3, 4)
     with stage(tmp_path, mongod_uri, catalogue, sections=sections, max_window_bytes=QUOTA, **slow) as st:

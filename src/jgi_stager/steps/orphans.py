@@ -48,7 +48,7 @@ def _look(tools: Tools, _: Mapping[str, Any]) -> int:
         for task in found
         if task.task_id in strange and task.label not in awaited and task.status not in ENDED
     ]
-    ours = [task for task in orphans if task.label.endswith(f" {control.books_id(tools.store)}")]
+    ours = [task for task in orphans if (task.label or "").endswith(f" {control.books_id(tools.store)}")]
     if ours:
         why = f"Globus runs {len(ours)} of their tasks that they do not have, such as {ours[0].task_id}"
         older_books.hold(tools, [task.task_id for task in ours], why)
