@@ -99,15 +99,16 @@ def test_a_person_who_knows_better_releases_it_for_good(
     with limited(tmp_path, mongod_uri) as st:
         run = commands(st, tmp_path, monkeypatch)
         assert parsed(run("limits", "release", "--json"))["released"] is False
-        copy = worked_since_the_copy(st)
-        st.wait(hours=25)
-        put_back(st, copy)
+        st.insert()
+        st.wait(hours=1)
+        st.out.clock.advance(25 * 3600)
+        older_books.note_sent(st.tools, "f" * 32)
         st.run("request_restores")
-        before = asked(st)
+        assert asked(st) == QUOTA
         assert parsed(run("limits", "release", "--reason", "nothing was asked", "--json"))["released"] is True
         st.restart()
         st.wait(hours=1)
-        assert asked(st) > before
+        assert asked(st) == 2 * QUOTA
         assert len(st.alarms(ALARM)) == 1
         held = control.hold(st.store)
         assert held is not None
@@ -122,7 +123,7 @@ def test_another_database_on_purpose_begins_without_a_word(tmp_path: Path, mongo
         st.database = f"{first}_new"
         st.restart()
         try:
-            st.out.clock.advance(25 * 3600)
+            st.out.clock.advance(48 * 3600)
             st.insert("loam")
             st.wait(hours=1)
             assert asked(st) == 2 * QUOTA
