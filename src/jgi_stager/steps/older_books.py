@@ -95,7 +95,8 @@ def hold(tools: Tools, missing: Sequence[str], why: str) -> None:
         "emptied.\n\nWhat was asked from JDP since then counts against its quota and is on its way, and nobody "
         f"here knows what it was. Nothing is asked for until {until:%Y-%m-%d %H:%M} UTC, when it is over. "
         "Deliveries that appear meanwhile are found and used; everything else goes on.\n\nProjects added "
-        f"since the backup are to be added again.\n\nWhat to do: {CURE}.",
+        "since the backup are to be added again.",
+        you=f"{CURE}.",
     )
 
 
