@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 from jgi_stager.clients.jdp import Jdp
+from jgi_stager.clients.their_clock import Reading, TheirClock
 from jgi_stager.records import RequestState
 from jgi_stager.steps import cancel, jdp_time, request_restores, send_notices, verify
 from jgi_stager.steps import tools as tools_module
@@ -79,20 +80,26 @@ def _lost_answer_is_no() -> None:
     """A POST whose answer was lost counts as one that was refused: its files are asked for again."""
     note = request_restores._answered_with
 
-    def careless(tools: Any, intent: str, state: RequestState, error: Any) -> None:
-        note(tools, intent, RequestState.NOT_SENT if state == RequestState.UNKNOWN else state, error)
+    def careless(tools: Any, intent: str, state: RequestState, *rest: Any) -> None:
+        note(tools, intent, RequestState.NOT_SENT if state == RequestState.UNKNOWN else state, *rest)
 
-    request_restores._answered_with = careless
+    vars(request_restores)["_answered_with"] = careless
 
 
 def _jdp_clock_trusted() -> None:
-    """JDP's Date is taken as it is, however far it is from our clock."""
+    """JDP's Date is taken as it is, from one answer, however far it is from our clock."""
 
-    def believe(tools: Any) -> Any:
-        reading = jdp_time.measure(tools)
-        return tools.clock.now() if reading is None else reading.earliest(tools.clock.steady())
+    def hear(clock: TheirClock, fresh: Reading) -> None:
+        clock.agreed = fresh
 
-    jdp_time.planning_instant = believe
+    def believe(tools: Any) -> Reading:
+        reading, steady, ours = jdp_time.measure(tools), tools.clock.steady(), tools.clock.now()
+        if reading is None:
+            return Reading(steady, ours, ours)
+        return Reading(steady, reading.earliest(steady), reading.latest(steady))
+
+    setattr(TheirClock, "hear", hear)  # noqa: B010 - mypy knows no other way to change a method
+    vars(jdp_time)["planning"] = believe
 
 
 def _one_failure_stops_the_step() -> None:
