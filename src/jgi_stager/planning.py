@@ -279,3 +279,8 @@ def days_of_quota(total_bytes: int, limits: Limits) -> float:
     """How many windows, in days, the quota alone makes ``total_bytes`` take: 0 if all fit at once."""
     windows = max(0, -(-total_bytes // limits.quota_bytes) - 1)
     return windows * limits.window / timedelta(days=1)
+
+
+def least_requests(ids: int, total_bytes: int, limits: Limits) -> int:
+    """How many requests this takes at best: none has more ids than allowed, or more bytes than the quota."""
+    return max(-(-ids // limits.max_ids), -(-total_bytes // limits.quota_bytes))

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from jgi_stager.insight import status as insight
 from jgi_stager.insight.facts import Count, DaemonView, Login, RefusedAddress
 from jgi_stager.insight.preview import Found, preview
@@ -68,7 +70,8 @@ def test_everything_a_person_should_do_is_listed_with_the_command() -> None:
         refused_addresses=(refused("old@example.org", site=True), refused("pi@example.org", projects=("a", "b"))),
     )
     found = {todo.what: todo.do for todo in insight.status(world).todos}
-    assert found["jdp since 12:00 UTC: the token has ended"] == "jgi-stager token set jdp"
+    said = "jdp since 12:00 UTC: the token has ended; nothing waits for it yet"
+    assert found[said] == "jgi-stager token set jdp"
     assert found["bad is invalid: proposal_id is missing"] == (
         "insert it again, corrected; to hear no more of it: jgi-stager project cancel bad"
     )
@@ -95,7 +98,60 @@ def refused(address: str, **lists: Any) -> RefusedAddress:
 def test_a_dead_credential_is_named_since_it_died_not_since_the_daemon_started() -> None:
     login = Login("jdp", dead_since=NOW - 5 * HOUR)
     world = facts(daemon=trouble("jdp", "needs_person", "the token has ended", "x"), logins={"jdp": login})
-    assert [todo.what for todo in insight.status(world).todos] == ["jdp since 09:00 UTC: the token has ended"]
+    (todo,) = insight.status(world).todos
+    assert todo.what == "jdp since 09:00 UTC: the token has ended; nothing waits for it yet"
+    (line,) = insight.status(replace(world, projects=(project(counts={"pending": (3, 3)}),))).lines
+    assert line.wait.sentence == "waiting for a person since 09:00 UTC: the token has ended"
+
+
+JDP_DEAD = trouble("jdp", "needs_person", 'jdp: HTTP 401 {"error": "no"}; the token has ended', "x")
+GLOBUS_DEAD = trouble("globus", "needs_person", "the login has lapsed", "x")
+FULL = (Spent(NOW - 20 * HOUR, 10 * TERA),)
+
+
+@pytest.mark.parametrize(
+    ("world", "said"),
+    [
+        # The window is full: JDP is asked next when bytes come free.
+        (
+            {"daemon": JDP_DEAD, "waiting": waiting(wants(9, TERA), spent=FULL)},
+            "do this before 18:00 UTC and no time is lost",
+        ),
+        ({"daemon": JDP_DEAD, "waiting": waiting(wants(9, TERA))}, "work waits for it now"),
+        # A request is on tape: the next look at it may find it delivered.
+        (
+            {"daemon": JDP_DEAD, "requests": (request(next_look_at=NOW + timedelta(minutes=9)),)},
+            "do this before 14:09 UTC and no time is lost",
+        ),
+        (
+            {"daemon": JDP_DEAD, "requests": (request(next_look_at=NOW - HOUR),)},
+            "work waits for it now",
+        ),
+        # What is delivered is no matter of JDP's any more.
+        ({"daemon": JDP_DEAD, "requests": (request(state="ready"),)}, "nothing waits for it yet"),
+        (
+            {"daemon": GLOBUS_DEAD, "tasks": (task(next_look_at=NOW + HOUR),)},
+            "do this before 15:00 UTC and no time is lost",
+        ),
+        (
+            {"daemon": GLOBUS_DEAD, "projects": (project(counts={"manifest_ready": (1, 1)}),)},
+            "work waits for it now",
+        ),
+        (
+            {"daemon": GLOBUS_DEAD, "projects": (project(state="paused", counts={"manifest_ready": (1, 1)}),)},
+            "nothing waits for it yet",
+        ),
+        (
+            {"daemon": trouble("gold", "needs_person", "no", "x"), "projects": (project(state="discovering"),)},
+            "work waits for it now",
+        ),
+    ],
+)
+def test_a_dead_credential_says_until_when_it_costs_no_time(world: dict[str, Any], said: str) -> None:
+    todos = [todo.what for todo in insight.status(facts(**world)).todos if "since" in todo.what]
+    assert todos
+    assert todos[0].endswith(f"; {said}")
+    assert "{" not in todos[0]
 
 
 def test_a_credential_that_ends_soon_is_something_to_do_before_it_ends() -> None:
@@ -133,6 +189,8 @@ def test_a_preview_counts_quota_space_and_other_projects() -> None:
     alone = preview(facts(), found, free_bytes=TERA, quota_left=10 * TERA)
     assert (alone.requests, alone.days_of_quota, alone.fits, alone.inserted) == (40, 2.0, False, False)
     assert alone.eta is not None
+    few = preview(facts(), Found(3, _count(700, 30 * TERA), 700, 25 * TERA, 0, {}, 0))
+    assert (few.requests, few.days_of_quota) == (3, 2.0)  # 750 ids fit into one request, 25 TB do not
     busy = facts(
         projects=(project("other", counts={"pending": (50_000, 50 * TERA)}),),
         waiting=waiting(wants(15_000, name="other")),
@@ -141,6 +199,17 @@ def test_a_preview_counts_quota_space_and_other_projects() -> None:
     assert beside.eta is not None
     assert beside.eta.at > alone.eta.at + timedelta(days=4)
     assert beside.fits is None
+
+
+def test_the_plan_of_a_project_is_about_what_is_left_of_it() -> None:
+    found = Found(3, _count(30_000, 30 * TERA), 30_000, 25 * TERA, 0, {}, 0)
+    done = facts(projects=(project(state="done", counts={"done": (30_000, 30 * TERA)}),))
+    over = preview(done, found, "soil", to_ask=Count())
+    assert (over.left.files, over.requests, over.days_of_quota) == (0, 0, 0.0)
+    part = preview(
+        facts(projects=(project(counts={"pending": (10, TERA)}),)), found, "soil", to_ask=Count(9, TERA)
+    )
+    assert (part.requests, part.days_of_quota, part.restore_bytes) == (1, 0.0, 25 * TERA)
 
 
 def _count(files: int, size: int) -> Count:

@@ -157,6 +157,8 @@ def _show_wait(page: Page, wait: Wait, *, alone: bool) -> None:
     if wait.state is not None and not alone:
         text = f"{wait.state} ({count(wait.files, 'file')}, {human_bytes(wait.bytes)}): {wait.sentence}"
     page.say(text, indent=2, hang=2)
+    if wait.evidence:
+        page.say(f"evidence: {wait.evidence}", indent=4, hang=2, style="dim")
     if wait.do:
         page.say(f"-> {wait.do}", indent=4, hang=3, style="yellow")
 

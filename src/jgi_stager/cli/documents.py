@@ -179,6 +179,7 @@ def wait(found: Wait) -> Document:
         "since": found.since,
         "until": found.until,
         "do": found.do,
+        "evidence": found.evidence,
     }
 
 

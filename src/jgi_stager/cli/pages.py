@@ -17,6 +17,7 @@ from jgi_stager.insight.eta import Eta
 from jgi_stager.insight.facts import Project
 from jgi_stager.insight.quota import used
 from jgi_stager.insight.status import Credential, ProjectLine, Status
+from jgi_stager.insight.waits import Wait, Why
 
 OVER = ("done", "cancelled")
 LABEL = 8
@@ -105,11 +106,19 @@ def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, f
         when_done = _eta(line.eta, found.now)
         width = min(BAR, max(16, page.width - 4 - len(when_done)))
         yield Text("  ").append_text(bar(project, page, width)).append("  ").append_text(when_done)
-    yield from (Text(f"  {one}") for one in _lines(line.wait.sentence, page, 2, detail))
+    yield from (Text(f"  {one}") for one in _lines(_waits_for(line.wait, found.now), page, 2, detail))
     if full:
         yield from _states(project)
         if project.destination:
             yield Text(f"  destination  {clean(project.destination)}")
+
+
+def _waits_for(wait: Wait, now: datetime) -> str:
+    """Why a project waits. What a person should do is on the page once, and not again for each project."""
+    if wait.why != Why.PERSON:
+        return wait.sentence
+    since = f" since {when(wait.since, now)}" if wait.since else ""
+    return f"waiting for a person{since}: see You, below"
 
 
 def _compact(line: ProjectLine, page: Page, now: datetime) -> Text:

@@ -19,7 +19,7 @@ from jgi_stager.cli.outside import outside
 from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.clock import Clock
 from jgi_stager.daemon import make_clock
-from jgi_stager.formatting import count, human_bytes
+from jgi_stager.formatting import count, human_bytes, left_of
 from jgi_stager.insight import preview as insight
 from jgi_stager.insight.facts import Count, DaemonView, Facts
 from jgi_stager.insight.preview import Found, Preview
@@ -30,7 +30,7 @@ from jgi_stager.settings import Settings
 from jgi_stager.steps.discover import STAGED_TYPES
 from jgi_stager.steps.limits import restore_limits
 from jgi_stager.steps.listing import accepted_data
-from jgi_stager.store import projects
+from jgi_stager.store import lists, projects
 from jgi_stager.wiring import Clients
 
 WARNINGS_SHOWN = 3
@@ -69,11 +69,12 @@ def of_project(settings: Settings, name: str) -> Preview:
             raise Mistake(f"there is no project called {name}; see: jgi-stager project list, or use --proposal")
         facts = gather.facts(books)
         if "accepted_name" in document and document.get("state") not in ("discovering", "invalid"):
-            found = _from_books(document, settings)
+            found, to_ask = _from_books(document, settings), Count(*lists.still_to_ask(books.store, name))
         else:
             kept = {key: document[key] for key in ProjectRecord.model_fields if document.get(key) is not None}
-            found = _ask(settings, books.clock, validated(kept))
-        return _preview(settings, facts, found, name, priority=int(document.get("priority") or 0))
+            found, to_ask = _ask(settings, books.clock, validated(kept)), None
+        priority = int(document.get("priority") or 0)
+        return _preview(settings, facts, found, name, priority=priority, to_ask=to_ask)
 
 
 def of_record(settings: Settings, fields: Mapping[str, Any]) -> Preview:
@@ -91,7 +92,9 @@ def of_record(settings: Settings, fields: Mapping[str, Any]) -> Preview:
     return _preview(settings, facts, found, None, priority=record.priority)
 
 
-def _preview(settings: Settings, facts: Facts, found: Found, name: str | None, priority: int) -> Preview:
+def _preview(
+    settings: Settings, facts: Facts, found: Found, name: str | None, priority: int, to_ask: Count | None = None
+) -> Preview:
     directory = settings.staging.stage_dir
     try:
         free = None if directory is None else shutil.disk_usage(directory).free
@@ -105,6 +108,7 @@ def _preview(settings: Settings, facts: Facts, found: Found, name: str | None, p
         destination=None if directory is None else str(directory / (name or "")),
         free_bytes=free,
         quota_left=window(facts).left,
+        to_ask=to_ask,
     )
 
 
@@ -199,6 +203,8 @@ def document(found: Preview) -> dict[str, Any]:
         "left_bytes": found.left.bytes,
         "ids": found.ids,
         "restore_bytes": found.restore_bytes,
+        "left_ids": found.to_ask.files,
+        "left_restore_bytes": found.to_ask.bytes,
         "requests": found.requests,
         "days_of_quota": found.days_of_quota,
         "dropped": found.dropped,
@@ -223,17 +229,7 @@ def show(found: Preview, page: Page) -> None:
             f"{count(found.wanted.files, 'file')}, {human_bytes(found.wanted.bytes)}, of "
             f"{count(found.analysis_projects, 'analysis project')}",
         ),
-        ("left", f"{count(found.left.files, 'file')}, {human_bytes(found.left.bytes)}"),
-        (
-            "from tape",
-            f"{count(found.ids, 'distinct file')}, {human_bytes(found.restore_bytes)}, in at least "
-            f"{count(found.requests, 'request')}",
-        ),
-        (
-            "quota",
-            f"{human_bytes(found.quota_bytes)} a window, {human_bytes(found.quota_left)} left now; "
-            f"{_days(found.days_of_quota)}",
-        ),
+        *_left(found),
         *_optional(found),
     ]
     page.say(found.name if found.inserted else "not inserted yet", style="bold")
@@ -244,6 +240,22 @@ def show(found: Preview, page: Page) -> None:
     if len(found.warnings) > WARNINGS_SHOWN:
         page.say(f"... and {len(found.warnings) - WARNINGS_SHOWN} more warnings: --json", indent=2)
     page.say("Nothing was requested and nothing was written.", style="dim")
+
+
+def _left(found: Preview) -> list[tuple[str, str]]:
+    """What is not at the destination yet, and what of it is still to be asked for."""
+    if not found.left.files:
+        return [("left", "nothing: every file is done")]
+    rows = [("left", f"{count(found.left.files, 'file')}, {human_bytes(found.left.bytes)}")]
+    if not found.to_ask.files:
+        return [*rows, ("from tape", "nothing more: all that is left was asked for already")]
+    files, size = count(found.to_ask.files, "distinct file"), human_bytes(found.to_ask.bytes)
+    left = left_of(found.quota_left, found.quota_bytes)
+    return [
+        *rows,
+        ("from tape", f"{files}, {size}, in at least {count(found.requests, 'request')}"),
+        ("quota", f"{human_bytes(found.quota_bytes)} a window, {left} now; {_days(found.days_of_quota)}"),
+    ]
 
 
 def _date(at: datetime) -> str:
@@ -269,6 +281,8 @@ def _optional(found: Preview) -> list[tuple[str, str]]:
         basis = "" if found.eta.measured else "; nothing was measured yet, so this is a guess"
         early, late = _date(found.eta.early), _date(found.eta.late)
         rows.append(("done", f"{_date(found.eta.at)} UTC ({early} - {late}){basis}"))
+    if not found.left.files:
+        return rows
     if found.free_bytes is not None:
         fits = "" if found.fits else " - IT DOES NOT FIT"
         rows.append(("space", f"{human_bytes(found.free_bytes)} free at {found.destination}{fits}"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from jgi_stager.insight import eta
 from jgi_stager.insight.eta import Eta
 from jgi_stager.insight.facts import Count, Facts, Project
-from jgi_stager.planning import Demand, days_of_quota
+from jgi_stager.planning import Demand, days_of_quota, least_requests
 from jgi_stager.selection import Selection
 
 ASSUMED_NAME = "(this project)"
@@ -26,8 +26,10 @@ class Preview:
     left: Count
     """What is not done yet."""
     ids: int
-    """Distinct JDP files to ask for, and ``restore_bytes`` their bytes: what the quota counts."""
+    """Distinct JDP files in all, and ``restore_bytes`` their bytes: what the quota counts."""
     restore_bytes: int
+    to_ask: Count
+    """Those of them that are still to be asked for. ``requests`` and ``days_of_quota`` are about them."""
     requests: int
     days_of_quota: float
     dropped: Mapping[str, int]
@@ -98,13 +100,18 @@ def preview(
     destination: str | None = None,
     free_bytes: int | None = None,
     quota_left: int = 0,
+    to_ask: Count | None = None,
 ) -> Preview:
-    """The plan, with an estimate that counts the other projects in. ``name`` None: not inserted yet."""
+    """The plan, with an estimate that counts the other projects in. ``name`` None: not inserted yet.
+
+    ``to_ask``: what of a project that is listed is still to be asked for; None: all of it.
+    """
+    to_ask = Count(found.ids, found.restore_bytes) if to_ask is None else to_ask
     known = facts.project(name) if name is not None else None
     under_way = known is not None and known.state in ("active", "held", "paused", "done")
     done = known.of("done") if known is not None else Count()
     left = Count(found.wanted.files - done.files, found.wanted.bytes - done.bytes)
-    world = facts if under_way else with_project(facts, found, name or ASSUMED_NAME, priority)
+    world = facts if under_way else with_project(facts, to_ask, name or ASSUMED_NAME, priority)
     return Preview(
         name=name or ASSUMED_NAME,
         inserted=known is not None,
@@ -113,8 +120,9 @@ def preview(
         left=left,
         ids=found.ids,
         restore_bytes=found.restore_bytes,
-        requests=-(-found.ids // facts.limits.max_ids),
-        days_of_quota=days_of_quota(found.restore_bytes, facts.limits),
+        to_ask=to_ask,
+        requests=least_requests(*to_ask, facts.limits),
+        days_of_quota=days_of_quota(to_ask.bytes, facts.limits),
         dropped=found.dropped,
         dropped_bytes=found.dropped_bytes,
         unusable=found.unusable,
@@ -128,10 +136,9 @@ def preview(
     )
 
 
-def with_project(facts: Facts, found: Found, name: str, priority: int) -> Facts:
-    """The same world with one more project, all of it pending."""
-    pending = Count(found.ids, found.restore_bytes)
+def with_project(facts: Facts, pending: Count, name: str, priority: int) -> Facts:
+    """The same world with one more project that has so much to ask for."""
     newcomer = Project("", name, "active", priority=priority, counts={"pending": pending})
     others = tuple(project for project in facts.projects if project.name != name)
-    demands = (*facts.waiting.demands, Demand(name, (), priority, found.restore_bytes))
+    demands = (*facts.waiting.demands, Demand(name, (), priority, pending.bytes))
     return replace(facts, projects=(*others, newcomer), waiting=replace(facts.waiting, demands=demands))

@@ -10,8 +10,9 @@ from jgi_stager.formatting import count, when
 from jgi_stager.insight import eta, explain
 from jgi_stager.insight.eta import Eta
 from jgi_stager.insight.facts import Count, Facts, Login, Project, RefusedAddress
+from jgi_stager.insight.needs import deadline, needed_at
 from jgi_stager.insight.quota import Turns, Window, turns, window
-from jgi_stager.insight.waits import Wait, Why
+from jgi_stager.insight.waits import Wait, Why, found_out, since
 from jgi_stager.lifecycle import State
 from jgi_stager.notices import activity
 from jgi_stager.records import DISCOVERY_PATIENCE, ProjectState
@@ -77,7 +78,7 @@ def status(facts: Facts, credentials: Iterable[Credential] = (), only: str | Non
     shown.sort(key=lambda one: (ORDER.index(one.state) if one.state in ORDER else 0, -one.priority))
     lines = tuple(_line(facts, one, coming, etas.get(one.name)) for one in shown)
     logins = tuple(credentials)
-    return Status(facts.now, facts, lines, window(facts), logins, tuple(_todos(facts, lines, logins)))
+    return Status(facts.now, facts, lines, window(facts), logins, tuple(_todos(facts, coming, lines, logins)))
 
 
 def _line(facts: Facts, project: Project, coming: Turns, when_done: Eta | None) -> ProjectLine:
@@ -87,12 +88,14 @@ def _line(facts: Facts, project: Project, coming: Turns, when_done: Eta | None) 
     return ProjectLine(project, project.total, project.of(State.DONE), why, when_done if going else None)
 
 
-def _todos(facts: Facts, lines: Iterable[ProjectLine], logins: Iterable[Credential]) -> Iterable[Todo]:
+def _todos(
+    facts: Facts, coming: Turns, lines: Iterable[ProjectLine], logins: Iterable[Credential]
+) -> Iterable[Todo]:
     under_way = any(line.project.state in ("new", "discovering", "active") for line in lines)
     if not facts.daemon.alive and under_way:
         seen = f" (last seen {when(facts.daemon.seen_at, facts.now)})" if facts.daemon.seen_at else ""
         yield Todo(f"the daemon does not run{seen}", "systemctl start jgi-stager")
-    yield from _of_logins(facts, logins)
+    yield from _of_logins(facts, coming, logins)
     for line in lines:
         yield from _of_project(facts, line)
     for task in facts.tasks:
@@ -104,24 +107,19 @@ def _todos(facts: Facts, lines: Iterable[ProjectLine], logins: Iterable[Credenti
     yield from _of_mails(facts)
 
 
-def _of_logins(facts: Facts, logins: Iterable[Credential]) -> Iterable[Todo]:
-    for view in facts.daemon.services.values():
+def _of_logins(facts: Facts, coming: Turns, logins: Iterable[Credential]) -> Iterable[Todo]:
+    for name, view in facts.daemon.services.items():
         if view.state == "needs_person":
-            known = facts.logins.get(view.name)
-            begun = known.dead_since if known is not None and known.dead_since else view.since
-            since = f" since {when(begun, facts.now)}" if begun else ""
-            yield Todo(f"{view.name}{since}: {_in_short(view.problem)}", view.cure)
+            begun = since(facts, view)
+            said = f" since {when(begun, facts.now)}" if begun else ""
+            needed = deadline(facts, needed_at(facts, coming, name))
+            yield Todo(f"{name}{said}: {found_out(view)[0]}; {needed}", view.cure)
     for login in logins:
         if login.state == "missing":
             yield Todo(f"{login.service}: {login.note}", login.cure)
         elif login.known is not None and login.known.ends_soon and login.known.ends_at is not None:
             end = when(login.known.ends_at, facts.now)
             yield Todo(f"{login.service}: will probably end at {end}: {login.known.ends_why}", login.cure)
-
-
-def _in_short(problem: str | None) -> str:
-    """The finding without the evidence before it, which `explain` has."""
-    return (problem or "a person is needed").rpartition("; ")[2]
 
 
 def _of_mails(facts: Facts) -> Iterable[Todo]:

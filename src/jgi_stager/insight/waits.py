@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from jgi_stager.formatting import ago, when
-from jgi_stager.insight.facts import DaemonView, Facts
+from jgi_stager.insight.facts import DaemonView, Facts, ServiceView
 
 
 class Why(StrEnum):
@@ -48,6 +48,8 @@ class Wait:
     since: datetime | None = None
     until: datetime | None = None
     do: str | None = None
+    evidence: str | None = None
+    """What was heard from outside, as it came: not for a sentence."""
 
 
 NEXT_RUN = "within minutes"
@@ -68,10 +70,26 @@ def service_wait(facts: Facts, *names: str) -> Wait | None:
         view = facts.daemon.trouble(name)
         if view is None:
             continue
-        since = f" since {when(view.since, facts.now)}" if view.since else ""
+        begun = since(facts, view)
+        said = f" since {when(begun, facts.now)}" if begun else ""
         if view.state == "needs_person":
-            sentence = f"waiting for a person{since}: {view.problem}"
-            return Wait(Why.PERSON, sentence, since=view.since, do=view.cure)
-        sentence = f"{name.upper()} cannot be used{since}; it is tried again by itself"
-        return Wait(Why.SERVICE, sentence, since=view.since)
+            finding, evidence = found_out(view)
+            sentence = f"waiting for a person{said}: {finding}"
+            return Wait(Why.PERSON, sentence, since=begun, do=view.cure, evidence=evidence)
+        sentence = f"{name.upper()} cannot be used{said}; it is tried again by itself"
+        return Wait(Why.SERVICE, sentence, since=begun)
     return None
+
+
+def found_out(view: ServiceView) -> tuple[str, str | None]:
+    """What is wrong with a service in plain words, and the answer from outside that shows it, if any."""
+    evidence, _, finding = (view.problem or "a person is needed").rpartition("; ")
+    return finding, evidence or None
+
+
+def since(facts: Facts, view: ServiceView) -> datetime | None:
+    """Since when a service cannot be used: a credential since it died, which a restart of the daemon does not
+    change."""
+    login = facts.logins.get(view.name)
+    dead = login.dead_since if login is not None and view.state == "needs_person" else None
+    return dead or view.since

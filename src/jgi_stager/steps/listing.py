@@ -15,7 +15,7 @@ from jgi_stager.clients.jdp import ApListing
 from jgi_stager.failures import OutsideError, Service
 from jgi_stager.formatting import cut
 from jgi_stager.notices import Kind
-from jgi_stager.planning import Limits, days_of_quota
+from jgi_stager.planning import Limits, days_of_quota, least_requests
 from jgi_stager.records import ProjectState, destination_directory
 from jgi_stager.selection import Listed, Owner, Selection, grouped, select
 from jgi_stager.steps import expected
@@ -200,7 +200,7 @@ def accepted_data(doc: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
         "files": sum(summary["files"] for summary in listed),
         "bytes": sum(summary["bytes"] for summary in listed),
         "unusable": sum(summary["unusable"] for summary in listed),
-        "requests": -(-ids // limits.max_ids),
+        "requests": least_requests(ids, restore_bytes, limits),
         "ids": ids,
         "days_of_quota": days_of_quota(restore_bytes, limits),
         "destination": f"{doc['analysis_projects_dir']}/{doc['project_name']}",
