@@ -6,6 +6,7 @@ import json
 import re
 import stat
 import tomllib
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from rich.text import Text
 from typer.core import TyperGroup
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from jgi_stager.cli import app
 from jgi_stager.cli.bars import shares
@@ -212,3 +214,34 @@ def test_every_command_and_every_reason_is_documented() -> None:
     for name in ours:
         assert f"`{name}" in text, name
     assert {why.value for why in Why} <= set(re.findall(r"`([a-z]+)`", text))
+
+
+# --- help ----------------------------------------------------------------------------------------------------
+
+
+def _commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield words, group
+    for name, command in getattr(group, "commands", {}).items():
+        yield from _commands(command, (*words, name))
+
+
+EVERY = {" ".join(words): command for words, command in _commands(get_command(app))}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_help_is_written_in_one_way(name: str) -> None:
+    said = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "80"}).output
+    assert said.startswith("Usage: ")
+    assert max(map(len, said.splitlines())) <= 80
+    assert not re.search(r"<\w|[{}]|list\[", said), said
+    usage = said.partition("\n\n")[0].partition("[OPTIONS]")[2]
+    assert usage == usage.upper()
+    for line in said.splitlines():
+        # What an option is given is one word in capitals.
+        if found := re.match(r"  (?:-\w, )?--[\w-]+(?: / --[\w-]+)?(?: (\S+))?(?:  |$)", line):
+            assert found[1] is None or re.fullmatch(r"[A-Z]+", found[1]), line
+
+
+def test_the_walk_over_the_helps_finds_them_all() -> None:
+    assert len(EVERY) > 25
+    assert {"", "project add", "limits set", "token set", "demo", "simulate"} <= EVERY.keys()

@@ -38,9 +38,12 @@ ProjectArgument = Annotated[str, typer.Argument(metavar="PROJECT", help="Its nam
 
 def files(
     project: ProjectArgument,
-    state: Annotated[list[State] | None, typer.Option(help="Only in this state; may be repeated.")] = None,
-    ap: Annotated[str | None, typer.Option(help="Only of this analysis project (Ga...).")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = LISTED,
+    state: Annotated[
+        list[State] | None,
+        typer.Option(metavar="STATE", help=f"Only in this state: {', '.join(State)}; may be repeated."),
+    ] = None,
+    ap: Annotated[str | None, typer.Option(metavar="ID", help="Only of this analysis project (Ga...).")] = None,
+    limit: Annotated[int, typer.Option(metavar="NUMBER", min=0, help="How many at most; 0 for all.")] = LISTED,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -88,7 +91,9 @@ def explain(
         str,
         typer.Argument(metavar="PROJECT|FILE", help="A project, or a file by its JDP id, name or destination."),
     ],
-    project: Annotated[str | None, typer.Option(help="Look for the file in this project only.")] = None,
+    project: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Look for the file in this project only.")
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -178,13 +183,17 @@ def _show_history(page: Page, history: tuple[Move, ...]) -> None:
 
 
 def plan(
-    project: Annotated[str | None, typer.Argument(help="A project that is inserted.", show_default=False)] = None,
-    proposal: Annotated[
-        str | None, typer.Option(help="Plan this proposal instead, before it is inserted.")
+    project: Annotated[
+        str | None, typer.Argument(metavar="PROJECT", help="A project that is inserted.", show_default=False)
     ] = None,
-    biosample: Annotated[list[str] | None, typer.Option(help="Only this one (Gb...); may be repeated.")] = None,
-    biosamples_csv: Annotated[Path | None, typer.Option(help="Only those in this file.")] = None,
-    priority: Annotated[int, typer.Option(help="Larger goes first.")] = 0,
+    proposal: Annotated[
+        str | None, typer.Option(metavar="NUMBER", help="Plan this proposal instead, before it is inserted.")
+    ] = None,
+    biosample: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only this one (Gb...); may be repeated.")
+    ] = None,
+    biosamples_csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Only those in this file.")] = None,
+    priority: Annotated[int, typer.Option(metavar="NUMBER", help="Larger goes first.")] = 0,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:

@@ -29,7 +29,8 @@ from jgi_stager.store import StoreError
 from jgi_stager.store.processes import is_locked
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Settings file (TOML). Default: see docs/settings.md.")
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="Settings file (TOML). Default: see docs/settings.md."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs: one JSON document (docs/commands.md).")]
 

@@ -22,6 +22,7 @@ from jgi_stager.cli.common import (
     settings_or_exit,
     somebody,
 )
+from jgi_stager.cli.helptext import Commands
 from jgi_stager.config_sources import CONFIG_VARIABLE, ENV_PREFIX, default_config_file, read_toml
 from jgi_stager.formatting import count, human_bytes
 from jgi_stager.gather import Books
@@ -31,8 +32,8 @@ from jgi_stager.steering import Refused, release
 from jgi_stager.steps.limits import RUN_TIME_LIMITS, configured, limits_now
 from jgi_stager.store import control, files, projects
 
-limits_app = typer.Typer(no_args_is_help=True, help="Lower quota and limits while the daemon runs.")
-config_app = typer.Typer(no_args_is_help=True, help="The settings.")
+limits_app = Commands(no_args_is_help=True, help="Lower quota and limits while the daemon runs.")
+config_app = Commands(no_args_is_help=True, help="The settings.")
 CHANGES_SHOWN = 10
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=", ".join(RUN_TIME_LIMITS))]
 IMPLAUSIBLE = 1000
@@ -42,8 +43,12 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 def retry(
     project: Annotated[str, typer.Argument(metavar="PROJECT", help="Its name.")],
-    file: Annotated[list[str] | None, typer.Option(help="Only this JDP file id, name or destination.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Only files whose reason contains this text.")] = None,
+    file: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="Only this JDP file id, name or destination.")
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only files whose reason contains this text.")
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -124,8 +129,8 @@ def show_limits(as_json: JsonOption = False, config: ConfigOption = None) -> Non
 @limits_app.command("set")
 def set_limit(
     name: NameArgument,
-    value: Annotated[str, typer.Argument(help="A number; bytes also as 500GB or 2.5TB.")],
-    reason: Annotated[str, typer.Option(help="Why; it goes on the history.")] = "",
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="A number; bytes also as 500GB or 2.5TB.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it goes on the history.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however small it is.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -166,7 +171,7 @@ def _slip(books: Books, name: str, value: int) -> str | None:
 @limits_app.command("reset")
 def reset_limit(
     name: NameArgument,
-    reason: Annotated[str, typer.Option(help="Why; it goes on the history.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it goes on the history.")] = "",
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:

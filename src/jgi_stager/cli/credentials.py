@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from jgi_stager.cli.common import ConfigOption, Mistake, Page, handled, settings_or_exit
+from jgi_stager.cli.helptext import Commands
 from jgi_stager.cli.outside import outside
 from jgi_stager.clients.globus_login import CLIENT_SECRET, REFRESH_TOKEN
 from jgi_stager.clients.gold import OFFLINE_TOKEN
@@ -24,7 +25,7 @@ from jgi_stager.settings import Settings
 from jgi_stager.store.processes import private_directory
 from jgi_stager.wiring import open_secrets
 
-token_app = typer.Typer(no_args_is_help=True, help="Store the tokens of GOLD and JDP.")
+token_app = Commands(no_args_is_help=True, help="Store the tokens of GOLD and JDP.")
 _COLLECTION = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
@@ -44,7 +45,7 @@ WHERE = {
 
 @token_app.command("set")
 def set_token(
-    which: Annotated[Tokens, typer.Argument(help="Whose token it is.")],
+    which: Annotated[Tokens, typer.Argument(metavar="SERVICE", help="Whose token it is: gold or jdp.")],
     probe: Annotated[bool, typer.Option(help="Try it before it replaces the one that is stored.")] = True,
     config: ConfigOption = None,
 ) -> None:

@@ -26,14 +26,19 @@ INTERRUPTED = 130
 
 CountOption = Annotated[
     int | None,
-    typer.Option(min=1, max=20_000, help=f"How many to generate. Default: {ANALYSIS_PROJECTS}, about 21 TB."),
+    typer.Option(
+        metavar="NUMBER",
+        min=1,
+        max=20_000,
+        help=f"How many to generate. Default: {ANALYSIS_PROJECTS}, about 21 TB.",
+    ),
 ]
 CatalogueOption = Annotated[
     list[Path] | None,
     typer.Option(
         exists=True,
         dir_okay=False,
-        metavar="FILE...",
+        metavar="FILE",
         help="Stage recorded answers instead: JDP searches and GOLD lists of analysis projects.",
     ),
 ]
@@ -42,7 +47,11 @@ MoreFiles = Annotated[
 ]
 DirectoryOption = Annotated[
     Path | None,
-    typer.Option("--dir", help="An empty or new directory for everything. Default: a fresh temporary one."),
+    typer.Option(
+        "--dir",
+        metavar="DIRECTORY",
+        help="An empty or new directory for everything. Default: a fresh temporary one.",
+    ),
 ]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="First remove an earlier demo from --dir.")]
 KeepOption = Annotated[
@@ -53,12 +62,14 @@ KeepOption = Annotated[
 def demo(
     files: MoreFiles = None,
     analysis_projects: CountOption = None,
-    seed: Annotated[int, typer.Option(help="The same seed generates the same files.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="The same seed generates the same files.")] = 1,
     catalogue: CatalogueOption = None,
     directory: DirectoryOption = None,
     replace: ReplaceOption = False,
     keep: KeepOption = None,
-    scale: Annotated[float, typer.Option(min=1, max=1e6, help="Simulated seconds in a real one.")] = SCALE,
+    scale: Annotated[
+        float, typer.Option(metavar="FACTOR", min=1, max=1e6, help="Simulated seconds in a real one.")
+    ] = SCALE,
 ) -> None:
     """Show it all on this machine: the daemon stages a project from a simulated JGI to simulated NERSC.
 

@@ -11,16 +11,16 @@ from jgi_stager import __version__
 from jgi_stager.cli import ask, control, credentials, project, service, setup, status, steer
 from jgi_stager.cli.common import ConfigOption, complain, require_stage_dir, settings_or_exit
 from jgi_stager.cli.demo import register
+from jgi_stager.cli.helptext import Commands
 from jgi_stager.settings import ConfigError
 from jgi_stager.store import StoreError
 
-app = typer.Typer(
+app = Commands(
     name="jgi-stager",
     help="Stages JGI sequencing results from tape to NERSC, unattended.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

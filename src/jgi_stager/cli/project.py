@@ -23,34 +23,44 @@ from jgi_stager.cli.common import (
     require_stage_dir,
     settings_or_exit,
 )
+from jgi_stager.cli.helptext import Commands
 from jgi_stager.formatting import human_bytes, percent
 from jgi_stager.insight.facts import Project
 from jgi_stager.records import ProjectRecord
 from jgi_stager.settings import Settings
 from jgi_stager.store import Store, projects
 
-app = typer.Typer(no_args_is_help=True, help="Insert projects, look at them, and steer them.")
+app = Commands(no_args_is_help=True, help="Insert projects, look at them, and steer them.")
 NameArgument = Annotated[str, typer.Argument(metavar="PROJECT", help="Its name.")]
 
 
 NewNameArgument = Annotated[
     str | None, typer.Argument(metavar="NAME", help="Its name; a directory is called so.", show_default=False)
 ]
-ProposalOption = Annotated[str | None, typer.Option("--proposal", help="The JGI proposal number.")]
-StudyOption = Annotated[str | None, typer.Option("--study", help="The NMDC study; looked up if it is left out.")]
+ProposalOption = Annotated[
+    str | None, typer.Option("--proposal", metavar="NUMBER", help="The JGI proposal number.")
+]
+StudyOption = Annotated[
+    str | None, typer.Option("--study", metavar="ID", help="The NMDC study; looked up if it is left out.")
+]
 BiosampleOption = Annotated[
-    list[str] | None, typer.Option("--biosample", help="Only this one (Gb...); may be repeated.")
+    list[str] | None, typer.Option("--biosample", metavar="ID", help="Only this one (Gb...); may be repeated.")
 ]
 BiosamplesOption = Annotated[
-    Path | None, typer.Option("--biosamples-csv", help="Only the biosamples in this file.")
+    Path | None, typer.Option("--biosamples-csv", metavar="FILE", help="Only the biosamples in this file.")
 ]
-PriorityOption = Annotated[int, typer.Option("--priority", help="-1000 to 1000; larger goes first.")]
+PriorityOption = Annotated[
+    int, typer.Option("--priority", metavar="NUMBER", help="-1000 to 1000; larger goes first.")
+]
 NotifyOption = Annotated[
-    list[str] | None, typer.Option("--notify", help="Also mail this address; may be repeated.")
+    list[str] | None, typer.Option("--notify", metavar="ADDRESS", help="Also mail this address; may be repeated.")
 ]
-DirectoryOption = Annotated[str | None, typer.Option("--dir", help="Stage below this one, not stage_dir.")]
+DirectoryOption = Annotated[
+    str | None, typer.Option("--dir", metavar="DIRECTORY", help="Stage below this one, not stage_dir.")
+]
 FromOption = Annotated[
-    Path | None, typer.Option("--from", help="Insert the record, or the list of records, in this JSON file.")
+    Path | None,
+    typer.Option("--from", metavar="FILE", help="Insert the record, or the list of records, in this JSON file."),
 ]
 
 

@@ -17,7 +17,12 @@ UserOption = Annotated[
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 RootOption = Annotated[
     Path,
-    typer.Option("--root", help="Write below this directory and run nothing: for packaging.", hidden=True),
+    typer.Option(
+        "--root",
+        metavar="DIRECTORY",
+        help="Write below this directory and run nothing: for packaging.",
+        hidden=True,
+    ),
 ]
 
 
@@ -26,7 +31,9 @@ def install_service(
     dry_run: DryOption = False,
     staging: Annotated[
         Path | None,
-        typer.Option(help="The staging directory, which the service may then use.", show_default=False),
+        typer.Option(
+            metavar="DIRECTORY", help="The staging directory, which the service may then use.", show_default=False
+        ),
     ] = None,
     root: RootOption = Path("/"),
 ) -> None:

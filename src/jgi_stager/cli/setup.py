@@ -88,7 +88,9 @@ def _write_new(path: Path, text: str) -> None:
 
 
 def check(
-    seconds: Annotated[float, typer.Option(min=1, help="At most so long in all (real seconds).")] = CHECK_SECONDS,
+    seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="At most so long in all (real seconds).")
+    ] = CHECK_SECONDS,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:

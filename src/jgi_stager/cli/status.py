@@ -34,9 +34,13 @@ cannot be mistaken for a command that failed (1)."""
 
 
 def status(
-    project: Annotated[str | None, typer.Argument(help="Only this project, in full.", show_default=False)] = None,
+    project: Annotated[
+        str | None, typer.Argument(metavar="PROJECT", help="Only this project, in full.", show_default=False)
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again and again, until Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks of --watch.")] = WATCH_SECONDS,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.2, help="Seconds between two looks of --watch.")
+    ] = WATCH_SECONDS,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:

@@ -34,7 +34,7 @@ from jgi_stager.steering import (
 )
 from jgi_stager.store import Store
 
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it goes on the history.")]
+ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes on the history.")]
 
 
 def pause(
@@ -75,7 +75,9 @@ def cancel(
 
 def priority(
     project: NameArgument,
-    value: Annotated[int, typer.Argument(min=-1000, max=1000, help="-1000 to 1000; larger goes first.")],
+    value: Annotated[
+        int, typer.Argument(metavar="NUMBER", min=-1000, max=1000, help="-1000 to 1000; larger goes first.")
+    ],
     reason: ReasonOption = "",
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -87,7 +89,7 @@ def priority(
 def notify(
     project: NameArgument,
     addresses: Annotated[
-        list[str] | None, typer.Argument(metavar="ADDRESS...", help="All of them; none for nobody.")
+        list[str] | None, typer.Argument(metavar="ADDRESS", help="All of them; none for nobody.")
     ] = None,
     reason: ReasonOption = "",
     as_json: JsonOption = False,

@@ -23,24 +23,43 @@ from .server import Simulator
 from .settings import SimulatorSettings
 from .world import World
 
-app = typer.Typer(add_completion=False)
+NAMES = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=NAMES)
 
 
 @app.command()
 def simulate(  # noqa: PLR0913, PLR0917 - one argument is one option
-    root_dir: Annotated[Path, typer.Option(help="Directory of the JGI collection.")],
-    nersc_prefix: Annotated[Path, typer.Option(help="The part of the file system the NERSC collection shows.")],
-    clock_start: Annotated[str | None, typer.Option(help="Instant at which the clock starts to run fast.")] = None,
-    clock_scale: Annotated[float, typer.Option(min=0.001, help="Simulated seconds in a real one.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the catalogue and of the faults.")] = 1,
-    analysis_projects: Annotated[int, typer.Option(min=1, help="How many to generate.")] = 12,
-    catalogue: Annotated[list[Path] | None, typer.Option(help="Recorded answers; may be repeated.")] = None,
-    proposal_id: Annotated[int, typer.Option(help="The one proposal there is.")] = DEFAULT_PROPOSAL,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 0,
-    port_file: Annotated[Path | None, typer.Option(help="Where to write the addresses, as JSON.")] = None,
-    secrets_dir: Annotated[Path | None, typer.Option(help="Where to write the accepted credentials.")] = None,
-    settings_file: Annotated[Path | None, typer.Option(help="JSON with more SimulatorSettings.")] = None,
-    switches: Annotated[str, typer.Option(help="JSON object of switches to start with.")] = "{}",
+    root_dir: Annotated[Path, typer.Option(metavar="DIRECTORY", help="Directory of the JGI collection.")],
+    nersc_prefix: Annotated[
+        Path, typer.Option(metavar="DIRECTORY", help="The part of the file system the NERSC collection shows.")
+    ],
+    clock_start: Annotated[
+        str | None, typer.Option(metavar="INSTANT", help="Instant at which the clock starts to run fast.")
+    ] = None,
+    clock_scale: Annotated[
+        float, typer.Option(metavar="FACTOR", min=0.001, help="Simulated seconds in a real one.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of the catalogue and of the faults.")] = 1,
+    analysis_projects: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="How many to generate.")] = 12,
+    catalogue: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Recorded answers; may be repeated.")
+    ] = None,
+    proposal_id: Annotated[
+        int, typer.Option(metavar="NUMBER", help="The one proposal there is.")
+    ] = DEFAULT_PROPOSAL,
+    port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0: any free port.")] = 0,
+    port_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write the addresses, as JSON.")
+    ] = None,
+    secrets_dir: Annotated[
+        Path | None, typer.Option(metavar="DIRECTORY", help="Where to write the accepted credentials.")
+    ] = None,
+    settings_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSON with more SimulatorSettings.")
+    ] = None,
+    switches: Annotated[
+        str, typer.Option(metavar="JSON", help="Object of switches to start with.", show_default=False)
+    ] = "{}",
 ) -> None:
     """Serve GOLD, JDP, NMDC, Globus Auth and Globus Transfer on one port until SIGTERM."""
     try:
