@@ -19,6 +19,7 @@ from jgi_stager.store import (
     control,
     credentials,
     diary,
+    discoveries,
     fencing,
     files,
     moves,
@@ -50,6 +51,8 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "credentials.warned": lambda store: credentials.warned(store, "jdp", "i"),
     "credentials.went_out": lambda store: credentials.went_out(store, "jdp", "e"),
     "credentials.worked": lambda store: credentials.worked(store, "jdp"),
+    "discoveries.enter": lambda store: discoveries.enter(store, "p:1", [{"ap_gold_id": "Ga2"}]),
+    "discoveries.note": lambda store: discoveries.note(store, "p:1", "Ga1", listed={"files": 1}),
     "diary.keep_digest": lambda store: diary.keep_digest(store, {"at": LATER}),
     "diary.note_clean_end": lambda store: diary.note_clean_end(store, SOME_TIME, 1),
     "diary.note_start": lambda store: diary.note_start(store, "h", 2),
@@ -169,6 +172,7 @@ def full(store: Store) -> None:
     credentials.went_out(store, "out", "e")
     control.report_daemon(store, {}, pid=1)
     control.set_hold(store, ["q"], SOME_TIME, "w")
+    discoveries.enter(store, "p:1", [{"ap_gold_id": "Ga1"}])
     diary.keep_digest(store, {"at": SOME_TIME})
     diary.note_start(store, "h", 1)
 

@@ -23,7 +23,19 @@ from jgi_stager.steps.restore_plan import (
     read_refusals,
 )
 from jgi_stager.steps.transfers import slots_of
-from jgi_stager.store import Store, control, files, lists, notices, processes, projects, requests, tasks
+from jgi_stager.store import (
+    Document,
+    Store,
+    control,
+    discoveries,
+    files,
+    lists,
+    notices,
+    processes,
+    projects,
+    requests,
+    tasks,
+)
 from jgi_stager.store.notices import NoticeState
 
 RECENT = 60
@@ -143,8 +155,7 @@ def _known_project(store: Store, document: Mapping[str, Any], found: views.Proje
     accepted = "accepted_name" in document
     counts = files.count_by_state(store, found.name) if accepted else {}
     failed = files.failed_groups(store, found.name, 3) if accepted and counts[State.FAILED].files else []
-    discovery = document.get("discovery") or {}
-    named = discovery.get("analysis_projects") if isinstance(discovery, Mapping) else None
+    to_list = _to_list(store, document) if found.state == ProjectState.DISCOVERING else None
     directory = document.get("analysis_projects_dir")
     return views.Project(
         key=found.key,
@@ -163,11 +174,18 @@ def _known_project(store: Store, document: Mapping[str, Any], found: views.Proje
         accepted_at=_instant(document.get("accepted_at")),
         done_at=_instant(document.get("done_at")),
         destination=f"{directory}/{found.name}" if accepted and isinstance(directory, str) else None,
-        listed=len(discovery.get("listed") or ()) if isinstance(discovery, Mapping) else 0,
-        to_list=len(named) if isinstance(named, list) else None,
+        listed=sum("listed" in one for one in to_list or ()),
+        to_list=None if to_list is None else len(to_list),
         dismissed=document.get("dismissed_at") is not None,
         history=history(document.get("history")),
     )
+
+
+def _to_list(store: Store, document: Mapping[str, Any]) -> list[Document] | None:
+    """The analysis projects that are to be listed, or are; None while GOLD is being asked for them."""
+    discovery = document.get("discovery")
+    named = isinstance(discovery, Mapping) and isinstance(discovery.get("analysis_projects"), int)
+    return discoveries.chosen(store, document) if named else None
 
 
 def history(entries: Any) -> tuple[views.Move, ...]:

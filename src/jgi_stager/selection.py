@@ -6,7 +6,6 @@ names of files too large to be of use, and reads of another, superseded analysis
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -253,33 +252,3 @@ def _record(
         create_date=now,
         update_date=now,
     )
-
-
-# --- what people should know ----------------------------------------------------------------------------------
-
-_OF_ONE = re.compile(r"(Ga\d+): (.*)", re.DOTALL)
-_JDP_ID = re.compile(r"\b[0-9a-f]{24}\b")
-_NAMED = 3
-"""Analysis projects that are named of a group."""
-
-
-def grouped(warnings: Iterable[str]) -> list[str]:
-    """Warnings of one sort, which differ only in the analysis project and the ids of files, as one line each; the
-    most frequent first. One that is alone of its sort stays as it is."""
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for warning in warnings:
-        found = _OF_ONE.fullmatch(warning)
-        where, text = found.groups() if found else ("", warning)
-        groups.setdefault(_JDP_ID.sub("ID", text), []).append((where, warning))
-    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
-    return [members[0][1] if len(members) == 1 else _together(text, members) for text, members in ordered]
-
-
-def _together(text: str, members: Sequence[tuple[str, str]]) -> str:
-    places = list(dict.fromkeys(where for where, _ in members if where))
-    if not places:
-        return f"{len(members)} times: {text}"
-    named = ", ".join(places[:_NAMED]) + (f" and {len(places) - _NAMED:,} more" if len(places) > _NAMED else "")
-    times = "" if len(members) == len(places) else f"{len(members):,} times "
-    what = "analysis project" if len(places) == 1 else "analysis projects"
-    return f"{times}in {len(places):,} {what} ({named}): {text}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bson import encode
 
 from invariants import check_run
 from jgi_stager import gather
@@ -294,6 +295,82 @@ def test_an_outage_is_not_the_fault_of_a_project_for_a_day(tmp_path: Path, mongo
         assert st.alarms("cannot all be listed") == []
         st.wait(hours=20, minutes=60)
         assert len(st.alarms("cannot all be listed")) == 1
+
+
+def test_any_number_of_warnings_is_the_matter_of_its_project_and_told_as_one(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    problems = tuple(
+        f"{at:024x}: md5sum makes no sense: 'md5:{at:032x}', as JDP writes it" for at in range(170_000)
+    )
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 2)) as st:
+        real = st.tools.jdp.files_of_analysis_project
+
+        def search(its_ap_id: int) -> Any:
+            listing = real(its_ap_id)
+            return replace(listing, problems=problems) if its_ap_id == 1_300_001 else listing
+
+        object.__setattr__(st.tools.jdp, "files_of_analysis_project", search)
+        st.insert("odd", biosample_ids=["Gb0258001"])
+        st.insert("soil", biosample_ids=["Gb0258002"])
+        st.drive()
+        check_run(st, projects=("odd", "soil"))
+        data = st.notices("accepted")[0]["data"]
+        assert [text for text in data["warnings"] if text.startswith("170,000 times in 1 analysis project")]
+        (kept,) = (
+            one["warnings"] for one in st.documents("discoveries", about="Ga0500001", listed={"$exists": True})
+        )
+        (told,) = (one for one in kept if one["count"] == 170_000)
+        assert len(told["examples"]) == 3
+        assert sum(event["event"] == "discovery_warning" for event in st.events) < 10
+        for name in ("projects", "discoveries", "notices"):
+            assert max(len(encode(one)) for one in st.documents(name)) < 10_000
+
+
+def test_a_project_document_does_not_grow_with_its_analysis_projects(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(60, 1)) as st:
+        st.insert()
+        settle(st)
+        assert st.project()["state"] == "active"
+        assert len(encode({**st.project(), "discovery": {**st.project()["discovery"], "biosamples": 0}})) < 3_000
+        found = st.documents("discoveries", ap_gold_id={"$exists": True})
+        assert len(found) == 60
+        assert all(one["listed"]["files"] == 1 for one in found)
+
+
+def test_a_discovery_that_the_last_release_began_asks_nothing_again(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(3, 1), sections={"jdp": {"pool_size": 1}}) as st:
+        st.insert()
+        st.faults({"match": "jdp.search", "kind": "status:503", "nth": [2, 3, 4, 5]})
+        st.run("accept", "discover")
+        books, doc = st.store.database, st.project()
+        found = list(books["discoveries"].find({"ap_gold_id": {"$exists": True}}))
+        assert sum("listed" in one for one in found) == 1
+        # As release 0.1.0 kept it.
+        names = ("ap_gold_id", "its_ap_id", "gold_study_id", "gold_seq_id")
+        old = {
+            **doc["discovery"],
+            "analysis_projects": [{name: one[name] for name in names} for one in found],
+            "biosample_of": {one["ap_gold_id"]: one["gold_biosample_id"] for one in found},
+            "listed": {one["ap_gold_id"]: one["listed"] for one in found if "listed" in one},
+        }
+        books["projects"].update_one({}, {"$set": {"discovery": old, "warnings": ["Gb1: a warning of before"]}})
+        books["discoveries"].delete_many({})
+        books["control"].update_one({"_id": "schema"}, {"$set": {"version": 1, "history": []}})
+        before = st.calls()
+        st.restart()
+        st.faults()
+        st.out.clock.advance(3600)
+        st.drive()
+        check_run(st)
+        asked = st.calls() - before
+        assert (asked["jdp.search"], asked["gold.analysis_projects"], asked["gold.biosamples"]) == (2, 0, 0)
+        assert {file["gold_biosample_id"] for file in st.documents("files")} == {
+            "Gb0258001", "Gb0258002", "Gb0258003",
+        }  # fmt: skip
+        assert "Gb1: a warning of before" in st.notices("accepted")[0]["data"]["warnings"]
+        assert "warnings" not in st.project()
+        assert set(st.project()["discovery"]) <= {"analysis_projects", "biosamples", "biosamples_asked"}
 
 
 def test_sizes_that_no_file_has_are_a_matter_of_these_files(tmp_path: Path, mongod_uri: str) -> None:

@@ -21,6 +21,7 @@ from jgi_stager.planning import Limits
 from jgi_stager.settings import NotificationSettings
 from jgi_stager.steps.listing import accepted_data
 from jgi_stager.steps.tools import Tools
+from jgi_stager.warning_groups import group
 from mail_samples import ACCEPTED, AT, DIGEST, LISTED, NEEDS, OUTAGE, QUOTA, SAMPLES, STALLED, notice
 
 
@@ -143,12 +144,11 @@ def test_a_list_that_is_cut_says_how_many_more_there_are_and_where() -> None:
 
 def test_the_mail_of_an_accepted_project_drops_no_warning_without_a_word() -> None:
     same = [f"Ga{n}: JDP lists no file of it" for n in range(110)]
-    doc = {"proposal_id": "1", "project_name": "soil", "analysis_projects_dir": "/s", "discovery": {"listed": {}}}
+    doc = {"proposal_id": "1", "project_name": "soil", "analysis_projects_dir": "/s"}
 
     def shown(warnings: list[str]) -> str:
-        data = accepted_data({**doc, "warnings": warnings}, Limits(10**13, timedelta(hours=24), 750)) | {
-            "eta": None
-        }
+        said = [group([warning]) for warning in warnings]
+        data = accepted_data(doc, [], said, Limits(10**13, timedelta(hours=24), 750)) | {"eta": None}
         return " ".join(render({**notice(Kind.ACCEPTED, project="soil"), "data": data}).text.split())
 
     assert "in 110 analysis projects (Ga0, Ga1, Ga2 and 107 more): JDP lists no file of it" in shown(same)

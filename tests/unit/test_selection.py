@@ -13,7 +13,7 @@ import pytest
 
 from jgi_stager.lifecycle import State
 from jgi_stager.records import FileRecord
-from jgi_stager.selection import Listed, Owner, Selection, grouped, same_content, select, sequencing_units
+from jgi_stager.selection import Listed, Owner, Selection, same_content, select, sequencing_units
 
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "recorded" / "jdp_search_its_ap_1323348.json"
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -211,26 +211,6 @@ def test_nothing_proves_that_files_are_the_same_but_size_and_md5() -> None:
         assert not same_content(file, other)
     for md5 in (None, "", "x", "1" * 31):
         assert not same_content(replace(file, md5=md5), replace(file, md5=md5)), "both missing proves nothing"
-
-
-def clash(number: int) -> str:
-    first, second = f"{number:024x}", f"{number + 1000:024x}"
-    return (
-        f"Ga{500000 + number}: two files are called 'README.txt'; {second} differs from {first} and is staged as "
-        f"'{second}.README.txt'"
-    )
-
-
-def test_warnings_of_one_sort_are_one_line_that_counts_them() -> None:
-    lone = "NMDC knows no study of proposal 503125"
-    assert grouped([lone, clash(1)]) == [lone, clash(1)]
-    lines = grouped([lone, *(clash(number) for number in range(110)), "Ga500001: JDP lists no file of it"])
-    assert lines[1:] == [lone, "Ga500001: JDP lists no file of it"]
-    assert lines[0] == (
-        "in 110 analysis projects (Ga500000, Ga500001, Ga500002 and 107 more): two files are called 'README.txt'; "
-        "ID differs from ID and is staged as 'ID.README.txt'"
-    )
-    assert grouped([clash(1), clash(1)])[0].startswith("2 times in 1 analysis project (Ga500001): ")
 
 
 @pytest.mark.parametrize(

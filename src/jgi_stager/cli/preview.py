@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,7 +31,8 @@ from jgi_stager.settings import Settings
 from jgi_stager.steps.discover import STAGED_TYPES
 from jgi_stager.steps.limits import restore_limits
 from jgi_stager.steps.listing import accepted_data
-from jgi_stager.store import lists, projects
+from jgi_stager.store import Store, discoveries, lists, projects
+from jgi_stager.warning_groups import group, sentences, together
 from jgi_stager.wiring import Clients
 
 WARNINGS_SHOWN = 3
@@ -69,7 +71,10 @@ def of_project(settings: Settings, name: str) -> Preview:
             raise Mistake(f"there is no project called {name}; see: jgi-stager project list, or use --proposal")
         facts = gather.facts(books)
         if "accepted_name" in document and document.get("state") not in ("discovering", "invalid"):
-            found, to_ask = _from_books(document, settings), Count(*lists.still_to_ask(books.store, name))
+            found, to_ask = (
+                _from_books(books.store, document, settings),
+                Count(*lists.still_to_ask(books.store, name)),
+            )
         else:
             kept = {key: document[key] for key in ProjectRecord.model_fields if document.get(key) is not None}
             found, to_ask = _ask(settings, books.clock, validated(kept)), None
@@ -112,18 +117,19 @@ def _preview(
     )
 
 
-def _from_books(document: Mapping[str, Any], settings: Settings) -> Found:
-    listed = list(document["discovery"].get("listed", {}).values())
-    data = accepted_data(document, restore_limits(settings.jdp))
+def _from_books(store: Store, document: Mapping[str, Any], settings: Settings) -> Found:
+    listed = [ap["listed"] for ap in discoveries.chosen(store, document) if "listed" in ap]
+    said = discoveries.warnings(store, discoveries.key_of(document))
+    data = accepted_data(document, listed, said, restore_limits(settings.jdp))
     return Found(
         analysis_projects=data["analysis_projects"],
         wanted=Count(data["files"], data["bytes"]),
         ids=data["ids"],
-        restore_bytes=sum(summary["restore_bytes"] for summary in listed),
+        restore_bytes=data["restore_bytes"],
         unusable=data["unusable"],
         dropped=data["dropped"],
-        dropped_bytes=sum(summary["dropped_bytes"] for summary in listed),
-        warnings=tuple(document.get("warnings") or ()),
+        dropped_bytes=data["dropped_bytes"],
+        warnings=tuple(sentences(together(said))),
     )
 
 
@@ -145,7 +151,8 @@ def _ask(settings: Settings, clock: Clock, record: ProjectRecord) -> Found:
                 "check the number, or ask JGI for access"
             )
         selections, problems = _list(settings, services, clock, chosen)
-    return insight.added_up(selections, [*answer.problems, *problems], settings.jdp.max_restore_bytes)
+    found = insight.added_up(selections, [*answer.problems, *problems], settings.jdp.max_restore_bytes)
+    return replace(found, warnings=tuple(sentences(together(group([one]) for one in found.warnings))))
 
 
 def _of_biosamples(services: Clients, biosamples: Sequence[str]) -> set[str]:

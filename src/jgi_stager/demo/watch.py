@@ -90,14 +90,14 @@ class Observer:
         books = fetch(self.books_url)
         now, start = (datetime.fromisoformat(books[key]) for key in ("now", "start"))
         record = self.database.projects.find_one({"project_name": self.project}) or {}
-        discovery = record.get("discovery") or {}
+        found = list(self.database.discoveries.find({"ap_gold_id": {"$exists": True}}, {"listed": 1}))
         return Snapshot(
             real_seconds=time.monotonic() - self.began,
             simulated=now - start,
             project_state=record.get("state"),
             reason=str(record.get("reason") or ""),
-            listed=len(discovery.get("listed") or ()),
-            to_list=len(discovery.get("analysis_projects") or ()),
+            listed=sum("listed" in one for one in found),
+            to_list=len(found),
             amounts=self._amounts(),
             window_bytes=window_bytes(books["requests"], now),
             requests=len(books["requests"]),

@@ -21,7 +21,7 @@ from jgi_stager.steps import listing
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.listing import ask_all, warn
 from jgi_stager.steps.tools import Tools, each
-from jgi_stager.store import projects
+from jgi_stager.store import discoveries, projects
 from jgi_stager.store.documents import is_due
 
 log = structlog.get_logger()
@@ -119,11 +119,11 @@ def _look_up_study(tools: Tools, doc: Mapping[str, Any]) -> int:
         study = tools.nmdc.study_of_proposal(doc["proposal_id"])
     except Rejected as error:
         study = None
-        warn(tools, doc, [str(error)])
+        warn(tools, doc, "study", [str(error)])
     else:
         if study is None:
             text = f"NMDC knows no study of proposal {doc['proposal_id']}; the files are staged without"
-            warn(tools, doc, [text])
+            warn(tools, doc, "study", [text])
     projects.set_project(tools.store, doc["_id"], STUDY_STATES, nmdc_study_id=study, study_looked_up=True)
     return 1
 
@@ -153,9 +153,9 @@ def _name_analysis_projects(tools: Tools, doc: Mapping[str, Any]) -> int:
         return 1
     nameless = [project.ap_gold_id for project in staged if project.its_ap_id is None]
     without_id = (f"{ap}: GOLD gives no ITS id, so JDP cannot be asked" for ap in nameless)
-    warn(tools, doc, [*answer.problems, *without_id])
-    found = {"discovery.analysis_projects": [_stored(project) for project in usable.values()]}
-    projects.record_discovery(tools.store, doc["_id"], found)
+    warn(tools, doc, "analysis projects", [*answer.problems, *without_id])
+    discoveries.enter(tools.store, discoveries.key_of(doc), [_stored(project) for project in usable.values()])
+    projects.record_discovery(tools.store, doc["_id"], {"discovery.analysis_projects": len(usable)})
     log.info("analysis_projects_named", project=doc["project_name"], count=len(usable))
     return 1
 
@@ -194,7 +194,7 @@ def _name_biosamples(tools: Tools, doc: Mapping[str, Any]) -> int:
     wanted = doc.get("biosample_ids")
     if not wanted:
         answer = tools.gold.biosamples_of_proposal(doc["proposal_id"])
-        warn(tools, doc, answer.problems)
+        warn(tools, doc, "biosamples", answer.problems)
         wanted = list(answer)
     projects.record_discovery(tools.store, doc["_id"], {"discovery.biosamples": sorted(set(wanted))})
     return 1
@@ -203,15 +203,17 @@ def _name_biosamples(tools: Tools, doc: Mapping[str, Any]) -> int:
 def _ask_biosamples(tools: Tools, doc: Mapping[str, Any]) -> int:
     found = doc["discovery"]
     missing = sorted(set(found["biosamples"]) - set(found.get("biosamples_asked", ())))
-    ours = {project["ap_gold_id"] for project in found["analysis_projects"]}
+    discovery = discoveries.key_of(doc)
+    ours = {project["ap_gold_id"] for project in discoveries.analysis_projects(tools.store, discovery)}
 
     def store_answer(biosample: str, answer: Any) -> None:
         theirs = [project.ap_gold_id for project in answer if project.ap_type in STAGED_TYPES]
-        links = {f"discovery.biosample_of.{ap}": biosample for ap in theirs if ap in ours}
-        asked = {"discovery.biosamples_asked": biosample}
+        links = ours.intersection(theirs)
+        for ap in links:
+            discoveries.note(tools.store, discovery, ap, gold_biosample_id=biosample)
         if doc.get("biosample_ids") and not links:
-            warn(tools, doc, [f"{biosample}: no analysis project of this proposal belongs to it"])
-        projects.record_discovery(tools.store, doc["_id"], links, push=asked)
+            warn(tools, doc, biosample, [f"{biosample}: no analysis project of this proposal belongs to it"])
+        projects.record_discovery(tools.store, doc["_id"], push={"discovery.biosamples_asked": biosample})
 
     ask, size = tools.gold.analysis_projects_of_biosample, tools.settings.gold.pool_size
     return ask_all(tools, Service.GOLD, missing, ask, store_answer, size)

@@ -25,7 +25,7 @@ def of_new(tools: Tools, doc: Mapping[str, Any], data: Mapping[str, Any]) -> dic
         analysis_projects=data["analysis_projects"],
         wanted=Count(data["files"], data["bytes"]),
         ids=data["ids"],
-        restore_bytes=sum(one["restore_bytes"] for one in doc["discovery"]["listed"].values()),
+        restore_bytes=data["restore_bytes"],
         unusable=data["unusable"],
         dropped=data["dropped"],
         dropped_bytes=0,

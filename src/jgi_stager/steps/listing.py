@@ -17,12 +17,13 @@ from jgi_stager.formatting import cut
 from jgi_stager.notices import Kind
 from jgi_stager.planning import Limits, days_of_quota, least_requests
 from jgi_stager.records import ProjectState, destination_directory
-from jgi_stager.selection import Listed, Owner, Selection, grouped, select
+from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.steps import expected
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.limits import restore_limits
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import files, projects
+from jgi_stager.store import discoveries, files, projects
+from jgi_stager.warning_groups import group, sentences, together
 
 log = structlog.get_logger()
 
@@ -33,12 +34,16 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def warn(tools: Tools, doc: Mapping[str, Any], warnings: Sequence[str]) -> None:
-    """Keep what people should know about a discovery; the mail about its end names it."""
-    for warning in warnings:
-        log.warning("discovery_warning", project=doc["project_name"], warning=warning)
-    if warnings:
-        projects.record_discovery(tools.store, doc["_id"], push={"warnings": {"$each": list(warnings)}})
+def warn(tools: Tools, doc: Mapping[str, Any], about: str, warnings: Sequence[str], **found: Any) -> None:
+    """Keep what people should know about one thing that was asked, and with it what was ``found``; the mail about
+    the end of the discovery names it. Asking the same again replaces it."""
+    groups = group(warnings)
+    for one in groups:
+        log.warning(
+            "discovery_warning", project=doc["project_name"], warning=one["examples"][0], times=one["count"]
+        )
+    if groups or found:
+        discoveries.note(tools.store, discoveries.key_of(doc), about, warnings=groups, **found)
 
 
 def ask_all(
@@ -90,13 +95,7 @@ def _give_up(calls: Mapping[Future[R], Any]) -> None:
 
 def list_files(tools: Tools, doc: Mapping[str, Any]) -> int:
     """Ask JDP about the analysis projects that are not listed yet; let the project go when all are."""
-    found = doc["discovery"]
-    biosample_of = found.get("biosample_of", {})
-    chosen = [
-        {**ap, "biosample": biosample_of.get(ap["ap_gold_id"])}
-        for ap in found["analysis_projects"]
-        if not doc.get("biosample_ids") or ap["ap_gold_id"] in biosample_of
-    ]
+    chosen = discoveries.chosen(tools.store, doc)
     if not chosen:
         names = ", ".join(doc["biosample_ids"][:5])
         why = (
@@ -108,14 +107,14 @@ def list_files(tools: Tools, doc: Mapping[str, Any]) -> int:
     kept = ask_all(
         tools,
         Service.JDP,
-        [ap for ap in chosen if ap["ap_gold_id"] not in found.get("listed", {})],
+        [ap for ap in chosen if "listed" not in ap],
         lambda ap: tools.jdp.files_of_analysis_project(ap["its_ap_id"]),
         lambda ap, listing: _keep_listing(tools, doc, ap, listing),
         tools.settings.jdp.pool_size,
         anonymous=True,
     )
     fresh = projects.get_by_id(tools.store, doc["_id"])
-    if fresh and all(ap["ap_gold_id"] in fresh["discovery"].get("listed", {}) for ap in chosen):
+    if fresh and all("listed" in ap for ap in discoveries.chosen(tools.store, doc)):
         _finish(tools, fresh)
         return kept + 1
     return kept
@@ -129,7 +128,7 @@ def _keep_listing(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], l
         its_ap_id=ap["its_ap_id"],
         directory=destination_directory(doc["analysis_projects_dir"], doc["project_name"], ap_gold_id),
         gold_study_id=ap["gold_study_id"],
-        gold_biosample_id=ap["biosample"],
+        gold_biosample_id=ap.get("gold_biosample_id"),
         gold_seq_id=ap["gold_seq_id"],
         jgi_ap_id=listing.organism_id,
     )
@@ -149,9 +148,9 @@ def _keep_listing(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], l
     files.upsert_files(tools.store, selection.records)
     nothing = [] if listed else [f"{ap_gold_id}: JDP lists no file of it"]
     problems = (f"{ap_gold_id}: {problem}" for problem in listing.problems)
-    warn(tools, doc, [*nothing, *problems, *selection.warnings])
-    summary = {f"discovery.listed.{ap_gold_id}": _summary(selection)}
-    projects.record_discovery(tools.store, doc["_id"], summary)
+    # In one write: whether an analysis project is listed, and what is worth knowing about it.
+    warn(tools, doc, ap_gold_id, [*nothing, *problems, *selection.warnings], listed=_summary(selection))
+    projects.record_discovery(tools.store, doc["_id"])
 
 
 def _summary(selection: Selection) -> dict[str, Any]:
@@ -169,7 +168,7 @@ def _summary(selection: Selection) -> dict[str, Any]:
 
 
 def _finish(tools: Tools, doc: Mapping[str, Any]) -> None:
-    listed = doc["discovery"]["listed"].values()
+    listed = [ap["listed"] for ap in discoveries.chosen(tools.store, doc)]
     if not any(summary["files"] + summary["unusable"] for summary in listed):
         why = (
             f"proposal_id: JDP lists no wanted file for the {len(listed)} analysis projects of proposal "
@@ -177,7 +176,8 @@ def _finish(tools: Tools, doc: Mapping[str, Any]) -> None:
         )
         mark_invalid(tools, doc, why)
         return
-    data = accepted_data(doc, restore_limits(tools.settings.jdp))
+    said = discoveries.warnings(tools.store, discoveries.key_of(doc))
+    data = accepted_data(doc, listed, said, restore_limits(tools.settings.jdp))
     data["eta"] = expected.of_new(tools, doc, data)
     tools.tell(Kind.ACCEPTED, acceptance_key(doc), data, doc["project_name"])
     why = "every file is listed"
@@ -185,9 +185,13 @@ def _finish(tools: Tools, doc: Mapping[str, Any]) -> None:
     log.info("project_discovered", project=doc["project_name"], files=data["files"], bytes=data["bytes"])
 
 
-def accepted_data(doc: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
-    """What the first mail about a project says."""
-    listed = list(doc["discovery"]["listed"].values())
+def accepted_data(
+    doc: Mapping[str, Any],
+    listed: Sequence[Mapping[str, Any]],
+    said: Sequence[Sequence[Mapping[str, Any]]],
+    limits: Limits,
+) -> dict[str, Any]:
+    """What the first mail about a project says, from what was ``listed`` and is worth knowing (``said``)."""
     dropped: dict[str, int] = {}
     for summary in listed:
         for drop in summary["dropped"]:
@@ -199,13 +203,13 @@ def accepted_data(doc: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
         "analysis_projects": len(listed),
         "files": sum(summary["files"] for summary in listed),
         "bytes": sum(summary["bytes"] for summary in listed),
+        "restore_bytes": restore_bytes,
+        "dropped_bytes": sum(summary["dropped_bytes"] for summary in listed),
         "unusable": sum(summary["unusable"] for summary in listed),
         "requests": least_requests(ids, restore_bytes, limits),
         "ids": ids,
         "days_of_quota": days_of_quota(restore_bytes, limits),
         "destination": f"{doc['analysis_projects_dir']}/{doc['project_name']}",
         "dropped": dropped,
-        "warnings": cut(
-            grouped(doc.get("warnings") or ()), MOST_WARNINGS, f"jgi-stager plan {doc['project_name']} --json"
-        ),
+        "warnings": cut(sentences(together(said)), MOST_WARNINGS, f"jgi-stager plan {doc['project_name']} --json"),
     }

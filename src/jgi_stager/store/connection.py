@@ -67,6 +67,11 @@ class Store:
         return Fenced(self.database, "files", self.fence)
 
     @property
+    def discoveries(self) -> Collection[Document]:
+        """What the discovery of each project found, a document per analysis project."""
+        return Fenced(self.database, "discoveries", self.fence)
+
+    @property
     def restore_requests(self) -> Collection[Document]:
         """One document per POST to JDP; together they are the quota ledger."""
         return Fenced(self.database, "restore_requests", self.fence)

@@ -28,7 +28,7 @@ Update = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 FIELD = "fence"
 REPLACED = "another daemon took over this database while this one stood still; it works on there"
-FENCED = ("control", "files", "globus_tasks", "notices", "projects", "restore_requests")
+FENCED = ("control", "discoveries", "files", "globus_tasks", "notices", "projects", "restore_requests")
 """Every collection that the daemon writes, but ``leases``, whose updates name the token themselves."""
 _WITHOUT_STAMP = frozenset(
     {

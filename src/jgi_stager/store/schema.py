@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
+from jgi_stager.store import discoveries
 from jgi_stager.store.errors import StoreRefused
 from jgi_stager.store.fencing import clear
+from jgi_stager.warning_groups import group
 
 Document = dict[str, Any]
 
@@ -32,7 +34,37 @@ class Migration(NamedTuple):
     run: Callable[[Database[Document]], None]
 
 
-MIGRATIONS: tuple[Migration, ...] = ()
+def _discoveries_leave_the_projects(database: Database[Document]) -> None:
+    """Move what an earlier release kept of discoveries on the projects. May be repeated."""
+    old = {
+        "accepted_name": {"$type": "string"},
+        "accepted_at": {"$type": "date"},
+        "discovery": {"$type": "object"},
+    }
+    for project in database["projects"].find(old):
+        found, discovery = project["discovery"], discoveries.key_of(project)
+        if not isinstance(found.get("analysis_projects"), list) and not project.get("warnings"):
+            continue
+        listed, biosample_of = found.get("listed") or {}, found.get("biosample_of") or {}
+        rows = [
+            {**one, "gold_biosample_id": biosample_of.get(one["ap_gold_id"])}
+            | ({"listed": listed[one["ap_gold_id"]]} if one["ap_gold_id"] in listed else {})
+            for one in found.get("analysis_projects") or ()
+        ]
+        if rows:
+            database["discoveries"].bulk_write([discoveries.entry(discovery, row) for row in rows], ordered=False)
+        said = {"discovery": discovery, "about": "earlier", "warnings": group(project.get("warnings") or ())}
+        database["discoveries"].update_one({"_id": f"{discovery}:earlier"}, {"$set": said}, upsert=True)
+        gone = dict.fromkeys(("discovery.listed", "discovery.biosample_of", "warnings"), "")
+        number = {"discovery.analysis_projects": len(rows)} if "analysis_projects" in found else {}
+        database["projects"].update_one(
+            {"_id": project["_id"]}, {"$unset": gone} | ({"$set": number} if number else {})
+        )
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(2, "what a discovery found has its own collection", _discoveries_leave_the_projects),
+)
 """Every migration, in order. A change of the documents that older books do not have is one row here."""
 CURRENT = MIGRATIONS[-1].to if MIGRATIONS else FIRST
 
