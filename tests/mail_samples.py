@@ -48,6 +48,8 @@ NEEDS = {
     "since": AT,
     "waiting": WAITING,
     "replaced": False,
+    "told_at": AT,
+    "needed_at": AT + timedelta(hours=11, minutes=29),
     "next_seconds": 86400.0,
     "steps": [
         "Log in at https://data.jgi.doe.gov, open the account menu and copy the session token.",
@@ -69,7 +71,7 @@ DONE = {
         {"how": "size; larger than 50000000000 bytes", "files": 342},
     ],
     "spent": [
-        {"label": "its turn in the quota", "mean_seconds": 93_000.0, "longest_seconds": 200_000.0},
+        {"label": "its turn to be asked for", "mean_seconds": 93_000.0, "longest_seconds": 200_000.0},
         {"label": "tape", "mean_seconds": 14_000.0, "longest_seconds": 50_000.0},
         {"label": "manifest and a free transfer", "mean_seconds": 900.0, "longest_seconds": 4000.0},
         {"label": "transfer and check", "mean_seconds": 5400.0, "longest_seconds": 12_000.0},

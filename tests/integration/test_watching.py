@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -209,3 +209,18 @@ def test_people_needed_and_the_quota_are_told_apart_in_the_last_mail(daemon: Sta
     assert done["data"]["checked"] == [{"how": "size and md5", "files": 16}]
     assert "soil_files.tsv" in done["data"]["attachment"]
     tick(daemon)
+
+
+def test_the_mail_about_a_dead_token_says_until_when_no_time_is_lost(daemon: Stage, mailbox: Mailbox) -> None:
+    daemon.insert()
+    wait(daemon, hours=8, minutes=30)  # all that the quota allows is asked for, has come, and is done
+    daemon.tools.failed(NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
+    (need,) = daemon.notices("needs_person")
+    first = datetime.fromisoformat(daemon.out.books()["requests"][0]["at"])
+    assert abs(need["data"]["needed_at"] - first - timedelta(hours=24)) < timedelta(minutes=30)
+    daemon.run("send_notices")
+    part = mailbox.mails[-1].get_body(["plain"])
+    assert part is not None
+    assert f"Do this before {need['data']['needed_at']:%Y-%m-%d %H:%M} UTC and no time is lost." in " ".join(
+        part.get_content().split()
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email import message_from_bytes
 from email.policy import default
 from html.parser import HTMLParser
@@ -153,6 +153,27 @@ def test_the_mail_of_an_accepted_project_drops_no_warning_without_a_word() -> No
 
     assert "in 110 analysis projects (Ga0, Ga1, Ga2 and 107 more): JDP lists no file of it" in shown(same)
     assert "and 10 more: jgi-stager plan soil --json" in shown([f"sort {chr(65 + n)}" for n in range(30)])
+
+
+@pytest.mark.parametrize(
+    ("needed_at", "said"),
+    [
+        (AT + timedelta(hours=11, minutes=29), "Do this before 2026-03-01 23:29 UTC and no time is lost."),
+        (AT, "Work waits for it now."),
+        (None, "Nothing waits for it yet."),
+    ],
+)
+@pytest.mark.parametrize("command", [NEEDS["command"], None])
+def test_what_needs_a_person_says_until_when_no_time_is_lost(
+    needed_at: datetime | None, said: str, command: str | None
+) -> None:
+    data = {**NEEDS, "told_at": AT, "needed_at": needed_at, "command": command, "steps": ["Look at Globus"]}
+    letter = render({**notice(Kind.NEEDS_PERSON), "data": data})
+    you = " ".join(letter.text.partition("\nYou: ")[2].split("\n\n")[0].split())
+    assert said in you
+    assert ".." not in you
+    without = {name: value for name, value in NEEDS.items() if name not in ("told_at", "needed_at")}
+    assert "no time is lost" not in render({**notice(Kind.NEEDS_PERSON), "data": without}).text
 
 
 def test_a_reminder_says_how_long_it_has_waited() -> None:

@@ -16,7 +16,7 @@ import structlog
 from jgi_stager.failures import NeedsPerson, Service, Transient
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind, until_reminder
 from jgi_stager.steps.waiting import waiting_for
-from jgi_stager.store import credentials, notices
+from jgi_stager.store import StoreError, credentials, notices
 from jgi_stager.store.credentials import Credential
 
 if TYPE_CHECKING:
@@ -151,8 +151,26 @@ def _need(tools: Tools, service: Service, known: Credential) -> dict[str, Any]:
         "since": known.dead_since,
         "waiting": waiting,
         "next_seconds": until_reminder(known.reminders).total_seconds(),
+        **_when_needed(tools, service),
         **what_to_do(tools, service, known.problem or "", known.cure or ""),
     }
+
+
+def _when_needed(tools: Tools, service: Service) -> Mapping[str, Any]:
+    """``told_at``, and ``needed_at``: until then no time is lost; None if nothing needs the service. Neither where
+    that cannot be told: the mail is what matters."""
+    from jgi_stager import gather
+    from jgi_stager.insight.needs import needed_at
+    from jgi_stager.insight.quota import turns
+
+    try:
+        facts = gather.facts(gather.Books(tools.store, tools.settings, tools.clock))
+        return {"told_at": facts.now, "needed_at": needed_at(facts, turns(facts), service.value)}
+    except StoreError:
+        raise
+    except Exception:
+        log.exception("step_bug", document=service.value)
+        return {}
 
 
 def what_to_do(tools: Tools, service: Service, problem: str, cure: str) -> Mapping[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.insight.facts import Facts, Project
+from jgi_stager.insight.needs import deadline, needed_at
+from jgi_stager.insight.quota import turns
 from jgi_stager.lifecycle import State
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES
 from jgi_stager.records import ProjectState
@@ -41,8 +43,11 @@ def needs(tools: Tools, facts: Facts) -> list[str]:
             service = Service(known.service)
             command = COMMANDS.get(service)
             what = f"run: {command}" if command and command in (known.cure or "") else known.cure
+            needed = deadline(facts, needed_at(facts, turns(facts), service.value))
             since = f"{known.dead_since:%Y-%m-%d %H:%M} UTC"
-            lines.append(f"{CREDENTIAL_NAMES.get(service, service)} has been refused since {since}; {what}")
+            lines.append(
+                f"{CREDENTIAL_NAMES.get(service, service)} has been refused since {since} ({needed}); {what}"
+            )
     lines += [
         f"{project.name}: {project.of(State.FAILED).files:,} files failed; see: jgi-stager explain {project.name}"
         for project in facts.projects

@@ -25,7 +25,7 @@ class Blocked(NamedTuple):
 
 
 QUOTA, TAPE, HANDOVER, TRANSFER, PEOPLE, OUT = (
-    "its turn in the quota",
+    "its turn to be asked for",
     "tape",
     "manifest and a free transfer",
     "transfer and check",
