@@ -18,6 +18,8 @@ from campaign.workers import Workers, workers
 
 FAST_RUNS = 20
 """Of the whole daemon on a fast clock: these cannot be repeated exactly, so they are few."""
+BESIDE_RUNS, STILL_RUNS = 40, 20
+"""Samples: of the pairs of an effect and a step beside it, of the writes before which a daemon stands still."""
 SHRUNK = 5
 """So many violations are made smaller; the others are told as they are."""
 
@@ -65,6 +67,8 @@ class Campaign:
         effects, faults = len(quiet.sites[0]), menu.everything(quiet.calls)
         self._phase(plan.kills_everywhere(quiet, self._seed))
         self._phase(plan.with_faults(faults, self._seed))
+        self._phase(plan.side_by_side(quiet, self._seed, BESIDE_RUNS))
+        self._phase(plan.standing_still(quiet, self._seed, STILL_RUNS))
         for tries in (1, 3):
             self._phase(list(plan.into_the_gaps(self.outcomes, tries)))
         self._phase(plan.fast(self._seed, FAST_RUNS))

@@ -77,8 +77,9 @@ def live(spec: Mapping[str, Any], log: int) -> int:
         open_tools(settings, clock, lease.store, stop, lease) as tools,
     ):
         started = trouble.note_start(tools)
-        effects.meet = Meetings(tools, spec, clock).meet
-        done = Ticks(tools, effects, timeline, spec).run(lease)
+        meetings = Meetings(tools, spec, clock)
+        effects.meet = meetings.meet
+        done = Ticks(tools, effects, timeline, meetings, spec).run(lease)
         trouble.note_end(tools, started)
     store.close()
     return IDLE if done else NOT_IDLE
@@ -87,8 +88,16 @@ def live(spec: Mapping[str, Any], log: int) -> int:
 class Ticks:
     """The ticks of one life."""
 
-    def __init__(self, tools: Tools, effects: Effects, timeline: Timeline, spec: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        effects: Effects,
+        timeline: Timeline,
+        meetings: Meetings,
+        spec: Mapping[str, Any],
+    ) -> None:
         self._tools, self._effects, self._timeline, self._spec = tools, effects, timeline, spec
+        self._meetings = meetings
         self._events = [Event(**one) for one in spec["events"]]
         self._happened = set(spec["happened"])
         self._last_run: dict[str, float] = {}
@@ -124,6 +133,7 @@ class Ticks:
             period = getattr(self._tools.settings.schedule, f"{step.name}_seconds")
             if now - self._last_run.get(step.name, -period) >= period:
                 self._last_run[step.name] = now
+                self._meetings.during = step.name
                 run_step(step, self._tools)
 
     def _is_over(self) -> bool:
@@ -142,6 +152,8 @@ class Meetings:
     def __init__(self, tools: Tools, spec: Mapping[str, Any], clock: Clock) -> None:
         self._tools, self._spec, self._clock = tools, spec, clock
         self._beside = [Beside(**one) for one in spec["beside"]]
+        self.during = ""
+        """The step that runs: none runs beside itself."""
         self._seen: Counter[int] = Counter()
         self._busy = False
 
@@ -162,7 +174,7 @@ class Meetings:
         if beside.cancel is not None:
             cancel(beside.cancel, self._spec, self._clock)
         for step in STEPS:
-            if step.name == beside.step:
+            if step.name == beside.step != self.during:
                 run_step(step, self._tools)
 
 

@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 
 from campaign.menu import Fault
-from campaign.script import MOMENTS, Kill, Moment, Outcome, Scenario, Script
+from campaign.script import MOMENTS, Beside, Kill, Moment, Outcome, Scenario, Script
+from jgi_stager.steps import STEPS
 
 FEW_TICKS = 120
 """For a run in which what is well is not held up for long."""
@@ -97,14 +98,39 @@ def mixture(seed: int, number: int, faults: Sequence[Fault], effects: int) -> Sc
     draw = random.Random(f"mixture {seed} {number}")
     some = [draw.choice(faults) for _ in range(draw.choice((0, 1, 1, 2, 3)))]
     scenario = draw.choice(SCENARIOS)
-    if special := [fault.scenario for fault in some if fault.scenario != Scenario()]:
-        scenario = special[0]
+    if special := [fault for fault in some if fault.scenario != Scenario()]:
+        # Of those that need a project of their own, the first.
+        scenario, some = special[0].scenario, [special[0], *(one for one in some if one not in special)]
     kills = [
         Kill(effect=draw.randint(1, effects), moment=draw.choice(MOMENTS), life=life)
         for life in range(draw.choice((0, 1, 1, 2, 3, 5)))
     ]
     down = draw.choice((0.0, 5.0, 60.0, 600.0, 3000.0))
-    return made("mixture", seed * 100_000 + number, scenario, some, kills, down)
+    script = made("mixture", seed * 100_000 + number, scenario, some, kills, down)
+    beside = tuple(_beside(draw, effects) for _ in range(draw.choice((0, 0, 0, 1, 2))))
+    return script.model_copy(update={"beside": beside, "clean": script.clean and not beside})
+
+
+def _beside(draw: random.Random, effects: int) -> Beside:
+    return Beside(site="", nth=draw.randint(1, effects), step=draw.choice(STEPS).name)
+
+
+def side_by_side(quiet: Outcome, seed: int, count: int) -> Iterator[Script]:
+    """At some effects of an undisturbed run another step runs beside the one that is about to have it."""
+    draw = random.Random(f"beside {seed}")
+    for _ in range(count):
+        beside = (_beside(draw, len(quiet.sites[0])),)
+        yield Script(kind="beside", seed=seed, scenario=quiet.script.scenario, beside=beside, clean=False)
+
+
+def standing_still(quiet: Outcome, seed: int, count: int) -> Iterator[Script]:
+    """Before some writes the daemon stands still until another has done all the work. At a call it may not: nobody
+    outside can be told that it was replaced (decision 24)."""
+    draw = random.Random(f"still {seed}")
+    writes = sum(site.startswith("mongo") for site in quiet.sites[0])
+    for effect in draw.sample(range(1, writes + 1), min(count, writes)):
+        kill = Kill(site="mongo", effect=effect, moment="before", stand_still=True)
+        yield Script(kind="still", seed=seed, kills=(kill,), clean=False)
 
 
 def fast(seed: int, count: int) -> Iterator[Script]:
