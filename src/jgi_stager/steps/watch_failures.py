@@ -38,14 +38,14 @@ def _look(tools: Tools, project: Mapping[str, Any]) -> int:
     if not files.any_in(tools.store, name, [State.FAILED]):
         return 0
     told_at, seen_at = project.get("failures_told_at"), project.get("failures_seen_at")
+    between = timedelta(hours=tools.settings.notifications.failures_hours)
+    if seen_at and (now - seen_at < SETTLE or (told_at is not None and now - told_at < between)):
+        return 0  # before the files are read: thousands of reasons take a part of a second for each project
     groups = files.failed_groups(tools.store, name, since=told_at or LONG_AGO)
     if not groups:
         return 0
     if seen_at is None:
         projects.set_project(tools.store, project["_id"], ProjectState.ACTIVE, failures_seen_at=now)
-        return 0
-    between = timedelta(hours=tools.settings.notifications.failures_hours)
-    if now - seen_at < SETTLE or (told_at is not None and now - told_at < between):
         return 0
     counts = files.count_by_state(tools.store, name)
     moving = sum(tally.files for state, tally in counts.items() if state not in RESTING)
