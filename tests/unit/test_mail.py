@@ -19,6 +19,7 @@ from jgi_stager.mail.words import WIDTH, facts
 from jgi_stager.notices import FORMS, Kind
 from jgi_stager.planning import Limits
 from jgi_stager.settings import NotificationSettings
+from jgi_stager.steps.digest_words import sharing
 from jgi_stager.steps.listing import accepted_data
 from jgi_stager.steps.tools import Tools
 from jgi_stager.warning_groups import group
@@ -257,6 +258,12 @@ def test_a_digest_of_projects_that_are_not_listed_does_not_say_that_nothing_arri
 def test_an_accepted_mail_says_what_the_quota_means_for_it(days: float, said: str) -> None:
     letter = render({**notice(Kind.ACCEPTED), "data": {**ACCEPTED, "days_of_quota": days}})
     assert said in " ".join(letter.text.split())
+
+
+def test_new_projects_that_share_the_quota_are_named_or_counted() -> None:
+    assert sharing(["soil"]) == "soil now shares the quota"
+    many = sharing([f"p{number}" for number in range(9)])
+    assert many == "p0, p1, p2, p3, p4 and 4 more (jgi-stager project list) now share the quota"
 
 
 def test_an_accepted_mail_without_an_estimate_says_no_date() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,8 @@ STATES: Mapping[str, str] = {
     State.FAILED: "failed",
 }
 WORTH_A_WORD = timedelta(hours=1)
+MOST_NAMED = 5
+"""Projects that are named in one sentence."""
 
 
 def where(project: Project) -> list[str]:
@@ -96,8 +98,15 @@ def causes(tools: Tools, facts: Facts, last: Mapping[str, Any]) -> list[str]:
     before = set(last.get("active") or ())
     new = [one.name for one in facts.projects if one.state == ProjectState.ACTIVE and one.name not in before]
     if new:
-        found.append(f"{', '.join(new[:5])} now shares the quota")
+        found.append(sharing(new))
     return found
+
+
+def sharing(new: Sequence[str]) -> str:
+    """That projects came which share the quota, the first of them named."""
+    more = len(new) - MOST_NAMED
+    named = ", ".join(new[:MOST_NAMED]) + (f" and {more:,} more (jgi-stager project list)" if more > 0 else "")
+    return f"{named} now {'shares' if len(new) == 1 else 'share'} the quota"
 
 
 def _within(stretches: Any, open_since: datetime | None, since: datetime, now: datetime) -> timedelta:
