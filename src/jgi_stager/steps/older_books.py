@@ -87,7 +87,6 @@ def hold(tools: Tools, missing: Sequence[str], why: str) -> None:
     window = timedelta(hours=tools.settings.jdp.quota_window_hours)
     until = jdp_time.receipt(tools) + window
     log.error("books_are_older", missing=list(missing), why=why, until=until)
-    control.set_hold(tools.store, missing, until, why)
     tools.alarm(
         f"older-books:{missing[0]}",
         "the database is older than the work: nothing is asked from JDP for now",
@@ -98,12 +97,14 @@ def hold(tools: Tools, missing: Sequence[str], why: str) -> None:
         "since the backup are to be added again.",
         you=f"{CURE}.",
     )
+    # Last: after a kill before it people are told again, under the same key, which is once.
+    control.set_hold(tools.store, missing, until, why)
 
 
 def problem(tools: Tools) -> tuple[str, str] | None:
     """That asking is held, and what to do; None if it is not."""
     found = control.hold(tools.store)
-    if found is None or found["ended_at"] is not None:
+    if found is None or found["ended_at"] is not None or tools.clock.now() >= found["until"]:
         return None
     until = f"{found['until']:%Y-%m-%d %H:%M} UTC"
     return f"the database is older than the work ({found['why']}): nothing is asked for until {until}", CURE
