@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from commands import Run, parsed
+from jgi_stager.cli.status import DAEMON_DOWN
 from jgi_stager.lifecycle import State
 from jgi_stager.store import moves
 from stage import PROPOSAL, Stage
@@ -17,18 +18,30 @@ def test_status_has_everything_a_program_needs(made: Stage, run: Run) -> None:
     }  # fmt: skip
     soil = found["projects"][0]
     assert soil["counts"]["restore_requested"] == {"files": 6, "bytes": 6000}
-    assert set(soil["waits_for"]) == {"why", "sentence", "state", "files", "bytes", "since", "until", "do"}
+    assert set(soil["waits_for"]) == {
+        "why", "sentence", "state", "files", "bytes", "since", "until", "do", "evidence",
+    }  # fmt: skip
     assert found["requests"][0]["ids"] == 6
     assert {one["service"]: one["state"] for one in found["credentials"]} == dict.fromkeys(
         ("gold", "jdp", "globus"), "usable"
     )
 
 
+def test_only_the_analysis_projects_of_the_named_biosamples_are_counted(made: Stage, run: Run) -> None:
+    made.faults({"match": "jdp.*", "kind": "status", "status": 503})
+    made.insert(biosample_ids=["Gb0258001"])
+    made.run("accept", "discover", "discover")
+    assert len(made.documents("projects", state="discovering")) == 1
+    (found,) = parsed(run("explain", "soil", "--json"))
+    (sentence,) = [one["sentence"] for one in found["also"] if one["why"] == "discovery"]
+    assert sentence.startswith("its files are being listed: 0 of 1 analysis project")
+
+
 def test_status_for_people_has_no_colour_when_piped(made: Stage, run: Run) -> None:
     made.insert()
     made.run("accept", "discover", "discover", "request_restores")
     found = run("status")
-    assert found.exit_code == 0
+    assert found.exit_code == DAEMON_DOWN
     assert "\x1b" not in found.stdout
     for word in (
         "soil  active  0 %",

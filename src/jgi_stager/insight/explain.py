@@ -83,7 +83,7 @@ def _discovery(facts: Facts, subject: Project) -> Wait:
     """Its files are being listed."""
     if trouble := service_wait(facts, "gold", "jdp"):
         return trouble
-    if subject.to_list is None:
+    if not subject.to_list:
         sentence = "GOLD is being asked for its analysis projects"
     else:
         sentence = f"its files are being listed: {subject.listed} of {count(subject.to_list, 'analysis project')}"
