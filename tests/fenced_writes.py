@@ -56,6 +56,8 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "diary.keep_digest": lambda store: diary.keep_digest(store, {"at": LATER}),
     "diary.note_clean_end": lambda store: diary.note_clean_end(store, SOME_TIME, 1),
     "diary.note_start": lambda store: diary.note_start(store, "h", 2),
+    "files.set_aside": lambda store: files.set_aside(store, "p"),
+    "files.take_over": lambda store: files.take_over(store, files.of_project(store, "p")[0], "another"),
     "files.upsert_files": lambda store: files.upsert_files(store, [ANOTHER]),
     "moves.fail": lambda store: moves.fail(store, moves.by_project("p"), P, "w"),
     "moves.move": lambda store: moves.move(store, moves.by_project("p"), P, R, "w"),

@@ -81,6 +81,10 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.ready_by_request": lambda: files.ready_by_request(store, 7, 5),
         "files.requests_behind": lambda: files.requests_behind(store, [R, T]),
         "files.search": lambda: files.search(store, ["p"], "x"),
+        "files.project_names": lambda: files.project_names(store),
+        "files.set_aside": lambda: files.set_aside(store, "nobody"),
+        "files.set_aside_done": lambda: files.set_aside_done(store, "p", "Ga1"),
+        "files.take_over": lambda: files.take_over(store, files.of_project(store, "p", limit=1)[0], "p"),
         "files.pending_sizes": lambda: files.pending_sizes(store, "p"),
         "files.select": lambda: files.select(store, {"project_name": "p", "state": P}, 5),
         "files.tasks_behind": lambda: files.tasks_behind(store, [R, T]),
@@ -149,7 +153,9 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "credentials.went_out": lambda: credentials.went_out(store, "jdp", "e"),
         "credentials.worked": lambda: credentials.worked(store, "jdp"),
         "discoveries.analysis_projects": lambda: discoveries.analysis_projects(store, "p:1"),
-        "discoveries.chosen": lambda: discoveries.chosen(store, {"accepted_name": "p", "accepted_at": now}),
+        "discoveries.chosen": lambda: discoveries.chosen(
+            store, {"_id": 1, "accepted_name": "p", "accepted_at": now}
+        ),
         "discoveries.enter": lambda: discoveries.enter(store, "p:1", [{"ap_gold_id": "Ga1"}]),
         "discoveries.note": lambda: discoveries.note(store, "p:1", "Ga1", listed={"files": 1}),
         "discoveries.warnings": lambda: discoveries.warnings(store, "p:1"),

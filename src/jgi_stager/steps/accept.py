@@ -14,7 +14,7 @@ from jgi_stager.formatting import human_bytes
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectRecord, ProjectState, explain_invalid, is_mail_address
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import RecordTooLarge, StoreError, fencing, projects
+from jgi_stager.store import RecordTooLarge, StoreError, fencing, files, projects
 
 log = structlog.get_logger()
 
@@ -68,14 +68,12 @@ def accept(tools: Tools, document: Mapping[str, Any]) -> None:
     if reason:
         mark_invalid(tools, document, reason)
     elif not projects.claim_name(tools.store, document["_id"], record.project_name):
-        mark_invalid(
-            tools,
-            document,
-            f"project_name: a project called {record.project_name} exists already; choose another name, "
-            f"or look at the first: jgi-stager status {record.project_name}",
-        )
+        mark_invalid(tools, document, _name_is_taken(tools, record.project_name))
     else:
         now = tools.clock.now()
+        # Its record was removed by hand. What the new one wants is decided anew; what is under way is joined.
+        if left := files.set_aside(tools.store, record.project_name):
+            log.warning("files_set_aside", project=record.project_name, files=left)
         complete = record.model_dump() | {"analysis_projects_dir": base, "accepted_at": now, "discovery": {}}
         projects.set_project(
             tools.store,
@@ -86,6 +84,21 @@ def accept(tools: Tools, document: Mapping[str, Any]) -> None:
             **complete,
         )
         log.info("project_accepted", project=record.project_name, proposal=record.proposal_id)
+
+
+def _name_is_taken(tools: Tools, name: str) -> str:
+    first = projects.get(tools.store, name) or {}
+    if first.get("state") == ProjectState.DONE:
+        return (
+            f"project_name: the project {name} is done; to stage more, choose another name. If its files are "
+            "wanted again, for they were removed: remove its record "
+            f'(db.projects.deleteOne({{accepted_name: "{name}"}})) and insert this one again; what is still at '
+            "its place is not asked for again"
+        )
+    return (
+        f"project_name: a project called {name} exists already; choose another name, or look at the first: "
+        f"jgi-stager status {name}"
+    )
 
 
 def _refuse_large(tools: Tools, document: Mapping[str, Any], size: int) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import structlog
 
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import RESTING, State
 from jgi_stager.records import OPEN_TASKS, TaskState
 from jgi_stager.steps import orphans
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import files, moves, requests, tasks
+from jgi_stager.store import files, moves, projects, requests, tasks
 
 log = structlog.get_logger()
 
@@ -24,6 +24,7 @@ def run(tools: Tools) -> int:
     """Let every stranded file start again, uncounted: it is not to blame. Returns how many there were."""
     moved = 0
     orphans.run(tools)
+    _tell_removed(tools)
     for request_id in sorted(files.requests_behind(tools.store, BEFORE_TRANSFER)):
         request = requests.request_by_id(tools.store, request_id)
         if request is None or request["state"] not in requests.HOLDING:
@@ -35,6 +36,30 @@ def run(tools: Tools) -> int:
             where = moves.by_task(task_id)
             moved += moves.move(tools.store, where, State.TRANSFERRING, State.PENDING, why, counted=False)
     return moved
+
+
+def _tell_removed(tools: Tools) -> None:
+    """Tell of files whose project is not in the books any more: somebody removed its record."""
+    records = {record.get("accepted_name") for record in projects.all_projects(tools.store)}
+    for name in files.project_names(tools.store):
+        if name in records:
+            continue
+        counts = files.count_by_state(tools.store, name)
+        under_way = sum(tally.files for state, tally in counts.items() if state not in RESTING)
+        first = files.of_project(tools.store, name, limit=1)
+        tools.alarm(
+            f"removed:{name}:{first[0].oid if first else ''}",
+            f"the record of {name} is gone, its files are not",
+            f"The database has {sum(tally.files for tally in counts.values())} files of {name}, {under_way} of "
+            "them under way, but no project of this name: its record was removed. Nothing is asked for or "
+            "transferred for it any more; what was asked from tape stays spent, and what has arrived stays where "
+            "it is.",
+            name,
+            you="if this was meant, nothing. Else insert the record again: what it wants is joined where it is "
+            "under way, and what has arrived is taken over; nothing of that is asked from tape again. To end a "
+            "project, cancel it instead.",
+            command=f"jgi-stager project add {name} --help",
+        )
 
 
 def _free(tools: Tools, request_id: int, state: str | None) -> int:

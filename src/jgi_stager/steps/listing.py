@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 import structlog
@@ -16,7 +17,7 @@ from jgi_stager.failures import OutsideError, Service
 from jgi_stager.formatting import cut
 from jgi_stager.notices import Kind
 from jgi_stager.planning import Limits, days_of_quota, least_requests
-from jgi_stager.records import ProjectState, destination_directory
+from jgi_stager.records import FileRecord, ProjectState, destination_directory
 from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.steps import expected
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
@@ -145,12 +146,30 @@ def _keep_listing(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], l
         for file in listing.files
     ]
     selection = select(owner, listed, tools.settings.jdp.remove_files, tools.clock.now())
+    _take_over(tools, owner, selection.records)
     files.upsert_files(tools.store, selection.records)
     nothing = [] if listed else [f"{ap_gold_id}: JDP lists no file of it"]
     problems = (f"{ap_gold_id}: {problem}" for problem in listing.problems)
     # In one write: whether an analysis project is listed, and what is worth knowing about it.
     warn(tools, doc, ap_gold_id, [*nothing, *problems, *selection.warnings], listed=_summary(selection))
     projects.record_discovery(tools.store, doc["_id"])
+
+
+def _take_over(tools: Tools, owner: Owner, records: Sequence[FileRecord]) -> None:
+    """Take over what arrived for a removed project of this name, if it is wanted as it was and still lies at its
+    place. All else is entered anew: what is under way at JDP is joined, not asked for again."""
+    wanted = {(one.jdp_file_id, one.destination_path, one.jdp_file_size, one.md5sum) for one in records}
+    left = files.set_aside_done(tools.store, owner.project_name, owner.ap_gold_id)
+    same = [one for one in left if (one.jdp_file_id, one.destination_path, one.size, one.md5sum) in wanted]
+    if not same:
+        return
+    entries = tools.globus.ls(tools.settings.globus.nersc_collection_id, str(owner.directory))
+    there = {entry.name: entry.size for entry in entries or () if entry.type == "file"}
+    kept = 0
+    for one in same:
+        if there.get(PurePosixPath(one.destination_path or "").name) == one.size:
+            kept += files.take_over(tools.store, one, owner.project_name)
+    log.info("files_taken_over", project=owner.project_name, ap_gold_id=owner.ap_gold_id, files=kept)
 
 
 def _summary(selection: Selection) -> dict[str, Any]:

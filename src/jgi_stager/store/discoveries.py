@@ -6,6 +6,7 @@ acceptance of a record: one that is inserted again begins anew.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,9 @@ Document = dict[str, Any]
 
 
 def key_of(project: Mapping[str, Any]) -> str:
-    """Which discovery: that of an accepted project, by name and the time of its acceptance."""
-    return f"{project['accepted_name']}:{project['accepted_at'].isoformat(timespec='milliseconds')}"
+    """Which discovery: that of one acceptance of one record. Another of the same name begins anew."""
+    record = hashlib.sha256(repr(project["_id"]).encode("utf-8", "backslashreplace")).hexdigest()[:12]
+    return f"{project['accepted_name']}:{project['accepted_at'].isoformat(timespec='milliseconds')}:{record}"
 
 
 @translated

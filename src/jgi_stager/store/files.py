@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Any
 
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING, UpdateOne
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jgi_stager.lifecycle import ORDER, State
 from jgi_stager.records import FileRecord
@@ -74,6 +75,7 @@ class FailedGroup:
     names: tuple[str, ...]
 
 
+_ASIDE = " (removed "
 _CANDIDATE = dict.fromkeys(
     ("source_file_id", "jdp_file_size", "project_name", "ap_gold_id", "setbacks", "since"), 1
 )
@@ -99,6 +101,42 @@ def upsert_files(store: Store, records: Sequence[FileRecord]) -> int:
         if any(each["code"] != DUPLICATE_KEY for each in details["writeErrors"]):
             raise
         return int(details["nUpserted"])
+
+
+@translated
+def set_aside(store: Store, project_name: str) -> int:
+    """Take its files from a project whose record was removed, so that another one may have the name; how many.
+
+    Nothing of theirs begins any more: the name that they get is none that a project can have.
+    """
+    aside = f"{project_name}{_ASIDE}{store.clock.now():%Y-%m-%d %H:%M:%S.%f})"
+    update = {"$set": {"project_name": aside}}
+    return store.files.update_many({"project_name": project_name}, update).modified_count
+
+
+@translated
+def set_aside_done(store: Store, project_name: str, ap_gold_id: str) -> list[FileRow]:
+    """What had arrived of an analysis project for a removed project of this name, the last one first."""
+    where = {"project_name": {"$regex": f"^{re.escape(project_name + _ASIDE)}"}, "ap_gold_id": ap_gold_id}
+    found = _rows(store, where, State.DONE)
+    return sorted(found, key=lambda file: file.project_name, reverse=True)
+
+
+@translated
+def take_over(store: Store, file: FileRow, project_name: str) -> bool:
+    """Give a file that was set aside to a project, unless that has an entry for it; whether it did."""
+    where = {"_id": file.oid, "project_name": file.project_name}
+    try:
+        return store.files.update_one(where, {"$set": {"project_name": project_name}}).matched_count == 1
+    except DuplicateKeyError:
+        return False
+
+
+@translated
+def project_names(store: Store) -> list[str]:
+    """The projects that files are entered for, but those that were set aside. Reads an index only."""
+    names = store.files.distinct("project_name")
+    return sorted(name for name in names if isinstance(name, str) and _ASIDE not in name)
 
 
 @translated
