@@ -60,6 +60,9 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "files.take_over": lambda store: files.take_over(store, files.of_project(store, "p")[0], "another"),
     "files.upsert_files": lambda store: files.upsert_files(store, [ANOTHER]),
     "moves.fail": lambda store: moves.fail(store, moves.by_project("p"), P, "w"),
+    "moves.give_back": lambda store: moves.give_back(
+        store, moves.by_project("moving"), T, moves.DeliveryFault(7, "w"), 3
+    ),
     "moves.move": lambda store: moves.move(store, moves.by_project("p"), P, R, "w"),
     "moves.move_each": lambda store: moves.move_each(store, [(A_FILE, {})], P, R, "w"),
     "moves.release": lambda store: moves.release(store, moves.by_project("failed"), "w"),

@@ -95,6 +95,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "leases.renew": lambda: leases.renew(store, "l", "a", 1, 1),
         "leases.take": lambda: leases.take(store, "l", "a", 1),
         "moves.fail": lambda: moves.fail(store, moves.by_project("p"), P, "w"),
+        "moves.give_back": lambda: moves.give_back(store, moves.by_task("t"), T, moves.DeliveryFault(7, "w"), 3),
         "moves.move": lambda: [moves.move(store, where, P, R, "w") for where in SELECTIONS],
         "moves.move_each": lambda: moves.move_each(store, [(OID, {})], P, R, "w"),
         "moves.release": lambda: moves.release(store, moves.by_project("p"), "w"),
