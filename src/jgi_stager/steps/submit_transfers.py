@@ -37,8 +37,8 @@ def run(tools: Tools) -> int:
 
 @dataclass(frozen=True)
 class Refusals:
-    """What Globus refused lately: those files go again in smaller tasks, each after a wait that grows, so that
-    one bad file ends up alone."""
+    """What Globus refused lately, or could not finish though some of the task arrived: those files go again in
+    smaller tasks, so that one bad file ends up alone; what was refused goes after a wait that grows."""
 
     limits: Mapping[Any, int]
     """By document id: how many files the next task with this one may carry."""
@@ -46,7 +46,7 @@ class Refusals:
 
 
 def read_refusals(tools: Tools) -> Refusals:
-    """What was refused in the last day."""
+    """What was refused in the last day, and what failed in the last two."""
     now = tools.clock.now()
     times: dict[Any, int] = {}
     limits: dict[Any, int] = {}
@@ -56,6 +56,10 @@ def read_refusals(tools: Tools) -> Refusals:
             times[oid] = times.get(oid, 0) + 1
             limits[oid] = max(1, len(task["file_oids"]) // 2)
             until[oid] = task["next_poll_at"] + _wait(times[oid])
+    for task in transfers.failed_lately(tools):
+        left = len(task["file_oids"]) - (task.get("arrived") or 0)
+        if task.get("arrived"):  # where nothing arrives it is not one file that is to blame
+            limits |= {oid: min(limits.get(oid, left), max(1, left // 2)) for oid in task["file_oids"]}
     return Refusals(limits, frozenset(oid for oid, at in until.items() if at - transfers.LONGEST_WAIT <= now < at))
 
 

@@ -77,6 +77,30 @@ def _failures_in_a_row(tools: Tools, kind: TaskKind) -> tuple[int, datetime | No
     return count, last + min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(count - 1, 10))
 
 
+def failed_lately(tools: Tools) -> list[dict[str, Any]]:
+    """The tasks with files that failed as a whole, the oldest first; not those that were cancelled here."""
+    closed = tasks.recent(tools.store, TaskState.CLOSED, tools.clock.now() - FAILURES_REMEMBERED)
+    return [
+        task
+        for task in closed
+        if task["kind"] == TaskKind.FILES and task.get("status") == "FAILED" and not task.get("cancelled_at")
+    ]
+
+
+def failed_by_its_file(tools: Tools, task: Mapping[str, Any]) -> bool:
+    """Whether the one file of a task that failed is what is wrong, and not everything: it was in another such task
+    before, in which or since which something arrived."""
+    body = (tasks.get_task(tools.store, task["_id"]) or task).get("body") or {"DATA": ()}
+    if task.get("status") != "FAILED" or task.get("cancelled_at") or len(body["DATA"]) != 1:
+        return False
+    mine = [one for one in failed_lately(tools) if set(task["file_oids"]) & set(one["file_oids"])]
+    if not mine:
+        return False
+    closed = tasks.recent(tools.store, TaskState.CLOSED, tools.clock.now() - FAILURES_REMEMBERED)
+    since = mine[0]["next_poll_at"]
+    return any(one.get("arrived") for one in closed if one["next_poll_at"] >= since)
+
+
 def close(tools: Tools, task: Mapping[str, Any], why: str, **fields: Any) -> None:
     """The end of a task that was looked at: what it brought is known."""
     now = tools.clock.now()

@@ -278,6 +278,12 @@ def _send_back(tools: Tools, task: Mapping[str, Any], file: FileRow, finding: Fi
     log.warning("file_sent_back", file=file.jdp_file_id, project=file.project_name, why=why)
     nobody = task.get("status") == "FAILED" or file.request_id in skipped.out_of_reach
     target = State.MANIFEST_READY if delivered else State.PENDING
+    if nobody and not gone and transfers.failed_by_its_file(tools, task):
+        reason = (
+            f"{why}: {task.get('error') or 'no reason given'}. It failed alone, while others arrived: see what "
+        )
+        reason += f"lies at {file.destination_path}"
+        return moves.fail(tools.store, where, State.TRANSFERRING, reason)
     if nobody and not gone:
         # The task or the delivery as a whole; who was to blame, if any, is not known: nobody's budget is spent.
         return moves.move(tools.store, where, State.TRANSFERRING, target, why, counted=False)
