@@ -273,6 +273,32 @@ def test_connections_that_ask_nothing_keep_nobody_out_and_take_few_descriptors(
         assert site.get("/metrics")[0] == 200
 
 
+def test_many_at_once_do_not_take_all_descriptors_before_anybody_looks(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured: 300 that came while the server was busy were all accepted first, and the daemon had none left."""
+    busy, go_on, held = threading.Event(), threading.Event(), list[int]()
+    made = server.Connection.connection_made
+
+    def connection_made(self: server.Connection, transport: Any) -> None:
+        busy.set()
+        assert go_on.wait(30)
+        made(self, transport)
+        held.append(len(self.connections))
+
+    monkeypatch.setattr(server.Connection, "connection_made", connection_made)
+    with ExitStack() as stack:
+        stack.enter_context(*connected(site, 1))
+        assert busy.wait(30)
+        for _ in range(200):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", site.port))
+        go_on.set()
+        assert site.get("/healthz")[0] == 200
+    assert max(held) <= server.MOST_CONNECTIONS + 2 * server.MOST_AT_ONCE
+
+
 @pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"])
 def test_a_connection_that_does_not_ask_in_time_is_closed(
     site: Site, said: bytes, monkeypatch: pytest.MonkeyPatch

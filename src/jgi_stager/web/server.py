@@ -35,6 +35,8 @@ from jgi_stager.web.health import Health, Monitor
 log = structlog.get_logger()
 
 MOST_CONNECTIONS = 32
+MOST_AT_ONCE = 16
+"""So many are accepted before the next look at how many there are."""
 ASK_SECONDS = 10.0
 """A connection that has not asked anything by then is closed."""
 ANSWER_SECONDS = 120.0
@@ -173,6 +175,7 @@ def serving(settings: WebSettings, monitor: Monitor) -> Iterator[int | None]:
         access_log=False,
         server_header=False,
         limit_concurrency=MOST_CONNECTIONS + 1,
+        backlog=MOST_AT_ONCE,
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
@@ -195,7 +198,7 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
-        bound.listen(MOST_CONNECTIONS)
+        bound.listen(MOST_AT_ONCE)
     except OSError:
         bound.close()
         raise
