@@ -24,12 +24,16 @@ from jgi_stager.cli.bars import shares
 from jgi_stager.cli.common import Mistake, Page, complain, plain
 from jgi_stager.cli.control import parse_amount, shown_value
 from jgi_stager.cli.credentials import Tokens, plausible, store_secret
+from jgi_stager.cli.pages import status_lines
 from jgi_stager.cli.setup import example
 from jgi_stager.formatting import clean
+from jgi_stager.insight import status as insight
 from jgi_stager.insight.waits import Why
+from jgi_stager.planning import Spent
 from jgi_stager.preflight import Check, Problem, Verdict, attempt, try_all, worst
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import MongoSettings, Settings
+from views import HOUR, NOW, TERA, facts, project, trouble, waiting, wants
 
 REPOSITORY = Path(__file__).parents[2]
 NO_DEFAULT = {
@@ -245,3 +249,20 @@ def test_every_help_is_written_in_one_way(name: str) -> None:
 def test_the_walk_over_the_helps_finds_them_all() -> None:
     assert len(EVERY) > 25
     assert {"", "project add", "limits set", "token set", "demo", "simulate"} <= EVERY.keys()
+
+
+# --- the page ------------------------------------------------------------------------------------------------
+
+
+def test_a_dead_token_is_on_the_page_once_without_the_raw_answer() -> None:
+    raw = 'jdp: HTTP 401 {"error": "unauthorized"}; the session token is missing, wrong or has ended'
+    world = facts(
+        daemon=trouble("jdp", "needs_person", raw, "jgi-stager token set jdp"),
+        projects=(project("a", counts={"pending": (3, TERA)}), project("b", counts={"pending": (3, TERA)})),
+        waiting=waiting(wants(3, TERA, "a"), spent=(Spent(NOW - 20 * HOUR, 10 * TERA),)),
+    )
+    page = "\n".join(line.plain for line in status_lines(insight.status(world), Page(), None))
+    assert page.count("the session token is missing") == 1
+    assert "do this before 18:00 UTC and no time is lost" in page
+    assert page.count("waiting for a person since 12:00 UTC: see You, below") == 2
+    assert "{" not in page

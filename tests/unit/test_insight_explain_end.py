@@ -101,7 +101,10 @@ def test_failed_gives_the_reason_and_the_command() -> None:
 def test_failed_files_of_a_project_are_told_by_the_commonest_reason() -> None:
     groups = (FailedGroup("a", 3, 3), FailedGroup("b", 1, 1))
     found = explained("held", world=facts(), counts={"failed": (4, 4)}, failed=groups).why
-    assert (found.sentence, found.do) == ("4 files failed, 3 of them: a", "jgi-stager retry soil")
+    assert (found.sentence, found.do) == (
+        "4 files failed, 3 of them: a; the others: jgi-stager files soil --state failed",
+        "jgi-stager retry soil",
+    )
 
 
 @pytest.mark.parametrize(

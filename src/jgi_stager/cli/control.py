@@ -185,7 +185,7 @@ def reset_limit(
 
 @limits_app.command("release")
 def release_hold(
-    reason: Annotated[str, typer.Option(help="Why; it goes on the history.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it goes on the history.")] = "",
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:

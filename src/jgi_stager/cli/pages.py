@@ -188,7 +188,7 @@ def _outside(found: Status, page: Page, detail: Detail) -> Iterator[Text]:
     yield from _row("Quota", said, page)
     yield from _row("JDP", _requests(found), page)
     yield from _row("Globus", _tasks(found), page)
-    yield from _packed("Logins", [_login(one, found.now, detail) for one in found.credentials], page)
+    yield from _packed("Logins", [_login(one, found, detail) for one in found.credentials], page)
     if found.facts.mails_waiting:
         yield from _row("Mails", f"{found.facts.mails_waiting} wait to be sent", page)
 
@@ -235,13 +235,14 @@ def _tasks(found: Status) -> str:
 LOGIN_WORDS = {"usable": "ok", "needs_person": "NEEDS YOU", "missing": "missing", "out": "no answer"}
 
 
-def _login(one: Credential, now: datetime, detail: Detail) -> str:
+def _login(one: Credential, found: Status, detail: Detail) -> str:
     """How old it is, when it last worked, since when it does not, and when it will probably end."""
-    parts, known = [LOGIN_WORDS.get(one.state, one.state)], one.known
+    parts, known, now = [LOGIN_WORDS.get(one.state, one.state)], one.known, found.now
     if one.state == "needs_person" and known is not None and known.dead_since is not None:
         parts[0] += f" since {when(known.dead_since, now)}"
     if one.age is not None and one.state != "missing" and detail != Detail.LINE:
-        parts.append(f"{_roughly(one.age)} old")
+        # Beside instants of a clock that runs faster, an age by the wall clock would contradict them.
+        parts.append(f"{_roughly(one.age)} old{'' if found.facts.clock_scale == 1 else ' in real time'}")
     if known is not None and known.last_success is not None and detail != Detail.LINE:
         parts.append(f"worked {_roughly(now - known.last_success)} ago")
     if known is not None and known.ends_at is not None and known.ends_soon:

@@ -133,7 +133,10 @@ def _failed(subject: Project) -> Wait:
     said = f"{count(failed, 'file')} failed"
     if largest is not None:
         said += (
-            f": {largest.reason}" if largest.files == failed else f", {largest.files} of them: {largest.reason}"
+            f": {largest.reason}"
+            if largest.files == failed
+            else f", {largest.files} of them: {largest.reason}; the others: jgi-stager files {subject.name} "
+            "--state failed"
         )
     return Wait(Why.FAILED, said, do=f"jgi-stager retry {subject.name}")
 
