@@ -29,8 +29,10 @@ GOLD_AP_ID = re.compile(r"^Ga[0-9]{1,12}\Z")
 BIOSAMPLE_ID = re.compile(r"^Gb[0-9]{1,12}\Z")
 _MD5 = re.compile(r"^[0-9a-f]{32}\Z")
 _ATOM, _LABEL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+", r"[A-Za-z0-9-]+"
-_MAIL_ADDRESS = re.compile(rf"^(?!.*=\?)(?=.{{1,64}}@.{{1,253}}\Z){_ATOM}(\.{_ATOM})*@{_LABEL}(\.{_LABEL})*\Z")
+MAIL_ADDRESS = re.compile(rf"^(?!.*=\?)(?=.{{1,64}}@.{{1,253}}\Z){_ATOM}(\.{_ATOM})*@{_LABEL}(\.{_LABEL})*\Z")
 """Plain ASCII, no quoting, no "=?" (mail programs decode it): nothing breaks a header or needs SMTPUTF8."""
+PROJECT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+PROPOSAL_ID = r"^[0-9]{1,12}$"
 LONGEST_NAME_BYTES = 255
 """What ext4, GPFS and Lustre allow for one path component."""
 LONGEST_PATH_BYTES = 4096
@@ -85,7 +87,7 @@ def usable_md5(text: str | None) -> str | None:
 
 def is_mail_address(text: str) -> bool:
     """Whether ``text`` is one plain address, safe in the header of a mail."""
-    return _MAIL_ADDRESS.match(text) is not None
+    return MAIL_ADDRESS.match(text) is not None
 
 
 def _digits(value: Any) -> Any:
@@ -93,7 +95,8 @@ def _digits(value: Any) -> Any:
     return str(int(value)) if whole and abs(value) < 10**12 else value
 
 
-def _absolute_path(value: str) -> str:
+def absolute_path(value: str) -> str:
+    """The path without a slash at its end. Raises ValueError if it is none that files may be staged under."""
     if not value.startswith("/") or unsafe_relative_path(value.strip("/")) or len(value.encode()) > 1000:
         raise ValueError(
             "must be an absolute path without '..', '.' or control characters, not longer than 1000 bytes"
@@ -129,10 +132,10 @@ class ProjectRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    project_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-    proposal_id: Annotated[str, BeforeValidator(_digits), StringConstraints(pattern=r"^[0-9]{1,12}$")]
+    project_name: Annotated[str, StringConstraints(pattern=PROJECT_NAME)]
+    proposal_id: Annotated[str, BeforeValidator(_digits), StringConstraints(pattern=PROPOSAL_ID)]
     nmdc_study_id: Annotated[str, StringConstraints(pattern=r"^nmdc:sty-[A-Za-z0-9.-]{1,60}$")] | None = None
-    analysis_projects_dir: Annotated[str, AfterValidator(_absolute_path)] | None = None
+    analysis_projects_dir: Annotated[str, AfterValidator(absolute_path)] | None = None
     biosample_ids: (
         Annotated[
             list[Annotated[str, StringConstraints(pattern=r"^Gb[0-9]{1,12}$")]],
@@ -142,7 +145,7 @@ class ProjectRecord(BaseModel):
         | None
     ) = None
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
-    notify: list[Annotated[str, StringConstraints(pattern=_MAIL_ADDRESS)]] | None = None
+    notify: list[Annotated[str, StringConstraints(pattern=MAIL_ADDRESS)]] | None = None
 
 
 _CURES = {
@@ -242,6 +245,8 @@ OPEN_REQUESTS = (
     RequestState.WAITING,
     RequestState.READY,
 )
+HOLDING_REQUESTS = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.READY)
+"""Requests whose files JDP brings, or has brought."""
 FREE_REQUESTS = (RequestState.REFUSED, RequestState.NOT_SENT)
 """Requests that never count against the quota."""
 
@@ -265,6 +270,22 @@ class TaskKind(StrEnum):
 
     FILES = "files"
     MANIFESTS = "manifests"
+
+
+class NoticeState(StrEnum):
+    """Where a notice is."""
+
+    WAITING = "waiting"
+    """To be mailed at ``next_try_at``."""
+    SENDING = "sending"
+    """Being handed to the mail server; after a crash it is not known whether it left."""
+    SENT = "sent"
+    REFUSED = "refused"
+    """The mail server will never take it, for nobody."""
+    FOLDED = "folded"
+    """Told as part of the notice ``folded_into``."""
+    WITHDRAWN = "withdrawn"
+    """No longer true, or no longer of use, before it could be mailed."""
 
 
 OPEN_TASKS = (TaskState.SUBMITTING, TaskState.SUBMITTED, TaskState.ACTIVE, TaskState.ENDED)

@@ -175,6 +175,7 @@ class ScheduleSettings(Section):
     watch_credentials_seconds: float = Field(60.0, gt=0)
     probe_credentials_seconds: float = Field(3600.0, gt=0)
     """How often a credential is tried that nothing else used meanwhile."""
+    watch_documents_seconds: float = Field(60.0, gt=0)
     watch_failures_seconds: float = Field(300.0, gt=0)
     watch_stalls_seconds: float = Field(1800.0, gt=0)
     digest_seconds: float = Field(600.0, gt=0)

@@ -15,7 +15,7 @@ from explained import Recorder, explain, stages
 from factories import add_files, file_record, jdp_id
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import State
-from jgi_stager.records import ProjectState, RequestState, TaskKind, TaskState
+from jgi_stager.records import NoticeState, ProjectState, RequestState, TaskKind, TaskState
 from jgi_stager.store import (
     Store,
     connect,
@@ -100,7 +100,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "moves.move_each": lambda: moves.move_each(store, [(OID, {})], P, R, "w"),
         "moves.release": lambda: moves.release(store, moves.by_project("p"), "w"),
         "moves.set_back": lambda: moves.set_back(store, moves.by_task("t"), T, P, "w", 3),
-        "notices.count_in": lambda: notices.count_in(store, notices.NoticeState.WAITING),
+        "notices.count_in": lambda: notices.count_in(store, NoticeState.WAITING),
         "notices.given_up": lambda: notices.given_up(store, now),
         "notices.first_of_thread": lambda: notices.first_of_thread(store, "project:p"),
         "notices.fold": lambda: notices.fold(store, "n", "f"),

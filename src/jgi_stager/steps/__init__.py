@@ -23,6 +23,7 @@ from jgi_stager.steps import (
     submit_transfers,
     verify,
     watch_credentials,
+    watch_documents,
     watch_failures,
     watch_stalls,
 )
@@ -51,6 +52,7 @@ STEPS: tuple[Step, ...] = (
     Step("cancel", cancel.run),
     Step("audit", audit.run),
     Step("finish", finish.run),
+    Step("watch_documents", watch_documents.run),
     Step("watch_failures", watch_failures.run),
     Step("watch_stalls", watch_stalls.run),
     Step("watch_credentials", watch_credentials.run),

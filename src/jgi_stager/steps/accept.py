@@ -14,7 +14,7 @@ from jgi_stager.formatting import human_bytes
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectRecord, ProjectState, explain_invalid, is_mail_address
 from jgi_stager.steps.tools import Tools
-from jgi_stager.store import RecordTooLarge, StoreError, fencing, files, projects
+from jgi_stager.store import RecordTooLarge, StoreError, acceptance, fencing, files, projects
 
 log = structlog.get_logger()
 
@@ -62,18 +62,19 @@ def accept(tools: Tools, document: Mapping[str, Any]) -> None:
     try:
         record = ProjectRecord.model_validate(fields)
     except ValidationError as error:
-        mark_invalid(tools, document, explain_invalid(error))
+        _refuse(tools, document, explain_invalid(error))
         return
     base, reason = _base_directory(tools, record)
     if reason:
-        mark_invalid(tools, document, reason)
+        _refuse(tools, document, reason)
     elif not projects.claim_name(tools.store, document["_id"], record.project_name):
-        mark_invalid(tools, document, _name_is_taken(tools, record.project_name))
+        _refuse(tools, document, _name_is_taken(tools, record.project_name))
     else:
         now = tools.clock.now()
         # Its record was removed by hand. What the new one wants is decided anew; what is under way is joined.
         if left := files.set_aside(tools.store, record.project_name):
             log.warning("files_set_aside", project=record.project_name, files=left)
+        acceptance.vouch(tools.store, document["_id"], record.project_name, now)
         complete = record.model_dump() | {"analysis_projects_dir": base, "accepted_at": now, "discovery": {}}
         projects.set_project(
             tools.store,
@@ -112,32 +113,47 @@ def _refuse_large(tools: Tools, document: Mapping[str, Any], size: int) -> None:
         f"the record has {human_bytes(size)}; at most {human_bytes(LARGEST_RECORD)} are of use.{taken} "
         "Insert it again without what does not belong in it"
     )
-    mark_invalid(tools, document, reason, without=lost)
+    _refuse(tools, document, reason, without=lost)
 
 
-def mark_invalid(tools: Tools, document: Mapping[str, Any], reason: str, *, without: Sequence[str] = ()) -> None:
-    """Mark a record invalid and tell people why. The daemon and the other projects go on.
+def mark_invalid(tools: Tools, project: Mapping[str, Any], reason: str) -> None:
+    """Mark a project that is being discovered invalid and tell people why. The daemon and the others go on."""
+    shown = _tell_invalid(tools, project, reason)
+    old, new = ProjectState.DISCOVERING, ProjectState.INVALID
+    projects.set_project(tools.store, project["_id"], old, new, why=reason, reason=reason)
+    log.warning("project_invalid", project=shown, record=record_key(project), reason=reason)
 
-    ``without``: fields that are taken off it.
-    """
+
+def _refuse(tools: Tools, document: Mapping[str, Any], reason: str, *, without: Sequence[str] = ()) -> None:
+    """Mark a new record invalid and tell people why. ``without``: fields that are taken off it, besides the name
+    that it may have claimed."""
+    shown = _tell_invalid(tools, document, reason)
+    _set_invalid(tools, document, reason, without)
+    log.warning("project_invalid", project=shown, record=record_key(document), reason=reason)
+
+
+def _set_invalid(tools: Tools, document: Mapping[str, Any], reason: str, without: Sequence[str] = ()) -> None:
+    projects.set_project(
+        tools.store,
+        document["_id"],
+        None,
+        ProjectState.INVALID,
+        why=reason,
+        reason=reason,
+        without=list(dict.fromkeys([*without, "accepted_name"])),
+        claims="accepted_at" in document,
+    )
+
+
+def _tell_invalid(tools: Tools, document: Mapping[str, Any], reason: str) -> str | None:
+    """Tell people that a record cannot be used; the name it asks for, if that can be shown."""
     name = document.get("project_name")
     shown = name[:100] if isinstance(name, str) and name.isprintable() else None
     key = record_key(document)
     # A person may put another record under the same id: what is wrong with that one is told, too.
     event = f"{type(document['_id']).__name__}:{key}:{_digest(reason)[:8]}"
     tools.tell(Kind.INVALID, event, {"record_id": key, "reason": reason}, shown, also=_addresses(document))
-    discovering = document.get("state") == ProjectState.DISCOVERING and "accepted_name" in document
-    expected = ProjectState.DISCOVERING if discovering else None
-    projects.set_project(
-        tools.store,
-        document["_id"],
-        expected,
-        ProjectState.INVALID,
-        why=reason,
-        reason=reason,
-        without=without,
-    )
-    log.warning("project_invalid", project=shown, record=key, reason=reason)
+    return shown
 
 
 def record_key(document: Mapping[str, Any]) -> str:
@@ -171,7 +187,7 @@ def _addresses(document: Mapping[str, Any]) -> list[str]:
 def _set_aside(tools: Tools, document: Mapping[str, Any], error: Exception) -> None:
     """A record that the daemon stumbles over must not be met again and again, in front of all others."""
     why = f"the daemon could not read this record ({type(error).__name__}); insert it again, with plain values"
-    projects.set_project(tools.store, document["_id"], None, ProjectState.INVALID, why=why, reason=why)
+    _set_invalid(tools, document, why)
 
 
 def _base_directory(tools: Tools, record: ProjectRecord) -> tuple[str, str | None]:

@@ -2,7 +2,8 @@
 
 Steps that run side by side, or a kill at the wrong instant, could leave such a file; every other step follows
 open requests and tasks and would never meet it again. Runs at the start and then seldom, for it reads all files
-that are under way. Globus tasks that are ours and that nobody here knows are looked for on the same occasion.
+that are under way. On the same occasion it meets every document of a file that does not fit, and looks for Globus
+tasks that are ours and that nobody here knows.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import structlog
 
 from jgi_stager.lifecycle import RESTING, State
-from jgi_stager.records import OPEN_TASKS, TaskState
+from jgi_stager.records import OPEN_TASKS, ProjectState, TaskState
 from jgi_stager.steps import orphans
 from jgi_stager.steps.tools import Tools
 from jgi_stager.store import files, moves, projects, requests, tasks
 
 log = structlog.get_logger()
 
+OVER = {ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID}
 BEFORE_TRANSFER = (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY)
 
 
@@ -25,12 +27,20 @@ def run(tools: Tools) -> int:
     moved = 0
     orphans.run(tools)
     _tell_removed(tools)
+    for project in projects.by_state(tools.store, set(ProjectState) - OVER):
+        files.inspect(tools.store, project["project_name"])
+    damaged = requests.inspect(tools.store)
     for request_id in sorted(files.requests_behind(tools.store, BEFORE_TRANSFER)):
         request = requests.request_by_id(tools.store, request_id)
+        if request is None and damaged:
+            continue  # it may be one of those that were set aside
         if request is None or request["state"] not in requests.HOLDING:
             moved += _free(tools, request_id, None if request is None else request["state"])
+    damaged = tasks.inspect(tools.store)
     for task_id in sorted(files.tasks_behind(tools.store, [State.TRANSFERRING])):
         task = tasks.task_by_id(tools.store, task_id)
+        if task is None and damaged:
+            continue
         if task is None or task["state"] not in OPEN_TASKS:
             why = f"Globus task {task_id} is over, and it was not verified"
             where = moves.by_task(task_id)

@@ -15,6 +15,7 @@ import structlog
 
 from jgi_stager.failures import NeedsPerson, Service, Transient
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind, until_reminder
+from jgi_stager.records import NoticeState
 from jgi_stager.steps.waiting import waiting_for
 from jgi_stager.store import StoreError, credentials, notices
 from jgi_stager.store.credentials import Credential
@@ -123,7 +124,7 @@ def _withdrawn(tools: Tools, where: str) -> bool:
     """Withdraw what was not mailed yet. Whether nobody was told of anything: then nobody hears of the end."""
     site = tools.settings.notifications.mailto
     told = notices.of_thread(tools.store, where)
-    waiting = [one for one in told if one["state"] == notices.NoticeState.WAITING and (one["to"] or site)]
+    waiting = [one for one in told if one["state"] == NoticeState.WAITING and (one["to"] or site)]
     for notice in waiting:
         notices.withdraw(tools.store, notice["_id"], "solved before it could be mailed")
     return len(waiting) == len(told)

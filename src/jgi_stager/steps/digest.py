@@ -160,9 +160,9 @@ def _tell(tools: Tools, page: Mapping[str, Any], now: datetime) -> int:
     notices.put_notice(tools.store, today, kind=Kind.DIGEST.value, data=data, to=site)
     stored, groups = 1, dict[tuple[str, ...], list[str]]()
     for one in page["projects"]:
-        record = projects.get(tools.store, one["name"]) or {}
-        others = tuple(sorted({address for address in record.get("notify") or () if address not in site}))
-        if others and record.get("accepted_name") == one["name"]:
+        notify = projects.known(tools.store, one["name"], "notify").get("notify") or ()
+        others = tuple(sorted({address for address in notify if address not in site}))
+        if others:
             groups.setdefault(others, []).append(one["name"])
     for number, (to, names) in enumerate(sorted(groups.items()), 1):
         theirs = [one for one in page["projects"] if one["name"] in names and one["state"] != ProjectState.DONE]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -93,9 +92,9 @@ def fetch(tools: Tools, request_ids: Sequence[int], names: Sequence[str]) -> int
 
 
 def _place(tools: Tools, request_id: int, names: Sequence[str]) -> str | None:
-    found: Iterable[Mapping[str, Any] | None] = (projects.get(tools.store, name) for name in names)
-    known = next((one for one in found if one), None)
+    found = ((name, projects.known(tools.store, name, "analysis_projects_dir")) for name in names)
+    known = next(((name, one["analysis_projects_dir"]) for name, one in found if one), None)
     if known is None:
         return None
-    directory = manifest_directory(known["analysis_projects_dir"], known["project_name"])
+    directory = manifest_directory(known[1], known[0])
     return str(directory / UNCLAIMED / manifest_name(request_id))

@@ -41,6 +41,8 @@ def finish(tools: Tools, project: Mapping[str, Any]) -> int:
     if any(tally.files for state, tally in counts.items() if state not in RESTING):
         # Released a moment ago, or in a state that this version does not know: not the end in any case.
         return 0
+    if files.any_stray(tools.store, f"{project['analysis_projects_dir']}/{name}"):
+        return 0  # a file of it is set aside: its project cannot be read
     if counts[State.FAILED].files:
         return _hold(tools, project, counts) if state == ProjectState.ACTIVE else 0
     return _done(tools, project, counts)

@@ -21,7 +21,7 @@ def paths(tools: Tools, request: Mapping[str, Any]) -> dict[str, str]:
     name, stage_dir = manifest_name(request["request_id"]), tools.settings.staging.stage_dir
     found: dict[str, str] = {}
     for project in sorted(request["projects"]):
-        base = str((projects.get(tools.store, project) or {}).get("analysis_projects_dir") or "")
+        base = str(projects.known(tools.store, project, "analysis_projects_dir").get("analysis_projects_dir", ""))
         place = PurePosixPath(base)
         if stage_dir is not None and place.is_relative_to(stage_dir) and ".." not in place.parts:
             found[project] = str(manifest_directory(base, project) / name)

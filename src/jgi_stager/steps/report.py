@@ -52,7 +52,7 @@ def _rows(store: Store, project: str) -> Iterator[tuple[str, ...]]:
             str(one.get("destination_path") or ""),
             str(one.get("jdp_file_size") or ""),
             str(one.get("md5sum") or ""),
-            str(one["jdp_file_id"]),
+            str(one.get("jdp_file_id") or ""),
             _how(one),
         )
 

@@ -87,7 +87,7 @@ def read_refusals(tools: Books) -> Refusals:
             times[file_id] += 1
             group[file_id] = max(1, len(document["file_ids"]) // 2)
             last[file_id] = document["next_poll_at"]
-            last_by_jdp[file_id] = document["submitted_at"]
+            last_by_jdp[file_id] = document["submitted_at"] or document["next_poll_at"]
     waiting = frozenset(
         # A refusal of the future is one of a clock that was set back since: it delays nothing any more.
         file_id
@@ -120,10 +120,15 @@ def could_ask(tools: Books, now: datetime) -> bool:
     """Whether a plan can have anything in it: a file that fits into what is left of the window, or one that never
     will. Costs the same however many files wait, so a full window is not planned for again and again.
 
+    Not while a request is so damaged that it cannot be told what it spends or holds.
+
     ``now`` is JDP's time. Books that hold more than the quota are a bug, and logged as one. They are judged at the
     newest entry, which no clock that was set back since can change.
     """
     limits = restore_limits_now(tools.store, tools.settings)
+    if damaged := requests.unreadable(tools.store, now - limits.window):
+        log.error("restores_held", requests=damaged, why="what they spend, or hold, cannot be read")
+        return False
     spent = _spent(requests.ledger(tools.store, now - limits.window), now)
     used = bytes_in_window(spent, now, limits.window)
     at_newest = bytes_in_window(spent, max([now, *(entry.at for entry in spent)]), limits.window)
@@ -153,8 +158,7 @@ def planning_input(tools: Books, refusals: Refusals, now: datetime | None = None
     for entry in entries:
         for name in entry.projects:
             asked[name] += entry.bytes // len(entry.projects)
-    in_doubt = requests.requests_in(tools.store, requests.IN_DOUBT)
-    without = refusals.waiting | {file_id for document in in_doubt for file_id in document["file_ids"]}
+    without = refusals.waiting | requests.ids_in_doubt(tools.store)
     demands, joinable, joining = [], dict[str, int](), dict[str, int]()
     for project in projects.by_state(tools.store, ProjectState.ACTIVE):
         name = project["project_name"]

@@ -16,6 +16,7 @@ from jgi_stager import mail
 from jgi_stager.failures import NeedsPerson, Service, Transient, retry_delay
 from jgi_stager.notices import Kind, message_id
 from jgi_stager.pulse import unbroken
+from jgi_stager.records import NoticeState
 from jgi_stager.steps import credentials, folding, pushing
 from jgi_stager.steps.report import report_of
 from jgi_stager.steps.tools import Tools
@@ -57,7 +58,7 @@ def run(tools: Tools) -> int:
 def _holds_up(tools: Tools, notice: Mapping[str, Any]) -> bool:
     """Whether it waits for everybody. One that only some address postpones holds up nothing for the others."""
     fresh = notices.get_notice(tools.store, notice["_id"])
-    return fresh is not None and fresh["state"] == notices.NoticeState.WAITING and not fresh["delivered"]
+    return fresh is not None and fresh["state"] == NoticeState.WAITING and not fresh["delivered"]
 
 
 @unbroken()

@@ -70,10 +70,14 @@ def _wait(times: int) -> timedelta:
 def _ready_files(tools: Tools, most: int, waiting: frozenset[Any]) -> list[FileRow]:
     """Files ready to go, whole requests at a time, those of the soonest-expiring delivery first."""
     now = tools.clock.now()
-    delivered = requests.requests_in(tools.store, RequestState.READY)
-    open_requests = [request for request in delivered if not sources.rests(request, now)]
-    by_expiry = sorted(open_requests, key=lambda one: (one.get("expiration_date") or NEVER, one["request_id"]))
     active = {project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)}
+    held = tasks.deliveries_held(tools.store)
+    if held is None:
+        return []  # one of these files may be in a task that does not say so
+    delivered = requests.requests_in(tools.store, RequestState.READY)
+    awake = (request for request in delivered if not sources.rests(request, now))
+    open_requests = [request for request in awake if request["request_id"] not in held]
+    by_expiry = sorted(open_requests, key=lambda one: (one.get("expiration_date") or NEVER, one["request_id"]))
     reserved = waiting | tasks.open_task_file_oids(tools.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
     ready: list[FileRow] = []
     for request in by_expiry:

@@ -146,9 +146,7 @@ class Tools:
         ``key`` names the event. Notices of one ``thread``, by default those of a project, leave in order.
         """
         to = list(self.settings.notifications.mailto)
-        record = projects.get(self.store, project) if project is not None else None
-        # Only an accepted record was validated: any other may hold anything in its place.
-        known = record.get("notify") if record and record.get("accepted_name") == project else None
+        known = projects.known(self.store, project, "notify").get("notify") if project is not None else None
         to += [address for address in dict.fromkeys([*(known or ()), *also]) if address not in to]
         name = f"{kind.value}:{key}"
         put_notice(self.store, name, kind=kind.value, data=dict(data), to=to, project=project, thread=thread)
@@ -212,9 +210,27 @@ def each_alone(
         except StoreError:
             raise
         except Exception as error:
-            illegal = isinstance(error, IllegalMoveError)
-            log.exception("step_bug", document=str(document["_id"])[:200], illegal=illegal)
+            log.exception("step_bug", document=_key(document), illegal=isinstance(error, IllegalMoveError))
+            tell_of_bug(tools, document, error)
     return changed
+
+
+def _key(document: Mapping[str, Any]) -> str:
+    return str(document["_id"])[:200]
+
+
+def tell_of_bug(tools: Tools, document: Mapping[str, Any], error: Exception) -> None:
+    """Tell people of a fault of the daemon that one document brings about: at once, and once."""
+    key, name = _key(document), document.get("project_name")
+    project = name if isinstance(name, str) and name.isprintable() else None
+    said = f"{type(error).__name__}: {error}"[:500]
+    tools.alarm(
+        f"bug:{key}:{type(error).__name__}",
+        f"a fault of the daemon holds up {project or key}"[:200],
+        f"{said}\n\nIt is met again and again at {key}; everything else goes on.\n\nWhat to do: report it with "
+        "the lines of the log that say step_bug (journalctl -u jgi-stager).",
+        project,
+    )
 
 
 def each(
@@ -251,7 +267,8 @@ def each(
             tools.failed(error)
             postpone(tools, document, str(error), retry_delay(attempts))
         except Exception as error:
-            log.exception("step_bug", document=str(document["_id"]), illegal=isinstance(error, IllegalMoveError))
+            log.exception("step_bug", document=_key(document), illegal=isinstance(error, IllegalMoveError))
+            tell_of_bug(tools, document, error)
             postpone(tools, document, f"bug: {type(error).__name__}: {error}", retry_delay(attempts))
         else:
             tools.answered(service, anonymous=anonymous)

@@ -111,6 +111,10 @@ def check(tools: Tools, task: Mapping[str, Any]) -> int:
     if unseen:
         _hold(tools, task, unseen)
         return moved
+    if files.any_of_task(tools.store, task["task_id"], State.TRANSFERRING):
+        error = "a file of it is set aside: its document does not fit (jgi-stager status)"
+        _postpone(tools, task, error, retry_delay(int(task["attempts"]) + 1))
+        return moved
     arrived = len(files.of_task(tools.store, task["task_id"], State.DONE))
     transfers.close(tools, task, "its files are verified", arrived=arrived)
     log.info("task_verified", task_id=task["task_id"], files=moved)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from pymongo.read_concern import ReadConcern
 from jgi_stager import __version__
 from jgi_stager.clock import Clock
 from jgi_stager.store.beating import Beating
+from jgi_stager.store.edge import Misfits
 from jgi_stager.store.errors import StoreRefused, translated
 from jgi_stager.store.fencing import Fenced
 from jgi_stager.store.indexes import ensure_indexes
@@ -55,6 +56,8 @@ class Store:
     clock: Clock
     fence: int | None = None
     """The token that every write of the daemon carries (`jgi_stager.store.fencing`); None for people."""
+    misfits: Misfits = field(default_factory=Misfits, compare=False)
+    """The documents that were read and set aside."""
 
     @property
     def projects(self) -> Collection[Document]:

@@ -8,23 +8,29 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from jgi_stager.models import DaemonReport, Limits, SetAside, misfit
 from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.edge import fitting_one, usable
 from jgi_stager.store.errors import translated
 
-_LIMITS, _DAEMON, _BOOKS, _HOLD = "limits", "daemon", "books", "hold"
+_LIMITS, _DAEMON, _BOOKS, _HOLD, _SET_ASIDE = "limits", "daemon", "books", "hold", "set_aside"
 
 
 @translated
 def limits(store: Store) -> Document:
     """The limits that people set at run time, by name; empty if there are none. `jgi_stager.steps.limits` says
-    what they mean."""
-    return dict((_find(store, _LIMITS) or {}).get("values") or {})
+    what they mean. One that is no number is left out, and the document is set aside: the others hold."""
+    found = store.control.find_one({"_id": _LIMITS})
+    fitting_one(store, "control", found, model=Limits)
+    values = (found or {}).get("values")
+    wanted = values.items() if isinstance(values, dict) else ()
+    return {name: value for name, value in wanted if misfit(Limits, {"values": {name: value}}) is None}
 
 
 @translated
 def limits_history(store: Store) -> list[Document]:
     """Every change of a limit, oldest first: ``at``, ``name``, ``from``, ``to`` (None: the settings), ``why``."""
-    return list((_find(store, _LIMITS) or {}).get("history") or [])
+    return list(usable(Limits, store.control.find_one({"_id": _LIMITS})).get("history") or [])
 
 
 @translated
@@ -54,7 +60,8 @@ def report_daemon(store: Store, services: Mapping[str, Mapping[str, Any]], **fac
 @translated
 def daemon_report(store: Store) -> Document | None:
     """What the daemon said last: ``at``, ``services`` and the facts of `report_daemon`; None if it never ran."""
-    return _find(store, _DAEMON)
+    found = store.control.find_one({"_id": _DAEMON})
+    return None if found is None else {**found, **dict.fromkeys(("at", "services")), **usable(DaemonReport, found)}
 
 
 @translated
@@ -102,3 +109,15 @@ def end_hold(store: Store, why: str) -> bool:
 def _find(store: Store, key: str) -> Document | None:
     found: Document | None = store.control.find_one({"_id": key})
     return found
+
+
+@translated
+def documents_set_aside(store: Store) -> list[Document]:
+    """The documents that do not fit, as the daemon noted them last: `models.SetAsideEntry`."""
+    return list(usable(SetAside, store.control.find_one({"_id": _SET_ASIDE})).get("items") or [])
+
+
+@translated
+def note_set_aside(store: Store, items: Sequence[Mapping[str, Any]]) -> None:
+    """Note the documents that do not fit, instead of those noted before."""
+    store.control.replace_one({"_id": _SET_ASIDE}, {"items": [dict(item) for item in items]}, upsert=True)

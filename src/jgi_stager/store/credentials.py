@@ -14,7 +14,9 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
+from jgi_stager.models import CredentialLife
 from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.edge import usable
 from jgi_stager.store.errors import translated
 
 MOST_REMEMBERED = 100
@@ -165,6 +167,10 @@ def _update(
             collection.update_one(key, first, upsert=True)
     update: Document = {"$set": dict(fields)}
     if push:
+        # A list that somebody made something else of begins anew.
+        for name in push:
+            no_list = {**key, name: {"$exists": True, "$not": {"$type": "array"}}}
+            collection.update_one(no_list, {"$set": {name: []}})
         update["$push"] = {name: {"$each": [entry], "$slice": -MOST_REMEMBERED} for name, entry in push.items()}
     if upsert and not where:
         # MongoDB itself tries again if another step is first: the filter is the _id alone.
@@ -184,8 +190,8 @@ _LISTS = ("lives", "gaps", "outages")
 
 
 def _credential(service: str, document: Mapping[str, Any]) -> Credential:
-    known = {name for name in Credential.__dataclass_fields__ if name != "service" and name not in _LISTS}
-    values: dict[str, Any] = {name: document[name] for name in known if document.get(name) is not None}
+    fitting = usable(CredentialLife, dict(document))
+    values: dict[str, Any] = {name: value for name, value in fitting.items() if value is not None}
     for name in _LISTS:
-        values[name] = tuple(Stretch(one["begun"], one["ended"]) for one in document.get(name) or ())
+        values[name] = tuple(Stretch(one["begun"], one["ended"]) for one in values.get(name, ()))
     return Credential(service=service, **values)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from jgi_stager.models import DigestMemory, Starts
 from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.edge import usable
 from jgi_stager.store.errors import translated
 
 _DIGEST, _STARTS = "digest", "starts"
@@ -16,8 +18,8 @@ MOST_STARTS = 50
 @translated
 def last_digest(store: Store) -> Document | None:
     """What the digest before said: ``at`` and what `jgi_stager.steps.digest` keeps; None before the first."""
-    found: Document | None = store.control.find_one({"_id": _DIGEST})
-    return found
+    found = usable(DigestMemory, store.control.find_one({"_id": _DIGEST}))
+    return found if "at" in found else None
 
 
 @translated
@@ -30,6 +32,9 @@ def keep_digest(store: Store, said: Mapping[str, Any]) -> None:
 def note_start(store: Store, host: str, pid: int) -> list[Document]:
     """Note that a daemon starts now; the latest starts, this one last: ``at host pid clean``."""
     entry = {"at": store.clock.now(), "host": host, "pid": pid, "clean": False}
+    damaged = "starts" not in usable(Starts, store.control.find_one({"_id": _STARTS}))
+    if damaged:
+        store.control.replace_one({"_id": _STARTS}, {"starts": []}, upsert=True)
     push = {"$push": {"starts": {"$each": [entry], "$slice": -MOST_STARTS}}}
     store.control.update_one({"_id": _STARTS}, push, upsert=True)
     return starts(store)
@@ -45,5 +50,4 @@ def note_clean_end(store: Store, at: datetime, pid: int) -> None:
 @translated
 def starts(store: Store) -> list[Document]:
     """The latest starts, oldest first."""
-    found = store.control.find_one({"_id": _STARTS}) or {}
-    return list(found.get("starts") or [])
+    return list(usable(Starts, store.control.find_one({"_id": _STARTS})).get("starts") or [])

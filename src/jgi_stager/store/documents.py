@@ -81,7 +81,7 @@ def in_states(
     due_field: str,
     fields: Mapping[str, int] | None = None,
 ) -> list[Document]:
-    """The documents in ``states``, the longest due first; with ``due`` only those due by then.
+    """The documents in ``states``, as they are, the longest due first; with ``due`` only those due by then.
 
     ``fields`` is a projection. A document without a date in ``due_field`` is never due. One that was written in
     what is the future now is due: the clock was set back, and its date means nothing any more.

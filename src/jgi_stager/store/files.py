@@ -16,6 +16,7 @@ from jgi_stager.lifecycle import ORDER, State
 from jgi_stager.records import FileRecord
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import some
+from jgi_stager.store.edge import MOST_REMEMBERED, fits, fitting
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
 
 
@@ -76,10 +77,15 @@ class FailedGroup:
 
 
 _ASIDE = " (removed "
-_CANDIDATE = dict.fromkeys(
-    ("source_file_id", "jdp_file_size", "project_name", "ap_gold_id", "setbacks", "since"), 1
+_LAST_MOVE: Document = {"$slice": -1}
+"""Of the history the last entry alone is read: a file whose history is none cannot be moved."""
+_CANDIDATE_FIELDS = frozenset(
+    {"source_file_id", "jdp_file_size", "project_name", "ap_gold_id", "setbacks", "since", "history"}
 )
-_ROW = {"history": 0}
+_CANDIDATE: Document = {**dict.fromkeys(_CANDIDATE_FIELDS, 1), "history": _LAST_MOVE}
+_ROW: Document = {"history": _LAST_MOVE}
+_LARGEST = 2**63 - 1
+_STRAY: Document = {"project_name": {"$not": {"$type": "string"}}}
 _PLANNING_ORDER = [("setbacks", DESCENDING), ("ap_gold_id", ASCENDING), ("_id", ASCENDING)]
 
 
@@ -144,22 +150,25 @@ def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
     """Up to ``limit`` pending files in the order of planning: most setbacks, then by analysis project."""
     where = {"project_name": project_name, "state": State.PENDING}
     found = store.files.find(where, _CANDIDATE).sort(_PLANNING_ORDER).limit(limit)
-    return [_candidate(document) for document in found]
+    return _candidates(store, found)
 
 
 @translated
 def pending_sizes(store: Store, project_name: str) -> tuple[int, int] | None:
     """The bytes of the smallest and the largest pending file of a project, an unknown size as 0; None if none is.
 
-    Reads two entries of an index, however many files there are.
+    Reads a few entries of an index, however many files there are; what is no size is passed over.
     """
-    where = {"project_name": project_name, "state": State.PENDING}
+    where: Document = {"project_name": project_name, "state": State.PENDING}
+    sized = {**where, "jdp_file_size": {"$gte": 0, "$lte": _LARGEST}}
     ends = [
-        store.files.find_one(where, {"_id": 0, "jdp_file_size": 1}, sort=[("jdp_file_size", way)])
+        store.files.find_one(sized, {"_id": 0, "jdp_file_size": 1}, sort=[("jdp_file_size", way)])
         for way in (ASCENDING, DESCENDING)
     ]
-    sizes = [int(end["jdp_file_size"] or 0) for end in ends if end is not None]
-    return (sizes[0], sizes[1]) if len(sizes) == 2 else None
+    sizes = [int(end["jdp_file_size"]) for end in ends if end is not None]
+    if store.files.find_one({**where, "jdp_file_size": None}, {"_id": 0, "state": 1}) is not None:
+        sizes.append(0)
+    return (min(sizes), max(sizes)) if sizes else None
 
 
 @translated
@@ -170,7 +179,7 @@ def pending_of_sources(store: Store, source_ids: Iterable[str], project_names: I
         "project_name": {"$in": some(project_names)},
         "state": State.PENDING,
     }
-    return [_candidate(document) for document in store.files.find(where, _CANDIDATE)]
+    return _candidates(store, store.files.find(where, _CANDIDATE))
 
 
 @translated
@@ -205,7 +214,7 @@ def of_project(
 def select(store: Store, where: Mapping[str, Any], limit: int = 0) -> list[FileRow]:
     """The files of any choice, by analysis project; ``limit`` 0 means all. Not for a tick: it may read many."""
     order = [("ap_gold_id", ASCENDING), ("_id", ASCENDING)]
-    return [_row(document) for document in store.files.find(where, _ROW).sort(order).limit(limit)]
+    return _fitting_rows(store, store.files.find(where, _ROW).sort(order).limit(limit))
 
 
 @translated
@@ -213,13 +222,20 @@ def search(store: Store, project_names: Iterable[str], text: str, limit: int = 2
     """Whole documents, history included, whose JDP file id, name or destination is exactly ``text``."""
     fields = ("jdp_file_id", "file_name", "destination_path")
     where = {"project_name": {"$in": some(project_names)}, "$or": [{field: text} for field in fields]}
-    return list(store.files.find(where).limit(limit))
+    return fitting(store, "files", store.files.find(where).limit(limit))
 
 
 @translated
 def any_of_request(store: Store, request_id: int, states: Iterable[State]) -> bool:
     """Whether any file of a JDP request is in one of these states."""
     where = {"request_id": request_id, "state": {"$in": some(states)}}
+    return store.files.find_one(where, {"_id": 1}) is not None
+
+
+@translated
+def any_of_task(store: Store, globus_task_id: str, state: State) -> bool:
+    """Whether any file of a Globus task is in this state, also one that does not fit."""
+    where = {"globus_task_id": globus_task_id, "state": state}
     return store.files.find_one(where, {"_id": 1}) is not None
 
 
@@ -233,31 +249,33 @@ def any_in(store: Store, project_name: str, states: Iterable[State]) -> bool:
 @translated
 def requests_behind(store: Store, states: Iterable[State]) -> set[int]:
     """The JDP requests that files in these states hang on. Reads every such file: not for each tick."""
-    found = store.files.distinct("request_id", {"state": {"$in": some(states)}, "request_id": {"$ne": None}})
-    return {int(request_id) for request_id in found}
+    where = {"state": {"$in": some(states)}, "request_id": {"$type": "number"}}
+    return {int(request_id) for request_id in store.files.distinct("request_id", where)}
 
 
 @translated
 def tasks_behind(store: Store, states: Iterable[State]) -> set[str]:
     """The Globus tasks that files in these states hang on. Reads every such file: not for each tick."""
-    where = {"state": {"$in": some(states)}, "globus_task_id": {"$ne": None}}
+    where = {"state": {"$in": some(states)}, "globus_task_id": {"$type": "string"}}
     return {str(task_id) for task_id in store.files.distinct("globus_task_id", where)}
 
 
 @translated
 def names_of_sources(store: Store, source_ids: Iterable[str]) -> dict[str, str]:
     """JDP file id -> the file's name, for ids that any project wants."""
-    found = store.files.find({"source_file_id": {"$in": some(source_ids)}}, {"source_file_id": 1, "file_name": 1})
-    return {document["source_file_id"]: document["file_name"] for document in found}
+    fields = frozenset({"source_file_id", "file_name"})
+    found = store.files.find({"source_file_id": {"$in": some(source_ids)}}, dict.fromkeys(fields, 1))
+    whole = fitting(store, "files", found, fields)
+    return {document["source_file_id"]: document["file_name"] for document in whole}
 
 
 @translated
 def sizes_of_sources(store: Store, source_ids: Iterable[str]) -> dict[str, int]:
     """JDP file id -> bytes, for ids that any project wants and whose size is known."""
-    found = store.files.find(
-        {"source_file_id": {"$in": some(source_ids)}}, {"source_file_id": 1, "jdp_file_size": 1}
-    )
-    return {one["source_file_id"]: int(one["jdp_file_size"]) for one in found if one["jdp_file_size"] is not None}
+    fields = frozenset({"source_file_id", "jdp_file_size"})
+    found = store.files.find({"source_file_id": {"$in": some(source_ids)}}, dict.fromkeys(fields, 1))
+    whole = fitting(store, "files", found, fields)
+    return {one["source_file_id"]: int(one["jdp_file_size"]) for one in whole if one["jdp_file_size"] is not None}
 
 
 @translated
@@ -302,14 +320,53 @@ def failed_groups(
         ]
     )
     return [
-        FailedGroup(str(row["_id"]), int(row["files"]), int(row["bytes"]), tuple(row["names"])) for row in found
+        FailedGroup(str(row["_id"]), int(row["files"]), int(row["bytes"]), tuple(map(str, row["names"])))
+        for row in found
     ]
+
+
+@translated
+def inspect(store: Store, project_name: str) -> None:
+    """Set aside what does not fit among the files of a project that are not done. Reads each: not for a tick."""
+    where = {"project_name": project_name, "state": {"$ne": State.DONE}}
+    for document in store.files.find(where, _ROW):
+        fits(store, "files", document)
+
+
+@translated
+def inspect_states(store: Store, project_name: str) -> None:
+    """Set aside the files of a project that no step would ever meet, because their state is none. Cheap."""
+    where = {"project_name": project_name, "state": {"$nin": some(State)}}
+    for document in store.files.find(where, _ROW).limit(MOST_REMEMBERED):
+        fits(store, "files", document)
+
+
+@translated
+def inspect_strays(store: Store) -> None:
+    """Set aside the files whose project is none. Cheap."""
+    for document in store.files.find(_STRAY, _ROW).limit(MOST_REMEMBERED):
+        fits(store, "files", document)
+
+
+@translated
+def any_stray(store: Store, directory: str) -> bool:
+    """Whether a file whose project is none belongs below this directory. Cheap, as long as there are few."""
+    below = {"$gte": f"{directory}/", "$lt": f"{directory}0"}  # 0 is what comes after the slash
+    return store.files.find_one({**_STRAY, "destination_path": below}, {"_id": 1}) is not None
 
 
 def _rows(store: Store, where: Document, state: State | None, limit: int = 0) -> list[FileRow]:
     if state is not None:
         where = {**where, "state": state}
-    return [_row(document) for document in store.files.find(where, _ROW).sort("_id", ASCENDING).limit(limit)]
+    return _fitting_rows(store, store.files.find(where, _ROW).sort("_id", ASCENDING).limit(limit))
+
+
+def _fitting_rows(store: Store, documents: Iterable[Document]) -> list[FileRow]:
+    return [_row(document) for document in fitting(store, "files", documents)]
+
+
+def _candidates(store: Store, documents: Iterable[Document]) -> list[Candidate]:
+    return [_candidate(document) for document in fitting(store, "files", documents, _CANDIDATE_FIELDS)]
 
 
 def _candidate(document: Document) -> Candidate:

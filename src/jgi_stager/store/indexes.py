@@ -44,6 +44,8 @@ INDEXES: tuple[Index, ...] = (
     Index("discoveries", _up("discovery", "_id"), "what a discovery found", {}),
     Index("restore_requests", _up("state", "next_poll_at"), "requests that are due", {}),
     Index("restore_requests", _up("submitted_at"), "the quota ledger", {}),
+    Index("restore_requests", _up("vouched.submitted_at"), "the quota ledger, where a request was edited", {}),
+    Index("restore_requests", _up("vouched.request_id"), "every number that JDP gave", {}),
     Index("restore_requests", _up("request_id"), "a request by the id that JDP gave it", {}),
     Index("restore_requests", _up("file_ids"), "the request that already holds an id", {}),
     Index("restore_requests", _up("projects"), "the requests of a project", {}),

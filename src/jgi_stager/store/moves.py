@@ -28,6 +28,8 @@ _KEPT = (
     "failed_from", "reason",
 )  # fmt: skip
 FAULTS_KEPT = 10
+_MOVABLE: Document = {"history": {"$type": "array"}, "setbacks": {"$type": "number"}}
+"""One file on which a move cannot be written would end it for all that are behind."""
 _NO_REQUEST = {"request_id": None, "globus_task_id": None, "source_path": None}
 
 
@@ -119,7 +121,7 @@ def move_each(
     updates = []
     for oid, fields in items:
         _check_fields(fields)
-        updates.append(UpdateOne({"_id": oid, "state": old}, _update(old, new, why, at, fields)))
+        updates.append(UpdateOne({"_id": oid, "state": old, **_MOVABLE}, _update(old, new, why, at, fields)))
     return store.files.bulk_write(updates, ordered=False).modified_count
 
 
@@ -150,8 +152,10 @@ def set_back(
     if not is_setback(old, new):
         raise ValueError(f"{old} to {new} is no way back")
     reason = f"went back more than {max_setbacks} times; last: {why}"
-    failed = move(store, {**where, "setbacks": {"$gte": max_setbacks}}, old, State.FAILED, reason)
-    return _move(store, {**where, "setbacks": {"$lt": max_setbacks}}, old, new, why, fault=fault), failed
+    failed = move(store, {**where, "$expr": {"$gte": ["$setbacks", max_setbacks]}}, old, State.FAILED, reason)
+    return _move(
+        store, {**where, "$expr": {"$lt": ["$setbacks", max_setbacks]}}, old, new, why, fault=fault
+    ), failed
 
 
 @translated
@@ -181,7 +185,7 @@ def _guarded(where: Selection, old: State) -> Document:
     if not where:
         raise ValueError("a move of every file there is was asked for; select some")
     refuse(where, ("state",))
-    return {**where, "state": old}
+    return {**where, "state": old, **_MOVABLE}
 
 
 def _check_fields(fields: Mapping[str, Any]) -> None:

@@ -10,33 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
+from jgi_stager.records import NoticeState
 from jgi_stager.store.connection import Document, Store
-from jgi_stager.store.documents import history_entry, in_states, update_guarded
+from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
+from jgi_stager.store.edge import fitting, fitting_one
 from jgi_stager.store.errors import translated
-
-
-class NoticeState(StrEnum):
-    """Where a notice is."""
-
-    WAITING = "waiting"
-    """To be mailed at ``next_try_at``."""
-    SENDING = "sending"
-    """Being handed to the mail server; after a crash it is not known whether it left."""
-    SENT = "sent"
-    REFUSED = "refused"
-    """The mail server will never take it, for nobody."""
-    FOLDED = "folded"
-    """Told as part of the notice ``folded_into``."""
-    WITHDRAWN = "withdrawn"
-    """No longer true, or no longer of use, before it could be mailed."""
-
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 OPEN_NOTICES = (NoticeState.WAITING, NoticeState.SENDING)
@@ -100,13 +84,13 @@ def _new(at: datetime) -> Document:
 @translated
 def get_notice(store: Store, key: str) -> Document | None:
     """A notice by its key."""
-    return store.notices.find_one({"_id": key})
+    return fitting_one(store, "notices", store.notices.find_one({"_id": key}))
 
 
 @translated
 def waiting_notices(store: Store) -> list[Document]:
     """The notices to be mailed, due or not, in the order in which they were stored."""
-    found = store.notices.find({"state": str(NoticeState.WAITING)})
+    found = fitting(store, "notices", store.notices.find({"state": str(NoticeState.WAITING)}))
     # Those of an older version have no order of their own.
     return sorted(found, key=lambda one: (one["created"], str(one.get("order") or ""), one["_id"]))
 
@@ -121,21 +105,24 @@ def waiting_of(store: Store, kind: str) -> list[str]:
 @translated
 def first_of_thread(store: Store, thread: str) -> Document | None:
     """The notice that a thread begins with: the first one stored."""
-    return store.notices.find_one({"thread": thread}, sort=[("created", ASCENDING), ("order", ASCENDING)])
+    order = [("created", ASCENDING), ("order", ASCENDING)]
+    return fitting_one(store, "notices", store.notices.find_one({"thread": thread}, sort=order))
 
 
 @translated
 def of_thread(store: Store, thread: str) -> list[Document]:
     """All notices of a thread, the oldest first."""
     where = {"thread": thread}
-    return list(store.notices.find(where).sort([("created", ASCENDING), ("order", ASCENDING)]))
+    found = store.notices.find(where).sort([("created", ASCENDING), ("order", ASCENDING)])
+    return fitting(store, "notices", found)
 
 
 @translated
 def sent_since(store: Store, kind: str, since: datetime) -> list[datetime]:
     """When notices of a kind were mailed after ``since``, oldest first."""
     where = {"kind": kind, "sent_at": {"$gt": since}}
-    return [one["sent_at"] for one in store.notices.find(where, {"sent_at": 1}).sort("sent_at", ASCENDING)]
+    found = store.notices.find(where, {"sent_at": 1}).sort("sent_at", ASCENDING)
+    return [one["sent_at"] for one in fitting(store, "notices", found, frozenset({"sent_at"}))]
 
 
 @translated
@@ -143,14 +130,15 @@ def last_fold(store: Store, kind: str, since: datetime) -> datetime | None:
     """When notices of a kind were last told as one, if that was after ``since``."""
     where = {"kind": "folded", "created": {"$gt": since}, "data.of": kind}
     found = store.notices.find_one(where, {"created": 1}, sort=[("created", DESCENDING)])
-    return found["created"] if found else None
+    whole = fitting_one(store, "notices", found, frozenset({"created"}))
+    return whole["created"] if whole else None
 
 
 @translated
 def unpushed(store: Store, kinds: Sequence[str], since: datetime) -> list[Document]:
     """Notices of these kinds stored after ``since`` that did not go to the second channel yet, oldest first."""
     where = {"kind": {"$in": list(kinds)}, "created": {"$gt": since}, "pushed_at": None}
-    return list(store.notices.find(where).sort("created", ASCENDING))
+    return fitting(store, "notices", store.notices.find(where).sort("created", ASCENDING))
 
 
 @translated
@@ -172,7 +160,7 @@ def refusals(store: Store, limit: int = 20) -> list[Document]:
     found = store.notices.find({"refused.at": {"$gt": _EVER}}, {"refused": 1})
     newest = found.sort("refused.at", DESCENDING).limit(limit * 5)
     known: dict[str, list[Document]] = {}
-    for notice in newest:
+    for notice in fitting(store, "notices", newest, frozenset({"refused"})):
         for one in notice["refused"]:
             known.setdefault(one["address"], []).append({**one, "notice": notice["_id"]})
     unsolved = [one for address, entries in known.items() if (one := _unsolved(store, address, entries))]
@@ -181,7 +169,8 @@ def refusals(store: Store, limit: int = 20) -> list[Document]:
 
 def _unsolved(store: Store, address: str, entries: Sequence[Document]) -> Document | None:
     """The last of the refusals of an address, unless a mail that was stored after it was delivered there."""
-    last = store.notices.find_one({"delivered": address}, {"created": 1}, sort=[("created", DESCENDING)])
+    found = store.notices.find_one({"delivered": address}, {"created": 1}, sort=[("created", DESCENDING)])
+    last = fitting_one(store, "notices", found, frozenset({"created"}))
     still = [one for one in entries if last is None or one["at"] >= last["created"]]
     if not still:
         return None
@@ -192,19 +181,28 @@ def _unsolved(store: Store, address: str, entries: Sequence[Document]) -> Docume
 def given_up(store: Store, since: datetime) -> list[Document]:
     """Notices given up after ``since`` for another reason than their addresses: their content, or a bug."""
     where = {"state": str(NoticeState.REFUSED), "since": {"$gt": since}, "refused": []}
-    return list(store.notices.find(where, {"kind": 1, "error": 1, "since": 1}).sort("since", ASCENDING))
+    fields = frozenset({"kind", "error", "since"})
+    found = store.notices.find(where, dict.fromkeys(fields, 1)).sort("since", ASCENDING)
+    return fitting(store, "notices", found, fields)
 
 
 @translated
 def open_notices(store: Store) -> list[Document]:
     """The notices that are not told yet, those cut off while being sent included."""
-    return in_states(store.notices, OPEN_NOTICES, None, "next_try_at")
+    return fitting(store, "notices", in_states(store.notices, OPEN_NOTICES, None, "next_try_at"))
 
 
 @translated
 def interrupted_notices(store: Store) -> list[Document]:
     """The notices in sending: after a start these were cut off, and may or may not have left."""
-    return in_states(store.notices, NoticeState.SENDING, None, "next_try_at")
+    return fitting(store, "notices", in_states(store.notices, NoticeState.SENDING, None, "next_try_at"))
+
+
+@translated
+def inspect(store: Store) -> None:
+    """Set aside what does not fit among the notices that are open, or in no state."""
+    over = set(NoticeState) - set(OPEN_NOTICES)
+    fitting(store, "notices", store.notices.find({"state": {"$nin": some(over)}}))
 
 
 def mark_sending(store: Store, key: str, attempts: int, message_id: str) -> bool:

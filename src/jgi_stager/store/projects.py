@@ -9,21 +9,15 @@ import bson
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
+from jgi_stager.models import Project, misfit
 from jgi_stager.records import ProjectState
+from jgi_stager.store import acceptance
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import history_entry, history_push, refuse, some, update_guarded
+from jgi_stager.store.edge import identity
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import FIELD
 
-_SEEN = some(state for state in ProjectState if state != ProjectState.INVALID)
-_NEW: Document = {
-    "$or": [
-        {"state": {"$nin": some(ProjectState)}},
-        {"state": {"$type": "array"}},
-        {"state": {"$in": _SEEN}, "accepted_name": {"$exists": False}},
-    ]
-}
-"""Just inserted: without a state of ours, or with one that a person wrote. Ours come with a claimed name."""
 _OVERWRITTEN = {"state", "since", "update_date", "history", "reason", FIELD}
 """What we write on a new record, whatever is there."""
 LARGEST_WRITABLE = 15 * 1024 * 1024
@@ -32,36 +26,61 @@ LARGEST_WRITABLE = 15 * 1024 * 1024
 
 @translated
 def new_records(store: Store, limit: int = 100) -> list[Document]:
-    """Records that the daemon has not looked at yet, in the order of their ids."""
-    return list(store.projects.find(_NEW).sort("_id", ASCENDING).limit(limit))
+    """Records that the daemon has not looked at yet, by id, whatever they say of themselves."""
+    not_invalid = {"$or": [{"state": {"$ne": ProjectState.INVALID}}, {"state": {"$type": "array"}}]}
+    fields = dict.fromkeys(("_id", "state", "accepted_at", "history.at"), 1)
+    heads = list(store.projects.find(not_invalid, fields).sort("_id", ASCENDING))
+    ours = {identity(document["_id"]) for document, _ in acceptance.of_ours(store, heads)}
+    new = [head["_id"] for head in heads if identity(head["_id"]) not in ours][:limit]
+    return list(store.projects.find({"_id": {"$in": new}}).sort("_id", ASCENDING)) if new else []
 
 
 @translated
 def by_state(store: Store, states: ProjectState | Iterable[ProjectState]) -> list[Document]:
-    """The projects in these states, by id."""
+    """The projects in these states, by id: accepted ones that fit, and invalid ones, which may hold anything."""
     where: Document = {"state": {"$in": some(states), "$not": {"$type": "array"}}}
-    if ProjectState.INVALID not in some(states):
-        where["accepted_name"] = {"$exists": True}
-    return list(store.projects.find(where).sort("_id", ASCENDING))
+    found = list(store.projects.find(where).sort("_id", ASCENDING))
+    fit = {identity(document["_id"]) for document in acceptance.accepted(store, found)}
+    return [one for one in found if one["state"] == ProjectState.INVALID or identity(one["_id"]) in fit]
 
 
 @translated
 def all_projects(store: Store) -> list[Document]:
-    """Every record, new and invalid ones included, by id."""
+    """Every record, new and invalid ones included, by id. They may hold anything."""
     return list(store.projects.find().sort("_id", ASCENDING))
 
 
 @translated
+def problems(store: Store, documents: Iterable[Document]) -> dict[bytes, str | None]:
+    """Those of these records that the daemon accepted, by `identity`, each with why it is set aside, or None."""
+    return {identity(document["_id"]): reason for document, reason in acceptance.of_ours(store, documents)}
+
+
+@translated
 def get(store: Store, name: str) -> Document | None:
-    """The project of this name: the accepted one, else the newest record that asks for the name."""
+    """The record of this name, for people to look at: the accepted one, else the newest that asks for the name. It
+    may hold anything."""
     accepted = store.projects.find_one({"accepted_name": name})
-    return accepted or store.projects.find_one({"project_name": name}, sort=[("_id", DESCENDING)])
+    if accepted is not None and acceptance.is_vouched(store, accepted["_id"]):
+        return accepted
+    return store.projects.find_one({"project_name": name}, sort=[("_id", DESCENDING)])
+
+
+@translated
+def known(store: Store, name: str, *fields: str) -> Document:
+    """These fields of the accepted project of this name, in any state, as far as they fit; without one that does
+    not. Empty if there is no such project. What is under way for a project goes on though others of its fields are
+    damaged."""
+    found = store.projects.find_one({"accepted_name": name}, dict.fromkeys(fields, 1))
+    if found is None or not acceptance.is_vouched(store, found["_id"]):
+        return {}
+    return {one: found[one] for one in fields if one in found and misfit(Project, found, frozenset({one})) is None}
 
 
 @translated
 def get_by_id(store: Store, key: object) -> Document | None:
-    """The record with this ``_id``, which may be of any type."""
-    return store.projects.find_one({"_id": key})
+    """The accepted project with this ``_id``, which may be of any type, if it fits."""
+    return next(iter(acceptance.accepted(store, store.projects.find({"_id": key}))), None)
 
 
 def size(document: Mapping[str, Any]) -> int:
@@ -98,12 +117,13 @@ def set_project(
     *,
     why: str = "",
     without: Sequence[str] = (),
+    claims: bool = False,
     **fields: Any,
 ) -> bool:
     """Set fields, and with ``new`` the state, if the project is in ``expected``; whether it was.
 
     ``expected`` None means a record the daemon has not looked at yet; it then needs ``new``, and loses the fields
-    ``without``.
+    ``without``. ``claims``: whether it said of itself that it was accepted; if it was since, it is left alone.
     """
     at = store.clock.now()
     if expected is not None:
@@ -115,16 +135,29 @@ def set_project(
     history = [history_entry(at, None, new, why)]
     changes = {**fields, "state": str(new), "since": at, "update_date": at, "history": history}
     update: Document = {"$set": changes} | ({"$unset": dict.fromkeys(without, "")} if without else {})
-    return store.projects.update_one({"_id": key, **_NEW}, update).matched_count == 1
+    not_invalid = [{"state": {"$ne": ProjectState.INVALID}}, {"state": {"$type": "array"}}]
+    where: Document = {"_id": key, "accepted_at": {"$exists": claims}, "$or": not_invalid}
+    return store.projects.update_one(where, update).matched_count == 1
 
 
 @translated
 def claim_name(store: Store, key: object, name: str) -> bool:
-    """Give the name to this record, for ever; False if another project has it. Repeating is harmless."""
-    try:
-        return store.projects.update_one({"_id": key}, {"$set": {"accepted_name": name}}).matched_count == 1
-    except DuplicateKeyError:
-        return False
+    """Give the name to this record, for ever; False if another project has it. Repeating is harmless.
+
+    A record that only says that the name is its own loses it.
+    """
+    for _ in range(2):
+        try:
+            return store.projects.update_one({"_id": key}, {"$set": {"accepted_name": name}}).matched_count == 1
+        except DuplicateKeyError:
+            holder = store.projects.find_one({"accepted_name": name}, {"_id": 1})
+            if holder is not None and acceptance.is_vouched(store, holder["_id"]):
+                return False
+            if holder is not None:
+                store.projects.update_one(
+                    {"_id": holder["_id"], "accepted_name": name}, {"$unset": {"accepted_name": ""}}
+                )
+    return False
 
 
 @translated

@@ -11,10 +11,12 @@ from pymongo import ASCENDING
 
 from jgi_stager.lifecycle import State
 from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.edge import fitting
 from jgi_stager.store.errors import translated
 
 BATCH = 2000
-_LAST_WHY: Document = {"$let": {"vars": {"last": {"$last": "$history"}}, "in": "$$last.why"}}
+_MOVES: Document = {"$cond": [{"$isArray": "$history"}, "$history", []]}
+_LAST_WHY: Document = {"$let": {"vars": {"last": {"$last": _MOVES}}, "in": "$$last.why"}}
 
 
 def delivered(store: Store, project_name: str) -> Iterator[Document]:
@@ -73,8 +75,9 @@ def verifications(store: Store, project_name: str) -> list[tuple[str, int]]:
 def journeys(store: Store, project_name: str, limit: int) -> list[list[tuple[datetime, str]]]:
     """The histories of at most ``limit`` files that are done: when each entered which state."""
     where = {"project_name": project_name, "state": State.DONE}
-    found = store.files.find(where, {"_id": 0, "history.at": 1, "history.to": 1}).limit(limit)
-    return [[(entry["at"], str(entry["to"])) for entry in document["history"]] for document in found]
+    found = store.files.find(where, {"history.at": 1, "history.to": 1}).limit(limit)
+    whole = fitting(store, "files", found, frozenset({"history"}))
+    return [[(entry["at"], str(entry["to"])) for entry in document["history"]] for document in whole]
 
 
 @translated

@@ -6,23 +6,27 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo import DESCENDING
 
-from jgi_stager.records import FREE_REQUESTS, RequestState
+from jgi_stager.models import Look, RestoreRequest, fields_of, misfit
+from jgi_stager.records import FREE_REQUESTS, HOLDING_REQUESTS, OPEN_REQUESTS, RequestState
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
+from jgi_stager.store.edge import fits, fitting, fitting_one, usable
 from jgi_stager.store.errors import translated
 
 _DELIVERIES = "deliveries"
+_VOUCHED = ("submitted_at", "request_id")
+"""What is written a second time under ``vouched``, with the bytes and the number of ids (`models.Vouched`)."""
+_FAR = datetime.max.replace(tzinfo=UTC)
 MOST_IDS = 750
 """Distinct file ids per request: JDP's limit (design, section 3, invariant 3)."""
 IN_DOUBT = (RequestState.SUBMITTING, RequestState.UNKNOWN)
 """Requests whose POST may or may not have arrived: they count, however old they are."""
-HOLDING = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.READY)
-"""Requests whose files JDP brings, or has brought."""
+HOLDING = HOLDING_REQUESTS
 JOINABLE = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.CLOSED, RequestState.READY)
 """Requests that spare another one for the same ids, the best last: a closed one is delivered all the same."""
 EXPIRY_MARGIN = timedelta(hours=2)
@@ -56,7 +60,7 @@ def insert_request(
         raise ValueError(f"a request cannot have {size} bytes")
     at = store.clock.now()
     key = uuid.uuid4().hex
-    values = {"file_ids": list(file_ids), "projects": list(projects), "files": files, "bytes": size}
+    values: Document = {"file_ids": list(file_ids), "projects": list(projects), "files": files, "bytes": size}
     store.restore_requests.insert_one(_new(key, RequestState.SUBMITTING, at, "reserved", values))
     return key
 
@@ -88,6 +92,7 @@ def insert_delivery(
 
 
 def _new(key: str, state: RequestState, at: datetime, why: str, values: Document) -> Document:
+    copied = {name: values[name] for name in _VOUCHED if name in values}
     return {
         "_id": key,
         "state": str(state),
@@ -108,6 +113,7 @@ def _new(key: str, state: RequestState, at: datetime, why: str, values: Document
         "manifest": {},
         "update_date": at,
         "history": [history_entry(at, None, state, why)],
+        "vouched": {"bytes": values["bytes"], "ids": len(values["file_ids"]), **copied},
         **values,
     }
 
@@ -124,7 +130,8 @@ def update_request(
 ) -> bool:
     """Set fields, and with ``new`` the state, if the request is in ``expected``; whether it was."""
     at = store.clock.now()
-    return update_guarded(store.restore_requests, key, expected, new, fields, at=at, why=why)
+    copied = {f"vouched.{name}": fields[name] for name in _VOUCHED if name in fields}
+    return update_guarded(store.restore_requests, key, expected, new, fields | copied, at=at, why=why)
 
 
 @translated
@@ -132,25 +139,29 @@ def requests_in(
     store: Store, states: RequestState | Iterable[RequestState], due: datetime | None = None
 ) -> list[Document]:
     """The requests in these states, the longest due first; with ``due`` only those to be polled by then."""
-    return in_states(store.restore_requests, states, due, "next_poll_at")
+    return _fitting(store, in_states(store.restore_requests, states, due, "next_poll_at"))
+
+
+def _fitting(store: Store, documents: Iterable[Document], fields: frozenset[str] | None = None) -> list[Document]:
+    return fitting(store, "restore_requests", documents, fields)
 
 
 @translated
 def get_request(store: Store, key: str) -> Document | None:
     """A request by its key."""
-    return store.restore_requests.find_one({"_id": key})
+    return fitting_one(store, "restore_requests", store.restore_requests.find_one({"_id": key}))
 
 
 @translated
 def request_by_id(store: Store, request_id: int) -> Document | None:
     """A request by the number that JDP gave it."""
-    return store.restore_requests.find_one({"request_id": request_id})
+    return fitting_one(store, "restore_requests", store.restore_requests.find_one({"request_id": request_id}))
 
 
 @translated
 def newest_id(store: Store) -> int | None:
     """The number that JDP gave to the newest request; None before there is one."""
-    where = {"request_id": {"$ne": None}}
+    where = {"request_id": {"$type": "number"}, "submitted_at": {"$type": "date"}}
     found = store.restore_requests.find_one(where, {"request_id": 1}, sort=[("submitted_at", DESCENDING)])
     return int(found["request_id"]) if found else None
 
@@ -158,28 +169,138 @@ def newest_id(store: Store) -> int | None:
 @translated
 def known_request_ids(store: Store) -> set[int]:
     """The numbers of all requests that JDP has confirmed to us."""
-    return {found for found in store.restore_requests.distinct("request_id") if found is not None}
+    fields = ("request_id", "vouched.request_id")
+    found = [one for field in fields for one in store.restore_requests.distinct(field)]
+    return {one for one in found if isinstance(one, int)}
 
 
 @translated
 def ledger(store: Store, window_start: datetime) -> list[LedgerEntry]:
     """What counts against the quota: submitted after ``window_start`` (also in the future, for a clock that
-    jumped back), or in doubt. Refused requests never count."""
+    jumped back), or in doubt. Refused requests never count.
+
+    A document that was edited counts as much, and as long, as the larger of what it says and what the daemon wrote
+    beside it. One that says nothing of use is in `unreadable`.
+    """
+    return sorted(
+        (entry for found in _spending(store, window_start) if (entry := _entry(found)) is not None),
+        key=lambda entry: entry.at,
+    )
+
+
+@translated
+def unreadable(store: Store, window_start: datetime) -> list[str]:
+    """The keys of requests of which not even the ledger can tell what they spend, or which ids they hold: as long
+    as there is one, asking for anything could break the quota, or ask twice."""
+    spending = {str(one["_id"]) for one in _spending(store, window_start) if _bytes(one) is None}
+    held = {str(one["_id"]) for one in _open_unfit(store) if not _says_its_ids(one)}
+    return sorted(spending | held)
+
+
+@translated
+def ids_in_doubt(store: Store) -> frozenset[str]:
+    """The JDP ids that must not be asked for now: those of requests in doubt, and of open ones that do not fit."""
+    in_doubt = _fitting(store, store.restore_requests.find({"state": {"$in": some(IN_DOUBT)}}))
+    documents = [*in_doubt, *(one for one in _open_unfit(store) if _says_its_ids(one))]
+    return frozenset(file_id for one in documents for file_id in one["file_ids"])
+
+
+@translated
+def inspect(store: Store) -> bool:
+    """Set aside what does not fit among the requests that are open, or in no state; whether there is any."""
+    return bool(_open_unfit(store))
+
+
+_OVER = tuple(set(RequestState) - set(OPEN_REQUESTS))
+_IDS = frozenset({"file_ids"})
+
+
+def _open_unfit(store: Store) -> list[Document]:
+    """The requests that may be under way, by their state or for want of one, and do not fit."""
+    found = store.restore_requests.find({"state": {"$nin": some(_OVER)}})
+    return [document for document in found if not fits(store, "restore_requests", document)]
+
+
+def _says_its_ids(document: Document) -> bool:
+    vouched = document.get("vouched")
+    number = vouched.get("ids") if isinstance(vouched, dict) else None
+    readable = misfit(RestoreRequest, document, _IDS) is None
+    return readable and (number is None or len(document["file_ids"]) == number)
+
+
+def _spending(store: Store, window_start: datetime) -> list[Document]:
+    """What may count: besides the documents of the ledger those of which an edit hides that they are."""
+    later = {"$gt": window_start}
     where = {
-        "state": {"$nin": some(FREE_REQUESTS)},
-        "$or": [{"submitted_at": {"$gt": window_start}}, {"state": {"$in": some(IN_DOUBT)}}],
+        "$or": [
+            {"submitted_at": later},
+            {"vouched.submitted_at": later},
+            {"submitted_at": {"$not": {"$type": "date"}}, "state": {"$ne": RequestState.REFUSED}},
+            {"state": {"$in": some(IN_DOUBT)}},
+            {"state": {"$nin": some(RequestState)}},
+        ]
     }
-    fields = dict.fromkeys(("submitted_at", "reserved_at", "bytes", "projects", "state"), 1)
-    entries = [
-        LedgerEntry(
-            at=found["submitted_at"] or found["reserved_at"],
-            bytes=int(found["bytes"]),
-            projects=tuple(found["projects"]),
-            in_doubt=found["state"] in IN_DOUBT,
-        )
-        for found in store.restore_requests.find(where, fields)
-    ]
-    return sorted(entries, key=lambda entry: entry.at)
+    fields = ("submitted_at", "reserved_at", "bytes", "projects", "state", "vouched", "history")
+    found = store.restore_requests.find(where, dict.fromkeys(fields, 1))
+    return [one for one in found if not _is_free(one) and not _is_long_ago(one, window_start)]
+
+
+def _is_free(document: Document) -> bool:
+    """Whether nothing was asked: by its state, and by its history where that can be read."""
+    return document.get("state") in FREE_REQUESTS and _last_state(document) in (None, *FREE_REQUESTS)
+
+
+def _is_in_doubt(document: Document) -> bool:
+    """Whether its POST may still arrive, as far as that can be told."""
+    state = document.get("state")
+    known = state if isinstance(state, str) and state in set(RequestState) else _last_state(document)
+    return known is None or known in IN_DOUBT
+
+
+def _last_state(document: Document) -> str | None:
+    """Its state by its history; None if that says nothing."""
+    history = document.get("history")
+    last = history[-1] if isinstance(history, list) and history else None
+    told = last.get("to") if isinstance(last, dict) else None
+    return told if isinstance(told, str) and told in set(RequestState) else None
+
+
+def _is_long_ago(document: Document, window_start: datetime) -> bool:
+    """Whether a request that is not in doubt was submitted before the window, as far as that can be told."""
+    at = _submitted(document)
+    return not _is_in_doubt(document) and at is not None and at <= window_start
+
+
+def _submitted(document: Document) -> datetime | None:
+    """When it was submitted: the later of what it says and what is vouched for."""
+    vouched = document.get("vouched")
+    said = [document.get("submitted_at"), vouched.get("submitted_at") if isinstance(vouched, dict) else None]
+    instants = [at for at in said if isinstance(at, datetime)]
+    return max(instants) if instants else None
+
+
+def _bytes(document: Document) -> int | None:
+    """What it spends: the larger of what it says and what is vouched for; None if neither is a number."""
+    vouched = document.get("vouched")
+    said = [document.get("bytes"), vouched.get("bytes") if isinstance(vouched, dict) else None]
+    numbers = [int(one) for one in said if isinstance(one, int) and not isinstance(one, bool) and one >= 0]
+    return max(numbers) if numbers else None
+
+
+def _entry(document: Document) -> LedgerEntry | None:
+    size = _bytes(document)
+    if size is None:
+        return None
+    reserved, names = document.get("reserved_at"), document.get("projects")
+    submitted = _submitted(document)
+    at = submitted or (reserved if isinstance(reserved, datetime) else _FAR)
+    names = names if isinstance(names, list) else []
+    return LedgerEntry(
+        at=at,
+        bytes=size,
+        projects=tuple(name for name in names if isinstance(name, str)),
+        in_doubt=submitted is None or _is_in_doubt(document),
+    )
 
 
 @translated
@@ -197,7 +318,7 @@ def open_request_of_sources(store: Store, source_ids: Iterable[str], now: dateti
         "$or": [{"expiration_date": None}, {"expiration_date": {"$gt": now + EXPIRY_MARGIN}}],
     }
     held: dict[str, Document] = {}
-    for request in sorted(store.restore_requests.find(where), key=_worth):
+    for request in sorted(_fitting(store, store.restore_requests.find(where)), key=_worth):
         held.update(dict.fromkeys(wanted.intersection(request["file_ids"]) - not_brought(request), request))
     return held
 
@@ -211,7 +332,7 @@ def not_brought(request: Mapping[str, Any]) -> frozenset[str]:
 def recent(store: Store, state: RequestState, since: datetime) -> list[Document]:
     """The requests that entered ``state`` with a ``next_poll_at`` after ``since``, oldest first."""
     where = {"state": str(state), "next_poll_at": {"$gt": since}}
-    return list(store.restore_requests.find(where).sort("next_poll_at", 1))
+    return _fitting(store, store.restore_requests.find(where).sort("next_poll_at", 1))
 
 
 @translated
@@ -231,7 +352,7 @@ def expired_often(store: Store, file_ids: Iterable[str], times: int) -> dict[str
         "expired_at": {"$ne": None},
     }
     counted: Counter[str] = Counter()
-    for request in store.restore_requests.find(where, {"file_ids": 1}):
+    for request in _fitting(store, store.restore_requests.find(where, {"file_ids": 1}), _IDS):
         counted.update(wanted.intersection(request["file_ids"]))
     return {file_id: count for file_id, count in counted.items() if count >= times}
 
@@ -239,8 +360,7 @@ def expired_often(store: Store, file_ids: Iterable[str], times: int) -> dict[str
 @translated
 def deliveries_looked_at(store: Store) -> datetime | None:
     """When it was last looked for deliveries at JGI that the books do not explain."""
-    found = store.control.find_one({"_id": _DELIVERIES}) or {}
-    at: datetime | None = found.get("at")
+    at: datetime | None = usable(Look, store.control.find_one({"_id": _DELIVERIES})).get("at")
     return at
 
 
@@ -272,5 +392,8 @@ def _worth(request: Document) -> tuple[int, float]:
 def delivered(store: Store, limit: int) -> list[Document]:
     """The requests that were delivered last, newest first, without their ids: how long JDP takes."""
     where = {"request_id": {"$ne": None}, "ready_at": {"$ne": None}, "found": {"$ne": True}}
-    found = store.restore_requests.find(where, {"file_ids": 0, "history": 0})
-    return list(found.sort("submitted_at", DESCENDING).limit(limit))
+    found = store.restore_requests.find(where, dict.fromkeys(_DELIVERED, 1))
+    return _fitting(store, found.sort("submitted_at", DESCENDING).limit(limit), _DELIVERED)
+
+
+_DELIVERED = fields_of(RestoreRequest, without=("file_ids", "history"))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.store import discoveries
+from jgi_stager.store import acceptance, discoveries
 from jgi_stager.store.errors import StoreRefused
 from jgi_stager.store.fencing import clear
 from jgi_stager.warning_groups import group
@@ -64,6 +64,7 @@ def _discoveries_leave_the_projects(database: Database[Document]) -> None:
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(2, "what a discovery found has its own collection", _discoveries_leave_the_projects),
+    Migration(3, "the mark of each accepted project", acceptance.adopt),
 )
 """Every migration, in order. A change of the documents that older books do not have is one row here."""
 CURRENT = MIGRATIONS[-1].to if MIGRATIONS else FIRST

@@ -10,9 +10,11 @@ from typing import Any
 from bson import ObjectId
 from pymongo import DESCENDING
 
+from jgi_stager.models import TransferTask, fields_of, misfit
 from jgi_stager.records import OPEN_TASKS, TaskKind, TaskState
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
+from jgi_stager.store.edge import fits, fitting, fitting_one
 from jgi_stager.store.errors import translated
 
 AT_GLOBUS = (TaskState.SUBMITTING, TaskState.SUBMITTED, TaskState.ACTIVE)
@@ -101,27 +103,31 @@ def tasks_in(
     The transfer document, which may have megabytes, comes along only with ``body``.
     """
     without = None if body else {"body": 0}
-    found = in_states(store.globus_tasks, states, due, "next_poll_at", without)
+    found = _fitting(store, in_states(store.globus_tasks, states, due, "next_poll_at", without), body=body)
     return [task for task in found if kind is None or task["kind"] == kind]
+
+
+def _fitting(store: Store, documents: Iterable[Document], *, body: bool = False) -> list[Document]:
+    return fitting(store, "globus_tasks", documents, None if body else _WITHOUT_BODY)
 
 
 @translated
 def recent(store: Store, state: TaskState, since: datetime) -> list[Document]:
     """The tasks in ``state`` whose ``next_poll_at`` is after ``since``, oldest first, without their bodies."""
     where = {"state": str(state), "next_poll_at": {"$gt": since}}
-    return list(store.globus_tasks.find(where, {"body": 0}).sort("next_poll_at", 1))
+    return _fitting(store, store.globus_tasks.find(where, {"body": 0}).sort("next_poll_at", 1))
 
 
 @translated
 def get_task(store: Store, key: str) -> Document | None:
     """A task by its key."""
-    return store.globus_tasks.find_one({"_id": key})
+    return fitting_one(store, "globus_tasks", store.globus_tasks.find_one({"_id": key}))
 
 
 @translated
 def task_by_id(store: Store, task_id: str) -> Document | None:
     """A task by the id that Globus gave it."""
-    return store.globus_tasks.find_one({"task_id": task_id})
+    return fitting_one(store, "globus_tasks", store.globus_tasks.find_one({"task_id": task_id}))
 
 
 @translated
@@ -134,10 +140,43 @@ def not_in_the_books(store: Store, task_ids: Iterable[str]) -> set[str]:
 
 @translated
 def open_task_file_oids(store: Store, states: Iterable[TaskState] = OPEN_TASKS) -> set[ObjectId]:
-    """The files that an open task carries, or will carry once it is submitted: not for another task."""
-    where = {"state": {"$in": some(states)}}
+    """The files that an open task carries, or will carry once it is submitted: not for another task. Of a task
+    that does not fit those that it names, as far as they are ones."""
+    where = {"state": {"$nin": some(set(TaskState) - set(states))}}
     found = store.globus_tasks.find(where, {"file_oids": 1})
-    return {oid for task in found for oid in task["file_oids"]}
+    lists = (task.get("file_oids") for task in found)
+    return {oid for one in lists if isinstance(one, list) for oid in one if isinstance(oid, ObjectId)}
+
+
+@translated
+def deliveries_held(store: Store) -> set[int] | None:
+    """The requests whose files must not go into a task now, since one that carries some of them does not say
+    which; None if it cannot be told whose files those are."""
+    held: set[int] = set()
+    for task in _open_unfit(store):
+        if task.get("kind") == TaskKind.MANIFESTS or misfit(TransferTask, task, _NAMED) is None:
+            continue
+        if misfit(TransferTask, task, _REQUESTS) is not None:
+            return None
+        held.update(task["request_ids"])
+    return held
+
+
+@translated
+def inspect(store: Store) -> bool:
+    """Set aside what does not fit among the tasks that are open, or in no state; whether there is any."""
+    return bool(_open_unfit(store))
+
+
+_OVER = tuple(set(TaskState) - set(OPEN_TASKS))
+_WITHOUT_BODY = fields_of(TransferTask, without=("body",))
+_NAMED, _REQUESTS = frozenset({"file_oids"}), frozenset({"request_ids"})
+
+
+def _open_unfit(store: Store) -> list[Document]:
+    """The tasks that may be under way, by their state or for want of one, and do not fit."""
+    found = store.globus_tasks.find({"state": {"$nin": some(_OVER)}})
+    return [document for document in found if not fits(store, "globus_tasks", document)]
 
 
 @translated
@@ -151,5 +190,8 @@ def count_active(store: Store, kind: TaskKind | None = None) -> int:
 def ended(store: Store, kind: TaskKind, limit: int) -> list[Document]:
     """The verified tasks of a kind that ended last, newest first, without their files: how fast Globus is."""
     where = {"state": str(TaskState.CLOSED), "kind": str(kind)}
-    fields = {"body": 0, "file_oids": 0, "history": 0}
-    return list(store.globus_tasks.find(where, fields).sort("next_poll_at", DESCENDING).limit(limit))
+    found = store.globus_tasks.find(where, dict.fromkeys(_ENDED, 1))
+    return fitting(store, "globus_tasks", found.sort("next_poll_at", DESCENDING).limit(limit), _ENDED)
+
+
+_ENDED = fields_of(TransferTask, without=("body", "file_oids", "history"))

@@ -1,0 +1,660 @@
+"""The stored documents, typed: every field with its type, its bounds and its meaning.
+
+The store reads each document through its model (`jgi_stager.store.edge`). What does not fit was edited by hand, or
+written by something else: it is set aside with its reason, and nobody acts on it (docs/decisions/0011). A field
+with a default may be missing, as in the books of older releases; one that no model names is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from enum import StrEnum
+from functools import cache
+from typing import Annotated, Any, ClassVar, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from jgi_stager.lifecycle import AT_JGI, State
+from jgi_stager.records import (
+    HOLDING_REQUESTS,
+    MAIL_ADDRESS,
+    PROJECT_NAME,
+    PROPOSAL_ID,
+    NoticeState,
+    ProjectState,
+    RequestState,
+    TaskKind,
+    TaskState,
+    absolute_path,
+)
+
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+_INT64 = 2**63
+"""What MongoDB can hold is smaller."""
+
+Instant = Annotated[datetime, Field(ge=_EARLIEST, lt=_LATEST)]
+"""An aware instant with which can be reckoned."""
+Count = Annotated[int, Field(ge=0, lt=_INT64)]
+"""How many."""
+Bytes = Annotated[int, Field(ge=0, lt=_INT64)]
+"""How many bytes."""
+RequestNumber = Annotated[int, Field(ge=0, lt=_INT64)]
+"""The number that JDP gives to a request."""
+Name = Annotated[str, StringConstraints(pattern=PROJECT_NAME)]
+"""The name of an accepted project: it becomes a directory."""
+
+
+def _object_ids(values: list[Any]) -> list[Any]:
+    # This module imports no driver; nothing else in a document has such a `binary`.
+    if any(len(getattr(value, "binary", b"")) != 12 for value in values):
+        raise PydanticCustomError("object_ids", "must be a list of document ids")
+    return values
+
+
+ObjectIds = Annotated[list[Any], AfterValidator(_object_ids)]
+
+
+class Stored(BaseModel):
+    """What every stored document obeys: types as MongoDB returns them, and nothing is converted."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    read: ClassVar[frozenset[str] | None] = None
+    """The fields that were read, if not all: the others are nothing, and say nothing."""
+
+
+class HistoryEntry(Stored):
+    """One recorded move of a project, request, task or notice, or a note on it."""
+
+    at: Instant
+    to: str
+    why: str = ""
+
+
+History = list[HistoryEntry]
+
+
+class NamedAnalysisProject(Stored):
+    """An analysis project as GOLD names it."""
+
+    ap_gold_id: str
+    its_ap_id: Count
+    gold_study_id: str | None = None
+    gold_seq_id: str | None = None
+
+
+class Dropped(Stored):
+    """Files that a rule left out."""
+
+    rule: str
+    files: Count
+
+
+class ListedAnalysisProject(Stored):
+    """What JDP listed for one analysis project."""
+
+    files: Count
+    bytes: Bytes
+    ids: Count
+    restore_bytes: Bytes
+    unusable: Count
+    dropped: list[Dropped]
+    dropped_bytes: Bytes = 0
+
+
+class Discovery(Stored):
+    """How far the discovery of a project is."""
+
+    analysis_projects: list[NamedAnalysisProject] | None = None
+    biosamples: list[str] | None = None
+    biosamples_asked: list[str] = []
+    biosample_of: dict[str, str] = {}
+    listed: dict[str, ListedAnalysisProject] = {}
+
+
+class Project(Stored):
+    """An accepted project: the document in ``projects``. What a person inserts is `records.ProjectRecord`."""
+
+    project_name: Name
+    accepted_name: Name
+    """The same; unique among all projects."""
+    accepted_at: Instant
+    proposal_id: Annotated[str, StringConstraints(pattern=PROPOSAL_ID)]
+    nmdc_study_id: str | None = None
+    analysis_projects_dir: Annotated[str, AfterValidator(absolute_path)]
+    """Its own directory goes into this one."""
+    biosample_ids: list[str] | None = None
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    notify: list[Annotated[str, StringConstraints(pattern=MAIL_ADDRESS)]] | None = None
+    state: Annotated[ProjectState, Field(strict=False)]
+    since: Instant
+    update_date: Instant
+    history: History
+    discovery: Discovery
+    warnings: list[str] = []
+    """What people should know about the discovery."""
+    reason: str | None = None
+    error: str | None = None
+    """What its discovery met last, and how often, and when it goes on."""
+    attempts: Count | None = None
+    next_try_at: Instant | None = None
+    study_looked_up: bool | None = None
+    study_error: str | None = None
+    study_attempts: Count | None = None
+    study_next_try_at: Instant | None = None
+    failures_seen_at: Instant | None = None
+    failures_told_at: Instant | None = None
+    failures_mails: Count | None = None
+    resumes_to: Annotated[ProjectState, Field(strict=False)] | None = None
+    """The state that it goes back to when a person resumes it."""
+    stopped_at: Instant | None = None
+    """When nothing was under way any more for a cancelled project."""
+    dismissed_at: Instant | None = None
+    done_at: Instant | None = None
+
+    @model_validator(mode="after")
+    def _one_name(self) -> Self:
+        if self.read is None and self.project_name != self.accepted_name:
+            raise _wrong(f"project_name is {self.project_name!r}, but it was accepted as {self.accepted_name!r}")
+        return self
+
+
+class File(Stored):
+    """One wanted file: one JDP file id at one destination. The document in ``files``."""
+
+    project_name: str
+    """That of its project, or what is left of one whose record was removed."""
+    jdp_file_id: str
+    source_file_id: str
+    """The id that is asked for."""
+    file_name: str
+    ap_gold_id: str
+    its_ap_id: Count
+    gold_study_id: str | None = None
+    gold_biosample_id: str | None = None
+    gold_seq_id: str | None = None
+    jgi_ap_id: str | None = None
+    jdp_file_status: str | None = None
+    jdp_file_size: Bytes | None
+    """As JDP says."""
+    md5sum: str | None
+    request_id: RequestNumber | None
+    globus_task_id: str | None
+    source_path: str | None
+    """On the JGI collection."""
+    destination_path: str | None
+    state: Annotated[State, Field(strict=False)]
+    setbacks: Count
+    """How often it went back on its way since a person last released it."""
+    failed_from: Annotated[State, Field(strict=False)] | None
+    reason: str | None
+    since: Instant
+    create_date: Instant
+    update_date: Instant
+    history: History
+
+    @model_validator(mode="after")
+    def _of_its_state(self) -> Self:
+        needed = {"request_id": self.state in AT_JGI, "globus_task_id": self.state == State.TRANSFERRING}
+        with_paths = self.state in (State.MANIFEST_READY, State.TRANSFERRING)
+        needed |= {"source_path": with_paths, "destination_path": self.state != State.FAILED}
+        return _needs(self, self.state, needed)
+
+
+class Vouched(Stored):
+    """A copy of what only the daemon may say of a request, written together with it: an edit of one shows."""
+
+    bytes: Bytes
+    ids: Count
+    submitted_at: Instant | None = None
+    request_id: RequestNumber | None = None
+
+
+class RestoreRequest(Stored):
+    """One POST to JDP: the document in ``restore_requests``. All of them together are the quota ledger."""
+
+    state: Annotated[RequestState, Field(strict=False)]
+    since: Instant
+    file_ids: Annotated[list[str], Field(min_length=1)]
+    """The distinct JDP ids that were asked for."""
+    projects: list[str]
+    files: Count
+    """How many files they serve."""
+    bytes: Bytes
+    """What it counts against the quota."""
+    reserved_at: Instant
+    submitted_at: Instant | None
+    """When it was answered, by JDP's clock: from then on its bytes count for one window."""
+    request_id: RequestNumber | None
+    vouched: Vouched | None = None
+    """None in the books of older releases."""
+    restored_count: Count | None = None
+    updated_count: Count | None = None
+    status_word: str | None = None
+    expiration_date: datetime | None
+    """JDP's word, whatever it is."""
+    next_poll_at: Instant | None
+    polls: Count = 0
+    attempts: Count
+    error: str | None = None
+    manifest: dict[str, Any] = {}
+    manifest_read_at: Instant | None = None
+    ready_at: Instant | None = None
+    expired_at: Instant | None = None
+    vanished_at: Instant | None = None
+    """Since when JDP does not know it."""
+    looked_at: Instant | None = None
+    working_at: Instant | None = None
+    """When JDP last said that tape works on its files."""
+    stalled_told_at: Instant | None = None
+    transfer_after: Instant | None = None
+    unread_since: Instant | None = None
+    """Since when, and until when it rests, of whose delivery Globus could read nothing."""
+    dropped: list[str] | None = None
+    """Ids that JDP did not take."""
+    lost: list[str] | None = None
+    """Ids that the delivery does not bring."""
+    compared: list[RequestNumber] | None = None
+    """Deliveries that are not of this request, while it is in doubt."""
+    undecided: dict[str, Instant] | None = None
+    found: bool | None = None
+    """A delivery that was met at JGI: nobody here asked for it."""
+    update_date: Instant
+    history: History
+
+    @model_validator(mode="after")
+    def _of_its_state(self) -> Self:
+        held = self.state in HOLDING_REQUESTS
+        needed = {
+            "submitted_at": held or self.state == RequestState.UNKNOWN,
+            "request_id": held,
+            "ready_at": self.state == RequestState.READY,
+            "next_poll_at": held or self.state in (RequestState.SUBMITTING, RequestState.UNKNOWN),
+            "unread_since": self.transfer_after is not None,
+        }
+        return _needs(self, self.state, needed)
+
+    @model_validator(mode="after")
+    def _as_vouched(self) -> Self:
+        if self.read is None and self.vouched is not None:
+            has = {**self.model_dump(include={"bytes", "submitted_at", "request_id"}), "ids": len(self.file_ids)}
+            for name, vouched in self.vouched:
+                if has[name] != vouched:
+                    field = "file_ids" if name == "ids" else name
+                    raise _wrong(f"{field} was changed: there were {vouched} {name}, now {has[name]}")
+        return self
+
+
+class TransferItem(Stored):
+    """One file in the body of a transfer."""
+
+    source_path: str
+    destination_path: str
+
+
+class TransferBody(Stored):
+    """The document that is sent to Globus, as far as anybody here reads it."""
+
+    submission_id: str
+    DATA: list[TransferItem]
+
+
+class TransferTask(Stored):
+    """One Globus transfer: the document in ``globus_tasks``."""
+
+    kind: Annotated[TaskKind, Field(strict=False)]
+    state: Annotated[TaskState, Field(strict=False)]
+    since: Instant
+    submission_id: str
+    label: str
+    body: TransferBody
+    task_id: str | None
+    """What Globus calls it."""
+    file_oids: ObjectIds
+    request_ids: list[RequestNumber]
+    """The deliveries that its files are from."""
+    files: Count
+    bytes: Bytes
+    status: str | None = None
+    nice_status: str | None = None
+    faults: Count | None = None
+    sent_at: Instant | None = None
+    issued_at: Instant | None = None
+    """When its submission id was renewed."""
+    submitted_at: Instant | None
+    ended_at: Instant | None = None
+    vanished_at: Instant | None = None
+    """Since when Globus does not know it."""
+    held_since: Instant | None = None
+    """Since when what it brought cannot be looked at."""
+    cancelled_at: Instant | None = None
+    cancel_after: Instant | None = None
+    cancel_error: str | None = None
+    bytes_transferred: Bytes | None = None
+    moved_at: Instant | None = None
+    moved_bytes: Bytes | None = None
+    stalled_told_at: Instant | None = None
+    arrived: Count | None = None
+    reached: list[str] | None = None
+    not_reached: list[str] | None = None
+    """Projects to whose directories it brought something, or failed to."""
+    next_poll_at: Instant | None
+    attempts: Count
+    error: str | None = None
+    update_date: Instant
+    history: Annotated[History, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _of_its_state(self) -> Self:
+        sent = self.state in (TaskState.SUBMITTED, TaskState.ACTIVE, TaskState.ENDED)
+        needed = {
+            "task_id": sent,
+            "submitted_at": sent,
+            "next_poll_at": sent or self.state == TaskState.SUBMITTING,
+        }
+        whole = self.read is None or {"file_oids", "files", "kind"} <= self.read
+        if whole and self.kind == TaskKind.FILES and len(self.file_oids) != self.files:
+            raise _wrong(f"file_oids was changed: there were {self.files}, now {len(self.file_oids)}")
+        return _needs(self, self.state, needed)
+
+
+class RefusedAddress(Stored):
+    """An address that a mail server refused."""
+
+    address: str
+    reason: str
+    at: Instant
+
+
+class PostponedAddress(Stored):
+    """An address of which a mail server said "not now"."""
+
+    address: str
+    since: Instant
+
+
+class Notice(Stored):
+    """One notice to people: the document in ``notices``."""
+
+    project: str | None = None
+    thread: str | None = None
+    kind: str
+    """One of `jgi_stager.notices.Kind`, or a word of another release."""
+    data: dict[str, Any]
+    to: list[str]
+    subject: str | None = None
+    delivered: list[str] = []
+    refused: list[RefusedAddress] = []
+    postponed: list[PostponedAddress] = []
+    created: Instant
+    state: Annotated[NoticeState, Field(strict=False)]
+    since: Instant
+    next_try_at: Instant
+    attempts: Count
+    message_id: str | None
+    sent_at: Instant | None = None
+    pushed_at: Instant | None = None
+    push_after: Instant | None = None
+    push_bug: str | None = None
+    folded_into: str | None = None
+    error: str | None = None
+    update_date: Instant
+    history: History
+
+
+class Acceptance(Stored):
+    """The mark in ``control`` that the daemon accepted a project. An insert of a project cannot bring it along."""
+
+    name: Name
+    at: Instant
+
+
+class Limits(Stored):
+    """``limits`` in ``control``: what people set while the daemon runs."""
+
+    values: dict[str, Annotated[int, Field(ge=1)]] = {}
+    history: list[dict[str, Any]] = []
+
+
+class ServiceReport(Stored):
+    """How the daemon sees a service."""
+
+    state: str
+    since: Instant | None = None
+    problem: str | None = None
+    cure: str | None = None
+
+
+class DaemonReport(Stored):
+    """``daemon`` in ``control``: what the daemon says of itself."""
+
+    at: Instant
+    services: dict[str, ServiceReport] = {}
+
+
+class DigestOfProject(Stored):
+    """What a digest said of a project."""
+
+    files: Count = 0
+    bytes: Bytes = 0
+    eta_at: Instant | None = None
+    eta_late: Instant | None = None
+
+
+class DigestMemory(Stored):
+    """``digest`` in ``control``: what the last digest said."""
+
+    at: Instant
+    projects: dict[str, DigestOfProject] = {}
+    active: list[str] = []
+    fingerprint: list[Any] | None = None
+
+
+class Start(Stored):
+    """One start of the daemon."""
+
+    at: Instant
+    host: str
+    pid: Count
+    clean: bool
+
+
+class Starts(Stored):
+    """``starts`` in ``control``."""
+
+    starts: list[Start] = []
+
+
+class Look(Stored):
+    """``deliveries`` in ``control``: when something was looked at last."""
+
+    at: Instant
+
+
+class Interval(Stored):
+    """Some time, with both ends."""
+
+    begun: Instant
+    ended: Instant
+
+
+class CredentialLife(Stored):
+    """``credential:<service>`` in ``control``: see `jgi_stager.store.credentials.Credential`."""
+
+    identity: str | None = None
+    since: Instant | None = None
+    last_success: Instant | None = None
+    last_probe: Instant | None = None
+    dead_since: Instant | None = None
+    dead_identity: str | None = None
+    problem: str | None = None
+    cure: str | None = None
+    reminders: Count = 0
+    next_reminder_at: Instant | None = None
+    healing_since: Instant | None = None
+    out_since: Instant | None = None
+    out_error: str | None = None
+    lives: list[Interval] = []
+    gaps: list[Interval] = []
+    outages: list[Interval] = []
+    warned: str | None = None
+
+
+class SetAsideEntry(Stored):
+    """A document that was set aside."""
+
+    collection: str
+    key: Any
+    """Its ``_id``, of any type."""
+    project: str | None = None
+    reason: str
+    since: Instant
+    told: bool
+
+
+class SetAside(Stored):
+    """``set_aside`` in ``control``: the documents that do not fit, as people were told."""
+
+    items: list[SetAsideEntry] = []
+
+
+class Lease(Stored):
+    """One duty in ``leases``."""
+
+    token: Count
+    owner: str | None = None
+    until: Instant
+    released: bool
+    since: Instant | None = None
+    cleared: Count | None = None
+
+
+D = TypeVar("D", bound=Stored)
+DOCUMENTS: Mapping[str, type[Stored]] = {
+    "projects": Project,
+    "files": File,
+    "restore_requests": RestoreRequest,
+    "globus_tasks": TransferTask,
+    "notices": Notice,
+}
+"""The model of each collection but ``control``, where each document has its own."""
+
+
+def misfit(model: type[Stored], document: Mapping[str, Any], fields: frozenset[str] | None = None) -> str | None:
+    """Why a document does not fit its model, for a person; None if it does.
+
+    ``fields``: those that were read, if not all; only these are looked at.
+    """
+    wanted = model if fields is None else _part(model, fields)
+    try:
+        wanted.model_validate(document)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False)
+        said = dict.fromkeys(_explain(model, document, problem) for problem in problems[:_MOST_PROBLEMS])
+        return "; ".join(said)
+    return None
+
+
+def fields_of(model: type[Stored], without: Iterable[str] = ()) -> frozenset[str]:
+    """The fields of a model, but some."""
+    return frozenset(model.model_fields) - frozenset(without)
+
+
+@cache
+def _part(model: type[Stored], fields: frozenset[str]) -> type[Stored]:
+    """The model of a projection: what was not read may be anything."""
+    unread: Any = {name: (Any, None) for name in model.model_fields if name not in fields}
+    part = create_model(f"{model.__name__}Part", __base__=model, **unread)
+    part.read = fields
+    return part
+
+
+_MOST_PROBLEMS = 3
+_TYPES: Mapping[str, str] = {
+    "string_type": "must be text",
+    "string_pattern_mismatch": "does not have the right form",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "datetime_type": "must be a date",
+    "list_type": "must be a list",
+    "dict_type": "must be a document",
+    "model_type": "must be a document",
+    "less_than": "is too large",
+    "less_than_equal": "is too large",
+    "greater_than_equal": "is too small",
+    "too_short": "is empty",
+}
+
+
+def _explain(model: type[Stored], document: Mapping[str, Any], problem: ErrorDetails) -> str:
+    if not problem["loc"]:
+        return problem["msg"]
+    where = ".".join(str(part)[:60] for part in problem["loc"])
+    if problem["type"] == "missing":
+        said = "is missing"
+    elif problem["type"] == "enum":
+        said = f"is {_short(problem['input'])}"
+    else:
+        said = _TYPES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+        said += f", and is {_short(problem['input'])}"
+    return f"{where} {said}{_words(model, document, where, problem['input'])}"
+
+
+def _words(model: type[Stored], document: Mapping[str, Any], where: str, value: object) -> str:
+    """For a field that knows some words alone: which, the one that may be meant, and what its history says."""
+    info = model.model_fields.get(where)
+    enum = next(iter(_enums(info.annotation)), None) if info else None
+    if enum is None:
+        return ""
+    words = [str(word) for word in enum]
+    meant = get_close_matches(value[:100], words, n=1, cutoff=0.6) if isinstance(value, str) else []
+    said = f"; it may be {', '.join(words)}"
+    if meant:
+        said += f" (did you mean {meant[0]!r}?)"
+    history = document.get("history")
+    last = history[-1] if where == "state" and isinstance(history, list) and history else None
+    if isinstance(last, Mapping) and last.get("to") in words:
+        said += f"; by its history it was {last['to']!r}"
+    return said
+
+
+def _enums(annotation: Any) -> Iterator[type[StrEnum]]:
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _enums(part)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict | list):
+        return "a document" if isinstance(value, dict) else f"a list of {len(value)}"
+    text = ascii(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+
+
+_LONGEST_VALUE = 60
+
+
+def _wrong(said: str) -> PydanticCustomError:
+    # The text of such an error is a template: what is in `said` must not be taken for one.
+    return PydanticCustomError("contradiction", "{said}", {"said": said})
+
+
+def _needs(document: D, state: str, needed: Mapping[str, bool]) -> D:
+    """The document, if it has the fields without which nothing can be in its state."""
+    read = document.read
+    asked = [name for name, must in needed.items() if must and (read is None or name in read)]
+    if missing := [name for name in asked if getattr(document, name) is None]:
+        raise _wrong(f"{', '.join(missing)} missing: what is {state} has it")
+    return document

@@ -1,0 +1,99 @@
+"""Which projects the daemon accepted: a mark for each in ``control``, which an insert cannot bring along.
+
+A record that says of itself that it was accepted, and of which there is no mark, is a new record like any other.
+One with a mark is a project of ours: if it does not fit, somebody edited it, and it is set aside as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pymongo.database import Database
+
+from jgi_stager.models import Acceptance, Project, misfit
+from jgi_stager.records import ProjectState
+from jgi_stager.store.edge import Document, identity, set_aside
+from jgi_stager.store.errors import translated
+
+if TYPE_CHECKING:
+    from jgi_stager.store.connection import Store
+
+_PREFIX = "accepted:"
+_OURS = ("accepted_at", "history", "state")
+"""What no record has that was just inserted, or whose acceptance was cut off."""
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@translated
+def vouch(store: Store, key: object, name: str, at: datetime) -> None:
+    """Note that the record ``key`` is accepted under this name and at this instant, before it says so itself."""
+    store.control.update_one({"_id": _mark(key)}, {"$set": {"name": name, "at": at}}, upsert=True)
+
+
+def is_vouched(store: Store, key: object) -> bool:
+    """Whether the record ``key`` is, or is just being, accepted."""
+    return store.control.find_one({"_id": _mark(key)}, {"_id": 1}) is not None
+
+
+def of_ours(store: Store, documents: Iterable[Document]) -> list[tuple[Document, str | None]]:
+    """Those of these records that the daemon accepted, each with the reason why it does not fit, or None.
+
+    A record in which nothing is left of its acceptance is a new one, whatever its id.
+    """
+    known = list(documents)
+    found = store.control.find({"_id": {"$in": [_mark(document["_id"]) for document in known]}})
+    marks = {str(mark["_id"]): mark for mark in found}
+    pairs = ((document, marks.get(_mark(document["_id"]))) for document in known)
+    return [
+        (document, _problem(document, mark))
+        for document, mark in pairs
+        if mark is not None and any(name in document for name in _OURS)
+    ]
+
+
+def accepted(store: Store, documents: Iterable[Document]) -> list[Document]:
+    """Those of these records that the daemon accepted and that fit. Those of ours that do not are set aside."""
+    whole = []
+    for document, problem in of_ours(store, documents):
+        if problem is None:
+            whole.append(document)
+        elif document.get("state") != ProjectState.INVALID:
+            set_aside(store, "projects", document, problem)
+    return whole
+
+
+def problem_of(store: Store, document: Document) -> str | None:
+    """Why a record that the daemon accepted does not fit; None if it does, or is none of ours."""
+    return next((problem for _, problem in of_ours(store, [document])), None)
+
+
+def _problem(document: Mapping[str, Any], mark: Mapping[str, Any]) -> str | None:
+    reason = misfit(Project, document)
+    if reason is not None:
+        return reason
+    if (wrong := misfit(Acceptance, mark)) is not None:
+        return f"its mark in control ({mark['_id']}) was changed: {wrong}"
+    if document["accepted_name"] != mark["name"]:
+        return f"accepted_name is {document['accepted_name']!r}, but it was accepted as {mark['name']!r}"
+    if document["accepted_at"] != mark["at"]:
+        return f"accepted_at is {document['accepted_at']}, but it was accepted at {mark['at']}"
+    return None
+
+
+def adopt(database: Database[Document]) -> None:
+    """Mark the projects of a release that made no marks: those whose names can be those of projects."""
+    for document in database["projects"].find({"accepted_name": {"$exists": True}}):
+        name, at = document.get("accepted_name"), document.get("accepted_at")
+        same = document.get("project_name") == name
+        if same and misfit(Project, document, frozenset({"project_name", "accepted_name"})) is None:
+            known = at if isinstance(at, datetime) else _LONG_AGO
+            where = {"_id": _mark(document["_id"])}
+            database["control"].update_one(where, {"$setOnInsert": {"name": name, "at": known}}, upsert=True)
+
+
+def _mark(key: object) -> str:
+    # The id of a record is from outside: of any type and any size.
+    return _PREFIX + hashlib.sha256(identity(key)).hexdigest()[:32]

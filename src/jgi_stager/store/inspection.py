@@ -1,0 +1,50 @@
+"""Looking for documents that do not fit where no step would meet them, and again at those that did not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jgi_stager.models import DOCUMENTS, Limits, misfit
+from jgi_stager.records import ProjectState
+from jgi_stager.store import acceptance, files, notices, requests, tasks
+from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.documents import some
+from jgi_stager.store.edge import Misfit, described_project, fitting_one
+from jgi_stager.store.errors import translated
+
+OVER = (ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID)
+
+
+@translated
+def inspect(store: Store) -> None:
+    """Set aside every document that does not fit among what is open, or is in no state that anybody knows.
+
+    The cost follows the number of open projects, requests, tasks and notices, not that of files."""
+    under_way = store.projects.find({"state": {"$nin": some(OVER)}})
+    ours = acceptance.of_ours(store, under_way)
+    acceptance.accepted(store, [document for document, _ in ours])
+    for document, _ in ours:
+        if isinstance(name := document.get("accepted_name"), str):
+            files.inspect_states(store, name)
+    files.inspect_strays(store)
+    requests.inspect(store)
+    tasks.inspect(store)
+    notices.inspect(store)
+    fitting_one(store, "control", store.control.find_one({"_id": "limits"}), model=Limits)
+
+
+@translated
+def look_again(store: Store, collection: str, key: object) -> Misfit | None:
+    """The document as it is now, if it still does not fit."""
+    document: Document | None = store.database[collection].find_one({"_id": key})
+    reason = None if document is None else _reason(store, collection, document)
+    if document is None or reason is None:
+        return None
+    return Misfit(collection, key, reason, described_project(collection, document))
+
+
+def _reason(store: Store, collection: str, document: Document) -> str | None:
+    if collection == "projects":
+        return acceptance.problem_of(store, document)
+    model: Any = DOCUMENTS.get(collection, Limits)
+    return misfit(model, document)
