@@ -34,6 +34,7 @@ def file_record(**fields: Any) -> FileRecord:
         "its_ap_id": 1,
         "jdp_file_size": 1000,
         "md5sum": "d41d8cd98f00b204e9800998ecf8427e",
+        "destination_path": f"/stage/p/analysis_files/Ga0000001/file_{number}.fasta",
         "since": at,
         "create_date": at,
         "update_date": at,

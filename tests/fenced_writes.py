@@ -16,6 +16,7 @@ from jgi_stager.service.lease import DUTY, Lease, take
 from jgi_stager.store import (
     LeaseLost,
     Store,
+    acceptance,
     control,
     credentials,
     diary,
@@ -36,8 +37,10 @@ A_FILE = ObjectId("0" * 24)
 """A pending file of project ``p``."""
 
 WRITES: Mapping[str, Callable[[Store], object]] = {
+    "acceptance.vouch": lambda store: acceptance.vouch(store, "new", "new", LATER),
     "control.books_id": control.books_id,
     "control.end_hold": lambda store: control.end_hold(store, "w"),
+    "control.note_set_aside": lambda store: control.note_set_aside(store, []),
     "control.report_daemon": lambda store: control.report_daemon(store, {}, pid=1),
     "control.set_hold": lambda store: control.set_hold(store, ["r"], LATER, "w"),
     "control.set_limit": lambda store: control.set_limit(store, "max_active_tasks", 3, "w"),

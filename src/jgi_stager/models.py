@@ -55,6 +55,9 @@ RequestNumber = Annotated[int, Field(ge=0, lt=_INT64)]
 Name = Annotated[str, StringConstraints(pattern=PROJECT_NAME)]
 """The name of an accepted project: it becomes a directory."""
 
+JdpFileId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
+"""JDP's id of a file."""
+
 
 def _object_ids(values: list[Any]) -> list[Any]:
     # This module imports no driver; nothing else in a document has such a `binary`.
@@ -85,42 +88,13 @@ class HistoryEntry(Stored):
 History = list[HistoryEntry]
 
 
-class NamedAnalysisProject(Stored):
-    """An analysis project as GOLD names it."""
-
-    ap_gold_id: str
-    its_ap_id: Count
-    gold_study_id: str | None = None
-    gold_seq_id: str | None = None
-
-
-class Dropped(Stored):
-    """Files that a rule left out."""
-
-    rule: str
-    files: Count
-
-
-class ListedAnalysisProject(Stored):
-    """What JDP listed for one analysis project."""
-
-    files: Count
-    bytes: Bytes
-    ids: Count
-    restore_bytes: Bytes
-    unusable: Count
-    dropped: list[Dropped]
-    dropped_bytes: Bytes = 0
-
-
 class Discovery(Stored):
     """How far the discovery of a project is."""
 
-    analysis_projects: list[NamedAnalysisProject] | None = None
+    analysis_projects: Count | None = None
+    """How many there are; what was found of each is in ``discoveries``."""
     biosamples: list[str] | None = None
     biosamples_asked: list[str] = []
-    biosample_of: dict[str, str] = {}
-    listed: dict[str, ListedAnalysisProject] = {}
 
 
 class Project(Stored):
@@ -142,8 +116,6 @@ class Project(Stored):
     update_date: Instant
     history: History
     discovery: Discovery
-    warnings: list[str] = []
-    """What people should know about the discovery."""
     reason: str | None = None
     error: str | None = None
     """What its discovery met last, and how often, and when it goes on."""
@@ -170,13 +142,22 @@ class Project(Stored):
         return self
 
 
+class DeliveryFault(Stored):
+    """What was wrong with a file in a delivery."""
+
+    request_id: RequestNumber
+    what: str
+    spoilt: bool = False
+    """It arrived and was not what JDP says of it."""
+
+
 class File(Stored):
     """One wanted file: one JDP file id at one destination. The document in ``files``."""
 
     project_name: str
     """That of its project, or what is left of one whose record was removed."""
-    jdp_file_id: str
-    source_file_id: str
+    jdp_file_id: JdpFileId
+    source_file_id: JdpFileId
     """The id that is asked for."""
     file_name: str
     ap_gold_id: str
@@ -197,6 +178,7 @@ class File(Stored):
     state: Annotated[State, Field(strict=False)]
     setbacks: Count
     """How often it went back on its way since a person last released it."""
+    delivery_faults: list[DeliveryFault] | None = None
     failed_from: Annotated[State, Field(strict=False)] | None
     reason: str | None
     since: Instant
@@ -226,7 +208,7 @@ class RestoreRequest(Stored):
 
     state: Annotated[RequestState, Field(strict=False)]
     since: Instant
-    file_ids: Annotated[list[str], Field(min_length=1)]
+    file_ids: Annotated[list[JdpFileId], Field(min_length=1)]
     """The distinct JDP ids that were asked for."""
     projects: list[str]
     files: Count

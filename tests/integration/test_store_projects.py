@@ -11,30 +11,54 @@ from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.clock import ManualClock
 from jgi_stager.records import ProjectState
-from jgi_stager.store import Store, projects
+from jgi_stager.store import Store, acceptance, projects
+
+
+def accepted(store: Store, name: str = "p", **fields: Any) -> object:
+    """A project as the step that accepts it leaves it."""
+    record = {"project_name": name, "proposal_id": "1", "analysis_projects_dir": "/stage", "discovery": {}}
+    key, at = projects.insert_project(store, {**record, **fields}), store.clock.now()
+    assert projects.claim_name(store, key, name)
+    acceptance.vouch(store, key, name, at)
+    assert projects.set_project(store, key, None, ProjectState.DISCOVERING, why="valid", accepted_at=at)
+    return key
 
 
 def test_the_way_of_a_project(store: Store, clock: ManualClock) -> None:
-    key = projects.insert_project(store, {"project_name": "p", "proposal_id": "1"})
-    assert [record["_id"] for record in projects.new_records(store)] == [key]
-    assert projects.claim_name(store, key, "p")
-    at = clock.advance(5)
-    assert projects.set_project(store, key, None, ProjectState.DISCOVERING, why="valid", priority=3)
+    at = clock.now()
+    key = accepted(store, priority=3)
     assert projects.new_records(store) == []
     assert not projects.set_project(store, key, None, ProjectState.DISCOVERING)
     assert not projects.set_project(store, key, ProjectState.ACTIVE, ProjectState.DONE)
     either = (ProjectState.ACTIVE, ProjectState.DISCOVERING)
-    fields: dict[str, Any] = {"found.files": 85}
-    assert projects.set_project(store, key, either, ProjectState.ACTIVE, why="85 files", **fields)
+    assert projects.set_project(store, key, either, ProjectState.ACTIVE, why="85 files", error="x")
     found = projects.get(store, "p")
     assert found is not None
-    assert (found["state"], found["priority"], found["found"]) == ("active", 3, {"files": 85})
+    assert (found["state"], found["priority"], found["error"]) == ("active", 3, "x")
     assert found["history"] == [
         {"at": at, "from": None, "to": "discovering", "why": "valid"},
         {"at": at, "from": "discovering", "to": "active", "why": "85 files"},
     ]
     assert [each["_id"] for each in projects.by_state(store, ProjectState.ACTIVE)] == [key]
     assert projects.get_by_id(store, key) == found
+
+
+def test_a_record_is_new_until_its_acceptance_is_whole(store: Store) -> None:
+    key = projects.insert_project(store, {"project_name": "p", "proposal_id": "1"})
+    assert [record["_id"] for record in projects.new_records(store)] == [key]
+    assert projects.claim_name(store, key, "p")
+    acceptance.vouch(store, key, "p", store.clock.now())
+    assert [record["_id"] for record in projects.new_records(store)] == [key]
+
+
+def test_a_name_that_a_record_only_says_is_its_own_goes_to_whoever_is_accepted(store: Store) -> None:
+    forged = store.projects.insert_one({"project_name": "p", "accepted_name": "p", "state": "active"}).inserted_id
+    assert projects.by_state(store, ProjectState.ACTIVE) == []
+    key = accepted(store)
+    found = projects.get(store, "p")
+    assert found is not None
+    assert found["_id"] == key
+    assert [record["_id"] for record in projects.new_records(store)] == [forged]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +100,7 @@ def test_a_name_belongs_to_one_project(store: Store) -> None:
     assert newest is not None
     assert newest["_id"] == second
     assert projects.claim_name(store, first, "p")
+    acceptance.vouch(store, first, "p", store.clock.now())
     assert projects.claim_name(store, first, "p")
     assert not projects.claim_name(store, second, "p")
     accepted = projects.get(store, "p")
@@ -86,15 +111,19 @@ def test_a_name_belongs_to_one_project(store: Store) -> None:
 
 
 def test_discovery_is_recorded_only_while_it_goes_on(store: Store) -> None:
-    key = projects.insert_project(store, {"project_name": "p"})
-    assert not projects.record_discovery(store, key, {"discovery.page": 1})
-    projects.set_project(store, key, None, ProjectState.DISCOVERING)
+    new = projects.insert_project(store, {"project_name": "q"})
+    assert not projects.record_discovery(store, new, {"discovery.page": 1})
+    key = accepted(store)
     assert projects.record_discovery(
-        store, key, {"discovery.page": 2}, push={"discovery.done": "Ga1"}, increase={"discovery.files": 85}
+        store,
+        key,
+        {"discovery.page": 2},
+        push={"discovery.biosamples_asked": "Gb1"},
+        increase={"discovery.files": 85},
     )
     found = projects.get_by_id(store, key)
     assert found is not None
-    assert found["discovery"] == {"page": 2, "done": ["Ga1"], "files": 85}
+    assert found["discovery"] == {"page": 2, "biosamples_asked": ["Gb1"], "files": 85}
     with pytest.raises(ValueError, match="state"):
         projects.record_discovery(store, key, {"state": "done"})
 

@@ -46,8 +46,8 @@ MODULES: tuple[ModuleType, ...] = (
     requests,
     tasks,
 )
-LEFT_OUT = {"projects.all_projects"}
-"""Reads every project on purpose, for `project list`; no part of a tick."""
+LEFT_OUT = {"projects.all_projects", "files.inspect"}
+"""They read every project or file on purpose, for `project list` and for the audit; no part of a tick."""
 OID = ObjectId()
 P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
 SELECTIONS = (
@@ -66,6 +66,10 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
     return {
         "files.any_in": lambda: files.any_in(store, "p", [P, R]),
         "files.any_of_request": lambda: files.any_of_request(store, 7, [P, R]),
+        "files.any_of_task": lambda: files.any_of_task(store, "t", T),
+        "files.any_stray": lambda: files.any_stray(store, "/stage/p"),
+        "files.inspect_states": lambda: files.inspect_states(store, "p"),
+        "files.inspect_strays": lambda: files.inspect_strays(store),
         "files.candidates": lambda: files.candidates(store, "p", 10),
         "files.count_by_state": lambda: files.count_by_state(store, "p"),
         "files.failed_groups": lambda: [
@@ -117,6 +121,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "notices.waiting_notices": lambda: notices.waiting_notices(store),
         "notices.waiting_of": lambda: notices.waiting_of(store, "digest"),
         "notices.withdraw": lambda: notices.withdraw(store, "n", "w"),
+        "notices.inspect": lambda: notices.inspect(store),
         "notices.interrupted_notices": lambda: notices.interrupted_notices(store),
         "notices.mark_refused": lambda: notices.mark_refused(store, "n", "e"),
         "notices.mark_sending": lambda: notices.mark_sending(store, "n", 1, "m"),
@@ -129,6 +134,8 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "projects.get": lambda: projects.get(store, "nobody"),
         "projects.get_by_id": lambda: projects.get_by_id(store, OID),
         "projects.insert_project": lambda: projects.insert_project(store, {"project_name": "p"}),
+        "projects.known": lambda: projects.known(store, "p", "notify"),
+        "projects.problems": lambda: projects.problems(store, [{"_id": OID}]),
         "projects.new_records": lambda: projects.new_records(store),
         "projects.note": lambda: projects.note(store, OID, ProjectState.ACTIVE, "w", priority=1),
         "projects.record_discovery": lambda: projects.record_discovery(store, OID, {"x": 1}),
@@ -180,6 +187,9 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
             store, file_ids=[jdp_id(1)], projects=["p"], files=1, size=1
         ),
         "requests.known_request_ids": lambda: requests.known_request_ids(store),
+        "requests.ids_in_doubt": lambda: requests.ids_in_doubt(store),
+        "requests.inspect": lambda: requests.inspect(store),
+        "requests.unreadable": lambda: requests.unreadable(store, now - timedelta(hours=24)),
         "requests.ledger": lambda: requests.ledger(store, now - timedelta(hours=24)),
         "requests.newest_id": lambda: requests.newest_id(store),
         "requests.open_request_of_sources": lambda: requests.open_request_of_sources(store, [jdp_id(1)], now),
@@ -188,6 +198,8 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "requests.requests_in": lambda: requests.requests_in(store, list(RequestState), now),
         "requests.update_request": lambda: requests.update_request(store, "r", RequestState.READY, polls=1),
         "tasks.count_active": lambda: tasks.count_active(store),
+        "tasks.deliveries_held": lambda: tasks.deliveries_held(store),
+        "tasks.inspect": lambda: tasks.inspect(store),
         "tasks.ended": lambda: tasks.ended(store, TaskKind.FILES, 5),
         "tasks.get_task": lambda: tasks.get_task(store, "t"),
         "tasks.insert_task": lambda: tasks.insert_task(store, **task),  # type: ignore[arg-type]

@@ -35,7 +35,9 @@ def test_the_way_of_a_request(store: Store, clock: ManualClock) -> None:
     clock.advance(1)
     accept(store, key)
     assert not requests.update_request(store, key, SUBMITTING, UNKNOWN, why="late")
-    assert requests.update_request(store, key, (WAITING, ACCEPTED), READY, why="polled", polls=1)
+    assert requests.update_request(
+        store, key, (WAITING, ACCEPTED), READY, why="polled", polls=1, ready_at=clock.now()
+    )
     assert requests.update_request(store, key, READY, status_word="ready")
     found = requests.get_request(store, key)
     assert found is not None
@@ -63,7 +65,8 @@ def test_due_requests_come_longest_due_first(store: Store, clock: ManualClock) -
     now = clock.now()
     for key, minutes in zip(keys, (5, -5, -10), strict=True):
         due = now + timedelta(minutes=minutes)
-        requests.update_request(store, key, SUBMITTING, WAITING, next_poll_at=due)
+        asked: dict[str, Any] = {"request_id": 7, "submitted_at": now}
+        requests.update_request(store, key, SUBMITTING, WAITING, next_poll_at=due, **asked)
     assert [found["_id"] for found in requests.requests_in(store, WAITING, now)] == [keys[2], keys[1]]
     assert [found["_id"] for found in requests.requests_in(store, [WAITING, READY])] == keys[::-1]
 
@@ -111,10 +114,12 @@ def test_a_request_may_be_joined_for_what_it_brings_while_there_is_time_to_trans
     waiting, ready, dying = (reserve(store, ids=[jdp_id(1), jdp_id(n)]) for n in (2, 3, 4))
     reserve(store, ids=[jdp_id(5)])
     partial = reserve(store, ids=[jdp_id(6), jdp_id(7), jdp_id(8)])
-    requests.update_request(store, waiting, SUBMITTING, WAITING)
-    requests.update_request(store, ready, SUBMITTING, READY, expiration_date=later)
-    requests.update_request(store, dying, SUBMITTING, READY, expiration_date=soon)
-    requests.update_request(store, partial, SUBMITTING, WAITING, dropped=[jdp_id(7)])
+    asked: dict[str, Any] = {"request_id": 7, "submitted_at": clock.now()}
+    here = asked | {"ready_at": clock.now()}
+    requests.update_request(store, waiting, SUBMITTING, WAITING, **asked)
+    requests.update_request(store, ready, SUBMITTING, READY, expiration_date=later, **here)
+    requests.update_request(store, dying, SUBMITTING, READY, expiration_date=soon, **here)
+    requests.update_request(store, partial, SUBMITTING, WAITING, dropped=[jdp_id(7)], **asked)
     requests.add_lost(store, partial, [jdp_id(8)])
     wanted = [jdp_id(number) for number in range(1, 9)]
     found = requests.open_request_of_sources(store, wanted, clock.now())

@@ -13,6 +13,7 @@ from jgi_stager.clock import ManualClock
 from jgi_stager.records import TaskKind, TaskState
 from jgi_stager.store import RecordTooLarge, Store, leases, notices, tasks
 
+BODY = {"submission_id": "s1", "DATA": [{"source_path": "/a.b", "destination_path": "/c.d"}]}
 SUBMITTING, ACTIVE, ENDED = TaskState.SUBMITTING, TaskState.ACTIVE, TaskState.ENDED
 
 
@@ -22,7 +23,7 @@ def add_task(store: Store, submission_id: str, oids: list[ObjectId] | None = Non
         kind=TaskKind.FILES,
         submission_id=submission_id,
         label="a label",
-        body={"DATA": [{"source_path": "/a.b"}]},
+        body=BODY,
         file_oids=oids or [],
         request_ids=[7],
         size=10,
@@ -35,12 +36,14 @@ def test_the_way_of_a_task(store: Store, clock: ManualClock) -> None:
     assert tasks.open_task_file_oids(store) == {oid}
     assert tasks.count_active(store) == 1
     assert [task["_id"] for task in tasks.tasks_in(store, SUBMITTING, clock.now())] == [key]
-    assert tasks.update_task(store, key, SUBMITTING, ACTIVE, why="accepted", task_id="t1")
+    assert tasks.update_task(
+        store, key, SUBMITTING, ACTIVE, why="accepted", task_id="t1", submitted_at=clock.now()
+    )
     assert not tasks.update_task(store, key, SUBMITTING, ACTIVE)
     found = tasks.task_by_id(store, "t1")
     assert found is not None
     assert found == tasks.get_task(store, key)
-    assert (found["body"], found["files"], found["kind"]) == ({"DATA": [{"source_path": "/a.b"}]}, 1, "files")
+    assert (found["body"], found["files"], found["kind"]) == (BODY, 1, "files")
     assert tasks.update_task(store, key, ACTIVE, ENDED, why="SUCCEEDED")
     assert (tasks.count_active(store), tasks.open_task_file_oids(store)) == (0, {oid})
     assert tasks.open_task_file_oids(store, [SUBMITTING]) == set()

@@ -227,9 +227,10 @@ def tell_of_bug(tools: Tools, document: Mapping[str, Any], error: Exception) -> 
     tools.alarm(
         f"bug:{key}:{type(error).__name__}",
         f"a fault of the daemon holds up {project or key}"[:200],
-        f"{said}\n\nIt is met again and again at {key}; everything else goes on.\n\nWhat to do: report it with "
-        "the lines of the log that say step_bug (journalctl -u jgi-stager).",
+        f"{said}\n\nIt is met again and again at {key}; everything else goes on.",
         project,
+        you="report it with the lines of the log that say step_bug",
+        command="journalctl -u jgi-stager -n 200",
     )
 
 

@@ -94,9 +94,11 @@ def _tell(tools: Tools, group: Sequence[Mapping[str, Any]]) -> None:
     tools.alarm(
         f"set-aside:{event}",
         f"{number} in {collection}{of} cannot be used: {reason}"[:200],
-        f"{reason}\n\nSomebody edited it, or something else wrote it. {MEANS[collection]} Everything else goes "
-        "on.\n\nWhat to do: set the field right in the database (mongosh: updateOne with $set). It is read again "
-        "within a minute, and goes on by itself.\n\n" + "\n".join(lines),
+        f"{reason}. Somebody edited it, or something else wrote it. {MEANS[collection]} Everything else goes on."
+        "\n\n" + "\n".join(lines),
         project,
+        you="set the field right in the database (in mongosh: updateOne with $set); it is read again within a "
+        "minute, and goes on by itself",
+        command=f"db.{collection}.findOne({{_id: {keys[0]}}})",
     )
     log.warning("documents_told", collection=collection, documents=len(group), reason=reason)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
-
-from pymongo.database import Database
 
 from jgi_stager.models import Acceptance, Project, misfit
 from jgi_stager.records import ProjectState
@@ -24,18 +22,17 @@ if TYPE_CHECKING:
 _PREFIX = "accepted:"
 _OURS = ("accepted_at", "history", "state")
 """What no record has that was just inserted, or whose acceptance was cut off."""
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @translated
 def vouch(store: Store, key: object, name: str, at: datetime) -> None:
     """Note that the record ``key`` is accepted under this name and at this instant, before it says so itself."""
-    store.control.update_one({"_id": _mark(key)}, {"$set": {"name": name, "at": at}}, upsert=True)
+    store.control.update_one({"_id": mark_of(key)}, {"$set": {"name": name, "at": at}}, upsert=True)
 
 
 def is_vouched(store: Store, key: object) -> bool:
     """Whether the record ``key`` is, or is just being, accepted."""
-    return store.control.find_one({"_id": _mark(key)}, {"_id": 1}) is not None
+    return store.control.find_one({"_id": mark_of(key)}, {"_id": 1}) is not None
 
 
 def of_ours(store: Store, documents: Iterable[Document]) -> list[tuple[Document, str | None]]:
@@ -44,9 +41,9 @@ def of_ours(store: Store, documents: Iterable[Document]) -> list[tuple[Document,
     A record in which nothing is left of its acceptance is a new one, whatever its id.
     """
     known = list(documents)
-    found = store.control.find({"_id": {"$in": [_mark(document["_id"]) for document in known]}})
+    found = store.control.find({"_id": {"$in": [mark_of(document["_id"]) for document in known]}})
     marks = {str(mark["_id"]): mark for mark in found}
-    pairs = ((document, marks.get(_mark(document["_id"]))) for document in known)
+    pairs = ((document, marks.get(mark_of(document["_id"]))) for document in known)
     return [
         (document, _problem(document, mark))
         for document, mark in pairs
@@ -83,17 +80,7 @@ def _problem(document: Mapping[str, Any], mark: Mapping[str, Any]) -> str | None
     return None
 
 
-def adopt(database: Database[Document]) -> None:
-    """Mark the projects of a release that made no marks: those whose names can be those of projects."""
-    for document in database["projects"].find({"accepted_name": {"$exists": True}}):
-        name, at = document.get("accepted_name"), document.get("accepted_at")
-        same = document.get("project_name") == name
-        if same and misfit(Project, document, frozenset({"project_name", "accepted_name"})) is None:
-            known = at if isinstance(at, datetime) else _LONG_AGO
-            where = {"_id": _mark(document["_id"])}
-            database["control"].update_one(where, {"$setOnInsert": {"name": name, "at": known}}, upsert=True)
-
-
-def _mark(key: object) -> str:
+def mark_of(key: object) -> str:
+    """The ``_id`` of the mark of the record ``key``."""
     # The id of a record is from outside: of any type and any size.
     return _PREFIX + hashlib.sha256(identity(key)).hexdigest()[:32]

@@ -94,6 +94,10 @@ class Store:
         """What people set, and what the daemon remembers of itself: a document for each matter."""
         return Fenced(self.database, "control", self.fence)
 
+    def collection(self, name: str) -> Collection[Document]:
+        """One of those above, by its name."""
+        return Fenced(self.database, name, self.fence)
+
     @property
     def leases(self) -> Collection[Document]:
         """One document per duty that only one daemon may do at a time. Not fenced: see `store.leases`."""

@@ -32,8 +32,8 @@ def keep_digest(store: Store, said: Mapping[str, Any]) -> None:
 def note_start(store: Store, host: str, pid: int) -> list[Document]:
     """Note that a daemon starts now; the latest starts, this one last: ``at host pid clean``."""
     entry = {"at": store.clock.now(), "host": host, "pid": pid, "clean": False}
-    damaged = "starts" not in usable(Starts, store.control.find_one({"_id": _STARTS}))
-    if damaged:
+    known = store.control.find_one({"_id": _STARTS})
+    if known is not None and "starts" not in usable(Starts, known):
         store.control.replace_one({"_id": _STARTS}, {"starts": []}, upsert=True)
     push = {"$push": {"starts": {"$each": [entry], "$slice": -MOST_STARTS}}}
     store.control.update_one({"_id": _STARTS}, push, upsert=True)

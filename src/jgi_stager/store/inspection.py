@@ -36,7 +36,7 @@ def inspect(store: Store) -> None:
 @translated
 def look_again(store: Store, collection: str, key: object) -> Misfit | None:
     """The document as it is now, if it still does not fit."""
-    document: Document | None = store.database[collection].find_one({"_id": key})
+    document: Document | None = store.collection(collection).find_one({"_id": key})
     reason = None if document is None else _reason(store, collection, document)
     if document is None or reason is None:
         return None

@@ -28,7 +28,11 @@ _KEPT = (
     "failed_from", "reason",
 )  # fmt: skip
 FAULTS_KEPT = 10
-_MOVABLE: Document = {"history": {"$type": "array"}, "setbacks": {"$type": "number"}}
+_MOVABLE: Document = {
+    "history": {"$type": "array"},
+    "setbacks": {"$type": "number"},
+    "$nor": [{"delivery_faults": {"$exists": True, "$not": {"$type": "array"}}}],
+}
 """One file on which a move cannot be written would end it for all that are behind."""
 _NO_REQUEST = {"request_id": None, "globus_task_id": None, "source_path": None}
 
@@ -152,10 +156,9 @@ def set_back(
     if not is_setback(old, new):
         raise ValueError(f"{old} to {new} is no way back")
     reason = f"went back more than {max_setbacks} times; last: {why}"
-    failed = move(store, {**where, "$expr": {"$gte": ["$setbacks", max_setbacks]}}, old, State.FAILED, reason)
-    return _move(
-        store, {**where, "$expr": {"$lt": ["$setbacks", max_setbacks]}}, old, new, why, fault=fault
-    ), failed
+    often, seldom = ({"$expr": {way: ["$setbacks", max_setbacks]}} for way in ("$gte", "$lt"))
+    failed = move(store, {**where, **often}, old, State.FAILED, reason)
+    return _move(store, {**where, **seldom}, old, new, why, fault=fault), failed
 
 
 @translated

@@ -8,12 +8,15 @@ releases do not change it. Migrations go forward only; to go back, restore the c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.store import acceptance, discoveries
+from jgi_stager.models import Project, misfit
+from jgi_stager.store import discoveries
+from jgi_stager.store.acceptance import mark_of
 from jgi_stager.store.errors import StoreRefused
 from jgi_stager.store.fencing import clear
 from jgi_stager.warning_groups import group
@@ -62,9 +65,23 @@ def _discoveries_leave_the_projects(database: Database[Document]) -> None:
         )
 
 
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _mark_projects(database: Database[Document]) -> None:
+    """Mark the projects of a release that made no marks: those whose names can be those of projects."""
+    for document in database["projects"].find({"accepted_name": {"$exists": True}}):
+        name, at = document.get("accepted_name"), document.get("accepted_at")
+        same = document.get("project_name") == name
+        if same and misfit(Project, document, frozenset({"project_name", "accepted_name"})) is None:
+            known = at if isinstance(at, datetime) else _LONG_AGO
+            where = {"_id": mark_of(document["_id"])}
+            database["control"].update_one(where, {"$setOnInsert": {"name": name, "at": known}}, upsert=True)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(2, "what a discovery found has its own collection", _discoveries_leave_the_projects),
-    Migration(3, "the mark of each accepted project", acceptance.adopt),
+    Migration(3, "the mark of each accepted project", _mark_projects),
 )
 """Every migration, in order. A change of the documents that older books do not have is one row here."""
 CURRENT = MIGRATIONS[-1].to if MIGRATIONS else FIRST

@@ -1,0 +1,274 @@
+"""A document that was edited by hand, or forged, is set aside and told; it holds up nobody, and frees no quota."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jgi_stager.daemon import run_step
+from jgi_stager.models import DOCUMENTS, misfit
+from jgi_stager.records import ProjectState
+from jgi_stager.steps import STEPS
+from jgi_stager.store import projects, requests
+from jgi_stager.store.schema import ensure_schema
+from stage import PROPOSAL, Stage, small_catalogue, stage
+
+GONE = object()
+ODD: tuple[Any, ...] = (None, "x", -5, 10**17, [], {"a": 1}, datetime(9999, 12, 31, tzinfo=UTC))
+COLLECTIONS = ("projects", "files", "restore_requests", "globus_tasks", "notices", "control")
+LEFT_OUT = {"heartbeat", "watch_credentials"}
+PHASES = {
+    "projects": "pending",
+    "files": "pending",
+    "restore_requests": "restore_requested",
+    "globus_tasks": "transferring",
+    "notices": "pending",
+}
+"""In which state of the files a document of each collection is edited."""
+
+
+@pytest.fixture
+def two(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
+    """A project that is edited, and its neighbour."""
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 2)) as st:
+        st.insert("odd", _id=1, biosample_ids=["Gb0258001"])
+        st.insert("soil", _id=2, biosample_ids=["Gb0258002"])
+        yield st
+
+
+def edit(st: Stage, collection: str, where: dict[str, Any], **fields: Any) -> None:
+    """As a person does in a shell of the database."""
+    change: dict[str, Any] = {}
+    for name, value in fields.items():
+        change.setdefault("$unset" if value is GONE else "$set", {})[name] = "" if value is GONE else value
+    assert st.store.database[collection].update_one(where, change).matched_count == 1
+
+
+def every_step(st: Stage) -> None:
+    """Every step once; what one raises is raised here."""
+    for step in STEPS:
+        if step.name not in LEFT_OUT:
+            step.run(st.tools)
+
+
+def ours(st: Stage) -> dict[str, str]:
+    """The state of each project."""
+    return {one["project_name"]: one["state"] for one in st.documents("projects")}
+
+
+def drive_neighbour(st: Stage, hours: int = 72) -> None:
+    """Until the neighbour is done."""
+    for _ in range(hours):
+        every_step(st)
+        if st.store.database.projects.find_one({"_id": 2})["state"] == "done":  # type: ignore[index]
+            return
+        st.out.clock.advance(3600)
+    raise AssertionError(f"the neighbour is held up: {st.counts()} {st.states()}")
+
+
+@pytest.mark.parametrize("collection", PHASES)
+def test_no_odd_value_in_any_field_stops_a_step(two: Stage, collection: str) -> None:
+    if collection != "notices":
+        two.until(PHASES[collection])
+    else:
+        two.run("accept", "discover")
+    known = {name: two.documents(name) for name in COLLECTIONS}
+    target = known[collection][0]
+    values = cycle(ODD)
+    for field in sorted(DOCUMENTS[collection].model_fields.keys() & target.keys()):
+        for odd in (GONE, *islice(values, 3)):  # every value meets many fields, and every field some values
+            edit(two, collection, {"_id": target["_id"]}, **{field: odd})
+            every_step(two)
+            for name, documents in known.items():
+                two.store.database[name].delete_many({})
+                if documents:
+                    two.store.database[name].insert_many(documents)
+    assert two.out.books()["max_window_bytes"] <= two.settings.jdp.max_restore_bytes
+
+
+@pytest.mark.parametrize(
+    ("collection", "phase", "field", "odd"),
+    [
+        ("projects", "pending", "priority", "high"),
+        ("projects", "pending", "state", "activ"),
+        ("files", "pending", "jdp_file_size", "large"),
+        ("files", "pending", "history", "tidied up"),
+        ("restore_requests", "restore_requested", "projects", 5),
+        ("restore_requests", "restored", "state", "redy"),
+        ("globus_tasks", "transferring", "attempts", None),
+        ("files", "transferring", "md5sum", 5),
+    ],
+)
+def test_the_neighbour_goes_on_and_people_are_told_once(
+    two: Stage, collection: str, phase: str, field: str, odd: Any
+) -> None:
+    two.until(phase)
+    places: dict[str, dict[str, Any]] = {"projects": {"_id": 1}, "files": {"project_name": "odd"}}
+    where = places.get(collection, {})
+    shared = collection in ("restore_requests", "globus_tasks")
+    before = two.documents(collection, **where)[0]
+    edit(two, collection, {"_id": before["_id"]}, **{field: odd})
+    for _ in range(3):
+        every_step(two)
+        two.out.clock.advance(600)
+    (told,) = two.alarms("cannot be used")
+    assert field in told
+    if not shared:
+        drive_neighbour(two)
+    assert two.project("odd")["state"] != "done"
+    edit(two, collection, {"_id": before["_id"]}, **{field: before[field]})
+    two.drive(24 * 10, minutes=30)
+    assert ours(two) == {"odd": "done", "soil": "done"}
+    assert len(two.alarms("cannot be used")) == 1
+    assert two.out.books()["requested_more_than_once"] == []
+    assert two.store.database.control.find_one({"_id": "set_aside"})["items"] == []  # type: ignore[index]
+
+
+def test_nothing_is_written_for_what_is_known_to_be_set_aside(two: Stage) -> None:
+    two.run("accept", "discover")
+    edit(two, "projects", {"_id": 1}, priority="high")
+    two.run("watch_documents")
+    before = two.documents("control", _id="set_aside")
+    two.out.clock.advance(600)
+    two.restart()
+    two.run("watch_documents")
+    assert two.documents("control", _id="set_aside") == before
+    assert [item["key"] for item in before[0]["items"]] == [1]
+
+
+# --- what only the daemon may vouch for
+
+
+FORGED: dict[str, Any] = {
+    "_id": 9,
+    "project_name": "../../../evil",
+    "accepted_name": "evil",
+    "proposal_id": str(PROPOSAL),
+    "state": "discovering",
+    "history": [],
+    "discovery": {},
+    "biosample_ids": ["Gb0258001"],
+    "priority": 0,
+}
+
+
+@pytest.mark.parametrize("name", ["../../../evil", "evil", "soil"])
+def test_no_insert_vouches_for_itself(tmp_path: Path, mongod_uri: str, name: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 2)) as st:
+        at, outside = st.clock.now(), str(tmp_path / "outside")
+        times = {"accepted_at": at, "since": at, "update_date": at, "analysis_projects_dir": outside}
+        claimed = name.rpartition("/")[2]
+        record = {**FORGED, **times, "project_name": name, "accepted_name": claimed}
+        st.store.database.projects.insert_one(record)
+        st.insert("soil", _id=2, biosample_ids=["Gb0258002"])
+        drive_neighbour(st)
+        (forged,) = st.documents("projects", _id=9)
+        assert forged["state"] == "invalid"
+        assert "accepted_at" in forged["reason"]
+        assert [one["data"]["record_id"] for one in st.notices("invalid")] == ["9"]
+        assert {one["project_name"] for one in st.documents("files")} == {"soil"}
+        assert not Path(outside).exists()
+
+
+def test_projects_of_a_release_without_marks_go_on(two: Stage) -> None:
+    two.run("accept", "discover")
+    control = two.store.database.control
+    assert control.delete_many({"_id": {"$regex": "^accepted:"}}).deleted_count == 2
+    control.delete_one({"_id": "schema"})
+    edit(two, "projects", {"_id": 1}, project_name="../evil", accepted_name="../evil")
+    ensure_schema(two.store.database)
+    two.run("accept")
+    assert [one["_id"] for one in projects.by_state(two.store, ProjectState.ACTIVE)] == [2]
+    assert two.documents("projects", _id=1)[0]["state"] == "invalid"
+
+
+def test_a_typo_in_the_state_is_told_with_the_cure_and_goes_on_when_it_is_corrected(two: Stage) -> None:
+    two.until("restore_requested")
+    before = two.project("odd")
+    edit(two, "projects", {"_id": 1}, state="pause")
+    drive_neighbour(two)
+    (alarm,) = [one for one in two.notices("alarm") if "cannot be used" in one["data"]["subject"]]
+    for word in ("'pause'", "did you mean 'paused'", "by its history it was 'active'", "cancelled"):
+        assert word in alarm["data"]["text"]
+    assert two.project("odd")["history"] == before["history"]
+    assert two.counts()["manifest_ready"] == 2, "what is under way goes on as for a paused project"
+    edit(two, "projects", {"_id": 1}, state="active")
+    two.drive(24)
+    assert ours(two) == {"odd": "done", "soil": "done"}
+
+
+# --- the ledger
+
+
+@pytest.mark.parametrize(
+    ("field", "odd"),
+    [
+        ("bytes", 0),
+        ("bytes", "few"),
+        ("submitted_at", datetime(2000, 1, 1, tzinfo=UTC)),
+        ("submitted_at", "yesterday"),
+        ("submitted_at", GONE),
+        ("state", "refused"),
+        ("state", "nonsense"),
+        ("history", []),
+        ("projects", None),
+    ],
+)
+def test_no_edit_of_a_request_frees_quota(two: Stage, field: str, odd: Any) -> None:
+    two.until("restore_requested")
+    start = two.clock.now() - timedelta(hours=24)
+    spent = sum(entry.bytes for entry in requests.ledger(two.store, start))
+    assert spent > 0
+    edit(two, "restore_requests", {}, **{field: odd})
+    assert sum(entry.bytes for entry in requests.ledger(two.store, start)) == spent
+
+
+@pytest.mark.parametrize("fields", [{"bytes": "few", "vouched": 5}, {"file_ids": []}, {"file_ids": GONE}])
+def test_a_request_that_says_nothing_of_use_holds_all_restores_until_it_is_corrected(
+    two: Stage, fields: dict[str, Any]
+) -> None:
+    two.run("accept", "discover")
+    two.store.database.projects.update_one({"_id": 2}, {"$set": {"state": "paused"}})
+    two.run("request_restores")
+    before = two.documents("restore_requests")[0]
+    edit(two, "restore_requests", {}, **fields)
+    two.store.database.projects.update_one({"_id": 2}, {"$set": {"state": "active"}})
+    two.run("request_restores", "watch_documents")
+    assert len(two.documents("restore_requests")) == 1
+    assert two.alarms("restore_requests")
+    edit(two, "restore_requests", {}, **{name: before[name] for name in fields})
+    two.drive(24 * 3)
+    assert ours(two) == {"odd": "done", "soil": "done"}
+
+
+def test_a_fault_that_nobody_foresaw_is_one_projects_matter_and_told_at_once(
+    two: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jgi_stager.steps import listing
+
+    real = listing._summary
+
+    def broken(selection: Any) -> Any:
+        if any(record.project_name == "odd" for record in selection.records):
+            raise OverflowError("too large a number")
+        return real(selection)
+
+    monkeypatch.setattr(listing, "_summary", broken)
+    for step in STEPS[:2]:
+        run_step(step, two.tools)
+    assert two.alarms("a fault of the daemon holds up odd")
+    assert ours(two) == {"odd": "discovering", "soil": "active"}
+
+
+def test_the_models_know_every_field_that_the_daemon_writes(two: Stage) -> None:
+    two.until("transferring")
+    for collection, model in DOCUMENTS.items():
+        found = two.documents(collection)
+        assert found
+        assert all(misfit(model, one) is None for one in found)
+        assert {name for one in found for name in one} <= {*model.model_fields, "_id", "order", "fence"}
