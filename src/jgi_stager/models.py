@@ -118,7 +118,8 @@ class Project(Stored):
     discovery: Discovery
     reason: str | None = None
     error: str | None = None
-    """What its discovery met last, and how often, and when it goes on."""
+    """What its discovery met last, and since when, how often, and when it goes on."""
+    error_since: Instant | None = None
     attempts: Count | None = None
     next_try_at: Instant | None = None
     study_looked_up: bool | None = None
