@@ -1,7 +1,7 @@
 """Documents that do not fit their models: told once each, and forgotten when somebody set them right.
 
 They are set aside where they are read (`jgi_stager.store.edge`). What is noted in ``control`` changes only when
-one is met, told or corrected. docs/decisions/0011.
+one is met, told or corrected. docs/decisions/0012.
 """
 
 from __future__ import annotations

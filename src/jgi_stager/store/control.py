@@ -80,7 +80,7 @@ def place(store: Store) -> str:
     """Where these books are: the database and the servers that have it."""
     known = store.client.topology_description.server_descriptions()
     servers = sorted(str(host) if port is None else f"{host}:{port}" for host, port in known)
-    return f"{store.database.name} at {', '.join(servers)}"
+    return f"{store.control.full_name.partition('.')[0]} at {', '.join(servers)}"
 
 
 @translated
