@@ -59,6 +59,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "diary.keep_digest": lambda store: diary.keep_digest(store, {"at": LATER}),
     "diary.note_clean_end": lambda store: diary.note_clean_end(store, SOME_TIME, 1),
     "diary.note_start": lambda store: diary.note_start(store, "h", 2),
+    "files.listed_again": lambda store: files.listed_again(store, A_FILE, jdp_file_size=7),
     "files.set_aside": lambda store: files.set_aside(store, "p"),
     "files.take_over": lambda store: files.take_over(store, files.of_project(store, "p")[0], "another"),
     "files.upsert_files": lambda store: files.upsert_files(store, [ANOTHER]),
@@ -87,6 +88,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "projects.record_discovery": lambda store: projects.record_discovery(store, "discovering", {"x": 1}),
     "projects.set_project": lambda store: projects.set_project(store, "new", None, ProjectState.INVALID),
     "requests.add_lost": lambda store: requests.add_lost(store, _key(store.restore_requests), [jdp_id(1)]),
+    "requests.brings_again": lambda store: requests.brings_again(store, jdp_id(1)),
     "requests.insert_delivery": lambda store: requests.insert_delivery(
         store, request_id=7, file_ids=[jdp_id(2)], size=1, at=SOME_TIME, expires=None
     ),
@@ -158,7 +160,7 @@ def working(store: Store, clock: ManualClock) -> Lease:
 
 def full(store: Store) -> None:
     """Fill the books."""
-    store.files.insert_one(file_record().model_dump() | {"_id": A_FILE})
+    store.files.insert_one(file_record().model_dump() | {"_id": A_FILE, "to_list_again": True})
     add_files(store, 3)
     moves.fail(store, moves.by_oids(add_files(store, 2, project_name="failed")), P, "w")
     moving = moves.by_oids(add_files(store, 2, project_name="moving"))
@@ -169,7 +171,8 @@ def full(store: Store) -> None:
         projects.insert_project(store, {"_id": name, "project_name": name})
     projects.claim_name(store, "discovering", "discovering")
     projects.set_project(store, "discovering", None, ProjectState.DISCOVERING)
-    requests.insert_request(store, file_ids=[jdp_id(1)], projects=["p"], files=1, size=1)
+    key = requests.insert_request(store, file_ids=[jdp_id(1)], projects=["p"], files=1, size=1)
+    requests.add_lost(store, key, [jdp_id(1)])
     _insert_task(store, "one")
     for key in ("waiting", "sending"):
         notices.put_notice(store, key, kind="k", data={}, to=["a"])

@@ -180,6 +180,8 @@ class File(Stored):
     setbacks: Count
     """How often it went back on its way since a person last released it."""
     delivery_faults: list[DeliveryFault] | None = None
+    to_list_again: bool = False
+    """Whether JDP lists it once more before it is asked for."""
     failed_from: Annotated[State, Field(strict=False)] | None
     reason: str | None
     since: Instant

@@ -323,6 +323,8 @@ class FileRecord(BaseModel):
     delivery_faults: list[dict[str, Any]] = Field(default_factory=list)
     """What was wrong with it in which delivery since then: ``request_id``, ``what``, and ``spoilt`` if it arrived
     and was not what JDP says of it."""
+    to_list_again: bool = False
+    """A person let it start again: JDP is asked what it says of it now, before it is asked for."""
     failed_from: State | None = None
     reason: str | None = None
     since: datetime

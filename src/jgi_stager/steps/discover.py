@@ -17,7 +17,7 @@ import structlog
 from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.failures import Rejected, Service, Transient
 from jgi_stager.records import DISCOVERY_PATIENCE, ProjectState
-from jgi_stager.steps import listing
+from jgi_stager.steps import list_again, listing
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.listing import ask_all, warn
 from jgi_stager.steps.tools import Tools, each
@@ -45,7 +45,8 @@ def run(tools: Tools) -> int:
     ):
         moved += each(tools, Service.GOLD, _refreshed(tools, waiting, lacks), ask, _postpone)
     unlisted = _refreshed(tools, waiting, _is_named)
-    return moved + each(tools, Service.JDP, unlisted, listing.list_files, _postpone, anonymous=True)
+    moved += each(tools, Service.JDP, unlisted, listing.list_files, _postpone, anonymous=True)
+    return moved + list_again.run(tools)
 
 
 def _due(doc: Mapping[str, Any], tools: Tools) -> bool:

@@ -34,6 +34,9 @@ from jgi_stager.store import RecordTooLarge, StoreError, files, moves, requests,
 
 log = structlog.get_logger()
 
+WHICH = "ask JGI which is right, then `jgi-stager retry` lists it again"
+"""The cure where the manifest and JDP's list differ."""
+
 GONE = timedelta(hours=24)
 """So long the directory of a delivery may be missing."""
 MOST_LINES = 20
@@ -253,9 +256,9 @@ def _hopeless(request_id: int, file: files.FileRow, row: Row | None, unusable: s
 
 def _differs(file: files.FileRow, row: Row) -> str | None:
     if row.size != file.size:
-        return f"the manifest says {row.size} bytes, JDP says {file.size}; ask JGI which is right"
+        return f"the manifest says {row.size} bytes, JDP says {file.size}; {WHICH}"
     if row.md5 and file.md5sum and row.md5 != file.md5sum:
-        return f"the manifest says md5 {row.md5}, JDP says {file.md5sum}; ask JGI which is right"
+        return f"the manifest says md5 {row.md5}, JDP says {file.md5sum}; {WHICH}"
     return None
 
 

@@ -121,9 +121,9 @@ def list_files(tools: Tools, doc: Mapping[str, Any]) -> int:
     return kept
 
 
-def _keep_listing(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], listing: ApListing) -> None:
+def _owner(doc: Mapping[str, Any], ap: Mapping[str, Any], listing: ApListing) -> Owner:
     ap_gold_id = ap["ap_gold_id"]
-    owner = Owner(
+    return Owner(
         project_name=doc["project_name"],
         ap_gold_id=ap_gold_id,
         its_ap_id=ap["its_ap_id"],
@@ -133,6 +133,10 @@ def _keep_listing(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], l
         gold_seq_id=ap["gold_seq_id"],
         jgi_ap_id=listing.organism_id,
     )
+
+
+def chosen_files(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], listing: ApListing) -> Selection:
+    """What a project wants of the files that JDP lists of an analysis project."""
     listed = [
         Listed(
             file.jdp_file_id,
@@ -145,10 +149,14 @@ def _keep_listing(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], l
         )
         for file in listing.files
     ]
-    selection = select(owner, listed, tools.settings.jdp.remove_files, tools.clock.now())
-    _take_over(tools, owner, selection.records)
+    return select(_owner(doc, ap, listing), listed, tools.settings.jdp.remove_files, tools.clock.now())
+
+
+def _keep_listing(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], listing: ApListing) -> None:
+    ap_gold_id, selection = ap["ap_gold_id"], chosen_files(tools, doc, ap, listing)
+    _take_over(tools, _owner(doc, ap, listing), selection.records)
     files.upsert_files(tools.store, selection.records)
-    nothing = [] if listed else [f"{ap_gold_id}: JDP lists no file of it"]
+    nothing = [] if listing.files else [f"{ap_gold_id}: JDP lists no file of it"]
     problems = (f"{ap_gold_id}: {problem}" for problem in listing.problems)
     # In one write: whether an analysis project is listed, and what is worth knowing about it.
     warn(tools, doc, ap_gold_id, [*nothing, *problems, *selection.warnings], listed=_summary(selection))

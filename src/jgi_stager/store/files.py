@@ -77,6 +77,7 @@ class FailedGroup:
 
 
 _ASIDE = " (removed "
+_LISTED: Document = {"to_list_again": {"$ne": True}}
 _LAST_MOVE: Document = {"$slice": -1}
 """Of the history the last entry alone is read: a file whose history is none cannot be moved."""
 _CANDIDATE_FIELDS = frozenset(
@@ -139,6 +140,20 @@ def take_over(store: Store, file: FileRow, project_name: str) -> bool:
 
 
 @translated
+def to_list_again(store: Store, project_name: str) -> list[FileRow]:
+    """The pending files of a project that JDP is to list once more before they are asked for."""
+    return _rows(store, {"project_name": project_name, "to_list_again": True}, State.PENDING)
+
+
+@translated
+def listed_again(store: Store, oid: ObjectId, **fields: Any) -> bool:
+    """Note that a file was listed again, with what JDP says of it now; whether it waited for that."""
+    where = {"_id": oid, "state": State.PENDING, "to_list_again": True}
+    changes = {**fields, "to_list_again": False, "update_date": store.clock.now()}
+    return store.files.update_one(where, {"$set": changes}).matched_count == 1
+
+
+@translated
 def project_names(store: Store) -> list[str]:
     """The projects that files are entered for, but those that were set aside. Reads an index only."""
     names = store.files.distinct("project_name")
@@ -148,7 +163,7 @@ def project_names(store: Store) -> list[str]:
 @translated
 def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
     """Up to ``limit`` pending files in the order of planning: most setbacks, then by analysis project."""
-    where = {"project_name": project_name, "state": State.PENDING}
+    where = {"project_name": project_name, "state": State.PENDING, **_LISTED}
     found = store.files.find(where, _CANDIDATE).sort(_PLANNING_ORDER).limit(limit)
     return _candidates(store, found)
 
@@ -178,6 +193,7 @@ def pending_of_sources(store: Store, source_ids: Iterable[str], project_names: I
         "source_file_id": {"$in": some(source_ids)},
         "project_name": {"$in": some(project_names)},
         "state": State.PENDING,
+        **_LISTED,
     }
     return _candidates(store, store.files.find(where, _CANDIDATE))
 

@@ -135,8 +135,11 @@ def fail(store: Store, where: Selection, old: State, reason: str) -> int:
 
 
 def release(store: Store, where: Selection, why: str) -> int:
-    """Let the selected failed files start again, with all their setbacks forgiven; how many."""
-    return move(store, where, State.FAILED, State.PENDING, why)
+    """Let the selected failed files start again, with all their setbacks forgiven; how many.
+
+    JDP lists them once more before they are asked for.
+    """
+    return move(store, where, State.FAILED, State.PENDING, why, to_list_again=True)
 
 
 @translated
@@ -178,7 +181,8 @@ def give_back(
         findings.setdefault(f"request {last['request_id']}: {last['what']}", []).append(found["_id"])
     failed = 0
     for finding, oids in findings.items():
-        reason = f"two deliveries were of no use to it. {finding}. {fault}. Ask JGI; then `jgi-stager retry`"
+        reason = f"two deliveries were of no use to it. {finding}. {fault}. Ask JGI; "
+        reason += "then `jgi-stager retry` lists it again and goes by what JDP says of it then"
         failed += move(store, by_oids(oids), old, State.FAILED, reason)
     back, held = set_back(store, where, old, State.PENDING, str(fault), max_setbacks, fault)
     return back, failed + held

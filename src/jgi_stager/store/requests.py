@@ -377,6 +377,12 @@ def add_lost(store: Store, key: str, file_ids: Iterable[str]) -> None:
 
 
 @translated
+def brings_again(store: Store, file_id: str) -> None:
+    """Forget that deliveries do not bring this id: they were judged by a size or md5 that was wrong."""
+    store.restore_requests.update_many({"file_ids": file_id, "lost": file_id}, {"$pull": {"lost": file_id}})
+
+
+@translated
 def count_of_project(store: Store, project_name: str) -> int:
     """How many requests JDP accepted that have files of this project."""
     where = {"projects": project_name, "request_id": {"$ne": None}}
