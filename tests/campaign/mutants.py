@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
+from campaign.byhand import PROJECT, soil
 from campaign.mutations import MUTATIONS
-from campaign.neighbours import WELL
+from campaign.neighbours import LATE, WELL
 from campaign.script import Beside, Event, Kill, Outcome, Scenario, Script, Wait
 from campaign.staging import record
 from campaign.workers import Workers, workers
@@ -20,6 +21,7 @@ SMALL = Scenario(analysis_projects=1, files=3, window_files=20, batch=3)
 """One request brings everything: a run of few effects."""
 WINDOWS = Scenario(analysis_projects=1, files=4, window_files=2, batch=1)
 """Two windows of quota, a request for each file."""
+BESIDE_AN_EDIT = SMALL.model_copy(update={"neighbour": LATE})
 ASK, SUBMIT = "POST jdp/download_files", "POST globus-transfer/v0.10/transfer"
 
 
@@ -87,6 +89,17 @@ PROBES: Mapping[str, Probe] = {
             kind="mutant",
             scenario=SMALL.model_copy(update={"batch": 1}),
             faults=({"match": "jdp.request_status", "kind": "status", "status": 500, "nth": [1]},),
+        ),
+        "step_failed",
+    ),
+    "edited_document_believed": Probe(
+        Script(
+            kind="mutant",
+            scenario=BESIDE_AN_EDIT,
+            events=(Event(wait=PROJECT, edit={"priority": "high"}, insert=soil(BESIDE_AN_EDIT)),),
+            clean=False,
+            hours=12.0,
+            ticks=60,
         ),
         "step_failed",
     ),

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
+from jgi_stager import models
 from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.their_clock import Reading, TheirClock
 from jgi_stager.records import RequestState
@@ -117,6 +118,11 @@ def _one_failure_stops_the_step() -> None:
     _replace_everywhere(tools_module.each, asking)
 
 
+def _edited_document_believed() -> None:
+    """What is read from the books is taken as the daemon wrote it, whoever changed it since."""
+    _replace_everywhere(models.misfit, lambda *_, **__: None)
+
+
 def _cancel_ignores_reserved() -> None:
     """Cancelling sets free also the files of a task that is being submitted at this moment."""
     free = cancel._free
@@ -182,6 +188,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "done_unchecked": _done_unchecked,
     "size_unchecked_without_md5": _size_unchecked_without_md5,
     "one_failure_stops_the_step": _one_failure_stops_the_step,
+    "edited_document_believed": _edited_document_believed,
     "cancel_ignores_reserved": _cancel_ignores_reserved,
     "nobody_looks_for_stranded_files": _nobody_looks_for_stranded_files,
     "expired_delivery_joined": _expired_delivery_joined,
