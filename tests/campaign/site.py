@@ -37,7 +37,7 @@ from smtp_server import Mailbox, mail_server
 
 LIVES = 60
 BAD_WORDS = ("bug", "crash")
-LIFE_SECONDS = 120.0
+LIFE_SECONDS = 240.0
 """Real seconds after which a life counts as hung."""
 
 

@@ -83,7 +83,7 @@ def test_bad_data_of_one_project_holds_up_no_other(place: Site) -> None:
 
 
 def test_mixtures_of_kills_and_faults(place: Site, quiet: Outcome) -> None:
-    faults = menu.everything(quiet.calls)
+    faults = [*menu.inside_the_services(), *menu.outages(), *menu.machines(), *menu.on_the_wire(quiet.calls)]
     scripts = [plan.mixture(SEED, number, faults, len(quiet.sites[0])) for number in range(6)]
     outcomes = play_all(place, scripts)
     assert sum(len(one.hits) for one in outcomes) > 3
