@@ -250,6 +250,8 @@ class RestoreRequest(Stored):
     """Ids that JDP did not take."""
     lost: list[str] | None = None
     """Ids that the delivery does not bring."""
+    useless: str | None = None
+    """Why its manifest was of no use when it was read last."""
     compared: list[RequestNumber] | None = None
     """Deliveries that are not of this request, while it is in doubt."""
     undecided: dict[str, Instant] | None = None
@@ -369,6 +371,14 @@ class PostponedAddress(Stored):
     since: Instant
 
 
+class TriesNotTaken(Stored):
+    """The tries of a mail that the server did not take."""
+
+    times: Count
+    first: Instant
+    last: Instant
+
+
 class Notice(Stored):
     """One notice to people: the document in ``notices``."""
 
@@ -382,6 +392,7 @@ class Notice(Stored):
     delivered: list[str] = []
     refused: list[RefusedAddress] = []
     postponed: list[PostponedAddress] = []
+    not_taken: TriesNotTaken | None = None
     created: Instant
     state: Annotated[NoticeState, Field(strict=False)]
     since: Instant

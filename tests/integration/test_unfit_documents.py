@@ -124,6 +124,7 @@ def test_the_neighbour_goes_on_and_people_are_told_once(
     edit(two, collection, {"_id": before["_id"]}, **{field: before[field]})
     two.drive(24 * 10, minutes=30)
     assert ours(two) == {"odd": "done", "soil": "done"}
+    two.run("watch_documents")
     assert len(two.alarms("cannot be used")) == 1
     assert not two.out.books()["requested_more_than_once"]
     assert two.store.database.control.find_one({"_id": "set_aside"})["items"] == []  # type: ignore[index]
