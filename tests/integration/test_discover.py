@@ -68,10 +68,12 @@ def test_a_restart_in_mid_discovery_repeats_no_answered_call(
 def test_a_biosample_list_selects(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(3, 2)) as st:
         st.insert(biosample_ids=["Gb0258002", "Gb0258777"])
+        settle(st, 1)
+        # Later on JDP's clock is asked for by a search, too.
+        assert st.calls()["jdp.search"] == 1
         st.drive()
         check_run(st)
         assert {file["ap_gold_id"] for file in st.documents("files")} == {"Ga0500002"}
-        assert st.calls()["jdp.search"] == 1
         warnings = st.notices("accepted")[0]["data"]["warnings"]
         assert [text for text in warnings if "Gb0258777" in text]
 

@@ -53,6 +53,8 @@ def test_an_older_database_is_brought_up_to_date_step_by_step_once(store: Store)
 
 
 def test_a_migration_that_is_cut_off_is_done_again(store: Store) -> None:
+    store.database["control"].delete_one({"_id": "schema"})
+
     def cut_off(database: Books) -> None:
         raise KeyboardInterrupt
 
