@@ -273,3 +273,15 @@ def test_the_models_know_every_field_that_the_daemon_writes(two: Stage) -> None:
         assert found
         assert all(misfit(model, one) is None for one in found)
         assert {name for one in found for name in one} <= {*model.model_fields, "_id", "order", "fence"}
+
+
+@pytest.mark.parametrize("odd", [GONE, None, 5, [], {"a": 1}, datetime(2026, 1, 1, tzinfo=UTC)])
+def test_a_file_whose_project_cannot_be_read_is_told_and_its_project_does_not_end_without_it(
+    two: Stage, odd: Any
+) -> None:
+    two.run("accept", "discover")
+    edit(two, "files", {"_id": two.documents("files", project_name="odd")[0]["_id"]}, project_name=odd)
+    two.store.files.update_many({}, {"$set": {"state": "done"}})
+    two.run("finish", "watch_documents")
+    assert ours(two) == {"odd": "active", "soil": "done"}
+    assert two.alarms("a document in files cannot be used: project_name")

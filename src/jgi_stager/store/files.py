@@ -86,7 +86,9 @@ _CANDIDATE_FIELDS = frozenset(
 _CANDIDATE: Document = {**dict.fromkeys(_CANDIDATE_FIELDS, 1), "history": _LAST_MOVE}
 _ROW: Document = {"history": _LAST_MOVE}
 _LARGEST = 2**63 - 1
-_STRAY: Document = {"project_name": {"$not": {"$type": "string"}}}
+_NO_NAME = ("number", "object", "bool", "date", "objectId", "binData", "regex", "timestamp", "minKey", "maxKey")
+_STRAY: Document = {"$or": [{"project_name": {"$type": _NO_NAME}}, {"project_name": {"$in": [None, []]}}]}
+"""Without a name for its project. The types are listed, because the opposite of one does not use an index."""
 _PLANNING_ORDER = [("setbacks", DESCENDING), ("ap_gold_id", ASCENDING), ("_id", ASCENDING)]
 
 
