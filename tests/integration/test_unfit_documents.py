@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo.errors import WriteError
 
 from jgi_stager.daemon import run_step
 from jgi_stager.models import DOCUMENTS, misfit
@@ -82,7 +84,8 @@ def test_no_odd_value_in_any_field_stops_a_step(two: Stage, collection: str) -> 
     values = cycle(ODD)
     for field in sorted(DOCUMENTS[collection].model_fields.keys() & target.keys()):
         for odd in (GONE, *islice(values, 3)):  # every value meets many fields, and every field some values
-            edit(two, collection, {"_id": target["_id"]}, **{field: odd})
+            with suppress(WriteError):  # MongoDB itself refuses some, such as a list in two fields of an index
+                edit(two, collection, {"_id": target["_id"]}, **{field: odd})
             every_step(two)
             for name, documents in known.items():
                 two.store.database[name].delete_many({})

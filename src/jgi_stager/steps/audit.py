@@ -50,7 +50,13 @@ def run(tools: Tools) -> int:
 
 def _tell_removed(tools: Tools) -> None:
     """Tell of files whose project is not in the books any more: somebody removed its record."""
-    records = {record.get("accepted_name") for record in projects.all_projects(tools.store)}
+    # Also one that is set aside is in the books: by either of its names.
+    records = [
+        record.get(field)
+        for record in projects.all_projects(tools.store)
+        for field in ("accepted_name", "project_name")
+        if "accepted_at" in record or field == "accepted_name"
+    ]
     for name in files.project_names(tools.store):
         if name in records:
             continue

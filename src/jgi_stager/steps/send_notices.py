@@ -58,7 +58,7 @@ def run(tools: Tools) -> int:
 def _holds_up(tools: Tools, notice: Mapping[str, Any]) -> bool:
     """Whether it waits for everybody. One that only some address postpones holds up nothing for the others."""
     fresh = notices.get_notice(tools.store, notice["_id"])
-    return fresh is not None and fresh["state"] == NoticeState.WAITING and not fresh["delivered"]
+    return fresh is not None and fresh["state"] == NoticeState.WAITING and not fresh.get("delivered")
 
 
 @unbroken()
