@@ -12,6 +12,7 @@ from jgi_stager.clock import Clock
 from jgi_stager.insight import facts as views
 from jgi_stager.insight.facts import Facts
 from jgi_stager.lifecycle import State
+from jgi_stager.models import Project, misfit
 from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, NoticeState, ProjectState, TaskKind
 from jgi_stager.settings import Settings
 from jgi_stager.steps.limits import limits_now, restore_limits_now
@@ -36,6 +37,7 @@ from jgi_stager.store import (
     requests,
     tasks,
 )
+from jgi_stager.store.edge import usable
 
 RECENT = 60
 """So many ended requests and tasks tell how fast things go."""
@@ -138,10 +140,14 @@ def _waiting(
 
 
 def _project(store: Store, document: Mapping[str, Any]) -> views.Project:
-    """One record. It is from outside: nothing in it can be relied on until the daemon has accepted it."""
-    state, accepted = document.get("state"), "accepted_name" in document
+    """One record. It is from outside: nothing in it can be relied on until the daemon has accepted it, and then
+    only what nobody edited into something else."""
+    accepted = "accepted_name" in document
+    if accepted and misfit(Project, document) is not None:
+        document = {"_id": document["_id"], **usable(Project, document)}
+    state = document.get("state")
     known = isinstance(state, str) and state in set(ProjectState) and (accepted or state == ProjectState.INVALID)
-    name = document.get("project_name")
+    name = document.get("accepted_name", document.get("project_name"))
     found = views.Project(
         key=str(document["_id"]),
         name=name if isinstance(name, str) else "",
@@ -184,14 +190,14 @@ def _to_list(store: Store, document: Mapping[str, Any]) -> list[Document] | None
     """The analysis projects that are to be listed, or are; None while GOLD is being asked for them."""
     discovery = document.get("discovery")
     named = isinstance(discovery, Mapping) and isinstance(discovery.get("analysis_projects"), int)
+    named = named and {"accepted_name", "accepted_at"} <= document.keys()
     return discoveries.chosen(store, document) if named else None
 
 
 def history(entries: Any) -> tuple[views.Move, ...]:
     """The recorded moves of a document, as far as they are ones."""
-    found = (
-        entry for entry in entries or () if isinstance(entry, Mapping) and isinstance(entry.get("at"), datetime)
-    )
+    listed = entries if isinstance(entries, list) else []
+    found = (entry for entry in listed if isinstance(entry, Mapping) and isinstance(entry.get("at"), datetime))
     return tuple(
         views.Move(entry["at"], _text(entry.get("from")), str(entry.get("to")), str(entry.get("why") or ""))
         for entry in found

@@ -8,6 +8,7 @@ from typing import Any
 
 from jgi_stager.failures import Service
 from jgi_stager.insight.facts import Login, RefusedAddress
+from jgi_stager.models import Project, misfit
 from jgi_stager.records import ProjectState
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
@@ -17,7 +18,8 @@ from jgi_stager.store.credentials import Credential
 
 SHOWN_FOR = timedelta(days=7)
 """What ended and can no longer be helped by the next mail is shown for so long."""
-_OVER = {ProjectState.DONE, ProjectState.CANCELLED}
+_OVER = (ProjectState.DONE, ProjectState.CANCELLED)
+_READ = frozenset({"accepted_name", "notify"})
 
 
 def logins(store: Store, settings: Settings, now: datetime) -> dict[str, Login]:
@@ -52,7 +54,7 @@ def refused_addresses(
     A project that is over sends none any more, so nothing would ever solve it: its people count for a week.
     """
     site = set(settings.notifications.mailto)
-    lists = [(str(one["project_name"]), _notify(one)) for one in records if _mails(one, now)]
+    lists = [(one["accepted_name"], one.get("notify") or ()) for one in records if _mails(one, now)]
     found = []
     for one in notices.refusals(store):
         address = one["address"]
@@ -70,12 +72,8 @@ def given_up(store: Store, now: datetime) -> tuple[str, ...]:
 
 
 def _mails(record: Mapping[str, Any], now: datetime) -> bool:
-    """Whether mails of this record go to those whom it names. Only an accepted record was validated."""
-    if "accepted_name" not in record:
+    """Whether mails of this record go to those whom it names: it was accepted, and they can be read."""
+    if misfit(Project, record, _READ) is not None:
         return False
     since = record.get("since")
     return record.get("state") not in _OVER or (isinstance(since, datetime) and now - since < SHOWN_FOR)
-
-
-def _notify(record: Mapping[str, Any]) -> list[str]:
-    return list(record.get("notify") or ())

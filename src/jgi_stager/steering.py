@@ -97,7 +97,7 @@ def cancel_project(store: Store, name: str, who: str, reason: str = "") -> Chang
 def set_priority(store: Store, name: str, value: int, who: str, reason: str = "") -> Change:
     """Change the priority. Raises `Refused`."""
     document = _accepted(store, name)
-    state, before = ProjectState(document["state"]), int(document.get("priority") or 0)
+    state, before = ProjectState(document["state"]), _before(store, name, "priority") or 0
     why = _why(f"priority {before} -> {value}, set", who, reason)
     if not projects.note(store, document["_id"], state, why, priority=value):
         raise Refused(f"{name} changed at this moment; give the command again")
@@ -112,7 +112,7 @@ def set_notify(store: Store, name: str, addresses: Sequence[str], who: str, reas
     document, wanted = _accepted(store, name), list(dict.fromkeys(addresses))
     if wrong := [one for one in wanted if not is_mail_address(one)]:
         raise Refused(f"{wrong[0]} is not a mail address; give plain ones, such as name@example.org")
-    state, before = ProjectState(document["state"]), list(document.get("notify") or ())
+    state, before = ProjectState(document["state"]), _before(store, name, "notify") or []
     why = _why(f"mails also to {', '.join(wanted) or 'nobody'}, set", who, reason)
     if not projects.note(store, document["_id"], state, why, notify=wanted):
         raise Refused(f"{name} changed at this moment; give the command again")
@@ -157,7 +157,15 @@ def _accepted(store: Store, name: str) -> Mapping[str, Any]:
         raise Refused(f"{name} is invalid: {document.get('reason')}")
     if "accepted_name" not in document:
         raise Refused(f"the daemon has not looked at {name} yet; try again in a minute (is it running?)")
+    if not projects.known(store, name, "state"):
+        cure = f"set it right in the database first; see: jgi-stager explain {name}"
+        raise Refused(f"the state of {name} is {document.get('state')!r:.60}, which is none: {cure}")
     return document
+
+
+def _before(store: Store, name: str, field: str) -> Any:
+    """What a field says, or None where it says nothing of use: the command that sets it is the cure."""
+    return projects.known(store, name, field).get(field)
 
 
 def _move(

@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 from pymongo.errors import WriteError
 
+from commands import commands, parsed
+from jgi_stager import gather
+from jgi_stager.cli import documents as cli_documents
 from jgi_stager.daemon import run_step
+from jgi_stager.insight import explain, status
 from jgi_stager.models import DOCUMENTS, misfit
 from jgi_stager.records import ProjectState
-from jgi_stager.steps import STEPS
-from jgi_stager.store import projects, requests
+from jgi_stager.steps import STEPS, digest
+from jgi_stager.store import diary, notices, projects, requests
 from jgi_stager.store.schema import ensure_schema
 from stage import PROPOSAL, Stage, small_catalogue, stage
 
@@ -58,6 +62,20 @@ def every_step(st: Stage) -> None:
             step.run(st.tools)
 
 
+def at_the_digest_hour(st: Stage) -> None:
+    """The digest of the day, and `status`, on the books as they are."""
+    diary.keep_digest(st.store, {"at": st.clock.now() - timedelta(days=2)})
+    assert digest.run(st.tools) >= 0
+    said = diary.last_digest(st.store)
+    assert said is not None
+    assert said["at"] == st.clock.now(), "it was due"
+    facts = gather.facts(gather.Books(st.store, st.settings, st.clock))
+    page = status.status(facts)
+    for one in facts.projects:
+        explain.project(facts, one)
+    assert cli_documents.status(page)["projects"]
+
+
 def ours(st: Stage) -> dict[str, str]:
     """The state of each project."""
     return {one["project_name"]: one["state"] for one in st.documents("projects")}
@@ -87,11 +105,37 @@ def test_no_odd_value_in_any_field_stops_a_step(two: Stage, collection: str) -> 
             with suppress(WriteError):  # MongoDB itself refuses some, such as a list in two fields of an index
                 edit(two, collection, {"_id": target["_id"]}, **{field: odd})
             every_step(two)
+            if collection == "projects":
+                at_the_digest_hour(two)
             for name, documents in known.items():
                 two.store.database[name].delete_many({})
                 if documents:
                     two.store.database[name].insert_many(documents)
     assert two.out.books()["max_window_bytes"] <= two.settings.jdp.max_restore_bytes
+
+
+@pytest.mark.parametrize("odd", [5, "pi@example.org", {"a": 1}, [5], True, [[]]])
+def test_people_of_a_project_that_cannot_be_read_do_not_stop_the_digest(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch, odd: Any
+) -> None:
+    sections: dict[str, dict[str, Any]] = {
+        "mongodb": {"uri": mongod_uri},
+        "notifications": {"mailto": ["s@x.org"]},
+    }
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 2), sections=sections) as st:
+        st.insert("odd", _id=1, biosample_ids=["Gb0258001"])
+        st.insert("soil", _id=2, biosample_ids=["Gb0258002"], notify=["pi@example.org"])
+        st.until("pending")
+        notices.put_notice(st.store, "refused", kind="digest", data={}, to=["pi@example.org"])
+        notices.note_addresses(st.store, "refused", (), {"pi@example.org": "550 no such user"})
+        edit(st, "projects", {"_id": 1}, notify=odd)
+        at_the_digest_hour(st)
+        assert {tuple(one["to"]) for one in st.notices("digest")} >= {("s@x.org",), ("pi@example.org",)}
+        give = commands(st, tmp_path, monkeypatch)
+        (refused,) = parsed(give("status", "--json"))["mails"]["refused_addresses"]
+        assert refused["in_notify_of"] == ["soil"]
+        assert give("project", "notify", "odd", "new@example.org").exit_code == 0
+        assert st.project("odd")["notify"] == ["new@example.org"]
 
 
 @pytest.mark.parametrize(
