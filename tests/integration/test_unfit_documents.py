@@ -223,6 +223,28 @@ def test_no_insert_vouches_for_itself(tmp_path: Path, mongod_uri: str, name: str
         assert not Path(outside).exists()
 
 
+@pytest.mark.parametrize("other", [GONE, "another", 5])
+def test_a_project_that_lost_its_name_keeps_it_and_its_files(two: Stage, other: Any) -> None:
+    two.until("restore_requested")
+    mine = {one["_id"] for one in two.documents("files", project_name="odd")}
+    edit(two, "projects", {"_id": 1}, accepted_name=other)
+    two.insert("odd", _id=9, biosample_ids=["Gb0258001"])
+    drive_neighbour(two)
+    assert {one["_id"] for one in two.documents("files", project_name="odd")} == mine
+    (late,) = two.documents("projects", _id=9)
+    assert (late["state"], "exists already" in late["reason"]) == ("invalid", True)
+    edit(two, "projects", {"_id": 1}, accepted_name="odd")
+    two.drive(24 * 3)
+    assert two.documents("projects", _id=1)[0]["state"] == "done"
+    assert not two.out.books()["requested_more_than_once"]
+    two.store.database.projects.delete_one({"_id": 1})
+    two.insert("odd", _id=10, biosample_ids=["Gb0258001"])
+    two.run("accept")
+    assert two.documents("projects", _id=10)[0]["accepted_name"] == "odd", (
+        "the name is free once the record is gone"
+    )
+
+
 def test_projects_of_a_release_without_marks_go_on(two: Stage) -> None:
     two.run("accept", "discover")
     control = two.store.database.control

@@ -35,6 +35,25 @@ def is_vouched(store: Store, key: object) -> bool:
     return store.control.find_one({"_id": mark_of(key)}, {"_id": 1}) is not None
 
 
+def is_anothers(store: Store, key: object, name: str) -> bool:
+    """Whether another record than ``key`` was accepted under this name and still is there, whatever it says now.
+
+    Its files have the name. One that is invalid and says the name no more has none.
+    """
+    marks = store.control.find({"_id": {"$regex": f"^{_PREFIX}"}, "name": name}, {"_id": 1})
+    others = {str(mark["_id"]) for mark in marks} - {mark_of(key)}
+    if not others:
+        return False
+    # A mark does not name its record, only the digest of the record's id.
+    heads = store.projects.find({}, dict.fromkeys((*_OURS, "accepted_name"), 1))
+    return any(
+        mark_of(head["_id"]) in others
+        and any(one in head for one in _OURS)
+        and (head.get("state") != ProjectState.INVALID or head.get("accepted_name") == name)
+        for head in heads
+    )
+
+
 def of_ours(store: Store, documents: Iterable[Document]) -> list[tuple[Document, str | None]]:
     """Those of these records that the daemon accepted, each with the reason why it does not fit, or None.
 

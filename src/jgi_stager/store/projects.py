@@ -142,10 +142,13 @@ def set_project(
 
 @translated
 def claim_name(store: Store, key: object, name: str) -> bool:
-    """Give the name to this record, for ever; False if another project has it. Repeating is harmless.
+    """Give the name to this record, for ever; False if another project has it, or had it when it was accepted, and
+    lost it by an edit. Repeating is harmless.
 
     A record that only says that the name is its own loses it.
     """
+    if acceptance.is_anothers(store, key, name):
+        return False
     for _ in range(2):
         try:
             return store.projects.update_one({"_id": key}, {"$set": {"accepted_name": name}}).matched_count == 1
