@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -85,3 +86,55 @@ def test_a_version_that_is_none_is_refused(store: Store, nonsense: object) -> No
 
 def test_the_migrations_of_this_release_go_up_by_one() -> None:
     assert [one.to for one in MIGRATIONS] == list(range(FIRST + 1, FIRST + 1 + len(MIGRATIONS)))
+
+
+ENTRY: dict[str, Any] = {
+    "ap_gold_id": "Ga0000001", "its_ap_id": 7, "gold_study_id": None, "gold_seq_id": "Gp0000001",
+}  # fmt: skip
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"discovery": {"analysis_projects": [5, "Ga1", None, {}, [ENTRY]]}},
+        {"discovery": {"analysis_projects": [{"its_ap_id": 7}, {**ENTRY, "ap_gold_id": 5}, {"ap_gold_id": [1]}]}},
+        {"discovery": {"analysis_projects": [{**ENTRY, "its_ap_id": "7"}]}},
+        {"discovery": {"analysis_projects": [ENTRY], "listed": 5, "biosample_of": "x"}},
+        {
+            "discovery": {
+                "analysis_projects": [ENTRY],
+                "listed": {"Ga0000001": 5},
+                "biosample_of": {"Ga0000001": 5},
+            }
+        },
+        {"discovery": {"analysis_projects": [ENTRY], "listed": [5], "biosample_of": ["x"]}},
+        {"discovery": {"analysis_projects": [{**ENTRY, "_id": 3, "$x": 1, "a.b": 2}]}},
+        {"discovery": {"analysis_projects": "x"}, "warnings": 5},
+        {"discovery": {"analysis_projects": [ENTRY]}, "warnings": {"a": 1}},
+        {"discovery": {"analysis_projects": [ENTRY]}, "warnings": ["text", 5, None]},
+        {"discovery": [{"analysis_projects": [ENTRY]}]},
+        {"accepted_name": ["odd"]},
+        {"accepted_at": [AT]},
+    ],
+)
+def test_an_edited_project_does_not_keep_the_daemon_from_starting_on_older_books(
+    store: Store, odd: dict[str, Any]
+) -> None:
+    listed = dict.fromkeys(("files", "bytes", "ids", "restore_bytes", "unusable", "dropped_bytes"), 1)
+    whole = {"analysis_projects": [ENTRY], "listed": {"Ga0000001": {**listed, "dropped": []}}}
+    record: dict[str, Any] = {"accepted_at": AT, "state": "discovering", "discovery": whole}
+    projects = store.database["projects"]
+    projects.insert_one({**record, "_id": 1, "project_name": "odd", "accepted_name": "odd", **odd})
+    projects.insert_one({**record, "_id": 2, "project_name": "soil", "accepted_name": "soil"})
+    store.database["control"].delete_one({"_id": "schema"})
+    ensure_schema(store.database)
+    assert version(store.database) == CURRENT
+    entered = list(store.database["discoveries"].find({"ap_gold_id": {"$exists": True}}))
+    (soil,) = [one for one in entered if one["discovery"].startswith("soil:")]
+    assert soil["listed"]["files"] == 1
+    after = {one["_id"]: one["discovery"] for one in projects.find({"discovery": {"$type": "object"}})}
+    assert after[2] == {"analysis_projects": 1}
+    if isinstance(after[1], dict) and isinstance(number := after[1].get("analysis_projects"), int):
+        assert number == len([one for one in entered if one["discovery"].startswith("odd:")]), "none is lost"
+    assert not any("listed" in one for one in entered if one["discovery"].startswith("odd:"))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.models import Project, misfit
+from jgi_stager.models import Count, Project, Stored, misfit
 from jgi_stager.store import discoveries
 from jgi_stager.store.acceptance import mark_of
 from jgi_stager.store.errors import StoreRefused
@@ -37,32 +37,79 @@ class Migration(NamedTuple):
     run: Callable[[Database[Document]], None]
 
 
+class _Named(Stored):
+    """An analysis project as an earlier release kept it on the project."""
+
+    ap_gold_id: str
+    its_ap_id: Count
+    gold_study_id: str | None
+    gold_seq_id: str | None
+
+
+class _Dropped(Stored):
+    rule: str
+    files: Count
+
+
+class _Listed(Stored):
+    """What such a release kept of JDP's list of one."""
+
+    files: Count
+    bytes: Count
+    ids: Count
+    restore_bytes: Count
+    unusable: Count
+    dropped: list[_Dropped]
+    dropped_bytes: Count
+
+
 def _discoveries_leave_the_projects(database: Database[Document]) -> None:
-    """Move what an earlier release kept of discoveries on the projects. May be repeated."""
-    old = {
-        "accepted_name": {"$type": "string"},
-        "accepted_at": {"$type": "date"},
-        "discovery": {"$type": "object"},
-    }
-    for project in database["projects"].find(old):
-        found, discovery = project["discovery"], discoveries.key_of(project)
-        if not isinstance(found.get("analysis_projects"), list) and not project.get("warnings"):
+    """Move what an earlier release kept of discoveries on the projects. May be repeated.
+
+    What somebody edited into something of no use is left out, and is asked for again where it is needed.
+    """
+    key = frozenset({"accepted_name", "accepted_at"})
+    for project in database["projects"].find({"discovery": {"$type": "object"}}):
+        found, warnings = project["discovery"], project.get("warnings")
+        if misfit(Project, project, key) is not None or not isinstance(found, dict):
             continue
-        listed, biosample_of = found.get("listed") or {}, found.get("biosample_of") or {}
-        rows = [
-            {**one, "gold_biosample_id": biosample_of.get(one["ap_gold_id"])}
-            | ({"listed": listed[one["ap_gold_id"]]} if one["ap_gold_id"] in listed else {})
-            for one in found.get("analysis_projects") or ()
-        ]
+        named = found.get("analysis_projects")
+        if not isinstance(named, list) and not warnings:
+            continue
+        discovery = discoveries.key_of(project)
+        rows = [_row(found, one) for one in named if _fits(_Named, one)] if isinstance(named, list) else []
         if rows:
             database["discoveries"].bulk_write([discoveries.entry(discovery, row) for row in rows], ordered=False)
-        said = {"discovery": discovery, "about": "earlier", "warnings": group(project.get("warnings") or ())}
+        texts = [one for one in warnings if isinstance(one, str)] if isinstance(warnings, list) else []
+        said = {"discovery": discovery, "about": "earlier", "warnings": group(texts)}
         database["discoveries"].update_one({"_id": f"{discovery}:earlier"}, {"$set": said}, upsert=True)
         gone = dict.fromkeys(("discovery.listed", "discovery.biosample_of", "warnings"), "")
-        number = {"discovery.analysis_projects": len(rows)} if "analysis_projects" in found else {}
+        number = {}
+        if isinstance(named, list) and len(rows) == len(named):
+            number = {"discovery.analysis_projects": len(rows)}
+        elif isinstance(named, list):
+            gone["discovery.analysis_projects"] = ""  # GOLD is asked for them again
         database["projects"].update_one(
             {"_id": project["_id"]}, {"$unset": gone} | ({"$set": number} if number else {})
         )
+
+
+def _row(found: Document, one: Document) -> Document:
+    """An analysis project with what was known of it, without what makes no sense."""
+    name = one["ap_gold_id"]
+    listed, biosample = _of(found, "listed", name), _of(found, "biosample_of", name)
+    row = {field: one[field] for field in _Named.model_fields}
+    row["gold_biosample_id"] = biosample if isinstance(biosample, str) else None
+    return row | ({"listed": listed} if _fits(_Listed, listed) else {})
+
+
+def _of(found: Document, table: str, name: str) -> Any:
+    known = found.get(table)
+    return known.get(name) if isinstance(known, dict) else None
+
+
+def _fits(model: type[Stored], value: Any) -> bool:
+    return isinstance(value, dict) and misfit(model, value) is None
 
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
