@@ -144,7 +144,7 @@ def _project(store: Store, document: Mapping[str, Any]) -> views.Project:
     only what nobody edited into something else."""
     accepted = "accepted_name" in document
     if accepted and misfit(Project, document) is not None:
-        document = {"_id": document["_id"], **usable(Project, document)}
+        document = {"_id": document["_id"], **usable(Project, dict(document))}
     state = document.get("state")
     known = isinstance(state, str) and state in set(ProjectState) and (accepted or state == ProjectState.INVALID)
     name = document.get("accepted_name", document.get("project_name"))

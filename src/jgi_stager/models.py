@@ -525,17 +525,6 @@ class SetAside(Stored):
     items: list[SetAsideEntry] = []
 
 
-class Lease(Stored):
-    """One duty in ``leases``."""
-
-    token: Count
-    owner: str | None = None
-    until: Instant
-    released: bool
-    since: Instant | None = None
-    cleared: Count | None = None
-
-
 D = TypeVar("D", bound=Stored)
 DOCUMENTS: Mapping[str, type[Stored]] = {
     "projects": Project,
