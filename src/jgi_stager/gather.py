@@ -87,6 +87,7 @@ def facts(books: Books) -> Facts:
         mails_refused=notices.count_in(store, NoticeState.REFUSED),
         mails_given_up=gather_people.given_up(store, now),
         refused_addresses=gather_people.refused_addresses(store, settings, records, now),
+        set_aside=gather_people.set_aside(store),
         unknown_patience=timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours),
         clock_scale=settings.clock.scale,
     )

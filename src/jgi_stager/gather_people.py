@@ -7,14 +7,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jgi_stager.failures import Service
-from jgi_stager.insight.facts import Login, RefusedAddress
+from jgi_stager.insight.facts import Login, RefusedAddress, SetAside
 from jgi_stager.models import Project, misfit
 from jgi_stager.records import ProjectState
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
 from jgi_stager.steps.watch_credentials import is_soon, likely_end
-from jgi_stager.store import Store, credentials, notices
+from jgi_stager.store import Store, control, credentials, inspection, notices
 from jgi_stager.store.credentials import Credential
+from jgi_stager.store.edge import shown
 
 SHOWN_FOR = timedelta(days=7)
 """What ended and can no longer be helped by the next mail is shown for so long."""
@@ -64,6 +65,20 @@ def refused_addresses(
                 RefusedAddress(address, one["reason"], one["since"], one["at"], address in site, projects)
             )
     return tuple(found)
+
+
+def set_aside(store: Store) -> tuple[SetAside, ...]:
+    """The documents that do not fit, as the step ``watch_documents`` noted them: what this process met is less."""
+    return tuple(
+        SetAside(
+            collection=one["collection"],
+            document=shown(one["key"]),
+            reason=one["reason"],
+            since=one["since"],
+            projects=tuple(inspection.concerned(store, one["collection"], one["key"], one.get("project"))),
+        )
+        for one in control.documents_set_aside(store)
+    )
 
 
 def given_up(store: Store, now: datetime) -> tuple[str, ...]:

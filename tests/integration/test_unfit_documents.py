@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from pymongo.errors import WriteError
 
-from commands import commands, parsed
+from commands import Run, commands, parsed
 from jgi_stager import gather
 from jgi_stager.cli import documents as cli_documents
 from jgi_stager.daemon import run_step
@@ -21,6 +22,7 @@ from jgi_stager.models import DOCUMENTS, misfit
 from jgi_stager.records import ProjectState
 from jgi_stager.steps import STEPS, digest
 from jgi_stager.store import diary, notices, projects, requests
+from jgi_stager.store.edge import shown
 from jgi_stager.store.schema import ensure_schema
 from stage import PROPOSAL, Stage, small_catalogue, stage
 
@@ -187,6 +189,78 @@ def test_nothing_is_written_for_what_is_known_to_be_set_aside(two: Stage) -> Non
     two.run("watch_documents")
     assert two.documents("control", _id="set_aside") == before
     assert [item["key"] for item in before[0]["items"]] == [1]
+
+
+@pytest.mark.parametrize(
+    ("collection", "phase", "field", "odd"),
+    [
+        ("projects", "pending", "priority", "high"),
+        ("projects", "pending", "accepted_name", GONE),
+        ("files", "pending", "jdp_file_size", "large"),
+        ("restore_requests", "restore_requested", "error", 5),
+        ("restore_requests", "restore_requested", "projects", 5),
+        ("globus_tasks", "transferring", "attempts", None),
+    ],
+)
+def test_what_is_set_aside_is_named_by_status_check_and_explain(
+    tmp_path: Path,
+    mongod_uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+    collection: str,
+    phase: str,
+    field: str,
+    odd: Any,
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 2), sections={"mongodb": {"uri": mongod_uri}}) as st:
+        give = commands(st, tmp_path, monkeypatch)
+        st.insert("odd", _id=1, biosample_ids=["Gb0258001"])
+        st.until(phase)
+        st.insert("soil", _id=2, biosample_ids=["Gb0258002"])
+        st.run("accept", "discover", "watch_documents")
+        assert parsed(give("status", "--json"))["set_aside"] == []
+        wheres: dict[str, dict[str, Any]] = {"files": {"project_name": "odd"}, "globus_tasks": {"kind": "files"}}
+        where = wheres.get(collection, {})
+        before = next(one for one in st.documents(collection, **where))
+        edit(st, collection, {"_id": before["_id"]}, **{field: odd})
+        st.run("request_restores", "watch_documents")
+        found = parsed(give("status", "--json"))
+        (one,) = found["set_aside"]
+        assert (one["collection"], one["document"]) == (collection, shown(before["_id"]))
+        assert one["projects"] == ["odd"]
+        assert field in one["reason"]
+        page, of_it, of_other = (give("status", *name).stdout for name in ([], ["odd"], ["soil"]))
+        assert "nothing to do" not in page
+        for said in (page, of_it, give("explain", "odd").stdout):
+            assert field in said
+            assert f"db.{collection}.findOne" in said
+        assert f"db.{collection}.findOne" not in of_other + give("explain", "soil").stdout
+        (row,) = [one for one in parsed_check(give) if one["name"] == "documents"]
+        assert (row["verdict"], field in row["text"], "updateOne" in row["cure"]) == ("warn", True, True)
+        edit(st, collection, {"_id": before["_id"]}, **{field: before[field]})
+        st.run("watch_documents")
+        assert parsed(give("status", "--json"))["set_aside"] == []
+        (row,) = [one for one in parsed_check(give) if one["name"] == "documents"]
+        assert row["verdict"] == "ok"
+
+
+def parsed_check(give: Run) -> list[dict[str, Any]]:
+    """The rows of ``check``, whatever its verdict."""
+    rows: list[dict[str, Any]] = json.loads(give("check", "--json").stdout)["checks"]
+    return rows
+
+
+def test_many_documents_that_are_set_aside_are_counted(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 15), sections={"mongodb": {"uri": mongod_uri}}) as st:
+        st.insert("odd")
+        st.until("pending")
+        st.store.database["files"].update_many({}, {"$set": {"state": "nonsense"}})
+        st.run("watch_documents")
+        give = commands(st, tmp_path, monkeypatch)
+        assert len(parsed(give("status", "--json"))["set_aside"]) == 30
+        assert "and 10 more documents" in give("status").stdout
+        assert "25 more documents of it cannot be used" in " ".join(give("explain", "odd").stdout.split())
 
 
 # --- what only the daemon may vouch for

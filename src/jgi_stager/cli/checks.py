@@ -9,13 +9,13 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from jgi_stager import daemon
+from jgi_stager import daemon, gather_people
 from jgi_stager.demo.place import has_ended
 from jgi_stager.failures import Rejected
 from jgi_stager.formatting import human_bytes
 from jgi_stager.preflight import Check, Problem, Verdict, clock_difference, free_bytes, write_probe
 from jgi_stager.settings import Settings
-from jgi_stager.store import Store, StoreRefused, fencing, ping, processes, server_time
+from jgi_stager.store import Store, StoreError, StoreRefused, fencing, ping, processes, server_time
 from jgi_stager.wiring import Clients, open_secrets
 
 CLOCK_WARN_SECONDS = 5.0
@@ -34,6 +34,7 @@ def all_checks(settings: Settings, services: Clients, config_path: str | None) -
         Check("settings", partial(_settings, settings, config_path)),
         Check("state directory", partial(_state_directory, settings)),
         Check("database", partial(_database, settings)),
+        Check("documents", partial(_documents, settings)),
         Check("staging directory", partial(_stage_dir, settings)),
         Check("secret gold", partial(_secret, settings, ("gold_offline_token",), "jgi-stager token set gold")),
         Check("secret jdp", partial(_secret, settings, ("jdp_token",), "jgi-stager token set jdp")),
@@ -104,6 +105,19 @@ def _database(settings: Settings) -> str:
             verdict,
         )
     return f"{kind} {version}, clock {difference:+.1f} s"
+
+
+def _documents(settings: Settings) -> str:
+    try:
+        with daemon.open_store(settings, daemon.make_clock(settings)) as (store, _):
+            found = gather_people.set_aside(store)
+    except StoreError:
+        raise Problem("not read: see the database", "mend the database first", Verdict.WARN) from None
+    if not found:
+        return "every document that the daemon read fits"
+    first, more = found[0], len(found) - 1
+    said = f"{first.sentence}{f'; and {more} more: jgi-stager status' if more else ''}"
+    raise Problem(said, first.cure, Verdict.WARN)
 
 
 def _may_fence(store: Store) -> None:

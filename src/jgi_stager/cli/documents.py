@@ -7,7 +7,7 @@ from typing import Any
 
 from jgi_stager.insight.eta import Eta
 from jgi_stager.insight.explain import Explanation
-from jgi_stager.insight.facts import Count, Login, Move, Project, RefusedAddress, Request, Task
+from jgi_stager.insight.facts import Count, Login, Move, Project, RefusedAddress, Request, SetAside, Task
 from jgi_stager.insight.quota import Window
 from jgi_stager.insight.status import Credential, ProjectLine, Status
 from jgi_stager.insight.waits import Wait
@@ -34,7 +34,19 @@ def status(found: Status) -> Document:
             "given_up": facts.mails_given_up,
             "refused_addresses": [refused_address(one) for one in facts.refused_addresses],
         },
+        "set_aside": [set_aside(one) for one in facts.set_aside],
         "todo": [{"what": one.what, "do": one.do} for one in found.todos],
+    }
+
+
+def set_aside(found: SetAside) -> Document:
+    """A document that cannot be used."""
+    return {
+        "collection": found.collection,
+        "document": found.document,
+        "reason": found.reason,
+        "since": found.since,
+        "projects": found.projects,
     }
 
 

@@ -14,6 +14,8 @@ from jgi_stager.insight.waits import Wait, Why, daemon_wait, service_wait
 from jgi_stager.lifecycle import State
 from jgi_stager.records import ProjectState
 
+DOCUMENTS_SHOWN = 5
+"""Documents of a project that cannot be used, each as a reason of its own."""
 STANDING = frozenset({"done", "held", "cancelled", "invalid"})
 """States of a project in which nothing moves, whether the daemon runs or not."""
 
@@ -46,6 +48,7 @@ def project(facts: Facts, subject: Project, coming: Turns | None = None) -> Expl
     waits += _of_state(facts, subject)
     if subject.state in ("active", "paused", "held", "cancelled"):
         waits += _of_files(facts, subject, coming)
+    waits += _of_documents(facts, subject)
     waits = waits or [Wait(Why.TURN, "its files are done; the project is closed within minutes")]
     waits.sort(key=lambda wait: _URGENCY.get(wait.why, 5))
     return Explanation(subject.name, "project", subject.state, subject.since, tuple(waits), subject.history)
@@ -77,6 +80,16 @@ def _of_state(facts: Facts, subject: Project) -> list[Wait]:  # noqa: PLR0911 - 
         case ProjectState.DONE:
             return [Wait(Why.NOTHING, "done: every file is at its destination and verified", since=subject.since)]
     return []
+
+
+def _of_documents(facts: Facts, subject: Project) -> list[Wait]:
+    """What of the project cannot be used until somebody corrects it."""
+    found = [one for one in facts.set_aside if subject.name in one.projects]
+    waits = [Wait(Why.PERSON, one.sentence, since=one.since, do=one.cure) for one in found[:DOCUMENTS_SHOWN]]
+    if len(found) > DOCUMENTS_SHOWN:
+        more = f"and {len(found) - DOCUMENTS_SHOWN} more documents of it cannot be used"
+        waits.append(Wait(Why.PERSON, more, do="jgi-stager status --json"))
+    return waits
 
 
 def _discovery(facts: Facts, subject: Project) -> Wait:

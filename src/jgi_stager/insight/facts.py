@@ -221,6 +221,32 @@ class Project:
 
 
 @dataclass(frozen=True)
+class SetAside:
+    """A document of the books that does not fit, and on which nobody acts until it is corrected."""
+
+    collection: str
+    document: str
+    """Its ``_id`` as mongosh takes it."""
+    reason: str
+    since: datetime | None = None
+    projects: tuple[str, ...] = ()
+    """Those that it concerns, as far as that can be told."""
+
+    @property
+    def sentence(self) -> str:
+        """Which, and why."""
+        return f"a document in {self.collection} ({{_id: {self.document}}}) cannot be used: {self.reason}"
+
+    @property
+    def cure(self) -> str:
+        """What a person does about it."""
+        return (
+            f"db.{self.collection}.findOne({{_id: {self.document}}}) in mongosh; set the field right with "
+            "updateOne, and it goes on within a minute"
+        )
+
+
+@dataclass(frozen=True)
 class Waiting:
     """What the planner sees: what is wanted and may be asked for, what is spent, what is put off."""
 
@@ -300,6 +326,8 @@ class Facts:
     """Why mails were given up lately for another reason than their addresses, the newest last."""
     refused_addresses: tuple[RefusedAddress, ...] = ()
     """Those that are not solved: still on a list, and without a mail delivered since."""
+    set_aside: tuple[SetAside, ...] = ()
+    """Documents that do not fit, as the daemon noted them last."""
     unknown_patience: timedelta = timedelta(hours=24)
     """How long evidence is looked for of a request whose answer was lost."""
     clock_scale: float = 1.0

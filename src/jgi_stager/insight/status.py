@@ -20,6 +20,8 @@ from jgi_stager.records import DISCOVERY_PATIENCE, ProjectState
 ORDER = ("invalid", "held", "active", "discovering", "new", "paused", "done", "cancelled")
 """The projects of a page: what needs somebody first, what is over last."""
 INVALID_SHOWN = timedelta(days=7)
+DOCUMENTS_SHOWN = 20
+"""Documents that cannot be used, each on a line of its own."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def status(facts: Facts, credentials: Iterable[Credential] = (), only: str | Non
     shown.sort(key=lambda one: (ORDER.index(one.state) if one.state in ORDER else 0, -one.priority))
     lines = tuple(_line(facts, one, coming, etas.get(one.name)) for one in shown)
     logins = tuple(credentials)
-    return Status(facts.now, facts, lines, window(facts), logins, tuple(_todos(facts, coming, lines, logins)))
+    todos = tuple(_todos(facts, coming, lines, logins, only))
+    return Status(facts.now, facts, lines, window(facts), logins, todos)
 
 
 def _line(facts: Facts, project: Project, coming: Turns, when_done: Eta | None) -> ProjectLine:
@@ -89,7 +92,7 @@ def _line(facts: Facts, project: Project, coming: Turns, when_done: Eta | None) 
 
 
 def _todos(
-    facts: Facts, coming: Turns, lines: Iterable[ProjectLine], logins: Iterable[Credential]
+    facts: Facts, coming: Turns, lines: Iterable[ProjectLine], logins: Iterable[Credential], only: str | None
 ) -> Iterable[Todo]:
     under_way = any(line.project.state in ("new", "discovering", "active") for line in lines)
     if not facts.daemon.alive and under_way:
@@ -104,7 +107,20 @@ def _todos(
                 f"Globus task {task.task_id} stands still ({task.status}, {task.nice_status or 'no reason'})",
                 activity(task.task_id),
             )
+    yield from _of_documents(facts, only)
     yield from _of_mails(facts)
+
+
+def _of_documents(facts: Facts, only: str | None) -> Iterable[Todo]:
+    found = [one for one in facts.set_aside if only is None or not one.projects or only in one.projects]
+    for one in found[:DOCUMENTS_SHOWN]:
+        of = f" (of {', '.join(one.projects[:3])})" if one.projects else ""
+        yield Todo(f"{one.sentence}{of}", one.cure)
+    if len(found) > DOCUMENTS_SHOWN:
+        yield Todo(
+            f"and {len(found) - DOCUMENTS_SHOWN} more documents cannot be used",
+            "db.control.findOne({_id: 'set_aside'}) in mongosh",
+        )
 
 
 def _of_logins(facts: Facts, coming: Turns, logins: Iterable[Credential]) -> Iterable[Todo]:

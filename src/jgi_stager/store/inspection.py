@@ -43,6 +43,29 @@ def look_again(store: Store, collection: str, key: object) -> Misfit | None:
     return Misfit(collection, key, reason, described_project(collection, document))
 
 
+@translated
+def concerned(store: Store, collection: str, key: object, project: str | None) -> list[str]:
+    """The projects that a document which does not fit concerns: the one it says it is of, that of a project whose
+    name is damaged, or those of the files that hang on it. Empty where nothing tells."""
+    if project is not None:
+        return [project]
+    document: Document = store.collection(collection).find_one({"_id": key}) or {}
+    if collection == "projects":
+        return _words([document.get("project_name")])
+    if collection == "restore_requests" and (named := _words(document.get("projects"))):
+        return named
+    links = {"restore_requests": ("request_id", "request_id"), "globus_tasks": ("globus_task_id", "task_id")}
+    ours, theirs = links.get(collection, ("", ""))
+    value = document.get(theirs)
+    if not isinstance(value, int | str) or isinstance(value, bool):
+        return []
+    return sorted(_words(store.files.distinct("project_name", {ours: value})))
+
+
+def _words(found: Any) -> list[str]:
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+
+
 def _reason(store: Store, collection: str, document: Document) -> str | None:
     if collection == "projects":
         return acceptance.problem_of(store, document)
