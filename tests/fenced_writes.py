@@ -87,7 +87,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "projects.note": lambda store: projects.note(store, "discovering", ProjectState.DISCOVERING, "w", priority=1),
     "projects.record_discovery": lambda store: projects.record_discovery(store, "discovering", {"x": 1}),
     "projects.set_project": lambda store: projects.set_project(store, "new", None, ProjectState.INVALID),
-    "requests.add_lost": lambda store: requests.add_lost(store, _key(store.restore_requests), [jdp_id(1)]),
+    "requests.add_lost": lambda store: requests.add_lost(store, _key(store.restore_requests), [jdp_id(3)]),
     "requests.brings_again": lambda store: requests.brings_again(store, jdp_id(1)),
     "requests.insert_delivery": lambda store: requests.insert_delivery(
         store, request_id=7, file_ids=[jdp_id(2)], size=1, at=SOME_TIME, expires=None
