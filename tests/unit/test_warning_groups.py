@@ -17,7 +17,7 @@ def clash(project: int, number: int = 0) -> str:
 
 def test_warnings_of_one_sort_are_one_line_that_counts_them() -> None:
     study = "NMDC knows no study of proposal 503125"
-    told = sentences(together([*(group([clash(number)]) for number in range(44)), group([study])]))
+    told = sentences(together([*(group([clash(number, number)]) for number in range(44)), group([study])]))
     assert told == [
         f"in 44 analysis projects (Ga500000, Ga500001, Ga500002 and 41 more), such as: {clash(0)[10:]}",
         study,
