@@ -18,12 +18,13 @@ from jgi_stager import gather
 from jgi_stager.cli import documents as cli_documents
 from jgi_stager.daemon import run_step
 from jgi_stager.insight import explain, status
-from jgi_stager.models import DOCUMENTS, misfit
+from jgi_stager.models import DOCUMENTS
 from jgi_stager.records import ProjectState
 from jgi_stager.steps import STEPS, digest
 from jgi_stager.store import diary, notices, projects, requests
 from jgi_stager.store.edge import shown
 from jgi_stager.store.schema import ensure_schema
+from jgi_stager.stored import misfit
 from stage import PROPOSAL, Stage, small_catalogue, stage
 
 GONE = object()
@@ -158,7 +159,11 @@ def test_the_neighbour_goes_on_and_people_are_told_once(
 ) -> None:
     two.until(phase)
     places: dict[str, dict[str, Any]] = {"projects": {"_id": 1}, "files": {"project_name": "odd"}}
+    mine = [one["_id"] for one in two.documents("files", project_name="odd")]
+    places["globus_tasks"] = {"kind": "files", "file_oids": {"$in": mine}}
     where = places.get(collection, {})
+    while not two.documents(collection, **where):  # that of the neighbour may go first
+        two.tick(5)
     shared = collection in ("restore_requests", "globus_tasks")
     before = two.documents(collection, **where)[0]
     edit(two, collection, {"_id": before["_id"]}, **{field: odd})
