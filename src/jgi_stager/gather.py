@@ -12,7 +12,7 @@ from jgi_stager.clock import Clock
 from jgi_stager.insight import facts as views
 from jgi_stager.insight.facts import Facts
 from jgi_stager.lifecycle import State
-from jgi_stager.models import Project, misfit
+from jgi_stager.models import Project
 from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, NoticeState, ProjectState, TaskKind
 from jgi_stager.settings import Settings
 from jgi_stager.steps.limits import limits_now, restore_limits_now
@@ -38,6 +38,7 @@ from jgi_stager.store import (
     tasks,
 )
 from jgi_stager.store.edge import usable
+from jgi_stager.stored import misfit
 
 RECENT = 60
 """So many ended requests and tasks tell how fast things go."""

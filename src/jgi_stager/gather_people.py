@@ -8,7 +8,7 @@ from typing import Any
 
 from jgi_stager.failures import Service
 from jgi_stager.insight.facts import Login, RefusedAddress, SetAside
-from jgi_stager.models import Project, misfit
+from jgi_stager.models import Project
 from jgi_stager.records import ProjectState
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
@@ -16,6 +16,7 @@ from jgi_stager.steps.watch_credentials import is_soon, likely_end
 from jgi_stager.store import Store, control, credentials, inspection, notices
 from jgi_stager.store.credentials import Credential
 from jgi_stager.store.edge import shown
+from jgi_stager.stored import misfit
 
 SHOWN_FOR = timedelta(days=7)
 """What ended and can no longer be helped by the next mail is shown for so long."""

@@ -7,24 +7,11 @@ with a default may be missing, as in the books of older releases; one that no mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
-from difflib import get_close_matches
-from enum import StrEnum
-from functools import cache
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    create_model,
-    model_validator,
-)
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from jgi_stager.lifecycle import AT_JGI, State
 from jgi_stager.records import (
@@ -39,53 +26,21 @@ from jgi_stager.records import (
     TaskState,
     absolute_path,
 )
+from jgi_stager.stored import (
+    Bytes,
+    Count,
+    History,
+    Instant,
+    JdpFileId,
+    ObjectIds,
+    RequestNumber,
+    Stored,
+    needs,
+    wrong,
+)
 
-_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-_INT64 = 2**63
-"""What MongoDB can hold is smaller."""
-
-Instant = Annotated[datetime, Field(ge=_EARLIEST, lt=_LATEST)]
-"""An aware instant with which can be reckoned."""
-Count = Annotated[int, Field(ge=0, lt=_INT64)]
-"""How many."""
-Bytes = Annotated[int, Field(ge=0, lt=_INT64)]
-"""How many bytes."""
-RequestNumber = Annotated[int, Field(ge=0, lt=_INT64)]
-"""The number that JDP gives to a request."""
 Name = Annotated[str, StringConstraints(pattern=PROJECT_NAME)]
 """The name of an accepted project: it becomes a directory."""
-
-JdpFileId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
-"""JDP's id of a file."""
-
-
-def _object_ids(values: list[Any]) -> list[Any]:
-    # This module imports no driver; nothing else in a document has such a `binary`.
-    if any(len(getattr(value, "binary", b"")) != 12 for value in values):
-        raise PydanticCustomError("object_ids", "must be a list of document ids")
-    return values
-
-
-ObjectIds = Annotated[list[Any], AfterValidator(_object_ids)]
-
-
-class Stored(BaseModel):
-    """What every stored document obeys: types as MongoDB returns them, and nothing is converted."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-    read: ClassVar[frozenset[str] | None] = None
-    """The fields that were read, if not all: the others are nothing, and say nothing."""
-
-
-class HistoryEntry(Stored):
-    """One recorded move of a project, request, task or notice, or a note on it."""
-
-    at: Instant
-    to: str
-    why: str = ""
-
-
-History = list[HistoryEntry]
 
 
 class Discovery(Stored):
@@ -139,7 +94,7 @@ class Project(Stored):
     @model_validator(mode="after")
     def _one_name(self) -> Self:
         if self.read is None and self.project_name != self.accepted_name:
-            raise _wrong(f"project_name is {self.project_name!r}, but it was accepted as {self.accepted_name!r}")
+            raise wrong(f"project_name is {self.project_name!r}, but it was accepted as {self.accepted_name!r}")
         return self
 
 
@@ -194,7 +149,7 @@ class File(Stored):
         needed = {"request_id": self.state in AT_JGI, "globus_task_id": self.state == State.TRANSFERRING}
         with_paths = self.state in (State.MANIFEST_READY, State.TRANSFERRING)
         needed |= {"source_path": with_paths, "destination_path": self.state != State.FAILED}
-        return _needs(self, self.state, needed)
+        return needs(self, self.state, needed)
 
 
 class Vouched(Stored):
@@ -270,7 +225,7 @@ class RestoreRequest(Stored):
             "next_poll_at": held or self.state in (RequestState.SUBMITTING, RequestState.UNKNOWN),
             "unread_since": self.transfer_after is not None,
         }
-        return _needs(self, self.state, needed)
+        return needs(self, self.state, needed)
 
     @model_validator(mode="after")
     def _as_vouched(self) -> Self:
@@ -279,7 +234,7 @@ class RestoreRequest(Stored):
             for name, vouched in self.vouched:
                 if has[name] != vouched:
                     field = "file_ids" if name == "ids" else name
-                    raise _wrong(f"{field} was changed: there were {vouched} {name}, now {has[name]}")
+                    raise wrong(f"{field} was changed: there were {vouched} {name}, now {has[name]}")
         return self
 
 
@@ -352,8 +307,8 @@ class TransferTask(Stored):
         }
         whole = self.read is None or {"file_oids", "files", "kind"} <= self.read
         if whole and self.kind == TaskKind.FILES and len(self.file_oids) != self.files:
-            raise _wrong(f"file_oids was changed: there were {self.files}, now {len(self.file_oids)}")
-        return _needs(self, self.state, needed)
+            raise wrong(f"file_oids was changed: there were {self.files}, now {len(self.file_oids)}")
+        return needs(self, self.state, needed)
 
 
 class RefusedAddress(Stored):
@@ -525,7 +480,6 @@ class SetAside(Stored):
     items: list[SetAsideEntry] = []
 
 
-D = TypeVar("D", bound=Stored)
 DOCUMENTS: Mapping[str, type[Stored]] = {
     "projects": Project,
     "files": File,
@@ -534,112 +488,3 @@ DOCUMENTS: Mapping[str, type[Stored]] = {
     "notices": Notice,
 }
 """The model of each collection but ``control``, where each document has its own."""
-
-
-def misfit(model: type[Stored], document: Mapping[str, Any], fields: frozenset[str] | None = None) -> str | None:
-    """Why a document does not fit its model, for a person; None if it does.
-
-    ``fields``: those that were read, if not all; only these are looked at.
-    """
-    wanted = model if fields is None else _part(model, fields)
-    try:
-        wanted.model_validate(document)
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False)
-        said = dict.fromkeys(_explain(model, document, problem) for problem in problems[:_MOST_PROBLEMS])
-        return "; ".join(said)
-    return None
-
-
-def fields_of(model: type[Stored], without: Iterable[str] = ()) -> frozenset[str]:
-    """The fields of a model, but some."""
-    return frozenset(model.model_fields) - frozenset(without)
-
-
-@cache
-def _part(model: type[Stored], fields: frozenset[str]) -> type[Stored]:
-    """The model of a projection: what was not read may be anything."""
-    unread: Any = {name: (Any, None) for name in model.model_fields if name not in fields}
-    part = create_model(f"{model.__name__}Part", __base__=model, **unread)
-    part.read = fields
-    return part
-
-
-_MOST_PROBLEMS = 3
-_TYPES: Mapping[str, str] = {
-    "string_type": "must be text",
-    "string_pattern_mismatch": "does not have the right form",
-    "int_type": "must be a whole number",
-    "bool_type": "must be true or false",
-    "datetime_type": "must be a date",
-    "list_type": "must be a list",
-    "dict_type": "must be a document",
-    "model_type": "must be a document",
-    "less_than": "is too large",
-    "less_than_equal": "is too large",
-    "greater_than_equal": "is too small",
-    "too_short": "is empty",
-}
-
-
-def _explain(model: type[Stored], document: Mapping[str, Any], problem: ErrorDetails) -> str:
-    if not problem["loc"]:
-        return problem["msg"]
-    where = ".".join(str(part)[:60] for part in problem["loc"])
-    if problem["type"] == "missing":
-        said = "is missing"
-    elif problem["type"] == "enum":
-        said = f"is {_short(problem['input'])}"
-    else:
-        said = _TYPES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-        said += f", and is {_short(problem['input'])}"
-    return f"{where} {said}{_words(model, document, where, problem['input'])}"
-
-
-def _words(model: type[Stored], document: Mapping[str, Any], where: str, value: object) -> str:
-    """For a field that knows some words alone: which, the one that may be meant, and what its history says."""
-    info = model.model_fields.get(where)
-    enum = next(iter(_enums(info.annotation)), None) if info else None
-    if enum is None:
-        return ""
-    words = [str(word) for word in enum]
-    meant = get_close_matches(value[:100], words, n=1, cutoff=0.6) if isinstance(value, str) else []
-    said = f"; it may be {', '.join(words)}"
-    if meant:
-        said += f" (did you mean {meant[0]!r}?)"
-    history = document.get("history")
-    last = history[-1] if where == "state" and isinstance(history, list) and history else None
-    if isinstance(last, Mapping) and last.get("to") in words:
-        said += f"; by its history it was {last['to']!r}"
-    return said
-
-
-def _enums(annotation: Any) -> Iterator[type[StrEnum]]:
-    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
-        yield annotation
-    for part in getattr(annotation, "__args__", ()):
-        yield from _enums(part)
-
-
-def _short(value: object) -> str:
-    if isinstance(value, dict | list):
-        return "a document" if isinstance(value, dict) else f"a list of {len(value)}"
-    text = ascii(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
-
-
-_LONGEST_VALUE = 60
-
-
-def _wrong(said: str) -> PydanticCustomError:
-    # The text of such an error is a template: what is in `said` must not be taken for one.
-    return PydanticCustomError("contradiction", "{said}", {"said": said})
-
-
-def _needs(document: D, state: str, needed: Mapping[str, bool]) -> D:
-    """The document, if it has the fields without which nothing can be in its state."""
-    read = document.read
-    asked = [name for name, must in needed.items() if must and (read is None or name in read)]
-    if missing := [name for name in asked if getattr(document, name) is None]:
-        raise _wrong(f"{', '.join(missing)} missing: what is {state} has it")
-    return document

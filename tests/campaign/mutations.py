@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
-from jgi_stager import models
+from jgi_stager import stored
 from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.their_clock import Reading, TheirClock
 from jgi_stager.records import RequestState
@@ -120,7 +120,7 @@ def _one_failure_stops_the_step() -> None:
 
 def _edited_document_believed() -> None:
     """What is read from the books is taken as the daemon wrote it, whoever changed it since."""
-    _replace_everywhere(models.misfit, lambda *_, **__: None)
+    _replace_everywhere(stored.misfit, lambda *_, **__: None)
 
 
 def _cancel_ignores_reserved() -> None:

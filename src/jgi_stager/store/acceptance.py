@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from jgi_stager.models import Acceptance, Project, misfit
+from jgi_stager.models import Acceptance, Project
 from jgi_stager.records import ProjectState
 from jgi_stager.store.edge import Document, identity, set_aside
 from jgi_stager.store.errors import translated
+from jgi_stager.stored import misfit
 
 if TYPE_CHECKING:
     from jgi_stager.store.connection import Store

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from jgi_stager.models import DaemonReport, Limits, SetAside, misfit
+from jgi_stager.models import DaemonReport, Limits, SetAside
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.edge import fitting_one, usable
 from jgi_stager.store.errors import translated
+from jgi_stager.stored import misfit
 
 _LIMITS, _DAEMON, _BOOKS, _HOLD, _SET_ASIDE = "limits", "daemon", "books", "hold", "set_aside"
 

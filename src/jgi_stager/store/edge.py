@@ -15,7 +15,8 @@ import bson
 import structlog
 from bson import ObjectId
 
-from jgi_stager.models import DOCUMENTS, Stored, misfit
+from jgi_stager.models import DOCUMENTS
+from jgi_stager.stored import Stored, misfit
 
 if TYPE_CHECKING:
     from jgi_stager.store.connection import Store

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from jgi_stager.models import DOCUMENTS, Limits, misfit
+from jgi_stager.models import DOCUMENTS, Limits
 from jgi_stager.records import ProjectState
 from jgi_stager.store import acceptance, files, notices, requests, tasks
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import some
 from jgi_stager.store.edge import Misfit, described_project, fitting_one
 from jgi_stager.store.errors import translated
+from jgi_stager.stored import misfit
 
 OVER = (ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID)
 

@@ -9,7 +9,7 @@ import bson
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.models import Project, misfit
+from jgi_stager.models import Project
 from jgi_stager.records import ProjectState
 from jgi_stager.store import acceptance
 from jgi_stager.store.connection import Document, Store
@@ -17,6 +17,7 @@ from jgi_stager.store.documents import history_entry, history_push, refuse, some
 from jgi_stager.store.edge import identity
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import FIELD
+from jgi_stager.stored import misfit
 
 _OVERWRITTEN = {"state", "since", "update_date", "history", "reason", FIELD}
 """What we write on a new record, whatever is there."""

@@ -11,12 +11,13 @@ from typing import Any
 
 from pymongo import DESCENDING
 
-from jgi_stager.models import Look, RestoreRequest, fields_of, misfit
+from jgi_stager.models import Look, RestoreRequest
 from jgi_stager.records import FREE_REQUESTS, HOLDING_REQUESTS, OPEN_REQUESTS, RequestState
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
 from jgi_stager.store.edge import fits, fitting, fitting_one, usable
 from jgi_stager.store.errors import translated
+from jgi_stager.stored import fields_of, misfit
 
 _DELIVERIES = "deliveries"
 _VOUCHED = ("submitted_at", "request_id")

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.models import Count, Project, Stored, misfit
+from jgi_stager.models import Project
 from jgi_stager.store import discoveries
 from jgi_stager.store.acceptance import mark_of
 from jgi_stager.store.errors import StoreRefused
 from jgi_stager.store.fencing import clear
+from jgi_stager.stored import Count, Stored, misfit
 from jgi_stager.warning_groups import group
 
 Document = dict[str, Any]
