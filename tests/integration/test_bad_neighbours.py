@@ -63,7 +63,8 @@ def test_a_directory_that_was_changed_by_hand_is_told_of_and_stops_nobody(tmp_pa
         for wrong in (str(tmp_path / "outside"), "relative/place", f"{st.staged}/../outside"):
             change = {"$set": {"analysis_projects_dir": wrong}}
             st.store.database["projects"].update_one({"project_name": "aaa"}, change)
-            st.wait(hours=2, minutes=30)
+            st.run("fetch_manifests", "watch_documents")
+        st.wait(hours=2, minutes=30)
         assert len(st.alarms("aaa: its directory was changed")) >= 1
         assert len(st.alarms("projects of aaa cannot be used: analysis_projects_dir")) >= 1
         assert not (tmp_path / "outside").exists()
