@@ -181,8 +181,3 @@ def _not_taken(notice: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 
 def _list(answers: Mapping[str, str]) -> str:
     return "; ".join(f"{address} ({reason})" for address, reason in answers.items())[:500]
-
-
-def oldest_waiting(tools: Tools) -> datetime | None:
-    """Since when the oldest notice waits; None if none does."""
-    return min((one["created"] for one in notices.waiting_notices(tools.store)), default=None)

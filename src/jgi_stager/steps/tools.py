@@ -180,7 +180,7 @@ def later(tools: Tools, document: Mapping[str, Any], error: str, seconds: float)
 
 def too_large(tools: Tools, document: Mapping[str, Any], error: RecordTooLarge) -> None:
     """A document that has no room for what is to be written on it: its own matter, and a person's."""
-    key = str(document["_id"])[:200]
+    key = _key(document)
     log.error("document_too_large", document=key, error=str(error)[:LONGEST_ERROR])
     tools.alarm(
         f"too-large:{key}",
@@ -223,7 +223,7 @@ def tell_of_bug(tools: Tools, document: Mapping[str, Any], error: Exception) -> 
     """Tell people of a fault of the daemon that one document brings about: at once, and once."""
     key, name = _key(document), document.get("project_name")
     project = name if isinstance(name, str) and name.isprintable() else None
-    said = f"{type(error).__name__}: {error}"[:500]
+    said = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
     tools.alarm(
         f"bug:{key}:{type(error).__name__}",
         f"a fault of the daemon holds up {project or key}"[:200],
