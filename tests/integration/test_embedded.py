@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -76,8 +77,10 @@ def test_start_use_stop(state_directory: Path, clock: ManualClock) -> None:
 
 def tcp_listeners(pid: int) -> list[str]:
     """The inodes of the TCP sockets in LISTEN that a process has open."""
-    links = (os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir())
-    inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
+    inodes = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # mongod opens and closes files of its own meanwhile
+            inodes.add(os.readlink(path).removeprefix("socket:[").removesuffix("]"))
     rows = [
         line.split()
         for table in ("tcp", "tcp6")

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -35,6 +35,7 @@ from jgi_stager.web import server
 from jgi_stager.web.health import Monitor
 from jgi_stager.web.server import serving
 from jgi_stager.web.telling import line
+from processes_of_a_test import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -295,7 +296,13 @@ def test_many_at_once_do_not_take_all_descriptors_before_anybody_looks(
             one.setblocking(False)
             one.connect_ex(("127.0.0.1", site.port))
         go_on.set()
-        assert site.get("/healthz")[0] == 200
+
+        def answers() -> bool:
+            with suppress(OSError):  # it may be one of those that give place; whoever asks again gets in
+                return site.get("/healthz")[0] == 200
+            return False
+
+        wait_for(answers, "an answer while 200 others wait")
     assert max(held) <= server.MOST_CONNECTIONS + 2 * server.MOST_AT_ONCE
 
 

@@ -58,7 +58,8 @@ class Connection(H11Protocol):
         self.begun = self.loop.time()
         self.limit = self.loop.call_later(ASK_SECONDS, self._time_is_over)
         others = [cast("Connection", one) for one in self.connections if one is not self]
-        idle = [one for one in others if one._only_waits() and not one.dropped]
+        others = [one for one in others if not one.dropped]  # what is on its way out takes no place any more
+        idle = [one for one in others if one._only_waits()]
         if len(others) >= MOST_CONNECTIONS and idle:
             min(idle, key=lambda one: one.begun)._drop()
 
