@@ -22,14 +22,13 @@ from statistics import median
 from unittest import mock
 
 import stage as stages
-from jgi_stager import gather
 from jgi_stager.formatting import human_bytes, human_duration
-from jgi_stager.insight import eta
-from jgi_stager.insight.eta import Eta
 from jgi_stager.records import TaskKind, TaskState
+from jgi_stager.reporting import eta, snapshot
+from jgi_stager.reporting.eta import Eta
 from jgi_stager.simulator import generate
 from jgi_stager.steps import verify
-from jgi_stager.steps.tools import Tools
+from jgi_stager.steps.context import Tools
 from jgi_stager.store import tasks
 from jgi_stager.store.embedded import EmbeddedMongod
 from stage import PROPOSAL, Stage, stage
@@ -81,13 +80,13 @@ class Reader:
 
 def follow(made: Stage, seed: int, size: int, quota: int) -> Result | None:
     """Drive a project to its end; ask when a third of its bytes is done. None if all of it came at once."""
-    books = gather.Books(made.store, made.settings, made.out.clock)
+    books = snapshot.Books(made.store, made.settings, made.out.clock)
     made.insert("soil")
     said: tuple[datetime, Eta] | None = None
     for _ in range(20_000):
         made.tick(TICK_MINUTES)
         if said is None:
-            facts = replace(gather.facts(books), reads_back=True)
+            facts = replace(snapshot.facts(books), reads_back=True)
             project = facts.project("soil")
             done = 0 if project is None or not project.total.bytes else project.of("done").bytes
             if project is not None and project.state == "active" and done >= project.total.bytes / 3:

@@ -19,7 +19,6 @@ from jgi_stager.store import (
     acceptance,
     control,
     credentials,
-    diary,
     discoveries,
     fencing,
     files,
@@ -56,9 +55,9 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "credentials.worked": lambda store: credentials.worked(store, "jdp"),
     "discoveries.enter": lambda store: discoveries.enter(store, "p:1", [{"ap_gold_id": "Ga2"}]),
     "discoveries.note": lambda store: discoveries.note(store, "p:1", "Ga1", listed={"files": 1}),
-    "diary.keep_digest": lambda store: diary.keep_digest(store, {"at": LATER}),
-    "diary.note_clean_end": lambda store: diary.note_clean_end(store, SOME_TIME, 1),
-    "diary.note_start": lambda store: diary.note_start(store, "h", 2),
+    "diary.keep_digest": lambda store: control.keep_digest(store, {"at": LATER}),
+    "diary.note_clean_end": lambda store: control.note_clean_end(store, SOME_TIME, 1),
+    "diary.note_start": lambda store: control.note_start(store, "h", 2),
     "files.listed_again": lambda store: files.listed_again(store, A_FILE, jdp_file_size=7),
     "files.set_aside": lambda store: files.set_aside(store, "p"),
     "files.take_over": lambda store: files.take_over(store, files.of_project(store, "p")[0], "another"),
@@ -184,8 +183,8 @@ def full(store: Store) -> None:
     control.report_daemon(store, {}, pid=1)
     control.set_hold(store, ["q"], SOME_TIME, "w")
     discoveries.enter(store, "p:1", [{"ap_gold_id": "Ga1"}])
-    diary.keep_digest(store, {"at": SOME_TIME})
-    diary.note_start(store, "h", 1)
+    control.keep_digest(store, {"at": SOME_TIME})
+    control.note_start(store, "h", 1)
 
 
 # --- what no daemon that was replaced can do

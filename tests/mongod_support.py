@@ -11,7 +11,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from jgi_stager.store.mongod_binary import find_mongod
+from jgi_stager.store.embedded import find_mongod
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from jgi_stager.store.mongod_binary import Mongod, find_mongod
+from jgi_stager.store.embedded import Mongod, find_mongod
 from processes_of_a_test import wait_for
 from smtp_server import free_port
 

@@ -26,7 +26,7 @@ from jgi_stager.settings import Settings
 from jgi_stager.simulator import Catalogue, write_secrets
 from jgi_stager.simulator.secret_files import write_secret
 from jgi_stager.steps import STEPS
-from jgi_stager.steps.tools import Tools
+from jgi_stager.steps.context import Tools
 from jgi_stager.store import Document, Store, connect
 from simulated import Outside, outside
 from wrong_clock import WrongClock

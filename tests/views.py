@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jgi_stager.insight.facts import (
+from jgi_stager.planning import Demand, Limits, Spent, Want
+from jgi_stager.reporting.snapshot_types import (
     Count,
     DaemonView,
     Facts,
@@ -16,7 +17,6 @@ from jgi_stager.insight.facts import (
     Task,
     Waiting,
 )
-from jgi_stager.planning import Demand, Limits, Spent, Want
 
 NOW = datetime(2026, 3, 4, 14, 0, tzinfo=UTC)
 TERA = 10**12

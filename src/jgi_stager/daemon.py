@@ -16,35 +16,24 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import BaseScheduler
 
+from jgi_stager.circuit_breaker import Gates
+from jgi_stager.client_factory import open_clients, open_secrets
 from jgi_stager.clock import Clock, ScaledClock
-from jgi_stager.meters import STEP_FAILURES, STEP_MOVED, STEP_SECONDS, announce
+from jgi_stager.metrics import STEP_FAILURES, STEP_MOVED, STEP_SECONDS, announce
 from jgi_stager.records import ProjectState
-from jgi_stager.service.beginning import opened_when_there, wait_after_failures
-from jgi_stager.service.ending import wait_for_steps
 from jgi_stager.service.lease import Lease, held
-from jgi_stager.service.notify import Supervisor, supervisor
-from jgi_stager.service.oversee import Overseer, silence_bound
-from jgi_stager.service.starts import Starts
-from jgi_stager.service.survey import Surveyor
+from jgi_stager.service.metrics_snapshot import Surveyor
+from jgi_stager.service.shutdown import wait_for_steps
+from jgi_stager.service.startup import Starts, opened_when_there, wait_after_failures
+from jgi_stager.service.supervisor import Supervisor, supervisor
+from jgi_stager.service.watchdog import Overseer, silence_bound
 from jgi_stager.settings import ConfigError, Settings
-from jgi_stager.steps import STEPS, Step, trouble
-from jgi_stager.steps.gates import Gates
-from jgi_stager.steps.tools import Tools
-from jgi_stager.store import (
-    LeaseLost,
-    Store,
-    StoreError,
-    StoreUnavailable,
-    connect,
-    notices,
-    processes,
-    projects,
-)
+from jgi_stager.steps import STEPS, Step, daemon_alerts
+from jgi_stager.steps.context import Tools
+from jgi_stager.store import LeaseLost, Store, StoreError, StoreUnavailable, connect, notices, processes, projects
 from jgi_stager.store.embedded import EmbeddedMongod
-from jgi_stager.web.health import Monitor
+from jgi_stager.web.health import Monitor, telling
 from jgi_stager.web.server import serving
-from jgi_stager.web.telling import telling
-from jgi_stager.wiring import open_clients, open_secrets
 
 log = structlog.get_logger()
 
@@ -105,7 +94,7 @@ def _run_step(step: Step, tools: Tools) -> None:
     except StoreUnavailable as error:
         STEP_FAILURES.labels(step.name, "store").inc()
         log.warning("store_unavailable", step=step.name, error=str(error))
-        trouble.store_failed(tools, error)
+        daemon_alerts.store_failed(tools, error)
     except LeaseLost as error:
         log.error("lease_lost", step=step.name, error=str(error))  # noqa: TRY400 - another one works, no bug
         tools.lose(error)
@@ -120,7 +109,7 @@ def _run_step(step: Step, tools: Tools) -> None:
             log.exception("step_failed", step=step.name)
     else:
         STEP_MOVED.labels(step.name).inc(moved)
-        trouble.store_answered(tools)
+        daemon_alerts.store_answered(tools)
         if moved:
             log.debug("step_ran", step=step.name, moved=moved)
 
@@ -192,8 +181,8 @@ def _serve(
         tools = stack.enter_context(open_tools(settings, clock, lease.store, stop, lease))
         log.info("daemon_started", scale=settings.clock.scale, database=settings.mongodb.database)
         announce(tuple(step.name for step in STEPS))
-        trouble.note_takeover(tools, lease.entry())
-        started = trouble.note_start(tools)
+        daemon_alerts.note_takeover(tools, lease.entry())
+        started = daemon_alerts.note_start(tools)
         scheduler = make_scheduler(tools)
         overseer = Overseer(boss, tools.pulse, scheduler, silence_bound(settings), starts)
         monitor = Monitor(tools, overseer.stuck, Surveyor(tools.store, settings))
@@ -209,7 +198,7 @@ def _serve(
             scheduler.shutdown(wait=False)
             wait_for_steps(tools.pulse, boss.alive)
             log.info("daemon_stopped")
-        trouble.note_end(tools, started)
+        daemon_alerts.note_end(tools, started)
 
 
 def wall_offset() -> float:

@@ -1,8 +1,8 @@
 """The stored documents, typed: every field with its type, its bounds and its meaning.
 
-The store reads each document through its model (`jgi_stager.store.edge`). What does not fit was edited by hand, or
-written by something else: it is set aside with its reason, and nobody acts on it (docs/decisions/0012). A field
-with a default may be missing, as in the books of older releases; one that no model names is left alone.
+The store reads each document through its model (`jgi_stager.store.validation`). What does not fit was edited by
+hand, or written by something else: it is set aside with its reason, and nobody acts on it (docs/decisions/0012). A
+field with a default may be missing, as in the books of older releases; one that no model names is left alone.
 """
 
 from __future__ import annotations

@@ -23,16 +23,20 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from jgi_stager.config_sources import (
     CONFIG_VARIABLE,
     ENV_PREFIX,
+    Addresses,
     ConfigError,
+    HttpUrl,
+    Sender,
+    Strings,
     default_config_file,
     explain,
+    is_loopback,
     read_toml,
     refuse_open_addresses,
     refuse_open_file,
     refuse_unknown_variables,
     verified_uri,
 )
-from jgi_stager.setting_types import Addresses, HttpUrl, Sender, Strings, is_loopback
 
 __all__ = ["CONFIG_VARIABLE", "ENV_PREFIX", "ConfigError", "Settings", "default_config_file", "load_settings"]
 

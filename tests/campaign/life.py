@@ -33,11 +33,11 @@ from jgi_stager.clock import Clock
 from jgi_stager.daemon import is_idle, open_tools, run_step
 from jgi_stager.records import ProjectState
 from jgi_stager.service.lease import Lease, held
-from jgi_stager.service.notify import Supervisor
+from jgi_stager.service.supervisor import Supervisor
 from jgi_stager.settings import Settings
 from jgi_stager.simulator.secret_files import write_secret
-from jgi_stager.steps import STEPS, trouble
-from jgi_stager.steps.tools import Tools
+from jgi_stager.steps import STEPS, daemon_alerts
+from jgi_stager.steps.context import Tools
 from jgi_stager.store import StoreError, connect, notices, projects
 
 IDLE, NOT_IDLE, FAILED = 0, 3, 1
@@ -76,11 +76,11 @@ def live(spec: Mapping[str, Any], log: int) -> int:
         held(store, home, settings.schedule.lease_seconds, Supervisor(), stop) as lease,
         open_tools(settings, clock, lease.store, stop, lease) as tools,
     ):
-        started = trouble.note_start(tools)
+        started = daemon_alerts.note_start(tools)
         meetings = Meetings(tools, spec, clock)
         effects.meet = meetings.meet
         done = Ticks(tools, effects, timeline, meetings, spec).run(lease)
-        trouble.note_end(tools, started)
+        daemon_alerts.note_end(tools, started)
     store.close()
     return IDLE if done else NOT_IDLE
 

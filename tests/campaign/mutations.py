@@ -11,10 +11,10 @@ from unittest import mock
 
 from jgi_stager import stored
 from jgi_stager.clients.jdp import Jdp
-from jgi_stager.clients.their_clock import Reading, TheirClock
+from jgi_stager.clients.remote_clock import Reading, TheirClock
 from jgi_stager.records import RequestState
-from jgi_stager.steps import cancel, jdp_time, request_restores, send_notices, verify
-from jgi_stager.steps import tools as tools_module
+from jgi_stager.steps import cancel, jdp_clock, outbox, restores, verify
+from jgi_stager.steps import context as tools_module
 from jgi_stager.store import fencing, files, notices, requests, tasks
 
 
@@ -79,12 +79,12 @@ def _size_unchecked_without_md5() -> None:
 
 def _lost_answer_is_no() -> None:
     """A POST whose answer was lost counts as one that was refused: its files are asked for again."""
-    note = request_restores._answered_with
+    note = restores._answered_with
 
     def careless(tools: Any, intent: str, state: RequestState, *rest: Any) -> None:
         note(tools, intent, RequestState.NOT_SENT if state == RequestState.UNKNOWN else state, *rest)
 
-    vars(request_restores)["_answered_with"] = careless
+    vars(restores)["_answered_with"] = careless
 
 
 def _jdp_clock_trusted() -> None:
@@ -94,13 +94,13 @@ def _jdp_clock_trusted() -> None:
         clock.agreed = fresh
 
     def believe(tools: Any) -> Reading:
-        reading, steady, ours = jdp_time.measure(tools), tools.clock.steady(), tools.clock.now()
+        reading, steady, ours = jdp_clock.measure(tools), tools.clock.steady(), tools.clock.now()
         if reading is None:
             return Reading(steady, ours, ours)
         return Reading(steady, reading.earliest(steady), reading.latest(steady))
 
     setattr(TheirClock, "hear", hear)  # noqa: B010 - mypy knows no other way to change a method
-    vars(jdp_time)["planning"] = believe
+    vars(jdp_clock)["planning"] = believe
 
 
 def _one_failure_stops_the_step() -> None:
@@ -154,13 +154,13 @@ def _lease_without_fence() -> None:
 
 def _sent_before_the_mail() -> None:
     """A notice counts as sent before the mail server has it: who dies in between loses it."""
-    hand_over = send_notices._hand_over
+    hand_over = outbox._hand_over
 
     def careless(tools: Any, notice: Any, letter: Any, to: Any) -> Any:
         notices.mark_sent(tools.store, notice["_id"], letter.subject)
         return hand_over(tools, notice, letter, to)
 
-    send_notices._hand_over = careless
+    outbox._hand_over = careless
 
 
 def _notice_stored_twice() -> None:

@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from campaign.script import Event, Wait
-from jgi_stager import steering
+from jgi_stager import admin
 from jgi_stager.clock import Clock
 from jgi_stager.store import connect
 
@@ -51,7 +51,7 @@ def cancel(name: str, spec: Mapping[str, Any], clock: Clock) -> None:
     """``jgi-stager project cancel``."""
     store = connect(spec["uri"], spec["database"], clock)
     try:
-        steering.cancel_project(store, name, "a person")
+        admin.cancel_project(store, name, "a person")
     finally:
         store.close()
 

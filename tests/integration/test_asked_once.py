@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from jgi_stager import steering
-from jgi_stager.steps import discover, request_restores, restore_plan
-from jgi_stager.steps.restore_plan import Books
+from jgi_stager import admin, plan_inputs
+from jgi_stager.plan_inputs import Books
+from jgi_stager.steps import discover, restores
 from jgi_stager.store import StoreUnavailable
 from stage import Stage, file_id, small_catalogue, stage
 
@@ -53,9 +53,9 @@ def test_what_was_lost_once_is_not_asked_for_a_third_time_after_cancel_and_resum
 ) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
         ask_for_the_lost_again(st)
-        steering.cancel_project(st.store, "soil", "me")
+        admin.cancel_project(st.store, "soil", "me")
         st.run("cancel")
-        steering.resume_project(st.store, "soil", "me")
+        admin.resume_project(st.store, "soil", "me")
         st.run("request_restores")
         assert asked(st)[LOST] == 2
 
@@ -67,7 +67,7 @@ def test_files_beyond_those_that_are_looked_at_are_not_asked_for_again(
     with stage(tmp_path, mongod_uri, small_catalogue(1, 6)) as st:
         st.insert()
         st.wait(hours=1)
-        for module in (request_restores, restore_plan):
+        for module in (restores, plan_inputs):
             monkeypatch.setattr(module, "CANDIDATES_PER_PROJECT", 4)
         st.insert("sand")
         st.drive(hours=72, minutes=60)
@@ -86,14 +86,14 @@ def test_a_project_that_is_discovered_while_it_is_planned_is_not_asked_for_again
         st.run("accept", "discover")
         st.insert("sand", biosample_ids=FIRST)
         st.run("accept")
-        real = restore_plan.could_ask
+        real = plan_inputs.could_ask
 
         def late(tools: Books, now: datetime) -> bool:
             discover.run(st.tools)
             return real(tools, now)
 
         with monkeypatch.context() as patch:
-            patch.setattr("jgi_stager.steps.request_restores.could_ask", late)
+            patch.setattr("jgi_stager.steps.restores.could_ask", late)
             st.run("request_restores")
         assert st.project("sand")["state"] == "active"
         st.drive(hours=72, minutes=60)
@@ -151,7 +151,7 @@ def test_an_intent_that_was_surely_not_sent_is_sent_at_the_next_run(tmp_path: Pa
         st.insert()
         st.run("accept", "discover")
         with pytest.raises(StoreUnavailable):
-            request_restores.run(replace(st.tools, must_own=away))
+            restores.run(replace(st.tools, must_own=away))
         assert st.calls()[ASK] == 0
         st.run("request_restores")
         assert st.calls()[ASK] == 1

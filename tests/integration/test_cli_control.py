@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from jgi_stager import gather
-from jgi_stager.gather import Books
-from jgi_stager.insight import explain
-from jgi_stager.insight.waits import Why
+from jgi_stager.admin import Refused, cancel_project, pause_project, release, resume_project, set_priority
 from jgi_stager.lifecycle import State
+from jgi_stager.limits import limits_now
 from jgi_stager.records import ProjectState
-from jgi_stager.steering import Refused, cancel_project, pause_project, release, resume_project, set_priority
-from jgi_stager.steps.limits import limits_now
+from jgi_stager.reporting import explain, snapshot
+from jgi_stager.reporting.blocked_reasons import Why
+from jgi_stager.reporting.snapshot import Books
 from jgi_stager.store import control, moves, projects
 from stage import Stage, small_catalogue, stage
 
@@ -81,7 +80,7 @@ def test_what_was_delivered_for_a_paused_project_is_not_transferred(made: Stage)
     made.wait(3)
     assert made.counts() == {"manifest_ready": 12}
     made.run("heartbeat")
-    facts = gather.facts(Books(made.store, made.settings, made.out.clock))
+    facts = snapshot.facts(Books(made.store, made.settings, made.out.clock))
     found = explain.project(facts, facts.projects[0])
     assert [wait.why for wait in found.waits] == [Why.PAUSED, Why.PAUSED]
     assert "the delivery expires" in found.waits[1].sentence
@@ -93,13 +92,13 @@ def test_what_was_delivered_for_a_paused_project_is_not_transferred(made: Stage)
 def test_cancelling_frees_what_is_at_jgi_and_keeps_its_bytes_spent(made: Stage) -> None:
     made.insert()
     until(made, "restore_requested")
-    spent = sum(entry.bytes for entry in gather.facts(books(made)).waiting.spent)
+    spent = sum(entry.bytes for entry in snapshot.facts(books(made)).waiting.spent)
     cancel_project(made.store, "soil", "alice", "wrong proposal")
     made.wait(6)
     assert made.counts() == {"pending": 12}
     assert asked(made) == 1
     assert made.documents("restore_requests")[0]["state"] == "closed"
-    assert sum(entry.bytes for entry in gather.facts(books(made)).waiting.spent) == spent
+    assert sum(entry.bytes for entry in snapshot.facts(books(made)).waiting.spent) == spent
     assert history(made)[-2:] == ["cancelled by alice: wrong proposal", "nothing is under way any more"]
     assert made.project()["stopped_at"] is not None
 
@@ -149,7 +148,7 @@ def test_a_record_that_was_not_accepted_is_withdrawn(made: Stage) -> None:
     made.wait(1)
     assert made.project()["state"] == "invalid"
     assert made.counts() == {}
-    assert gather.facts(books(made)).projects[0].dismissed
+    assert snapshot.facts(books(made)).projects[0].dismissed
 
 
 # --- what is refused -----------------------------------------------------------------------------------------
@@ -180,7 +179,7 @@ def test_priority_changes_who_goes_first_and_is_on_the_history(made: Stage) -> N
     set_priority(made.store, "soil", 7, "alice", "deadline")
     assert made.project()["priority"] == 7
     assert history(made)[-1] == "priority 0 -> 7, set by alice: deadline"
-    assert gather.facts(books(made)).projects[0].priority == 7
+    assert snapshot.facts(books(made)).projects[0].priority == 7
 
 
 def failed(made: Stage) -> None:
@@ -232,8 +231,8 @@ def test_a_lowered_quota_counts_at_the_next_planning_and_fails_nothing(made: Sta
     made.run("request_restores", "heartbeat")
     assert made.counts()["failed"] == 0
     assert asked(made) == 1
-    file = gather.find_files(made.store, made.documents("files", state="pending")[0]["jdp_file_id"], ["soil"])[0]
-    assert explain.file(gather.facts(books(made)), file).why.why == Why.LIMIT
+    file = snapshot.find_files(made.store, made.documents("files", state="pending")[0]["jdp_file_id"], ["soil"])[0]
+    assert explain.file(snapshot.facts(books(made)), file).why.why == Why.LIMIT
     control.set_limit(made.store, "max_restore_bytes", None, "by alice")
     made.run("request_restores")
     assert asked(made) == 2
@@ -261,16 +260,16 @@ def test_the_daemon_says_how_it_sees_the_services_and_since_when(made: Stage) ->
     made.switch(jdp_token_revoked=True)
     made.insert()
     made.run("accept", "discover", "discover", "request_restores", "heartbeat")
-    first = gather.daemon(books(made)).services["jdp"]
+    first = snapshot.daemon(books(made)).services["jdp"]
     assert first.state == "needs_person", first
     assert "jgi-stager token set jdp" in (first.cure or "")
     made.out.clock.advance(600)
     made.run("heartbeat")
-    again = gather.daemon(books(made))
+    again = snapshot.daemon(books(made))
     assert again.services["jdp"].since == first.since
     assert again.services["gold"].state == "usable"
     assert again.seen_at == made.out.clock.now()
-    facts = gather.facts(books(made))
+    facts = snapshot.facts(books(made))
     assert explain.project(facts, facts.projects[0]).why.why == Why.PERSON
 
 

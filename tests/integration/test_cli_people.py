@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from commands import Run, parsed
-from jgi_stager import gather
-from jgi_stager.gather import Books
-from jgi_stager.insight.facts import Facts
+from jgi_stager.reporting import snapshot
+from jgi_stager.reporting.snapshot import Books
+from jgi_stager.reporting.snapshot_types import Facts
 from jgi_stager.store import notices
 from stage import Stage, small_catalogue, stage
 
@@ -32,7 +32,7 @@ def made(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
 
 def facts(made: Stage) -> Facts:
     """What the books say by the clock of the stage."""
-    return gather.facts(Books(made.store, made.settings, made.out.clock))
+    return snapshot.facts(Books(made.store, made.settings, made.out.clock))
 
 
 def mail(made: Stage, key: str, *, taken: tuple[str, ...] = (), refused: tuple[str, ...] = ()) -> None:

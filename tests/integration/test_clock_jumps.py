@@ -16,13 +16,12 @@ import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from invariants import check_limits
-from jgi_stager import gather
+from jgi_stager.circuit_breaker import Gates
 from jgi_stager.clients.jdp import Accepted
 from jgi_stager.daemon import wake_after_jump, wall_offset
 from jgi_stager.failures import Service, Transient
-from jgi_stager.insight import explain
-from jgi_stager.steps import heartbeat
-from jgi_stager.steps.gates import Gates
+from jgi_stager.reporting import explain, snapshot
+from jgi_stager.steps import status_report
 from jgi_stager.store import control
 from stage import Stage, small_catalogue, stage
 
@@ -78,8 +77,8 @@ def test_explain_names_the_clock_as_the_reason(tmp_path: Path, mongod_uri: str) 
         st.wait(hours=1)
         st.jump(25)
         st.tick()
-        heartbeat.run(st.tools)
-        facts = gather.facts(gather.Books(st.store, st.settings, st.clock))
+        status_report.run(st.tools)
+        facts = snapshot.facts(snapshot.Books(st.store, st.settings, st.clock))
         (jdp,) = [view for view in facts.daemon.services.values() if view.name == "jdp"]
         assert jdp.state == "needs_person"
         assert "the clock of this machine shows" in str(jdp.problem)
@@ -88,8 +87,8 @@ def test_explain_names_the_clock_as_the_reason(tmp_path: Path, mongod_uri: str) 
         said = [wait.sentence for wait in explain.project(facts, soil).waits if wait.state == "pending"]
         assert "the clock of this machine shows" in said[0]
         st.jump(-25)
-        heartbeat.run(st.tools)
-        facts = gather.facts(gather.Books(st.store, st.settings, st.clock))
+        status_report.run(st.tools)
+        facts = snapshot.facts(snapshot.Books(st.store, st.settings, st.clock))
         assert {view.name: view.state for view in facts.daemon.services.values()}["jdp"] == "usable"
 
 
@@ -101,7 +100,7 @@ def test_a_clock_that_is_behind_makes_no_view_call_the_quota_overspent(tmp_path:
             st.tick()
         st.jump(-3)
         st.events.clear()
-        gather.facts(gather.Books(st.store, st.settings, st.clock))
+        snapshot.facts(snapshot.Books(st.store, st.settings, st.clock))
         assert "quota_overspent" not in [event["event"] for event in st.events]
 
 
@@ -215,7 +214,7 @@ def test_while_jdps_clock_is_far_off_ours_nothing_is_asked_for_and_people_are_to
         st.switch(jdp_date_ahead_hours=hours)
         st.wait(hours=1.5)  # within one day by either clock: people are told once a day
         assert asked(st) == QUOTA
-        heartbeat.run(st.tools)
+        status_report.run(st.tools)
         report = control.daemon_report(st.store)
         assert report is not None
         assert "the clock of this machine shows" in report["services"]["jdp"]["problem"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from jgi_stager.failures import NeedsPerson, Service
-from jgi_stager.steps import watch_credentials
-from jgi_stager.steps.digest_words import notes
-from jgi_stager.steps.waiting import waiting_for
+from jgi_stager.steps import credentials as credentials_step
+from jgi_stager.steps.credential_notices import waiting_for
+from jgi_stager.steps.digest import notes
 from jgi_stager.store import credentials
 from jgi_stager.store.credentials import Credential
 from smtp_server import Mailbox, free_port
@@ -221,12 +221,12 @@ def lived(daemon: Stage, *days: float) -> None:
 def test_the_usual_life_of_a_token_is_learned_and_told_in_the_digest(daemon: Stage) -> None:
     lived(daemon, 3, 2.8, 3.2)
     assert [round(one.length.total_seconds() / 86_400, 1) for one in known(daemon).lives] == [3.0, 2.8, 3.2]
-    assert watch_credentials.ends_soon(daemon.tools, Service.JDP, known(daemon)) is None
+    assert credentials_step.ends_soon(daemon.tools, Service.JDP, known(daemon)) is None
     daemon.out.clock.advance(2.1 * 86_400)
     daemon.run("watch_credentials")
-    from jgi_stager import gather
+    from jgi_stager.reporting import snapshot
 
-    facts = gather.facts(gather.Books(daemon.store, daemon.settings, daemon.out.clock))
+    facts = snapshot.facts(snapshot.Books(daemon.store, daemon.settings, daemon.out.clock))
     (line,) = notes(daemon.tools, facts, None)
     assert "the JDP session token is 2 d 2 h old and will probably end about" in line
     assert "the 3 before it lived 3.0 days (median)" in line
@@ -253,7 +253,7 @@ def test_a_globus_login_that_nobody_used_for_months_is_warned_of(daemon: Stage) 
     credentials.worked(daemon.store, "globus")
     daemon.out.clock.advance(170 * 86_400)
     found = known(daemon, Service.GLOBUS)
-    ends = watch_credentials.ends_soon(daemon.tools, Service.GLOBUS, found)
+    ends = credentials_step.ends_soon(daemon.tools, Service.GLOBUS, found)
     assert ends is not None
     assert found.last_success is not None
     assert ends[0] - found.last_success == timedelta(days=182)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jgi_stager.store import Document, Store, diary
+from jgi_stager.store import Document, Store, control
 from outbox import SITE
 from smtp_server import Mailbox
 from stage import Stage
@@ -81,14 +81,14 @@ def test_a_kill_between_the_digest_and_the_note_of_what_it_said_loses_no_digest(
     daemon: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daemon.insert(notify=[OTHER])
-    real = diary.keep_digest
+    real = control.keep_digest
 
     def killed(store: Store, said: Mapping[str, Any]) -> None:
         if "projects" in said:
             raise KeyboardInterrupt
         real(store, said)
 
-    monkeypatch.setattr(diary, "keep_digest", killed)
+    monkeypatch.setattr(control, "keep_digest", killed)
     with pytest.raises(KeyboardInterrupt):
         wait(daemon, hours=2 * DAY, minutes=60)
     monkeypatch.undo()

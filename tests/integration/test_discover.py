@@ -10,9 +10,9 @@ import pytest
 from bson import encode
 
 from invariants import check_run
-from jgi_stager import gather
 from jgi_stager.failures import Service
-from jgi_stager.insight.status import status
+from jgi_stager.reporting import snapshot
+from jgi_stager.reporting.summary import status
 from jgi_stager.simulator.catalogue import CatalogueFile
 from jgi_stager.simulator.generator import OTHER_TYPE
 from jgi_stager.simulator.settings import Credentials
@@ -29,7 +29,7 @@ def settle(st: Stage, ticks: int = 6) -> None:
 def todos(st: Stage) -> list[str]:
     """What ``status`` says that a person should do, but to start the daemon: a test drives its steps."""
     st.run("heartbeat")
-    page = status(gather.facts(gather.Books(st.store, st.settings, st.clock)))
+    page = status(snapshot.facts(snapshot.Books(st.store, st.settings, st.clock)))
     return [todo.what for todo in page.todos if "the daemon does not run" not in todo.what]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from jgi_stager.records import ProjectState
-from jgi_stager.steps import cancel, finish, watch_failures
-from jgi_stager.steps.watch_failures import SETTLE
+from jgi_stager.steps import alerts, cancel, finish
+from jgi_stager.steps.alerts import SETTLE
 from jgi_stager.store import StoreUnavailable, moves, projects
 from stage import Stage, small_catalogue, stage
 
@@ -50,10 +50,10 @@ def test_the_end_of_the_others_is_seen(two: Stage) -> None:
 def test_the_failures_of_the_others_are_told(two: Stage) -> None:
     for name in ("odd", "soil"):
         two.store.files.update_one({"project_name": name}, {"$set": {**FAILS, "since": two.clock.now()}})
-    watch_failures.run(two.tools)
+    alerts.alert_failures(two.tools)
     two.out.clock.advance(SETTLE.total_seconds() + 60)
     edit(two, failures_seen_at="noon")
-    assert watch_failures.run(two.tools) == 1
+    assert alerts.alert_failures(two.tools) == 1
     assert [one["project"] for one in two.notices("failed")] == ["soil"]
     assert (bugs(two), set_aside(two)) == ([], ["1"])
 

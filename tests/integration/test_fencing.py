@@ -16,15 +16,7 @@ from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateOne
 from fenced_writes import EACH_KIND, WRITES, check_it_writes_nothing, everything, taken, working
 from jgi_stager.clock import ManualClock
 from jgi_stager.service.lease import Lease
-from jgi_stager.store import (
-    LeaseLost,
-    Store,
-    StoreRefused,
-    connect,
-    control,
-    fencing,
-    projects,
-)
+from jgi_stager.store import LeaseLost, Store, StoreRefused, connect, control, fencing, projects
 
 SOURCE = Path(fencing.__file__).parent
 

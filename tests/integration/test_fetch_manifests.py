@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from invariants import check_histories, check_run, states_of
-from jgi_stager import steering
+from jgi_stager import admin
 from jgi_stager.manifests import manifest_name
 from stage import Stage, analysis_project, file_id, small_catalogue, small_file, stage
 
@@ -301,7 +301,7 @@ def test_a_file_whose_row_jgi_corrects_goes_on_without_tape(tmp_path: Path, mong
         st.drive(hours=5)
         assert st.counts() == {"done": 2, "failed": 1}
         at_jgi(st).write_bytes(whole[0])
-        steering.release(st.store, "soil", "me")
+        admin.release(st.store, "soil", "me")
         st.drive(hours=12)
         assert st.out.books()["requested_more_than_once"] == {}
         assert st.counts() == {"done": 3}

@@ -13,7 +13,7 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from jgi_stager.service.lease import DUTY, Lease, held, owner_name, take
-from jgi_stager.service.notify import Supervisor
+from jgi_stager.service.supervisor import Supervisor
 from jgi_stager.store import LeaseLost, Store, StoreUnavailable, fencing, leases, projects
 
 ONE, OTHER = Path("/one"), Path("/other")

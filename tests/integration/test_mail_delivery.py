@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jgi_stager.notices import Kind, message_id
-from jgi_stager.steps import folding, send_notices
+from jgi_stager.steps import outbox
 from jgi_stager.store import notices
 from outbox import HOUR, OTHER, SITE, add_done, mailing_site, put, send, settings, state
 from smtp_server import Mailbox, free_port
@@ -225,11 +225,11 @@ def test_a_refused_sender_gives_up_no_mail(daemon: Stage, mailbox: Mailbox) -> N
 def test_a_notice_that_cannot_be_written_does_not_end_the_others(daemon: Stage, mailbox: Mailbox) -> None:
     notices.put_notice(daemon.store, "broken", kind="done", data={}, to=[SITE], project="soil")
     put(daemon, "fine", project="sand")
-    assert send_notices.run(daemon.tools) == 1
+    assert outbox.run(daemon.tools) == 1
     assert "UndefinedError" in state(daemon, "broken")["error"]
-    for _ in range(send_notices.MOST_BUGS):
+    for _ in range(outbox.MOST_BUGS):
         daemon.out.clock.advance(2 * HOUR)
-        send_notices.run(daemon.tools)
+        outbox.run(daemon.tools)
     assert state(daemon, "broken")["state"] == "refused"
 
 
@@ -263,7 +263,7 @@ def test_a_slow_flood_is_one_mail_an_hour_after_the_first_few(daemon: Stage, mai
         send(daemon, hours=2 / 60)
     for _ in range(3):
         send(daemon, hours=1)
-    assert folding.FLOOD < len(mailbox.mails) <= folding.FLOOD + 3
+    assert outbox.FLOOD < len(mailbox.mails) <= outbox.FLOOD + 3
     told = sum(one["state"] in ("sent", "folded") for one in daemon.notices("alarm"))
     assert told == 40
 

@@ -10,7 +10,7 @@ import pytest
 from jgi_stager.failures import Service, Transient
 from jgi_stager.mail.push import SECRET
 from jgi_stager.notices import Kind
-from jgi_stager.steps import pushing, send_notices
+from jgi_stager.steps import outbox
 from jgi_stager.store import StoreUnavailable, notices
 from outbox import HOUR, SITE, mailing_site, put, state
 from smtp_server import Mailbox
@@ -27,7 +27,7 @@ def daemon(tmp_path: Path, mongod_uri: str, mailbox: Mailbox) -> Iterator[Stage]
 def for_hours(daemon: Stage, hours: int) -> None:
     """Mail what is due every hour. A notice that cannot be written is logged as a bug, and this goes on."""
     for _ in range(hours):
-        send_notices.run(daemon.tools)
+        outbox.run(daemon.tools)
         daemon.out.clock.advance(HOUR)
 
 
@@ -66,13 +66,13 @@ def test_a_fold_of_a_version_that_kept_no_keys_stops_no_mail(daemon: Stage, mail
 
 def test_a_notice_that_cannot_be_pushed_holds_up_no_other(daemon: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     pushed: list[str] = []
-    monkeypatch.setattr(pushing, "push", lambda letter, _: pushed.append(letter.subject))
+    monkeypatch.setattr(outbox, "push", lambda letter, _: pushed.append(letter.subject))
     daemon.write_secret(SECRET, "json://localhost/")
     notices.put_notice(daemon.store, "broken", kind="done", data={}, to=[SITE])
     put(daemon, "good", Kind.TROUBLE)
-    assert pushing.run(daemon.tools) == 1
+    assert outbox.push_notifications(daemon.tools) == 1
     put(daemon, "later", Kind.TROUBLE)
-    assert pushing.run(daemon.tools) == 1
+    assert outbox.push_notifications(daemon.tools) == 1
     assert len(pushed) == 2
     assert state(daemon, "broken")["pushed_at"] is None
 
@@ -86,12 +86,12 @@ def test_a_channel_that_fails_is_left_alone_for_all_notices(
         asked.append("")
         raise Transient(Service.SMTP, "out")
 
-    monkeypatch.setattr(pushing, "push", fail)
+    monkeypatch.setattr(outbox, "push", fail)
     daemon.write_secret(SECRET, "json://localhost/")
     put(daemon, "one", Kind.TROUBLE)
     put(daemon, "two", Kind.TROUBLE)
-    pushing.run(daemon.tools)
-    pushing.run(daemon.tools)
+    outbox.push_notifications(daemon.tools)
+    outbox.push_notifications(daemon.tools)
     assert len(asked) == 1
 
 
@@ -99,12 +99,12 @@ def test_books_that_are_out_end_the_pushing(daemon: Stage, monkeypatch: pytest.M
     def out(*_: object) -> None:
         raise StoreUnavailable("gone")
 
-    monkeypatch.setattr(pushing, "push", lambda *_: None)
+    monkeypatch.setattr(outbox, "push", lambda *_: None)
     monkeypatch.setattr(notices, "mark_pushed", out)
     daemon.write_secret(SECRET, "json://localhost/")
     put(daemon, "one", Kind.TROUBLE)
     with pytest.raises(StoreUnavailable):
-        pushing.run(daemon.tools)
+        outbox.push_notifications(daemon.tools)
 
 
 def test_an_address_of_old_that_no_header_can_hold_costs_the_others_nothing(
@@ -113,7 +113,7 @@ def test_an_address_of_old_that_no_header_can_hold_costs_the_others_nothing(
     odd = ".joe@lbl.gov"
     mailbox.refuse = {odd: "501 5.1.3 bad address syntax"}
     key = put(daemon, "for two", to=(SITE, odd))
-    send_notices.run(daemon.tools)
+    outbox.run(daemon.tools)
     assert mailbox.taken_for == [[SITE]]
     found = state(daemon, key)
     assert (found["state"], [one["address"] for one in found["refused"]]) == ("sent", [odd])

@@ -10,7 +10,7 @@ import pytest
 
 from commands import commands, parsed
 from invariants import check_limits
-from jgi_stager.steps import heartbeat, older_books
+from jgi_stager.steps import older_database, status_report
 from jgi_stager.store import control
 from stage import Stage, small_catalogue, stage
 
@@ -65,7 +65,7 @@ def test_books_of_yesterday_hold_asking_for_a_window_and_everything_arrives_once
         st.wait(hours=3)
         assert asked(st) == 2 * QUOTA
         assert len(st.alarms(ALARM)) == 1
-        heartbeat.run(st.tools)
+        status_report.run(st.tools)
         report = control.daemon_report(st.store)
         assert report is not None
         assert "the database is older" in report["services"]["jdp"]["problem"]
@@ -102,7 +102,7 @@ def test_a_person_who_knows_better_releases_it_for_good(
         st.insert()
         st.wait(hours=1)
         st.out.clock.advance(25 * 3600)
-        older_books.note_sent(st.tools, "f" * 32)
+        older_database.note_sent(st.tools, "f" * 32)
         st.run("request_restores")
         assert asked(st) == QUOTA
         assert parsed(run("limits", "release", "--reason", "nothing was asked", "--json"))["released"] is True
@@ -148,7 +148,7 @@ def test_on_a_machine_that_never_saw_the_books_their_tasks_at_globus_tell(tmp_pa
         st.until("manifest_ready", hours=72)
         copy, before = copy_of(st), asked(st)
         st.run("submit_transfers")
-        (tmp_path / "state" / older_books.FILE).unlink()
+        (tmp_path / "state" / older_database.FILE).unlink()
         put_back(st, copy)
         st.run("request_restores")
         assert len(st.alarms(ALARM)) == 1
@@ -162,7 +162,7 @@ def test_a_torn_file_in_the_state_directory_stops_nothing(tmp_path: Path, mongod
     with limited(tmp_path, mongod_uri) as st:
         st.insert()
         st.wait(hours=1)
-        path = tmp_path / "state" / older_books.FILE
+        path = tmp_path / "state" / older_database.FILE
         path.write_text(path.read_text()[:20])
         st.restart()
         st.drive(hours=80)

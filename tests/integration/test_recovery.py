@@ -12,8 +12,8 @@ import pytest
 from catalogues import hide
 from invariants import check_run
 from jgi_stager.records import RequestState
-from jgi_stager.steps import submit_transfers
-from jgi_stager.steps.evidence import Verdict, judge
+from jgi_stager.steps import transfers
+from jgi_stager.steps.reconcile import Verdict, judge
 from jgi_stager.store import requests, tasks
 from simulated import DAY, HOUR
 from stage import Stage, file_id, small_catalogue, stage
@@ -222,7 +222,7 @@ def test_a_task_that_is_adopted_while_it_is_looked_at_is_not_called_unknown(
                 found = read(*args, **options)
                 left[0] -= 1
                 if left[0] == -1:
-                    submit_transfers.run(st.tools)
+                    transfers.submit_transfers(st.tools)
                 return found
 
             return called

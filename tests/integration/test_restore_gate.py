@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jgi_stager.lifecycle import State
-from jgi_stager.steps.restore_plan import could_ask, make_plan, read_refusals
+from jgi_stager.plan_inputs import could_ask, make_plan, read_refusals
 from jgi_stager.store import control, files
 from stage import Stage, small_catalogue, stage
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jgi_stager import steering
+from jgi_stager import admin
 from stage import Stage, file_id, small_catalogue, stage
 
 
@@ -30,7 +30,7 @@ def test_a_corrected_file_goes_on_from_the_delivery_that_lives(
     with stage(tmp_path, mongod_uri, small_catalogue(1, 2)) as st:
         fail_by(st, **wrong)
         asked = len(st.out.books()["requests"])
-        assert steering.release(st.store, "soil", "alice") == (1, 0)
+        assert admin.release(st.store, "soil", "alice") == (1, 0)
         # JDP cannot be asked: the file waits, and a restart forgets nothing.
         st.faults({"match": "jdp.search", "kind": "status:503"})
         st.wait(hours=2)
@@ -49,7 +49,7 @@ def test_a_file_that_jdp_lists_no_more_fails_with_that_reason(tmp_path: Path, mo
         fail_by(st, jdp_file_size=999)
         asked = len(st.out.books()["requests"])
         st.store.database["files"].update_one({"state": "failed"}, {"$set": {"jdp_file_id": "f" * 24}})
-        steering.release(st.store, "soil", "alice")
+        admin.release(st.store, "soil", "alice")
         st.drive(24)
         (failed,) = st.documents("files", state="failed")
         assert "JDP does not list it any more" in failed["reason"]

@@ -13,15 +13,8 @@ from bson import ObjectId
 from fenced_writes import A_FILE, WRITES, P, R, check_it_writes_nothing, everything, taken, working
 from jgi_stager.clock import ManualClock
 from jgi_stager.service.lease import DUTY, Lease, held, take
-from jgi_stager.service.notify import Supervisor
-from jgi_stager.store import (
-    LeaseLost,
-    Store,
-    StoreUnavailable,
-    connect,
-    fencing,
-    moves,
-)
+from jgi_stager.service.supervisor import Supervisor
+from jgi_stager.store import LeaseLost, Store, StoreUnavailable, connect, fencing, moves
 from jgi_stager.store.schema import CURRENT, Migration, ensure_schema
 
 

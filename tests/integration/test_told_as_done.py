@@ -8,10 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from jgi_stager import gather
-from jgi_stager.gather import Books
-from jgi_stager.insight import explain, quota
-from jgi_stager.insight.facts import DaemonView
+from jgi_stager.reporting import explain, quota, snapshot
+from jgi_stager.reporting.snapshot import Books
+from jgi_stager.reporting.snapshot_types import DaemonView
 from jgi_stager.store import requests
 from stage import Stage, file_id
 
@@ -20,18 +19,18 @@ JOINS = "joins that"
 
 def told(made: Stage, project: str = "sand") -> dict[str, str]:
     """What `explain` says of each file of a project, by JDP id."""
-    books = gather.facts(Books(made.store, made.settings, made.clock))
+    books = snapshot.facts(Books(made.store, made.settings, made.clock))
     facts = replace(books, daemon=DaemonView(alive=True))
     found = {}
     for document in made.documents("files", project_name=project):
-        file = gather.file(document)
+        file = snapshot.file(document)
         found[file.source_file_id] = explain.file(facts, file, coming=quota.turns(facts)).why.sentence
     return found
 
 
 def plan(made: Stage) -> set[str]:
     """The ids that the page says are asked for next."""
-    facts = gather.facts(Books(made.store, made.settings, made.clock))
+    facts = snapshot.facts(Books(made.store, made.settings, made.clock))
     return set(quota.turns(facts).first_now)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jgi_stager import steering
+from jgi_stager import admin
 from jgi_stager.clients.globus import Globus
 from jgi_stager.steps import transfers
 from stage import Stage, small_catalogue, stage
@@ -32,10 +32,10 @@ def test_a_project_that_is_cancelled_between_the_choice_and_the_intent(
         real = Globus.submission_id
 
         def submission_id(self: Globus) -> str:
-            steering.cancel_project(st.store, "soil", "a person")
+            admin.cancel_project(st.store, "soil", "a person")
             st.run("cancel")
             if resumed:
-                steering.resume_project(st.store, "soil", "a person")
+                admin.resume_project(st.store, "soil", "a person")
             return real(self)
 
         monkeypatch.setattr(Globus, "submission_id", submission_id)
@@ -73,11 +73,11 @@ def test_after_a_kill_only_what_never_left_is_looked_at_again(
         with pytest.raises(Killed):
             st.run("submit_transfers")
         monkeypatch.undo()
-        steering.pause_project(st.store, "soil", "a person")
+        admin.pause_project(st.store, "soil", "a person")
         st.restart()
         st.run("submit_transfers")
         assert len(file_tasks(st)) == sent
         assert st.counts() == {"transferring" if sent else "manifest_ready": 3}
-        steering.resume_project(st.store, "soil", "a person")
+        admin.resume_project(st.store, "soil", "a person")
         st.drive()
         assert len(file_tasks(st)) == 1

@@ -22,7 +22,7 @@ from invariants import check_run
 from jgi_stager import mail
 from jgi_stager.records import RequestState, TaskState
 from jgi_stager.service.lease import DUTY, Lease, owner_name, take
-from jgi_stager.steps import trouble
+from jgi_stager.steps import daemon_alerts
 from jgi_stager.store import LeaseLost, fencing, leases, projects, requests, tasks
 from jgi_stager.store.embedded import EmbeddedMongod
 from processes_of_a_test import (
@@ -279,7 +279,7 @@ def test_a_takeover_is_told_in_plain_words(tmp_path: Path, mongod_uri: str) -> N
             lease = take(st.store, owner, 60)
             assert lease is not None
             for _ in range(2):  # a restart tells nothing new
-                trouble.note_takeover(st.tools, lease.entry())
+                daemon_alerts.note_takeover(st.tools, lease.entry())
             assert st.store.notices.count_documents({"kind": "trouble"}) == told
         (notice,) = st.store.notices.find({"kind": "trouble"})
         letter = mail.render(notice)
@@ -289,5 +289,5 @@ def test_a_takeover_is_told_in_plain_words(tmp_path: Path, mongod_uri: str) -> N
         assert leases.release_lease(st.store, DUTY, "two:/home/b", 2)
         third = take(st.store, "three:/home/c", 60)
         assert third is not None
-        trouble.note_takeover(st.tools, third.entry())
+        daemon_alerts.note_takeover(st.tools, third.entry())
         assert st.store.notices.count_documents({"kind": "trouble"}) == 1

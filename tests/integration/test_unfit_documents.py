@@ -14,16 +14,15 @@ import pytest
 from pymongo.errors import WriteError
 
 from commands import Run, commands, parsed
-from jgi_stager import gather
-from jgi_stager.cli import documents as cli_documents
+from jgi_stager.cli import json_output as cli_documents
 from jgi_stager.daemon import run_step
-from jgi_stager.insight import explain, status
 from jgi_stager.models import DOCUMENTS
 from jgi_stager.records import ProjectState
+from jgi_stager.reporting import explain, snapshot, summary
 from jgi_stager.steps import STEPS, digest
-from jgi_stager.store import diary, notices, projects, requests
-from jgi_stager.store.edge import shown
+from jgi_stager.store import control, notices, projects, requests
 from jgi_stager.store.schema import ensure_schema
+from jgi_stager.store.validation import shown
 from jgi_stager.stored import misfit
 from stage import PROPOSAL, Stage, small_catalogue, stage
 
@@ -67,13 +66,13 @@ def every_step(st: Stage) -> None:
 
 def at_the_digest_hour(st: Stage) -> None:
     """The digest of the day, and `status`, on the books as they are."""
-    diary.keep_digest(st.store, {"at": st.clock.now() - timedelta(days=2)})
+    control.keep_digest(st.store, {"at": st.clock.now() - timedelta(days=2)})
     assert digest.run(st.tools) >= 0
-    said = diary.last_digest(st.store)
+    said = control.last_digest(st.store)
     assert said is not None
     assert said["at"] == st.clock.now(), "it was due"
-    facts = gather.facts(gather.Books(st.store, st.settings, st.clock))
-    page = status.status(facts)
+    facts = snapshot.facts(snapshot.Books(st.store, st.settings, st.clock))
+    page = summary.status(facts)
     for one in facts.projects:
         explain.project(facts, one)
     assert cli_documents.status(page)["projects"]

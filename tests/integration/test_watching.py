@@ -14,10 +14,10 @@ from jgi_stager.failures import NeedsPerson, Service
 from jgi_stager.lifecycle import State
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectState, TaskKind, TaskState
-from jgi_stager.steps import trouble, watch_failures
-from jgi_stager.steps.journey import QUOTA
-from jgi_stager.steps.trouble import StoreOutage
-from jgi_stager.store import StoreUnavailable, diary, files, moves, projects, tasks
+from jgi_stager.reporting.time_breakdown import QUOTA
+from jgi_stager.steps import alerts, daemon_alerts
+from jgi_stager.steps.daemon_alerts import StoreOutage
+from jgi_stager.store import StoreUnavailable, control, files, moves, projects, tasks
 from smtp_server import Mailbox
 from stage import Stage
 from watched import drive, small_site, tick, wait
@@ -63,7 +63,7 @@ def test_failures_are_told_together_by_reason_and_not_too_often(daemon: Stage) -
         ("wrong size", 30),
         ("wrong md5", 3),
     ]
-    assert sum(len(group["names"]) for group in first["data"]["groups"]) <= watch_failures.MOST_NAMES
+    assert sum(len(group["names"]) for group in first["data"]["groups"]) <= alerts.MOST_NAMES
     assert (first["data"]["failed"], first["data"]["moving"]) == (33, 167)
     for number in range(33, 100):
         daemon.out.clock.advance(600)
@@ -165,12 +165,12 @@ def test_an_outage_is_not_taken_for_slow_requests(daemon: Stage) -> None:
 
 def test_a_crash_loop_is_told_once_and_clean_ends_are_none(daemon: Stage) -> None:
     for _ in range(6):
-        started = trouble.note_start(daemon.tools)
-        trouble.note_end(daemon.tools, started)
+        started = daemon_alerts.note_start(daemon.tools)
+        daemon_alerts.note_end(daemon.tools, started)
         daemon.out.clock.advance(60)
     assert daemon.notices("trouble") == []
     for _ in range(6):
-        trouble.note_start(daemon.tools)
+        daemon_alerts.note_start(daemon.tools)
         daemon.out.clock.advance(60)
     (loop,) = daemon.notices("trouble")
     assert loop["data"]["subject"] == "the daemon started 4 times within an hour"
@@ -178,10 +178,10 @@ def test_a_crash_loop_is_told_once_and_clean_ends_are_none(daemon: Stage) -> Non
 
 def test_starts_far_apart_are_no_loop(daemon: Stage) -> None:
     for _ in range(10):
-        trouble.note_start(daemon.tools)
+        daemon_alerts.note_start(daemon.tools)
         daemon.out.clock.advance(3000)
     assert daemon.notices("trouble") == []
-    assert len(diary.starts(daemon.store)) == 10
+    assert len(control.starts(daemon.store)) == 10
 
 
 def test_a_database_that_was_away_is_mailed_past_the_outbox_and_told_when_it_is_back(
@@ -189,20 +189,20 @@ def test_a_database_that_was_away_is_mailed_past_the_outbox_and_told_when_it_is_
 ) -> None:
     error = StoreUnavailable("MongoDB cannot be used now: connection refused")
     for _ in range(40):
-        trouble.store_failed(daemon.tools, error)
+        daemon_alerts.store_failed(daemon.tools, error)
         daemon.out.clock.advance(60)
     assert mailbox.subjects() == ["the database has been away since 12:00 UTC"]
-    trouble.store_answered(daemon.tools)
-    trouble.store_answered(daemon.tools)
+    daemon_alerts.store_answered(daemon.tools)
+    daemon_alerts.store_answered(daemon.tools)
     daemon.run("send_notices")
     assert mailbox.subjects()[1:] == ["the database was away for 40 min, and is back"]
     assert daemon.tools.outage.since is None
 
 
 def test_a_short_absence_of_the_database_is_no_mail(daemon: Stage, mailbox: Mailbox) -> None:
-    trouble.store_failed(daemon.tools, StoreUnavailable("for a moment"))
+    daemon_alerts.store_failed(daemon.tools, StoreUnavailable("for a moment"))
     daemon.out.clock.advance(120)
-    trouble.store_answered(daemon.tools)
+    daemon_alerts.store_answered(daemon.tools)
     daemon.run("send_notices")
     assert (mailbox.mails, daemon.notices("trouble")) == ([], [])
     assert daemon.tools.outage.since == StoreOutage().since

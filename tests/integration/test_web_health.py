@@ -19,22 +19,21 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from jgi_stager import meters
+from jgi_stager import metrics
 from jgi_stager.clock import ManualClock
 from jgi_stager.failures import NeedsPerson, Service, Transient
 from jgi_stager.lifecycle import State
 from jgi_stager.records import TaskKind
 from jgi_stager.secrets import Secrets
-from jgi_stager.service.survey import Surveyor
+from jgi_stager.service.metrics_snapshot import Surveyor
 from jgi_stager.settings import Settings, WebSettings
 from jgi_stager.steps import STEPS
-from jgi_stager.steps.tools import Tools
+from jgi_stager.steps.context import Tools
 from jgi_stager.store import Store, projects, requests, tasks
 from jgi_stager.store.notices import put_notice
 from jgi_stager.web import server
-from jgi_stager.web.health import Monitor
+from jgi_stager.web.health import Monitor, line
 from jgi_stager.web.server import serving
-from jgi_stager.web.telling import line
 from processes_of_a_test import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +82,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def site(store: Store, clock: ManualClock, tmp_path: Path) -> Iterator[Site]:
-    from jgi_stager.steps.gates import Gates
+    from jgi_stager.circuit_breaker import Gates
 
     nobody: Any = None  # no page asks a service
     tools = Tools(
@@ -98,7 +97,7 @@ def site(store: Store, clock: ManualClock, tmp_path: Path) -> Iterator[Site]:
         Gates(3600),
         threading.Event(),
     )
-    meters.announce(tuple(step.name for step in STEPS))
+    metrics.announce(tuple(step.name for step in STEPS))
     found = Site(tools)
     with serving(WebSettings(port=free_port()), found.monitor) as port:
         assert port is not None

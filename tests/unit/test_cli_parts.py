@@ -20,17 +20,16 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from jgi_stager.cli import app
-from jgi_stager.cli.bars import shares
 from jgi_stager.cli.common import Mistake, Page, complain, plain
 from jgi_stager.cli.control import parse_amount, shown_value
 from jgi_stager.cli.credentials import Tokens, plausible, store_secret
-from jgi_stager.cli.pages import status_lines
 from jgi_stager.cli.setup import example
+from jgi_stager.cli.status import shares, status_lines
 from jgi_stager.formatting import clean
-from jgi_stager.insight import status as insight
-from jgi_stager.insight.waits import Why
 from jgi_stager.planning import Spent
 from jgi_stager.preflight import Check, Problem, Verdict, attempt, try_all, worst
+from jgi_stager.reporting import summary as insight
+from jgi_stager.reporting.blocked_reasons import Why
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import MongoSettings, Settings
 from views import HOUR, NOW, TERA, facts, project, trouble, waiting, wants

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from jgi_stager.clients.globus_shapes import Entry, Page, TaskStatus, TransferItem, transfer_body
+from jgi_stager.clients.globus import Entry, Page, TaskStatus, TransferItem, transfer_body
 
 MD5 = "0123456789abcdef" * 2
 

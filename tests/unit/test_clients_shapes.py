@@ -14,15 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jgi_stager.clients.gold import AnalysisProject
-from jgi_stager.clients.jdp_shapes import (
-    BadShapeError,
-    SearchPages,
-    parse_accepted,
-    parse_file,
-    parse_status,
-)
-from jgi_stager.clients.shapes import rows_of
-from jgi_stager.clients.text import excerpt, instant, plain, retry_after, whole
+from jgi_stager.clients.jdp import BadShapeError, SearchPages, parse_accepted, parse_file, parse_status
+from jgi_stager.clients.parsing import excerpt, instant, plain, retry_after, rows_of, whole
 
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "recorded"
 FILE_ID = "61a9d6ed8277d7ede604d0e4"

@@ -22,7 +22,7 @@ from jgi_stager.formatting import (
     span,
     when,
 )
-from jgi_stager.insight.facts import Count, Project
+from jgi_stager.reporting.snapshot_types import Count, Project
 
 MEGA, GIGA, TERA = 10**6, 10**9, 10**12
 HOUR = timedelta(hours=1)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from jgi_stager.insight import measure
-from jgi_stager.insight.eta import estimate
-from jgi_stager.insight.facts import Facts, Task
 from jgi_stager.planning import Spent
+from jgi_stager.reporting import eta
+from jgi_stager.reporting.eta import estimate
+from jgi_stager.reporting.snapshot_types import Facts, Task
 from views import GIGA, NOW, TERA, delivered, facts, project, request, task, transferred, waiting, wants
 
 HOUR = 3600.0
@@ -212,32 +212,32 @@ def test_a_petabyte_is_estimated_in_a_moment() -> None:
 def test_the_queue_before_tape_is_recognized() -> None:
     """Eight requests at once, each delivered an hour after the one before: the ninth takes nine hours."""
     burst = [delivered(number, number, TERA, days=2 - number / 1e6) for number in range(1, 9)]
-    found = measure.tape(burst)
+    found = eta.tape(burst)
     assert found.latency(9 * TERA) == pytest.approx(9 * HOUR, rel=0.05)
     assert found.latency(TERA) == pytest.approx(HOUR, rel=0.3)
 
 
 def test_the_line_is_measured_while_it_is_busy_and_only_then() -> None:
     tasks = [transferred("a", 300), transferred("b", 300)]
-    assert measure.transfer(tasks, []).rate == pytest.approx(2 * TERA / 18_000, rel=0.05)
+    assert eta.transfer(tasks, []).rate == pytest.approx(2 * TERA / 18_000, rel=0.05)
 
 
 def test_a_few_small_tasks_do_not_make_the_line_slow() -> None:
     """One of 1 GB takes as long as the poll after it; that says little about 10 TB."""
     small = [transferred(f"t{number}", 2, GIGA) for number in range(3)]
-    assert measure.transfer(small, []).rate > 100e6
+    assert eta.transfer(small, []).rate > 100e6
 
 
 def test_a_clock_that_was_set_back_spoils_no_estimate() -> None:
     sound = [transferred(f"t{number}", 10) for number in range(8)]
     back = [*sound, transferred("back", -170)]
-    assert measure.transfer(back, ()) == measure.transfer(sound, ())
-    assert measure.transfer([transferred("back", -170)], ()).samples == 0
-    assert measure.tape([delivered(1, -3)]).samples == 1
+    assert eta.transfer(back, ()) == eta.transfer(sound, ())
+    assert eta.transfer([transferred("back", -170)], ()).samples == 0
+    assert eta.tape([delivered(1, -3)]).samples == 1
 
 
 def test_percentiles_lie_between_the_values() -> None:
-    assert measure.percentile([1, 2, 3, 4, 5], 0.5) == 3
-    assert measure.percentile([1, 2], 0.9) == pytest.approx(1.9)
+    assert eta.percentile([1, 2, 3, 4, 5], 0.5) == 3
+    assert eta.percentile([1, 2], 0.9) == pytest.approx(1.9)
     with pytest.raises(ValueError, match="no values"):
-        measure.percentile([], 0.5)
+        eta.percentile([], 0.5)

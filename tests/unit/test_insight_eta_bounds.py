@@ -10,9 +10,9 @@ from unittest import mock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jgi_stager.insight import eta
-from jgi_stager.insight.facts import Facts
 from jgi_stager.planning import Demand, Limits, Spent, Want, plan_restores
+from jgi_stager.reporting import eta
+from jgi_stager.reporting.snapshot_types import Facts
 from views import NOW, TERA, delivered, facts, project, request, task, transferred, waiting
 
 sizes = st.integers(0, 2**62) | st.integers(0, 50) | st.sampled_from([10**9, 41_912_662_520, 10**13])
@@ -80,7 +80,7 @@ def work(world: Facts) -> tuple[dict[str, eta.Eta], int, int]:
         parts = max(parts, len(found))
         return ends(found, *rest)
 
-    with mock.patch("jgi_stager.insight.eta.plan_restores", planned), mock.patch.object(eta, "_ends", ended):
+    with mock.patch("jgi_stager.reporting.eta.plan_restores", planned), mock.patch.object(eta, "_ends", ended):
         return eta.estimate(world), wants, parts
 
 

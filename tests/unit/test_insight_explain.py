@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from jgi_stager.insight import explain
-from jgi_stager.insight.explain import Explanation
-from jgi_stager.insight.facts import DaemonView, Facts
-from jgi_stager.insight.waits import Why
 from jgi_stager.planning import Limits, Spent
+from jgi_stager.reporting import explain
+from jgi_stager.reporting.blocked_reasons import Why
+from jgi_stager.reporting.explain import Explanation
+from jgi_stager.reporting.snapshot_types import DaemonView, Facts
 from views import (
     GIGA,
     HOUR,

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from jgi_stager.insight import explain
-from jgi_stager.insight.explain import Explanation
-from jgi_stager.insight.facts import Facts, FailedGroup, File, Move
-from jgi_stager.insight.waits import Why
 from jgi_stager.lifecycle import State
 from jgi_stager.records import ProjectState
+from jgi_stager.reporting import explain
+from jgi_stager.reporting.blocked_reasons import Why
+from jgi_stager.reporting.explain import Explanation
+from jgi_stager.reporting.snapshot_types import Facts, FailedGroup, File, Move
 from views import (
     GIGA,
     HOUR,

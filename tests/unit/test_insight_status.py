@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from jgi_stager.insight import status as insight
-from jgi_stager.insight.facts import Count, DaemonView, Login, RefusedAddress
-from jgi_stager.insight.preview import Found, preview
-from jgi_stager.insight.quota import turns, window
-from jgi_stager.insight.status import Credential
 from jgi_stager.planning import Spent
+from jgi_stager.reporting import summary as insight
+from jgi_stager.reporting.preview import Found, preview
+from jgi_stager.reporting.quota import turns, window
+from jgi_stager.reporting.snapshot_types import Count, DaemonView, Login, RefusedAddress
+from jgi_stager.reporting.summary import Credential
 from views import GIGA, HOUR, NOW, TERA, facts, project, request, task, trouble, waiting, wants
 
 

@@ -12,16 +12,14 @@ import pytest
 from pydantic import ValidationError
 
 from jgi_stager.mail import Attachment, Envelope, Letter, make_mail, render
-from jgi_stager.mail.letters import LONGEST_SUBJECT
-from jgi_stager.mail.look import DARK, LIGHT, Look
 from jgi_stager.mail.push import LONGEST_BODY, gist
-from jgi_stager.mail.words import WIDTH, facts
+from jgi_stager.mail.render import DARK, LIGHT, LONGEST_SUBJECT, WIDTH, Look, facts
 from jgi_stager.notices import FORMS, Kind
 from jgi_stager.planning import Limits
 from jgi_stager.settings import NotificationSettings
-from jgi_stager.steps.digest_words import sharing
+from jgi_stager.steps.context import Tools
+from jgi_stager.steps.digest import sharing
 from jgi_stager.steps.listing import accepted_data
-from jgi_stager.steps.tools import Tools
 from jgi_stager.warning_groups import group
 from mail_samples import ACCEPTED, AT, DIGEST, LISTED, NEEDS, OUTAGE, QUOTA, SAMPLES, STALLED, notice
 

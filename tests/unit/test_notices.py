@@ -16,8 +16,18 @@ from jgi_stager.notices import (
     usual_life,
     warn_before,
 )
-from jgi_stager.steps.journey import HANDOVER, OUT, PEOPLE, QUOTA, TAPE, TRANSFER, Blocked, Journey, spent
-from jgi_stager.steps.watch_stalls import FEW, usual
+from jgi_stager.reporting.time_breakdown import (
+    HANDOVER,
+    OUT,
+    PEOPLE,
+    QUOTA,
+    TAPE,
+    TRANSFER,
+    Blocked,
+    Journey,
+    spent,
+)
+from jgi_stager.steps.alerts import FEW, usual
 
 DAY = timedelta(days=1)
 AT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -8,16 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jgi_stager.planning import (
-    Demand,
-    Limits,
-    Plan,
-    Spent,
-    Want,
-    bytes_in_window,
-    fits_at,
-    plan_restores,
-)
+from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, bytes_in_window, fits_at, plan_restores
 
 NOW = datetime(2025, 3, 30, 1, 30, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -10,15 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jgi_stager import planning
-from jgi_stager.planning import (
-    Demand,
-    Limits,
-    Plan,
-    Spent,
-    Want,
-    days_of_quota,
-    plan_restores,
-)
+from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, days_of_quota, plan_restores
 
 NOW = datetime(2025, 3, 30, 1, 30, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -9,11 +9,7 @@ from bson import Binary, ObjectId
 from bson.int64 import Int64
 from pydantic import ValidationError
 
-from jgi_stager.records import (
-    ProjectRecord,
-    explain_invalid,
-    is_mail_address,
-)
+from jgi_stager.records import ProjectRecord, explain_invalid, is_mail_address
 
 GOOD: dict[str, Any] = {"project_name": "bioscales", "proposal_id": "503125"}
 HOSTILE = "\x1b[31m<script>' OR 1=1; --"

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from jgi_stager.cli import app
 from jgi_stager.mail import push
 from jgi_stager.secrets import SERVICE_SECRETS
-from jgi_stager.service import install, units
+from jgi_stager.service import install
 from jgi_stager.service.failure import failure_mail
 from jgi_stager.settings import Settings, load_settings
-from jgi_stager.steps.tools import CREDENTIALS
+from jgi_stager.steps.context import CREDENTIALS
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "systemd"
@@ -50,7 +50,7 @@ def test_it_writes_units_settings_and_directories_and_says_so(tmp_path: Path) ->
     }
     assert all(any(line.startswith("written") and line.endswith(f"/{name}") for line in said) for name in files)
     assert f"ExecStart={PROGRAM} run" in files["etc/systemd/system/jgi-stager.service"]
-    assert units.SHIPPED_PROGRAM not in "".join(files.values())
+    assert install.SHIPPED_PROGRAM not in "".join(files.values())
     assert "ReadWritePaths=/data/staging" in files["etc/systemd/system/jgi-stager.service.d/10-staging.conf"]
     assert (tmp_path / "etc/jgi-stager/secrets").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "etc/jgi-stager/jgi-stager.toml").stat().st_mode & 0o007 == 0
@@ -72,7 +72,7 @@ def test_repeating_it_changes_nothing_and_an_old_unit_is_replaced(tmp_path: Path
     unit.write_text("[Service]\nExecStart=/old/path run\n")
     said = installed(tmp_path)
     assert [line.split() for line in said if line.startswith("replaced")] == [
-        ["replaced", str(units.UNITS / unit.name)]
+        ["replaced", str(install.UNITS / unit.name)]
     ]
     assert tree(tmp_path) == before
 
@@ -110,7 +110,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("place", ["/home/me/venv", "/root/.local/pipx/venvs/jgi-stager", "/tmp/x"])
 def test_a_program_that_the_sandbox_hides_is_refused_with_the_cure(tmp_path: Path, place: str) -> None:
-    with pytest.raises(units.InstallError, match="/opt/jgi-stager"):
+    with pytest.raises(install.InstallError, match="/opt/jgi-stager"):
         install.install(install.Machine(lambda _: None, tmp_path), Path(place) / "bin/jgi-stager", None)
     assert tree(tmp_path) == {}
 
@@ -119,12 +119,12 @@ def test_a_program_that_the_sandbox_hides_is_refused_with_the_cure(tmp_path: Pat
     "path", ["relative", "/", "/a/../b", "/with blank", '/quo"te', "/per%cent", "/a:b", "/x\ny"]
 )
 def test_a_staging_path_that_systemd_would_misread_is_refused(path: str) -> None:
-    with pytest.raises(units.InstallError):
-        units.staging_drop_in(Path(path))
+    with pytest.raises(install.InstallError):
+        install.staging_drop_in(Path(path))
 
 
 def test_a_staging_directory_below_home_is_opened_without_opening_home() -> None:
-    content = units.staging_drop_in(Path("/home/shared/staging")).content
+    content = install.staging_drop_in(Path("/home/shared/staging")).content
     assert "ProtectHome=tmpfs" in content
     assert "BindPaths=/home/shared/staging" in content
 
@@ -201,7 +201,7 @@ def test_systemd_finds_nothing_to_complain_about_in_the_shipped_units(tmp_path: 
     for source in SHIPPED:
         target = tmp_path / source.parent.name / source.name
         target.parent.mkdir(exist_ok=True)
-        target.write_text(source.read_text().replace(units.SHIPPED_PROGRAM, str(program)))
+        target.write_text(source.read_text().replace(install.SHIPPED_PROGRAM, str(program)))
         paths.append(target)
     for path in paths:
         kind = ["--user"] if path.parent.name == "user" else []

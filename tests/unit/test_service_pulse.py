@@ -13,12 +13,17 @@ from pathlib import Path
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from jgi_stager.pulse import Pulse, beat, unbroken
-from jgi_stager.service.beginning import opened_when_there, wait_after_failures
-from jgi_stager.service.ending import wait_for_steps
-from jgi_stager.service.notify import Supervisor, supervisor
-from jgi_stager.service.oversee import Overseer, silence_bound
-from jgi_stager.service.starts import LONGEST_WAIT_SECONDS, Starts, wait_before
+from jgi_stager.liveness import Pulse, beat, unbroken
+from jgi_stager.service.shutdown import wait_for_steps
+from jgi_stager.service.startup import (
+    LONGEST_WAIT_SECONDS,
+    Starts,
+    opened_when_there,
+    wait_after_failures,
+    wait_before,
+)
+from jgi_stager.service.supervisor import Supervisor, supervisor
+from jgi_stager.service.watchdog import Overseer, silence_bound
 from jgi_stager.settings import Settings
 from jgi_stager.store import StoreRefused, StoreUnavailable
 
@@ -56,7 +61,7 @@ def channel(state_directory: Path) -> Iterator[Channel]:
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The monotonic clock of the pulse, moved by hand."""
     found = [1000.0]
-    monkeypatch.setattr("jgi_stager.pulse.time.monotonic", lambda: found[0])
+    monkeypatch.setattr("jgi_stager.liveness.time.monotonic", lambda: found[0])
     return found
 
 
@@ -237,7 +242,7 @@ class Opening:
 def test_under_systemd_a_database_that_is_away_is_waited_for(
     channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jgi_stager.service.beginning.FIRST_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr("jgi_stager.service.startup.FIRST_RETRY_SECONDS", 0.02)
     opening = Opening(3, StoreUnavailable("no server"))
     with opened_when_there(opening, channel.supervisor, threading.Event()) as found:
         assert found == "open"

@@ -10,7 +10,7 @@ from bson import ObjectId
 
 from jgi_stager.clients.globus import transfer_body
 from jgi_stager.lifecycle import State
-from jgi_stager.steps import submit_transfers
+from jgi_stager.steps import transfers
 from jgi_stager.store.files import FileRow
 
 MOST_FILES = 20_000
@@ -33,9 +33,9 @@ def row(number: int, length: int) -> FileRow:
 @pytest.mark.parametrize(("length", "tasks"), [(100, 1), (1000, 6), (4096, 20)])
 def test_a_task_has_no_more_files_than_a_document_can_hold(length: int, tasks: int) -> None:
     ready = [row(number, length) for number in range(MOST_FILES)]
-    groups = submit_transfers._groups(ready, {}, MOST_FILES)
+    groups = transfers._groups(ready, {}, MOST_FILES)
     assert [file for group in groups for file in group] == ready
     assert len(groups) == tasks
     for group in groups:
-        body = transfer_body("id", "a", "b", "label", list(submit_transfers.items_of(group)))
+        body = transfer_body("id", "a", "b", "label", list(transfers.items_of(group)))
         assert len(bson.encode({"body": body, "file_oids": [file.oid for file in group]})) < 12 * 2**20

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jgi_stager.clients.their_clock import TOLERANCE_SECONDS, Reading, TheirClock, read
+from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, Reading, TheirClock, read
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = 86_400.0

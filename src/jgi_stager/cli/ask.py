@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jgi_stager import gather
-from jgi_stager.cli import documents, preview
+from jgi_stager.cli import json_output, preview
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -20,14 +19,15 @@ from jgi_stager.cli.common import (
     settings_or_exit,
 )
 from jgi_stager.formatting import clean, count, human_bytes
-from jgi_stager.gather import Books
-from jgi_stager.insight import explain as insight
-from jgi_stager.insight.explain import Explanation
-from jgi_stager.insight.facts import Facts, File, Move
-from jgi_stager.insight.quota import Turns, turns
-from jgi_stager.insight.waits import Wait
 from jgi_stager.lifecycle import State
-from jgi_stager.store import lists, requests, tasks
+from jgi_stager.reporting import explain as insight
+from jgi_stager.reporting import snapshot
+from jgi_stager.reporting.blocked_reasons import Wait
+from jgi_stager.reporting.explain import Explanation
+from jgi_stager.reporting.quota import Turns, turns
+from jgi_stager.reporting.snapshot import Books
+from jgi_stager.reporting.snapshot_types import Facts, File, Move
+from jgi_stager.store import file_queries, requests, tasks
 
 LISTED = 50
 HISTORY_SHOWN = 20
@@ -50,13 +50,13 @@ def files(
     """List the files of a project."""
     settings = settings_or_exit(config)
     with handled(), open_books(settings) as books:
-        facts = gather.facts(books)
+        facts = snapshot.facts(books)
         owner = facts.project(project)
         if owner is None:
             raise _no_project(project)
-        found = lists.listing(books.store, project, states=state or (), ap_gold_id=ap, limit=limit)
+        found = file_queries.listing(books.store, project, states=state or (), ap_gold_id=ap, limit=limit)
         if as_json:
-            emit([documents.file_row(one) for one in found])
+            emit([json_output.file_row(one) for one in found])
             return
         page = Page()
         rows = [
@@ -100,14 +100,14 @@ def explain(
     """Say why a project or a file waits, with the evidence, and what happened to it so far."""
     settings = settings_or_exit(config)
     with handled(), open_books(settings) as books:
-        facts = gather.facts(books)
+        facts = snapshot.facts(books)
         coming = turns(facts)
         owner = facts.project(subject) if project is None else None
         if owner is not None:
             found = [insight.project(facts, owner, coming)]
         else:
             names = [one.name for one in facts.projects if project in (None, one.name)]
-            matches = gather.find_files(books.store, subject, names)
+            matches = snapshot.find_files(books.store, subject, names)
             found = [_of_file(books, facts, one, coming) for one in matches]
         if not found:
             raise Mistake(
@@ -115,7 +115,7 @@ def explain(
                 "see: jgi-stager project list, jgi-stager files PROJECT"
             )
         if as_json:
-            emit([documents.explanation(one) for one in found])
+            emit([json_output.explanation(one) for one in found])
             return
         _show(found[:FILES_EXPLAINED])
         if len(found) > FILES_EXPLAINED:
@@ -132,8 +132,8 @@ def _of_file(books: Books, facts: Facts, file: File, coming: Turns) -> Explanati
     return insight.file(
         facts,
         file,
-        None if asked is None else gather.request(asked),
-        None if carried is None else gather.task(carried),
+        None if asked is None else snapshot.request(asked),
+        None if carried is None else snapshot.task(carried),
         coming,
     )
 

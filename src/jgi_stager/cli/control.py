@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from jgi_stager import gather
+from jgi_stager.admin import Refused, release
 from jgi_stager.cli.common import (
+    Commands,
     ConfigOption,
     JsonOption,
     Mistake,
@@ -22,14 +23,13 @@ from jgi_stager.cli.common import (
     settings_or_exit,
     somebody,
 )
-from jgi_stager.cli.helptext import Commands
 from jgi_stager.config_sources import CONFIG_VARIABLE, ENV_PREFIX, default_config_file, read_toml
 from jgi_stager.formatting import count, human_bytes
-from jgi_stager.gather import Books
+from jgi_stager.limits import RUN_TIME_LIMITS, configured, limits_now
 from jgi_stager.records import ProjectState
+from jgi_stager.reporting import snapshot
+from jgi_stager.reporting.snapshot import Books
 from jgi_stager.settings import Settings, load_settings
-from jgi_stager.steering import Refused, release
-from jgi_stager.steps.limits import RUN_TIME_LIMITS, configured, limits_now
 from jgi_stager.store import control, files, projects
 
 limits_app = Commands(no_args_is_help=True, help="Lower quota and limits while the daemon runs.")
@@ -81,7 +81,7 @@ def _meant(file: list[str] | None, reason: str | None) -> str:
 
 
 def _ids(books: Books, project: str, text: str) -> list[str]:
-    found = [one.jdp_file_id for one in gather.find_files(books.store, text, [project])]
+    found = [one.jdp_file_id for one in snapshot.find_files(books.store, text, [project])]
     if not found:
         raise Mistake(f"{project} has no file with the JDP id, name or destination {text}")
     return found
@@ -212,7 +212,7 @@ def _change_limit(
             typer.confirm(f"{slip}. Set it all the same?", abort=True, err=True)
         before = limits_now(books.store, settings)[name]
         control.set_limit(books.store, name, value, f"by {somebody()}{f': {reason}' if reason else ''}")
-        after, alive = limits_now(books.store, settings)[name], gather.daemon(books).alive
+        after, alive = limits_now(books.store, settings)[name], snapshot.daemon(books).alive
     if as_json:
         ceiling = configured(settings, name)
         emit({"limit": name, "before": before, "after": after, "configured": ceiling, "daemon_alive": alive})

@@ -13,9 +13,8 @@ from typing import Annotated
 
 import typer
 
-from jgi_stager.cli.common import ConfigOption, Mistake, Page, handled, settings_or_exit
-from jgi_stager.cli.helptext import Commands
-from jgi_stager.cli.outside import outside
+from jgi_stager.cli.common import Commands, ConfigOption, Mistake, Page, handled, settings_or_exit
+from jgi_stager.client_factory import open_secrets, outside
 from jgi_stager.clients.globus_login import CLIENT_SECRET, REFRESH_TOKEN
 from jgi_stager.clients.gold import OFFLINE_TOKEN
 from jgi_stager.clients.jdp import TOKEN
@@ -23,7 +22,6 @@ from jgi_stager.failures import NeedsPerson, OutsideError, Rejected
 from jgi_stager.secrets import LARGEST_SECRET_BYTES, Secrets
 from jgi_stager.settings import Settings
 from jgi_stager.store.processes import private_directory
-from jgi_stager.wiring import open_secrets
 
 token_app = Commands(no_args_is_help=True, help="Store the tokens of GOLD and JDP.")
 _COLLECTION = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")

@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from jgi_stager import __version__
-from jgi_stager.cli import ask, control, credentials, project, service, setup, status, steer
-from jgi_stager.cli.common import ConfigOption, complain, require_stage_dir, settings_or_exit
+from jgi_stager.cli import ask, control, credentials, project, service, setup, status
+from jgi_stager.cli.common import Commands, ConfigOption, complain, require_stage_dir, settings_or_exit
 from jgi_stager.cli.demo import register
-from jgi_stager.cli.helptext import Commands
 from jgi_stager.settings import ConfigError
 from jgi_stager.store import StoreError
 
@@ -51,7 +50,7 @@ def run(
     """Run the daemon in the foreground: what the systemd service starts."""
     from jgi_stager import daemon
     from jgi_stager.logs import configure_logging
-    from jgi_stager.service.ending import leave
+    from jgi_stager.service.shutdown import leave
 
     settings = settings_or_exit(config)
     try:
@@ -69,6 +68,6 @@ def run(
     raise typer.Exit(code)
 
 
-for module in (setup, credentials, project, steer, status, ask, control, service):
+for module in (setup, credentials, project, project, status, ask, control, service):
     module.register(app)
 register(app)

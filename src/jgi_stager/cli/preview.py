@@ -13,27 +13,26 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from jgi_stager import gather
-from jgi_stager.cli import documents
+from jgi_stager.cli import json_output
 from jgi_stager.cli.common import Mistake, Page, open_books
-from jgi_stager.cli.outside import outside
+from jgi_stager.client_factory import Clients, outside
 from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.clock import Clock
 from jgi_stager.daemon import make_clock
 from jgi_stager.formatting import count, human_bytes, left_of
-from jgi_stager.insight import preview as insight
-from jgi_stager.insight.facts import Count, DaemonView, Facts
-from jgi_stager.insight.preview import Found, Preview
-from jgi_stager.insight.quota import window
+from jgi_stager.limits import restore_limits
 from jgi_stager.records import ProjectRecord, destination_directory, explain_invalid
+from jgi_stager.reporting import preview as insight
+from jgi_stager.reporting import snapshot
+from jgi_stager.reporting.preview import Found, Preview
+from jgi_stager.reporting.quota import window
+from jgi_stager.reporting.snapshot_types import Count, DaemonView, Facts
 from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.settings import Settings
 from jgi_stager.steps.discover import STAGED_TYPES
-from jgi_stager.steps.limits import restore_limits
 from jgi_stager.steps.listing import accepted_data
-from jgi_stager.store import Store, discoveries, lists, projects
+from jgi_stager.store import Store, discoveries, file_queries, projects
 from jgi_stager.warning_groups import group, sentences, together
-from jgi_stager.wiring import Clients
 
 WARNINGS_SHOWN = 3
 
@@ -69,11 +68,11 @@ def of_project(settings: Settings, name: str) -> Preview:
         document = projects.get(books.store, name)
         if document is None:
             raise Mistake(f"there is no project called {name}; see: jgi-stager project list, or use --proposal")
-        facts = gather.facts(books)
+        facts = snapshot.facts(books)
         if "accepted_name" in document and document.get("state") not in ("discovering", "invalid"):
             found, to_ask = (
                 _from_books(books.store, document, settings),
-                Count(*lists.still_to_ask(books.store, name)),
+                Count(*file_queries.still_to_ask(books.store, name)),
             )
         else:
             kept = {key: document[key] for key in ProjectRecord.model_fields if document.get(key) is not None}
@@ -89,7 +88,7 @@ def of_record(settings: Settings, fields: Mapping[str, Any]) -> Preview:
     there = settings.mongodb.uri is not None or (settings.state.directory / "mongodb" / "data").is_dir()
     if there:
         with open_books(settings) as books:
-            facts = gather.facts(books)
+            facts = snapshot.facts(books)
     else:
         limits = restore_limits(settings.jdp)
         facts = Facts(clock.now(), DaemonView(alive=False), limits, limits.quota_bytes, 1)
@@ -220,7 +219,7 @@ def document(found: Preview) -> dict[str, Any]:
         "too_big": found.too_big,
         "quota_bytes": found.quota_bytes,
         "quota_left_bytes": found.quota_left,
-        "eta": None if found.eta is None else documents.eta(found.eta),
+        "eta": None if found.eta is None else json_output.eta(found.eta),
         "destination": found.destination,
         "free_bytes": found.free_bytes,
         "fits": found.fits,

@@ -1,17 +1,30 @@
-"""``project``: inserting records, looking at them, and steering them."""
+"""``project``: inserting records, looking at them, and steering them.
+
+``project pause|resume|cancel|priority|notify``: steering a project while the daemon runs.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import typer
 
-from jgi_stager import gather
-from jgi_stager.cli import documents, preview
+from jgi_stager.admin import (
+    Change,
+    Refused,
+    cancel_project,
+    check_cancel,
+    pause_project,
+    resume_project,
+    set_notify,
+    set_priority,
+)
+from jgi_stager.cli import json_output, preview
 from jgi_stager.cli.common import (
+    Commands,
     ConfigOption,
     JsonOption,
     Mistake,
@@ -22,11 +35,12 @@ from jgi_stager.cli.common import (
     open_books,
     require_stage_dir,
     settings_or_exit,
+    somebody,
 )
-from jgi_stager.cli.helptext import Commands
 from jgi_stager.formatting import human_bytes, percent
-from jgi_stager.insight.facts import Project
 from jgi_stager.records import ProjectRecord
+from jgi_stager.reporting import snapshot
+from jgi_stager.reporting.snapshot_types import Project
 from jgi_stager.settings import Settings
 from jgi_stager.store import Store, projects
 
@@ -164,9 +178,9 @@ def list_projects(as_json: JsonOption = False, config: ConfigOption = None) -> N
     """List all projects, the invalid and the finished ones included."""
     settings = settings_or_exit(config)
     with handled(), open_books(settings) as books:
-        found = gather.facts(books).projects
+        found = snapshot.facts(books).projects
         if as_json:
-            emit([documents.project(one) for one in found])
+            emit([json_output.project(one) for one in found])
             return
         page = Page()
         if not found:
@@ -192,13 +206,13 @@ def show(project: NameArgument, as_json: JsonOption = False, config: ConfigOptio
     """Show one project: its record, its files by state, and what happened to it."""
     settings = settings_or_exit(config)
     with handled(), open_books(settings) as books:
-        found = gather.facts(books).project(project)
+        found = snapshot.facts(books).project(project)
         document = projects.get(books.store, project)
         if found is None or document is None:
             raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
         record = {key: document[key] for key in ProjectRecord.model_fields if document.get(key) is not None}
         if as_json:
-            emit({**documents.project(found), "record": record, "history": documents.history(found.history)})
+            emit({**json_output.project(found), "record": record, "history": json_output.history(found.history)})
         else:
             _show(found, record)
 
@@ -233,3 +247,99 @@ def _shown(value: Any) -> str:
 def register(parent: typer.Typer) -> None:
     """Add the commands."""
     parent.add_typer(app, name="project")
+
+
+ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes on the history.")]
+
+
+def pause(
+    project: NameArgument, reason: ReasonOption = "", as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """Begin nothing new for a project. What is at JDP or in a Globus task goes on to its end."""
+    _steer(config, lambda store: pause_project(store, project, somebody(), reason), as_json=as_json)
+
+
+def resume(
+    project: NameArgument, reason: ReasonOption = "", as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """Let a paused or cancelled project go on."""
+    _steer(config, lambda store: resume_project(store, project, somebody(), reason), as_json=as_json)
+
+
+def cancel(
+    project: NameArgument,
+    reason: ReasonOption = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Stop a project for good. What has arrived stays.
+
+    Its Globus tasks are ended where nobody else needs them. JDP requests cannot be taken back, and their bytes
+    stay spent.
+    """
+
+    def act(store: Store) -> Change:
+        check_cancel(store, project)  # who cannot cancel it is not asked first
+        if not yes:
+            typer.confirm(f"Cancel {project}? What was asked from tape stays spent", abort=True, err=True)
+        return cancel_project(store, project, somebody(), reason)
+
+    _steer(config, act, as_json=as_json)
+
+
+def priority(
+    project: NameArgument,
+    value: Annotated[
+        int, typer.Argument(metavar="NUMBER", min=-1000, max=1000, help="-1000 to 1000; larger goes first.")
+    ],
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Change the priority of a project; the next planning of requests follows it."""
+    _steer(config, lambda store: set_priority(store, project, value, somebody(), reason), as_json=as_json)
+
+
+def notify(
+    project: NameArgument,
+    addresses: Annotated[
+        list[str] | None, typer.Argument(metavar="ADDRESS", help="All of them; none for nobody.")
+    ] = None,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Change who gets the mails of a project beside the site's people. Replaces the addresses it had."""
+    _steer(config, lambda store: set_notify(store, project, addresses or [], somebody(), reason), as_json=as_json)
+
+
+def _steer(config: Path | None, act: Callable[[Store], Change], *, as_json: bool) -> None:
+    settings = settings_or_exit(config)
+    with handled(), open_books(settings) as books:
+        try:
+            change = act(books.store)
+        except Refused as error:
+            raise Mistake(str(error)) from None
+        alive = snapshot.daemon(books).alive
+        if as_json:
+            emit(
+                {
+                    "project": change.project,
+                    "changed": change.what,
+                    "before": change.before,
+                    "after": change.after,
+                    "daemon_alive": alive,
+                }
+            )
+            return
+        page = Page()
+        page.say(change.said)
+        if not alive:
+            page.say("The daemon does not run now; it counts when it is started.", style="yellow")
+
+
+def register_controls(_app: typer.Typer) -> None:
+    """Add the commands to those of ``project``."""
+    for command in (pause, resume, cancel, priority, notify):
+        app.command()(command)

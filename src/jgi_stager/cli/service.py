@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jgi_stager.cli.common import ConfigOption, complain, settings_or_exit
-from jgi_stager.service import install, units
+from jgi_stager.service import install
 
 UserOption = Annotated[
     bool, typer.Option("--user", help="A service of your own (systemctl --user), without root.")
@@ -43,12 +43,12 @@ def install_service(
     """
     machine = install.Machine(typer.echo, root, dry_run)
     try:
-        program = units.program()
+        program = install.program()
         if user:
             install.install_for_user(machine, program, _config_home(), _state(), staging)
         else:
             install.install(machine, program, staging)
-    except (units.InstallError, OSError) as error:
+    except (install.InstallError, OSError) as error:
         complain(error)
         raise typer.Exit(1) from None
 
@@ -64,7 +64,7 @@ def uninstall_service(user: UserOption = False, dry_run: DryOption = False, root
             install.uninstall_for_user(machine, _config_home())
         else:
             install.uninstall(machine)
-    except (units.InstallError, OSError) as error:
+    except (install.InstallError, OSError) as error:
         complain(error)
         raise typer.Exit(1) from None
 
@@ -72,10 +72,10 @@ def uninstall_service(user: UserOption = False, dry_run: DryOption = False, root
 def mail_failure(config: ConfigOption = None) -> None:
     """Mail that the service has given up: what jgi-stager-failure.service starts."""
     from jgi_stager import mail
+    from jgi_stager.client_factory import open_secrets
     from jgi_stager.daemon import make_clock
     from jgi_stager.failures import OutsideError
     from jgi_stager.service.failure import failure_mail
-    from jgi_stager.wiring import open_secrets
 
     settings = settings_or_exit(config)
     to = settings.notifications.mailto

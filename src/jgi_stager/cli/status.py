@@ -1,18 +1,28 @@
-"""``status``: everything on one page."""
+"""The bar of a project: its files by state, in a line of characters.
+
+Pages for people: `Status` and `Explanation` as lines of text.
+
+The credentials as this machine and the books know them: how old, when they last worked, what is wrong.
+
+``status``: everything on one page.
+"""
 
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
 from typing import Annotated
 
 import typer
 from rich.live import Live
 from rich.text import Text
 
-from jgi_stager import gather
-from jgi_stager.cli import documents, logins
+from jgi_stager.cli import json_output
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -22,10 +32,375 @@ from jgi_stager.cli.common import (
     handled,
     open_books,
     settings_or_exit,
+    wrapped,
 )
-from jgi_stager.cli.pages import status_lines
-from jgi_stager.insight import status as insight
-from jgi_stager.insight.status import Status
+from jgi_stager.clock import Clock
+from jgi_stager.failures import Service
+from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, left_of, part_of, percent, when
+from jgi_stager.notices import COMMANDS
+from jgi_stager.reporting import snapshot
+from jgi_stager.reporting import summary as insight
+from jgi_stager.reporting.blocked_reasons import Wait, Why
+from jgi_stager.reporting.eta import Eta
+from jgi_stager.reporting.quota import used
+from jgi_stager.reporting.snapshot_types import Facts, Project
+from jgi_stager.reporting.summary import Credential, ProjectLine, Status
+from jgi_stager.secrets import Secrets
+from jgi_stager.settings import Settings
+from jgi_stager.steps.context import CREDENTIALS
+
+BAR = 34
+SEGMENTS: tuple[tuple[str, tuple[str, ...], str, str, str], ...] = (
+    ("done", ("done",), "\N{FULL BLOCK}", "#", "green"),
+    ("in transfer", ("transferring",), "\N{DARK SHADE}", "=", "cyan"),
+    ("delivered", ("restored", "manifest_ready"), "\N{MEDIUM SHADE}", "+", "blue"),
+    ("on tape", ("restore_requested",), "\N{LIGHT SHADE}", "-", "magenta"),
+    ("pending", ("pending",), "\N{MIDDLE DOT}", ".", "dim"),
+    ("failed", ("failed",), "x", "x", "red"),
+)
+"""The parts of a bar: what it is called, the states, with and without Unicode, and the colour."""
+
+
+def bar(project: Project, page: Page, width: int = BAR) -> Text:
+    """The states of a project's files in one line, by bytes."""
+    sizes = [project.of(*states).bytes for _, states, _, _, _ in SEGMENTS]
+    if not sum(sizes):
+        sizes = [project.of(*states).files for _, states, _, _, _ in SEGMENTS]
+    text = Text()
+    for cells, (_, _, glyph, ascii_glyph, style) in zip(shares(sizes, width), SEGMENTS, strict=True):
+        text.append((glyph if page.unicode else ascii_glyph) * cells, style)
+    return text
+
+
+def shares(sizes: Sequence[int], width: int) -> list[int]:
+    """``width`` cells divided by size; whatever is there gets one at least, as long as there is room."""
+    total = sum(sizes)
+    if not total:
+        return [0] * len(sizes)
+    cells = [max(1, round(size * width / total)) if size else 0 for size in sizes]
+    while sum(cells) != width:
+        step = 1 if sum(cells) < width else -1
+        cells[cells.index(max(cells))] += step
+    return cells
+
+
+def legend(page: Page) -> Text:
+    """What the parts of a bar mean."""
+    text = Text("", "dim")
+    for name, _, glyph, ascii_glyph, style in SEGMENTS:
+        text.append(glyph if page.unicode else ascii_glyph, style).append(f" {name}  ")
+    return text
+
+
+OVER = ("done", "cancelled")
+LABEL = 8
+NAME, SHORT_BAR = 20, 12
+"""What fits beside the rest into 80 characters."""
+
+
+class Detail(IntEnum):
+    """How much is said of each project; less where the terminal has not the lines for more."""
+
+    WHOLE = 0
+    SHORT = 1
+    """Sentences are cut to a line."""
+    LINE = 2
+    """Each project has one line."""
+
+
+STEPS = (
+    (Detail.WHOLE, 4),
+    (Detail.SHORT, 4),
+    (Detail.LINE, 4),
+    (Detail.LINE, 3),
+    (Detail.LINE, 2),
+    (Detail.LINE, 1),
+)
+"""What is left out, step by step, until the page fits; the number is that of the things to do."""
+
+
+def status_lines(found: Status, page: Page, only: str | None) -> list[Text]:
+    """The page, a line each. On a terminal it fits, with a line for the prompt, unless only one project was
+    asked for."""
+    lines: list[Text] = []
+    for detail, todos in STEPS:
+        lines = _page(found, page, only, detail, todos if page.tty else len(found.todos))
+        if only is not None or not page.tty or len(lines) < page.console.height:
+            break
+    return lines
+
+
+def _page(found: Status, page: Page, only: str | None, detail: Detail, todos: int) -> list[Text]:
+    projects = [line for line in found.lines if only is not None or line.project.state not in OVER]
+    over = [line.project for line in found.lines if only is None and line.project.state in OVER]
+    lines = [*_head(found), Text("")]
+    below = [*_finished(over, page)]
+    if not found.lines:
+        below.append(Text("no projects yet; insert one: jgi-stager project add NAME --proposal NUMBER"))
+    below += [Text(""), *_outside(found, page, detail), *_you(found, page, detail, todos)]
+    if projects:
+        below.append(legend(page))
+    if detail == Detail.LINE:
+        most = max(3, page.console.height - len(lines) - len(below) - 2)
+        lines += [_compact(line, page, found.now) for line in projects[:most]]
+        lines += _more(projects[most:])
+    else:
+        for line in projects:
+            lines += _detailed(found, line, page, detail, full=only is not None)
+    return lines + below
+
+
+def _head(found: Status) -> Iterator[Text]:
+    daemon = found.facts.daemon
+    text = Text(f"{found.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC  ")
+    if daemon.alive:
+        text.append("daemon running", "green")
+    else:
+        seen = f", last seen {ago(daemon.seen_at, found.now)}" if daemon.seen_at else ""
+        text.append(f"daemon not running{seen}", "bold red")
+    if found.facts.clock_scale != 1:
+        text.append(f"  time x{found.facts.clock_scale:g}", "yellow")
+    yield text
+
+
+def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, full: bool) -> Iterator[Text]:
+    project = line.project
+    head = Text(clean(project.name) or "(without a name)", "bold")
+    head.append(f"  {project.state}", "red" if project.state in ("invalid", "held") else "")
+    if line.total.files:
+        sizes = part_of(line.done.bytes, line.total.bytes)
+        head.append(
+            f"  {percent(project.share)}  {sizes}  {line.done.files:,} of {count(line.total.files, 'file')}"
+        )
+    if project.priority:
+        head.append(f"  priority {project.priority}")
+    yield head
+    if line.total.files:
+        when_done = _eta(line.eta, found.now)
+        width = min(BAR, max(16, page.width - 4 - len(when_done)))
+        yield Text("  ").append_text(bar(project, page, width)).append("  ").append_text(when_done)
+    yield from (Text(f"  {one}") for one in _lines(_waits_for(line.wait, found.now), page, 2, detail))
+    if full:
+        yield from _states(project)
+        if project.destination:
+            yield Text(f"  destination  {clean(project.destination)}")
+
+
+def _waits_for(wait: Wait, now: datetime) -> str:
+    """Why a project waits. What a person should do is on the page once, and not again for each project."""
+    if wait.why != Why.PERSON:
+        return wait.sentence
+    since = f" since {when(wait.since, now)}" if wait.since else ""
+    return f"waiting for a person{since}: see You, below"
+
+
+def _compact(line: ProjectLine, page: Page, now: datetime) -> Text:
+    project = line.project
+    text = Text(f"{_middle_cut(clean(project.name), NAME):<{NAME}} {project.state:<11} ")
+    text.append(f"{percent(project.share) if line.total.files else '':>5} ")
+    text.append_text(bar(project, page, SHORT_BAR) if line.total.files else Text(" " * SHORT_BAR))
+    text.append(f"  {line.wait.why}")
+    if line.eta is not None:
+        text.append(f"  {when(line.eta.at, now).removesuffix(' UTC')}")
+    return text
+
+
+def _middle_cut(name: str, width: int) -> str:
+    """Names of a series differ at their ends."""
+    half = width // 2
+    return name if len(name) <= width else f"{name[: half - 1]}..{name[len(name) - (width - half - 1) :]}"
+
+
+def _more(hidden: Sequence[ProjectLine]) -> Iterator[Text]:
+    if hidden:
+        states = Counter(line.project.state for line in hidden)
+        shown = ", ".join(f"{number} {state}" for state, number in states.items())
+        yield Text(f"... and {shown}; see: jgi-stager project list", "dim")
+
+
+def _finished(projects: Sequence[Project], page: Page) -> Iterator[Text]:
+    for state in OVER:
+        names = [clean(project.name) for project in projects if project.state == state]
+        if names:
+            text = f"{state}: {', '.join(names)}"
+            yield Text(textwrap.shorten(text, page.width, placeholder=" ...") if page.tty else text, "dim")
+
+
+def _states(project: Project) -> Iterator[Text]:
+    yield Text("")
+    for state, tally in project.counts.items():
+        if tally.files:
+            yield Text(f"  {state:<18}{tally.files:>10,} files  {human_bytes(tally.bytes):>9}")
+    yield Text("")
+
+
+def _eta(eta: Eta | None, now: datetime) -> Text:
+    if eta is None:
+        return Text("")
+    text = Text(f"{'done' if eta.measured else 'guess:'} {when(eta.at, now)}", "bold")
+    return text.append(f" ({_short(eta.early, eta, now)} - {_short(eta.late, eta, now)})", "not bold")
+
+
+def _short(at: datetime, eta: Eta, now: datetime) -> str:
+    """An end of the range; the day only where it is another one."""
+    there = at.astimezone(UTC)
+    same = there.date() == eta.at.astimezone(UTC).date()
+    return f"{there:%H:%M}" if same else when(at, now).removesuffix(" UTC")
+
+
+# --- what is below the projects ------------------------------------------------------------------------------
+
+
+def _outside(found: Status, page: Page, detail: Detail) -> Iterator[Text]:
+    quota = found.window
+    said = f"{used(quota)} in {quota.hours:g} h, {left_of(quota.left, quota.limit)}"
+    if quota.next_free_at is not None:
+        said += f"; {human_bytes(quota.next_free_bytes)} come free at {when(quota.next_free_at, found.now)}"
+    if quota.limit < quota.ceiling:
+        said += f" (lowered from {human_bytes(quota.ceiling)})"
+    yield from _row("Quota", said, page)
+    yield from _row("JDP", _requests(found), page)
+    yield from _row("Globus", _tasks(found), page)
+    yield from _packed("Logins", [_login(one, found, detail) for one in found.credentials], page)
+    if found.facts.mails_waiting:
+        yield from _row("Mails", f"{found.facts.mails_waiting} wait to be sent", page)
+
+
+def _requests(found: Status) -> str:
+    requests, now = found.facts.requests, found.now
+    tape = [one for one in requests if one.state != "ready"]
+    ready = len(requests) - len(tape)
+    if not requests:
+        return "no open requests"
+    parts = []
+    if tape:
+        oldest = min(tape, key=lambda one: one.asked_at)
+        size = human_bytes(sum(one.bytes for one in tape))
+        age = human_duration(now - oldest.asked_at)
+        parts.append(f"{count(len(tape), 'request')} on tape ({size}), the oldest {age} old")
+    if ready:
+        parts.append(f"{ready if tape else count(ready, 'request')} delivered")
+    doubtful = sum(one.state == "unknown" for one in requests)
+    if doubtful:
+        parts.append(f"{doubtful} with unknown outcome")
+    return ", ".join(parts)
+
+
+def _tasks(found: Status) -> str:
+    carrying = [one for one in found.facts.tasks if one.kind == "files"]
+    lists = len(found.facts.tasks) - len(carrying)
+    if not found.facts.tasks:
+        return "no open tasks"
+    parts = []
+    if carrying:
+        oldest = min(carrying, key=lambda one: one.begun_at)
+        sizes = part_of(sum(one.bytes_moved for one in carrying), sum(one.bytes for one in carrying))
+        age = human_duration(found.now - oldest.begun_at)
+        parts.append(f"{count(len(carrying), 'task')} ({sizes} moved), the oldest {age} old")
+        ended = sum(one.state == "ended" for one in carrying)
+        if ended:
+            parts.append(f"{ended} being verified")
+    if lists:
+        parts.append(f"{lists} for manifests")
+    return ", ".join(parts)
+
+
+LOGIN_WORDS = {"usable": "ok", "needs_person": "NEEDS YOU", "missing": "missing", "out": "no answer"}
+
+
+def _login(one: Credential, found: Status, detail: Detail) -> str:
+    """How old it is, when it last worked, since when it does not, and when it will probably end."""
+    parts, known, now = [LOGIN_WORDS.get(one.state, one.state)], one.known, found.now
+    if one.state == "needs_person" and known is not None and known.dead_since is not None:
+        parts[0] += f" since {when(known.dead_since, now)}"
+    if one.age is not None and one.state != "missing" and detail != Detail.LINE:
+        # Beside instants of a clock that runs faster, an age by the wall clock would contradict them.
+        parts.append(f"{_roughly(one.age)} old{'' if found.facts.clock_scale == 1 else ' in real time'}")
+    if known is not None and known.last_success is not None and detail != Detail.LINE:
+        parts.append(f"worked {_roughly(now - known.last_success)} ago")
+    if known is not None and known.ends_at is not None and known.ends_soon:
+        parts.append(f"ends about {when(known.ends_at, now)}")
+    return f"{one.service} {', '.join(parts)}"
+
+
+def _roughly(age: timedelta) -> str:
+    """The largest unit alone."""
+    return " ".join(human_duration(max(age, timedelta(0))).split()[:2])
+
+
+def _you(found: Status, page: Page, detail: Detail, most: int) -> Iterator[Text]:
+    if not found.todos:
+        yield from _row("You", "nothing to do", page)
+    shown = found.todos[:most]
+    for number, todo in enumerate(shown):
+        lines = _row("You" if number == 0 else "", todo.what, page, detail)
+        yield from (Text(line.plain, "yellow") for line in lines)
+        if todo.do:
+            yield from _row("", f"-> {todo.do}", page)
+    if len(shown) < len(found.todos):
+        yield from _row("", f"... and {len(found.todos) - len(shown)} more: jgi-stager status | cat", page)
+
+
+def _row(label: str, text: str, page: Page, detail: Detail = Detail.WHOLE) -> Iterator[Text]:
+    lines = _lines(text, page, LABEL, detail)
+    for number, line in enumerate(lines):
+        yield Text(f"{label if number == 0 else '':<{LABEL}}{line}")
+
+
+def _packed(label: str, items: Sequence[str], page: Page) -> Iterator[Text]:
+    """Items in as few lines as they need, none of them broken."""
+    lines = [""]
+    for item in items:
+        longer = f"{lines[-1]}{'   ' if lines[-1] else ''}{clean(item)}"
+        if lines[-1] and page.tty and len(longer) > page.width - LABEL:
+            lines.append(clean(item))
+        else:
+            lines[-1] = longer
+    for number, line in enumerate(lines):
+        yield Text(f"{label if number == 0 else '':<{LABEL}}{line}")
+
+
+def _lines(text: str, page: Page, taken: int, detail: Detail = Detail.WHOLE) -> list[str]:
+    shown = clean(text)
+    if not page.tty or not shown:
+        return [shown]
+    if detail != Detail.WHOLE:
+        return [textwrap.shorten(shown, page.width - taken, placeholder=" ...", break_on_hyphens=False)]
+    return wrapped(shown, page.width - taken)
+
+
+def credentials(settings: Settings, facts: Facts, clock: Clock) -> list[Credential]:
+    """One line per login. What the daemon says of a service goes before what the files look like."""
+    shown = [Service.GOLD, Service.JDP, Service.GLOBUS]
+    if settings.notifications.smtp_user:
+        shown.append(Service.SMTP)
+    return [_one(settings, facts, clock, service) for service in shown]
+
+
+def _one(settings: Settings, facts: Facts, clock: Clock, service: Service) -> Credential:
+    stored_at, known = _stored_at(settings, service), facts.logins.get(service)
+    age = None
+    if stored_at is not None:
+        age = max(timedelta(0), datetime.now(UTC) - stored_at)
+    elif known is not None and known.since is not None:
+        age = timedelta(seconds=clock.real_seconds((facts.now - known.since).total_seconds()))
+    view = facts.daemon.services.get(service)
+    state, note = "usable", None
+    if view is not None and (view.state == "needs_person" or facts.daemon.alive):
+        state, note = view.state, view.problem
+    elif stored_at is None:
+        state, note = "missing", "no credential here"
+    return Credential(service, state, stored_at, age, note, COMMANDS.get(service), known)
+
+
+def _stored_at(settings: Settings, service: Service) -> datetime | None:
+    """When the secret was written; None if there is none, or this user cannot see it."""
+    if settings.secrets.directory is None:
+        return None
+    secrets = Secrets(settings.secrets.directory)
+    found = (secrets.written_at(name) for name in CREDENTIALS[service])
+    return next((at for at in found if at is not None), None)
+
 
 WATCH_SECONDS = 2.0
 DAEMON_DOWN = 3
@@ -53,15 +428,15 @@ def status(
         page = Page()
 
         def look() -> Status:
-            facts = gather.facts(books)
+            facts = snapshot.facts(books)
             if project is not None and facts.project(project) is None:
                 raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
-            return insight.status(facts, logins.credentials(settings, facts, books.clock), project)
+            return insight.status(facts, credentials(settings, facts, books.clock), project)
 
         def show() -> bool:
             found = look()
             if as_json:
-                emit(documents.status(found), line=watch)
+                emit(json_output.status(found), line=watch)
             else:
                 for line in status_lines(found, page, project):
                     page.line(line)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import globus_sdk
 
-from jgi_stager.clients.text import excerpt, retry_after
+from jgi_stager.clients.parsing import excerpt, retry_after
 from jgi_stager.failures import NeedsPerson, OutsideError, Rejected, Service, Transient
 
 CURE_LOGIN = "run: jgi-stager login (or renew the secret globus_client_secret)"

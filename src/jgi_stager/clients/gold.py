@@ -11,7 +11,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from jgi_stager.clients.http import Answer, HttpEdge, RefusedError
-from jgi_stager.clients.shapes import Count, Listing, OptionalText, Texts, rows_of
+from jgi_stager.clients.parsing import Count, Listing, OptionalText, Texts, rows_of
 from jgi_stager.failures import NeedsPerson, Rejected, Service, Transient
 from jgi_stager.secrets import SecretProblem, Secrets
 

@@ -1,27 +1,250 @@
-"""The JGI Data Portal: listing files, asking for them, and following a request (jgi-apis, section 2)."""
+"""What JDP's answers look like, made safe (jgi-apis section 2; jgi-api-facts sections 2, 4 and 6). Pure.
+
+The JGI Data Portal: listing files, asking for them, and following a request (jgi-apis, section 2).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 from jgi_stager.clients.http import HttpEdge, RefusedError
-from jgi_stager.clients.jdp_shapes import (
-    Accepted,
-    ApListing,
-    BadShapeError,
-    JdpFile,
-    RequestStatus,
-    SearchPages,
-    distinct_ids,
-    parse_accepted,
-    parse_status,
-)
-from jgi_stager.clients.their_clock import TheirClock
+from jgi_stager.clients.parsing import excerpt, instant, plain, strings, whole
+from jgi_stager.clients.remote_clock import TheirClock
 from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
+from jgi_stager.records import JDP_FILE_ID, usable_size
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import JdpSettings
+
+_MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class JdpFile:
+    """One file as JDP lists it. ``file_name`` is raw: check it before it becomes part of a path."""
+
+    jdp_file_id: str
+    file_name: str
+    size: int | None = None
+    """Bytes; None where JDP's value is missing or makes no sense."""
+    status: str | None = None
+    """Such as PURGED or RESTORED; other words are kept as they are."""
+    file_type: tuple[str, ...] = ()
+    md5: str | None = None
+    """32 lower-case hexadecimal digits, None where there are none."""
+    seq_unit_names: tuple[str, ...] = ()
+    file_format: str | None = None
+
+
+@dataclass(frozen=True)
+class ApListing:
+    """The files of one analysis project. ``problems`` has a line for everything that was not understood."""
+
+    organism_id: str | None
+    """JDP's grouping id, such as ``IMG_AP-1323348``; None if nothing was found."""
+    files: tuple[JdpFile, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """JDP took a request for files."""
+
+    request_id: int
+    restored_count: int | None = None
+    """How many are queued for tape, now or before."""
+    updated_count: int | None = None
+    """How many are on disk already and are kept longer."""
+
+    @property
+    def answered(self) -> int | None:
+        """How many ids JDP knew, None if it did not say. Fewer than asked is the only sign of a bad id."""
+        if self.restored_count is None or self.updated_count is None:
+            return None
+        return self.restored_count + self.updated_count
+
+
+@dataclass(frozen=True)
+class RequestStatus:
+    """Where a request is. ``status`` is lower-case: new, pending, ready, expired, or a word yet unknown."""
+
+    status: str
+    expiration_date: datetime | None = None
+    """When the delivery is removed (UTC)."""
+    file_ids: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class BadShapeError(ValueError):
+    """A document is not what it should be; the message says what was expected."""
+
+
+@dataclass
+class SearchPages:
+    """The pages of one search, put together. Feed it page by page, then ask."""
+
+    files: dict[str, dict[str, JdpFile]] = field(default_factory=dict)
+    """By organism id and file id, over all organisms."""
+    agg_ids: dict[str, int | None] = field(default_factory=dict)
+    nameless: int = 0
+    entries: int = 0
+    """Files as they are listed, repeats included."""
+    organisms: int = 0
+    """Organisms as they are listed, repeats included: JDP may show one on several pages, and counts it so."""
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """Organism id and what about one of its files was not understood."""
+    totals: set[tuple[int | None, int | None, int | None]] = field(default_factory=set)
+
+    def add(self, document: Any, page: int) -> int | None:
+        """Take in one page. Returns the number of the next one, None at the end. Raises `BadShapeError`."""
+        if not isinstance(document, dict):
+            raise BadShapeError("a search result (an object)")
+        organisms = document.get("organisms")
+        trouble = next((key for key in ("error", "errors", "detail", "message") if document.get(key)), None)
+        if trouble and (organisms is None or trouble.startswith("error")):
+            raise BadShapeError(f"a search result but: {excerpt(str(document[trouble]), limit=120)}")
+        if not isinstance(organisms or [], list):
+            raise BadShapeError("a search result with a list of organisms")
+        for organism in organisms or []:
+            self._add_organism(organism)
+        self.totals.add(
+            (
+                whole(document.get("unique_file_total")),
+                whole(document.get("file_total")),
+                whole(document.get("total")),
+            )
+        )
+        return _next_page(document.get("next_page"), page)
+
+    def _add_organism(self, organism: Any) -> None:
+        files = organism.get("files") if isinstance(organism, dict) else None
+        if not isinstance(organism, dict) or not isinstance(files or [], list):
+            raise BadShapeError("a search result whose organisms have lists of files")
+        agg_id = whole(organism.get("agg_id"))
+        name = organism.get("id")
+        key = plain(name)[:200] if isinstance(name, str) and plain(name) else f"agg {agg_id}"
+        known = self.files.setdefault(key, {})
+        self.agg_ids[key] = agg_id
+        self.organisms += 1
+        for entry in files or []:
+            self.entries += 1
+            file, problems = parse_file(entry)
+            self.problems += [(key, problem) for problem in problems]
+            if file is None:
+                self.nameless += 1
+            else:
+                known.setdefault(file.jdp_file_id, file)
+
+    def shortfall(self) -> str | None:
+        """What is missing from what JDP says there is, None if nothing is.
+
+        Each total is held against what it counts: unique files against ids, the others against entries, which
+        JDP may repeat. Only where it does not say how many files are unique can a repeated organism stand in the
+        place of one that is missing: then organisms count once.
+        """
+        if len(self.totals) > 1:
+            return "the totals changed while the pages were read"
+        unique, entries, organisms = next(iter(self.totals), (None, None, None))
+        listed = len({file_id for files in self.files.values() for file_id in files}) + self.nameless
+        if unique is not None and listed < unique:
+            return f"JDP says {unique} files but listed {listed}"
+        if entries is not None and self.entries < entries:
+            return f"JDP says {entries} files but listed {self.entries}"
+        shown = len(self.files) if unique is None else self.organisms
+        if organisms is not None and shown < organisms:
+            return f"JDP says {organisms} datasets but listed {shown}"
+        return None
+
+    def of(self, its_ap_id: int) -> ApListing:
+        """The files of one analysis project: organisms with another number were found by chance."""
+        mine = [key for key, agg_id in self.agg_ids.items() if agg_id == its_ap_id]
+        files = {file_id: file for key in mine for file_id, file in self.files[key].items()}
+        problems = tuple(f"{key}: {problem}" for key, problem in self.problems if key in mine)
+        organism_id = next((key for key in mine if not key.startswith("agg ")), None)
+        return ApListing(organism_id, tuple(files.values()), problems)
+
+
+def _next_page(value: Any, page: int) -> int | None:
+    """The next page number. False, null and absent are all the end (jgi-api-facts, section 2)."""
+    if value is None or value is False or value == "":
+        return None
+    found = whole(value)
+    if found is None or found <= page:
+        raise BadShapeError(f"a search result whose next_page is a number above {page}")
+    return found
+
+
+def parse_file(entry: Any) -> tuple[JdpFile | None, list[str]]:
+    """One file of a search result, and what about it was not understood. No id or name: no file."""
+    file_id = entry.get("_id") if isinstance(entry, dict) else None
+    name = entry.get("file_name") if isinstance(entry, dict) else None
+    if not isinstance(file_id, str) or not JDP_FILE_ID.fullmatch(file_id) or not isinstance(name, str):
+        shown = excerpt(f"{file_id!r} {name!r}", limit=80)
+        return None, [f"a file without an id of 24 hex digits or without a name: {shown}"]
+    problems: list[str] = []
+    metadata = entry.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+
+    def known(value: Any, what: str, parsed: Any) -> Any:
+        if parsed is None and value is not None:
+            problems.append(f"{file_id}: {what} makes no sense: {excerpt(repr(value), limit=60)}")
+        return parsed
+
+    size, md5, kind = entry.get("file_size"), entry.get("md5sum"), entry.get("file_type")
+    units, status, form = metadata.get("seq_unit_name"), entry.get("file_status"), metadata.get("file_format")
+    file = JdpFile(
+        jdp_file_id=file_id,
+        file_name=name,
+        size=known(size, "file_size", usable_size(whole(size))),
+        status=known(status, "file_status", plain(status) if isinstance(status, str) else None),
+        file_type=known(kind, "file_type", strings(kind)) or (),
+        md5=known(md5 or None, "md5sum", _md5(md5)),
+        seq_unit_names=known(units, "seq_unit_name", strings(units)) or (),
+        file_format=known(form, "file_format", plain(form) if isinstance(form, str) else None),
+    )
+    return file, problems
+
+
+def _md5(value: Any) -> str | None:
+    found = value.strip() if isinstance(value, str) else ""
+    return found.lower() if _MD5.fullmatch(found) else None
+
+
+def parse_accepted(document: Any) -> Accepted:
+    """The answer to a request for files. Raises `BadShapeError`."""
+    request_id = whole(document.get("request_id")) if isinstance(document, dict) else None
+    if request_id is None or request_id == 0:
+        raise BadShapeError("an object with a request_id (a number)")
+    return Accepted(request_id, whole(document.get("restored_count")), whole(document.get("updated_count")))
+
+
+def parse_status(document: Any) -> RequestStatus:
+    """The status of a request. Raises `BadShapeError`."""
+    status = document.get("status") if isinstance(document, dict) else None
+    if not isinstance(status, str) or not plain(status):
+        raise BadShapeError("an object with a status (a word)")
+    problems = []
+    ends, ids = document.get("expiration_date"), strings(document.get("file_ids"))
+    if ends is not None and instant(ends) is None:
+        problems.append(f"expiration_date makes no sense: {excerpt(repr(ends), limit=60)}")
+    if ids is None:
+        problems.append("file_ids is not a list of ids")
+    return RequestStatus(plain(status).lower()[:60], instant(ends), ids or (), tuple(problems))
+
+
+def distinct_ids(ids: Iterable[str]) -> tuple[str, ...]:
+    """The ids as they are. Raises ValueError if one is malformed or repeated: a bug of the caller."""
+    found = tuple(ids)
+    bad = next((file_id for file_id in found if not JDP_FILE_ID.fullmatch(file_id)), None)
+    if bad is not None:
+        raise ValueError(f"not a JDP file id: {excerpt(bad, limit=60)!r}")
+    if len(set(found)) != len(found):
+        raise ValueError("a file id is repeated")
+    return found
+
 
 __all__ = ["Accepted", "ApListing", "Jdp", "JdpFile", "RequestStatus"]
 

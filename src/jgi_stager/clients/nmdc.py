@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jgi_stager.clients.http import HttpEdge, RefusedError
-from jgi_stager.clients.text import excerpt, plain
+from jgi_stager.clients.parsing import excerpt, plain
 from jgi_stager.failures import Rejected, Service, Transient
 
 PAGE_SIZE = 1000

@@ -1,7 +1,14 @@
-"""The processes of a run: started on a leash, watched, and stopped in order."""
+"""``python -m jgi_stager.demo.children PARENT COMMAND...``: run a command that ends with its parent.
+
+The kernel sends SIGTERM when the parent is gone, even after ``kill -9``: see prctl(2), ``PR_SET_PDEATHSIG``,
+which survives the exec. Standard library only, so that it costs nothing.
+
+The processes of a run: started on a leash, watched, and stopped in order.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -10,6 +17,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Put the leash on, and become the command. Does not return."""
+    parent, command = int(sys.argv[1]), sys.argv[2:]
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
+        sys.exit(f"leash: {os.strerror(ctypes.get_errno())}")
+    if os.getppid() != parent:
+        # It died before the leash was on: nobody would ever send the signal.
+        sys.exit("leash: the parent is gone")
+    os.execvp(command[0], command)  # noqa: S606 - the point of it
+
+
+if __name__ == "__main__":
+    main()
+
 
 TAIL_LINES = 15
 _HIDDEN_PREFIXES = ("JGI_STAGER_", "GLOBUS_")
@@ -62,7 +88,7 @@ def start(
     """Start ``python -m`` with ``module`` and its arguments. Call it from the main thread: the leash is tied to
     the thread that starts the process."""
     python = [sys.executable, "-P", "-m"]
-    command = [*python, "jgi_stager.demo.leash", str(os.getpid()), *python, *module]
+    command = [*python, "jgi_stager.demo.children", str(os.getpid()), *python, *module]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 
 from jgi_stager.failures import NeedsPerson, Service, Transient
-from jgi_stager.mail.letters import Letter
+from jgi_stager.mail.render import Letter
 from jgi_stager.secrets import SecretProblem, Secrets
 
 SECRET = "apprise_urls"  # noqa: S105 - the name of a secret

@@ -15,7 +15,7 @@ from email.message import EmailMessage
 from email.utils import parseaddr
 
 from jgi_stager.failures import NeedsPerson, OutsideError, Rejected, Service, Transient
-from jgi_stager.meters import outside_call
+from jgi_stager.metrics import outside_call
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import NotificationSettings
 

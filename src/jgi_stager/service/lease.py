@@ -12,8 +12,8 @@ from pathlib import Path
 import structlog
 
 from jgi_stager.clock import boot_seconds
-from jgi_stager.service.beginning import wait_alive
-from jgi_stager.service.notify import Supervisor
+from jgi_stager.service.startup import wait_alive
+from jgi_stager.service.supervisor import Supervisor
 from jgi_stager.store import Document, LeaseLost, Store, StoreError, StoreUnavailable, fencing, leases, within
 
 log = structlog.get_logger()

@@ -8,26 +8,24 @@ from typing import NamedTuple
 from jgi_stager.lifecycle import State
 from jgi_stager.steps import (
     accept,
+    alerts,
     audit,
     cancel,
+    credentials,
     digest,
     discover,
-    fetch_manifests,
     finish,
-    heartbeat,
+    manifests,
+    outbox,
     poll_requests,
     poll_tasks,
     reconcile,
-    request_restores,
-    send_notices,
-    submit_transfers,
+    restores,
+    status_report,
+    transfers,
     verify,
-    watch_credentials,
-    watch_documents,
-    watch_failures,
-    watch_stalls,
 )
-from jgi_stager.steps.tools import Tools
+from jgi_stager.steps.context import Tools
 
 
 class Step(NamedTuple):
@@ -42,22 +40,22 @@ class Step(NamedTuple):
 STEPS: tuple[Step, ...] = (
     Step("accept", accept.run),
     Step("discover", discover.run),
-    Step("request_restores", request_restores.run, frozenset({State.PENDING})),
+    Step("request_restores", restores.run, frozenset({State.PENDING})),
     Step("reconcile", reconcile.run, frozenset({State.PENDING})),
     Step("poll_requests", poll_requests.run, frozenset({State.RESTORE_REQUESTED})),
-    Step("fetch_manifests", fetch_manifests.run, frozenset({State.RESTORED})),
-    Step("submit_transfers", submit_transfers.run, frozenset({State.MANIFEST_READY})),
+    Step("fetch_manifests", manifests.run, frozenset({State.RESTORED})),
+    Step("submit_transfers", transfers.submit_transfers, frozenset({State.MANIFEST_READY})),
     Step("poll_tasks", poll_tasks.run, frozenset({State.TRANSFERRING})),
     Step("verify", verify.run, frozenset({State.TRANSFERRING})),
     Step("cancel", cancel.run),
     Step("audit", audit.run),
     Step("finish", finish.run),
-    Step("watch_documents", watch_documents.run),
-    Step("watch_failures", watch_failures.run),
-    Step("watch_stalls", watch_stalls.run),
-    Step("watch_credentials", watch_credentials.run),
+    Step("watch_documents", alerts.alert_documents),
+    Step("watch_failures", alerts.alert_failures),
+    Step("watch_stalls", alerts.alert_stalls),
+    Step("watch_credentials", credentials.run),
     Step("digest", digest.run),
-    Step("send_notices", send_notices.run),
-    Step("heartbeat", heartbeat.run),
+    Step("send_notices", outbox.run),
+    Step("heartbeat", status_report.run),
 )
 """Every step, in the order a file meets them. A state without a step would have no way out: a test looks."""

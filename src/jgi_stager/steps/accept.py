@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from jgi_stager.formatting import human_bytes
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectRecord, ProjectState, explain_invalid, is_mail_address
-from jgi_stager.steps.tools import Tools
+from jgi_stager.steps.context import Tools
 from jgi_stager.store import RecordTooLarge, StoreError, acceptance, fencing, files, projects
 
 log = structlog.get_logger()

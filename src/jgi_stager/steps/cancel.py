@@ -14,7 +14,7 @@ import structlog
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import AT_JGI, State
 from jgi_stager.records import ProjectState, TaskState
-from jgi_stager.steps.tools import Tools, each, each_alone, later
+from jgi_stager.steps.context import Tools, each, each_alone, later
 from jgi_stager.store import files, moves, projects, tasks
 
 log = structlog.get_logger()

@@ -1,194 +1,212 @@
-"""The credential of a service as people hear of it: needed, reminded of, solved. Told from the books alone.
-
-A restart forgets the gates; it does not forget what people were told. ``needs_person`` is told once per
-credential that is refused; ``solved`` once, when another credential works, or the same one for a while.
+"""Every credential is tried now and then, so that a dead one is found before it is needed; and is looked after
+while a person is needed, and before it ends.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from jgi_stager.failures import NeedsPerson, Service, Transient
-from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind, until_reminder
-from jgi_stager.records import NoticeState
-from jgi_stager.steps.waiting import waiting_for
-from jgi_stager.store import StoreError, credentials, notices
+from jgi_stager.failures import OutsideError, Rejected, Service
+from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind, usual_life, warn_before
+from jgi_stager.steps import credential_notices as people
+from jgi_stager.steps.context import CREDENTIALS, Tools
+from jgi_stager.steps.credential_notices import waiting_for
+from jgi_stager.store import credentials, requests
 from jgi_stager.store.credentials import Credential
-
-if TYPE_CHECKING:
-    from jgi_stager.steps.tools import Tools
 
 log = structlog.get_logger()
 
-NOTED_EVERY = timedelta(minutes=15)
-"""How often a success is written down while everything works."""
-HEALED_AFTER = timedelta(minutes=10)
-"""A service may answer one call and refuse another to the same credential, such as one without a consent: it
-counts as working again after it refused nothing for so long, which is longer than any step's period."""
-MOST_PROJECTS = 50
+
+GLOBUS_IDLE = timedelta(days=182)
+"""A refresh token that was not used for six months ends (docs.globus.org, Globus Auth developer guide)."""
+OUT_TOLD_AFTER = timedelta(hours=6)
+"""A service that does not answer for so long is worth a mail."""
+LONG_LIFE = timedelta(days=7)
+"""A credential that lives longer than this is worth a mail before it ends; a shorter one a line in the digest."""
 
 
-def worked(tools: Tools, service: Service, *, proof: bool) -> None:
-    """Note that ``service`` answered to its credential. ``proof``: for the first time since it did not, or
-    since the start."""
+def run(tools: Tools) -> int:
+    """Look after every service. Returns 0: no file moves by it."""
+    books = {one.service: one for one in credentials.everything(tools.store)}
+    for service in Service:
+        if tools.stop.is_set():
+            break
+        known = books.get(service.value) or Credential(service.value)
+        if service in CREDENTIALS and service is not Service.SMTP:
+            _watch(tools, service, known)
+        _tell_outage(tools, service, known)
+    return 0
+
+
+def _watch(tools: Tools, service: Service, known: Credential) -> None:
+    known = _in_place(tools, service, known)
+    if _is_due(tools, service, known):
+        _probe(tools, service)
+        known = credentials.get(tools.store, service.value)
     now = tools.clock.now()
-    noted = tools.gates.noted.get(service)
-    if not proof and noted is not None and abs(now - noted) < NOTED_EVERY:
-        return
-    tools.gates.noted[service] = now
-    credentials.worked(tools.store, service.value)
-    known = credentials.get(tools.store, service.value)
-    if known.out_since is not None:
-        credentials.came_back(tools.store, service.value, known.out_since)
     if known.dead_since is None:
+        _warn(tools, service, known)
         return
-    if service is Service.SMTP or known.dead_identity != tools.identity(service):
-        solve(tools, service, known)
+    if known.identity != known.dead_identity:
+        return  # somebody put another one in place; whether it works shows when it is used
+    if known.healing_since is not None and now - known.healing_since >= people.HEALED_AFTER:
+        people.solve(tools, service, known)
     elif known.healing_since is None:
-        credentials.heals(tools.store, service.value, now)
-    elif now - known.healing_since >= HEALED_AFTER:
-        solve(tools, service, known)
+        people.tell_need(tools, service, known)
+        if known.next_reminder_at is not None and now >= known.next_reminder_at:
+            people.remind(tools, service, known, known.dead_since)
 
 
-def reached(tools: Tools, service: Service) -> None:
-    """Note that ``service`` answers again at all, to a call that needs no credential."""
-    known = credentials.get(tools.store, service.value)
-    if known.out_since is not None:
-        credentials.came_back(tools.store, service.value, known.out_since)
+def _in_place(tools: Tools, service: Service, known: Credential) -> Credential:
+    """What is known, with the credential that is in place now."""
+    identity = tools.identity(service)
+    if known.identity == identity:
+        return known
+    credentials.seen(tools.store, service.value, identity, _since(tools, service, known))
+    log.info("credential_changed", service=service.value, there=identity is not None)
+    return credentials.get(tools.store, service.value)
 
 
-def silent(tools: Tools, error: Transient) -> None:
-    """Note that a service is out: it failed several times in a row."""
-    if credentials.get(tools.store, error.service.value).out_since is None:
-        credentials.went_out(tools.store, error.service.value, str(error))
-        log.warning("service_out", service=error.service.value, error=str(error))
+def _since(tools: Tools, service: Service, known: Credential) -> datetime:
+    """When a credential was put in place: by its file, if that is newer than what was known of the one before."""
+    now = tools.clock.now()
+    written = [at for name in CREDENTIALS[service] if (at := tools.secrets.written_at(name)) is not None]
+    real = tools.clock.real_seconds(1.0) == 1.0
+    if not real or not written or not (known.since or max(written)) <= max(written) <= now:
+        return now
+    return max(written)
 
 
-def died(tools: Tools, error: NeedsPerson) -> None:
-    """Note that a person is needed, and tell people, once for each credential that is refused."""
-    service = error.service
-    before = credentials.get(tools.store, service.value)
-    known = credentials.died(
-        tools.store, service.value, tools.identity(service), str(error), error.cure, until_reminder(0)
-    )
-    replaced = before.dead_since is not None and before.dead_identity != known.dead_identity
-    tell_need(tools, service, known, replaced=replaced)
+def _is_due(tools: Tools, service: Service, known: Credential) -> bool:
+    """Whether to try it: it is time, nothing else did lately, and it could tell us something."""
+    if not tools.may_ask(service):
+        return False
+    if known.identity is None and not waiting_for(tools.store, service)["projects"]:
+        return False  # nobody needs it yet
+    if known.dead_since is not None and known.identity != known.dead_identity:
+        return True
+    period = timedelta(seconds=tools.settings.schedule.probe_credentials_seconds)
+    last = max((at for at in (known.last_probe, known.last_success) if at is not None), default=None)
+    return last is None or abs(tools.clock.now() - last) >= period
 
 
-def tell_need(tools: Tools, service: Service, known: Credential, *, replaced: bool = False) -> None:
-    """Store the mail that says what to do, unless it is stored. Nobody is mailed about the mail server."""
-    if service is Service.SMTP or known.dead_since is None:
-        return
-    key = f"{episode(service, known.dead_since)}:{known.dead_identity or 'none'}"
-    if notices.get_notice(tools.store, f"{Kind.NEEDS_PERSON.value}:{key}") is None:
-        data = _need(tools, service, known) | {"replaced": replaced}
-        tools.tell(Kind.NEEDS_PERSON, key, data, thread=thread(service, known.dead_since))
-
-
-def remind(tools: Tools, service: Service, known: Credential, dead_since: datetime) -> None:
-    """Store the next reminder, each after a longer time than the one before."""
-    now, number = tools.clock.now(), known.reminders + 1
-    data = _need(tools, service, known) | {
-        "reminder": number,
-        "waited_seconds": (now - dead_since).total_seconds(),
-        "next_seconds": until_reminder(number).total_seconds(),
-    }
-    key = f"{episode(service, dead_since)}:{number}"
-    tools.tell(Kind.REMINDER, key, data, thread=thread(service, dead_since))
-    credentials.reminded(tools.store, service.value, dead_since, number, now + until_reminder(number))
-
-
-def solve(tools: Tools, service: Service, known: Credential) -> None:
-    """Say that nobody is needed any more, to those who were told that somebody was."""
-    if known.dead_since is None:
-        return
-    now, where = tools.clock.now(), thread(service, known.dead_since)
-    if not _withdrawn(tools, where):
-        data = {
-            "service": service.value,
-            "since": known.dead_since,
-            "until": now,
-            "lasted_seconds": (now - known.dead_since).total_seconds(),
-        }
-        tools.tell(Kind.SOLVED, episode(service, known.dead_since), data, thread=where)
-    credentials.solved(tools.store, service.value, known.dead_since)
-    log.info("service_recovered", service=service.value, since=known.dead_since)
-
-
-def _withdrawn(tools: Tools, where: str) -> bool:
-    """Withdraw what was not mailed yet. Whether nobody was told of anything: then nobody hears of the end."""
-    site = tools.settings.notifications.mailto
-    told = notices.of_thread(tools.store, where)
-    waiting = [one for one in told if one["state"] == NoticeState.WAITING and (one["to"] or site)]
-    for notice in waiting:
-        notices.withdraw(tools.store, notice["_id"], "solved before it could be mailed")
-    return len(waiting) == len(told)
-
-
-def episode(service: Service, dead_since: datetime) -> str:
-    """Names the time during which a person is needed for a service."""
-    return f"{service.value}:{dead_since:%Y-%m-%dT%H:%M:%S.%f}"
-
-
-def thread(service: Service, dead_since: datetime) -> str:
-    """The thread of the mails about it."""
-    return f"credential:{episode(service, dead_since)}"
-
-
-def _need(tools: Tools, service: Service, known: Credential) -> dict[str, Any]:
-    """What a person must know to help."""
-    waiting = waiting_for(tools.store, service)
-    waiting["project_count"] = len(waiting["projects"])
-    waiting["projects"] = waiting["projects"][:MOST_PROJECTS]
-    return {
-        "service": service.value,
-        "problem": known.problem or "",
-        "cure": known.cure or "",
-        "since": known.dead_since,
-        "waiting": waiting,
-        "next_seconds": until_reminder(known.reminders).total_seconds(),
-        **_when_needed(tools, service),
-        **what_to_do(tools, service, known.problem or "", known.cure or ""),
-    }
-
-
-def _when_needed(tools: Tools, service: Service) -> Mapping[str, Any]:
-    """``told_at``, and ``needed_at``: until then no time is lost; None if nothing needs the service. Neither where
-    that cannot be told: the mail is what matters."""
-    from jgi_stager import gather
-    from jgi_stager.insight.needs import needed_at
-    from jgi_stager.insight.quota import turns
-
+def _probe(tools: Tools, service: Service) -> None:
+    credentials.probed(tools.store, service.value)
     try:
-        facts = gather.facts(gather.Books(tools.store, tools.settings, tools.clock))
-        return {"told_at": facts.now, "needed_at": needed_at(facts, turns(facts), service.value)}
-    except StoreError:
-        raise
-    except Exception:
-        log.exception("step_bug", document=service.value)
-        return {}
+        told = PROBES[service](tools)
+    except OutsideError as error:
+        tools.failed(error)
+    else:
+        if told:
+            tools.answered(service)
 
 
-def what_to_do(tools: Tools, service: Service, problem: str, cure: str) -> Mapping[str, Any]:
-    """``headline``, ``steps``, ``command`` and ``path``: how a person helps."""
-    from jgi_stager.steps.tools import CREDENTIALS
+def _probe_gold(tools: Tools) -> bool:
+    tools.gold.probe()
+    return True
 
-    name, command = CREDENTIAL_NAMES.get(service, service.value), COMMANDS.get(service)
-    if command is None or command not in cure or "consent" in problem:
-        steps = [cure] if cure else list(CURES.get(service, ()))
-        headline = f"{service.value.upper()} cannot be used"
-        return {"headline": headline, "steps": steps, "command": None, "path": None}
-    missing = not any(tools.secrets.exists(secret) for secret in CREDENTIALS[service])
-    secret = tools.secrets.path(CREDENTIALS[service][0])
-    by_hand = len(CREDENTIALS[service]) == 1 and os.access(secret.parent, os.W_OK)
-    return {
-        "headline": f"{name} is {'missing' if missing else 'refused'}",
+
+def _probe_globus(tools: Tools) -> bool:
+    tools.globus.probe()
+    return True
+
+
+def _probe_jdp(tools: Tools) -> bool:
+    """JDP has no call that only tests the token: the newest request is asked about. Before there is one,
+    nothing is known (docs/decisions/0031-probing-credentials.md)."""
+    newest = requests.newest_id(tools.store)
+    if newest is None:
+        return False
+    try:
+        tools.jdp.request_status(newest)
+    except Rejected:
+        return False  # JDP forgot the request: whether it looked at the token first is not known
+    return True
+
+
+PROBES: Mapping[Service, Callable[[Tools], bool]] = {
+    Service.GOLD: _probe_gold,
+    Service.JDP: _probe_jdp,
+    Service.GLOBUS: _probe_globus,
+}
+"""How each credential is tried. True if the service answered to it."""
+
+
+# --- before it ends ------------------------------------------------------------------------------------------
+
+
+def expected_end(tools: Tools, service: Service, known: Credential) -> tuple[datetime, str] | None:
+    """When the credential in place will probably end, and why that is believed; None if nothing is known."""
+    return likely_end(service, known, confidential=tools.secrets.exists("globus_client_secret"))
+
+
+def likely_end(service: Service, known: Credential, *, confidential: bool) -> tuple[datetime, str] | None:
+    """`expected_end` from the books alone. ``confidential``: Globus is used with a client secret."""
+    if known.identity is None or known.since is None:
+        return None
+    if service is Service.GLOBUS and not confidential:
+        used = known.last_success or known.since
+        return used + GLOBUS_IDLE, "Globus ends a login that was not used for six months"
+    life = usual_life([one.length for one in known.lives])
+    if life is None:
+        return None
+    return known.since + life, f"the {len(known.lives)} before it lived {_days(life)} (median)"
+
+
+def ends_soon(tools: Tools, service: Service, known: Credential) -> tuple[datetime, str] | None:
+    """The same, if it is time for a word."""
+    found = expected_end(tools, service, known)
+    return found if found is not None and is_soon(known, found[0], tools.clock.now()) else None
+
+
+def is_soon(known: Credential, end: datetime, now: datetime) -> bool:
+    """Whether it is time for a word about the expected end of a credential that still works."""
+    if known.since is None or known.dead_since is not None:
+        return False
+    return now >= end - warn_before(end - known.since)
+
+
+def _warn(tools: Tools, service: Service, known: Credential) -> None:
+    """A mail before the end of a credential that lives long; the digest speaks of the others."""
+    found = ends_soon(tools, service, known)
+    if found is None or known.since is None or known.warned == known.identity:
+        return
+    if found[0] - known.since < LONG_LIFE:
+        return
+    data = {
+        "service": service.value,
+        "headline": CREDENTIAL_NAMES[service],
+        "why": found[1],
+        "since": known.since,
+        "expected": found[0],
         "steps": list(CURES[service]),
-        "command": command,
-        "path": str(secret) if by_hand else None,
+        "command": COMMANDS.get(service),
     }
+    tools.tell(Kind.EXPIRING, f"{service.value}:{known.identity}", data)
+    credentials.warned(tools.store, service.value, known.identity)
+
+
+def _days(life: timedelta) -> str:
+    days = life.total_seconds() / 86_400
+    return f"{days:.0f} days" if days >= 10 else f"{days:.1f} days"
+
+
+def _tell_outage(tools: Tools, service: Service, known: Credential) -> None:
+    """A service that is silent for hours: nothing to do, and good to know."""
+    now = tools.clock.now()
+    if service is Service.SMTP or known.out_since is None or now - known.out_since < OUT_TOLD_AFTER:
+        return
+    data = {
+        "outage": {
+            "service": service.value,
+            "since": known.out_since,
+            "seconds": (now - known.out_since).total_seconds(),
+            "error": known.out_error or "",
+        },
+        "waiting": waiting_for(tools.store, service),
+        "items": [],
+    }
+    tools.tell(Kind.STALLED, f"out:{service.value}:{known.out_since:%Y-%m-%dT%H:%M:%S}", data)

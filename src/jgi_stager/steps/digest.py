@@ -1,4 +1,6 @@
-"""The daily digest: what moved, what is left, when it will be done and why that changed. None if nothing moved.
+"""The sentences of the digest: where files are, what needs a person, what is worth knowing, why it took longer.
+
+The daily digest: what moved, what is left, when it will be done and why that changed. None if nothing moved.
 
 The site's people get one about every project; the people of a project one about theirs. What the digest before
 said is kept in the books, so the difference is right also across restarts.
@@ -12,17 +14,119 @@ from typing import Any
 
 import structlog
 
-from jgi_stager import gather
-from jgi_stager.insight import eta, quota
-from jgi_stager.insight.facts import Facts, Project
+from jgi_stager.failures import Service
+from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import State
-from jgi_stager.notices import Kind
+from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, Kind
 from jgi_stager.records import ProjectState
-from jgi_stager.steps import digest_words as words
-from jgi_stager.steps.tools import Tools
-from jgi_stager.store import diary, notices, projects
+from jgi_stager.reporting import eta, quota, snapshot
+from jgi_stager.reporting.quota import turns
+from jgi_stager.reporting.snapshot_types import Facts, Project
+from jgi_stager.reporting.summary import deadline, needed_at
+from jgi_stager.steps.context import Tools
+from jgi_stager.steps.credentials import ends_soon
+from jgi_stager.store import control, credentials, notices, projects
 
 log = structlog.get_logger()
+
+
+STATES: Mapping[str, str] = {
+    State.PENDING: "not asked for yet",
+    State.RESTORE_REQUESTED: "on tape",
+    State.RESTORED: "delivered at JGI",
+    State.MANIFEST_READY: "ready to transfer",
+    State.TRANSFERRING: "in transfer",
+    State.FAILED: "failed",
+}
+WORTH_A_WORD = timedelta(hours=1)
+MOST_NAMED = 5
+"""Projects that are named in one sentence."""
+
+
+def where(project: Project) -> list[str]:
+    """How many files are where, those that are done left out."""
+    found = ((words, project.of(state).files) for state, words in STATES.items())
+    return [f"{files:,} {words}" for words, files in found if files]
+
+
+def needs_you(tools: Tools, facts: Facts) -> list[str]:
+    """What a person should do now, one line each."""
+    lines = []
+    for known in credentials.everything(tools.store):
+        if known.dead_since is not None and known.service != Service.SMTP:
+            service = Service(known.service)
+            command = COMMANDS.get(service)
+            what = f"run: {command}" if command and command in (known.cure or "") else known.cure
+            needed = deadline(facts, needed_at(facts, turns(facts), service.value))
+            since = f"{known.dead_since:%Y-%m-%d %H:%M} UTC"
+            lines.append(
+                f"{CREDENTIAL_NAMES.get(service, service)} has been refused since {since} ({needed}); {what}"
+            )
+    lines += [
+        f"{project.name}: {project.of(State.FAILED).files:,} files failed; see: jgi-stager explain {project.name}"
+        for project in facts.projects
+        if project.state == ProjectState.HELD
+    ]
+    return lines
+
+
+def notes(tools: Tools, facts: Facts, since: datetime | None) -> list[str]:
+    """What is good to know and asks for nothing now."""
+    lines = []
+    for service in CREDENTIAL_NAMES:
+        known = credentials.get(tools.store, service.value)
+        if found := ends_soon(tools, service, known):
+            age = human_duration(facts.now - known.since) if known.since else ""
+            command = COMMANDS.get(service)
+            cure = f"; to renew it now: {command}" if command else ""
+            lines.append(
+                f"{CREDENTIAL_NAMES[service]} is {age} old and will probably end about "
+                f"{found[0]:%a %d %b %H:%M} UTC ({found[1]}){cure}"
+            )
+        if known.out_since is not None:
+            lines.append(f"{service.value.upper()} has not answered since {known.out_since:%Y-%m-%d %H:%M} UTC")
+    lines += [
+        f"mails to {one['address']} are refused by the mail server: {one['reason']}"
+        for one in notices.refusals(tools.store)
+        if since is None or one["at"] > since
+    ]
+    return lines
+
+
+def delay_causes(tools: Tools, facts: Facts, last: Mapping[str, Any]) -> list[str]:
+    """What held things up since the digest before, the evidence with it."""
+    since = last.get("at")
+    if since is None:
+        return []
+    found = []
+    for known in credentials.everything(tools.store):
+        name = known.service.upper()
+        person = _within(known.gaps, known.dead_since, since, facts.now)
+        out = _within(known.outages, known.out_since, since, facts.now)
+        if known.service != Service.SMTP and person >= WORTH_A_WORD:
+            found.append(f"{name} waited for a person for {human_duration(person)}")
+        if known.service != Service.SMTP and out >= WORTH_A_WORD:
+            found.append(f"{name} did not answer for {human_duration(out)}")
+    before = set(last.get("active") or ())
+    new = [one.name for one in facts.projects if one.state == ProjectState.ACTIVE and one.name not in before]
+    if new:
+        found.append(sharing(new))
+    return found
+
+
+def sharing(new: Sequence[str]) -> str:
+    """That projects came which share the quota, the first of them named."""
+    more = len(new) - MOST_NAMED
+    named = ", ".join(new[:MOST_NAMED]) + (f" and {more:,} more (jgi-stager project list)" if more > 0 else "")
+    return f"{named} now {'shares' if len(new) == 1 else 'share'} the quota"
+
+
+def _within(stretches: Any, open_since: datetime | None, since: datetime, now: datetime) -> timedelta:
+    ends = [(one.begun, one.ended) for one in stretches]
+    if open_since is not None:
+        ends.append((open_since, now))
+    return sum((max(timedelta(0), min(ended, now) - max(begun, since)) for begun, ended in ends), timedelta(0))
+
 
 LISTED = (ProjectState.ACTIVE, ProjectState.DISCOVERING, ProjectState.PAUSED, ProjectState.HELD)
 """Projects that a digest speaks of; it goes out because of those that move."""
@@ -31,22 +135,22 @@ LISTED = (ProjectState.ACTIVE, ProjectState.DISCOVERING, ProjectState.PAUSED, Pr
 def run(tools: Tools) -> int:
     """Store the digest of the day when its hour has come. Returns how many notices were stored."""
     settings, now = tools.settings.notifications, tools.clock.now()
-    last = diary.last_digest(tools.store)
+    last = control.last_digest(tools.store)
     due = now.replace(hour=settings.digest_hour, minute=0, second=0, microsecond=0)
     if last is None:
         # The first day has no day before it to compare with; the mails of acceptance say what there is.
-        diary.keep_digest(tools.store, {"at": now})
+        control.keep_digest(tools.store, {"at": now})
         return 0
     if not settings.digest or now < due or last["at"] >= due:
         return 0
-    facts = gather.facts(gather.Books(tools.store, tools.settings, tools.clock))
+    facts = snapshot.facts(snapshot.Books(tools.store, tools.settings, tools.clock))
     estimates = eta.estimate(facts)
     page = _page(tools, facts, estimates, last)
     stored = 0
     if page["projects"] and _is_news(page, last):
         stored = _tell(tools, page, now)
     # What was said last is kept also on a day without a digest: nothing changed, so nothing is lost.
-    diary.keep_digest(tools.store, {"at": now, **_memory(facts, estimates, page)})
+    control.keep_digest(tools.store, {"at": now, **_memory(facts, estimates, page)})
     return stored
 
 
@@ -59,7 +163,7 @@ def _page(tools: Tools, facts: Facts, estimates: Mapping[str, eta.Eta], last: Ma
     """Everything that the digest says."""
     before = last.get("projects") or {}
     listed = [one for one in facts.projects if one.state in set(LISTED) or _just_done(one, last)]
-    causes = words.causes(tools, facts, last)
+    causes = delay_causes(tools, facts, last)
     shown = [
         _project(one, estimates.get(one.name), before.get(one.name) or {}, causes)
         for one in sorted(listed, key=lambda one: (one.state != ProjectState.ACTIVE, one.name))
@@ -69,8 +173,8 @@ def _page(tools: Tools, facts: Facts, estimates: Mapping[str, eta.Eta], last: Ma
         "moved": _together(shown),
         "projects": shown,
         "quota": _quota(facts),
-        "needs": words.needs(tools, facts),
-        "notes": words.notes(tools, facts, last.get("at")),
+        "needs": needs_you(tools, facts),
+        "notes": notes(tools, facts, last.get("at")),
         # The quota window moves by itself, and so does an estimate: neither is news.
         "fingerprint": [[one["name"], one["state"], *one["where"], one["done_files"]] for one in shown],
     }
@@ -95,7 +199,7 @@ def _project(
         "done_bytes": done.bytes,
         "new_files": max(0, done.files - int(before.get("files") or 0)),
         "new_bytes": max(0, done.bytes - int(before.get("bytes") or 0)),
-        "where": words.where(one),
+        "where": where(one),
         "eta": {"early": estimate.early, "late": estimate.late} if estimate else None,
     }
     return shown | _moved(estimate, before, causes)

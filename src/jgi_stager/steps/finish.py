@@ -1,23 +1,63 @@
-"""The end of a project: done when every file is, held when only failed ones are left."""
+"""What the last mail of a project accounts for: how its files were checked and where the time went.
+
+The end of a project: done when every file is, held when only failed ones are left.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 
+from jgi_stager.failures import Service
 from jgi_stager.lifecycle import RESTING, State
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectState
-from jgi_stager.steps import account
+from jgi_stager.reporting.time_breakdown import Blocked, spent
 from jgi_stager.steps.accept import acceptance_key
-from jgi_stager.steps.tools import Tools, each_alone
-from jgi_stager.steps.watch_failures import shown
-from jgi_stager.store import files, projects, requests
+from jgi_stager.steps.alerts import shown_groups
+from jgi_stager.steps.context import Tools, each_alone
+from jgi_stager.steps.report import VERIFIED, describe, report_of
+from jgi_stager.store import Store, credentials, file_queries, files, projects, requests
+from jgi_stager.store.credentials import Stretch
 from jgi_stager.store.files import Tally
 
 log = structlog.get_logger()
+
+
+MOST_JOURNEYS = 20_000
+"""So many files say where the time went as well as all would."""
+
+
+def of_project(store: Store, project: str) -> dict[str, Any]:
+    """``checked``, ``spent``, ``setbacks`` and ``attachment`` of the mail that says that it is done."""
+    checked = file_queries.verifications(store, project)
+    times = spent(
+        file_queries.journeys(store, project, MOST_JOURNEYS),
+        _blocked(store, Service.JDP),
+        _blocked(store, Service.GLOBUS),
+    )
+    return {
+        "checked": [{"how": why.removeprefix(VERIFIED), "files": files} for why, files in checked],
+        "spent": [
+            {"label": cause, "mean_seconds": mean, "longest_seconds": longest}
+            for cause, (mean, longest) in times.items()
+            if mean or longest
+        ],
+        "setbacks": file_queries.setbacks(store, project),
+        "attachment": describe(report_of(store, project)),
+    }
+
+
+def _blocked(store: Store, service: Service) -> Blocked:
+    known = credentials.get(store, service.value)
+    return Blocked(_spans(known.gaps), _spans(known.outages))
+
+
+def _spans(stretches: Sequence[Stretch]) -> list[tuple[Any, Any]]:
+    return [(one.begun, one.ended) for one in stretches]
+
 
 MOVING = sorted(set(State) - RESTING)
 
@@ -55,7 +95,7 @@ def _hold(tools: Tools, project: Mapping[str, Any], counts: Mapping[str, Tally])
         "failed": failed,
         "done": counts[State.DONE].files,
         "total": sum(tally.files for tally in counts.values()),
-        **shown(files.failed_groups(tools.store, name)),
+        **shown_groups(files.failed_groups(tools.store, name)),
     }
     held_before = sum(entry.get("to") == ProjectState.HELD for entry in project.get("history", ()))
     tools.tell(Kind.HELD, f"{acceptance_key(project)}:{held_before}", data, name)
@@ -77,7 +117,7 @@ def _done(tools: Tools, project: Mapping[str, Any], counts: Mapping[str, Tally])
         "took_seconds": (now - project["accepted_at"]).total_seconds(),
         "requests": requests.count_of_project(tools.store, name),
         "destination": f"{project['analysis_projects_dir']}/{name}",
-        **account.of_project(tools.store, name),
+        **of_project(tools.store, name),
     }
     tools.tell(Kind.DONE, acceptance_key(project), data, name)
     state = ProjectState(project["state"])

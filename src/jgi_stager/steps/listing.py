@@ -1,4 +1,6 @@
-"""The files of a project in discovery: JDP is asked for each analysis project, and every answer is kept.
+"""When a project that is being accepted will be done: for its first mail.
+
+The files of a project in discovery: JDP is asked for each analysis project, and every answer is kept.
 
 A project moves on only when all of its analysis projects are listed to the end.
 """
@@ -15,18 +17,48 @@ import structlog
 from jgi_stager.clients.jdp import ApListing
 from jgi_stager.failures import OutsideError, Service
 from jgi_stager.formatting import cut
+from jgi_stager.limits import restore_limits
 from jgi_stager.notices import Kind
 from jgi_stager.planning import Limits, days_of_quota, least_requests
 from jgi_stager.records import FileRecord, ProjectState, destination_directory
+from jgi_stager.reporting import preview, snapshot
+from jgi_stager.reporting.snapshot_types import Count
 from jgi_stager.selection import Listed, Owner, Selection, select
-from jgi_stager.steps import expected
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
-from jgi_stager.steps.limits import restore_limits
-from jgi_stager.steps.tools import Tools
-from jgi_stager.store import discoveries, files, projects
+from jgi_stager.steps.context import Tools
+from jgi_stager.store import StoreError, discoveries, files, projects
 from jgi_stager.warning_groups import group, sentences, together
 
 log = structlog.get_logger()
+
+
+def of_new(tools: Tools, doc: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``early``, ``late``, ``at`` and whether anything behind it was ``measured``; None if nothing can be said.
+
+    ``data`` is what the first mail says. The estimate shares the quota with everything under way.
+    """
+    found = preview.Found(
+        analysis_projects=data["analysis_projects"],
+        wanted=Count(data["files"], data["bytes"]),
+        ids=data["ids"],
+        restore_bytes=data["restore_bytes"],
+        unusable=data["unusable"],
+        dropped=data["dropped"],
+        dropped_bytes=0,
+    )
+    try:
+        facts = snapshot.facts(snapshot.Books(tools.store, tools.settings, tools.clock))
+        estimate = preview.preview(facts, found, doc["project_name"], priority=int(doc.get("priority") or 0)).eta
+    except StoreError:
+        raise
+    except Exception:
+        # An estimate is a courtesy: no project waits for one.
+        log.exception("estimate_failed", project=doc["project_name"])
+        return None
+    if estimate is None:
+        return None
+    return {"early": estimate.early, "late": estimate.late, "at": estimate.at, "measured": estimate.measured}
+
 
 MOST_WARNINGS = 20
 """Sorts of warnings in a mail."""
@@ -205,7 +237,7 @@ def _finish(tools: Tools, doc: Mapping[str, Any]) -> None:
         return
     said = discoveries.warnings(tools.store, discoveries.key_of(doc))
     data = accepted_data(doc, listed, said, restore_limits(tools.settings.jdp))
-    data["eta"] = expected.of_new(tools, doc, data)
+    data["eta"] = of_new(tools, doc, data)
     tools.tell(Kind.ACCEPTED, acceptance_key(doc), data, doc["project_name"])
     why = "every file is listed"
     projects.set_project(tools.store, doc["_id"], ProjectState.DISCOVERING, ProjectState.ACTIVE, why=why)

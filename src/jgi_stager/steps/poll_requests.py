@@ -15,8 +15,8 @@ from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import AT_JGI, State
 from jgi_stager.notices import ACTIVITY
 from jgi_stager.records import RequestState, TaskState
-from jgi_stager.steps import deliveries, jdp_time
-from jgi_stager.steps.tools import Tools, each, each_alone, later
+from jgi_stager.steps import deliveries, jdp_clock
+from jgi_stager.steps.context import Tools, each, each_alone, later
 from jgi_stager.store import files, moves, requests, tasks
 
 log = structlog.get_logger()
@@ -198,7 +198,7 @@ def _vanished(tools: Tools, document: Mapping[str, Any], error: Rejected) -> int
     """JDP does not know a request that it accepted: wait, then ask for its files again."""
     now, request_id = tools.clock.now(), document["request_id"]
     since = document.get("vanished_at") or now
-    if jdp_time.is_past(tools, since + VANISHED_PATIENCE):
+    if jdp_clock.is_past(tools, since + VANISHED_PATIENCE):
         if deliveries.has_manifest(tools, request_id):  # then JDP's word is not needed
             facts = {"error": str(error), "expiration_date": None, "looked_at": now}
             return ready(tools, document, facts)
@@ -265,7 +265,7 @@ def _look_later(tools: Tools, document: Mapping[str, Any], error: str, _seconds:
 def tend(tools: Tools, document: Mapping[str, Any]) -> int:
     """Look after a delivery: let late joiners in, end it when it expires, close it when nobody needs it."""
     request_id, expires = document["request_id"], document.get("expiration_date")
-    if expires is not None and jdp_time.is_past(tools, expires):
+    if expires is not None and jdp_clock.is_past(tools, expires):
         why = f"the delivery R{request_id} expired before it was transferred"
         return expired(tools, document, {"expired_at": tools.clock.now()}, why)
     moved = moves.move(

@@ -13,7 +13,7 @@ from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.notices import COMMANDS, activity
 from jgi_stager.records import TaskState
-from jgi_stager.steps.tools import Tools, each, later
+from jgi_stager.steps.context import Tools, each, later
 from jgi_stager.store import tasks
 
 log = structlog.get_logger()

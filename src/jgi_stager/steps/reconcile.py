@@ -1,4 +1,6 @@
-"""Requests whose answer was lost: look for evidence, never ask again blindly.
+"""What a delivery says about a request whose answer was lost: whose ids it holds.
+
+Requests whose answer was lost: look for evidence, never ask again blindly.
 
 The evidence is a delivery directory ``R<n>`` that no known request explains, and the ids that it holds: by JDP's
 word (``file_ids`` of the status of request ``n``), or, where JDP does not say, by the manifest of the delivery. As
@@ -7,21 +9,106 @@ long as it could not be looked for, or JDP says that tape works on the files, no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
 
+from jgi_stager.clients.globus import TransferItem
 from jgi_stager.failures import OutsideError, Rejected, Service
-from jgi_stager.records import RequestState
-from jgi_stager.steps import deliveries, evidence, jdp_time, poll_requests
-from jgi_stager.steps.evidence import Verdict
-from jgi_stager.steps.request_restores import finish_accepted
-from jgi_stager.steps.tools import Tools, each, later
-from jgi_stager.store import requests
+from jgi_stager.manifests import ManifestNotComplete, manifest_name, parse_manifest
+from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState, manifest_directory
+from jgi_stager.steps import deliveries, jdp_clock, poll_requests, transfers
+from jgi_stager.steps.context import Tools, each, later
+from jgi_stager.steps.deliveries import source_directory
+from jgi_stager.steps.manifests import content
+from jgi_stager.steps.restores import finish_accepted
+from jgi_stager.store import projects, requests, tasks
 
 log = structlog.get_logger()
+
+
+UNCLAIMED = "unclaimed"
+"""Below the manifest directory of a project: manifests that were only fetched to see whose they are."""
+FETCH_AGAIN = timedelta(hours=1)
+MOST_AT_A_TIME = 50
+
+
+class Verdict(StrEnum):
+    """Whether a delivery is that of a request."""
+
+    OURS = "ours"
+    PART = "part"
+    """It holds at least half of what was asked, and nothing else."""
+    NOT_OURS = "not ours"
+
+
+def judge(asked: Collection[str], held: Collection[str]) -> Verdict:
+    """Compare ids. JDP drops those that it does not know without a word, and never adds any."""
+    wanted, there = set(asked), set(held)
+    if there == wanted:
+        return Verdict.OURS
+    return Verdict.PART if there < wanted and 2 * len(there) >= len(wanted) else Verdict.NOT_OURS
+
+
+def is_explained(tools: Tools, missing: Iterable[str]) -> bool | None:
+    """Whether JDP never took the ids that a delivery lacks: it does not know them, or has them only on tape.
+
+    If it did restore them, another request holds them. None if JDP does not say (the call is undocumented).
+    """
+    try:
+        files = tools.jdp.file_status(sorted(missing))
+    except Rejected as error:
+        log.warning("file_status_unknown", error=str(error))
+        return None
+    return all((file.status or "").upper() == "PURGED" for file in files.values())
+
+
+def by_manifest(tools: Tools, request_id: int, names: Sequence[str]) -> frozenset[str] | None:
+    """The ids in the manifest of a delivery, if `fetch` has brought it and it is whole."""
+    place = _place(tools, request_id, names)
+    try:
+        manifest = parse_manifest(content(Path(place))) if place else None
+    except (OSError, ManifestNotComplete):
+        return None
+    if manifest is None or manifest.torn is not None:
+        return None
+    # A line that cannot be used names its file all the same, and of a last row only the size can be cut.
+    return frozenset({*manifest.rows, *manifest.unusable})
+
+
+def fetch(tools: Tools, request_ids: Sequence[int], names: Sequence[str]) -> int:
+    """Bring the manifests of these deliveries, all in one Globus task. Returns how many are on their way now.
+
+    One that was not whole, or not there, is brought again after a while. ``names`` are the projects of the
+    requests in doubt; the manifests go below the first of them that is in the books.
+    """
+    since = tools.clock.now() - FETCH_AGAIN
+    late = tasks.tasks_in(tools.store, OPEN_TASKS) + tasks.recent(tools.store, TaskState.CLOSED, since)
+    busy = {number for task in late if task["kind"] == TaskKind.MANIFESTS for number in task["request_ids"]}
+    places = {number: _place(tools, number, names) for number in request_ids if number not in busy}
+    wanted = {number: place for number, place in list(places.items())[:MOST_AT_A_TIME] if place}
+    if not wanted or not transfers.free_task_slots(tools, TaskKind.MANIFESTS) or not tools.may_ask(Service.GLOBUS):
+        return 0
+    items = [
+        TransferItem(f"{source_directory(tools, number)}/{manifest_name(number)}", place)
+        for number, place in wanted.items()
+    ]
+    task = transfers.start(tools, TaskKind.MANIFESTS, items, request_ids=list(wanted), file_oids=[], size=0)
+    return len(wanted) if task else 0
+
+
+def _place(tools: Tools, request_id: int, names: Sequence[str]) -> str | None:
+    found = ((name, projects.known(tools.store, name, "analysis_projects_dir")) for name in names)
+    known = next(((name, one["analysis_projects_dir"]) for name, one in found if one), None)
+    if known is None:
+        return None
+    directory = manifest_directory(known[1], known[0])
+    return str(directory / UNCLAIMED / manifest_name(request_id))
+
 
 TAPE_WORKS = frozenset({"RESTORE_REGISTERED", "RESTORE_IN_PROGRESS"})
 """Words of JDP for a file that somebody asked for and that is not on disk yet."""
@@ -44,7 +131,7 @@ class Found(NamedTuple):
 def run(tools: Tools) -> int:
     """Adopt what can be proven to have arrived; release what stayed without evidence for too long."""
     unknown = requests.requests_in(tools.store, RequestState.UNKNOWN)
-    if not unknown or jdp_time.span(tools) is None:
+    if not unknown or jdp_clock.span(tools) is None:
         return 0  # while the clocks disagree nothing could be dated
     fresh = _fresh_deliveries(tools, unknown)
     if fresh is None:
@@ -145,7 +232,7 @@ def _adopt_part(tools: Tools, found: Found, held: Collection[str], compared: set
     def compare(_: Tools, __: Mapping[str, Any]) -> int:
         document, _verdict = _best(held, requests.requests_in(tools.store, RequestState.UNKNOWN))
         if document is not None:
-            explained = evidence.is_explained(tools, set(document["file_ids"]) - set(held))
+            explained = is_explained(tools, set(document["file_ids"]) - set(held))
             if explained is None and undecided:
                 return 0
             if explained is not False:
@@ -166,11 +253,11 @@ def _compare_manifests(tools: Tools, silent: Sequence[Found], unknown: Doubt, co
     found = {one.request_id: one for one in silent}
 
     def compare(_: Tools, one: Mapping[str, Any]) -> int:
-        held = evidence.by_manifest(tools, one["_id"], names)
+        held = by_manifest(tools, one["_id"], names)
         document, verdict = _best(held or (), unknown)
         if document is not None and held is not None:
             missing = set(document["file_ids"]) - held
-            if verdict == Verdict.OURS or evidence.is_explained(tools, missing):
+            if verdict == Verdict.OURS or is_explained(tools, missing):
                 compared.add(one["_id"])
                 why = f"the manifest of delivery R{one['_id']} holds"
                 return _adopt(tools, found[one["_id"]], document, why, held, delivered=True)
@@ -184,7 +271,7 @@ def _compare_manifests(tools: Tools, silent: Sequence[Found], unknown: Doubt, co
         moved += each(tools, Service.JDP, [{"_id": request_id}], compare, _not_explained)
     given_up = _note_open(tools, open_ones, unknown)
     compared.update(given_up)
-    evidence.fetch(tools, [number for number in open_ones if number not in given_up], names)
+    fetch(tools, [number for number in open_ones if number not in given_up], names)
     return moved
 
 
@@ -201,7 +288,7 @@ def _note_open(tools: Tools, open_ones: Sequence[int], unknown: Doubt) -> set[in
 def _best(held: Collection[str], unknown: Doubt) -> tuple[Mapping[str, Any] | None, Verdict]:
     """The request in doubt that a delivery of these ids is of, if any."""
     for document in unknown:
-        verdict = evidence.judge(document["file_ids"], held)
+        verdict = judge(document["file_ids"], held)
         if verdict != Verdict.NOT_OURS:
             return document, verdict
     return None, Verdict.NOT_OURS
@@ -221,7 +308,7 @@ def _adopt(
     Its POST may have been held up on the way, long after we gave up. It arrived before the delivery was written,
     so its bytes count from then on.
     """
-    receipt = jdp_time.receipt(tools)
+    receipt = jdp_clock.receipt(tools)
     adopted = requests.update_request(
         tools.store,
         document["_id"],
@@ -244,7 +331,7 @@ def _release_overdue(tools: Tools) -> int:
     jdp, now = tools.settings.jdp, tools.clock.now()
     patience = timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours)
     still = requests.requests_in(tools.store, RequestState.UNKNOWN)
-    overdue = [document for document in still if jdp_time.is_past(tools, document["submitted_at"] + patience)]
+    overdue = [document for document in still if jdp_clock.is_past(tools, document["submitted_at"] + patience)]
 
     def release(_: Tools, document: Mapping[str, Any]) -> int:
         return 0 if _tape_works(tools, document, now) else _release(tools, document)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jgi_stager.mail import Attachment
-from jgi_stager.store import Store, reporting
+from jgi_stager.store import Store, file_queries
 
 COLUMNS = ("destination", "bytes", "md5", "jdp_file_id", "verified_by")
 MOST_PLAIN_BYTES = 512 * 1024
@@ -47,7 +47,7 @@ def describe(attachments: Iterable[Attachment]) -> str:
 
 def _rows(store: Store, project: str) -> Iterator[tuple[str, ...]]:
     yield COLUMNS
-    for one in reporting.delivered(store, project):
+    for one in file_queries.delivered(store, project):
         yield (
             str(one.get("destination_path") or ""),
             str(one.get("jdp_file_size") or ""),
@@ -80,6 +80,6 @@ def _cell(text: str) -> str:
 
 def _summary(store: Store, project: str) -> bytes:
     rows = [("directory", "files", "bytes")]
-    found = reporting.delivered_by_directory(store, project)
+    found = file_queries.delivered_by_directory(store, project)
     rows += [(str(one["directory"]), str(one["files"]), str(one["bytes"])) for one in found]
     return _table(rows) or b""

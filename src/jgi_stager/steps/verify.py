@@ -23,10 +23,10 @@ import structlog
 from jgi_stager.failures import Rejected, Service, retry_delay
 from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import State
-from jgi_stager.pulse import beat
+from jgi_stager.liveness import beat
 from jgi_stager.records import RequestState, TaskKind, TaskState
-from jgi_stager.steps import sources, transfers
-from jgi_stager.steps.tools import Tools, each, later
+from jgi_stager.steps import deliveries, transfers
+from jgi_stager.steps.context import Tools, each, later
 from jgi_stager.store import files, moves, requests, tasks
 from jgi_stager.store.files import FileRow
 
@@ -155,10 +155,10 @@ def _look_at_skipped(tools: Tools, task: Mapping[str, Any], found: Sequence[File
     codes = _codes(tools, task)
     silent = set[int]()
     if codes:
-        silent = sources.out_of_reach(found, files.of_task(tools.store, task["task_id"], State.DONE), codes)
+        silent = deliveries.out_of_reach(found, files.of_task(tools.store, task["task_id"], State.DONE), codes)
     for request_id in sorted(silent):
-        sources.rest(tools, request_id)
-    return Skipped(codes, silent, sources.gone(tools))
+        deliveries.rest(tools, request_id)
+    return Skipped(codes, silent, deliveries.gone(tools))
 
 
 def _codes(tools: Tools, task: Mapping[str, Any]) -> Mapping[str, str]:

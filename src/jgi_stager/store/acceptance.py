@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from jgi_stager.models import Acceptance, Project
 from jgi_stager.records import ProjectState
-from jgi_stager.store.edge import Document, identity, set_aside
 from jgi_stager.store.errors import translated
+from jgi_stager.store.validation import Document, identity, set_aside
 from jgi_stager.stored import misfit
 
 if TYPE_CHECKING:

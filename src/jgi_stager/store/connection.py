@@ -1,4 +1,7 @@
-"""The connection to MongoDB. Durability is set here, in code, whatever the address says."""
+"""Every answer of MongoDB is a sign of life of the step that asked.
+
+The connection to MongoDB. Durability is set here, in code, whatever the address says.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,32 @@ from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
-from pymongo.monitoring import CommandListener
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 from pymongo.read_concern import ReadConcern
 
 from jgi_stager import __version__
 from jgi_stager.clock import Clock
-from jgi_stager.store.beating import Beating
-from jgi_stager.store.edge import Misfits
+from jgi_stager.liveness import beat
 from jgi_stager.store.errors import StoreRefused, translated
 from jgi_stager.store.fencing import Fenced
-from jgi_stager.store.indexes import ensure_indexes
-from jgi_stager.store.schema import ensure_schema
+from jgi_stager.store.schema import ensure_indexes, ensure_schema
+from jgi_stager.store.validation import Misfits
+
+
+class Beating(CommandListener):
+    """Runs in the thread that asked."""
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """Asking is no sign of life."""
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:  # noqa: ARG002
+        """Answered."""
+        beat()
+
+    def failed(self, event: CommandFailedEvent) -> None:  # noqa: ARG002
+        """Refused or out of time: also an end of waiting."""
+        beat()
+
 
 Document = dict[str, Any]
 

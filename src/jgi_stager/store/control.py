@@ -1,5 +1,8 @@
 """What people set while the daemon runs, what the daemon says of itself, and which books these are: documents in
-``control``."""
+``control``.
+
+What the daemon remembers of itself: the digest that it told last, and when it started. Kept in ``control``.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from jgi_stager.models import DaemonReport, Limits, SetAside
+from jgi_stager.models import DaemonReport, DigestMemory, Limits, SetAside, Starts
 from jgi_stager.store.connection import Document, Store
-from jgi_stager.store.edge import fitting_one, usable
 from jgi_stager.store.errors import translated
+from jgi_stager.store.validation import fitting_one, usable
 from jgi_stager.stored import misfit
 
 _LIMITS, _DAEMON, _BOOKS, _HOLD, _SET_ASIDE = "limits", "daemon", "books", "hold", "set_aside"
@@ -19,7 +22,7 @@ _LIMITS, _DAEMON, _BOOKS, _HOLD, _SET_ASIDE = "limits", "daemon", "books", "hold
 
 @translated
 def limits(store: Store) -> Document:
-    """The limits that people set at run time, by name; empty if there are none. `jgi_stager.steps.limits` says
+    """The limits that people set at run time, by name; empty if there are none. `jgi_stager.limits` says
     what they mean. One that is no number is left out, and the document is set aside: the others hold."""
     found = store.control.find_one({"_id": _LIMITS})
     fitting_one(store, "control", found, model=Limits)
@@ -122,3 +125,45 @@ def documents_set_aside(store: Store) -> list[Document]:
 def note_set_aside(store: Store, items: Sequence[Mapping[str, Any]]) -> None:
     """Note the documents that do not fit, instead of those noted before."""
     store.control.replace_one({"_id": _SET_ASIDE}, {"items": [dict(item) for item in items]}, upsert=True)
+
+
+_DIGEST, _STARTS = "digest", "starts"
+MOST_STARTS = 50
+
+
+@translated
+def last_digest(store: Store) -> Document | None:
+    """What the digest before said: ``at`` and what `jgi_stager.steps.digest` keeps; None before the first."""
+    found = usable(DigestMemory, store.control.find_one({"_id": _DIGEST}))
+    return found if "at" in found else None
+
+
+@translated
+def keep_digest(store: Store, said: Mapping[str, Any]) -> None:
+    """Keep what a digest said."""
+    store.control.replace_one({"_id": _DIGEST}, dict(said), upsert=True)
+
+
+@translated
+def note_start(store: Store, host: str, pid: int) -> list[Document]:
+    """Note that a daemon starts now; the latest starts, this one last: ``at host pid clean``."""
+    entry = {"at": store.clock.now(), "host": host, "pid": pid, "clean": False}
+    known = store.control.find_one({"_id": _STARTS})
+    if known is not None and "starts" not in usable(Starts, known):
+        store.control.replace_one({"_id": _STARTS}, {"starts": []}, upsert=True)
+    push = {"$push": {"starts": {"$each": [entry], "$slice": -MOST_STARTS}}}
+    store.control.update_one({"_id": _STARTS}, push, upsert=True)
+    return starts(store)
+
+
+@translated
+def note_clean_end(store: Store, at: datetime, pid: int) -> None:
+    """Note that the daemon that started then ends as it should."""
+    where = {"_id": _STARTS, "starts": {"$elemMatch": {"at": at, "pid": pid}}}
+    store.control.update_one(where, {"$set": {"starts.$.clean": True}})
+
+
+@translated
+def starts(store: Store) -> list[Document]:
+    """The latest starts, oldest first."""
+    return list(usable(Starts, store.control.find_one({"_id": _STARTS})).get("starts") or [])

@@ -16,8 +16,8 @@ from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.models import CredentialLife
 from jgi_stager.store.connection import Document, Store
-from jgi_stager.store.edge import usable
 from jgi_stager.store.errors import translated
+from jgi_stager.store.validation import usable
 
 MOST_REMEMBERED = 100
 """So many lives and outages of a service are kept, the newest."""

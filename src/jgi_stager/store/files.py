@@ -16,8 +16,8 @@ from jgi_stager.lifecycle import ORDER, State
 from jgi_stager.records import FileRecord
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import some
-from jgi_stager.store.edge import MOST_REMEMBERED, fits, fitting
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
+from jgi_stager.store.validation import MOST_REMEMBERED, fits, fitting
 
 
 @dataclass(frozen=True, slots=True)

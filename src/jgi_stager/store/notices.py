@@ -19,8 +19,8 @@ from pymongo.errors import DuplicateKeyError
 from jgi_stager.records import NoticeState
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
-from jgi_stager.store.edge import fitting, fitting_one
 from jgi_stager.store.errors import translated
+from jgi_stager.store.validation import fitting, fitting_one
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 OPEN_NOTICES = (NoticeState.WAITING, NoticeState.SENDING)

@@ -14,9 +14,9 @@ from jgi_stager.records import ProjectState
 from jgi_stager.store import acceptance
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import history_entry, history_push, refuse, some, update_guarded
-from jgi_stager.store.edge import identity
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import FIELD
+from jgi_stager.store.validation import identity
 from jgi_stager.stored import misfit
 
 _OVERWRITTEN = {"state", "since", "update_date", "history", "reason", FIELD}

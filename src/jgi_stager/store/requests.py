@@ -15,8 +15,8 @@ from jgi_stager.models import Look, RestoreRequest
 from jgi_stager.records import FREE_REQUESTS, HOLDING_REQUESTS, OPEN_REQUESTS, RequestState
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
-from jgi_stager.store.edge import fits, fitting, fitting_one, usable
 from jgi_stager.store.errors import translated
+from jgi_stager.store.validation import fits, fitting, fitting_one, usable
 from jgi_stager.stored import fields_of, misfit
 
 _DELIVERIES = "deliveries"

@@ -14,8 +14,8 @@ from jgi_stager.models import TransferTask
 from jgi_stager.records import OPEN_TASKS, TaskKind, TaskState
 from jgi_stager.store.connection import Document, Store
 from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
-from jgi_stager.store.edge import fits, fitting, fitting_one
 from jgi_stager.store.errors import translated
+from jgi_stager.store.validation import fits, fitting, fitting_one
 from jgi_stager.stored import fields_of, misfit
 
 AT_GLOBUS = (TaskState.SUBMITTING, TaskState.SUBMITTED, TaskState.ACTIVE)

@@ -13,7 +13,7 @@ from jgi_stager import __version__
 from jgi_stager.failures import Service
 from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, ProjectState
 from jgi_stager.service.lease import DUTY
-from jgi_stager.service.survey import NEW, Survey
+from jgi_stager.service.metrics_snapshot import NEW, Survey
 from jgi_stager.store import StoreError, leases
 from jgi_stager.web.health import Monitor
 

@@ -1,16 +1,26 @@
-"""Whether the daemon lives, and whether it is ready to do all of its work; with reasons, for people."""
+"""Whether the daemon lives, and whether it is ready to do all of its work; with reasons, for people.
+
+The status line for the supervisor, from a thread of its own: it reads the database, which may hang.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import structlog
+
 from jgi_stager.failures import Service
-from jgi_stager.service.survey import Survey, Surveyor
-from jgi_stager.steps.tools import Tools
+from jgi_stager.service.metrics_snapshot import Survey, Surveyor, status_line
+from jgi_stager.service.supervisor import Supervisor
+from jgi_stager.steps.context import Tools
 from jgi_stager.store import StoreError
+
+log = structlog.get_logger()
+
 
 FRESH_SECONDS = 5.0
 """Real. A survey is used for so long: asking often must not cost the database anything."""
@@ -71,3 +81,42 @@ class Monitor:
             elif not self.tools.gates.is_open(service, now, self.tools.credential(service)):
                 found[service.value] = "does not answer; it is asked again later"
         return found
+
+
+PERIOD_SECONDS = 10.0
+
+
+@contextmanager
+def telling(supervisor: Supervisor, monitor: Monitor) -> Iterator[None]:
+    """Keep the status line up to date while the block lasts."""
+    if not supervisor.listens:
+        yield
+        return
+    stop = threading.Event()
+
+    def work() -> None:
+        while True:
+            try:
+                supervisor.status(line(monitor))
+            except Exception:
+                log.exception("status_failed")
+            if stop.wait(PERIOD_SECONDS):
+                return
+
+    thread = threading.Thread(target=work, name="status", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(PERIOD_SECONDS)
+
+
+def line(monitor: Monitor) -> str:
+    """What systemd shows of the daemon now."""
+    survey = monitor.survey()
+    if survey is None:
+        return f"waiting for the database: {'; '.join(monitor.health().reasons)}"
+    gates = monitor.tools.gates
+    persons = [problem for service in Service if (problem := gates.needs_person(service)) is not None]
+    return status_line(survey, persons)

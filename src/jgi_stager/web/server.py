@@ -27,7 +27,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from jgi_stager.meters import REGISTRY
+from jgi_stager.metrics import REGISTRY
 from jgi_stager.settings import WebSettings
 from jgi_stager.web.collector import BooksCollector
 from jgi_stager.web.health import Health, Monitor

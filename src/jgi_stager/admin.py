@@ -1,0 +1,175 @@
+"""What people may do to a project while the daemon runs, and what of it goes on the history (decisions/0010).
+
+Every act is one guarded write: the daemon reads the state of projects at every step, so it counts at the next
+one. Nothing here asks anybody outside.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jgi_stager.lifecycle import State
+from jgi_stager.records import ProjectState, is_mail_address
+from jgi_stager.store import Store, file_queries, moves, projects
+
+PAUSABLE = (ProjectState.DISCOVERING, ProjectState.ACTIVE, ProjectState.HELD)
+CANCELLABLE = (*PAUSABLE, ProjectState.PAUSED)
+RESUMABLE = (ProjectState.PAUSED, ProjectState.CANCELLED)
+
+
+class Refused(Exception):  # noqa: N818 - not a failure: the answer is no, and why
+    """This cannot be done to the project. The message says why and what can be done."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an act changed."""
+
+    project: str
+    what: str
+    """``state``, ``priority``, ``notify`` or ``dismissed``."""
+    before: object
+    after: object
+    said: str
+    """What to tell the person."""
+
+
+def pause_project(store: Store, name: str, who: str, reason: str = "") -> Change:
+    """Begin nothing new for it. Raises `Refused`."""
+    document = _accepted(store, name)
+    state = ProjectState(document["state"])
+    if state not in PAUSABLE:
+        raise Refused(f"{name} is {state}: only a project that is under way can be paused")
+    _move(store, document, state, ProjectState.PAUSED, _why("paused", who, reason), resumes_to=state.value)
+    said = f"{name} is paused. What is under way ends; nothing new begins until: jgi-stager project resume {name}"
+    return Change(name, "state", state, ProjectState.PAUSED, said)
+
+
+def resume_project(store: Store, name: str, who: str, reason: str = "") -> Change:
+    """Let it go on where it was. Raises `Refused`."""
+    document = _accepted(store, name)
+    state = ProjectState(document["state"])
+    if state not in RESUMABLE:
+        raise Refused(f"{name} is {state}: only a paused or cancelled project can be resumed")
+    known = document.get("resumes_to")
+    target = ProjectState(known) if known in set(PAUSABLE) else ProjectState.ACTIVE
+    _move(store, document, state, target, _why("resumed", who, reason), resumes_to=None, stopped_at=None)
+    return Change(name, "state", state, target, f"{name} goes on ({target}).")
+
+
+def check_cancel(store: Store, name: str) -> Mapping[str, Any]:
+    """The record of a project that can be cancelled. Raises `Refused`."""
+    document = _known(store, name)
+    state = document.get("state")
+    if "accepted_name" in document and state not in (*CANCELLABLE, ProjectState.INVALID):
+        raise Refused(f"{name} is {state} already")
+    return document
+
+
+def cancel_project(store: Store, name: str, who: str, reason: str = "") -> Change:
+    """Stop it for good; a record that is not accepted is withdrawn. Raises `Refused`."""
+    document = check_cancel(store, name)
+    why = _why("cancelled", who, reason)
+    if document.get("state") == ProjectState.INVALID:
+        before = document.get("dismissed_at") is not None
+        projects.note(store, document["_id"], ProjectState.INVALID, why, dismissed_at=store.clock.now())
+        return Change(name, "dismissed", before, True, f"{name} was invalid anyway; it is not reported any more.")
+    if "accepted_name" not in document:
+        why = _why("withdrawn before the daemon looked at it", who, reason)
+        at = store.clock.now()
+        invalid = ProjectState.INVALID
+        if not projects.set_project(store, document["_id"], None, invalid, why=why, reason=why, dismissed_at=at):
+            raise Refused(f"{name} was accepted at this moment; give the command again")
+        return Change(name, "state", "new", ProjectState.INVALID, f"{name} is withdrawn.")
+    state = ProjectState(document["state"])
+    back = document.get("resumes_to") if state == ProjectState.PAUSED else state.value
+    _move(store, document, state, ProjectState.CANCELLED, why, resumes_to=back, stopped_at=None)
+    said = (
+        f"{name} is cancelled. Its Globus tasks are ended where nobody else needs them; what was asked from JDP "
+        f"stays spent. What has arrived stays in {document.get('analysis_projects_dir')}/{name}."
+    )
+    return Change(name, "state", state, ProjectState.CANCELLED, said)
+
+
+def set_priority(store: Store, name: str, value: int, who: str, reason: str = "") -> Change:
+    """Change the priority. Raises `Refused`."""
+    document = _accepted(store, name)
+    state, before = ProjectState(document["state"]), _before(store, name, "priority") or 0
+    why = _why(f"priority {before} -> {value}, set", who, reason)
+    if not projects.note(store, document["_id"], state, why, priority=value):
+        raise Refused(f"{name} changed at this moment; give the command again")
+    return Change(name, "priority", before, value, f"{name} has priority {value}; it was {before}.")
+
+
+def set_notify(store: Store, name: str, addresses: Sequence[str], who: str, reason: str = "") -> Change:
+    """Change who else gets the mails of the project; mails that are stored already keep their addresses.
+
+    Raises `Refused`.
+    """
+    document, wanted = _accepted(store, name), list(dict.fromkeys(addresses))
+    if wrong := [one for one in wanted if not is_mail_address(one)]:
+        raise Refused(f"{wrong[0]} is not a mail address; give plain ones, such as name@example.org")
+    state, before = ProjectState(document["state"]), _before(store, name, "notify") or []
+    why = _why(f"mails also to {', '.join(wanted) or 'nobody'}, set", who, reason)
+    if not projects.note(store, document["_id"], state, why, notify=wanted):
+        raise Refused(f"{name} changed at this moment; give the command again")
+    said = f"Mails about {name} go to the site's people{' and ' + ', '.join(wanted) if wanted else ' alone'}."
+    return Change(name, "notify", before, wanted, said)
+
+
+def release(
+    store: Store, name: str, who: str, *, file_ids: list[str] | None = None, reason: str | None = None
+) -> tuple[int, int]:
+    """Let failed files of a project start again: all, those with these JDP ids, or those whose reason contains
+    ``reason``. Returns how many were released, and how many could not be: without a size or a destination a
+    file could only fail again, or count too little against the quota. Raises `Refused`."""
+    document = _accepted(store, name)
+    if document["state"] == ProjectState.CANCELLED:
+        raise Refused(f"{name} is cancelled; resume it first: jgi-stager project resume {name}")
+    chosen: dict[str, Any] = {}
+    if file_ids is not None:
+        chosen["jdp_file_id"] = {"$in": file_ids}
+    if reason is not None:
+        chosen["reason"] = {"$regex": re.escape(reason), "$options": "i"}
+    usable = {"jdp_file_size": {"$ne": None}, "destination_path": {"$ne": None}}
+    failed = file_queries.count(store, moves.by_project(name, state=State.FAILED.value, **chosen))
+    released = moves.release(store, moves.by_project(name, **chosen, **usable), _why("released", who, ""))
+    return released, failed - released
+
+
+def _why(act: str, who: str, reason: str) -> str:
+    return f"{act} by {who}{f': {reason}' if reason else ''}"
+
+
+def _known(store: Store, name: str) -> Mapping[str, Any]:
+    document = projects.get(store, name)
+    if document is None:
+        raise Refused(f"there is no project called {name}; see: jgi-stager project list")
+    return document
+
+
+def _accepted(store: Store, name: str) -> Mapping[str, Any]:
+    document = _known(store, name)
+    if document.get("state") == ProjectState.INVALID:
+        raise Refused(f"{name} is invalid: {document.get('reason')}")
+    if "accepted_name" not in document:
+        raise Refused(f"the daemon has not looked at {name} yet; try again in a minute (is it running?)")
+    if not projects.known(store, name, "state"):
+        cure = f"set it right in the database first; see: jgi-stager explain {name}"
+        raise Refused(f"the state of {name} is {document.get('state')!r:.60}, which is none: {cure}")
+    return document
+
+
+def _before(store: Store, name: str, field: str) -> Any:
+    """What a field says, or None where it says nothing of use: the command that sets it is the cure."""
+    return projects.known(store, name, field).get(field)
+
+
+def _move(
+    store: Store, document: Mapping[str, Any], old: ProjectState, new: ProjectState, why: str, **fields: Any
+) -> None:
+    if not projects.set_project(store, document["_id"], old, new, why=why, **fields):
+        raise Refused(f"{document['project_name']} changed at this moment; look, and give the command again")

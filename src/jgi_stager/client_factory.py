@@ -1,0 +1,88 @@
+"""The clients of the outside services, made from the settings: for the daemon, and for commands.
+
+The clients of the outside services, for commands that ask them themselves; nothing here asks for a restore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from jgi_stager.clients.globus import Globus
+from jgi_stager.clients.gold import Gold
+from jgi_stager.clients.http import HttpEdge
+from jgi_stager.clients.jdp import Jdp
+from jgi_stager.clients.nmdc import Nmdc
+from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, TheirClock, at_least
+from jgi_stager.clock import Clock, ScaledClock
+from jgi_stager.failures import Service
+from jgi_stager.secrets import Secrets
+from jgi_stager.settings import ConfigError, HttpSettings, Settings
+
+
+@dataclass(frozen=True)
+class Clients:
+    """One client per service."""
+
+    gold: Gold
+    jdp: Jdp
+    nmdc: Nmdc
+    globus: Globus
+
+
+@contextmanager
+def open_clients(
+    settings: Settings,
+    secrets: Secrets,
+    *,
+    most_seconds: float | None = None,
+    clock: Clock | None = None,
+) -> Iterator[Clients]:
+    """The clients, closed in the end. No call takes longer than the settings say, nor ``most_seconds`` (real).
+
+    ``clock``: ours, by default the real one.
+    """
+    ours = clock or ScaledClock()
+
+    def bounded(seconds: float) -> float:
+        return seconds if most_seconds is None else min(seconds, most_seconds)
+
+    def edge(service: Service, section: HttpSettings) -> HttpEdge:
+        timeout = bounded(section.timeout_seconds)
+        theirs = TheirClock(at_least(ours, TOLERANCE_SECONDS))
+        return HttpEdge(
+            service, section.base_url, timeout, section.pool_size, steady=ours.steady, their_clock=theirs
+        )
+
+    globus = settings.globus.model_copy(update={"timeout_seconds": bounded(settings.globus.timeout_seconds)})
+    with ExitStack() as stack:
+        found = Clients(
+            Gold(edge(Service.GOLD, settings.gold), secrets),
+            Jdp(edge(Service.JDP, settings.jdp), secrets, settings.jdp),
+            Nmdc(edge(Service.NMDC, settings.nmdc)),
+            Globus(globus, secrets),
+        )
+        for client in (found.gold, found.jdp, found.nmdc, found.globus):
+            stack.callback(client.close)
+        yield found
+
+
+def open_secrets(settings: Settings) -> Secrets:
+    """The secrets of the settings."""
+    if settings.secrets.directory is None:
+        raise ConfigError("secrets.directory: not set; name the settings file with --config")
+    return Secrets(settings.secrets.directory)
+
+
+PATIENCE_SECONDS = 20.0
+"""Real. A person who waits at a terminal is told sooner than a daemon that nobody produced an answer."""
+
+
+@contextmanager
+def outside(
+    settings: Settings, secrets: Secrets | None = None, seconds: float = PATIENCE_SECONDS
+) -> Iterator[Clients]:
+    """The clients, each call bounded by ``seconds`` (real) or the settings, whichever is less."""
+    with open_clients(settings, secrets or open_secrets(settings), most_seconds=seconds) as found:
+        yield found

@@ -1,0 +1,205 @@
+"""From the books to a plan of restores: what is wanted, what is spent, what JDP refused lately."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import structlog
+
+from jgi_stager.clock import Clock
+from jgi_stager.limits import restore_limits_now
+from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, bytes_in_window, plan_restores
+from jgi_stager.records import ProjectState, RequestState
+from jgi_stager.settings import JdpSettings, Settings
+from jgi_stager.store import Store, files, projects, requests
+from jgi_stager.store.requests import LedgerEntry
+
+log = structlog.get_logger()
+
+
+CANDIDATES_PER_PROJECT = 15_000
+"""How many files of a project one planning looks at: twenty full requests, whatever the project's size."""
+REFUSALS_REMEMBERED = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What JDP refused lately: those ids are asked for again in ever smaller groups, each after a delay."""
+
+    times: Mapping[str, int]
+    """How often a request with this id was refused."""
+    group: Mapping[str, int]
+    """How many ids the next request with this one may hold."""
+    waiting: frozenset[str]
+    """Ids whose delay is not over."""
+    last: Mapping[str, datetime]
+    """When, by JDP's clock, it refused this id last: if it accepted anything since, it is not JDP as a whole."""
+    until: Mapping[str, datetime] = field(default_factory=dict)
+    """When the delay of the waiting ids is over."""
+
+
+class Books(Protocol):
+    """What planning reads: a `Tools`, or just these three where nobody outside can be asked."""
+
+    @property
+    def store(self) -> Store:
+        """The books."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """The limits as configured."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlanningInput:
+    """The values that a plan is made from."""
+
+    demands: tuple[Demand, ...]
+    spent: tuple[Spent, ...]
+    limits: Limits
+    now: datetime
+    joinable: Mapping[str, int] = field(default_factory=dict)
+    """Ids that are not asked for because a request brings them: id -> number of the request they will join."""
+    joining: Mapping[str, int] = field(default_factory=dict)
+    """Project -> how many of its files these are."""
+
+
+def read_refusals(tools: Books) -> Refusals:
+    """What was refused in the last week."""
+    now = tools.clock.now()
+    times: Counter[str] = Counter()
+    group: dict[str, int] = {}
+    last: dict[str, datetime] = {}
+    last_by_jdp: dict[str, datetime] = {}
+    refused = requests.recent(tools.store, RequestState.REFUSED, now - REFUSALS_REMEMBERED)
+    for document in refused:
+        for file_id in document["file_ids"]:
+            times[file_id] += 1
+            group[file_id] = max(1, len(document["file_ids"]) // 2)
+            last[file_id] = document["next_poll_at"]
+            last_by_jdp[file_id] = document["submitted_at"] or document["next_poll_at"]
+    waiting = frozenset(
+        # A refusal of the future is one of a clock that was set back since: it delays nothing any more.
+        file_id
+        for file_id, count in times.items()
+        if last[file_id] <= now < last[file_id] + _refusal_wait(count)
+    )
+    until = {file_id: last[file_id] + _refusal_wait(times[file_id]) for file_id in waiting}
+    return Refusals(times, group, waiting, last_by_jdp, until)
+
+
+def _refusal_wait(count: int) -> timedelta:
+    return timedelta(seconds=min(6 * 3600.0, 600.0 * 2.0 ** min(count - 1, 10)))
+
+
+def make_plan(tools: Books, refusals: Refusals, now: datetime | None = None) -> Plan:
+    """What to ask for, from the books alone. ``now`` is JDP's time where that is known, else our own."""
+    found = planning_input(tools, refusals, now)
+    plan = plan_restores(found.demands, found.spent, found.limits, found.now)
+    return _split_refused(_keep_what_may_go_later(plan, tools.settings.jdp), refusals)
+
+
+def _keep_what_may_go_later(plan: Plan, settings: JdpSettings) -> Plan:
+    """A file that only a quota lowered at run time is too small for waits; it does not fail."""
+    too_big = tuple(want for want in plan.too_big if want.size > settings.max_restore_bytes)
+    waiting = tuple(want for want in plan.too_big if want.size <= settings.max_restore_bytes)
+    return Plan(plan.requests, (*plan.deferred, *waiting), too_big, plan.next_at)
+
+
+def could_ask(tools: Books, now: datetime) -> bool:
+    """Whether a plan can have anything in it: a file that fits into what is left of the window, or one that never
+    will. Costs the same however many files wait, so a full window is not planned for again and again.
+
+    Not while a request is so damaged that it cannot be told what it spends or holds.
+
+    ``now`` is JDP's time. Books that hold more than the quota are a bug, and logged as one. They are judged at the
+    newest entry, which no clock that was set back since can change.
+    """
+    limits = restore_limits_now(tools.store, tools.settings)
+    if damaged := requests.unreadable(tools.store, now - limits.window):
+        log.error("restores_held", requests=damaged, why="what they spend, or hold, cannot be read")
+        return False
+    spent = _spent(requests.ledger(tools.store, now - limits.window), now)
+    used = bytes_in_window(spent, now, limits.window)
+    at_newest = bytes_in_window(spent, max([now, *(entry.at for entry in spent)]), limits.window)
+    # Against the settings: a quota that was lowered at run time may well be overspent for a while.
+    if at_newest > tools.settings.jdp.max_restore_bytes:
+        log.error("quota_overspent", bytes=at_newest, quota=tools.settings.jdp.max_restore_bytes)
+    left = limits.quota_bytes - used
+    for project in projects.by_state(tools.store, ProjectState.ACTIVE):
+        found = files.pending_sizes(tools.store, project["project_name"])
+        if found is not None and (found[0] <= left or found[1] > limits.quota_bytes):
+            return True
+    return False
+
+
+def _spent(entries: Sequence[LedgerEntry], now: datetime) -> list[Spent]:
+    # What may still arrive counts as spent now: its time to come free has not begun.
+    return [Spent(now if entry.in_doubt else entry.at, entry.bytes) for entry in entries]
+
+
+def planning_input(tools: Books, refusals: Refusals, now: datetime | None = None) -> PlanningInput:
+    """What the books say about what is wanted, what is spent, and what holds ``now`` (default: by our clock)."""
+    now = now or tools.clock.now()
+    limits = restore_limits_now(tools.store, tools.settings)
+    entries = requests.ledger(tools.store, now - limits.window)
+    spent = _spent(entries, now)
+    asked: Counter[str] = Counter()
+    for entry in entries:
+        for name in entry.projects:
+            asked[name] += entry.bytes // len(entry.projects)
+    without = refusals.waiting | requests.ids_in_doubt(tools.store)
+    demands, joinable, joining = [], dict[str, int](), dict[str, int]()
+    for project in projects.by_state(tools.store, ProjectState.ACTIVE):
+        name = project["project_name"]
+        found = files.candidates(tools.store, name, CANDIDATES_PER_PROJECT)
+        ids = {file.source_file_id for file in found}
+        held = requests.open_request_of_sources(tools.store, ids, tools.clock.now())
+        joinable |= {file_id: request["request_id"] for file_id, request in held.items()}
+        joining[name] = sum(file.source_file_id in held for file in found)
+        demands.append(_demand(tools, project, found, without | held.keys(), asked[name]))
+    wanted = tuple(demand for demand in demands if demand.wants)
+    return PlanningInput(wanted, tuple(spent), limits, now, joinable, joining)
+
+
+def _demand(
+    tools: Books, project: Mapping[str, Any], found: Sequence[files.Candidate], without: Set[str], asked: int
+) -> Demand:
+    name = project["project_name"]
+    wants: dict[str, Want] = {}
+    for file in found:
+        if file.source_file_id not in without:
+            want = Want(file.source_file_id, file.size or 0, name, file.setbacks, file.since)
+            wants.setdefault(file.source_file_id, want)
+    remaining = sum(want.size for want in wants.values())
+    if len(found) == CANDIDATES_PER_PROJECT:
+        remaining = max(remaining, tools.settings.jdp.max_restore_bytes)
+    return Demand(name, tuple(wants.values()), int(project.get("priority") or 0), remaining, asked)
+
+
+def _split_refused(plan: Plan, refusals: Refusals) -> Plan:
+    """Take ids that were refused before out of their requests, into groups half as large as they were."""
+    if not refusals.times:
+        return plan
+    clean = (tuple(w for w in request if w.file_id not in refusals.group) for request in plan.requests)
+    again: dict[int, list[Want]] = {}
+    for want in (want for request in plan.requests for want in request):
+        if want.file_id in refusals.group:
+            again.setdefault(refusals.group[want.file_id], []).append(want)
+    split = [
+        tuple(wants[start : start + size])
+        for size, wants in sorted(again.items(), reverse=True)
+        for start in range(0, len(wants), size)
+    ]
+    return Plan((*(request for request in clean if request), *split), plan.deferred, plan.too_big, plan.next_at)

@@ -1,0 +1,361 @@
+"""What a wait is; and the waits that hold whatever the state: the daemon is down, a service cannot be used.
+
+Why pending files are not asked for.
+
+Why files that were asked for are not done: tape, manifest, a Globus slot, the transfer, the verification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from jgi_stager.formatting import ago, count, human_bytes, human_duration, part_of, when
+from jgi_stager.notices import activity
+from jgi_stager.reporting.eta import percentile
+from jgi_stager.reporting.quota import Turns, used, window
+from jgi_stager.reporting.snapshot_types import Count, DaemonView, Facts, File, Project, Request, ServiceView, Task
+
+
+class Why(StrEnum):
+    """What a file or project waits for. Stable: programs may read it."""
+
+    NOTHING = "nothing"
+    DAEMON = "daemon"
+    PERSON = "person"
+    SERVICE = "service"
+    NEW = "new"
+    DISCOVERY = "discovery"
+    TURN = "turn"
+    QUOTA = "quota"
+    LIMIT = "limit"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    TAPE = "tape"
+    MANIFEST = "manifest"
+    SLOT = "slot"
+    TRANSFER = "transfer"
+    STANDSTILL = "standstill"
+    VERIFICATION = "verification"
+    FAILED = "failed"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True)
+class Wait:
+    """One reason. ``until`` is when it ends by itself, where that is known; ``do`` the command that helps."""
+
+    why: Why
+    sentence: str
+    state: str | None = None
+    files: int = 0
+    bytes: int = 0
+    since: datetime | None = None
+    until: datetime | None = None
+    do: str | None = None
+    evidence: str | None = None
+    """What was heard from outside, as it came: not for a sentence."""
+
+
+NEXT_RUN = "within minutes"
+
+
+def daemon_wait(daemon: DaemonView, now: datetime) -> Wait | None:
+    """The daemon does not run: nothing else matters then."""
+    if daemon.alive:
+        return None
+    seen = f"; it was last seen {ago(daemon.seen_at, now)}" if daemon.seen_at else ""
+    sentence = f"nothing moves: the daemon does not run{seen}"
+    return Wait(Why.DAEMON, sentence, since=daemon.seen_at, do="systemctl start jgi-stager  (or: jgi-stager run)")
+
+
+def service_wait(facts: Facts, *names: str) -> Wait | None:
+    """The first of the named services that cannot be used now."""
+    for name in names:
+        view = facts.daemon.trouble(name)
+        if view is None:
+            continue
+        begun = since(facts, view)
+        said = f" since {when(begun, facts.now)}" if begun else ""
+        if view.state == "needs_person":
+            finding, evidence = found_out(view)
+            sentence = f"waiting for a person{said}: {finding}"
+            return Wait(Why.PERSON, sentence, since=begun, do=view.cure, evidence=evidence)
+        sentence = f"{name.upper()} cannot be used{said}; it is tried again by itself"
+        return Wait(Why.SERVICE, sentence, since=begun)
+    return None
+
+
+def found_out(view: ServiceView) -> tuple[str, str | None]:
+    """What is wrong with a service in plain words, and the answer from outside that shows it, if any."""
+    evidence, _, finding = (view.problem or "a person is needed").rpartition("; ")
+    return finding, evidence or None
+
+
+def since(facts: Facts, view: ServiceView) -> datetime | None:
+    """Since when a service cannot be used: a credential since it died, which a restart of the daemon does not
+    change."""
+    login = facts.logins.get(view.name)
+    dead = login.dead_since if login is not None and view.state == "needs_person" else None
+    return dead or view.since
+
+
+def pending(facts: Facts, project: Project, coming: Turns) -> Wait:
+    """Why the pending files of a project are not asked for."""
+    joining = facts.waiting.joining.get(project.name, 0)
+    if joining and joining >= project.of("pending").files:
+        return Wait(Why.TURN, f"requests that were made already bring all of them; they join those {NEXT_RUN}")
+    if trouble := service_wait(facts, "jdp"):
+        return trouble
+    now = coming.now.get(project.name, Count())
+    if now.files and now.files >= project.of("pending").files:
+        return Wait(Why.TURN, f"{_ids(now)} are asked for with the next request, {NEXT_RUN}")
+    if now.files:
+        rest = f", the rest when the quota allows: {_quota(facts)}"
+        return Wait(Why.QUOTA, f"{_ids(now)} are asked for {NEXT_RUN}{rest}", until=coming.next_at)
+    put_off = _put_off(facts, project)
+    if coming.next_at is None:
+        return put_off or Wait(Why.TURN, f"the next planning of requests looks at them, {NEXT_RUN}")
+    then = coming.then.get(project.name, Count())
+    turn = f"; {_ids(then)} go then" if then.files else "; other projects go first then" if coming.then else ""
+    sentence = f"waiting for quota: {_quota(facts, coming.next_at)}{turn}"
+    return Wait(Why.QUOTA, sentence, until=coming.next_at)
+
+
+def _put_off(facts: Facts, project: Project) -> Wait | None:
+    """Nothing of the project is a candidate: every pending file is refused, in doubt, or too large for now."""
+    doubtful = [one for one in facts.requests if one.state == "unknown" and project.name in one.projects]
+    if doubtful:
+        return unknown_outcome(facts, doubtful[0])
+    if facts.waiting.refused_until:
+        first = min(facts.waiting.refused_until.values())
+        sentence = f"JDP refused requests with them; they are asked for again from {when(first, facts.now)} on"
+        return Wait(Why.REFUSED, f"{sentence}, in smaller groups", until=first)
+    if facts.limits.quota_bytes < facts.ceiling:
+        return _lowered(facts)
+    return None
+
+
+def pending_file(facts: Facts, file: File, coming: Turns) -> Wait:
+    """Why one pending file is not asked for."""
+    source = file.source_file_id
+    if put_off := _put_off_file(facts, source):
+        return put_off
+    if trouble := service_wait(facts, "jdp"):
+        return trouble
+    if (file.size or 0) > facts.limits.quota_bytes:
+        return _lowered(facts)
+    if source in coming.first_now:
+        return Wait(Why.TURN, f"it is asked for with the next request, {NEXT_RUN}")
+    return _quota_of_file(facts, file, coming)
+
+
+def _put_off_file(facts: Facts, source: str) -> Wait | None:
+    """It is not a candidate: on its way already, in doubt, or refused lately."""
+    now = facts.now
+    if number := facts.waiting.joinable.get(source):
+        what = "brings it already" if any(one.request_id == number for one in facts.requests) else "was delivered"
+        return Wait(Why.TURN, f"request {number} {what}; it joins that {NEXT_RUN} and costs no quota")
+    request = next((one for one in facts.requests if one.key == facts.waiting.in_doubt.get(source)), None)
+    if request is not None:
+        return unknown_outcome(facts, request)
+    if until := facts.waiting.refused_until.get(source):
+        times = facts.waiting.refused_times.get(source, 1)
+        sentence = f"JDP refused {count(times, 'request')} with it; it is asked for again at {when(until, now)}"
+        return Wait(Why.REFUSED, f"{sentence}, in a smaller group", until=until)
+    return None
+
+
+def _quota_of_file(facts: Facts, file: File, coming: Turns) -> Wait:
+    if file.source_file_id in coming.first_then:
+        sentence = f"waiting for quota: {_quota(facts, coming.next_at)}; it goes then"
+        return Wait(Why.QUOTA, sentence, until=coming.next_at)
+    if coming.next_at:
+        then = coming.then.get(file.project, Count())
+        sentence = (
+            f"waiting for quota and its turn: {_quota(facts, coming.next_at)}; {_ids(then)} of {file.project}"
+        )
+        return Wait(Why.QUOTA, f"{sentence} go before it", until=coming.next_at)
+    return Wait(Why.TURN, f"the next planning of requests looks at it, {NEXT_RUN}")
+
+
+def _lowered(facts: Facts) -> Wait:
+    sentence = (
+        f"larger than the quota of {human_bytes(facts.limits.quota_bytes)}, which was lowered at run time from "
+        f"{human_bytes(facts.ceiling)}"
+    )
+    return Wait(Why.LIMIT, sentence, do="jgi-stager limits reset max_restore_bytes")
+
+
+def unknown_outcome(facts: Facts, request: Request) -> Wait:
+    """The answer to a POST was lost."""
+    until = request.asked_at + facts.unknown_patience
+    sentence = (
+        f"the answer to a request of {when(request.asked_at, facts.now)} was lost, and nobody knows whether JDP "
+        f"received it: deliveries are searched for it, its {human_bytes(request.bytes)} count as spent, and "
+        f"without a trace it is asked for again after {when(until, facts.now)}"
+    )
+    return Wait(Why.UNKNOWN, sentence, since=request.asked_at, until=until)
+
+
+def _quota(facts: Facts, at: datetime | None = None) -> str:
+    found = window(facts)
+    said = used(found)
+    if found.next_free_at is None:
+        return said
+    if at is not None and at > found.next_free_at:
+        freed = sum(
+            spent.bytes
+            for spent in facts.waiting.spent
+            if facts.now - facts.limits.window < spent.at <= at - facts.limits.window
+        )
+        return f"{said}; {human_bytes(max(freed, found.next_free_bytes))} have come free by {when(at, facts.now)}"
+    return f"{said}; {human_bytes(found.next_free_bytes)} come free at {when(found.next_free_at, facts.now)}"
+
+
+def _ids(some: Count) -> str:
+    return f"{count(some.files, 'file')} ({human_bytes(some.bytes)})"
+
+
+MOST_SHOWN = 3
+
+
+def on_tape(facts: Facts, requests: Sequence[Request], source: str | None = None) -> Wait:
+    """Why files that were asked for are not delivered. ``requests`` are those they hang on; ``source`` is the JDP
+    id where it is about one file."""
+    delivered = [one for one in requests if one.state == "ready"]
+    requests = [one for one in requests if one.state in ("accepted", "waiting")]
+    if delivered and not requests:
+        return Wait(Why.TURN, f"request {delivered[0].request_id} is delivered; it goes on {NEXT_RUN}")
+    if not requests:
+        return Wait(Why.TURN, f"its request is over; the audit lets it start again {NEXT_RUN}")
+    oldest = min(requests, key=lambda one: one.asked_at)
+    age = facts.now - oldest.asked_at
+    if len(requests) == 1:
+        named = f"request {oldest.request_id} was made {human_duration(age)} ago"
+    else:
+        named = f"{count(len(requests), 'request')}, the oldest ({oldest.request_id}) {human_duration(age)} old"
+    word = f"; JDP calls it {oldest.word!r}" if oldest.word else ""
+    sentence = f"waiting for tape: {named}{word}{_without(requests, source)}; {_usual(facts, age)}"
+    if oldest.error:
+        sentence += f". The last look failed: {oldest.error}"
+    if trouble := service_wait(facts, "jdp"):
+        sentence += f". {trouble.sentence[0].upper()}{trouble.sentence[1:]}"
+        return Wait(trouble.why, sentence, since=oldest.asked_at, do=trouble.do)
+    return Wait(Why.TAPE, sentence, since=oldest.asked_at)
+
+
+def _without(requests: Sequence[Request], source: str | None) -> str:
+    """What a request goes on without, for JDP does not know it."""
+    dropped = sum(len(one.not_brought) for one in requests)
+    if source is not None:
+        said = "; but JDP did not take this file into it: it is asked for again when the rest is delivered"
+        return said if any(source in one.not_brought for one in requests) else ""
+    return f"; JDP did not take {count(dropped, 'file')} of them: asked for again later" if dropped else ""
+
+
+def _usual(facts: Facts, age: timedelta) -> str:
+    took = [
+        (one.ready_at - one.asked_at).total_seconds() for one in facts.past_requests if one.ready_at is not None
+    ]
+    if not took:
+        return "nothing to compare with yet (JGI says: hours, up to a day)"
+    if len(took) == 1:
+        return f"the one before took {human_duration(timedelta(seconds=took[0]))}"
+    low, middle, high, rare = (timedelta(seconds=percentile(took, share)) for share in (0.1, 0.5, 0.9, 0.95))
+    compared = f"the last {len(took)} took {human_duration(low)} to {human_duration(high)}"
+    long = " - longer than usual; nothing to do but wait" if age > rare and len(took) >= 20 else ""
+    return f"{compared}, half of them under {human_duration(middle)}{long}"
+
+
+def manifest(facts: Facts, requests: Sequence[Request]) -> Wait:
+    """Why files that were delivered have no source path yet."""
+    if trouble := service_wait(facts, "globus"):
+        return trouble
+    troubled = [one for one in requests if one.error]
+    numbers = ", ".join(str(one.request_id) for one in requests[:MOST_SHOWN])
+    fetched = [task for task in facts.tasks if task.kind == "manifests"]
+    on_its_way = {number for task in fetched for number in task.request_ids}
+    if troubled:
+        one = troubled[0]
+        next_look = f"; looked at again at {when(one.next_look_at, facts.now)}" if one.next_look_at else ""
+        sentence = f"delivered as R{one.request_id}, but {one.error}{next_look}{_expires(facts, [one])}"
+        return Wait(Why.MANIFEST, sentence, since=one.ready_at, until=one.next_look_at)
+    if any(one.request_id in on_its_way for one in requests):
+        return Wait(Why.MANIFEST, f"delivered; the manifest of request {numbers} is on its way through Globus")
+    return Wait(Why.MANIFEST, f"delivered; the manifest of request {numbers or '?'} is fetched {NEXT_RUN}")
+
+
+def slot(facts: Facts, requests: Sequence[Request], project: Project) -> Wait:
+    """Why files whose source is known are not in a task."""
+    if project.state == "paused":
+        sentence = f"delivered, but the project is paused{_expires(facts, requests)}"
+        return Wait(Why.PAUSED, sentence, do=f"jgi-stager project resume {project.name}")
+    if trouble := service_wait(facts, "globus"):
+        return trouble
+    flying = [task for task in facts.tasks if task.kind == "files" and task.state != "ended"]
+    unsent = [task for task in flying if task.state == "submitting"]
+    if unsent and unsent[0].error:
+        one = unsent[0]
+        sentence = f"a transfer is being submitted since {ago(one.stored_at, facts.now)}: {one.error}"
+        return Wait(Why.SERVICE, sentence, since=one.stored_at, until=one.next_look_at)
+    if len(flying) >= facts.slots:
+        oldest = min(task.begun_at for task in flying)
+        sentence = (
+            f"waiting for a Globus slot: {len(flying)} of {facts.slots} in use, the oldest for "
+            f"{human_duration(facts.now - oldest)}{_expires(facts, requests)}"
+        )
+        return Wait(Why.SLOT, sentence)
+    return Wait(Why.TURN, f"the next transfer takes them, {NEXT_RUN}{_expires(facts, requests)}")
+
+
+def _expires(facts: Facts, requests: Sequence[Request]) -> str:
+    dates = [one.expires_at for one in requests if one.expires_at is not None]
+    return f"; the delivery expires {when(min(dates), facts.now)}" if dates else ""
+
+
+def transfer(facts: Facts, tasks: Sequence[Task], theirs: int | None = None) -> Wait:
+    """Why files in a task are not done; ``theirs`` is how many of one project there are, where it is about one."""
+    if not tasks:
+        return Wait(Why.TURN, f"its task is over; the audit lets it start again {NEXT_RUN}")
+    if all(task.state == "ended" for task in tasks):
+        return _verification(facts, tasks)
+    flying = [task for task in tasks if task.state != "ended"]
+    oldest = min(flying, key=lambda task: task.begun_at)
+    if still := next((task for task in flying if task.status not in (None, "ACTIVE")), None):
+        said = f": {still.nice_status}" if still.nice_status else ""
+        sentence = f"Globus task {still.task_id} stands still ({still.status}{said}); it goes on by itself"
+        do = f"look at {activity(still.task_id)}: a credential or a paused collection"
+        return Wait(Why.STANDSTILL, sentence, since=still.begun_at, do=do)
+    moved = sum(task.bytes_moved for task in flying)
+    name = f"Globus task {oldest.task_id}" if len(flying) == 1 else count(len(flying), "Globus task")
+    sentence = (
+        f"in {name}, {'' if len(flying) == 1 else 'the oldest '}begun {ago(oldest.begun_at, facts.now)}: "
+        f"{part_of(moved, sum(task.bytes for task in flying))} moved"
+    )
+    if theirs is not None and sum(task.files for task in tasks) > theirs:
+        sentence += ", files of other projects included"
+    faults = sum(task.faults for task in flying)
+    slow = next((task for task in flying if task.nice_status not in (None, "OK", "Queued")), None)
+    if faults:
+        sentence += f", {count(faults, 'fault')} so far"
+    if slow is not None:
+        sentence += f". Globus says {slow.nice_status}{f' ({slow.error})' if slow.error else ''}; it tries again"
+    if trouble := service_wait(facts, "globus"):
+        sentence += f". {trouble.sentence[0].upper()}{trouble.sentence[1:]}"
+        return Wait(trouble.why, sentence, since=oldest.begun_at, do=trouble.do)
+    return Wait(Why.TRANSFER, sentence, since=oldest.begun_at)
+
+
+def _verification(facts: Facts, tasks: Sequence[Task]) -> Wait:
+    task = tasks[0]
+    if trouble := service_wait(facts, "globus"):
+        return trouble
+    sentence = f"Globus is done with task {task.task_id}; what arrived is being compared with JDP's size and md5"
+    if task.error and task.attempts:
+        sentence += f". The last look failed: {task.error}"
+    return Wait(Why.VERIFICATION, sentence, since=task.ended_at)

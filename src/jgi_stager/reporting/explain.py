@@ -1,0 +1,222 @@
+"""Why a project or a file is where it is, in plain words, with the evidence and since when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from jgi_stager.formatting import count, when
+from jgi_stager.lifecycle import State
+from jgi_stager.records import ProjectState
+from jgi_stager.reporting import blocked_reasons
+from jgi_stager.reporting.blocked_reasons import Wait, Why, daemon_wait, service_wait
+from jgi_stager.reporting.quota import Turns, turns
+from jgi_stager.reporting.snapshot_types import Facts, File, Move, Project, Request, Task
+
+DOCUMENTS_SHOWN = 5
+"""Documents of a project that cannot be used, each as a reason of its own."""
+STANDING = frozenset({"done", "held", "cancelled", "invalid"})
+"""States of a project in which nothing moves, whether the daemon runs or not."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The answer: the first of ``waits`` is what matters, the others are the rest of the truth."""
+
+    subject: str
+    kind: str
+    """``project`` or ``file``."""
+    state: str
+    since: datetime | None
+    waits: tuple[Wait, ...]
+    history: tuple[Move, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    """Names and values that identify the subject."""
+
+    @property
+    def why(self) -> Wait:
+        """What matters."""
+        return self.waits[0]
+
+
+def project(facts: Facts, subject: Project, coming: Turns | None = None) -> Explanation:
+    """Explain a project. ``coming`` may be given where several are explained at once."""
+    waits: list[Wait] = []
+    if subject.state not in STANDING and (down := daemon_wait(facts.daemon, facts.now)):
+        waits.append(down)
+    waits += _of_state(facts, subject)
+    if subject.state in ("active", "paused", "held", "cancelled"):
+        waits += _of_files(facts, subject, coming)
+    waits += _of_documents(facts, subject)
+    waits = waits or [Wait(Why.TURN, "its files are done; the project is closed within minutes")]
+    waits.sort(key=lambda wait: _URGENCY.get(wait.why, 5))
+    return Explanation(subject.name, "project", subject.state, subject.since, tuple(waits), subject.history)
+
+
+_URGENCY = {Why.DAEMON: 0, Why.PAUSED: 1, Why.CANCELLED: 1, Why.INVALID: 1, Why.PERSON: 2, Why.SERVICE: 3}
+"""The order of reasons; within one the files further back come first, for they are what takes longest."""
+
+
+def _of_state(facts: Facts, subject: Project) -> list[Wait]:  # noqa: PLR0911 - one for each state
+    """What the state of the project alone says."""
+    name, reason = subject.name, subject.reason or ""
+    entered = [move.why for move in subject.history if move.new == subject.state and move.old != move.new]
+    last = entered[-1] if entered else ""
+    match subject.state:
+        case "new":
+            return [Wait(Why.NEW, "the daemon has not looked at the record yet; it does so within a minute")]
+        case ProjectState.DISCOVERING:
+            return [_discovery(facts, subject)]
+        case ProjectState.PAUSED:
+            sentence = f"{last or 'paused'}; what is under way ends, nothing new begins"
+            return [Wait(Why.PAUSED, sentence, since=subject.since, do=f"jgi-stager project resume {name}")]
+        case ProjectState.CANCELLED:
+            sentence = f"{last or 'cancelled'}; its files stay where they are"
+            return [Wait(Why.CANCELLED, sentence, since=subject.since, do=f"jgi-stager project resume {name}")]
+        case ProjectState.INVALID:
+            sentence = f"the record cannot be used: {reason or last}"
+            return [Wait(Why.INVALID, sentence, since=subject.since, do="insert a corrected record")]
+        case ProjectState.DONE:
+            return [Wait(Why.NOTHING, "done: every file is at its destination and verified", since=subject.since)]
+    return []
+
+
+def _of_documents(facts: Facts, subject: Project) -> list[Wait]:
+    """What of the project cannot be used until somebody corrects it."""
+    found = [one for one in facts.set_aside if subject.name in one.projects]
+    waits = [Wait(Why.PERSON, one.sentence, since=one.since, do=one.cure) for one in found[:DOCUMENTS_SHOWN]]
+    if len(found) > DOCUMENTS_SHOWN:
+        more = f"and {len(found) - DOCUMENTS_SHOWN} more documents of it cannot be used"
+        waits.append(Wait(Why.PERSON, more, do="jgi-stager status --json"))
+    return waits
+
+
+def _discovery(facts: Facts, subject: Project) -> Wait:
+    """Its files are being listed."""
+    if trouble := service_wait(facts, "gold", "jdp"):
+        return trouble
+    if not subject.to_list:
+        sentence = "GOLD is being asked for its analysis projects"
+    else:
+        sentence = f"its files are being listed: {subject.listed} of {count(subject.to_list, 'analysis project')}"
+    if subject.error:
+        again = f"; tried again at {when(subject.next_try_at, facts.now)}" if subject.next_try_at else ""
+        sentence += f". The last try failed: {subject.error}{again}"
+    return Wait(Why.DISCOVERY, sentence, since=subject.since, until=subject.next_try_at)
+
+
+def _of_files(facts: Facts, subject: Project, coming: Turns | None) -> list[Wait]:
+    """One reason for each state that has files, the furthest back first."""
+    waits = []
+    for state in State:
+        have = subject.of(state)
+        if not have.files or state == State.DONE or (state == State.PENDING and subject.state != "active"):
+            continue
+        requests = [one for one in facts.requests if subject.name in one.projects]
+        wait = _of_state_of_files(facts, subject, state, requests, coming)
+        waits.append(replace(wait, state=state.value, files=have.files, bytes=have.bytes))
+    return waits
+
+
+def _of_state_of_files(  # noqa: PLR0911 - one for each state
+    facts: Facts, subject: Project, state: State, requests: Sequence[Request], coming: Turns | None
+) -> Wait:
+    ready = [one for one in requests if one.state == "ready"]
+    match state:
+        case State.PENDING:
+            return blocked_reasons.pending(facts, subject, coming or turns(facts))
+        case State.RESTORE_REQUESTED:
+            return blocked_reasons.on_tape(facts, requests)
+        case State.RESTORED:
+            return blocked_reasons.manifest(facts, ready)
+        case State.MANIFEST_READY:
+            return blocked_reasons.slot(facts, ready, subject)
+        case State.TRANSFERRING:
+            carrying = [task for task in facts.tasks if task.task_id in subject.in_tasks]
+            return blocked_reasons.transfer(facts, carrying, sum(subject.in_tasks.values()))
+        case State.FAILED:
+            return _failed(subject)
+    return Wait(Why.NOTHING, "done")
+
+
+def _failed(subject: Project) -> Wait:
+    largest = subject.failed[0] if subject.failed else None
+    failed = subject.of(State.FAILED).files
+    said = f"{count(failed, 'file')} failed"
+    if largest is not None:
+        said += (
+            f": {largest.reason}"
+            if largest.files == failed
+            else f", {largest.files} of them: {largest.reason}; the others: jgi-stager files {subject.name} "
+            "--state failed"
+        )
+    return Wait(Why.FAILED, said, do=f"jgi-stager retry {subject.name}")
+
+
+def file(
+    facts: Facts,
+    subject: File,
+    request: Request | None = None,
+    task: Task | None = None,
+    coming: Turns | None = None,
+) -> Explanation:
+    """Explain one file. ``request`` and ``task`` are those it hangs on, open or not."""
+    owner = facts.project(subject.project)
+    waits = []
+    resting = subject.state in ("done", "failed") or (owner is not None and owner.state in ("paused", "cancelled"))
+    if not resting and (down := daemon_wait(facts.daemon, facts.now)):
+        waits.append(down)
+    held_back = subject.state == State.PENDING and owner is not None and owner.state != "active"
+    if held_back and owner is not None:
+        waits += _of_state(facts, owner) or [Wait(Why.TURN, f"the project is {owner.state}")]
+    else:
+        waits.append(replace(_of_file(facts, subject, owner, request, task, coming), state=subject.state))
+    waits = [replace(wait, files=1, bytes=subject.size or 0) for wait in waits]
+    identity = _identity(subject)
+    return Explanation(subject.name, "file", subject.state, subject.since, tuple(waits), subject.history, identity)
+
+
+def _of_file(  # noqa: PLR0911 - one for each state
+    facts: Facts,
+    subject: File,
+    owner: Project | None,
+    request: Request | None,
+    task: Task | None,
+    coming: Turns | None,
+) -> Wait:
+    requests = [request] if request is not None else []
+    match subject.state:
+        case State.PENDING:
+            return blocked_reasons.pending_file(facts, subject, coming or turns(facts))
+        case State.RESTORE_REQUESTED:
+            return blocked_reasons.on_tape(facts, requests, subject.source_file_id)
+        case State.RESTORED:
+            return blocked_reasons.manifest(facts, requests)
+        case State.MANIFEST_READY:
+            return blocked_reasons.slot(facts, requests, owner or Project("", subject.project, "active"))
+        case State.TRANSFERRING:
+            return blocked_reasons.transfer(facts, [task] if task is not None else [])
+        case State.DONE:
+            checked = subject.history[-1].why if subject.history else "verified at the destination"
+            return Wait(Why.NOTHING, f"done {when(subject.since, facts.now)}: {checked}", since=subject.since)
+        case State.FAILED:
+            origin = f" on its way from {subject.failed_from}" if subject.failed_from else ""
+            sentence = f"failed {when(subject.since, facts.now)}{origin}: {subject.reason or 'no reason noted'}"
+            command = f"jgi-stager retry {subject.project} --file {subject.jdp_file_id}"
+            return Wait(Why.FAILED, sentence, since=subject.since, do=command if subject.retryable else None)
+    return Wait(Why.TURN, f"this version does not know the state {subject.state!r}; nothing is done to it")
+
+
+def _identity(subject: File) -> tuple[tuple[str, str], ...]:
+    found = [
+        ("project", subject.project),
+        ("JDP file id", subject.jdp_file_id),
+        ("analysis project", subject.ap_gold_id),
+        ("destination", subject.destination),
+        ("source", subject.source),
+        ("request", None if subject.request_id is None else str(subject.request_id)),
+        ("Globus task", subject.task_id),
+        ("setbacks", str(subject.setbacks) if subject.setbacks else None),
+    ]
+    return tuple((name, value) for name, value in found if value)

@@ -1,0 +1,144 @@
+"""What staging a project means before anything is asked from tape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from jgi_stager.planning import Demand, days_of_quota, least_requests
+from jgi_stager.reporting import eta
+from jgi_stager.reporting.eta import Eta
+from jgi_stager.reporting.snapshot_types import Count, Facts, Project
+from jgi_stager.selection import Selection
+
+ASSUMED_NAME = "(this project)"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The plan of one project. Bytes; ``free_bytes`` None where the destination cannot be seen from here."""
+
+    name: str
+    inserted: bool
+    analysis_projects: int
+    wanted: Count
+    """All files, at all destinations."""
+    left: Count
+    """What is not done yet."""
+    ids: int
+    """Distinct JDP files in all, and ``restore_bytes`` their bytes: what the quota counts."""
+    restore_bytes: int
+    to_ask: Count
+    """Those of them that are still to be asked for. ``requests`` and ``days_of_quota`` are about them."""
+    requests: int
+    days_of_quota: float
+    dropped: Mapping[str, int]
+    dropped_bytes: int
+    unusable: int
+    quota_bytes: int
+    quota_left: int
+    eta: Eta | None = None
+    destination: str | None = None
+    free_bytes: int | None = None
+    warnings: tuple[str, ...] = ()
+    too_big: int = 0
+    """Files larger than the whole quota: they can never be asked for."""
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether what is left fits at the destination; None if nobody knows."""
+        return None if self.free_bytes is None else self.left.bytes <= self.free_bytes
+
+
+@dataclass(frozen=True)
+class Found:
+    """What GOLD and JDP say, added up. Comes from `added_up`, or from the books of a discovered project."""
+
+    analysis_projects: int
+    wanted: Count
+    ids: int
+    restore_bytes: int
+    unusable: int
+    dropped: Mapping[str, int]
+    dropped_bytes: int
+    warnings: tuple[str, ...] = ()
+    too_big: int = 0
+
+
+def added_up(selections: Iterable[Selection], warnings: Iterable[str], quota_bytes: int) -> Found:
+    """The selections of all analysis projects together. An id that several of them want is asked for once."""
+    records = [record for selection in selections for record in selection.records]
+    wanted = [record for record in records if record.failed_from is None]
+    sources = {record.source_file_id: record.jdp_file_size or 0 for record in wanted}
+    dropped: dict[str, int] = {}
+    dropped_bytes, said, number = 0, list(warnings), 0
+    for selection in selections:
+        number += 1
+        dropped_bytes += selection.dropped_bytes
+        said += selection.warnings
+        for rule, files in selection.dropped.items():
+            dropped[rule] = dropped.get(rule, 0) + files
+    return Found(
+        analysis_projects=number,
+        wanted=Count(len(wanted), sum(record.jdp_file_size or 0 for record in wanted)),
+        ids=len(sources),
+        restore_bytes=sum(sources.values()),
+        unusable=len(records) - len(wanted),
+        dropped=dropped,
+        dropped_bytes=dropped_bytes,
+        warnings=tuple(said),
+        too_big=sum(size > quota_bytes for size in sources.values()),
+    )
+
+
+def preview(
+    facts: Facts,
+    found: Found,
+    name: str | None = None,
+    *,
+    priority: int = 0,
+    destination: str | None = None,
+    free_bytes: int | None = None,
+    quota_left: int = 0,
+    to_ask: Count | None = None,
+) -> Preview:
+    """The plan, with an estimate that counts the other projects in. ``name`` None: not inserted yet.
+
+    ``to_ask``: what of a project that is listed is still to be asked for; None: all of it.
+    """
+    to_ask = Count(found.ids, found.restore_bytes) if to_ask is None else to_ask
+    known = facts.project(name) if name is not None else None
+    under_way = known is not None and known.state in ("active", "held", "paused", "done")
+    done = known.of("done") if known is not None else Count()
+    left = Count(found.wanted.files - done.files, found.wanted.bytes - done.bytes)
+    world = facts if under_way else with_project(facts, to_ask, name or ASSUMED_NAME, priority)
+    return Preview(
+        name=name or ASSUMED_NAME,
+        inserted=known is not None,
+        analysis_projects=found.analysis_projects,
+        wanted=found.wanted,
+        left=left,
+        ids=found.ids,
+        restore_bytes=found.restore_bytes,
+        to_ask=to_ask,
+        requests=least_requests(*to_ask, facts.limits),
+        days_of_quota=days_of_quota(to_ask.bytes, facts.limits),
+        dropped=found.dropped,
+        dropped_bytes=found.dropped_bytes,
+        unusable=found.unusable,
+        quota_bytes=facts.limits.quota_bytes,
+        quota_left=quota_left,
+        eta=eta.estimate(world).get(name or ASSUMED_NAME),
+        destination=destination,
+        free_bytes=free_bytes,
+        warnings=found.warnings,
+        too_big=found.too_big,
+    )
+
+
+def with_project(facts: Facts, pending: Count, name: str, priority: int) -> Facts:
+    """The same world with one more project that has so much to ask for."""
+    newcomer = Project("", name, "active", priority=priority, counts={"pending": pending})
+    others = tuple(project for project in facts.projects if project.name != name)
+    demands = (*facts.waiting.demands, Demand(name, (), priority, pending.bytes))
+    return replace(facts, projects=(*others, newcomer), waiting=replace(facts.waiting, demands=demands))

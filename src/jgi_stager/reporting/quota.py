@@ -1,0 +1,117 @@
+"""The quota window: what is used and left, when the next bytes come free, and who goes then."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from jgi_stager.formatting import human_bytes, part_of
+from jgi_stager.planning import Plan, Spent, bytes_in_window, plan_restores
+from jgi_stager.reporting.snapshot_types import Count, Facts
+
+TOGETHER = timedelta(minutes=1)
+"""What was asked for within so long comes free as one."""
+MOST_LOOKS = 8
+
+
+@dataclass(frozen=True)
+class Window:
+    """The rolling quota at one instant. ``next_free_at`` None means that nothing is spent."""
+
+    limit: int
+    ceiling: int
+    hours: float
+    used: int
+    left: int
+    next_free_at: datetime | None = None
+    next_free_bytes: int = 0
+    """What comes free then: entries within a minute count as one."""
+
+
+def window(facts: Facts) -> Window:
+    """The quota as it is now."""
+    limits, now = facts.limits, facts.now
+    used = bytes_in_window(facts.waiting.spent, now, limits.window)
+    counting = sorted(spent.at for spent in facts.waiting.spent if spent.at > now - limits.window and spent.bytes)
+    first = counting[0] if counting else None
+    freed = sum(
+        spent.bytes
+        for spent in facts.waiting.spent
+        if first is not None and spent.at > now - limits.window and spent.at - first <= TOGETHER
+    )
+    return Window(
+        limit=limits.quota_bytes,
+        ceiling=facts.ceiling,
+        hours=limits.window.total_seconds() / 3600,
+        used=used,
+        left=max(0, limits.quota_bytes - used),
+        next_free_at=None if first is None else first + limits.window,
+        next_free_bytes=freed,
+    )
+
+
+def used(found: Window) -> str:
+    """``9.97 of 10.0 TB used``; more than the limit, after that was lowered, is said as such."""
+    if found.used > found.limit:
+        return f"{human_bytes(found.used)} used, more than the limit of {human_bytes(found.limit)}"
+    return f"{part_of(found.used, found.limit)} used"
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What every project gets of the quota: at the next run of the planner, and when bytes come free after it."""
+
+    now: dict[str, Count]
+    next_at: datetime | None
+    then: dict[str, Count]
+    first_now: frozenset[str] = frozenset()
+    """The JDP ids that are asked for at the next run."""
+    first_then: frozenset[str] = frozenset()
+
+
+def turns(facts: Facts) -> Turns:
+    """Run the planner as the daemon will, now and at the instant it names itself."""
+    plan = _plan(facts, facts.now)
+    if plan.next_at is None:
+        return Turns(_by_project(plan), None, {}, _ids(plan), frozenset())
+    return _turns_from(facts, plan)
+
+
+def _turns_from(facts: Facts, plan: Plan) -> Turns:
+    """Follow the planner from ``plan`` to the next instant at which it asks for something."""
+    asked = {want.file_id for request in plan.requests for want in request}
+    left = tuple(
+        replace(demand, wants=tuple(want for want in demand.wants if want.file_id not in asked))
+        for demand in facts.waiting.demands
+    )
+    spent = [*facts.waiting.spent, Spent(facts.now, sum(one.bytes for one in _by_project(plan).values()))]
+    demands = [one for one in left if one.wants]
+    then, at = Plan(), plan.next_at
+    for _ in range(MOST_LOOKS):
+        if at is None:
+            break
+        # Requests are made one after the other: what comes free within the same minute goes together.
+        then = plan_restores(demands, spent, facts.limits, at + TOGETHER)
+        if then.requests:
+            break
+        at = then.next_at
+    return Turns(_by_project(plan), at or plan.next_at, _by_project(then), _ids(plan), _ids(then))
+
+
+def _plan(facts: Facts, at: datetime) -> Plan:
+    return plan_restores(facts.waiting.demands, facts.waiting.spent, facts.limits, at)
+
+
+def _by_project(plan: Plan) -> dict[str, Count]:
+    files: Counter[str] = Counter()
+    size: Counter[str] = Counter()
+    for request in plan.requests:
+        for want in request:
+            files[want.project] += 1
+            size[want.project] += want.size
+    return {project: Count(files[project], size[project]) for project in files}
+
+
+def _ids(plan: Plan) -> frozenset[str]:
+    return frozenset(want.file_id for request in plan.requests for want in request)

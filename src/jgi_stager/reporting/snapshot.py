@@ -1,0 +1,380 @@
+"""From the books to what only a person can help: the credentials, and mails that somebody refuses. Reads only.
+
+From the books to the facts that `jgi_stager.insight` answers from. Reads only; asks nobody outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from jgi_stager.clock import Clock
+from jgi_stager.failures import Service
+from jgi_stager.lifecycle import State
+from jgi_stager.limits import limits_now, restore_limits_now
+from jgi_stager.models import Project
+from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, PlanningInput, Refusals, planning_input, read_refusals
+from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, NoticeState, ProjectState, TaskKind
+from jgi_stager.reporting import snapshot_types as views
+from jgi_stager.reporting.snapshot_types import Facts, Login, RefusedAddress, SetAside
+from jgi_stager.secrets import Secrets
+from jgi_stager.settings import Settings
+from jgi_stager.steps.credentials import is_soon, likely_end
+from jgi_stager.steps.transfers import task_slots
+from jgi_stager.store import (
+    Document,
+    Store,
+    control,
+    credentials,
+    discoveries,
+    file_queries,
+    files,
+    inspection,
+    notices,
+    processes,
+    projects,
+    requests,
+    tasks,
+)
+from jgi_stager.store.credentials import Credential
+from jgi_stager.store.validation import shown, usable
+from jgi_stager.stored import misfit
+
+SHOWN_FOR = timedelta(days=7)
+"""What ended and can no longer be helped by the next mail is shown for so long."""
+_OVER = (ProjectState.DONE, ProjectState.CANCELLED)
+_READ = frozenset({"accepted_name", "notify"})
+
+
+def logins(store: Store, settings: Settings, now: datetime) -> dict[str, Login]:
+    """What the books know of each credential, by service."""
+    directory = settings.secrets.directory
+    confidential = directory is not None and Secrets(directory).exists("globus_client_secret")
+    return {one.service: _login(one, now, confidential=confidential) for one in credentials.everything(store)}
+
+
+def _login(known: Credential, now: datetime, *, confidential: bool) -> Login:
+    watched = known.service in set(Service) and known.service != Service.SMTP
+    end = likely_end(Service(known.service), known, confidential=confidential) if watched else None
+    return Login(
+        service=known.service,
+        since=known.since,
+        last_success=known.last_success,
+        last_probe=known.last_probe,
+        dead_since=known.dead_since,
+        problem=known.problem,
+        cure=known.cure,
+        ends_at=None if end is None else end[0],
+        ends_why=None if end is None else end[1],
+        ends_soon=end is not None and is_soon(known, end[0], now),
+    )
+
+
+def refused_addresses(
+    store: Store, settings: Settings, records: Iterable[Mapping[str, Any]], now: datetime
+) -> tuple[RefusedAddress, ...]:
+    """The refused addresses that still are on a list: that of the site, or of a project that may send a mail.
+
+    A project that is over sends none any more, so nothing would ever solve it: its people count for a week.
+    """
+    site = set(settings.notifications.mailto)
+    lists = [(one["accepted_name"], one.get("notify") or ()) for one in records if _mails(one, now)]
+    found = []
+    for one in notices.refusals(store):
+        address = one["address"]
+        projects = tuple(name for name, notify in lists if address in notify)
+        if projects or address in site:
+            found.append(
+                RefusedAddress(address, one["reason"], one["since"], one["at"], address in site, projects)
+            )
+    return tuple(found)
+
+
+def set_aside(store: Store) -> tuple[SetAside, ...]:
+    """The documents that do not fit, as the step ``watch_documents`` noted them: what this process met is less."""
+    return tuple(
+        SetAside(
+            collection=one["collection"],
+            document=shown(one["key"]),
+            reason=one["reason"],
+            since=one["since"],
+            projects=tuple(inspection.concerned(store, one["collection"], one["key"], one.get("project"))),
+        )
+        for one in control.documents_set_aside(store)
+    )
+
+
+def given_up(store: Store, now: datetime) -> tuple[str, ...]:
+    """What was said of the mails that were given up lately, though their addresses are good."""
+    return tuple(f"{one['kind']}: {one.get('error')}" for one in notices.given_up(store, now - SHOWN_FOR))
+
+
+def _mails(record: Mapping[str, Any], now: datetime) -> bool:
+    """Whether mails of this record go to those whom it names: it was accepted, and they can be read."""
+    if misfit(Project, record, _READ) is not None:
+        return False
+    since = record.get("since")
+    return record.get("state") not in _OVER or (isinstance(since, datetime) and now - since < SHOWN_FOR)
+
+
+RECENT = 60
+"""So many ended requests and tasks tell how fast things go."""
+SILENCE = 10
+"""A daemon that missed so many of its reports is not alive."""
+NOT_OURS = "new"
+"""The state of a record that the daemon has not looked at."""
+
+
+@dataclass(frozen=True)
+class Books:
+    """The store with what is needed to read it: enough for planning, without any client."""
+
+    store: Store
+    settings: Settings
+    clock: Clock
+
+
+def facts(books: Books) -> Facts:
+    """Everything, as it is now.
+
+    There is no snapshot on a standalone server, and files move while this reads. It follows the way of a file, so
+    that none is missed: one that moves meanwhile shows in two places, and `jgi_stager.reporting.eta` counts it
+    once.
+    """
+    store, settings, now = books.store, books.settings, books.clock.now()
+    refusals = read_refusals(books)
+    planned = planning_input(books, refusals)
+    open_requests = requests.requests_in(store, OPEN_REQUESTS)
+    open_tasks = tasks.tasks_in(store, OPEN_TASKS)
+    records = projects.all_projects(store)
+    jdp = settings.jdp
+    return Facts(
+        now=now,
+        daemon=daemon(books),
+        limits=restore_limits_now(store, settings),
+        ceiling=jdp.max_restore_bytes,
+        slots=task_slots(limits_now(store, settings)["max_active_tasks"]),
+        reads_back=settings.staging.md5_max_bytes != 0,
+        projects=tuple(_project(store, document) for document in records),
+        requests=tuple(request(document) for document in open_requests),
+        tasks=tuple(task(document) for document in open_tasks),
+        past_requests=[request(document) for document in reversed(requests.delivered(store, RECENT))],
+        past_tasks=_past_tasks(store),
+        waiting=_waiting(planned, refusals, open_requests),
+        logins=logins(store, settings, now),
+        mails_waiting=notices.count_in(store, NoticeState.WAITING) if settings.notifications.mailto else 0,
+        mails_refused=notices.count_in(store, NoticeState.REFUSED),
+        mails_given_up=given_up(store, now),
+        refused_addresses=refused_addresses(store, settings, records, now),
+        set_aside=set_aside(store),
+        unknown_patience=timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours),
+        clock_scale=settings.clock.scale,
+    )
+
+
+def daemon(books: Books) -> views.DaemonView:
+    """Whether the daemon lives: by its lock where it runs here, else by its last report."""
+    report = control.daemon_report(books.store)
+    here = processes.is_locked(books.settings.state.directory / "daemon.lock")
+    if report is None:
+        return views.DaemonView(alive=here)
+    now, at = books.clock.now(), _instant(report.get("at"))
+    period = timedelta(seconds=books.settings.schedule.heartbeat_seconds)
+    # A scaled clock makes the period shorter than any write takes: some real time must have passed, too.
+    quiet = at is None or (
+        now - at > SILENCE * period and books.clock.real_seconds((now - at).total_seconds()) > SILENCE
+    )
+    found = report.get("services") or {}
+    return views.DaemonView(
+        # With a private mongod the daemon is here or nowhere.
+        alive=here or not (quiet or books.settings.mongodb.uri is None),
+        seen_at=at,
+        services={
+            name: views.ServiceView(
+                name,
+                str(said.get("state")),
+                _instant(said.get("since")),
+                said.get("problem"),
+                said.get("cure"),
+            )
+            for name, said in found.items()
+            if isinstance(said, Mapping)
+        },
+    )
+
+
+def _waiting(
+    planned: PlanningInput, refusals: Refusals, open_requests: Sequence[Mapping[str, Any]]
+) -> views.Waiting:
+    doubtful = [one for one in open_requests if one["state"] in requests.IN_DOUBT]
+    return views.Waiting(
+        demands=planned.demands,
+        spent=planned.spent,
+        seen_files=CANDIDATES_PER_PROJECT,
+        in_doubt={file_id: one["_id"] for one in doubtful for file_id in one["file_ids"]},
+        refused_until=refusals.until,
+        refused_times={file_id: refusals.times[file_id] for file_id in refusals.until},
+        joinable=planned.joinable,
+        joining=planned.joining,
+    )
+
+
+def _project(store: Store, document: Mapping[str, Any]) -> views.Project:
+    """One record. It is from outside: nothing in it can be relied on until the daemon has accepted it, and then
+    only what nobody edited into something else."""
+    accepted = "accepted_name" in document
+    if accepted and misfit(Project, document) is not None:
+        document = {"_id": document["_id"], **usable(Project, dict(document))}
+    state = document.get("state")
+    known = isinstance(state, str) and state in set(ProjectState) and (accepted or state == ProjectState.INVALID)
+    name = document.get("accepted_name", document.get("project_name"))
+    found = views.Project(
+        key=str(document["_id"]),
+        name=name if isinstance(name, str) else "",
+        state=str(state) if known else NOT_OURS,
+    )
+    return _known_project(store, document, found) if known else found
+
+
+def _known_project(store: Store, document: Mapping[str, Any], found: views.Project) -> views.Project:
+    accepted = "accepted_name" in document
+    counts = files.count_by_state(store, found.name) if accepted else {}
+    failed = files.failed_groups(store, found.name, 3) if accepted and counts[State.FAILED].files else []
+    to_list = _to_list(store, document) if found.state == ProjectState.DISCOVERING else None
+    directory = document.get("analysis_projects_dir")
+    return views.Project(
+        key=found.key,
+        name=found.name,
+        state=found.state,
+        since=_instant(document.get("since")),
+        priority=_number(document.get("priority")),
+        proposal_id=str(document.get("proposal_id") or ""),
+        counts={str(state): views.Count(tally.files, tally.bytes) for state, tally in counts.items()},
+        in_tasks=file_queries.in_tasks(store, found.name) if accepted and counts[State.TRANSFERRING].files else {},
+        failed=tuple(views.FailedGroup(one.reason, one.files, one.bytes, one.names) for one in failed),
+        reason=_text(document.get("reason")),
+        error=_text(document.get("error")),
+        error_since=_instant(document.get("error_since")),
+        next_try_at=_instant(document.get("next_try_at")),
+        accepted_at=_instant(document.get("accepted_at")),
+        done_at=_instant(document.get("done_at")),
+        destination=f"{directory}/{found.name}" if accepted and isinstance(directory, str) else None,
+        listed=sum("listed" in one for one in to_list or ()),
+        to_list=None if to_list is None else len(to_list),
+        dismissed=document.get("dismissed_at") is not None,
+        history=history(document.get("history")),
+    )
+
+
+def _to_list(store: Store, document: Mapping[str, Any]) -> list[Document] | None:
+    """The analysis projects that are to be listed, or are; None while GOLD is being asked for them."""
+    discovery = document.get("discovery")
+    named = isinstance(discovery, Mapping) and isinstance(discovery.get("analysis_projects"), int)
+    named = named and {"accepted_name", "accepted_at"} <= document.keys()
+    return discoveries.chosen(store, document) if named else None
+
+
+def history(entries: Any) -> tuple[views.Move, ...]:
+    """The recorded moves of a document, as far as they are ones."""
+    listed = entries if isinstance(entries, list) else []
+    found = (entry for entry in listed if isinstance(entry, Mapping) and isinstance(entry.get("at"), datetime))
+    return tuple(
+        views.Move(entry["at"], _text(entry.get("from")), str(entry.get("to")), str(entry.get("why") or ""))
+        for entry in found
+    )
+
+
+def request(document: Mapping[str, Any]) -> views.Request:
+    """A document of ``restore_requests``."""
+    return views.Request(
+        key=str(document["_id"]),
+        state=str(document["state"]),
+        request_id=document.get("request_id"),
+        projects=tuple(document["projects"]),
+        ids=len(document.get("file_ids") or ()),
+        files=int(document["files"]),
+        bytes=int(document["bytes"]),
+        reserved_at=document["reserved_at"],
+        submitted_at=document.get("submitted_at"),
+        ready_at=document.get("ready_at"),
+        expires_at=document.get("expiration_date"),
+        next_look_at=document.get("next_poll_at"),
+        word=document.get("status_word"),
+        error=document.get("error"),
+        attempts=int(document.get("attempts") or 0),
+        not_brought=requests.not_brought(document),
+    )
+
+
+def task(document: Mapping[str, Any]) -> views.Task:
+    """A document of ``globus_tasks``."""
+    closed = document.get("since") if document["state"] == "closed" else None
+    stored = document["history"][0]["at"] if document.get("history") else document["since"]
+    return views.Task(
+        key=str(document["_id"]),
+        kind=str(document["kind"]),
+        state=str(document["state"]),
+        task_id=document.get("task_id"),
+        files=int(document["files"]),
+        bytes=int(document["bytes"]),
+        stored_at=stored,
+        request_ids=tuple(document.get("request_ids") or ()),
+        submitted_at=document.get("submitted_at"),
+        ended_at=document.get("ended_at"),
+        closed_at=closed,
+        next_look_at=document.get("next_poll_at"),
+        status=document.get("status"),
+        nice_status=document.get("nice_status"),
+        faults=int(document.get("faults") or 0),
+        bytes_moved=int(document.get("bytes_transferred") or 0),
+        error=document.get("error"),
+        attempts=int(document.get("attempts") or 0),
+    )
+
+
+def file(document: Mapping[str, Any]) -> views.File:
+    """A whole document of ``files``."""
+    return views.File(
+        name=document["file_name"],
+        project=document["project_name"],
+        jdp_file_id=document["jdp_file_id"],
+        source_file_id=document["source_file_id"],
+        ap_gold_id=document["ap_gold_id"],
+        state=str(document["state"]),
+        since=document["since"],
+        size=document.get("jdp_file_size"),
+        setbacks=int(document.get("setbacks") or 0),
+        request_id=document.get("request_id"),
+        task_id=document.get("globus_task_id"),
+        failed_from=document.get("failed_from"),
+        reason=document.get("reason"),
+        destination=document.get("destination_path"),
+        source=document.get("source_path"),
+        md5=document.get("md5sum"),
+        history=history(document.get("history")),
+    )
+
+
+def _past_tasks(store: Store) -> list[views.Task]:
+    """The last tasks that brought their files."""
+    found = tasks.ended(store, TaskKind.FILES, RECENT)
+    return [task(document) for document in reversed(found) if document.get("status") == "SUCCEEDED"]
+
+
+def find_files(store: Store, text: str, names: Iterable[str], limit: int = 0) -> list[views.File]:
+    """The files whose JDP id, name or destination is exactly ``text``; ``limit`` 0 means all."""
+    return [file(document) for document in files.search(store, names, text, limit)]
+
+
+def _instant(value: Any) -> datetime | None:
+    return value if isinstance(value, datetime) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

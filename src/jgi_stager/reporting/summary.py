@@ -1,0 +1,253 @@
+"""Until when a service that cannot be used costs no time: when the daemon needs it next. Pure.
+
+The state of everything on one page: projects, quota, what is open, what a person should do now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from jgi_stager.failures import Service
+from jgi_stager.formatting import count, when
+from jgi_stager.lifecycle import State
+from jgi_stager.notices import activity
+from jgi_stager.records import DISCOVERY_PATIENCE, ProjectState
+from jgi_stager.reporting import eta, explain
+from jgi_stager.reporting.blocked_reasons import Wait, Why, found_out, since
+from jgi_stager.reporting.eta import Eta
+from jgi_stager.reporting.quota import Turns, Window, turns, window
+from jgi_stager.reporting.snapshot_types import Count, Facts, Login, Project, RefusedAddress
+
+
+def needed_at(facts: Facts, coming: Turns, service: str) -> datetime | None:
+    """When the daemon will next ask something of a service, not before now; None if nothing is in sight.
+
+    A look at what is under way counts: what has come meanwhile would go on later than it could.
+    """
+    instants: dict[str, Iterator[datetime]] = {
+        Service.GOLD: _gold(facts),
+        Service.JDP: _jdp(facts, coming),
+        Service.GLOBUS: _globus(facts),
+        Service.SMTP: iter([facts.now] if facts.mails_waiting else []),
+    }
+    first = min(instants.get(service, iter(())), default=None)
+    return None if first is None else max(facts.now, first)
+
+
+def deadline(facts: Facts, at: datetime | None) -> str:
+    """What `needed_at` means to whoever should help, as the end of a sentence."""
+    if at is None:
+        return "nothing waits for it yet"
+    if at <= facts.now:
+        return "work waits for it now"
+    return f"do this before {when(at, facts.now)} and no time is lost"
+
+
+def _gold(facts: Facts) -> Iterator[datetime]:
+    if any(project.state in ("new", "discovering") for project in facts.projects):
+        yield facts.now
+
+
+def _jdp(facts: Facts, coming: Turns) -> Iterator[datetime]:
+    if coming.now:
+        yield facts.now
+    if coming.then and coming.next_at is not None:
+        yield coming.next_at
+    yield from _looks_at_tape(facts)
+
+
+def _globus(facts: Facts) -> Iterator[datetime]:
+    ready = (State.RESTORED, State.MANIFEST_READY)
+    if any(project.state == "active" and project.of(*ready).files for project in facts.projects):
+        yield facts.now
+    for task in facts.tasks:
+        flies = task.state in ("active", "submitted")
+        yield task.next_look_at or facts.now if flies else facts.now
+    # What tape delivers is fetched by Globus: from the first look on that could find a delivery.
+    yield from _looks_at_tape(facts)
+
+
+def _looks_at_tape(facts: Facts) -> Iterator[datetime]:
+    for request in facts.requests:
+        if request.state != "ready":
+            yield request.next_look_at or facts.now
+
+
+ORDER = ("invalid", "held", "active", "discovering", "new", "paused", "done", "cancelled")
+"""The projects of a page: what needs somebody first, what is over last."""
+INVALID_SHOWN = timedelta(days=7)
+DOCUMENTS_SHOWN = 20
+"""Documents that cannot be used, each on a line of its own."""
+
+
+@dataclass(frozen=True)
+class ProjectLine:
+    """One project on the page."""
+
+    project: Project
+    total: Count
+    done: Count
+    wait: Wait
+    eta: Eta | None = None
+
+
+@dataclass(frozen=True)
+class Todo:
+    """Something only a person can do."""
+
+    what: str
+    do: str | None = None
+
+
+@dataclass(frozen=True)
+class Credential:
+    """One login: whether its secret is there, how old it is, and what is wrong with it."""
+
+    service: str
+    state: str
+    """``usable``, ``needs_person``, ``out`` or ``missing``."""
+    stored_at: datetime | None = None
+    """When its file was written, by the wall clock."""
+    age: timedelta | None = None
+    """In real time: since its file was written, or where that cannot be seen, since the daemon first saw it."""
+    note: str | None = None
+    cure: str | None = None
+    """The command that puts a new one in place."""
+    known: Login | None = None
+    """What the books say of it."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """The page."""
+
+    now: datetime
+    facts: Facts
+    lines: tuple[ProjectLine, ...]
+    window: Window
+    credentials: tuple[Credential, ...]
+    todos: tuple[Todo, ...]
+
+
+def status(facts: Facts, credentials: Iterable[Credential] = (), only: str | None = None) -> Status:
+    """The page about every project, or about the one named ``only``."""
+    coming, etas = turns(facts), eta.estimate(facts)
+    shown = [one for one in facts.projects if only is None or one.name == only]
+    shown.sort(key=lambda one: (ORDER.index(one.state) if one.state in ORDER else 0, -one.priority))
+    lines = tuple(_line(facts, one, coming, etas.get(one.name)) for one in shown)
+    logins = tuple(credentials)
+    todos = tuple(_todos(facts, coming, lines, logins, only))
+    return Status(facts.now, facts, lines, window(facts), logins, todos)
+
+
+def _line(facts: Facts, project: Project, coming: Turns, when_done: Eta | None) -> ProjectLine:
+    why = explain.project(facts, project, coming).why
+    stuck = why.why in (Why.DAEMON, Why.PERSON)
+    going = project.state == "active" and not stuck
+    return ProjectLine(project, project.total, project.of(State.DONE), why, when_done if going else None)
+
+
+def _todos(
+    facts: Facts, coming: Turns, lines: Iterable[ProjectLine], logins: Iterable[Credential], only: str | None
+) -> Iterable[Todo]:
+    under_way = any(line.project.state in ("new", "discovering", "active") for line in lines)
+    if not facts.daemon.alive and under_way:
+        seen = f" (last seen {when(facts.daemon.seen_at, facts.now)})" if facts.daemon.seen_at else ""
+        yield Todo(f"the daemon does not run{seen}", "systemctl start jgi-stager")
+    yield from _of_logins(facts, coming, logins)
+    for line in lines:
+        yield from _of_project(facts, line)
+    for task in facts.tasks:
+        if task.status not in (None, "ACTIVE") and task.state == "active":
+            yield Todo(
+                f"Globus task {task.task_id} stands still ({task.status}, {task.nice_status or 'no reason'})",
+                activity(task.task_id),
+            )
+    yield from _of_documents(facts, only)
+    yield from _of_mails(facts)
+
+
+def _of_documents(facts: Facts, only: str | None) -> Iterable[Todo]:
+    found = [one for one in facts.set_aside if only is None or not one.projects or only in one.projects]
+    for one in found[:DOCUMENTS_SHOWN]:
+        of = f" (of {', '.join(one.projects[:3])})" if one.projects else ""
+        yield Todo(f"{one.sentence}{of}", one.cure)
+    if len(found) > DOCUMENTS_SHOWN:
+        yield Todo(
+            f"and {len(found) - DOCUMENTS_SHOWN} more documents cannot be used",
+            "db.control.findOne({_id: 'set_aside'}) in mongosh",
+        )
+
+
+def _of_logins(facts: Facts, coming: Turns, logins: Iterable[Credential]) -> Iterable[Todo]:
+    for name, view in facts.daemon.services.items():
+        if view.state == "needs_person":
+            begun = since(facts, view)
+            said = f" since {when(begun, facts.now)}" if begun else ""
+            needed = deadline(facts, needed_at(facts, coming, name))
+            yield Todo(f"{name}{said}: {found_out(view)[0]}; {needed}", view.cure)
+    for login in logins:
+        if login.state == "missing":
+            yield Todo(f"{login.service}: {login.note}", login.cure)
+        elif login.known is not None and login.known.ends_soon and login.known.ends_at is not None:
+            end = when(login.known.ends_at, facts.now)
+            yield Todo(f"{login.service}: will probably end at {end}: {login.known.ends_why}", login.cure)
+
+
+def _of_mails(facts: Facts) -> Iterable[Todo]:
+    for one in facts.refused_addresses:
+        since = when(one.since, facts.now)
+        yield Todo(f"mails to {one.address} are refused since {since}: {one.reason}", _fix(one))
+    if facts.mails_given_up:
+        number = count(len(facts.mails_given_up), "mail")
+        yield Todo(f"{number} could not be sent and will not be; the last, {facts.mails_given_up[-1]}")
+
+
+def _fix(refused: RefusedAddress) -> str:
+    """Where the address is corrected."""
+    if refused.site:
+        return "correct notifications.mailto in the settings file, and restart"
+    name = refused.projects[0]
+    others = f" (also in {', '.join(refused.projects[1:])})" if len(refused.projects) > 1 else ""
+    return f"jgi-stager project notify {name} ADDRESS...{others}"
+
+
+def _of_project(facts: Facts, line: ProjectLine) -> Iterable[Todo]:
+    project = line.project
+    if project.state == "invalid":
+        recent = project.since is None or facts.now - project.since < INVALID_SHOWN
+        if recent and not project.dismissed:
+            yield Todo(f"{project.name or 'a record'} is invalid: {project.reason}", _corrected(project))
+    if project.state == ProjectState.DISCOVERING and _stuck(facts, project):
+        since = when(project.error_since, facts.now) if project.error_since else ""
+        what = f"{project.name}: its files cannot all be listed since {since}: {project.error}"
+        yield Todo(what, f"ask JGI to mend it; it is tried every hour (jgi-stager explain {project.name})")
+    failed = project.of(State.FAILED)
+    if failed.files and project.state in ("active", "held"):
+        yield Todo(f"{project.name}: {count(failed.files, 'file')} failed", f"jgi-stager explain {project.name}")
+    if project.state == "paused":
+        yield from _expiring(facts, project)
+
+
+def _stuck(facts: Facts, project: Project) -> bool:
+    """Whether its discovery gets no further, though the services answer."""
+    if project.error_since is None or any(facts.daemon.trouble(name) for name in ("gold", "jdp")):
+        return False
+    return facts.now - project.error_since > DISCOVERY_PATIENCE
+
+
+def _corrected(project: Project) -> str:
+    forget = f"; to hear no more of it: jgi-stager project cancel {project.name}" if project.name else ""
+    return f"insert it again, corrected{forget}"
+
+
+def _expiring(facts: Facts, project: Project) -> Iterable[Todo]:
+    """A paused project loses what was delivered for it when the delivery expires."""
+    dates = [
+        one.expires_at for one in facts.requests if project.name in one.projects and one.expires_at is not None
+    ]
+    if dates and project.of(State.RESTORED, State.MANIFEST_READY).files:
+        what = f"{project.name} is paused, and what was delivered for it expires {when(min(dates), facts.now)}"
+        yield Todo(what, f"jgi-stager project resume {project.name}")

@@ -1,0 +1,187 @@
+"""What the books say about the daemon's state at one instant: for the status line, /healthz and /metrics.
+
+Cheap: counts come from an index, and the files of a project that has ended are counted once.
+
+The one line of ``systemctl status``: how many projects, how far, and what is waited for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from jgi_stager.failures import NeedsPerson
+from jgi_stager.formatting import human_bytes, percent, when
+from jgi_stager.lifecycle import State
+from jgi_stager.limits import restore_limits_now
+from jgi_stager.planning import Spent, bytes_in_window
+from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, ProjectState
+from jgi_stager.settings import Settings
+from jgi_stager.store import Store, credentials, files, notices, projects, requests, tasks
+from jgi_stager.store.files import Tally
+
+ENDED = (ProjectState.DONE, ProjectState.CANCELLED)
+NEW = "new"
+"""The state of a record that the daemon has not looked at yet."""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """The rolling window, in bytes. ``free_at``: when the next bytes come free; None if none are spent."""
+
+    limit: int
+    used: int
+    free_at: datetime | None
+
+    @property
+    def left(self) -> int:
+        """Bytes that may be asked for now."""
+        return max(0, self.limit - self.used)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The books at ``now`` (UTC)."""
+
+    now: datetime
+    files: Mapping[tuple[str, str], Tally]
+    """By project name and state of the file."""
+    going: frozenset[str]
+    """The names of the projects that have not ended."""
+    projects: Mapping[str, int]
+    """By state of the project."""
+    requests: Mapping[str, int]
+    """The open ones by state."""
+    tasks: Mapping[str, int]
+    oldest_request: datetime | None
+    oldest_task: datetime | None
+    notices: int
+    """Not mailed yet."""
+    oldest_notice: datetime | None
+    quota: Quota
+    credentials: Mapping[str, datetime]
+    """Service -> since when its credential is in place."""
+
+    def total(self, *states: State) -> Tally:
+        """Files and bytes of all projects that have not ended, in these states; without states in all."""
+        chosen = [
+            tally
+            for (name, state), tally in self.files.items()
+            if name in self.going and (not states or state in states)
+        ]
+        return Tally(sum(tally.files for tally in chosen), sum(tally.bytes for tally in chosen))
+
+
+@dataclass
+class Surveyor:
+    """Makes surveys, and remembers what cannot change any more. Safe between threads."""
+
+    store: Store
+    settings: Settings
+    _ended: dict[object, tuple[object, Mapping[str, Tally]]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def look(self) -> Survey:
+        """Read the books. Raises `StoreError`."""
+        now = self.store.clock.now()
+        records = projects.all_projects(self.store)
+        open_requests = requests.requests_in(self.store, OPEN_REQUESTS)
+        open_tasks = tasks.tasks_in(self.store, OPEN_TASKS)
+        waiting = notices.open_notices(self.store)
+        return Survey(
+            now=now,
+            files=self._files(records),
+            going=frozenset(
+                name for one in records if (name := _name(one)) is not None and _state(one) not in ENDED
+            ),
+            projects=Counter(_state(record) for record in records),
+            requests=Counter(str(request["state"]) for request in open_requests),
+            tasks=Counter(str(task["state"]) for task in open_tasks),
+            oldest_request=min((request["reserved_at"] for request in open_requests), default=None),
+            oldest_task=min((task["history"][0]["at"] for task in open_tasks), default=None),
+            notices=len(waiting),
+            oldest_notice=min((notice["created"] for notice in waiting), default=None),
+            quota=_quota(self.store, self.settings, now),
+            credentials={one.service: one.since for one in credentials.everything(self.store) if one.since},
+        )
+
+    def _files(self, records: list[dict[str, Any]]) -> dict[tuple[str, str], Tally]:
+        found: dict[tuple[str, str], Tally] = {}
+        for record in records:
+            name = _name(record)
+            if name is None:
+                continue  # never accepted: it has no files
+            for state, tally in self._count(record, name).items():
+                found[name, state] = tally
+        return found
+
+    def _count(self, record: Mapping[str, Any], name: str) -> Mapping[str, Tally]:
+        if _state(record) not in ENDED:
+            return files.count_by_state(self.store, name)
+        with self._lock:
+            since, counted = self._ended.get(record["_id"], (None, {}))
+        if since != record.get("update_date") or not counted:
+            counted = files.count_by_state(self.store, name)
+            with self._lock:
+                self._ended[record["_id"]] = (record.get("update_date"), counted)
+        return counted
+
+
+def _name(record: Mapping[str, Any]) -> str | None:
+    name = record.get("accepted_name")
+    return name if isinstance(name, str) else None
+
+
+def _state(record: Mapping[str, Any]) -> str:
+    state = record.get("state")
+    return state if isinstance(state, str) and state in set(ProjectState) else NEW
+
+
+def _quota(store: Store, settings: Settings, now: datetime) -> Quota:
+    limits = restore_limits_now(store, settings)
+    entries = requests.ledger(store, now - limits.window)
+    # What may still arrive counts as spent now: its time to come free has not begun.
+    spent = [Spent(now if entry.in_doubt else entry.at, entry.bytes) for entry in entries]
+    counting = [one.at for one in spent if one.at > now - limits.window and one.bytes]
+    free_at = min(counting) + limits.window if counting else None
+    return Quota(limits.quota_bytes, bytes_in_window(spent, now, limits.window), free_at)
+
+
+LITTLE = 0.02
+"""With less than this share of the quota left, files that wait to be asked for wait for the quota."""
+
+
+def status_line(survey: Survey, persons: Iterable[NeedsPerson]) -> str:
+    """Such as ``2 projects, 41 % of 18.2 TB, waiting for quota until 14:07 UTC``."""
+    busy = (ProjectState.DISCOVERING, ProjectState.ACTIVE, NEW)
+    open_projects = sum(survey.projects.get(state, 0) for state in busy)
+    count = (
+        f"{open_projects} project{'' if open_projects == 1 else 's'}" if open_projects else "no project under way"
+    )
+    parts = [count]
+    if open_projects and (total := survey.total().bytes):
+        share = survey.total(State.DONE).bytes / total
+        parts.append(f"{percent(share)} of {human_bytes(total)}")
+    parts += _waiting(survey, list(persons))
+    return ", ".join(parts)
+
+
+def _waiting(survey: Survey, persons: list[NeedsPerson]) -> list[str]:
+    """What a reader should know: a person who is needed before all else."""
+    if persons:
+        first = persons[0]
+        return [f"waiting for a person: {first.service.value}: {first.cure}"]
+    found = []
+    quota, pending = survey.quota, survey.total(State.PENDING)
+    if pending.files and quota.free_at is not None and quota.left < LITTLE * quota.limit:
+        found.append(f"waiting for quota until {when(quota.free_at, survey.now)}")
+    under_way = {
+        "on tape": survey.total(State.RESTORE_REQUESTED).files,
+        "in transfer": survey.total(State.TRANSFERRING).files,
+        "failed": survey.total(State.FAILED).files,
+    }
+    return found + [f"{files} {what}" for what, files in under_way.items() if files]

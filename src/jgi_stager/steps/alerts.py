@@ -1,0 +1,315 @@
+"""Files that fail while others still move: told soon, grouped by reason, and not one mail each.
+
+What takes longer than usual: told once, waited on as long as it needs, never cancelled.
+
+Usual is learned: the 95th percentile of what requests and tasks of the same kind took lately, with a floor, so
+that a quick week does not make every request of the next one a case.
+
+Documents that do not fit their models: told once each, and forgotten when somebody set them right.
+
+They are set aside where they are read (`jgi_stager.store.validation`). What is noted in ``control`` changes only
+when one is met, told or corrected. docs/decisions/0012.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import Any, NamedTuple
+
+import structlog
+
+from jgi_stager.failures import Service
+from jgi_stager.formatting import human_duration
+from jgi_stager.lifecycle import RESTING, State
+from jgi_stager.notices import Kind
+from jgi_stager.records import ProjectState, RequestState, TaskKind, TaskState
+from jgi_stager.steps.accept import acceptance_key
+from jgi_stager.steps.context import Tools, each_alone
+from jgi_stager.store import control, files, inspection, projects, requests, tasks
+from jgi_stager.store.files import FailedGroup
+from jgi_stager.store.validation import Misfit, identity, shown
+
+log = structlog.get_logger()
+
+
+SETTLE = timedelta(minutes=15)
+"""What fails within so long of the first is told together with it."""
+MOST_GROUPS = 10
+MOST_NAMES = 20
+"""Of all groups together."""
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def alert_failures(tools: Tools) -> int:
+    """Look at every project that moves. Returns how many notices were stored."""
+    return each_alone(tools, projects.by_state(tools.store, ProjectState.ACTIVE), _look)
+
+
+def _look(tools: Tools, project: Mapping[str, Any]) -> int:
+    """Tell what failed since the last time, unless that was a moment ago."""
+    now, name = tools.clock.now(), project["project_name"]
+    if not files.any_in(tools.store, name, [State.FAILED]):
+        return 0
+    told_at, seen_at = project.get("failures_told_at"), project.get("failures_seen_at")
+    between = timedelta(hours=tools.settings.notifications.failures_hours)
+    if seen_at and (now - seen_at < SETTLE or (told_at is not None and now - told_at < between)):
+        return 0  # before the files are read: thousands of reasons take a part of a second for each project
+    groups = files.failed_groups(tools.store, name, since=told_at or LONG_AGO)
+    if not groups:
+        return 0
+    if seen_at is None:
+        projects.set_project(tools.store, project["_id"], ProjectState.ACTIVE, failures_seen_at=now)
+        return 0
+    counts = files.count_by_state(tools.store, name)
+    moving = sum(tally.files for state, tally in counts.items() if state not in RESTING)
+    if not moving:
+        return 0  # the project is about to be held, and that mail says it all
+    data = {
+        "failed": sum(group.files for group in groups),
+        "done": counts[State.DONE].files,
+        "moving": moving,
+        "total": sum(tally.files for tally in counts.values()),
+        **shown_groups(groups),
+    }
+    number = int(project.get("failures_mails") or 0) + 1
+    tools.tell(Kind.FAILED, f"{acceptance_key(project)}:{number}", data, name)
+    projects.set_project(
+        tools.store,
+        project["_id"],
+        ProjectState.ACTIVE,
+        failures_told_at=now,
+        failures_seen_at=None,
+        failures_mails=number,
+    )
+    log.warning("failures_told", project=name, files=data["failed"])
+    return 1
+
+
+def shown_groups(groups: Sequence[FailedGroup]) -> dict[str, Any]:
+    """``groups`` as a mail shows them, and how many more there are: ``more_groups``."""
+    each = max(2, MOST_NAMES // max(1, min(len(groups), MOST_GROUPS)))
+    listed = [{**asdict(group), "names": list(group.names[:each])} for group in groups[:MOST_GROUPS]]
+    return {"groups": listed, "more_groups": max(0, len(groups) - MOST_GROUPS)}
+
+
+RECENT = 200
+FEW = 10
+"""Fewer than this say nothing: then `REQUEST_UNKNOWN` or `TASK_UNKNOWN` counts."""
+REQUEST_FLOOR, REQUEST_UNKNOWN = timedelta(hours=24), timedelta(hours=72)
+TASK_FLOOR, TASK_UNKNOWN = timedelta(hours=6), timedelta(hours=24)
+STILL = timedelta(hours=6)
+"""A task that moved no byte for so long does not move."""
+MOST_ITEMS = 20
+
+
+class Usual(NamedTuple):
+    """What ended ones took: ``limit`` is what is too long."""
+
+    limit: timedelta
+    words: str
+
+
+def alert_stalls(tools: Tools) -> int:
+    """Tell what is stalled and was not told yet. Returns how many notices were stored."""
+    found = [*_requests(tools), *_tasks(tools)]
+    if not found:
+        return 0
+    keys = sorted(item["key"] for item in found)
+    shown = [{name: value for name, value in item.items() if name != "key"} for item in found[:MOST_ITEMS]]
+    # The key is made of what is stalled: after a crash before it is noted, the same mail is not stored twice.
+    name = hashlib.sha256("|".join(keys).encode()).hexdigest()[:16]
+    tools.tell(Kind.STALLED, name, {"items": shown, "more": max(0, len(found) - MOST_ITEMS)})
+    for item in found:
+        _note(tools, item["key"])
+    log.warning("stalled", items=len(found))
+    return 1
+
+
+def usual(lengths: Sequence[timedelta], floor: timedelta, unknown: timedelta) -> Usual:
+    """The longest that still is usual, and how it is known."""
+    if len(lengths) < FEW:
+        return Usual(unknown, f"not known yet; {human_duration(unknown)} without an end is worth a look")
+    ordered = sorted(length.total_seconds() for length in lengths)
+    high = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+    words = f"{human_duration(timedelta(seconds=median(ordered)))}, and 19 of 20 within "
+    words += f"{human_duration(timedelta(seconds=high))} (the last {len(ordered)})"
+    return Usual(max(floor, timedelta(seconds=high)), words)
+
+
+def _requests(tools: Tools) -> Iterable[dict[str, Any]]:
+    """Requests that JDP works on for longer than usual, as far as we can ask JDP at all."""
+    if not tools.may_ask(Service.JDP):
+        return
+    now = tools.clock.now()
+    past = requests.delivered(tools.store, RECENT)
+    known = usual(_lengths(past, "submitted_at", "ready_at"), REQUEST_FLOOR, REQUEST_UNKNOWN)
+    for one in requests.requests_in(tools.store, RequestState.WAITING):
+        age = now - one["submitted_at"]
+        # Not asked successfully since: its age says nothing about JDP.
+        if age <= known.limit or one.get("stalled_told_at") or one["attempts"]:
+            continue
+        yield {
+            "key": f"request:{one['_id']}",
+            "name": f"JDP request {one['request_id']}",
+            "age_seconds": age.total_seconds(),
+            "usual": known.words,
+            "files": one["files"],
+            "bytes": one["bytes"],
+            "projects": list(one["projects"]),
+            "said": one.get("status_word") or "",
+            "ask": f"JGI, about restore request {one['request_id']}; the daemon keeps waiting",
+        }
+
+
+def _tasks(tools: Tools) -> Iterable[dict[str, Any]]:
+    """Globus tasks that move nothing, or take longer than usual."""
+    if not tools.may_ask(Service.GLOBUS):
+        return
+    now = tools.clock.now()
+    lengths: dict[str, Usual] = {}
+    for one in tasks.tasks_in(tools.store, TaskState.ACTIVE):
+        moved = _moved_at(tools, one, now)
+        standing = one.get("status") not in (None, "ACTIVE")  # told when it was seen (`poll_tasks`)
+        if standing or one.get("stalled_told_at") or one["attempts"]:
+            continue
+        kind = one["kind"]
+        if kind not in lengths:
+            past = tasks.ended(tools.store, TaskKind(kind), RECENT)
+            lengths[kind] = usual(_lengths(past, "submitted_at", "ended_at"), TASK_FLOOR, TASK_UNKNOWN)
+        age = now - one["submitted_at"]
+        still = now - moved >= STILL and age >= STILL
+        if age <= lengths[kind].limit and not still:
+            continue
+        yield {
+            "key": f"task:{one['_id']}",
+            "name": f"Globus task {one['task_id']}",
+            "age_seconds": age.total_seconds(),
+            "usual": lengths[kind].words,
+            "files": one["files"],
+            "bytes": one["bytes"],
+            "projects": [],
+            "said": _said(one, now - moved if still else None),
+            "ask": "look at it at https://app.globus.org/activity; it goes on when the cause is gone",
+        }
+
+
+def _said(task: Mapping[str, Any], still_for: timedelta | None) -> str:
+    words = [str(task.get("nice_status") or task.get("status") or "")]
+    if task.get("faults"):
+        words.append(f"{task['faults']} faults")
+    if still_for is not None:
+        words.append(f"no byte moved for {human_duration(still_for)}")
+    return ", ".join(word for word in words if word)
+
+
+def _moved_at(tools: Tools, task: Mapping[str, Any], now: datetime) -> datetime:
+    """When a task was last seen to have moved something; notes it where it has."""
+    moved = int(task.get("bytes_transferred") or 0)
+    at: datetime | None = task.get("moved_at")
+    if at is not None and moved == task.get("moved_bytes"):
+        return at
+    tasks.update_task(tools.store, task["_id"], TaskState.ACTIVE, moved_at=now, moved_bytes=moved)
+    return now
+
+
+def _note(tools: Tools, key: str) -> None:
+    kind, _, document = key.partition(":")
+    at = tools.clock.now()
+    if kind == "request":
+        requests.update_request(tools.store, document, RequestState.WAITING, stalled_told_at=at)
+    else:
+        tasks.update_task(tools.store, document, TaskState.ACTIVE, stalled_told_at=at)
+
+
+def _lengths(documents: Iterable[Mapping[str, Any]], begun: str, ended: str) -> list[timedelta]:
+    return [one[ended] - one[begun] for one in documents if one.get(ended) and one.get(begun)]
+
+
+SHOWN = 20
+MEANS: Mapping[str, str] = {
+    "projects": "The project stands still as if it were paused: what is under way for it goes on to its end, and "
+    "nothing new begins.",
+    "files": "These files stand still, and their project does not end without them.",
+    "restore_requests": "The files of the request stand still. Its bytes count against the quota as before, and "
+    "its files are not asked for a second time. If not even that can be read, nothing is asked from tape until it "
+    "is corrected.",
+    "globus_tasks": "The task is not followed here, whatever Globus does with it; its files stand still and go "
+    "into no other task.",
+    "notices": "It is not mailed.",
+    "control": "What cannot be used of it does not hold; the settings do.",
+}
+
+
+def alert_documents(tools: Tools) -> int:
+    """Look at what no step meets, and again at what did not fit. Returns how many were told."""
+    inspection.inspect(tools.store)
+    before = control.documents_set_aside(tools.store)
+    items = _now(tools, before)
+    if items != before:
+        control.note_set_aside(tools.store, items)
+    new = [item for item in items if not item["told"]]
+    for group in _groups(new):
+        _tell(tools, group)
+    if new:
+        control.note_set_aside(tools.store, [{**item, "told": True} for item in items])
+    return len(new)
+
+
+def _now(tools: Tools, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Those that do not fit now, with since when that is known. One that is wrong in another way is a new one."""
+    at = tools.clock.now()
+    known = {(item["collection"], identity(item["key"]), item["reason"]): item for item in before}
+    noted = [Misfit(item["collection"], item["key"], item["reason"], item.get("project")) for item in before]
+    met = {(one.collection, identity(one.key)): one for one in [*noted, *tools.store.misfits.all()]}
+    items = []
+    for place, one in met.items():
+        still = inspection.look_again(tools.store, one.collection, one.key)
+        if still is None:
+            tools.store.misfits.forget(one)
+            continue
+        tools.store.misfits.add(still)
+        new = {
+            "collection": still.collection,
+            "key": still.key,
+            "project": still.project,
+            "reason": still.reason,
+            "since": at,
+            "told": False,
+        }
+        items.append(dict(known.get((*place, still.reason), new)))
+    return items
+
+
+def _groups(items: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """What is wrong in the same way is told together."""
+    groups: dict[tuple[str, str | None, str], list[Mapping[str, Any]]] = {}
+    for item in items:
+        groups.setdefault((item["collection"], item.get("project"), item["reason"]), []).append(item)
+    return list(groups.values())
+
+
+def _tell(tools: Tools, group: Sequence[Mapping[str, Any]]) -> None:
+    first = group[0]
+    collection, project, reason = first["collection"], first.get("project"), first["reason"]
+    keys = [shown(item["key"]) for item in group]
+    said = "|".join([collection, reason, *sorted(keys)]).encode("utf-8", "replace")
+    event = f"{collection}:{hashlib.sha256(said).hexdigest()[:16]}:{first['since']:%Y-%m-%dT%H:%M:%S}"
+    number = f"{len(group)} documents" if len(group) > 1 else "a document"
+    of = f" of {project}" if project else ""
+    lines = [f"  {collection}: {{_id: {key}}}" for key in keys[:SHOWN]]
+    lines += [f"  and {len(keys) - SHOWN} more"] if len(keys) > SHOWN else []
+    tools.alarm(
+        f"set-aside:{event}",
+        f"{number} in {collection}{of} cannot be used: {reason}"[:200],
+        f"{reason}. Somebody edited it, or something else wrote it. {MEANS[collection]} Everything else goes on."
+        "\n\n" + "\n".join(lines),
+        project,
+        you="set the field right in the database (in mongosh: updateOne with $set); it is read again within a "
+        "minute, and goes on by itself",
+        command=f"db.{collection}.findOne({{_id: {keys[0]}}})",
+    )
+    log.warning("documents_told", collection=collection, documents=len(group), reason=reason)

@@ -1,0 +1,194 @@
+"""Trouble of the daemon itself: it starts again and again, or its database cannot be reached.
+
+What cannot be stored is mailed past the outbox: once per outage, and again only if the first mail did not leave.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from jgi_stager import mail
+from jgi_stager.failures import OutsideError
+from jgi_stager.formatting import human_duration
+from jgi_stager.notices import Kind, message_id
+from jgi_stager.store import StoreError, control
+
+if TYPE_CHECKING:
+    from jgi_stager.steps.context import Tools
+
+log = structlog.get_logger()
+
+
+LOOP_STARTS, LOOP_WINDOW = 3, timedelta(hours=1)
+"""So many starts in a row within this time, none of which ended as it should, are a crash loop."""
+LOOP_TOLD_EVERY = timedelta(hours=6)
+WORTH_A_WORD = timedelta(minutes=5)
+"""A database that was away for less is not worth a mail."""
+MAILED_AFTER = timedelta(minutes=15)
+"""A database that is away for so long is told of past the outbox."""
+LOG = "journalctl -u jgi-stager -n 200"
+
+
+@dataclass
+class StoreOutage:
+    """Since when this process cannot reach its database."""
+
+    since: datetime | None = None
+    error: str = ""
+    mailed_at: datetime | None = None
+    tried_at: datetime | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def note_start(tools: Tools) -> datetime:
+    """Write down that the daemon starts; tell people if it does so again and again. When it started."""
+    known = control.note_start(tools.store, socket.gethostname(), os.getpid())
+    now: datetime = known[-1]["at"]
+    before = [one for one in known[:-1] if now - one["at"] <= LOOP_WINDOW]
+    crashed: list[datetime] = []
+    for one in reversed(before):
+        if one["clean"]:
+            break
+        crashed.append(one["at"])
+    if len(crashed) >= LOOP_STARTS:
+        _tell_loop(tools, now, len(crashed) + 1)
+    return now
+
+
+def note_end(tools: Tools, started: datetime) -> None:
+    """Write down that the daemon ends as it should. A database that is away does not keep it from ending."""
+    try:
+        control.note_clean_end(tools.store, started, os.getpid())
+    except StoreError as error:
+        log.warning("store_unavailable", step="end", error=str(error))
+
+
+def note_takeover(tools: Tools, lease: Mapping[str, Any]) -> None:
+    """Tell people, once, if this daemon took the lease over from another that did not give it up. ``lease`` as
+    `jgi_stager.store.leases.holder` returns it."""
+    before = lease.get("before") or {}
+    if not before.get("owner") or before.get("released"):
+        return
+    host, _, home = str(before["owner"]).partition(":")
+    data = {
+        "subject": f"another daemon took over from the one on {host}",
+        "text": f"The daemon {lease['owner']} has worked since {lease['since']:%Y-%m-%d %H:%M:%S} UTC in place of "
+        f"{before['owner']}, whose lease ran out at {before['until']:%H:%M:%S} UTC: that one died, stood still or "
+        "was cut off from the database. If it still runs, the database takes nothing from it any more, and it "
+        "ends as soon as it notices. A restore that it was asking for just then counts as spent until its outcome "
+        "is known.",
+        "you": f"see on {host} why its daemon ended, and whether it reaches the database, with the command below. "
+        f"Nothing else is to do: started again, the daemon with the state directory {home} stands by.",
+        "command": LOG,
+    }
+    tools.tell(Kind.TROUBLE, f"takeover:{lease['token']}", data)
+
+
+def _tell_loop(tools: Tools, now: datetime, starts: int) -> None:
+    period = int(now.timestamp() // LOOP_TOLD_EVERY.total_seconds())
+    data = {
+        "subject": f"the daemon started {starts} times within an hour",
+        "text": f"It ended {starts - 1} times without being told to. Nothing is lost: it goes on where it stopped "
+        "each time, but it may get nothing done.",
+        "you": "look at its log; if that does not say why, report it with the lines before the last start.",
+        "command": LOG,
+    }
+    tools.tell(Kind.TROUBLE, f"loop:{period}", data)
+    log.error("crash_loop", starts=starts)
+
+
+def store_failed(tools: Tools, error: Exception) -> None:
+    """Note that the database cannot be reached; after a while tell people past the outbox."""
+    outage, now = tools.outage, tools.clock.now()
+    with outage.lock:
+        outage.since = outage.since or now
+        outage.error = str(error)
+        waited = now - outage.since >= MAILED_AFTER
+        again = outage.tried_at is None or now - outage.tried_at >= MAILED_AFTER
+        if outage.mailed_at is not None or not waited or not again:
+            return
+        outage.tried_at = now
+        since = outage.since
+    if _mail_past_the_outbox(tools, since, str(error)):
+        outage.mailed_at = now
+
+
+def store_answered(tools: Tools) -> None:
+    """Note that the database answers; if it was away, store a mail that says so."""
+    outage, now = tools.outage, tools.clock.now()
+    with outage.lock:
+        since = outage.since
+    if since is None:
+        return
+    if now - since >= WORTH_A_WORD:
+        log.warning("store_recovered", since=since)
+        try:
+            _tell_recovery(tools, since, now)
+        except StoreError as error:
+            log.warning("store_unavailable", step="trouble", error=str(error))
+            return  # away again: it was not told, so it is not over
+    with outage.lock:
+        outage.since = outage.mailed_at = outage.tried_at = None
+
+
+def _tell_recovery(tools: Tools, since: datetime, now: datetime) -> None:
+    text = (
+        f"It could not be reached from {since:%Y-%m-%d %H:%M} to {now:%Y-%m-%d %H:%M} UTC. Nothing was lost and "
+        "everything goes on; deliveries that had to wait are taken up first."
+    )
+    if tools.outage.mailed_at is not None:
+        text += " A mail about it went out meanwhile."
+    data = {
+        "subject": f"the database was away for {human_duration(now - since)}, and is back",
+        "text": f"{text}\n\nThe last error was: {tools.outage.error}",
+        "you": "nothing to do, everything goes on by itself.",
+        "command": None,
+    }
+    tools.tell(Kind.TROUBLE, _thread(since), data)
+
+
+def _mail_past_the_outbox(tools: Tools, since: datetime, error: str) -> bool:
+    settings, now = tools.settings.notifications, tools.clock.now()
+    if not settings.mailto:
+        return False
+    data = {
+        "subject": f"the database has been away since {since:%H:%M} UTC",
+        "text": "The daemon cannot reach its database. It asks for nothing and moves nothing until that is back; "
+        f"nothing is lost. It tries again and again.\n\n{error}",
+        "you": f"{_see_to(tools)} A mail says when it is back. The log of the daemon:",
+        "command": LOG,
+    }
+    notice = {"kind": Kind.TROUBLE.value, "project": None, "data": data, "created": now}
+    envelope = mail.Envelope(
+        sender=settings.mail_from,
+        to=settings.mailto,
+        message_id=message_id(_thread(since), settings.mail_from),
+        at=now,
+    )
+    try:
+        mail.send(mail.make_mail(mail.render(notice), envelope), settings.mailto, settings, tools.secrets)
+    except OutsideError as problem:
+        log.warning("mail_postponed", notice="store", error=str(problem))
+        return False
+    return True
+
+
+def _see_to(tools: Tools) -> str:
+    if tools.settings.mongodb.uri is None:
+        return (
+            "see that there is room on the disk below the state directory "
+            f"({tools.settings.state.directory}), where the daemon runs its database."
+        )
+    return "see that the MongoDB in [mongodb] uri of the settings runs and can be reached from here."
+
+
+def _thread(since: datetime) -> str:
+    return f"store:{since:%Y-%m-%dT%H:%M:%S}"

@@ -1,0 +1,147 @@
+"""Books that are older than the work: a database that was put back from a backup, or emptied, by mistake or need.
+
+What was asked from JDP since the backup is not in it, so its quota would be spent twice and its files asked for
+twice. The daemon notes in its state directory which request it sent last. If the books do not have that one, or if
+Globus runs a task of these books that they do not have, nothing is asked for during one quota window: until then
+everything that was asked before counts no more, and most of it is delivered and found
+(`jgi_stager.steps.deliveries`). A person may end that earlier. Other books, by their id and their place, are
+nobody's business. Decision 55.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from jgi_stager.clients.remote_clock import Reading
+from jgi_stager.steps import deliveries, jdp_clock
+from jgi_stager.steps.context import Tools
+from jgi_stager.store import control, requests
+
+log = structlog.get_logger()
+
+
+FILE = "last_requests.json"
+MOST_BOOKS = 20
+CURE = (
+    "put the newer database back if there is one; else wait, or, if nothing was asked for since the backup was "
+    "made, run: jgi-stager limits release"
+)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The last request that was sent for some books: ``books`` is their id, ``place`` where they were."""
+
+    books: str
+    place: str
+    request: str
+    """Its key; empty before the first."""
+    at: str
+
+
+def may_ask(tools: Tools, now: Reading) -> bool:
+    """Whether files may be asked for, by what is known of the age of the books. ``now``: that of the plan."""
+    last = _last(tools)
+    if last is not None and last.request and requests.get_request(tools.store, last.request) is None:
+        hold(tools, [last.request], f"they do not have the request that was sent last, at {last.at} UTC")
+    found = control.hold(tools.store)
+    if found is None or found["ended_at"] is not None:
+        return True
+    if now.low >= found["until"] and deliveries.look(tools, at_once=True) is not None:
+        # The next run lets files join what was delivered, and then asks for the rest.
+        control.end_hold(tools.store, "a quota window is over")
+    else:
+        log.warning("restores_held", problem=found["why"], until=found["until"])
+    return False
+
+
+def is_known(tools: Tools) -> bool:
+    """Whether this state directory has seen these books, or others in their place."""
+    return _last(tools) is not None
+
+
+def note_sent(tools: Tools, request: str) -> None:
+    """Note, before it is sent, the key of a request that is stored. One that cannot be noted is sent all the same:
+    then it may only be that older books are not recognised."""
+    place, books = control.place(tools.store), control.books_id(tools.store)
+    fresh = Sent(books, place, request, f"{tools.clock.now():%Y-%m-%d %H:%M}")
+    others = [one for one in _read(tools) if one.books != books and one.place != place]
+    path = tools.settings.state.directory / FILE
+    try:
+        _replace(path, json.dumps([asdict(one) for one in [fresh, *others][:MOST_BOOKS]], indent=1))
+    except OSError as error:
+        log.warning("last_request_not_noted", path=str(path), error=str(error))
+
+
+def hold(tools: Tools, missing: Sequence[str], why: str) -> None:
+    """Ask for nothing during one window because the books lack ``missing``; once for each of these."""
+    known = control.hold(tools.store) or {}
+    if set(missing) <= set(known.get("missing") or ()):
+        return
+    window = timedelta(hours=tools.settings.jdp.quota_window_hours)
+    until = jdp_clock.receipt(tools) + window
+    log.error("books_are_older", missing=list(missing), why=why, until=until)
+    tools.alarm(
+        f"older-books:{missing[0]}",
+        "the database is older than the work: nothing is asked from JDP for now",
+        f"The books lack something that was done for them: {why}. They were probably put back from a backup, or "
+        "emptied.\n\nWhat was asked from JDP since then counts against its quota and is on its way, and nobody "
+        f"here knows what it was. Nothing is asked for until {until:%Y-%m-%d %H:%M} UTC, when it is over. "
+        "Deliveries that appear meanwhile are found and used; everything else goes on.\n\nProjects added "
+        "since the backup are to be added again.",
+        you=f"{CURE}.",
+    )
+    # Last: after a kill before it people are told again, under the same key, which is once.
+    control.set_hold(tools.store, missing, until, why)
+
+
+def problem(tools: Tools) -> tuple[str, str] | None:
+    """That asking is held, and what to do; None if it is not."""
+    found = control.hold(tools.store)
+    if found is None or found["ended_at"] is not None or tools.clock.now() >= found["until"]:
+        return None
+    until = f"{found['until']:%Y-%m-%d %H:%M} UTC"
+    return f"the database is older than the work ({found['why']}): nothing is asked for until {until}", CURE
+
+
+def _last(tools: Tools) -> Sent | None:
+    """What was sent last for these books, or for others that were in their place."""
+    place, books = control.place(tools.store), control.books_id(tools.store)
+    known = _read(tools)
+    of_them = [one for one in known if one.books == books]
+    return next(iter([*of_them, *(one for one in known if one.place == place)]), None)
+
+
+def _read(tools: Tools) -> list[Sent]:
+    path = tools.settings.state.directory / FILE
+    try:
+        known = json.loads(path.read_text("utf-8"))
+        return [Sent(**{key: str(value) for key, value in one.items()}) for one in known]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        log.warning("last_requests_unreadable", path=str(path), error=str(error))
+        return []
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that it is whole whenever the machine stops."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    with fresh.open("w", encoding="utf-8") as out:
+        out.write(text + "\n")
+        out.flush()
+        os.fsync(out.fileno())
+    fresh.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

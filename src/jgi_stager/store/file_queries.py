@@ -1,0 +1,142 @@
+"""Files as people ask for them: lists and counts of any choice. Not for a tick: these may read many documents.
+
+What reports about a project read: where its files are, how each got there, and what failed lately.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from pymongo import ASCENDING
+
+from jgi_stager.lifecycle import State
+from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.documents import some
+from jgi_stager.store.errors import translated
+from jgi_stager.store.files import FileRow, select
+from jgi_stager.store.validation import fitting
+
+
+def listing(
+    store: Store,
+    project_name: str,
+    *,
+    states: Iterable[State] = (),
+    ap_gold_id: str | None = None,
+    limit: int = 0,
+) -> list[FileRow]:
+    """The files of a project by analysis project; ``limit`` 0 means all."""
+    where: Document = {"project_name": project_name}
+    if wanted := some(states):
+        where["state"] = {"$in": wanted}
+    if ap_gold_id is not None:
+        where["ap_gold_id"] = ap_gold_id
+    return select(store, where, limit)
+
+
+@translated
+def in_tasks(store: Store, project_name: str) -> dict[str, int]:
+    """How many files of a project each Globus task carries, by the id that Globus gave it."""
+    where = {"project_name": project_name, "state": State.TRANSFERRING}
+    found = store.files.aggregate(
+        [{"$match": where}, {"$group": {"_id": "$globus_task_id", "files": {"$sum": 1}}}]
+    )
+    return {str(row["_id"]): int(row["files"]) for row in found}
+
+
+@translated
+def still_to_ask(store: Store, project_name: str) -> tuple[int, int]:
+    """The pending files of a project as they are asked for: how many distinct JDP ids, and their bytes."""
+    found = store.files.aggregate(
+        [
+            {"$match": {"project_name": project_name, "state": State.PENDING}},
+            {"$group": {"_id": "$source_file_id", "bytes": {"$max": "$jdp_file_size"}}},
+            {"$group": {"_id": None, "ids": {"$sum": 1}, "bytes": {"$sum": "$bytes"}}},
+        ]
+    )
+    row = next(iter(found), None)
+    return (int(row["ids"]), int(row["bytes"])) if row else (0, 0)
+
+
+@translated
+def count(store: Store, where: Mapping[str, Any]) -> int:
+    """How many files a selection of `jgi_stager.store.moves` has."""
+    return store.files.count_documents(dict(where))
+
+
+BATCH = 2000
+_MOVES: Document = {"$cond": [{"$isArray": "$history"}, "$history", []]}
+_LAST_WHY: Document = {"$let": {"vars": {"last": {"$last": _MOVES}}, "in": "$$last.why"}}
+
+
+def delivered(store: Store, project_name: str) -> Iterator[Document]:
+    """The files that are done, in the order of their destinations: ``destination_path jdp_file_size md5sum
+    jdp_file_id``, and ``verified``: how each was checked. Raises `StoreError` while it is read."""
+    cursor = _delivered(store, project_name)
+    while batch := _next(cursor):
+        yield from batch
+
+
+@translated
+def _next(cursor: Iterator[Document]) -> list[Document]:
+    return list(islice(cursor, BATCH))
+
+
+@translated
+def _delivered(store: Store, project_name: str) -> Iterator[Document]:
+    fields = dict.fromkeys(("destination_path", "jdp_file_size", "md5sum", "jdp_file_id"), 1)
+    return store.files.aggregate(
+        [
+            {"$match": {"project_name": project_name, "state": State.DONE}},
+            {"$project": {**fields, "verified": _LAST_WHY}},
+            {"$sort": {"destination_path": ASCENDING}},
+        ],
+        allowDiskUse=True,
+    )
+
+
+@translated
+def delivered_by_directory(store: Store, project_name: str) -> list[Document]:
+    """The files that are done, per analysis project: ``directory files bytes``."""
+    found = store.files.aggregate(
+        [
+            {"$match": {"project_name": project_name, "state": State.DONE}},
+            {"$group": {"_id": "$ap_gold_id", "files": {"$sum": 1}, "bytes": {"$sum": "$jdp_file_size"}}},
+            {"$sort": {"_id": ASCENDING}},
+        ]
+    )
+    return [{"directory": row["_id"], "files": row["files"], "bytes": row["bytes"]} for row in found]
+
+
+@translated
+def verifications(store: Store, project_name: str) -> list[tuple[str, int]]:
+    """How the files that are done were checked, and how many each way; the most frequent first."""
+    found = store.files.aggregate(
+        [
+            {"$match": {"project_name": project_name, "state": State.DONE}},
+            {"$group": {"_id": _LAST_WHY, "files": {"$sum": 1}}},
+            {"$sort": {"files": -1, "_id": 1}},
+        ]
+    )
+    return [(str(row["_id"]), int(row["files"])) for row in found]
+
+
+@translated
+def journeys(store: Store, project_name: str, limit: int) -> list[list[tuple[datetime, str]]]:
+    """The histories of at most ``limit`` files that are done: when each entered which state."""
+    where = {"project_name": project_name, "state": State.DONE}
+    found = store.files.find(where, {"history.at": 1, "history.to": 1}).limit(limit)
+    whole = fitting(store, "files", found, frozenset({"history"}))
+    return [[(entry["at"], str(entry["to"])) for entry in document["history"]] for document in whole]
+
+
+@translated
+def setbacks(store: Store, project_name: str) -> int:
+    """How often files of a project went back on their way since a person last released them."""
+    match = {"$match": {"project_name": project_name, "setbacks": {"$gt": 0}}}
+    total = {"$group": {"_id": None, "setbacks": {"$sum": "$setbacks"}}}
+    found: list[Any] = list(store.files.aggregate([match, total]))
+    return int(found[0]["setbacks"]) if found else 0
