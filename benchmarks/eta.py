@@ -28,7 +28,7 @@ from jgi_stager.reporting import eta, snapshot
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.simulator import generate
 from jgi_stager.steps import verify
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 from jgi_stager.store import tasks
 from jgi_stager.store.embedded import EmbeddedMongod
 from stage import PROPOSAL, Stage, stage
@@ -66,27 +66,27 @@ class Reader:
     def __init__(self, rate: float) -> None:
         self.rate, self.ends = rate, dict[str, datetime]()
 
-    def run(self, tools: Tools) -> int:
+    def run(self, ctx: StepContext) -> int:
         """Verify the tasks whose reading would be over by now."""
-        now = tools.clock.now()
-        for task in tasks.tasks_in(tools.store, TaskState.ENDED, kind=TaskKind.FILES):
+        now = ctx.clock.now()
+        for task in tasks.tasks_in(ctx.store, TaskState.ENDED, kind=TaskKind.FILES):
             if task["_id"] not in self.ends:
                 begins = max([now, *self.ends.values()])
                 self.ends[task["_id"]] = begins + timedelta(seconds=task["bytes"] / self.rate)
             due = self.ends[task["_id"]]
-            tasks.update_task(tools.store, task["_id"], TaskState.ENDED, next_poll_at=due)
-        return verify.run(tools)
+            tasks.update_task(ctx.store, task["_id"], TaskState.ENDED, next_poll_at=due)
+        return verify.run(ctx)
 
 
 def follow(made: Stage, seed: int, size: int, quota: int) -> Result | None:
     """Drive a project to its end; ask when a third of its bytes is done. None if all of it came at once."""
-    books = snapshot.Books(made.store, made.settings, made.out.clock)
+    books = snapshot.SnapshotSource(made.store, made.settings, made.out.clock)
     made.insert("soil")
     said: tuple[datetime, Eta] | None = None
     for _ in range(20_000):
         made.tick(TICK_MINUTES)
         if said is None:
-            facts = replace(snapshot.facts(books), reads_back=True)
+            facts = replace(snapshot.take_snapshot(books), reads_back=True)
             project = facts.project("soil")
             done = 0 if project is None or not project.total.bytes else project.of("done").bytes
             if project is not None and project.state == "active" and done >= project.total.bytes / 3:

@@ -37,22 +37,22 @@ A_FILE = ObjectId("0" * 24)
 
 WRITES: Mapping[str, Callable[[Store], object]] = {
     "acceptance.vouch": lambda store: acceptance.vouch(store, "new", "new", LATER),
-    "control.books_id": control.books_id,
+    "control.books_id": control.database_id,
     "control.end_hold": lambda store: control.end_hold(store, "w"),
     "control.note_set_aside": lambda store: control.note_set_aside(store, []),
     "control.report_daemon": lambda store: control.report_daemon(store, {}, pid=1),
     "control.set_hold": lambda store: control.set_hold(store, ["r"], LATER, "w"),
     "control.set_limit": lambda store: control.set_limit(store, "max_active_tasks", 3, "w"),
-    "credentials.came_back": lambda store: credentials.came_back(store, "out", SOME_TIME),
-    "credentials.died": lambda store: credentials.died(store, "jdp", "i", "p", "c", timedelta(days=1)),
+    "credentials.came_back": lambda store: credentials.record_reachable(store, "out", SOME_TIME),
+    "credentials.died": lambda store: credentials.record_rejected(store, "jdp", "i", "p", "c", timedelta(days=1)),
     "credentials.heals": lambda store: credentials.heals(store, "dead", LATER),
     "credentials.probed": lambda store: credentials.probed(store, "jdp"),
     "credentials.reminded": lambda store: credentials.reminded(store, "dead", SOME_TIME, 7, LATER),
     "credentials.seen": lambda store: credentials.seen(store, "jdp", "another", LATER),
-    "credentials.solved": lambda store: credentials.solved(store, "dead", SOME_TIME),
+    "credentials.solved": lambda store: credentials.record_recovered(store, "dead", SOME_TIME),
     "credentials.warned": lambda store: credentials.warned(store, "jdp", "i"),
-    "credentials.went_out": lambda store: credentials.went_out(store, "jdp", "e"),
-    "credentials.worked": lambda store: credentials.worked(store, "jdp"),
+    "credentials.went_out": lambda store: credentials.record_outage(store, "jdp", "e"),
+    "credentials.worked": lambda store: credentials.record_success(store, "jdp"),
     "discoveries.enter": lambda store: discoveries.enter(store, "p:1", [{"ap_gold_id": "Ga2"}]),
     "discoveries.note": lambda store: discoveries.note(store, "p:1", "Ga1", listed={"files": 1}),
     "diary.keep_digest": lambda store: control.keep_digest(store, {"at": LATER}),
@@ -63,13 +63,13 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "files.take_over": lambda store: files.take_over(store, files.of_project(store, "p")[0], "another"),
     "files.upsert_files": lambda store: files.upsert_files(store, [ANOTHER]),
     "moves.fail": lambda store: moves.fail(store, moves.by_project("p"), P, "w"),
-    "moves.give_back": lambda store: moves.give_back(
+    "moves.give_back": lambda store: moves.requeue_unusable(
         store, moves.by_project("moving"), T, moves.DeliveryFault(7, "w"), 3
     ),
     "moves.move": lambda store: moves.move(store, moves.by_project("p"), P, R, "w"),
     "moves.move_each": lambda store: moves.move_each(store, [(A_FILE, {})], P, R, "w"),
     "moves.release": lambda store: moves.release(store, moves.by_project("failed"), "w"),
-    "moves.set_back": lambda store: moves.set_back(store, moves.by_project("moving"), T, P, "w", 3),
+    "moves.set_back": lambda store: moves.requeue(store, moves.by_project("moving"), T, P, "w", 3),
     "notices.fold": lambda store: notices.fold(store, "waiting", "f"),
     "notices.mark_pushed": lambda store: notices.mark_pushed(store, "waiting"),
     "notices.mark_refused": lambda store: notices.mark_refused(store, "sending", "e"),
@@ -178,8 +178,8 @@ def full(store: Store) -> None:
     notices.mark_sending(store, "sending", 1, "m")
     for name in ("dead", "out", "jdp"):
         credentials.seen(store, name, "i", SOME_TIME)
-    credentials.died(store, "dead", "i", "p", "c", timedelta(days=1))
-    credentials.went_out(store, "out", "e")
+    credentials.record_rejected(store, "dead", "i", "p", "c", timedelta(days=1))
+    credentials.record_outage(store, "out", "e")
     control.report_daemon(store, {}, pid=1)
     control.set_hold(store, ["q"], SOME_TIME, "w")
     discoveries.enter(store, "p:1", [{"ap_gold_id": "Ga1"}])

@@ -34,7 +34,7 @@ class Proxy:
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._listener: socket.socket | None = None
         self._selector = selectors.DefaultSelector()
-        self._told, self._tell = os.pipe()
+        self._told, self._notify = os.pipe()
         self._over = False
         self._changed = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -54,17 +54,17 @@ class Proxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over = True
-        os.write(self._tell, b".")
+        os.write(self._notify, b".")
         self._thread.join()
         self._selector.close()
         os.close(self._told)
-        os.close(self._tell)
+        os.close(self._notify)
 
     def be(self, wire: Wire) -> None:
         """Make the network so, and return when it is."""
         self._changed.clear()
         self._wire = wire
-        os.write(self._tell, b".")
+        os.write(self._notify, b".")
         assert self._changed.wait(10)
 
     def _work(self) -> None:

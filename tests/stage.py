@@ -21,12 +21,12 @@ from unittest import mock
 import structlog
 
 from catalogues import PROPOSAL, analysis_project, file_id, small_catalogue, small_file, with_shared_file
-from jgi_stager.daemon import is_idle, open_tools
+from jgi_stager.daemon import is_idle, open_context
 from jgi_stager.settings import Settings
 from jgi_stager.simulator import Catalogue, write_secrets
 from jgi_stager.simulator.secret_files import write_secret
 from jgi_stager.steps import STEPS
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 from jgi_stager.store import Document, Store, connect
 from simulated import Outside, outside
 from wrong_clock import WrongClock
@@ -63,7 +63,7 @@ class Stage:
     settings: Settings
     events: list[Mapping[str, Any]]
     _open: ExitStack = field(default_factory=ExitStack)
-    tools: Tools = field(init=False)
+    ctx: StepContext = field(init=False)
     clock: WrongClock = field(init=False)
     """The daemon's own: right until `jump`."""
 
@@ -73,7 +73,7 @@ class Stage:
     @property
     def store(self) -> Store:
         """The books, through the daemon's own connection."""
-        return self.tools.store
+        return self.ctx.store
 
     @property
     def secrets(self) -> Path:
@@ -91,8 +91,8 @@ class Stage:
         """Start as a new process would: with nothing but the settings, the books and the secrets."""
         store = connect(self.uri, self.database, self.clock)
         self._open.callback(store.close)
-        opened = open_tools(self.settings, self.clock, store, threading.Event())
-        self.tools = self._open.enter_context(opened)
+        opened = open_context(self.settings, self.clock, store, threading.Event())
+        self.ctx = self._open.enter_context(opened)
 
     def close(self) -> None:
         """Drop everything that is in memory."""
@@ -117,14 +117,14 @@ class Stage:
     def run(self, *names: str) -> int:
         """Run steps by name, now. Returns how much moved."""
         known = {step.name: step.run for step in STEPS}
-        moved = sum(known[name](self.tools) for name in names)
+        moved = sum(known[name](self.ctx) for name in names)
         self.check_bugs()
         return moved
 
     def tick(self, minutes: float = 15) -> None:
         """Run every step that moves something once, in order; then the time passes."""
         for step in MOVERS:
-            step.run(self.tools)
+            step.run(self.ctx)
         self.check_bugs()
         self.out.clock.advance(minutes * MINUTES)
 
@@ -146,7 +146,7 @@ class Stage:
         """Run step by step until a file is in this state; then nothing more."""
         for _ in range(int(hours * 60 / minutes)):
             for step in MOVERS:
-                step.run(self.tools)
+                step.run(self.ctx)
                 if self.counts()[state]:
                     return
             self.check_bugs()
@@ -160,7 +160,7 @@ class Stage:
 
     def idle(self) -> bool:
         """Whether the daemon would end with --until-idle."""
-        return is_idle(self.tools)
+        return is_idle(self.ctx)
 
     # --- what the books of the daemon say
 

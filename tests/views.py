@@ -9,11 +9,11 @@ from jgi_stager.planning import Demand, Limits, Spent, Want
 from jgi_stager.reporting.snapshot_types import (
     Count,
     DaemonView,
-    Facts,
     File,
     Project,
     Request,
     ServiceView,
+    Snapshot,
     Task,
     Waiting,
 )
@@ -24,7 +24,7 @@ GIGA = 10**9
 HOUR = timedelta(hours=1)
 
 
-def facts(**fields: Any) -> Facts:
+def facts(**fields: Any) -> Snapshot:
     """A daemon that runs, 10 TB a day, nothing under way."""
     values: dict[str, Any] = {
         "now": NOW,
@@ -33,7 +33,7 @@ def facts(**fields: Any) -> Facts:
         "ceiling": 10 * TERA,
         "slots": 2,
     }
-    return Facts(**{**values, **fields})
+    return Snapshot(**{**values, **fields})
 
 
 def project(name: str = "soil", state: str = "active", **fields: Any) -> Project:

@@ -15,7 +15,7 @@ from stage import MINUTES, Stage, small_catalogue, stage
 def tick(daemon: Stage, minutes: float = 15) -> None:
     """Run every step once, in order; then the time passes."""
     for step in STEPS:
-        step.run(daemon.tools)
+        step.run(daemon.ctx)
     daemon.check_bugs()
     assert not [one for one in daemon.events if one["event"] == "estimate_failed"]
     daemon.out.clock.advance(minutes * MINUTES)

@@ -18,9 +18,9 @@ class WrongClock:
         """What it shows."""
         return self.right.now() + self.ahead
 
-    def steady(self) -> float:
+    def monotonic(self) -> float:
         """What passed: setting the clock does not change it."""
-        return self.right.steady()
+        return self.right.monotonic()
 
     def real_seconds(self, seconds: float) -> float:
         """Always 0."""

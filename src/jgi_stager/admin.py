@@ -20,7 +20,7 @@ CANCELLABLE = (*PAUSABLE, ProjectState.PAUSED)
 RESUMABLE = (ProjectState.PAUSED, ProjectState.CANCELLED)
 
 
-class Refused(Exception):  # noqa: N818 - not a failure: the answer is no, and why
+class NotAllowed(Exception):  # noqa: N818 - not a failure: the answer is no, and why
     """This cannot be done to the project. The message says why and what can be done."""
 
 
@@ -42,7 +42,7 @@ def pause_project(store: Store, name: str, who: str, reason: str = "") -> Change
     document = _accepted(store, name)
     state = ProjectState(document["state"])
     if state not in PAUSABLE:
-        raise Refused(f"{name} is {state}: only a project that is under way can be paused")
+        raise NotAllowed(f"{name} is {state}: only a project that is under way can be paused")
     _move(store, document, state, ProjectState.PAUSED, _why("paused", who, reason), resumes_to=state.value)
     said = f"{name} is paused. What is under way ends; nothing new begins until: jgi-stager project resume {name}"
     return Change(name, "state", state, ProjectState.PAUSED, said)
@@ -53,7 +53,7 @@ def resume_project(store: Store, name: str, who: str, reason: str = "") -> Chang
     document = _accepted(store, name)
     state = ProjectState(document["state"])
     if state not in RESUMABLE:
-        raise Refused(f"{name} is {state}: only a paused or cancelled project can be resumed")
+        raise NotAllowed(f"{name} is {state}: only a paused or cancelled project can be resumed")
     known = document.get("resumes_to")
     target = ProjectState(known) if known in set(PAUSABLE) else ProjectState.ACTIVE
     _move(store, document, state, target, _why("resumed", who, reason), resumes_to=None, stopped_at=None)
@@ -65,7 +65,7 @@ def check_cancel(store: Store, name: str) -> Mapping[str, Any]:
     document = _known(store, name)
     state = document.get("state")
     if "accepted_name" in document and state not in (*CANCELLABLE, ProjectState.INVALID):
-        raise Refused(f"{name} is {state} already")
+        raise NotAllowed(f"{name} is {state} already")
     return document
 
 
@@ -82,7 +82,7 @@ def cancel_project(store: Store, name: str, who: str, reason: str = "") -> Chang
         at = store.clock.now()
         invalid = ProjectState.INVALID
         if not projects.set_project(store, document["_id"], None, invalid, why=why, reason=why, dismissed_at=at):
-            raise Refused(f"{name} was accepted at this moment; give the command again")
+            raise NotAllowed(f"{name} was accepted at this moment; give the command again")
         return Change(name, "state", "new", ProjectState.INVALID, f"{name} is withdrawn.")
     state = ProjectState(document["state"])
     back = document.get("resumes_to") if state == ProjectState.PAUSED else state.value
@@ -100,7 +100,7 @@ def set_priority(store: Store, name: str, value: int, who: str, reason: str = ""
     state, before = ProjectState(document["state"]), _before(store, name, "priority") or 0
     why = _why(f"priority {before} -> {value}, set", who, reason)
     if not projects.note(store, document["_id"], state, why, priority=value):
-        raise Refused(f"{name} changed at this moment; give the command again")
+        raise NotAllowed(f"{name} changed at this moment; give the command again")
     return Change(name, "priority", before, value, f"{name} has priority {value}; it was {before}.")
 
 
@@ -111,11 +111,11 @@ def set_notify(store: Store, name: str, addresses: Sequence[str], who: str, reas
     """
     document, wanted = _accepted(store, name), list(dict.fromkeys(addresses))
     if wrong := [one for one in wanted if not is_mail_address(one)]:
-        raise Refused(f"{wrong[0]} is not a mail address; give plain ones, such as name@example.org")
+        raise NotAllowed(f"{wrong[0]} is not a mail address; give plain ones, such as name@example.org")
     state, before = ProjectState(document["state"]), _before(store, name, "notify") or []
     why = _why(f"mails also to {', '.join(wanted) or 'nobody'}, set", who, reason)
     if not projects.note(store, document["_id"], state, why, notify=wanted):
-        raise Refused(f"{name} changed at this moment; give the command again")
+        raise NotAllowed(f"{name} changed at this moment; give the command again")
     said = f"Mails about {name} go to the site's people{' and ' + ', '.join(wanted) if wanted else ' alone'}."
     return Change(name, "notify", before, wanted, said)
 
@@ -128,7 +128,7 @@ def release(
     file could only fail again, or count too little against the quota. Raises `Refused`."""
     document = _accepted(store, name)
     if document["state"] == ProjectState.CANCELLED:
-        raise Refused(f"{name} is cancelled; resume it first: jgi-stager project resume {name}")
+        raise NotAllowed(f"{name} is cancelled; resume it first: jgi-stager project resume {name}")
     chosen: dict[str, Any] = {}
     if file_ids is not None:
         chosen["jdp_file_id"] = {"$in": file_ids}
@@ -147,19 +147,19 @@ def _why(act: str, who: str, reason: str) -> str:
 def _known(store: Store, name: str) -> Mapping[str, Any]:
     document = projects.get(store, name)
     if document is None:
-        raise Refused(f"there is no project called {name}; see: jgi-stager project list")
+        raise NotAllowed(f"there is no project called {name}; see: jgi-stager project list")
     return document
 
 
 def _accepted(store: Store, name: str) -> Mapping[str, Any]:
     document = _known(store, name)
     if document.get("state") == ProjectState.INVALID:
-        raise Refused(f"{name} is invalid: {document.get('reason')}")
+        raise NotAllowed(f"{name} is invalid: {document.get('reason')}")
     if "accepted_name" not in document:
-        raise Refused(f"the daemon has not looked at {name} yet; try again in a minute (is it running?)")
+        raise NotAllowed(f"the daemon has not looked at {name} yet; try again in a minute (is it running?)")
     if not projects.known(store, name, "state"):
         cure = f"set it right in the database first; see: jgi-stager explain {name}"
-        raise Refused(f"the state of {name} is {document.get('state')!r:.60}, which is none: {cure}")
+        raise NotAllowed(f"the state of {name} is {document.get('state')!r:.60}, which is none: {cure}")
     return document
 
 
@@ -172,4 +172,4 @@ def _move(
     store: Store, document: Mapping[str, Any], old: ProjectState, new: ProjectState, why: str, **fields: Any
 ) -> None:
     if not projects.set_project(store, document["_id"], old, new, why=why, **fields):
-        raise Refused(f"{document['project_name']} changed at this moment; look, and give the command again")
+        raise NotAllowed(f"{document['project_name']} changed at this moment; look, and give the command again")

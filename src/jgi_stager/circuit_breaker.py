@@ -21,13 +21,13 @@ PATIENCE = 3
 
 
 @dataclass
-class _Gate:
+class _Circuit:
     failures: int = 0
     items: set[object] = field(default_factory=set)
     """What failed since the last answer: one item that fails again and again is not an outage."""
     failed_at: datetime | None = None
     """When it failed last. If that is in the future, the clock was set back, and no date here means anything."""
-    closed_until: datetime | None = None
+    open_until: datetime | None = None
     """While it is out."""
     person_until: datetime | None = None
     """While it waits for a person; calls without a credential are let through."""
@@ -38,69 +38,69 @@ class _Gate:
 
 
 @dataclass
-class Gates:
+class CircuitBreaker:
     """The state of every outside service, as this process sees it. Nothing here needs to survive a restart:
     what people were told is in the books (`jgi_stager.steps.credential_notices`)."""
 
     person_retry_seconds: float
     noted: dict[Service, datetime] = field(default_factory=dict)
     """When a success was last written into the books."""
-    _gates: dict[Service, _Gate] = field(default_factory=dict)
+    _circuits: dict[Service, _Circuit] = field(default_factory=dict)
     _heard: set[Service] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def is_open(self, service: Service, now: datetime, credential: object, *, anonymous: bool = False) -> bool:
-        """Whether to ask ``service``. A changed ``credential`` (its fingerprint) opens the gate at once;
+    def allows(self, service: Service, now: datetime, credential: object, *, anonymous: bool = False) -> bool:
+        """Whether to ask ``service``. A changed ``credential`` (its fingerprint) closes the circuit at once;
         calls that need none (``anonymous``) do not wait for a person."""
         with self._lock:
-            gate = self._gate(service)
-            if gate.needs_person is not None and gate.waits_for != credential:
-                gate.person_until = None
-            if gate.failed_at is not None and now < gate.failed_at:
+            circuit = self._circuit(service)
+            if circuit.needs_person is not None and circuit.waits_for != credential:
+                circuit.person_until = None
+            if circuit.failed_at is not None and now < circuit.failed_at:
                 return True
-            barriers = (gate.closed_until, None if anonymous else gate.person_until)
+            barriers = (circuit.open_until, None if anonymous else circuit.person_until)
             return all(until is None or now >= until for until in barriers)
 
     def succeeded(self, service: Service, *, anonymous: bool = False) -> bool:
         """Note that ``service`` answered. True if that is the first proof of its credential since it needed a
         person, or since the start: whoever was told should then hear that it is solved."""
         with self._lock:
-            gate = self._gate(service)
+            circuit = self._circuit(service)
             if anonymous:
-                gate.failures, gate.items, gate.closed_until = 0, set(), None
+                circuit.failures, circuit.items, circuit.open_until = 0, set(), None
                 return False
-            self._gates[service] = _Gate(proven=True)
-            return not gate.proven
+            self._circuits[service] = _Circuit(proven=True)
+            return not circuit.proven
 
     def failed(self, error: OutsideError, now: datetime, credential: object, item: object = None) -> None:
-        """Note a failure; the gate closes when it says that the service, not the item, is the trouble.
+        """Note a failure; the circuit opens when it says that the service, not the item, is the trouble.
 
         ``item`` (hashable) names what was asked about, where the same is asked about again and again.
         """
         with self._lock:
-            gate = self._gate(error.service)
+            circuit = self._circuit(error.service)
             if isinstance(error, Rejected):
                 return
-            gate.failed_at = now
-            gate.failures += item is None or item not in gate.items
-            gate.items |= {item} - {None}
+            circuit.failed_at = now
+            circuit.failures += item is None or item not in circuit.items
+            circuit.items |= {item} - {None}
             if isinstance(error, NeedsPerson):
-                gate.needs_person = error
-                gate.waits_for = credential
-                gate.proven = False
-                gate.person_until = now + timedelta(seconds=self.person_retry_seconds)
+                circuit.needs_person = error
+                circuit.waits_for = credential
+                circuit.proven = False
+                circuit.person_until = now + timedelta(seconds=self.person_retry_seconds)
             elif isinstance(error, OutcomeUnknown):
                 # Every further try may leave another request in doubt, and its bytes spent.
-                gate.closed_until = now + timedelta(seconds=retry_delay(gate.failures))
-            elif isinstance(error, Transient) and gate.failures >= PATIENCE:
-                wait = retry_delay(gate.failures - PATIENCE + 1, error.retry_after)
-                gate.closed_until = now + timedelta(seconds=wait)
+                circuit.open_until = now + timedelta(seconds=retry_delay(circuit.failures))
+            elif isinstance(error, Transient) and circuit.failures >= PATIENCE:
+                wait = retry_delay(circuit.failures - PATIENCE + 1, error.retry_after)
+                circuit.open_until = now + timedelta(seconds=wait)
 
     def is_out(self, service: Service) -> bool:
         """Whether ``service`` failed so often in a row that it is not asked for a while."""
         with self._lock:
-            gate = self._gate(service)
-            return gate.failures >= PATIENCE and gate.closed_until is not None
+            circuit = self._circuit(service)
+            return circuit.failures >= PATIENCE and circuit.open_until is not None
 
     def first_word(self, service: Service) -> bool:
         """True once, for the first answer since the start."""
@@ -112,7 +112,7 @@ class Gates:
     def needs_person(self, service: Service) -> NeedsPerson | None:
         """What a person must do before ``service`` can be used again, if anything."""
         with self._lock:
-            return self._gate(service).needs_person
+            return self._circuit(service).needs_person
 
-    def _gate(self, service: Service) -> _Gate:
-        return self._gates.setdefault(service, _Gate())
+    def _circuit(self, service: Service) -> _Circuit:
+        return self._circuits.setdefault(service, _Circuit())

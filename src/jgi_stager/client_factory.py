@@ -52,7 +52,7 @@ def open_clients(
         timeout = bounded(section.timeout_seconds)
         theirs = TheirClock(at_least(ours, TOLERANCE_SECONDS))
         return HttpEdge(
-            service, section.base_url, timeout, section.pool_size, steady=ours.steady, their_clock=theirs
+            service, section.base_url, timeout, section.pool_size, monotonic=ours.monotonic, their_clock=theirs
         )
 
     globus = settings.globus.model_copy(update={"timeout_seconds": bounded(settings.globus.timeout_seconds)})
@@ -80,7 +80,7 @@ PATIENCE_SECONDS = 20.0
 
 
 @contextmanager
-def outside(
+def clients_for_command(
     settings: Settings, secrets: Secrets | None = None, seconds: float = PATIENCE_SECONDS
 ) -> Iterator[Clients]:
     """The clients, each call bounded by ``seconds`` (real) or the settings, whichever is less."""

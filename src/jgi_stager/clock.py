@@ -32,7 +32,7 @@ class Clock(Protocol):
         """The simulated instant, aware, UTC."""
         ...
 
-    def steady(self) -> float:
+    def monotonic(self) -> float:
         """Simulated seconds since some fixed instant, by a clock that nobody sets: it never jumps."""
         ...
 
@@ -68,7 +68,7 @@ class ScaledClock:
             return wall
         return (self.start + (wall - self.start) * self.scale).astimezone(UTC)
 
-    def steady(self) -> float:
+    def monotonic(self) -> float:
         """Simulated seconds since the machine started."""
         return boot_seconds() * self.scale
 
@@ -101,7 +101,7 @@ class ManualClock:
             self._steady += max(0.0, seconds)
             return self._now
 
-    def steady(self) -> float:
+    def monotonic(self) -> float:
         """The seconds that passed so far."""
         with self._lock:
             return self._steady

@@ -16,23 +16,23 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import BaseScheduler
 
-from jgi_stager.circuit_breaker import Gates
+from jgi_stager.circuit_breaker import CircuitBreaker
 from jgi_stager.client_factory import open_clients, open_secrets
 from jgi_stager.clock import Clock, ScaledClock
 from jgi_stager.metrics import STEP_FAILURES, STEP_MOVED, STEP_SECONDS, announce
 from jgi_stager.records import ProjectState
 from jgi_stager.service.lease import Lease, held
-from jgi_stager.service.metrics_snapshot import Surveyor
+from jgi_stager.service.metrics_snapshot import MetricsReader
 from jgi_stager.service.shutdown import wait_for_steps
-from jgi_stager.service.startup import Starts, opened_when_there, wait_after_failures
-from jgi_stager.service.supervisor import Supervisor, supervisor
-from jgi_stager.service.watchdog import Overseer, silence_bound
+from jgi_stager.service.startup import CrashBackoff, opened_when_there, wait_after_failures
+from jgi_stager.service.supervisor import Supervisor, find_supervisor
+from jgi_stager.service.watchdog import Watchdog, silence_bound
 from jgi_stager.settings import ConfigError, Settings
 from jgi_stager.steps import STEPS, Step, daemon_alerts
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 from jgi_stager.store import LeaseLost, Store, StoreError, StoreUnavailable, connect, notices, processes, projects
 from jgi_stager.store.embedded import EmbeddedMongod
-from jgi_stager.web.health import Monitor, telling
+from jgi_stager.web.health import Monitor, status_publisher
 from jgi_stager.web.server import serving
 
 log = structlog.get_logger()
@@ -69,52 +69,54 @@ def open_store(settings: Settings, clock: Clock) -> Iterator[tuple[Store, Embedd
 
 
 @contextmanager
-def open_tools(
+def open_context(
     settings: Settings, clock: Clock, store: Store, stop: threading.Event, lease: Lease | None = None
-) -> Iterator[Tools]:
+) -> Iterator[StepContext]:
     """The composition root: every client, made once. ``store`` is that of the ``lease``, where there is one."""
     secrets = open_secrets(settings)
     with open_clients(settings, secrets, clock=clock) as one:
-        gates = Gates(settings.schedule.person_retry_seconds)
-        tools = Tools(store, one.gold, one.jdp, one.nmdc, one.globus, settings, secrets, clock, gates, stop)
-        yield tools if lease is None else replace(tools, must_own=lease.must_own, lose=lease.lose)
+        circuit_breaker = CircuitBreaker(settings.schedule.person_retry_seconds)
+        ctx = StepContext(
+            store, one.gold, one.jdp, one.nmdc, one.globus, settings, secrets, clock, circuit_breaker, stop
+        )
+        yield ctx if lease is None else replace(ctx, assert_lease_held=lease.assert_lease_held, lose=lease.lose)
 
 
-def run_step(step: Step, tools: Tools) -> None:
+def run_step(step: Step, ctx: StepContext) -> None:
     """One run of one step. Whatever goes wrong is logged and met again at the next run; no step stops another."""
-    if tools.stop.is_set():
+    if ctx.stop.is_set():
         return
-    with tools.pulse.work(step.name), STEP_SECONDS.labels(step.name).time():
-        _run_step(step, tools)
+    with ctx.liveness.work(step.name), STEP_SECONDS.labels(step.name).time():
+        _run_step(step, ctx)
 
 
-def _run_step(step: Step, tools: Tools) -> None:
+def _run_step(step: Step, ctx: StepContext) -> None:
     try:
-        moved = step.run(tools)
+        moved = step.run(ctx)
     except StoreUnavailable as error:
         STEP_FAILURES.labels(step.name, "store").inc()
         log.warning("store_unavailable", step=step.name, error=str(error))
-        daemon_alerts.store_failed(tools, error)
+        daemon_alerts.store_failed(ctx, error)
     except LeaseLost as error:
         log.error("lease_lost", step=step.name, error=str(error))  # noqa: TRY400 - another one works, no bug
-        tools.lose(error)
+        ctx.lose(error)
     except StoreError as error:
         STEP_FAILURES.labels(step.name, "store").inc()
         log.error("store_refused", step=step.name, error=str(error))  # noqa: TRY400 - a person's matter, no bug
     except Exception:
-        if tools.stop.is_set():
+        if ctx.stop.is_set():
             log.warning("step_cut_off", step=step.name, exc_info=True)
         else:
             STEP_FAILURES.labels(step.name, "bug").inc()
             log.exception("step_failed", step=step.name)
     else:
         STEP_MOVED.labels(step.name).inc(moved)
-        daemon_alerts.store_answered(tools)
+        daemon_alerts.store_answered(ctx)
         if moved:
             log.debug("step_ran", step=step.name, moved=moved)
 
 
-def make_scheduler(tools: Tools) -> BackgroundScheduler:
+def make_scheduler(ctx: StepContext) -> BackgroundScheduler:
     """One job per step, each with its own period. No job overlaps itself; a late one runs, once."""
     scheduler = BackgroundScheduler(
         executors={"default": ThreadPoolExecutor(len(STEPS))},
@@ -122,12 +124,12 @@ def make_scheduler(tools: Tools) -> BackgroundScheduler:
         timezone=UTC,
     )
     for step in STEPS:
-        period = getattr(tools.settings.schedule, f"{step.name}_seconds")
-        real = max(SHORTEST_PERIOD_SECONDS, tools.clock.real_seconds(period))
+        period = getattr(ctx.settings.schedule, f"{step.name}_seconds")
+        real = max(SHORTEST_PERIOD_SECONDS, ctx.clock.real_seconds(period))
         scheduler.add_job(
             run_step,
             "interval",
-            args=(step, tools),
+            args=(step, ctx),
             seconds=real,
             id=step.name,
             next_run_time=datetime.now(UTC),  # the scheduler lives in real time
@@ -135,13 +137,13 @@ def make_scheduler(tools: Tools) -> BackgroundScheduler:
     return scheduler
 
 
-def is_idle(tools: Tools) -> bool:
+def is_idle(ctx: StepContext) -> bool:
     """Whether nothing is left that the daemon could do by itself."""
     busy = [ProjectState.DISCOVERING, ProjectState.ACTIVE]
-    if projects.new_records(tools.store, limit=1) or projects.by_state(tools.store, busy):
+    if projects.new_records(ctx.store, limit=1) or projects.by_state(ctx.store, busy):
         return False
-    everybody = tools.settings.notifications.mailto
-    return not any(notice["to"] or everybody for notice in notices.open_notices(tools.store))
+    everybody = ctx.settings.notifications.mailto
+    return not any(notice["to"] or everybody for notice in notices.open_notices(ctx.store))
 
 
 def run(settings: Settings, *, until_idle: bool = False) -> int:
@@ -154,9 +156,9 @@ def run(settings: Settings, *, until_idle: bool = False) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     home = processes.private_directory(settings.state.directory)
-    boss, starts = supervisor(), Starts(home)
+    supervisor, starts = find_supervisor(), CrashBackoff(home)
     try:
-        _serve(settings, clock, stop, boss, starts, until_idle=until_idle)
+        _serve(settings, clock, stop, supervisor, starts, until_idle=until_idle)
     except StoreUnavailable:
         if not stop.is_set():  # who is told to end while the database is away has not failed
             raise
@@ -165,40 +167,46 @@ def run(settings: Settings, *, until_idle: bool = False) -> int:
 
 
 def _serve(
-    settings: Settings, clock: Clock, stop: threading.Event, boss: Supervisor, starts: Starts, *, until_idle: bool
+    settings: Settings,
+    clock: Clock,
+    stop: threading.Event,
+    supervisor: Supervisor,
+    starts: CrashBackoff,
+    *,
+    until_idle: bool,
 ) -> None:
     """Everything between the first lock and the last. Raises as `run`."""
     home = settings.state.directory
     with ExitStack() as stack:
         stack.enter_context(processes.alone(home / "daemon.lock", "a daemon with this state directory"))
-        wait_after_failures(starts, boss, stop)
+        wait_after_failures(starts, supervisor, stop)
         opening = partial(open_store, settings, clock)
         if settings.mongodb.uri is None:
             store, mongod = stack.enter_context(opening())
         else:
-            store, mongod = stack.enter_context(opened_when_there(opening, boss, stop))
-        lease = stack.enter_context(held(store, home, settings.schedule.lease_seconds, boss, stop))
-        tools = stack.enter_context(open_tools(settings, clock, lease.store, stop, lease))
+            store, mongod = stack.enter_context(opened_when_there(opening, supervisor, stop))
+        lease = stack.enter_context(held(store, home, settings.schedule.lease_seconds, supervisor, stop))
+        ctx = stack.enter_context(open_context(settings, clock, lease.store, stop, lease))
         log.info("daemon_started", scale=settings.clock.scale, database=settings.mongodb.database)
         announce(tuple(step.name for step in STEPS))
-        daemon_alerts.note_takeover(tools, lease.entry())
-        started = daemon_alerts.note_start(tools)
-        scheduler = make_scheduler(tools)
-        overseer = Overseer(boss, tools.pulse, scheduler, silence_bound(settings), starts)
-        monitor = Monitor(tools, overseer.stuck, Surveyor(tools.store, settings))
+        daemon_alerts.note_takeover(ctx, lease.entry())
+        started = daemon_alerts.note_start(ctx)
+        scheduler = make_scheduler(ctx)
+        watchdog = Watchdog(supervisor, ctx.liveness, scheduler, silence_bound(settings), starts)
+        monitor = Monitor(ctx, watchdog.stuck, MetricsReader(ctx.store, settings))
         stack.enter_context(serving(settings.web, monitor))
-        stack.enter_context(telling(boss, monitor))
+        stack.enter_context(status_publisher(supervisor, monitor))
         scheduler.start()
-        boss.ready()
+        supervisor.ready()
         try:
-            _watch(tools, overseer, mongod, lease, until_idle=until_idle)
+            _watch(ctx, watchdog, mongod, lease, until_idle=until_idle)
         finally:
-            boss.stopping()
+            supervisor.stopping()
             stop.set()
             scheduler.shutdown(wait=False)
-            wait_for_steps(tools.pulse, boss.alive)
+            wait_for_steps(ctx.liveness, supervisor.alive)
             log.info("daemon_stopped")
-        daemon_alerts.note_end(tools, started)
+        daemon_alerts.note_end(ctx, started)
 
 
 def wall_offset() -> float:
@@ -221,19 +229,19 @@ def wake_after_jump(scheduler: BaseScheduler, known: float) -> float:
 
 
 def _watch(
-    tools: Tools, overseer: Overseer, mongod: EmbeddedMongod | None, lease: Lease, *, until_idle: bool
+    ctx: StepContext, watchdog: Watchdog, mongod: EmbeddedMongod | None, lease: Lease, *, until_idle: bool
 ) -> None:
     """What only the main thread does: notice the end, a dead mongod, a hung step, a wall clock that jumped."""
     offset = wall_offset()
-    while not tools.stop.wait(LOOK_SECONDS):
-        offset = wake_after_jump(overseer.scheduler, offset)
-        overseer.look()
+    while not ctx.stop.wait(LOOK_SECONDS):
+        offset = wake_after_jump(watchdog.scheduler, offset)
+        watchdog.look()
         try:
             if mongod is not None:
                 mongod.revive()
                 mongod.keep_log_small()
             lease.renew_when_due()
-            if until_idle and is_idle(tools):
+            if until_idle and is_idle(ctx):
                 return
         except LeaseLost:
             raise

@@ -60,7 +60,7 @@ def check_move(old: State, new: State, story: str = "") -> None:
         )
 
 
-def is_setback(old: State, new: State) -> bool:
+def is_requeue(old: State, new: State) -> bool:
     """Whether the move goes back on the way, which is normal, but counted."""
     return new in (State.PENDING, State.MANIFEST_READY) and ORDER.index(new) < ORDER.index(old) < ORDER.index(
         State.FAILED

@@ -1,8 +1,8 @@
 """Whether the steps really move: who works on what, since when, and what must not be cut off.
 
-A step beats by itself with every answer of the database and of an outside service, and with every piece of a
-long file that it reads. The daemon feeds the watchdog of systemd only while nobody who works is silent for too
-long. Only the standard library, so that every layer may beat.
+A step marks its progress by itself with every answer of the database and of an outside service, and with every
+piece of a long file that it reads. The daemon feeds the watchdog of systemd only while nobody who works is silent
+for too long. Only the standard library, so that every layer may use it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _here = threading.local()
 @dataclass
 class _Worker:
     name: str
-    beat: float
+    moved_at: float
     critical: int = 0
 
 
 @dataclass(frozen=True)
-class Pulse:
+class Liveness:
     """The work that is under way in this process. All times are real seconds of a clock that never jumps."""
 
     _workers: dict[int, _Worker] = field(default_factory=dict)
@@ -58,19 +58,19 @@ class Pulse:
         """Who has not moved for more than ``seconds``, and for how long."""
         now = time.monotonic()
         with self._lock:
-            waits = {worker.name: now - worker.beat for worker in self._workers.values()}
+            waits = {worker.name: now - worker.moved_at for worker in self._workers.values()}
         return {name: wait for name, wait in waits.items() if wait > seconds}
 
 
-def beat() -> None:
+def mark_progress() -> None:
     """Say that the current thread has moved. Harmless in a thread that nobody counts."""
     worker: _Worker | None = getattr(_here, "worker", None)
     if worker is not None:
-        worker.beat = time.monotonic()
+        worker.moved_at = time.monotonic()
 
 
 @contextmanager
-def unbroken() -> Iterator[None]:
+def uninterruptible() -> Iterator[None]:
     """Do not end the daemon in the middle of this block: cut off, it would leave a lasting doubt."""
     worker: _Worker | None = getattr(_here, "worker", None)
     if worker is None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from jgi_stager.failures import NeedsPerson, Rejected, Service
-from jgi_stager.liveness import beat
+from jgi_stager.liveness import mark_progress
 
 REGISTRY = CollectorRegistry()
 """Ours alone: nothing that a library registers elsewhere shows up in it."""
@@ -80,7 +80,7 @@ class Call:
 def outside_call(service: Service) -> Iterator[Call]:
     """Count and time one call. Its end, however it ends, is a sign of life of the step that made it."""
     call, began = Call(), time.monotonic()
-    beat()
+    mark_progress()
     try:
         yield call
     except (Rejected, NeedsPerson):
@@ -89,4 +89,4 @@ def outside_call(service: Service) -> Iterator[Call]:
     finally:
         OUTSIDE_CALLS.labels(service.value, call.result).inc()
         OUTSIDE_SECONDS.labels(service.value).observe(time.monotonic() - began)
-        beat()
+        mark_progress()

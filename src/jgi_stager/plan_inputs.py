@@ -42,8 +42,8 @@ class Refusals:
     """When the delay of the waiting ids is over."""
 
 
-class Books(Protocol):
-    """What planning reads: a `Tools`, or just these three where nobody outside can be asked."""
+class PlanSource(Protocol):
+    """What planning reads: a `StepContext`, or just these three where nobody outside can be asked."""
 
     @property
     def store(self) -> Store:
@@ -75,14 +75,14 @@ class PlanningInput:
     """Project -> how many of its files these are."""
 
 
-def read_refusals(tools: Books) -> Refusals:
+def read_refusals(ctx: PlanSource) -> Refusals:
     """What was refused in the last week."""
-    now = tools.clock.now()
+    now = ctx.clock.now()
     times: Counter[str] = Counter()
     group: dict[str, int] = {}
     last: dict[str, datetime] = {}
     last_by_jdp: dict[str, datetime] = {}
-    refused = requests.recent(tools.store, RequestState.REFUSED, now - REFUSALS_REMEMBERED)
+    refused = requests.recent(ctx.store, RequestState.REFUSED, now - REFUSALS_REMEMBERED)
     for document in refused:
         for file_id in document["file_ids"]:
             times[file_id] += 1
@@ -103,11 +103,11 @@ def _refusal_wait(count: int) -> timedelta:
     return timedelta(seconds=min(6 * 3600.0, 600.0 * 2.0 ** min(count - 1, 10)))
 
 
-def make_plan(tools: Books, refusals: Refusals, now: datetime | None = None) -> Plan:
+def make_plan(ctx: PlanSource, refusals: Refusals, now: datetime | None = None) -> Plan:
     """What to ask for, from the books alone. ``now`` is JDP's time where that is known, else our own."""
-    found = planning_input(tools, refusals, now)
+    found = planning_input(ctx, refusals, now)
     plan = plan_restores(found.demands, found.spent, found.limits, found.now)
-    return _split_refused(_keep_what_may_go_later(plan, tools.settings.jdp), refusals)
+    return _split_refused(_keep_what_may_go_later(plan, ctx.settings.jdp), refusals)
 
 
 def _keep_what_may_go_later(plan: Plan, settings: JdpSettings) -> Plan:
@@ -117,7 +117,7 @@ def _keep_what_may_go_later(plan: Plan, settings: JdpSettings) -> Plan:
     return Plan(plan.requests, (*plan.deferred, *waiting), too_big, plan.next_at)
 
 
-def could_ask(tools: Books, now: datetime) -> bool:
+def could_ask(ctx: PlanSource, now: datetime) -> bool:
     """Whether a plan can have anything in it: a file that fits into what is left of the window, or one that never
     will. Costs the same however many files wait, so a full window is not planned for again and again.
 
@@ -126,19 +126,19 @@ def could_ask(tools: Books, now: datetime) -> bool:
     ``now`` is JDP's time. Books that hold more than the quota are a bug, and logged as one. They are judged at the
     newest entry, which no clock that was set back since can change.
     """
-    limits = restore_limits_now(tools.store, tools.settings)
-    if damaged := requests.unreadable(tools.store, now - limits.window):
+    limits = restore_limits_now(ctx.store, ctx.settings)
+    if damaged := requests.unreadable(ctx.store, now - limits.window):
         log.error("restores_held", requests=damaged, why="what they spend, or hold, cannot be read")
         return False
-    spent = _spent(requests.ledger(tools.store, now - limits.window), now)
+    spent = _spent(requests.ledger(ctx.store, now - limits.window), now)
     used = bytes_in_window(spent, now, limits.window)
     at_newest = bytes_in_window(spent, max([now, *(entry.at for entry in spent)]), limits.window)
     # Against the settings: a quota that was lowered at run time may well be overspent for a while.
-    if at_newest > tools.settings.jdp.max_restore_bytes:
-        log.error("quota_overspent", bytes=at_newest, quota=tools.settings.jdp.max_restore_bytes)
+    if at_newest > ctx.settings.jdp.max_restore_bytes:
+        log.error("quota_overspent", bytes=at_newest, quota=ctx.settings.jdp.max_restore_bytes)
     left = limits.quota_bytes - used
-    for project in projects.by_state(tools.store, ProjectState.ACTIVE):
-        found = files.pending_sizes(tools.store, project["project_name"])
+    for project in projects.by_state(ctx.store, ProjectState.ACTIVE):
+        found = files.pending_sizes(ctx.store, project["project_name"])
         if found is not None and (found[0] <= left or found[1] > limits.quota_bytes):
             return True
     return False
@@ -149,32 +149,32 @@ def _spent(entries: Sequence[LedgerEntry], now: datetime) -> list[Spent]:
     return [Spent(now if entry.in_doubt else entry.at, entry.bytes) for entry in entries]
 
 
-def planning_input(tools: Books, refusals: Refusals, now: datetime | None = None) -> PlanningInput:
+def planning_input(ctx: PlanSource, refusals: Refusals, now: datetime | None = None) -> PlanningInput:
     """What the books say about what is wanted, what is spent, and what holds ``now`` (default: by our clock)."""
-    now = now or tools.clock.now()
-    limits = restore_limits_now(tools.store, tools.settings)
-    entries = requests.ledger(tools.store, now - limits.window)
+    now = now or ctx.clock.now()
+    limits = restore_limits_now(ctx.store, ctx.settings)
+    entries = requests.ledger(ctx.store, now - limits.window)
     spent = _spent(entries, now)
     asked: Counter[str] = Counter()
     for entry in entries:
         for name in entry.projects:
             asked[name] += entry.bytes // len(entry.projects)
-    without = refusals.waiting | requests.ids_in_doubt(tools.store)
+    without = refusals.waiting | requests.ids_in_doubt(ctx.store)
     demands, joinable, joining = [], dict[str, int](), dict[str, int]()
-    for project in projects.by_state(tools.store, ProjectState.ACTIVE):
+    for project in projects.by_state(ctx.store, ProjectState.ACTIVE):
         name = project["project_name"]
-        found = files.candidates(tools.store, name, CANDIDATES_PER_PROJECT)
+        found = files.candidates(ctx.store, name, CANDIDATES_PER_PROJECT)
         ids = {file.source_file_id for file in found}
-        held = requests.open_request_of_sources(tools.store, ids, tools.clock.now())
+        held = requests.open_request_of_sources(ctx.store, ids, ctx.clock.now())
         joinable |= {file_id: request["request_id"] for file_id, request in held.items()}
         joining[name] = sum(file.source_file_id in held for file in found)
-        demands.append(_demand(tools, project, found, without | held.keys(), asked[name]))
+        demands.append(_demand(ctx, project, found, without | held.keys(), asked[name]))
     wanted = tuple(demand for demand in demands if demand.wants)
     return PlanningInput(wanted, tuple(spent), limits, now, joinable, joining)
 
 
 def _demand(
-    tools: Books, project: Mapping[str, Any], found: Sequence[files.Candidate], without: Set[str], asked: int
+    ctx: PlanSource, project: Mapping[str, Any], found: Sequence[files.Candidate], without: Set[str], asked: int
 ) -> Demand:
     name = project["project_name"]
     wants: dict[str, Want] = {}
@@ -184,7 +184,7 @@ def _demand(
             wants.setdefault(file.source_file_id, want)
     remaining = sum(want.size for want in wants.values())
     if len(found) == CANDIDATES_PER_PROJECT:
-        remaining = max(remaining, tools.settings.jdp.max_restore_bytes)
+        remaining = max(remaining, ctx.settings.jdp.max_restore_bytes)
     return Demand(name, tuple(wants.values()), int(project.get("priority") or 0), remaining, asked)
 
 

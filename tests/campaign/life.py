@@ -30,14 +30,14 @@ from campaign.script import Beside, Event, Kill
 from campaign.timeline import Timeline, TimelineClock
 from jgi_stager import daemon
 from jgi_stager.clock import Clock
-from jgi_stager.daemon import is_idle, open_tools, run_step
+from jgi_stager.daemon import is_idle, open_context, run_step
 from jgi_stager.records import ProjectState
 from jgi_stager.service.lease import Lease, held
 from jgi_stager.service.supervisor import Supervisor
 from jgi_stager.settings import Settings
 from jgi_stager.simulator.secret_files import write_secret
 from jgi_stager.steps import STEPS, daemon_alerts
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 from jgi_stager.store import StoreError, connect, notices, projects
 
 IDLE, NOT_IDLE, FAILED = 0, 3, 1
@@ -74,13 +74,13 @@ def live(spec: Mapping[str, Any], log: int) -> int:
     store = connect(spec["uri"], spec["database"], clock, listeners=[Watching(effects)])
     with (
         held(store, home, settings.schedule.lease_seconds, Supervisor(), stop) as lease,
-        open_tools(settings, clock, lease.store, stop, lease) as tools,
+        open_context(settings, clock, lease.store, stop, lease) as ctx,
     ):
-        started = daemon_alerts.note_start(tools)
-        meetings = Meetings(tools, spec, clock)
+        started = daemon_alerts.note_start(ctx)
+        meetings = Meetings(ctx, spec, clock)
         effects.meet = meetings.meet
-        done = Ticks(tools, effects, timeline, meetings, spec).run(lease)
-        daemon_alerts.note_end(tools, started)
+        done = Ticks(ctx, effects, timeline, meetings, spec).run(lease)
+        daemon_alerts.note_end(ctx, started)
     store.close()
     return IDLE if done else NOT_IDLE
 
@@ -90,13 +90,13 @@ class Ticks:
 
     def __init__(
         self,
-        tools: Tools,
+        ctx: StepContext,
         effects: Effects,
         timeline: Timeline,
         meetings: Meetings,
         spec: Mapping[str, Any],
     ) -> None:
-        self._tools, self._effects, self._timeline, self._spec = tools, effects, timeline, spec
+        self._tools, self._effects, self._timeline, self._spec = ctx, effects, timeline, spec
         self._meetings = meetings
         self._events = [Event(**one) for one in spec["events"]]
         self._happened = set(spec["happened"])
@@ -149,8 +149,8 @@ class Ticks:
 class Meetings:
     """What happens beside the effects of the first life."""
 
-    def __init__(self, tools: Tools, spec: Mapping[str, Any], clock: Clock) -> None:
-        self._tools, self._spec, self._clock = tools, spec, clock
+    def __init__(self, ctx: StepContext, spec: Mapping[str, Any], clock: Clock) -> None:
+        self._tools, self._spec, self._clock = ctx, spec, clock
         self._beside = [Beside(**one) for one in spec["beside"]]
         self.during = ""
         """The step that runs: none runs beside itself."""

@@ -11,7 +11,7 @@ from unittest import mock
 
 from jgi_stager import stored
 from jgi_stager.clients.jdp import Jdp
-from jgi_stager.clients.remote_clock import Reading, TheirClock
+from jgi_stager.clients.remote_clock import ClockEstimate, TheirClock
 from jgi_stager.records import RequestState
 from jgi_stager.steps import cancel, jdp_clock, outbox, restores, verify
 from jgi_stager.steps import context as tools_module
@@ -81,8 +81,8 @@ def _lost_answer_is_no() -> None:
     """A POST whose answer was lost counts as one that was refused: its files are asked for again."""
     note = restores._answered_with
 
-    def careless(tools: Any, intent: str, state: RequestState, *rest: Any) -> None:
-        note(tools, intent, RequestState.NOT_SENT if state == RequestState.UNKNOWN else state, *rest)
+    def careless(ctx: Any, intent: str, state: RequestState, *rest: Any) -> None:
+        note(ctx, intent, RequestState.NOT_SENT if state == RequestState.UNKNOWN else state, *rest)
 
     vars(restores)["_answered_with"] = careless
 
@@ -90,14 +90,14 @@ def _lost_answer_is_no() -> None:
 def _jdp_clock_trusted() -> None:
     """JDP's Date is taken as it is, from one answer, however far it is from our clock."""
 
-    def hear(clock: TheirClock, fresh: Reading) -> None:
+    def hear(clock: TheirClock, fresh: ClockEstimate) -> None:
         clock.agreed = fresh
 
-    def believe(tools: Any) -> Reading:
-        reading, steady, ours = jdp_clock.measure(tools), tools.clock.steady(), tools.clock.now()
+    def believe(ctx: Any) -> ClockEstimate:
+        reading, monotonic, ours = jdp_clock.measure(ctx), ctx.clock.monotonic(), ctx.clock.now()
         if reading is None:
-            return Reading(steady, ours, ours)
-        return Reading(steady, reading.earliest(steady), reading.latest(steady))
+            return ClockEstimate(monotonic, ours, ours)
+        return ClockEstimate(monotonic, reading.earliest(monotonic), reading.latest(monotonic))
 
     setattr(TheirClock, "hear", hear)  # noqa: B010 - mypy knows no other way to change a method
     vars(jdp_clock)["planning"] = believe
@@ -106,16 +106,16 @@ def _jdp_clock_trusted() -> None:
 def _one_failure_stops_the_step() -> None:
     """What goes wrong with one request or task is not caught where it is handled: the step ends there."""
 
-    def plain(tools: Any, documents: Iterable[Any], handle: Callable[[Any, Any], int], *_: Any, **__: Any) -> int:
-        return sum(handle(tools, document) for document in documents)
+    def plain(ctx: Any, documents: Iterable[Any], handle: Callable[[Any, Any], int], *_: Any, **__: Any) -> int:
+        return sum(handle(ctx, document) for document in documents)
 
     def asking(
-        tools: Any, service: Any, documents: Iterable[Any], handle: Callable[[Any, Any], int], *_: Any, **__: Any
+        ctx: Any, service: Any, documents: Iterable[Any], handle: Callable[[Any, Any], int], *_: Any, **__: Any
     ) -> int:
-        return sum(handle(tools, document) for document in documents if tools.may_ask(service))
+        return sum(handle(ctx, document) for document in documents if ctx.may_ask(service))
 
-    _replace_everywhere(tools_module.each_alone, plain)
-    _replace_everywhere(tools_module.each, asking)
+    _replace_everywhere(tools_module.isolate_each, plain)
+    _replace_everywhere(tools_module.process_each, asking)
 
 
 def _edited_document_believed() -> None:
@@ -127,9 +127,9 @@ def _cancel_ignores_reserved() -> None:
     """Cancelling sets free also the files of a task that is being submitted at this moment."""
     free = cancel._free
 
-    def careless(tools: Any, project: Any) -> int:
+    def careless(ctx: Any, project: Any) -> int:
         with mock.patch.object(tasks, "open_task_file_oids", return_value=set()):
-            return free(tools, project)
+            return free(ctx, project)
 
     cancel._free = careless
 
@@ -156,9 +156,9 @@ def _sent_before_the_mail() -> None:
     """A notice counts as sent before the mail server has it: who dies in between loses it."""
     hand_over = outbox._hand_over
 
-    def careless(tools: Any, notice: Any, letter: Any, to: Any) -> Any:
-        notices.mark_sent(tools.store, notice["_id"], letter.subject)
-        return hand_over(tools, notice, letter, to)
+    def careless(ctx: Any, notice: Any, letter: Any, to: Any) -> Any:
+        notices.mark_sent(ctx.store, notice["_id"], letter.subject)
+        return hand_over(ctx, notice, letter, to)
 
     outbox._hand_over = careless
 

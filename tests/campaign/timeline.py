@@ -66,7 +66,7 @@ class TimelineClock:
         now, ahead, _ = self._timeline.read()
         return START + timedelta(seconds=now + (ahead if self._daemon else 0.0))
 
-    def steady(self) -> float:
+    def monotonic(self) -> float:
         """The seconds that passed: no offset changes them."""
         return self._timeline.read()[0]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jgi_stager import admin, plan_inputs
-from jgi_stager.plan_inputs import Books
+from jgi_stager.plan_inputs import PlanSource
 from jgi_stager.steps import discover, restores
 from jgi_stager.store import StoreUnavailable
 from stage import Stage, file_id, small_catalogue, stage
@@ -88,9 +88,9 @@ def test_a_project_that_is_discovered_while_it_is_planned_is_not_asked_for_again
         st.run("accept")
         real = plan_inputs.could_ask
 
-        def late(tools: Books, now: datetime) -> bool:
-            discover.run(st.tools)
-            return real(tools, now)
+        def late(ctx: PlanSource, now: datetime) -> bool:
+            discover.run(st.ctx)
+            return real(ctx, now)
 
         with monkeypatch.context() as patch:
             patch.setattr("jgi_stager.steps.restores.could_ask", late)
@@ -151,7 +151,7 @@ def test_an_intent_that_was_surely_not_sent_is_sent_at_the_next_run(tmp_path: Pa
         st.insert()
         st.run("accept", "discover")
         with pytest.raises(StoreUnavailable):
-            restores.run(replace(st.tools, must_own=away))
+            restores.run(replace(st.ctx, assert_lease_held=away))
         assert st.calls()[ASK] == 0
         st.run("request_restores")
         assert st.calls()[ASK] == 1

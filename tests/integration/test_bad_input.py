@@ -125,7 +125,7 @@ def test_a_record_that_the_daemon_stumbles_over_does_not_block_those_behind_it(
     with stage(tmp_path, mongod_uri, small_catalogue(1, 1)) as st:
         trap = st.insert("../trap")
         st.insert("good")
-        accept.run(st.tools)
+        accept.run(st.ctx)
         (bad,) = st.documents("projects", _id=trap)
         assert bad["state"] == "invalid"
         assert "RecursionError" in bad["reason"]

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from jgi_stager.admin import Refused, cancel_project, pause_project, release, resume_project, set_priority
+from jgi_stager.admin import NotAllowed, cancel_project, pause_project, release, resume_project, set_priority
 from jgi_stager.lifecycle import State
 from jgi_stager.limits import limits_now
 from jgi_stager.records import ProjectState
 from jgi_stager.reporting import explain, snapshot
-from jgi_stager.reporting.blocked_reasons import Why
-from jgi_stager.reporting.snapshot import Books
+from jgi_stager.reporting.blocked_reasons import ReasonCode
+from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.store import control, moves, projects
 from stage import Stage, small_catalogue, stage
 
@@ -80,9 +80,9 @@ def test_what_was_delivered_for_a_paused_project_is_not_transferred(made: Stage)
     made.wait(3)
     assert made.counts() == {"manifest_ready": 12}
     made.run("heartbeat")
-    facts = snapshot.facts(Books(made.store, made.settings, made.out.clock))
+    facts = snapshot.take_snapshot(SnapshotSource(made.store, made.settings, made.out.clock))
     found = explain.project(facts, facts.projects[0])
-    assert [wait.why for wait in found.waits] == [Why.PAUSED, Why.PAUSED]
+    assert [wait.why for wait in found.waits] == [ReasonCode.PAUSED, ReasonCode.PAUSED]
     assert "the delivery expires" in found.waits[1].sentence
 
 
@@ -92,19 +92,19 @@ def test_what_was_delivered_for_a_paused_project_is_not_transferred(made: Stage)
 def test_cancelling_frees_what_is_at_jgi_and_keeps_its_bytes_spent(made: Stage) -> None:
     made.insert()
     until(made, "restore_requested")
-    spent = sum(entry.bytes for entry in snapshot.facts(books(made)).waiting.spent)
+    spent = sum(entry.bytes for entry in snapshot.take_snapshot(books(made)).waiting.spent)
     cancel_project(made.store, "soil", "alice", "wrong proposal")
     made.wait(6)
     assert made.counts() == {"pending": 12}
     assert asked(made) == 1
     assert made.documents("restore_requests")[0]["state"] == "closed"
-    assert sum(entry.bytes for entry in snapshot.facts(books(made)).waiting.spent) == spent
+    assert sum(entry.bytes for entry in snapshot.take_snapshot(books(made)).waiting.spent) == spent
     assert history(made)[-2:] == ["cancelled by alice: wrong proposal", "nothing is under way any more"]
     assert made.project()["stopped_at"] is not None
 
 
-def books(made: Stage) -> Books:
-    return Books(made.store, made.settings, made.out.clock)
+def books(made: Stage) -> SnapshotSource:
+    return SnapshotSource(made.store, made.settings, made.out.clock)
 
 
 def test_a_task_with_nobody_elses_files_is_ended_at_globus(made: Stage) -> None:
@@ -148,25 +148,25 @@ def test_a_record_that_was_not_accepted_is_withdrawn(made: Stage) -> None:
     made.wait(1)
     assert made.project()["state"] == "invalid"
     assert made.counts() == {}
-    assert snapshot.facts(books(made)).projects[0].dismissed
+    assert snapshot.take_snapshot(books(made)).projects[0].dismissed
 
 
 # --- what is refused -----------------------------------------------------------------------------------------
 
 
 def test_what_makes_no_sense_is_refused_with_a_reason(made: Stage) -> None:
-    with pytest.raises(Refused, match="there is no project called soil"):
+    with pytest.raises(NotAllowed, match="there is no project called soil"):
         pause_project(made.store, "soil", "alice")
     made.insert()
-    with pytest.raises(Refused, match="has not looked at soil yet"):
+    with pytest.raises(NotAllowed, match="has not looked at soil yet"):
         pause_project(made.store, "soil", "alice")
     made.drive(48)
     for act in (pause_project, resume_project, cancel_project):
-        with pytest.raises(Refused, match="soil is done"):
+        with pytest.raises(NotAllowed, match="soil is done"):
             act(made.store, "soil", "alice")
     made.insert("bad name")
     made.run("accept")
-    with pytest.raises(Refused, match="is invalid: project_name"):
+    with pytest.raises(NotAllowed, match="is invalid: project_name"):
         set_priority(made.store, "bad name", 1, "alice")
 
 
@@ -179,7 +179,7 @@ def test_priority_changes_who_goes_first_and_is_on_the_history(made: Stage) -> N
     set_priority(made.store, "soil", 7, "alice", "deadline")
     assert made.project()["priority"] == 7
     assert history(made)[-1] == "priority 0 -> 7, set by alice: deadline"
-    assert snapshot.facts(books(made)).projects[0].priority == 7
+    assert snapshot.take_snapshot(books(made)).projects[0].priority == 7
 
 
 def failed(made: Stage) -> None:
@@ -232,7 +232,7 @@ def test_a_lowered_quota_counts_at_the_next_planning_and_fails_nothing(made: Sta
     assert made.counts()["failed"] == 0
     assert asked(made) == 1
     file = snapshot.find_files(made.store, made.documents("files", state="pending")[0]["jdp_file_id"], ["soil"])[0]
-    assert explain.file(snapshot.facts(books(made)), file).why.why == Why.LIMIT
+    assert explain.file(snapshot.take_snapshot(books(made)), file).why.why == ReasonCode.LIMIT
     control.set_limit(made.store, "max_restore_bytes", None, "by alice")
     made.run("request_restores")
     assert asked(made) == 2
@@ -269,8 +269,8 @@ def test_the_daemon_says_how_it_sees_the_services_and_since_when(made: Stage) ->
     assert again.services["jdp"].since == first.since
     assert again.services["gold"].state == "usable"
     assert again.seen_at == made.out.clock.now()
-    facts = snapshot.facts(books(made))
-    assert explain.project(facts, facts.projects[0]).why.why == Why.PERSON
+    facts = snapshot.take_snapshot(books(made))
+    assert explain.project(facts, facts.projects[0]).why.why == ReasonCode.PERSON
 
 
 def test_notes_keep_to_the_state_they_were_meant_for(made: Stage) -> None:

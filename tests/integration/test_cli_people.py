@@ -11,8 +11,8 @@ import pytest
 
 from commands import Run, parsed
 from jgi_stager.reporting import snapshot
-from jgi_stager.reporting.snapshot import Books
-from jgi_stager.reporting.snapshot_types import Facts
+from jgi_stager.reporting.snapshot import SnapshotSource
+from jgi_stager.reporting.snapshot_types import Snapshot
 from jgi_stager.store import notices
 from stage import Stage, small_catalogue, stage
 
@@ -30,9 +30,9 @@ def made(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
         yield found
 
 
-def facts(made: Stage) -> Facts:
+def facts(made: Stage) -> Snapshot:
     """What the books say by the clock of the stage."""
-    return snapshot.facts(Books(made.store, made.settings, made.out.clock))
+    return snapshot.take_snapshot(SnapshotSource(made.store, made.settings, made.out.clock))
 
 
 def mail(made: Stage, key: str, *, taken: tuple[str, ...] = (), refused: tuple[str, ...] = ()) -> None:

@@ -16,7 +16,7 @@ import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from invariants import check_limits
-from jgi_stager.circuit_breaker import Gates
+from jgi_stager.circuit_breaker import CircuitBreaker
 from jgi_stager.clients.jdp import Accepted
 from jgi_stager.daemon import wake_after_jump, wall_offset
 from jgi_stager.failures import Service, Transient
@@ -77,8 +77,8 @@ def test_explain_names_the_clock_as_the_reason(tmp_path: Path, mongod_uri: str) 
         st.wait(hours=1)
         st.jump(25)
         st.tick()
-        status_report.run(st.tools)
-        facts = snapshot.facts(snapshot.Books(st.store, st.settings, st.clock))
+        status_report.run(st.ctx)
+        facts = snapshot.take_snapshot(snapshot.SnapshotSource(st.store, st.settings, st.clock))
         (jdp,) = [view for view in facts.daemon.services.values() if view.name == "jdp"]
         assert jdp.state == "needs_person"
         assert "the clock of this machine shows" in str(jdp.problem)
@@ -87,8 +87,8 @@ def test_explain_names_the_clock_as_the_reason(tmp_path: Path, mongod_uri: str) 
         said = [wait.sentence for wait in explain.project(facts, soil).waits if wait.state == "pending"]
         assert "the clock of this machine shows" in said[0]
         st.jump(-25)
-        status_report.run(st.tools)
-        facts = snapshot.facts(snapshot.Books(st.store, st.settings, st.clock))
+        status_report.run(st.ctx)
+        facts = snapshot.take_snapshot(snapshot.SnapshotSource(st.store, st.settings, st.clock))
         assert {view.name: view.state for view in facts.daemon.services.values()}["jdp"] == "usable"
 
 
@@ -100,7 +100,7 @@ def test_a_clock_that_is_behind_makes_no_view_call_the_quota_overspent(tmp_path:
             st.tick()
         st.jump(-3)
         st.events.clear()
-        snapshot.facts(snapshot.Books(st.store, st.settings, st.clock))
+        snapshot.take_snapshot(snapshot.SnapshotSource(st.store, st.settings, st.clock))
         assert "quota_overspent" not in [event["event"] for event in st.events]
 
 
@@ -214,7 +214,7 @@ def test_while_jdps_clock_is_far_off_ours_nothing_is_asked_for_and_people_are_to
         st.switch(jdp_date_ahead_hours=hours)
         st.wait(hours=1.5)  # within one day by either clock: people are told once a day
         assert asked(st) == QUOTA
-        status_report.run(st.tools)
+        status_report.run(st.ctx)
         report = control.daemon_report(st.store)
         assert report is not None
         assert "the clock of this machine shows" in report["services"]["jdp"]["problem"]
@@ -247,14 +247,14 @@ def test_answers_of_jdp_that_never_agree_on_the_time_are_told_of(
     with limited(tmp_path, mongod_uri) as st:
         st.insert()
         st.run("accept", "discover")
-        real, dice = st.tools.jdp.probe, random.Random(1)
+        real, dice = st.ctx.jdp.probe, random.Random(1)
 
         def probe() -> None:
             st.switch(jdp_date_ahead_hours=dice.uniform(-1000, 1000))
             real()
 
-        monkeypatch.setattr(st.tools.jdp, "probe", probe)
-        st.tools.jdp.clock.agreed = None
+        monkeypatch.setattr(st.ctx.jdp, "probe", probe)
+        st.ctx.jdp.clock.agreed = None
         for _ in range(3):
             st.run("request_restores")
         assert st.alarms() == []
@@ -289,17 +289,17 @@ def test_a_clock_that_is_set_while_jdp_answers_changes_nothing_of_what_is_writte
     """Neither ours nor JDP's: a request dated years ahead would count for years."""
     with limited(tmp_path, mongod_uri) as st:
         st.insert()
-        real = st.tools.jdp.request_files
+        real = st.ctx.jdp.request_files
 
         def late(ids: Sequence[str], mailto: str | None = None) -> Accepted:
             answer: Accepted = real(ids, mailto)
             st.jump(24 * 900)
             st.switch(jdp_date_ahead_hours=24 * 900)
             for _ in range(2):
-                st.tools.jdp.probe()
+                st.ctx.jdp.probe()
             return answer
 
-        monkeypatch.setattr(st.tools.jdp, "request_files", late)
+        monkeypatch.setattr(st.ctx.jdp, "request_files", late)
         st.run("accept", "discover", "request_restores")
         (request,) = st.documents("restore_requests")
         assert abs(request["submitted_at"] - st.out.clock.now()) < timedelta(minutes=5)
@@ -311,7 +311,7 @@ def test_without_a_date_from_jdp_our_own_clock_counts(tmp_path: Path, mongod_uri
         st.insert()
         st.drive(hours=80, minutes=60)
         assert st.counts() == {"done": 12}
-        assert st.tools.jdp.clock.agreed is None
+        assert st.ctx.jdp.clock.agreed is None
         assert st.alarms(ALARM) == []
         check_kept(st)
 
@@ -358,11 +358,11 @@ def test_whatever_the_clock_does_the_quota_is_kept(tmp_path: Path, mongod_uri: s
 
 def test_a_gate_that_closed_in_the_future_is_open() -> None:
     now = datetime(2026, 3, 1, tzinfo=UTC)
-    gates = Gates(3600)
+    circuit_breaker = CircuitBreaker(3600)
     for item in range(5):
-        gates.failed(Transient(Service.JDP, "out"), now, None, item)
-    assert not gates.is_open(Service.JDP, now, None)
-    assert gates.is_open(Service.JDP, now - timedelta(hours=25), None)
+        circuit_breaker.failed(Transient(Service.JDP, "out"), now, None, item)
+    assert not circuit_breaker.allows(Service.JDP, now, None)
+    assert circuit_breaker.allows(Service.JDP, now - timedelta(hours=25), None)
 
 
 def test_a_jump_of_the_wall_clock_wakes_the_scheduler() -> None:

@@ -138,14 +138,14 @@ def test_the_same_credential_is_believed_only_after_it_held_for_a_while(daemon: 
     """A login that lists tasks and may not read a collection must not make a mail at each turn."""
     error = NeedsPerson(Service.GLOBUS, "globus: consent is missing", "run: jgi-stager login, and agree")
     for _ in range(20):
-        daemon.tools.failed(error)
+        daemon.ctx.failed(error)
         daemon.out.clock.advance(60)
-        daemon.tools.answered(Service.GLOBUS)
+        daemon.ctx.answered(Service.GLOBUS)
         daemon.run("watch_credentials", "send_notices")
         daemon.out.clock.advance(60)
     assert len(daemon.notices("needs_person")) == 1
     assert daemon.notices("solved") == []
-    daemon.tools.answered(Service.GLOBUS)
+    daemon.ctx.answered(Service.GLOBUS)
     daemon.out.clock.advance(660)
     daemon.run("watch_credentials")
     assert len(daemon.notices("solved")) == 1
@@ -211,23 +211,23 @@ def lived(daemon: Stage, *days: float) -> None:
         renew_token(daemon, f"token-{number}")
         daemon.run("watch_credentials")
         daemon.out.clock.advance(length * 86_400)
-        daemon.tools.failed(NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
+        daemon.ctx.failed(NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
         daemon.out.clock.advance(3600)
     renew_token(daemon, "now")
     daemon.run("watch_credentials")
-    daemon.tools.answered(Service.JDP)
+    daemon.ctx.answered(Service.JDP)
 
 
 def test_the_usual_life_of_a_token_is_learned_and_told_in_the_digest(daemon: Stage) -> None:
     lived(daemon, 3, 2.8, 3.2)
     assert [round(one.length.total_seconds() / 86_400, 1) for one in known(daemon).lives] == [3.0, 2.8, 3.2]
-    assert credentials_step.ends_soon(daemon.tools, Service.JDP, known(daemon)) is None
+    assert credentials_step.ends_soon(daemon.ctx, Service.JDP, known(daemon)) is None
     daemon.out.clock.advance(2.1 * 86_400)
     daemon.run("watch_credentials")
     from jgi_stager.reporting import snapshot
 
-    facts = snapshot.facts(snapshot.Books(daemon.store, daemon.settings, daemon.out.clock))
-    (line,) = notes(daemon.tools, facts, None)
+    facts = snapshot.take_snapshot(snapshot.SnapshotSource(daemon.store, daemon.settings, daemon.out.clock))
+    (line,) = notes(daemon.ctx, facts, None)
     assert "the JDP session token is 2 d 2 h old and will probably end about" in line
     assert "the 3 before it lived 3.0 days (median)" in line
     # One that ends every few days is no reason for a mail of its own.
@@ -249,11 +249,12 @@ def test_a_globus_login_that_nobody_used_for_months_is_warned_of(daemon: Stage) 
     (daemon.secrets / "globus_client_secret").unlink()
     daemon.write_secret("globus_refresh_token", "some-refresh-token-of-a-person")
     daemon.run("watch_credentials")
-    credentials.solved(daemon.store, "globus", known(daemon, Service.GLOBUS).dead_since or daemon.out.clock.now())
-    credentials.worked(daemon.store, "globus")
+    dead_since = known(daemon, Service.GLOBUS).dead_since or daemon.out.clock.now()
+    credentials.record_recovered(daemon.store, "globus", dead_since)
+    credentials.record_success(daemon.store, "globus")
     daemon.out.clock.advance(170 * 86_400)
     found = known(daemon, Service.GLOBUS)
-    ends = credentials_step.ends_soon(daemon.tools, Service.GLOBUS, found)
+    ends = credentials_step.ends_soon(daemon.ctx, Service.GLOBUS, found)
     assert ends is not None
     assert found.last_success is not None
     assert ends[0] - found.last_success == timedelta(days=182)

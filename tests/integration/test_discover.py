@@ -29,7 +29,7 @@ def settle(st: Stage, ticks: int = 6) -> None:
 def todos(st: Stage) -> list[str]:
     """What ``status`` says that a person should do, but to start the daemon: a test drives its steps."""
     st.run("heartbeat")
-    page = status(snapshot.facts(snapshot.Books(st.store, st.settings, st.clock)))
+    page = status(snapshot.take_snapshot(snapshot.SnapshotSource(st.store, st.settings, st.clock)))
     return [todo.what for todo in page.todos if "the daemon does not run" not in todo.what]
 
 
@@ -281,7 +281,7 @@ def test_a_listing_that_is_refused_again_and_again_is_told_within_hours(tmp_path
         assert "short" in todo
         assert "is not complete: JDP says 3 files but listed 0" in todo
         # JDP answers: it is not out, and the other project arrives meanwhile.
-        assert not st.tools.gates.is_out(Service.JDP)
+        assert not st.ctx.circuit_breaker.is_out(Service.JDP)
         assert st.project("fine")["state"] == "done"
         st.faults()
         st.drive()
@@ -306,13 +306,13 @@ def test_any_number_of_warnings_is_the_matter_of_its_project_and_told_as_one(
         f"{at:024x}: md5sum makes no sense: 'md5:{at:032x}', as JDP writes it" for at in range(170_000)
     )
     with stage(tmp_path, mongod_uri, small_catalogue(2, 2)) as st:
-        real = st.tools.jdp.files_of_analysis_project
+        real = st.ctx.jdp.files_of_analysis_project
 
         def search(its_ap_id: int) -> Any:
             listing = real(its_ap_id)
             return replace(listing, problems=problems) if its_ap_id == 1_300_001 else listing
 
-        object.__setattr__(st.tools.jdp, "files_of_analysis_project", search)
+        object.__setattr__(st.ctx.jdp, "files_of_analysis_project", search)
         st.insert("odd", biosample_ids=["Gb0258001"])
         st.insert("soil", biosample_ids=["Gb0258002"])
         st.drive()
@@ -409,7 +409,7 @@ def test_a_project_that_cannot_be_listed_does_not_hold_up_another(tmp_path: Path
     with stage(
         tmp_path, mongod_uri, replace(catalogue, analysis_projects=(catalogue.analysis_projects[0], broken))
     ) as st:
-        real = st.tools.jdp.files_of_analysis_project
+        real = st.ctx.jdp.files_of_analysis_project
 
         def search(its_ap_id: int) -> Any:
             if its_ap_id == 1_300_002:
@@ -419,7 +419,7 @@ def test_a_project_that_cannot_be_listed_does_not_hold_up_another(tmp_path: Path
             finally:
                 st.faults()
 
-        object.__setattr__(st.tools.jdp, "files_of_analysis_project", search)
+        object.__setattr__(st.ctx.jdp, "files_of_analysis_project", search)
         st.insert("bad", biosample_ids=["Gb0258002"])
         st.insert("good", biosample_ids=["Gb0258001"])
         st.wait(hours=10)

@@ -42,7 +42,7 @@ def set_aside(st: Stage) -> list[str]:
 def test_the_end_of_the_others_is_seen(two: Stage) -> None:
     two.store.files.update_many({}, {"$set": {"state": "done"}})
     edit(two, accepted_at="last week")
-    assert finish.run(two.tools) == 1
+    assert finish.run(two.ctx) == 1
     assert (two.project("odd")["state"], two.project("soil")["state"]) == ("active", "done")
     assert (bugs(two), set_aside(two)) == ([], ["1"])
 
@@ -50,10 +50,10 @@ def test_the_end_of_the_others_is_seen(two: Stage) -> None:
 def test_the_failures_of_the_others_are_told(two: Stage) -> None:
     for name in ("odd", "soil"):
         two.store.files.update_one({"project_name": name}, {"$set": {**FAILS, "since": two.clock.now()}})
-    alerts.alert_failures(two.tools)
+    alerts.alert_failures(two.ctx)
     two.out.clock.advance(SETTLE.total_seconds() + 60)
     edit(two, failures_seen_at="noon")
-    assert alerts.alert_failures(two.tools) == 1
+    assert alerts.alert_failures(two.ctx) == 1
     assert [one["project"] for one in two.notices("failed")] == ["soil"]
     assert (bugs(two), set_aside(two)) == ([], ["1"])
 
@@ -70,7 +70,7 @@ def test_the_others_that_are_cancelled_are_stopped(two: Stage, monkeypatch: pyte
         return real(store, where, *args, **fields)  # type: ignore[arg-type]
 
     monkeypatch.setattr(moves, "move", move)
-    assert cancel.run(two.tools) == 2
+    assert cancel.run(two.ctx) == 2
     assert two.project("soil")["stopped_at"] is not None
     assert bugs(two) == ["1"]
 
@@ -80,7 +80,7 @@ def test_an_end_that_cannot_be_noted_hides_no_other(two: Stage) -> None:
     edit(two, history="tidied up")
     with pytest.raises(Exception, match="array"):
         projects.note(two.store, 1, ProjectState.CANCELLED, "x")
-    cancel.run(two.tools)
+    cancel.run(two.ctx)
     assert two.project("soil")["stopped_at"] is not None
     assert (bugs(two), set_aside(two)) == ([], ["1"])
 
@@ -92,4 +92,4 @@ def test_books_that_are_out_end_the_step(two: Stage, monkeypatch: pytest.MonkeyP
     two.store.files.update_many({}, {"$set": {"state": "done"}})
     monkeypatch.setattr(projects, "set_project", out)
     with pytest.raises(StoreUnavailable):
-        finish.run(two.tools)
+        finish.run(two.ctx)

@@ -157,10 +157,10 @@ def test_a_refused_connection_costs_no_quota(tmp_path: Path, mongod_uri: str) ->
         st.insert()
         st.run("accept", "discover")
         assert st.counts() == {"pending": 3}
-        deliveries.look(st.tools)  # before the port is shut: it is shut in real time
-        st.tools.jdp.probe()  # JDP's clock is known by two answers that agree
+        deliveries.note_unmatched(st.ctx)  # before the port is shut: it is shut in real time
+        st.ctx.jdp.probe()  # JDP's clock is known by two answers that agree
         st.faults({"match": "jdp.search", "kind": "refuse_next", "seconds": 3, "count": 1})
-        st.tools.jdp.probe()
+        st.ctx.jdp.probe()
         st.run("request_restores")
         assert [one["state"] for one in st.documents("restore_requests")] == ["not_sent"]
         drive(st)

@@ -28,14 +28,14 @@ def test_one_delivery_of_which_jdp_answers_garbage_does_not_hold_up_the_release_
     with stage(tmp_path, mongod_uri, small_catalogue(2, 4), max_window_bytes=4000) as st:
         strange = st.out.delivered([file_id(1, 1)])
         st.faults(NEVER_SENT)
-        real = st.tools.jdp.request_status
+        real = st.ctx.jdp.request_status
 
         def status(request_id: int) -> RequestStatus:
             if request_id == strange:
                 raise Transient(Service.JDP, "the answer is not an object with a status")
             return real(request_id)
 
-        monkeypatch.setattr(st.tools.jdp, "request_status", status)
+        monkeypatch.setattr(st.ctx.jdp, "request_status", status)
         st.insert()
         st.wait(hours=72, minutes=60)
         assert len(st.alarms("no trace")) == 1

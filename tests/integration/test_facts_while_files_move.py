@@ -19,7 +19,7 @@ def test_files_that_are_asked_for_between_two_reads_are_estimated_once(made: Sta
     made.store.files.update_many({}, {"$set": {"jdp_file_size": LARGE}})
     total = LARGE * len(made.documents("files"))
     assert made.counts()["pending"] == total // LARGE
-    books = snapshot.Books(made.store, made.settings, made.clock)
+    books = snapshot.SnapshotSource(made.store, made.settings, made.clock)
     read = projects.all_projects
 
     def after_a_request(*args: Any) -> Any:
@@ -27,7 +27,7 @@ def test_files_that_are_asked_for_between_two_reads_are_estimated_once(made: Sta
         return read(*args)
 
     with mock.patch.object(projects, "all_projects", after_a_request):
-        torn = snapshot.facts(books)
+        torn = snapshot.take_snapshot(books)
     shown = torn.project("soil")
     assert shown is not None
     assert shown.of("pending").files == 0
@@ -35,12 +35,12 @@ def test_files_that_are_asked_for_between_two_reads_are_estimated_once(made: Sta
     with mock.patch.object(eta, "_ends", wraps=eta._ends) as played:
         found = eta.estimate(torn)
     assert sum(part.bytes for part in played.call_args.args[0]) == total
-    settled = eta.estimate(snapshot.facts(books))
+    settled = eta.estimate(snapshot.take_snapshot(books))
     assert abs((found["soil"].at - settled["soil"].at).total_seconds()) < 3600
 
 
 def test_whether_files_are_read_back_is_known_to_the_estimate(made: Stage) -> None:
-    books = snapshot.Books(made.store, made.settings, made.clock)
-    assert snapshot.facts(books).reads_back
+    books = snapshot.SnapshotSource(made.store, made.settings, made.clock)
+    assert snapshot.take_snapshot(books).reads_back
     made.restart(staging={"md5_max_bytes": 0})
-    assert not snapshot.facts(snapshot.Books(made.store, made.settings, made.clock)).reads_back
+    assert not snapshot.take_snapshot(snapshot.SnapshotSource(made.store, made.settings, made.clock)).reads_back

@@ -147,9 +147,9 @@ def test_a_manifest_that_says_nothing_is_told_of_with_a_cure_and_costs_no_tape(
         st.wait(hours=1.5, minutes=30)
         assert st.alarms() == []
         st.wait(hours=30, minutes=120)
-        (alarm,) = st.notices("alarm")
-        assert "the manifest of request 652401 does not become complete" in alarm["data"]["subject"]
-        assert "ask JGI to write Globus_Download_652401_File_Manifest.csv" in alarm["data"]["you"]
+        (alert,) = st.notices("alarm")
+        assert "the manifest of request 652401 does not become complete" in alert["data"]["subject"]
+        assert "ask JGI to write Globus_Download_652401_File_Manifest.csv" in alert["data"]["you"]
         assert len(st.out.books()["requests"]) == 1
         at_jgi(st).write_bytes(whole[0])
         st.drive()
@@ -223,9 +223,9 @@ def test_files_that_a_manifest_never_lists_are_asked_for_again(tmp_path: Path, m
         st.drive(hours=48, minutes=30)
         books = check_run(st, again=True)
         assert set(books["requested_more_than_once"]) == {file_id(1, at) for at in (4, 5, 6)}
-        (alarm,) = st.notices("alarm")
-        assert "3 missing" in alarm["data"]["subject"]
-        assert "Ga0500001_4.gff" in alarm["data"]["text"]
+        (alert,) = st.notices("alarm")
+        assert "3 missing" in alert["data"]["subject"]
+        assert "Ga0500001_4.gff" in alert["data"]["text"]
 
 
 def test_a_kill_between_noting_the_missing_and_freeing_them_strands_nothing(
@@ -347,8 +347,8 @@ def test_what_is_planted_in_the_place_of_a_manifest_is_not_followed(
         st.run("fetch_manifests")
         assert st.counts() == {"restored": 3}
         assert "cannot be read" in st.documents("restore_requests")[0]["error"]
-        (alarm,) = st.notices("alarm")
-        assert f"read {place} as a plain file" in alarm["data"]["you"]
+        (alert,) = st.notices("alarm")
+        assert f"read {place} as a plain file" in alert["data"]["you"]
 
 
 def test_two_manifests_in_one_task_do_not_hold_up_each_other(tmp_path: Path, mongod_uri: str) -> None:

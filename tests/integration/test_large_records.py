@@ -55,7 +55,7 @@ def test_a_record_that_nothing_can_be_written_on_blocks_none_behind_it(tmp_path:
         st.store.database["projects"].insert_one({"a.b": "x" * (MOST - 70), "_id": 0})
         st.insert("soil")
         for _ in range(2):
-            accept.run(st.tools)
+            accept.run(st.ctx)
         assert st.project("soil")["state"] == "discovering"
         assert len(st.notices("invalid")) == 1
 

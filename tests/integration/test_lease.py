@@ -63,12 +63,12 @@ def test_another_takes_over_within_two_lives_of_a_dead_one_which_can_do_nothing_
         assert other.token == dead.token + 1
         assert not dead.sure()
         with pytest.raises(LeaseLost, match="took over"):
-            dead.must_own()
+            dead.assert_lease_held()
         with pytest.raises(LeaseLost, match="took over"):
             projects.insert_project(dead.store, {"project_name": "soil"})
         with pytest.raises(LeaseLost, match="took over"):
             dead.renew_when_due()
-        other.must_own()
+        other.assert_lease_held()
         projects.insert_project(other.store, {"project_name": "soil"})
 
 
@@ -93,7 +93,7 @@ def test_a_daemon_that_slept_longer_than_its_lease_goes_on_if_nobody_took_it(sto
     assert lease is not None
     wait_for(lambda: not lease.sure() and not lease.entry()["valid"])
     longer = replace(lease, seconds=60)
-    longer.must_own()
+    longer.assert_lease_held()
     assert longer.sure()
 
 
@@ -106,12 +106,12 @@ def test_a_database_that_is_away_or_late_keeps_it_from_acting(
         patch.setattr(leases, "renew", _slowly)
         late = replace(lease, seconds=0.01, _sent=float("-inf"))
         with pytest.raises(StoreUnavailable, match="late"):
-            late.must_own()
+            late.assert_lease_held()
     with monkeypatch.context() as patch:
         patch.setattr(type(store.leases), "update_one", _away)
         with pytest.raises(StoreUnavailable):
-            lease.must_own()
-    lease.must_own()
+            lease.assert_lease_held()
+    lease.assert_lease_held()
 
 
 def _slowly(*_: object) -> bool:
@@ -154,7 +154,7 @@ def test_what_a_step_met_ends_the_daemon_at_its_next_look(store: Store) -> None:
     with pytest.raises(LeaseLost, match="a step was refused"):
         lease.renew_when_due()
     with pytest.raises(LeaseLost, match="a step was refused"):
-        lease.must_own()
+        lease.assert_lease_held()
 
 
 @pytest.mark.parametrize("lowered", [True, False])

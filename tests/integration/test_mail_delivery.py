@@ -225,18 +225,18 @@ def test_a_refused_sender_gives_up_no_mail(daemon: Stage, mailbox: Mailbox) -> N
 def test_a_notice_that_cannot_be_written_does_not_end_the_others(daemon: Stage, mailbox: Mailbox) -> None:
     notices.put_notice(daemon.store, "broken", kind="done", data={}, to=[SITE], project="soil")
     put(daemon, "fine", project="sand")
-    assert outbox.run(daemon.tools) == 1
+    assert outbox.run(daemon.ctx) == 1
     assert "UndefinedError" in state(daemon, "broken")["error"]
     for _ in range(outbox.MOST_BUGS):
         daemon.out.clock.advance(2 * HOUR)
-        outbox.run(daemon.tools)
+        outbox.run(daemon.ctx)
     assert state(daemon, "broken")["state"] == "refused"
 
 
 def test_people_of_a_project_get_its_mails_beside_the_site(daemon: Stage, mailbox: Mailbox) -> None:
     daemon.insert("soil", notify=[OTHER, SITE])
     daemon.run("accept")
-    daemon.tools.alarm("k", "something", "of this project", "soil", you="nothing to do.")
+    daemon.ctx.alert("k", "something", "of this project", "soil", you="nothing to do.")
     send(daemon)
     assert mailbox.taken_for == [[SITE, OTHER]]
 

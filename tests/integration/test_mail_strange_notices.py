@@ -27,7 +27,7 @@ def daemon(tmp_path: Path, mongod_uri: str, mailbox: Mailbox) -> Iterator[Stage]
 def for_hours(daemon: Stage, hours: int) -> None:
     """Mail what is due every hour. A notice that cannot be written is logged as a bug, and this goes on."""
     for _ in range(hours):
-        outbox.run(daemon.tools)
+        outbox.run(daemon.ctx)
         daemon.out.clock.advance(HOUR)
 
 
@@ -70,9 +70,9 @@ def test_a_notice_that_cannot_be_pushed_holds_up_no_other(daemon: Stage, monkeyp
     daemon.write_secret(SECRET, "json://localhost/")
     notices.put_notice(daemon.store, "broken", kind="done", data={}, to=[SITE])
     put(daemon, "good", Kind.TROUBLE)
-    assert outbox.push_notifications(daemon.tools) == 1
+    assert outbox.push_notifications(daemon.ctx) == 1
     put(daemon, "later", Kind.TROUBLE)
-    assert outbox.push_notifications(daemon.tools) == 1
+    assert outbox.push_notifications(daemon.ctx) == 1
     assert len(pushed) == 2
     assert state(daemon, "broken")["pushed_at"] is None
 
@@ -90,8 +90,8 @@ def test_a_channel_that_fails_is_left_alone_for_all_notices(
     daemon.write_secret(SECRET, "json://localhost/")
     put(daemon, "one", Kind.TROUBLE)
     put(daemon, "two", Kind.TROUBLE)
-    outbox.push_notifications(daemon.tools)
-    outbox.push_notifications(daemon.tools)
+    outbox.push_notifications(daemon.ctx)
+    outbox.push_notifications(daemon.ctx)
     assert len(asked) == 1
 
 
@@ -104,7 +104,7 @@ def test_books_that_are_out_end_the_pushing(daemon: Stage, monkeypatch: pytest.M
     daemon.write_secret(SECRET, "json://localhost/")
     put(daemon, "one", Kind.TROUBLE)
     with pytest.raises(StoreUnavailable):
-        outbox.push_notifications(daemon.tools)
+        outbox.push_notifications(daemon.ctx)
 
 
 def test_an_address_of_old_that_no_header_can_hold_costs_the_others_nothing(
@@ -113,7 +113,7 @@ def test_an_address_of_old_that_no_header_can_hold_costs_the_others_nothing(
     odd = ".joe@lbl.gov"
     mailbox.refuse = {odd: "501 5.1.3 bad address syntax"}
     key = put(daemon, "for two", to=(SITE, odd))
-    outbox.run(daemon.tools)
+    outbox.run(daemon.ctx)
     assert mailbox.taken_for == [[SITE]]
     found = state(daemon, key)
     assert (found["state"], [one["address"] for one in found["refused"]]) == ("sent", [odd])

@@ -65,7 +65,7 @@ def test_books_of_yesterday_hold_asking_for_a_window_and_everything_arrives_once
         st.wait(hours=3)
         assert asked(st) == 2 * QUOTA
         assert len(st.alarms(ALARM)) == 1
-        status_report.run(st.tools)
+        status_report.run(st.ctx)
         report = control.daemon_report(st.store)
         assert report is not None
         assert "the database is older" in report["services"]["jdp"]["problem"]
@@ -102,7 +102,7 @@ def test_a_person_who_knows_better_releases_it_for_good(
         st.insert()
         st.wait(hours=1)
         st.out.clock.advance(25 * 3600)
-        older_database.note_sent(st.tools, "f" * 32)
+        older_database.note_sent(st.ctx, "f" * 32)
         st.run("request_restores")
         assert asked(st) == QUOTA
         assert parsed(run("limits", "release", "--reason", "nothing was asked", "--json"))["released"] is True

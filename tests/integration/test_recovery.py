@@ -13,7 +13,7 @@ from catalogues import hide
 from invariants import check_run
 from jgi_stager.records import RequestState
 from jgi_stager.steps import transfers
-from jgi_stager.steps.reconcile import Verdict, judge
+from jgi_stager.steps.reconcile import Verdict, match_delivery
 from jgi_stager.store import requests, tasks
 from simulated import DAY, HOUR
 from stage import Stage, file_id, small_catalogue, stage
@@ -157,9 +157,9 @@ def test_globus_forgets_a_submission_id(tmp_path: Path, mongod_uri: str) -> None
     with stage(tmp_path, mongod_uri) as st:
         lost_submission(st)
         (task,) = st.documents("globus_tasks", kind="files")
-        assert st.tools.globus.submit(task["body"]) == file_tasks(st)[0]["task_id"]
+        assert st.ctx.globus.submit(task["body"]) == file_tasks(st)[0]["task_id"]
         st.out.clock.advance(3 * DAY)
-        assert st.tools.globus.submit(task["body"]) != file_tasks(st)[0]["task_id"]
+        assert st.ctx.globus.submit(task["body"]) != file_tasks(st)[0]["task_id"]
         assert len(file_tasks(st)) == 2
 
 
@@ -222,13 +222,13 @@ def test_a_task_that_is_adopted_while_it_is_looked_at_is_not_called_unknown(
                 found = read(*args, **options)
                 left[0] -= 1
                 if left[0] == -1:
-                    transfers.submit_transfers(st.tools)
+                    transfers.submit_transfers(st.ctx)
                 return found
 
             return called
 
-        monkeypatch.setattr(st.tools.globus, "tasks_labelled", then(st.tools.globus.tasks_labelled))
-        monkeypatch.setattr(tasks, "not_in_the_books", then(tasks.not_in_the_books))
+        monkeypatch.setattr(st.ctx.globus, "tasks_labelled", then(st.ctx.globus.tasks_labelled))
+        monkeypatch.setattr(tasks, "unknown_task_ids", then(tasks.unknown_task_ids))
         monkeypatch.setattr(tasks, "tasks_in", then(tasks.tasks_in))
         st.run("audit")
         (adopted,) = st.documents("globus_tasks", kind="files")
@@ -282,9 +282,9 @@ IDS = ["a", "b", "c", "d"]
 @pytest.mark.parametrize(
     ("held", "verdict"),
     [
-        ("abcd", Verdict.OURS),
-        ("abc", Verdict.PART),
-        ("ab", Verdict.PART),
+        ("abcd", Verdict.EXACT),
+        ("abc", Verdict.SUBSET),
+        ("ab", Verdict.SUBSET),
         ("a", Verdict.NOT_OURS),
         ("", Verdict.NOT_OURS),
         ("abcde", Verdict.NOT_OURS),
@@ -292,4 +292,4 @@ IDS = ["a", "b", "c", "d"]
     ],
 )
 def test_ids_are_compared_whole(held: str, verdict: Verdict) -> None:
-    assert judge(IDS, held) == verdict
+    assert match_delivery(IDS, held) == verdict

@@ -123,10 +123,10 @@ def test_files_that_keep_expiring_are_told_of_once_a_day_and_arrive_in_the_end(
         assert st.alarms("keep expiring") == []
         st.wait(hours=36, minutes=240)
         assert st.alarms("keep expiring") == ["4 files of soil keep expiring before they are transferred"]
-        (alarm,) = st.notices("alarm")[-1:]
-        assert "jgi-stager explain soil" in alarm["data"]["command"]
-        assert "3 times" in alarm["data"]["text"]
-        assert alarm["project"] == "soil"
+        (alert,) = st.notices("alarm")[-1:]
+        assert "jgi-stager explain soil" in alert["data"]["command"]
+        assert "3 times" in alert["data"]["text"]
+        assert alert["project"] == "soil"
         # Each time counts against the quota.
         assert [one["bytes"] for one in st.documents("restore_requests", state="expired")] == [4000] * 3
         st.faults()

@@ -26,8 +26,8 @@ def made(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
 def answer(made: Stage) -> tuple[bool, bool]:
     """What the gate says, and whether there is something in the plan."""
     now = made.out.clock.now()
-    plan = make_plan(made.tools, read_refusals(made.tools), now)
-    return could_ask(made.tools, now), bool(plan.requests or plan.too_big)
+    plan = make_plan(made.ctx, read_refusals(made.ctx), now)
+    return could_ask(made.ctx, now), bool(plan.requests or plan.too_big)
 
 
 def test_the_gate_is_open_while_something_fits_and_closed_while_nothing_does(made: Stage) -> None:
@@ -42,7 +42,7 @@ def test_the_gate_is_open_while_something_fits_and_closed_while_nothing_does(mad
 def test_the_gate_is_open_for_what_is_larger_than_the_quota(made: Stage) -> None:
     made.run("request_restores")
     control.set_limit(made.store, "max_restore_bytes", 900, "lowered")
-    assert could_ask(made.tools, made.out.clock.now())
+    assert could_ask(made.ctx, made.out.clock.now())
 
 
 def test_the_sizes_of_what_is_pending(made: Stage) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from factories import add_files
 from jgi_stager.clock import ManualClock
-from jgi_stager.lifecycle import MOVES, IllegalMoveError, State, is_setback
+from jgi_stager.lifecycle import MOVES, IllegalMoveError, State, is_requeue
 from jgi_stager.store import Store, documents, moves
 
 PENDING, REQUESTED, RESTORED = State.PENDING, State.RESTORE_REQUESTED, State.RESTORED
@@ -100,15 +100,15 @@ def test_set_back_fails_those_that_went_back_too_often(store: Store) -> None:
     put(store, often, PENDING, REQUESTED, PENDING, REQUESTED, PENDING, REQUESTED)
     put(store, seldom, PENDING, REQUESTED, PENDING, REQUESTED)
     where = moves.by_oids([often, seldom])
-    assert moves.set_back(store, where, REQUESTED, PENDING, "expired", max_setbacks=2) == (1, 1)
+    assert moves.requeue(store, where, REQUESTED, PENDING, "expired", max_setbacks=2) == (1, 1)
     assert get(store, seldom)["setbacks"] == 2
     assert get(store, often)["reason"] == "went back more than 2 times; last: expired"
-    assert moves.set_back(store, where, REQUESTED, PENDING, "expired", max_setbacks=2) == (0, 0)
+    assert moves.requeue(store, where, REQUESTED, PENDING, "expired", max_setbacks=2) == (0, 0)
 
 
 def test_set_back_only_goes_back(store: Store) -> None:
     with pytest.raises(ValueError, match="no way back"):
-        moves.set_back(store, moves.by_request(1), PENDING, REQUESTED, "why", max_setbacks=1)
+        moves.requeue(store, moves.by_request(1), PENDING, REQUESTED, "why", max_setbacks=1)
 
 
 def test_move_each(store: Store) -> None:
@@ -165,7 +165,7 @@ def test_random_moves_keep_every_file_in_the_table(
         assert moves.move(store, where, old, new, "random") == len(moved)
         for oid in moved:
             state[oid] = new
-            setbacks[oid] = 0 if old == FAILED else setbacks[oid] + is_setback(old, new)
+            setbacks[oid] = 0 if old == FAILED else setbacks[oid] + is_requeue(old, new)
     for oid in oids:
         found = get(store, oid)
         assert (found["state"], found["setbacks"]) == (state[oid], setbacks[oid])
@@ -183,8 +183,9 @@ def test_a_second_delivery_of_no_use_holds_the_file_with_both_findings(store: St
     for number, what in ((7, "it was delivered without it"), (9, "its md5 is wrong")):
         put(store, first, PENDING, REQUESTED, RESTORED, request_id=number)
         fault = moves.DeliveryFault(number, what)
-        assert moves.give_back(store, both, RESTORED, fault, max_setbacks=5) == ((1, 0) if number == 7 else (0, 1))
-        assert moves.give_back(store, both, RESTORED, fault, max_setbacks=5) == (0, 0)
+        expected = (1, 0) if number == 7 else (0, 1)
+        assert moves.requeue_unusable(store, both, RESTORED, fault, max_setbacks=5) == expected
+        assert moves.requeue_unusable(store, both, RESTORED, fault, max_setbacks=5) == (0, 0)
     held = get(store, first)
     assert held["state"] == FAILED
     assert "request 7: it was delivered without it" in held["reason"]
@@ -193,16 +194,16 @@ def test_a_second_delivery_of_no_use_holds_the_file_with_both_findings(store: St
     assert moves.release(store, moves.by_oids([first]), "by me") == 1
     put(store, first, PENDING, REQUESTED, RESTORED, request_id=11)
     # A person's release forgives: the next finding is the first again.
-    assert moves.give_back(store, both, RESTORED, moves.DeliveryFault(11, "gone"), max_setbacks=5) == (1, 0)
+    assert moves.requeue_unusable(store, both, RESTORED, moves.DeliveryFault(11, "gone"), max_setbacks=5) == (1, 0)
 
 
 def test_two_findings_in_one_delivery_are_one_delivery_of_no_use(store: Store) -> None:
     (oid,) = add_files(store, 1)
     put(store, oid, PENDING, REQUESTED, RESTORED, READY, TRANSFERRING, request_id=7)
     spoilt = moves.DeliveryFault(7, "its md5 is wrong", spoilt=True)
-    assert moves.set_back(store, moves.by_oids([oid]), TRANSFERRING, READY, "wrong", 5, spoilt) == (1, 0)
+    assert moves.requeue(store, moves.by_oids([oid]), TRANSFERRING, READY, "wrong", 5, spoilt) == (1, 0)
     put(store, oid, READY, TRANSFERRING)
-    assert moves.give_back(store, moves.by_oids([oid]), TRANSFERRING, spoilt, 5) == (1, 0)
+    assert moves.requeue_unusable(store, moves.by_oids([oid]), TRANSFERRING, spoilt, 5) == (1, 0)
     found = get(store, oid)
     assert found["state"] == PENDING
     assert [one["spoilt"] for one in found["delivery_faults"]] == [True, True]

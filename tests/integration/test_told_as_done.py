@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from jgi_stager.reporting import explain, quota, snapshot
-from jgi_stager.reporting.snapshot import Books
+from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.reporting.snapshot_types import DaemonView
 from jgi_stager.store import requests
 from stage import Stage, file_id
@@ -19,7 +19,7 @@ JOINS = "joins that"
 
 def told(made: Stage, project: str = "sand") -> dict[str, str]:
     """What `explain` says of each file of a project, by JDP id."""
-    books = snapshot.facts(Books(made.store, made.settings, made.clock))
+    books = snapshot.take_snapshot(SnapshotSource(made.store, made.settings, made.clock))
     facts = replace(books, daemon=DaemonView(alive=True))
     found = {}
     for document in made.documents("files", project_name=project):
@@ -30,7 +30,7 @@ def told(made: Stage, project: str = "sand") -> dict[str, str]:
 
 def plan(made: Stage) -> set[str]:
     """The ids that the page says are asked for next."""
-    facts = snapshot.facts(Books(made.store, made.settings, made.clock))
+    facts = snapshot.take_snapshot(SnapshotSource(made.store, made.settings, made.clock))
     return set(quota.turns(facts).first_now)
 
 

@@ -220,14 +220,14 @@ def replaced_at_the_last_moment(st: Stage) -> Lease:
     assert first is not None
     second: list[Lease] = []
 
-    def must_own() -> None:
+    def assert_lease_held() -> None:
         st.store.leases.update_one({"_id": DUTY}, [{"$set": {"until": "$$NOW"}}])
         lease = take(st.store, "second", 60)
         assert lease is not None
         second.append(lease)
-        first.must_own()
+        first.assert_lease_held()
 
-    st.tools = replace(st.tools, store=first.store, must_own=must_own)
+    st.ctx = replace(st.ctx, store=first.store, assert_lease_held=assert_lease_held)
     with pytest.raises(LeaseLost):
         st.run("request_restores", "fetch_manifests", "submit_transfers")
     (lease,) = second
@@ -236,7 +236,7 @@ def replaced_at_the_last_moment(st: Stage) -> Lease:
 
 def goes_on(st: Stage, lease: Lease) -> None:
     """The second daemon, on the same stage."""
-    st.tools = replace(st.tools, store=lease.store, must_own=lease.must_own)
+    st.ctx = replace(st.ctx, store=lease.store, assert_lease_held=lease.assert_lease_held)
 
 
 def test_a_restore_that_was_about_to_be_asked_for_is_not(tmp_path: Path, mongod_uri: str) -> None:
@@ -279,7 +279,7 @@ def test_a_takeover_is_told_in_plain_words(tmp_path: Path, mongod_uri: str) -> N
             lease = take(st.store, owner, 60)
             assert lease is not None
             for _ in range(2):  # a restart tells nothing new
-                daemon_alerts.note_takeover(st.tools, lease.entry())
+                daemon_alerts.note_takeover(st.ctx, lease.entry())
             assert st.store.notices.count_documents({"kind": "trouble"}) == told
         (notice,) = st.store.notices.find({"kind": "trouble"})
         letter = mail.render(notice)
@@ -289,5 +289,5 @@ def test_a_takeover_is_told_in_plain_words(tmp_path: Path, mongod_uri: str) -> N
         assert leases.release_lease(st.store, DUTY, "two:/home/b", 2)
         third = take(st.store, "three:/home/c", 60)
         assert third is not None
-        daemon_alerts.note_takeover(st.tools, third.entry())
+        daemon_alerts.note_takeover(st.ctx, third.entry())
         assert st.store.notices.count_documents({"kind": "trouble"}) == 1

@@ -61,17 +61,17 @@ def every_step(st: Stage) -> None:
     """Every step once; what one raises is raised here."""
     for step in STEPS:
         if step.name not in LEFT_OUT:
-            step.run(st.tools)
+            step.run(st.ctx)
 
 
 def at_the_digest_hour(st: Stage) -> None:
     """The digest of the day, and `status`, on the books as they are."""
     control.keep_digest(st.store, {"at": st.clock.now() - timedelta(days=2)})
-    assert digest.run(st.tools) >= 0
+    assert digest.run(st.ctx) >= 0
     said = control.last_digest(st.store)
     assert said is not None
     assert said["at"] == st.clock.now(), "it was due"
-    facts = snapshot.facts(snapshot.Books(st.store, st.settings, st.clock))
+    facts = snapshot.take_snapshot(snapshot.SnapshotSource(st.store, st.settings, st.clock))
     page = summary.status(facts)
     for one in facts.projects:
         explain.project(facts, one)
@@ -340,9 +340,9 @@ def test_a_typo_in_the_state_is_told_with_the_cure_and_goes_on_when_it_is_correc
     before = two.project("odd")
     edit(two, "projects", {"_id": 1}, state="pause")
     drive_neighbour(two)
-    (alarm,) = [one for one in two.notices("alarm") if "cannot be used" in one["data"]["subject"]]
+    (alert,) = [one for one in two.notices("alarm") if "cannot be used" in one["data"]["subject"]]
     for word in ("'pause'", "did you mean 'paused'", "by its history it was 'active'", "cancelled"):
-        assert word in alarm["data"]["text"]
+        assert word in alert["data"]["text"]
     assert two.project("odd")["history"] == before["history"]
     assert two.counts()["manifest_ready"] == 2, "what is under way goes on as for a paused project"
     edit(two, "projects", {"_id": 1}, state="active")
@@ -408,7 +408,7 @@ def test_a_fault_that_nobody_foresaw_is_one_projects_matter_and_told_at_once(
 
     monkeypatch.setattr(listing, "_summary", broken)
     for step in STEPS[:2]:
-        run_step(step, two.tools)
+        run_step(step, two.ctx)
     assert two.alarms("a fault of the daemon holds up odd")
     assert ours(two) == {"odd": "discovering", "soil": "active"}
 

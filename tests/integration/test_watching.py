@@ -165,12 +165,12 @@ def test_an_outage_is_not_taken_for_slow_requests(daemon: Stage) -> None:
 
 def test_a_crash_loop_is_told_once_and_clean_ends_are_none(daemon: Stage) -> None:
     for _ in range(6):
-        started = daemon_alerts.note_start(daemon.tools)
-        daemon_alerts.note_end(daemon.tools, started)
+        started = daemon_alerts.note_start(daemon.ctx)
+        daemon_alerts.note_end(daemon.ctx, started)
         daemon.out.clock.advance(60)
     assert daemon.notices("trouble") == []
     for _ in range(6):
-        daemon_alerts.note_start(daemon.tools)
+        daemon_alerts.note_start(daemon.ctx)
         daemon.out.clock.advance(60)
     (loop,) = daemon.notices("trouble")
     assert loop["data"]["subject"] == "the daemon started 4 times within an hour"
@@ -178,7 +178,7 @@ def test_a_crash_loop_is_told_once_and_clean_ends_are_none(daemon: Stage) -> Non
 
 def test_starts_far_apart_are_no_loop(daemon: Stage) -> None:
     for _ in range(10):
-        daemon_alerts.note_start(daemon.tools)
+        daemon_alerts.note_start(daemon.ctx)
         daemon.out.clock.advance(3000)
     assert daemon.notices("trouble") == []
     assert len(control.starts(daemon.store)) == 10
@@ -189,29 +189,29 @@ def test_a_database_that_was_away_is_mailed_past_the_outbox_and_told_when_it_is_
 ) -> None:
     error = StoreUnavailable("MongoDB cannot be used now: connection refused")
     for _ in range(40):
-        daemon_alerts.store_failed(daemon.tools, error)
+        daemon_alerts.store_failed(daemon.ctx, error)
         daemon.out.clock.advance(60)
     assert mailbox.subjects() == ["the database has been away since 12:00 UTC"]
-    daemon_alerts.store_answered(daemon.tools)
-    daemon_alerts.store_answered(daemon.tools)
+    daemon_alerts.store_answered(daemon.ctx)
+    daemon_alerts.store_answered(daemon.ctx)
     daemon.run("send_notices")
     assert mailbox.subjects()[1:] == ["the database was away for 40 min, and is back"]
-    assert daemon.tools.outage.since is None
+    assert daemon.ctx.outage.since is None
 
 
 def test_a_short_absence_of_the_database_is_no_mail(daemon: Stage, mailbox: Mailbox) -> None:
-    daemon_alerts.store_failed(daemon.tools, StoreUnavailable("for a moment"))
+    daemon_alerts.store_failed(daemon.ctx, StoreUnavailable("for a moment"))
     daemon.out.clock.advance(120)
-    daemon_alerts.store_answered(daemon.tools)
+    daemon_alerts.store_answered(daemon.ctx)
     daemon.run("send_notices")
     assert (mailbox.mails, daemon.notices("trouble")) == ([], [])
-    assert daemon.tools.outage.since == StoreOutage().since
+    assert daemon.ctx.outage.since == StoreOutage().since
 
 
 def test_people_needed_and_the_quota_are_told_apart_in_the_last_mail(daemon: Stage) -> None:
     daemon.insert()
     wait(daemon, hours=2, minutes=30)
-    daemon.tools.failed(NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
+    daemon.ctx.failed(NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
     wait(daemon, hours=2, minutes=30)
     drive(daemon, hours=20 * DAY)
     (done,) = daemon.notices(Kind.DONE.value)
@@ -228,7 +228,7 @@ def test_people_needed_and_the_quota_are_told_apart_in_the_last_mail(daemon: Sta
 def test_the_mail_about_a_dead_token_says_until_when_no_time_is_lost(daemon: Stage, mailbox: Mailbox) -> None:
     daemon.insert()
     wait(daemon, hours=8, minutes=30)  # all that the quota allows is asked for, has come, and is done
-    daemon.tools.failed(NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
+    daemon.ctx.failed(NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
     (need,) = daemon.notices("needs_person")
     first = datetime.fromisoformat(daemon.out.books()["requests"][0]["at"])
     assert abs(need["data"]["needed_at"] - first - timedelta(hours=24)) < timedelta(minutes=30)

@@ -25,14 +25,14 @@ from jgi_stager.failures import NeedsPerson, Service, Transient
 from jgi_stager.lifecycle import State
 from jgi_stager.records import TaskKind
 from jgi_stager.secrets import Secrets
-from jgi_stager.service.metrics_snapshot import Surveyor
+from jgi_stager.service.metrics_snapshot import MetricsReader
 from jgi_stager.settings import Settings, WebSettings
 from jgi_stager.steps import STEPS
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 from jgi_stager.store import Store, projects, requests, tasks
 from jgi_stager.store.notices import put_notice
 from jgi_stager.web import server
-from jgi_stager.web.health import Monitor, line
+from jgi_stager.web.health import Monitor, status_line_now
 from jgi_stager.web.server import serving
 from processes_of_a_test import wait_for
 
@@ -43,13 +43,13 @@ ROOT = Path(__file__).resolve().parents[2]
 class Site:
     """A monitor over real books, with a switch for what hangs, and its pages."""
 
-    tools: Tools
+    ctx: StepContext
     stuck: dict[str, float] = field(default_factory=dict)
     monitor: Monitor = field(init=False)
     port: int = 0
 
     def __post_init__(self) -> None:
-        self.monitor = Monitor(self.tools, lambda: self.stuck, Surveyor(self.tools.store, self.tools.settings))
+        self.monitor = Monitor(self.ctx, lambda: self.stuck, MetricsReader(self.ctx.store, self.ctx.settings))
 
     def get(self, path: str) -> tuple[int, str]:
         self.monitor._looked = float("-inf")  # the next look is a fresh one
@@ -82,10 +82,10 @@ def free_port() -> int:
 
 @pytest.fixture
 def site(store: Store, clock: ManualClock, tmp_path: Path) -> Iterator[Site]:
-    from jgi_stager.circuit_breaker import Gates
+    from jgi_stager.circuit_breaker import CircuitBreaker
 
     nobody: Any = None  # no page asks a service
-    tools = Tools(
+    ctx = StepContext(
         store,
         nobody,
         nobody,
@@ -94,11 +94,11 @@ def site(store: Store, clock: ManualClock, tmp_path: Path) -> Iterator[Site]:
         Settings(),
         Secrets(tmp_path),
         clock,
-        Gates(3600),
+        CircuitBreaker(3600),
         threading.Event(),
     )
     metrics.announce(tuple(step.name for step in STEPS))
-    found = Site(tools)
+    found = Site(ctx)
     with serving(WebSettings(port=free_port()), found.monitor) as port:
         assert port is not None
         found.port = port
@@ -130,12 +130,12 @@ def test_a_healthy_daemon_is_live_and_ready(site: Site) -> None:
 
 
 def test_what_keeps_it_from_its_work_is_named(site: Site) -> None:
-    now = site.tools.clock.now()
-    site.tools.gates.failed(
+    now = site.ctx.clock.now()
+    site.ctx.circuit_breaker.failed(
         NeedsPerson(Service.JDP, "the token has ended", "run: jgi-stager token set jdp"), now, ()
     )
     for _ in range(3):
-        site.tools.gates.failed(Transient(Service.GOLD, "away"), now, site.tools.credential(Service.GOLD))
+        site.ctx.circuit_breaker.failed(Transient(Service.GOLD, "away"), now, site.ctx.credential(Service.GOLD))
     status, body = site.get("/healthz")
     assert status == 503
     said = json.loads(body)
@@ -154,10 +154,10 @@ def test_a_step_that_hangs_is_not_live(site: Site) -> None:
 
 
 def test_books_that_cannot_be_read_are_told_and_do_not_break_the_metrics(site: Site) -> None:
-    site.monitor.surveyor = Surveyor(_Broken(), site.tools.settings)  # type: ignore[arg-type]
+    site.monitor.metrics_reader = MetricsReader(_Broken(), site.ctx.settings)  # type: ignore[arg-type]
     assert site.get("/healthz")[0] == 503
     assert site.metrics()["jgi_stager_database_up",] == 0
-    assert line(site.monitor).startswith("waiting for the database")
+    assert status_line_now(site.monitor).startswith("waiting for the database")
 
 
 class _Broken:
@@ -171,7 +171,7 @@ class _Broken:
 
 
 def test_files_and_bytes_are_counted_and_vanished_labels_are_zero(site: Site) -> None:
-    store = site.tools.store
+    store = site.ctx.store
     insert_project(store, "soil", pending=2, done=3)
     found = site.metrics()
     assert found["jgi_stager_files", "soil", "done"] == 3
@@ -186,7 +186,7 @@ def test_files_and_bytes_are_counted_and_vanished_labels_are_zero(site: Site) ->
 
 
 def test_a_project_that_has_ended_is_counted_once_and_again_when_it_changed(site: Site) -> None:
-    store = site.tools.store
+    store = site.ctx.store
     insert_project(store, "soil", done=2)
     store.projects.update_one({}, {"$set": {"state": "done", "update_date": store.clock.now()}})
     assert site.metrics()["jgi_stager_files", "soil", "done"] == 2
@@ -198,7 +198,7 @@ def test_a_project_that_has_ended_is_counted_once_and_again_when_it_changed(site
 
 
 def test_quota_ages_and_notices(site: Site, clock: ManualClock) -> None:
-    store = site.tools.store
+    store = site.ctx.store
     requests.insert_request(store, file_ids=["a" * 24], projects=["soil"], files=1, size=4_000_000_000_000)
     tasks.insert_task(store, kind=TaskKind.FILES, submission_id="s", label="x", body={})
     put_notice(store, "n", kind="alarm", data={}, to=["a@b.org"])
@@ -214,22 +214,22 @@ def test_quota_ages_and_notices(site: Site, clock: ManualClock) -> None:
 
 
 def test_the_status_line_says_how_far_and_what_is_waited_for(site: Site) -> None:
-    store = site.tools.store
-    assert line(site.monitor) == "no project under way"
+    store = site.ctx.store
+    assert status_line_now(site.monitor) == "no project under way"
     insert_project(store, "soil", pending=6, done=4)
     insert_project(store, "water", **{State.TRANSFERRING.value: 10})
     site.monitor._looked = float("-inf")
-    assert line(site.monitor) == "2 projects, 20 % of 2.00 kB, 10 in transfer"
+    assert status_line_now(site.monitor) == "2 projects, 20 % of 2.00 kB, 10 in transfer"
     key = requests.insert_request(store, file_ids=["b" * 24], projects=["soil"], files=1, size=9_990_000_000_000)
     store.restore_requests.update_one(
         {"_id": key},
         {"$set": {"state": "waiting", "submitted_at": store.clock.now() - timedelta(hours=21, minutes=53)}},
     )
     site.monitor._looked = float("-inf")
-    assert "waiting for quota until 14:07 UTC" in line(site.monitor)
+    assert "waiting for quota until 14:07 UTC" in status_line_now(site.monitor)
     problem = NeedsPerson(Service.GLOBUS, "consent", "run: jgi-stager login")
-    site.tools.gates.failed(problem, store.clock.now(), ())
-    assert line(site.monitor).endswith("waiting for a person: globus: run: jgi-stager login")
+    site.ctx.circuit_breaker.failed(problem, store.clock.now(), ())
+    assert status_line_now(site.monitor).endswith("waiting for a person: globus: run: jgi-stager login")
 
 
 def test_a_port_that_is_taken_is_no_reason_to_stop(site: Site) -> None:
@@ -395,7 +395,7 @@ def test_nothing_else_is_served_and_nothing_can_be_written(site: Site) -> None:
 
 @pytest.mark.parametrize("name", ["prometheus-rules.yml", "grafana-dashboard.json"])
 def test_every_metric_that_is_graphed_or_alerted_on_exists(site: Site, name: str) -> None:
-    insert_project(site.tools.store, "soil", done=1)
+    insert_project(site.ctx.store, "soil", done=1)
     known = {sample[0] for sample in site.metrics()}
     text = (ROOT / "config" / name).read_text(encoding="utf-8")
     used = set(re.findall(r"jgi_stager_\w+", text))

@@ -29,7 +29,7 @@ from jgi_stager.formatting import clean
 from jgi_stager.planning import Spent
 from jgi_stager.preflight import Check, Problem, Verdict, attempt, try_all, worst
 from jgi_stager.reporting import summary as insight
-from jgi_stager.reporting.blocked_reasons import Why
+from jgi_stager.reporting.blocked_reasons import ReasonCode
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import MongoSettings, Settings
 from views import HOUR, NOW, TERA, facts, project, trouble, waiting, wants
@@ -216,7 +216,7 @@ def test_every_command_and_every_reason_is_documented() -> None:
     assert len(ours) > 10
     for name in ours:
         assert f"`{name}" in text, name
-    assert {why.value for why in Why} <= set(re.findall(r"`([a-z]+)`", text))
+    assert {why.value for why in ReasonCode} <= set(re.findall(r"`([a-z]+)`", text))
 
 
 # --- help ----------------------------------------------------------------------------------------------------

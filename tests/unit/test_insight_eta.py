@@ -12,25 +12,25 @@ import pytest
 from jgi_stager.planning import Spent
 from jgi_stager.reporting import eta
 from jgi_stager.reporting.eta import estimate
-from jgi_stager.reporting.snapshot_types import Facts, Task
+from jgi_stager.reporting.snapshot_types import Snapshot, Task
 from views import GIGA, NOW, TERA, delivered, facts, project, request, task, transferred, waiting, wants
 
 HOUR = 3600.0
 
 
-def measured(**fields: Any) -> Facts:
+def measured(**fields: Any) -> Snapshot:
     """Tape takes an hour, the line moves 1 TB in 10 minutes, as far as anybody knows."""
     past = [delivered(number, 1, days=number) for number in range(1, 9)]
     tasks = [transferred(f"t{number}", 10) for number in range(8)]
     return facts(past_requests=past, past_tasks=tasks, **fields)
 
 
-def pending(tera: float, **fields: Any) -> Facts:
+def pending(tera: float, **fields: Any) -> Snapshot:
     files = int(tera * 1000)
     return measured(projects=(project(counts={"pending": (files, files * GIGA)}),), **fields)
 
 
-def hours(found: Facts, name: str = "soil") -> float:
+def hours(found: Snapshot, name: str = "soil") -> float:
     return (estimate(found)[name].at - NOW).total_seconds() / HOUR
 
 
@@ -71,11 +71,11 @@ def test_a_lowered_quota_is_counted_with() -> None:
 
 
 def test_the_range_holds_the_middle_and_widens_with_what_was_measured() -> None:
-    steady = estimate(pending(2, waiting=waiting(wants(2000))))["soil"]
-    assert steady.early <= steady.at <= steady.late
+    monotonic = estimate(pending(2, waiting=waiting(wants(2000))))["soil"]
+    assert monotonic.early <= monotonic.at <= monotonic.late
     past = [delivered(number, took, days=number) for number, took in enumerate((1, 2, 4, 9, 14, 20), 1)]
     wild = estimate(facts(**{**vars(pending(2, waiting=waiting(wants(2000)))), "past_requests": past}))["soil"]
-    assert wild.late - wild.early > 3 * (steady.late - steady.early)
+    assert wild.late - wild.early > 3 * (monotonic.late - monotonic.early)
 
 
 def test_a_guess_is_called_one() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jgi_stager.planning import Demand, Limits, Spent, Want, plan_restores
 from jgi_stager.reporting import eta
-from jgi_stager.reporting.snapshot_types import Facts
+from jgi_stager.reporting.snapshot_types import Snapshot
 from views import NOW, TERA, delivered, facts, project, request, task, transferred, waiting
 
 sizes = st.integers(0, 2**62) | st.integers(0, 50) | st.sampled_from([10**9, 41_912_662_520, 10**13])
@@ -32,7 +32,7 @@ def demands(draw: st.DrawFn) -> Demand:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> Facts:
+def worlds(draw: st.DrawFn) -> Snapshot:
     """Facts of which no two need fit together."""
     projects = [
         project(name, counts=draw(st.dictionaries(states, counts))) for name in draw(st.lists(names, unique=True))
@@ -65,7 +65,7 @@ def worlds(draw: st.DrawFn) -> Facts:
     )
 
 
-def work(world: Facts) -> tuple[dict[str, eta.Eta], int, int]:
+def work(world: Snapshot) -> tuple[dict[str, eta.Eta], int, int]:
     """The estimate, how many wants the planner was shown in all its runs, and how many parts travelled."""
     wants, parts = 0, 0
     ends = eta._ends
@@ -86,7 +86,7 @@ def work(world: Facts) -> tuple[dict[str, eta.Eta], int, int]:
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(worlds())
-def test_any_counts_and_demands_are_estimated_with_bounded_work(world: Facts) -> None:
+def test_any_counts_and_demands_are_estimated_with_bounded_work(world: Snapshot) -> None:
     found, wants, parts = work(world)
     projects = len(world.projects)
     assert wants <= projects * (2 * eta.MOST_BATCHES + 3 * eta.MOST_ROUNDS)

@@ -10,9 +10,9 @@ import pytest
 
 from jgi_stager.planning import Limits, Spent
 from jgi_stager.reporting import explain
-from jgi_stager.reporting.blocked_reasons import Why
+from jgi_stager.reporting.blocked_reasons import ReasonCode
 from jgi_stager.reporting.explain import Explanation
-from jgi_stager.reporting.snapshot_types import DaemonView, Facts
+from jgi_stager.reporting.snapshot_types import DaemonView, Snapshot
 from views import (
     GIGA,
     HOUR,
@@ -40,7 +40,7 @@ def full_window(size: int = 212 * GIGA) -> tuple[Spent, ...]:
     )
 
 
-def explained(state: str = "active", /, *, world: Facts, **fields: Any) -> Explanation:
+def explained(state: str = "active", /, *, world: Snapshot, **fields: Any) -> Explanation:
     subject = project(state=state, **fields)
     return explain.project(replace(world, projects=(subject,)), subject)
 
@@ -52,7 +52,7 @@ def test_waiting_for_quota_says_what_is_used_when_bytes_come_free_and_how_many_f
     # Files of 50 GB, so that what is left of the window holds none.
     world = facts(waiting=waiting(wants(1000, 50 * GIGA), spent=full_window()))
     found = explained(world=world, counts={"pending": (1000, 50 * TERA)}).why
-    assert found.why == Why.QUOTA
+    assert found.why == ReasonCode.QUOTA
     assert found.sentence == (
         "waiting for quota: 9.97 of 10.0 TB used; 212 GB come free at 14:07 UTC; 4 files (200 GB) go then"
     )
@@ -70,7 +70,7 @@ def test_more_used_than_a_lowered_limit_is_called_that() -> None:
 def test_what_fits_is_asked_for_next() -> None:
     found = explained(world=facts(waiting=waiting(wants(1000))), counts=PENDING).why
     assert (found.why, found.sentence) == (
-        Why.TURN,
+        ReasonCode.TURN,
         "1,000 files (1.00 TB) are asked for with the next request, within minutes",
     )
 
@@ -81,7 +81,7 @@ def test_a_file_knows_its_own_turn() -> None:
     assert first.sentence.endswith("come free at 14:07 UTC; it goes then")
     later = explain.file(world, file(source_file_id="soil999", size=50 * GIGA)).why
     assert (later.why, later.sentence.rpartition("; ")[2]) == (
-        Why.QUOTA,
+        ReasonCode.QUOTA,
         "4 files (200 GB) of soil go before it",
     )
 
@@ -93,21 +93,21 @@ def test_a_refused_file_says_how_often_and_until_when() -> None:
         projects=(project(counts=PENDING),),
     )
     found = explain.file(world, file(source_file_id="x")).why
-    assert (found.why, found.until) == (Why.REFUSED, until)
+    assert (found.why, found.until) == (ReasonCode.REFUSED, until)
     assert found.sentence == (
         "JDP refused 2 requests with it; it is asked for again at 14:20 UTC, in a smaller group"
     )
-    assert explained(world=world, counts=PENDING).why.why == Why.REFUSED
+    assert explained(world=world, counts=PENDING).why.why == ReasonCode.REFUSED
 
 
 def test_a_lost_answer_is_told_with_what_it_costs_and_when_it_ends() -> None:
     lost = request(state="unknown", hours=2, request_id=None)
     world = facts(requests=(lost,), waiting=waiting(in_doubt={"x": lost.key}), projects=(project(counts=PENDING),))
     found = explain.file(world, file(source_file_id="x")).why
-    assert (found.why, found.until) == (Why.UNKNOWN, NOW + 22 * HOUR)
+    assert (found.why, found.until) == (ReasonCode.UNKNOWN, NOW + 22 * HOUR)
     assert "lost" in found.sentence
     assert "1.00 TB count as spent" in found.sentence
-    assert explained(world=world, counts=PENDING).why.why == Why.UNKNOWN
+    assert explained(world=world, counts=PENDING).why.why == ReasonCode.UNKNOWN
 
 
 def test_a_file_that_another_project_asked_for_joins_its_request() -> None:
@@ -123,28 +123,28 @@ def test_a_file_that_another_project_asked_for_joins_its_request() -> None:
 def test_a_project_whose_files_come_with_other_requests_waits_for_no_quota() -> None:
     world = facts(waiting=waiting(joinable={"x": 1}, joining={"soil": 1_000}, spent=full_window()))
     found = explained(world=world, counts=PENDING).why
-    assert (found.why, "already bring all of them" in found.sentence) == (Why.TURN, True)
+    assert (found.why, "already bring all of them" in found.sentence) == (ReasonCode.TURN, True)
 
 
 def test_a_quota_that_was_lowered_says_how_to_raise_it() -> None:
     world = facts(limits=Limits(GIGA, timedelta(hours=24), 750), projects=(project(counts=PENDING),))
     found = explain.file(world, file(size=5 * GIGA)).why
-    assert (found.why, found.do) == (Why.LIMIT, "jgi-stager limits reset max_restore_bytes")
+    assert (found.why, found.do) == (ReasonCode.LIMIT, "jgi-stager limits reset max_restore_bytes")
     assert "lowered at run time from 10.0 TB" in found.sentence
 
 
 @pytest.mark.parametrize(
     ("state", "why", "words"),
     [
-        ("needs_person", Why.PERSON, "waiting for a person since 12:00 UTC: the token has ended"),
-        ("out", Why.SERVICE, "JDP cannot be used since 12:00 UTC; it is tried again by itself"),
+        ("needs_person", ReasonCode.PERSON, "waiting for a person since 12:00 UTC: the token has ended"),
+        ("out", ReasonCode.SERVICE, "JDP cannot be used since 12:00 UTC; it is tried again by itself"),
     ],
 )
-def test_a_service_that_cannot_be_used_comes_first(state: str, why: Why, words: str) -> None:
+def test_a_service_that_cannot_be_used_comes_first(state: str, why: ReasonCode, words: str) -> None:
     view = trouble("jdp", state, "the token has ended", "jgi-stager token set jdp")
     found = explained(world=facts(daemon=view, waiting=waiting(wants(1000))), counts=PENDING).why
     assert (found.why, found.sentence) == (why, words)
-    assert found.do == ("jgi-stager token set jdp" if why == Why.PERSON else None)
+    assert found.do == ("jgi-stager token set jdp" if why == ReasonCode.PERSON else None)
 
 
 def test_a_daemon_that_is_down_comes_before_everything() -> None:
@@ -171,14 +171,15 @@ def test_what_jdp_did_not_take_into_a_request_is_asked_for_later() -> None:
 def test_what_joined_a_delivery_does_not_wait_for_tape() -> None:
     ready = request(state="ready")
     found = explain.file(facts(requests=(ready,), projects=(project(),)), file("restore_requested"), ready).why
-    assert (found.why, found.sentence) == (Why.TURN, "request 652404 is delivered; it goes on within minutes")
+    sentence = "request 652404 is delivered; it goes on within minutes"
+    assert (found.why, found.sentence) == (ReasonCode.TURN, sentence)
 
 
 def test_tape_is_compared_with_the_requests_before() -> None:
     past = [delivered(number, took) for number, took in enumerate((2, 4, 4, 9), 1)]
     world = facts(requests=(request(word="pending"),), past_requests=past)
     found = explained(world=world, counts={"restore_requested": (10, TERA)}).why
-    assert found.why == Why.TAPE
+    assert found.why == ReasonCode.TAPE
     assert found.sentence == (
         "waiting for tape: request 652404 was made 5 h ago; JDP calls it 'pending'; "
         "the last 4 took 2 h 36 min to 7 h 30 min, half of them under 4 h"
@@ -209,7 +210,7 @@ def test_a_manifest_that_is_not_whole_says_what_it_lacks() -> None:
         expires_at=NOW + timedelta(days=3),
     )
     found = explained(world=facts(requests=(ready,)), counts={"restored": (10, TERA)}).why
-    assert (found.why, found.until) == (Why.MANIFEST, NOW + HOUR)
+    assert (found.why, found.until) == (ReasonCode.MANIFEST, NOW + HOUR)
     assert found.sentence == (
         "delivered as R652404, but its manifest lacks 3 of 750 files; looked at again at 15:00 UTC; "
         "the delivery expires 7 Mar 14:00 UTC"
@@ -229,18 +230,18 @@ def test_globus_slots_are_counted() -> None:
     ready = request(state="ready", expires_at=NOW + timedelta(days=3))
     world = facts(requests=(ready,), tasks=(task("a"), task("b")))
     found = explained(world=world, counts={"manifest_ready": (10, TERA)}).why
-    assert found.why == Why.SLOT
+    assert found.why == ReasonCode.SLOT
     assert found.sentence == (
         "waiting for a Globus slot: 2 of 2 in use, the oldest for 40 min; the delivery expires 7 Mar 14:00 UTC"
     )
     free = explained(world=facts(requests=(ready,)), counts={"manifest_ready": (10, TERA)}).why
-    assert free.why == Why.TURN
+    assert free.why == ReasonCode.TURN
 
 
 def test_a_submission_that_is_not_answered_says_why() -> None:
     world = facts(tasks=(task(state="submitting", error="globus: HTTP 503", submitted_at=None),))
     found = explained(world=world, counts={"manifest_ready": (1, 1)}).why
     assert (found.why, found.sentence) == (
-        Why.SERVICE,
+        ReasonCode.SERVICE,
         "a transfer is being submitted since 40 min ago: globus: HTTP 503",
     )

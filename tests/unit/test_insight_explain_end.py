@@ -11,9 +11,9 @@ import pytest
 from jgi_stager.lifecycle import State
 from jgi_stager.records import ProjectState
 from jgi_stager.reporting import explain
-from jgi_stager.reporting.blocked_reasons import Why
+from jgi_stager.reporting.blocked_reasons import ReasonCode
 from jgi_stager.reporting.explain import Explanation
-from jgi_stager.reporting.snapshot_types import Facts, FailedGroup, File, Move
+from jgi_stager.reporting.snapshot_types import FailedGroup, File, Move, Snapshot
 from views import (
     GIGA,
     HOUR,
@@ -29,7 +29,7 @@ from views import (
 PENDING = {"pending": (1000, 1000 * GIGA)}
 
 
-def explained(state: str = "active", /, *, world: Facts, **fields: Any) -> Explanation:
+def explained(state: str = "active", /, *, world: Snapshot, **fields: Any) -> Explanation:
     subject = project(state=state, **fields)
     return explain.project(replace(world, projects=(subject,)), subject)
 
@@ -41,7 +41,7 @@ def test_a_transfer_says_how_far_it_is() -> None:
     world = facts(tasks=(task(bytes_moved=800 * GIGA, faults=2),), requests=(request(state="ready"),))
     ours = {"t1-at-globus": 10}
     found = explained(world=world, counts={"transferring": (10, TERA)}, in_tasks=ours).why
-    assert found.why == Why.TRANSFER
+    assert found.why == ReasonCode.TRANSFER
     assert found.sentence == (
         "in Globus task t1-at-globus, begun 40 min ago: 800 GB of 1.20 TB moved, 2 faults so far"
     )
@@ -67,14 +67,14 @@ def test_what_globus_complains_about_is_passed_on() -> None:
 def test_a_task_that_stands_still_shows_where_to_look() -> None:
     world = facts(tasks=(task(status="INACTIVE", nice_status="CONSENT"),))
     found = explain.file(world, file("transferring"), task=world.tasks[0]).why
-    assert found.why == Why.STANDSTILL
+    assert found.why == ReasonCode.STANDSTILL
     assert found.do is not None
     assert "t1-at-globus" in found.do
 
 
 def test_what_arrived_is_being_verified() -> None:
     ended = task(state="ended", status="SUCCEEDED", ended_at=NOW)
-    assert explain.file(facts(), file("transferring"), task=ended).why.why == Why.VERIFICATION
+    assert explain.file(facts(), file("transferring"), task=ended).why.why == ReasonCode.VERIFICATION
 
 
 # --- the end, and people -------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ def test_done_says_how_it_was_verified() -> None:
     moves = (Move(NOW, "transferring", "done", "verified at the destination: size and md5"),)
     found = explain.file(facts(), file("done", history=moves))
     assert (found.why.why, found.why.sentence) == (
-        Why.NOTHING,
+        ReasonCode.NOTHING,
         "done 13:00 UTC: verified at the destination: size and md5",
     )
     assert found.history == moves
@@ -110,15 +110,15 @@ def test_failed_files_of_a_project_are_told_by_the_commonest_reason() -> None:
 @pytest.mark.parametrize(
     ("state", "why"),
     [
-        ("new", Why.NEW),
-        ("discovering", Why.DISCOVERY),
-        ("paused", Why.PAUSED),
-        ("cancelled", Why.CANCELLED),
-        ("invalid", Why.INVALID),
-        ("done", Why.NOTHING),
+        ("new", ReasonCode.NEW),
+        ("discovering", ReasonCode.DISCOVERY),
+        ("paused", ReasonCode.PAUSED),
+        ("cancelled", ReasonCode.CANCELLED),
+        ("invalid", ReasonCode.INVALID),
+        ("done", ReasonCode.NOTHING),
     ],
 )
-def test_every_state_of_a_project_has_a_reason(state: str, why: Why) -> None:
+def test_every_state_of_a_project_has_a_reason(state: str, why: ReasonCode) -> None:
     assert explained(state, world=facts(), reason="no such proposal").why.why == why
 
 
@@ -130,9 +130,9 @@ def test_a_pause_is_told_with_who_and_why_whatever_came_after() -> None:
     found = explained("paused", world=facts(), history=history, counts={"manifest_ready": (1, 1)})
     assert found.why.sentence.startswith("paused by alice: maintenance;")
     assert found.why.do == "jgi-stager project resume soil"
-    assert found.waits[1].why == Why.PAUSED
+    assert found.waits[1].why == ReasonCode.PAUSED
     waits = explain.file(facts(projects=(project(state="paused", history=history),)), file()).waits
-    assert [wait.why for wait in waits] == [Why.PAUSED]
+    assert [wait.why for wait in waits] == [ReasonCode.PAUSED]
 
 
 def test_discovery_shows_how_far_it_is_and_what_went_wrong() -> None:

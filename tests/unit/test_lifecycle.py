@@ -16,7 +16,7 @@ from jgi_stager.lifecycle import (
     IllegalMoveError,
     State,
     check_move,
-    is_setback,
+    is_requeue,
 )
 
 P, RR, R, M, T, D, F = State
@@ -73,7 +73,7 @@ def test_what_hangs_on_a_delivery_can_go_back_to_pending() -> None:
 @pytest.mark.parametrize(("old", "new"), [(old, new) for old in State for new in sorted(MOVES[old])])
 def test_allowed_moves_pass(old: State, new: State) -> None:
     check_move(old, new, "story")
-    assert is_setback(old, new) == ((old, new) in SETBACKS)
+    assert is_requeue(old, new) == ((old, new) in SETBACKS)
 
 
 def test_all_other_moves_raise_with_the_story_and_what_is_allowed() -> None:
@@ -99,6 +99,6 @@ def test_a_state_of_another_version_in_the_books_is_an_illegal_move_not_a_crash(
 
 
 def test_release_and_holding_are_no_setbacks() -> None:
-    assert not is_setback(F, P)
-    assert not any(is_setback(state, F) for state in State)
-    assert not any(is_setback(state, state) for state in State)
+    assert not is_requeue(F, P)
+    assert not any(is_requeue(state, F) for state in State)
+    assert not any(is_requeue(state, state) for state in State)

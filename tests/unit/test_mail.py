@@ -17,7 +17,7 @@ from jgi_stager.mail.render import DARK, LIGHT, LONGEST_SUBJECT, WIDTH, Look, fa
 from jgi_stager.notices import FORMS, Kind
 from jgi_stager.planning import Limits
 from jgi_stager.settings import NotificationSettings
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.digest import sharing
 from jgi_stager.steps.listing import accepted_data
 from jgi_stager.warning_groups import group
@@ -117,7 +117,7 @@ def test_the_mail_about_a_silent_service_says_what_the_reader_does() -> None:
 
 def test_no_alarm_can_be_stored_without_what_the_reader_does() -> None:
     with pytest.raises(TypeError, match="you"):
-        Tools.alarm(None, "key", "subject", "text")  # type: ignore[arg-type,call-arg]
+        StepContext.alert(None, "key", "subject", "text")  # type: ignore[arg-type,call-arg]
 
 
 @pytest.mark.parametrize("kind", [Kind.ALARM, Kind.TROUBLE])

@@ -25,7 +25,7 @@ from jgi_stager.reporting.time_breakdown import (
     TRANSFER,
     Blocked,
     Journey,
-    spent,
+    time_breakdown,
 )
 from jgi_stager.steps.alerts import FEW, usual
 
@@ -83,7 +83,7 @@ def hours(found: dict[str, tuple[float, float]], cause: str) -> tuple[float, flo
 
 
 def test_every_hour_of_a_file_is_counted_once() -> None:
-    found = spent([WHOLE], Blocked(), Blocked())
+    found = time_breakdown([WHOLE], Blocked(), Blocked())
     assert [hours(found, one)[0] for one in (QUOTA, TAPE, HANDOVER, TRANSFER)] == [10, 4, 3, 3]
     assert sum(mean for mean, _ in found.values()) == 20 * 3600
 
@@ -92,7 +92,7 @@ def test_what_people_and_outages_cost_is_taken_out_of_what_they_held_up() -> Non
     people = [(AT + timedelta(hours=8), AT + timedelta(hours=12))]
     out = [(AT + timedelta(hours=1), AT + timedelta(hours=2))]
     globus = [(AT + timedelta(hours=16), AT + timedelta(hours=30))]
-    found = spent([WHOLE], Blocked(people, out), Blocked(globus))
+    found = time_breakdown([WHOLE], Blocked(people, out), Blocked(globus))
     # Tape went on by itself from 10 to 12 h, and so did the transfer.
     assert [hours(found, one)[0] for one in (QUOTA, TAPE, HANDOVER, TRANSFER)] == [7, 4, 2, 3]
     assert hours(found, PEOPLE)[0] == 2 + 1
@@ -101,9 +101,9 @@ def test_what_people_and_outages_cost_is_taken_out_of_what_they_held_up() -> Non
 
 def test_the_slowest_file_is_shown_beside_the_mean() -> None:
     quick = journey((0, "pending"), (2, "restore_requested"), (4, "done"))
-    found = spent([WHOLE, quick], Blocked(), Blocked())
+    found = time_breakdown([WHOLE, quick], Blocked(), Blocked())
     assert hours(found, QUOTA) == (6, 10)
-    assert spent([], Blocked(), Blocked()) == {}
+    assert time_breakdown([], Blocked(), Blocked()) == {}
 
 
 def test_what_is_usual_is_learned_with_a_floor_and_not_from_a_few() -> None:

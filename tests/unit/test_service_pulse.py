@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from jgi_stager.liveness import Pulse, beat, unbroken
+from jgi_stager.liveness import Liveness, mark_progress, uninterruptible
 from jgi_stager.service.shutdown import wait_for_steps
 from jgi_stager.service.startup import (
     LONGEST_WAIT_SECONDS,
-    Starts,
+    CrashBackoff,
     opened_when_there,
     wait_after_failures,
     wait_before,
 )
-from jgi_stager.service.supervisor import Supervisor, supervisor
-from jgi_stager.service.watchdog import Overseer, silence_bound
+from jgi_stager.service.supervisor import Supervisor, find_supervisor
+from jgi_stager.service.watchdog import Watchdog, silence_bound
 from jgi_stager.settings import Settings
 from jgi_stager.store import StoreRefused, StoreUnavailable
 
@@ -65,16 +65,16 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-def overseer(found: Pulse, channel: Channel) -> Overseer:
-    return Overseer(channel.supervisor, found, BackgroundScheduler(), bound=600)
+def watchdog(found: Liveness, channel: Channel) -> Watchdog:
+    return Watchdog(channel.supervisor, found, BackgroundScheduler(), bound=600)
 
 
 def test_a_step_that_beats_is_not_silent_and_one_that_does_not_is(now: list[float]) -> None:
-    found = Pulse()
+    found = Liveness()
     with found.work("verify"):
         now[0] += 500
         assert not found.silent(600)
-        beat()
+        mark_progress()
         now[0] += 500
         assert not found.silent(600)
         now[0] += 101
@@ -85,35 +85,35 @@ def test_a_step_that_beats_is_not_silent_and_one_that_does_not_is(now: list[floa
 
 
 def test_a_beat_counts_only_for_the_thread_that_gives_it(now: list[float]) -> None:
-    found = Pulse()
+    found = Liveness()
     with found.work("discover"):
         now[0] += 601
-        other = threading.Thread(target=beat)
+        other = threading.Thread(target=mark_progress)
         other.start()
         other.join()
         assert set(found.silent(600)) == {"discover"}
 
 
 def test_the_watchdog_is_fed_while_steps_move_and_not_while_one_hangs(channel: Channel, now: list[float]) -> None:
-    found = Pulse()
-    boss = overseer(found, channel)
-    boss.look()
+    found = Liveness()
+    supervisor = watchdog(found, channel)
+    supervisor.look()
     assert channel.heard() == ["WATCHDOG=1"]
     with found.work("poll_tasks"):
         now[0] += 601
-        boss.look()
+        supervisor.look()
         assert channel.heard() == []
-        assert set(boss.stuck()) == {"poll_tasks"}
-        beat()
+        assert set(supervisor.stuck()) == {"poll_tasks"}
+        mark_progress()
         now[0] += 1
-        boss.look()
+        supervisor.look()
         assert channel.heard() == ["WATCHDOG=1"]
 
 
 def test_the_watchdog_is_not_fed_more_often_than_it_needs(channel: Channel, now: list[float]) -> None:
-    boss = overseer(Pulse(), channel)
+    supervisor = watchdog(Liveness(), channel)
     for _ in range(10):
-        boss.look()
+        supervisor.look()
     assert channel.heard() == ["WATCHDOG=1"]
 
 
@@ -129,16 +129,16 @@ def test_the_environment_of_systemd_is_understood_and_not_handed_on(monkeypatch:
     monkeypatch.setenv("NOTIFY_SOCKET", "@abstract/name")
     monkeypatch.setenv("WATCHDOG_USEC", "30000000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
-    assert supervisor() == Supervisor("@abstract/name", timedelta(seconds=30))
+    assert find_supervisor() == Supervisor("@abstract/name", timedelta(seconds=30))
     assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} & os.environ.keys()
-    assert supervisor() == Supervisor()
+    assert find_supervisor() == Supervisor()
 
 
 def test_a_watchdog_that_is_meant_for_another_process_is_not_fed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
     monkeypatch.setenv("WATCHDOG_USEC", "30000000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    assert supervisor().watchdog is None
+    assert find_supervisor().watchdog is None
 
 
 def test_a_status_is_one_line_whatever_it_holds(channel: Channel) -> None:
@@ -156,7 +156,7 @@ def test_a_supervisor_that_is_gone_or_never_was_stops_nothing(state_directory: P
 
 
 def test_the_end_waits_for_what_must_not_be_cut_off_and_not_for_the_rest() -> None:
-    found = Pulse()
+    found = Liveness()
     go, began = threading.Event(), threading.Event()
 
     def reading() -> None:
@@ -165,7 +165,7 @@ def test_the_end_waits_for_what_must_not_be_cut_off_and_not_for_the_rest() -> No
             go.wait(30)
 
     def posting() -> None:
-        with found.work("request_restores"), unbroken():
+        with found.work("request_restores"), uninterruptible():
             began.set()
             go.wait(30)
 
@@ -198,7 +198,7 @@ def test_waits_between_failing_starts_grow_up_to_a_limit() -> None:
 
 
 def test_starts_are_counted_until_one_is_good(tmp_path: Path) -> None:
-    starts = Starts(tmp_path)
+    starts = CrashBackoff(tmp_path)
     assert [starts.begin() for _ in range(3)] == [0, 1, 2]
     starts.good()
     starts.good()
@@ -208,14 +208,14 @@ def test_starts_are_counted_until_one_is_good(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "x", "-3", "9" * 40, "1 2", "\u0663"])
 def test_a_broken_count_counts_as_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "starts").write_text(content, encoding="utf-8")
-    assert Starts(tmp_path).failed() == 0
+    assert CrashBackoff(tmp_path).failed() == 0
 
 
 def test_after_failures_the_supervisor_hears_why_it_waits(channel: Channel, tmp_path: Path) -> None:
     (tmp_path / "starts").write_text("4")
     stop = threading.Event()
     stop.set()
-    wait_after_failures(Starts(tmp_path), channel.supervisor, stop)
+    wait_after_failures(CrashBackoff(tmp_path), channel.supervisor, stop)
     (said,) = channel.heard()
     assert "waiting 20 s: the last 4 starts failed" in said
 

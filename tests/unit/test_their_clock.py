@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, Reading, TheirClock, read
+from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, ClockEstimate, TheirClock, read
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = 86_400.0
@@ -19,7 +19,7 @@ def dated(at: datetime) -> dict[str, str]:
     return {"date": format_datetime(at, usegmt=True)}
 
 
-def said(at: datetime, before: float, after: float) -> Reading:
+def said(at: datetime, before: float, after: float) -> ClockEstimate:
     found = read(dated(at.replace(microsecond=0)), before, after)
     assert found is not None
     return found
@@ -39,24 +39,24 @@ errors = st.one_of(
 @given(st.lists(calls, min_size=1, max_size=6), seconds)
 def test_their_time_lies_between_the_bounds(story: list[tuple[float, float, float]], later: float) -> None:
     """Their clock goes with ours; a date is cut off to whole seconds, a call takes as long as it likes."""
-    theirs, earliest, steady = TheirClock(), None, 0.0
+    theirs, earliest, monotonic = TheirClock(), None, 0.0
     for number, (pause, there, back) in enumerate(story):
-        before = steady + pause
-        answered, steady = before + there, before + there + back
-        theirs.hear(said(NOON + timedelta(seconds=answered), before, steady))
-        truth = NOON + timedelta(seconds=steady)
+        before = monotonic + pause
+        answered, monotonic = before + there, before + there + back
+        theirs.hear(said(NOON + timedelta(seconds=answered), before, monotonic))
+        truth = NOON + timedelta(seconds=monotonic)
         if number == 0:
             assert theirs.agreed is None, "one answer alone is not believed"
             continue
         known = theirs.agreed
         assert known is not None
-        assert known.earliest(steady) <= truth <= known.latest(steady)
+        assert known.earliest(monotonic) <= truth <= known.latest(monotonic)
         # What was certain once stays so: a plan can rely on an earlier reading.
         if earliest is not None:
-            assert known.earliest(steady) >= earliest
-        earliest = known.earliest(steady)
-        truth = NOON + timedelta(seconds=steady + later)
-        assert known.earliest(steady + later) <= truth <= known.latest(steady + later)
+            assert known.earliest(monotonic) >= earliest
+        earliest = known.earliest(monotonic)
+        truth = NOON + timedelta(seconds=monotonic + later)
+        assert known.earliest(monotonic + later) <= truth <= known.latest(monotonic + later)
 
 
 @given(st.lists(st.tuples(seconds, errors, errors), min_size=1, max_size=30), st.booleans())
@@ -65,31 +65,31 @@ def test_a_plan_is_never_made_at_an_instant_that_has_not_come_yet(
 ) -> None:
     """Whatever single answers say, and whatever our own clock does; or, if our clock is right, whatever they all
     say. What is asked is dated no earlier than it was sent, in the same way."""
-    theirs, steady, last = TheirClock(), 0.0, 0.0
+    theirs, monotonic, last = TheirClock(), 0.0, 0.0
     for pause, error, ours_error in story:
         if not ours_is_right and error != 0.0 and last != 0.0:
             # Wrong answers that agree with each other are what only a clock of our own can tell.
             assume(abs(error - last) > 3 * TOLERANCE_SECONDS)
         if not ours_is_right and error != 0.0:
             assume(abs(error) > 3 * TOLERANCE_SECONDS)
-        steady, last = steady + pause + 1, error
-        truth = NOON + timedelta(seconds=steady)
-        theirs.hear(said(truth + timedelta(seconds=error), steady, steady))
+        monotonic, last = monotonic + pause + 1, error
+        truth = NOON + timedelta(seconds=monotonic)
+        theirs.hear(said(truth + timedelta(seconds=error), monotonic, monotonic))
         ours = truth if ours_is_right else truth + timedelta(seconds=ours_error)
         if theirs.agreed is not None:
-            believed = theirs.agreed.covering(ours, steady)
+            believed = theirs.agreed.covering(ours, monotonic)
             assert believed.low <= truth <= believed.high
 
 
 @given(st.lists(st.tuples(seconds, errors), max_size=10))
 def test_two_right_answers_end_every_doubt(story: list[tuple[float, float]]) -> None:
-    theirs, steady = TheirClock(), 0.0
+    theirs, monotonic = TheirClock(), 0.0
     for pause, error in [*story, (1.0, 0.0), (1.0, 0.0)]:
-        steady += pause
-        theirs.hear(said(NOON + timedelta(seconds=steady + error), steady, steady))
+        monotonic += pause
+        theirs.hear(said(NOON + timedelta(seconds=monotonic + error), monotonic, monotonic))
     assert theirs.agreed is not None
     assert theirs.doubted is None
-    assert abs(theirs.agreed.ahead(NOON + timedelta(seconds=steady), steady)) <= TOLERANCE_SECONDS
+    assert abs(theirs.agreed.ahead(NOON + timedelta(seconds=monotonic), monotonic)) <= TOLERANCE_SECONDS
 
 
 def test_one_answer_that_differs_changes_nothing_and_a_second_one_decides() -> None:

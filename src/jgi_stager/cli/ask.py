@@ -15,18 +15,18 @@ from jgi_stager.cli.common import (
     Page,
     emit,
     handled,
-    open_books,
+    open_store,
     settings_or_exit,
 )
 from jgi_stager.formatting import clean, count, human_bytes
 from jgi_stager.lifecycle import State
 from jgi_stager.reporting import explain as insight
 from jgi_stager.reporting import snapshot
-from jgi_stager.reporting.blocked_reasons import Wait
+from jgi_stager.reporting.blocked_reasons import BlockedReason
 from jgi_stager.reporting.explain import Explanation
 from jgi_stager.reporting.quota import Turns, turns
-from jgi_stager.reporting.snapshot import Books
-from jgi_stager.reporting.snapshot_types import Facts, File, Move
+from jgi_stager.reporting.snapshot import SnapshotSource
+from jgi_stager.reporting.snapshot_types import File, Move, Snapshot
 from jgi_stager.store import file_queries, requests, tasks
 
 LISTED = 50
@@ -49,8 +49,8 @@ def files(
 ) -> None:
     """List the files of a project."""
     settings = settings_or_exit(config)
-    with handled(), open_books(settings) as books:
-        facts = snapshot.facts(books)
+    with handled(), open_store(settings) as books:
+        facts = snapshot.take_snapshot(books)
         owner = facts.project(project)
         if owner is None:
             raise _no_project(project)
@@ -99,8 +99,8 @@ def explain(
 ) -> None:
     """Say why a project or a file waits, with the evidence, and what happened to it so far."""
     settings = settings_or_exit(config)
-    with handled(), open_books(settings) as books:
-        facts = snapshot.facts(books)
+    with handled(), open_store(settings) as books:
+        facts = snapshot.take_snapshot(books)
         coming = turns(facts)
         owner = facts.project(subject) if project is None else None
         if owner is not None:
@@ -125,7 +125,7 @@ def explain(
             page.say(f"... and {more} of that name; name one by its JDP id or destination, or see all: --json")
 
 
-def _of_file(books: Books, facts: Facts, file: File, coming: Turns) -> Explanation:
+def _of_file(books: SnapshotSource, facts: Snapshot, file: File, coming: Turns) -> Explanation:
     """Explain a file with the request and the task it hangs on."""
     asked = requests.request_by_id(books.store, file.request_id) if file.request_id is not None else None
     carried = tasks.task_by_id(books.store, file.task_id) if file.task_id else None
@@ -157,7 +157,7 @@ def _show(found: list[Explanation]) -> None:
         _show_history(page, one.history)
 
 
-def _show_wait(page: Page, wait: Wait, *, alone: bool) -> None:
+def _show_wait(page: Page, wait: BlockedReason, *, alone: bool) -> None:
     text = wait.sentence[:1].upper() + wait.sentence[1:]
     if wait.state is not None and not alone:
         text = f"{wait.state} ({count(wait.files, 'file')}, {human_bytes(wait.bytes)}): {wait.sentence}"

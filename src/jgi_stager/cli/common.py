@@ -26,7 +26,7 @@ from typer.core import TyperCommand
 from jgi_stager.config_sources import require_configuration
 from jgi_stager.failures import NeedsPerson, OutsideError
 from jgi_stager.formatting import clean
-from jgi_stager.reporting.snapshot import Books
+from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.secrets import SecretProblem
 from jgi_stager.settings import ConfigError, Settings, load_settings
 from jgi_stager.store import StoreError
@@ -133,7 +133,7 @@ def require_stage_dir(settings: Settings) -> None:
 
 
 @contextmanager
-def open_books(settings: Settings, *, create: bool = False) -> Iterator[Books]:
+def open_store(settings: Settings, *, create: bool = False) -> Iterator[SnapshotSource]:
     """The books, whether the daemon runs or not: a private mongod is started for as long as it takes.
 
     Without ``create`` it is a mistake that there are none yet.
@@ -146,7 +146,7 @@ def open_books(settings: Settings, *, create: bool = False) -> Iterator[Books]:
     with ExitStack() as stack:
         stack.enter_context(_without_log())
         store, _ = stack.enter_context(daemon.open_store(settings, clock))
-        yield Books(store, settings, clock)
+        yield SnapshotSource(store, settings, clock)
 
 
 @contextmanager

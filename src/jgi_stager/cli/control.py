@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from jgi_stager.admin import Refused, release
+from jgi_stager.admin import NotAllowed, release
 from jgi_stager.cli.common import (
     Commands,
     ConfigOption,
@@ -19,7 +19,7 @@ from jgi_stager.cli.common import (
     Page,
     emit,
     handled,
-    open_books,
+    open_store,
     settings_or_exit,
     somebody,
 )
@@ -28,7 +28,7 @@ from jgi_stager.formatting import count, human_bytes
 from jgi_stager.limits import RUN_TIME_LIMITS, configured, limits_now
 from jgi_stager.records import ProjectState
 from jgi_stager.reporting import snapshot
-from jgi_stager.reporting.snapshot import Books
+from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.settings import Settings, load_settings
 from jgi_stager.store import control, files, projects
 
@@ -54,11 +54,11 @@ def retry(
 ) -> None:
     """Let failed files start again."""
     settings = settings_or_exit(config)
-    with handled(), open_books(settings) as books:
+    with handled(), open_store(settings) as books:
         ids = None if file is None else [one for text in file for one in _ids(books, project, text)]
         try:
             released, left = release(books.store, project, somebody(), file_ids=ids, reason=reason)
-        except Refused as error:
+        except NotAllowed as error:
             raise Mistake(str(error)) from None
         if as_json:
             emit({"project": project, "released": released, "not_releasable": left})
@@ -80,7 +80,7 @@ def _meant(file: list[str] | None, reason: str | None) -> str:
     return f"{which}{' and' if which and reason else ''}{f' whose reason contains {reason!r}' if reason else ''}"
 
 
-def _ids(books: Books, project: str, text: str) -> list[str]:
+def _ids(books: SnapshotSource, project: str, text: str) -> list[str]:
     found = [one.jdp_file_id for one in snapshot.find_files(books.store, text, [project])]
     if not found:
         raise Mistake(f"{project} has no file with the JDP id, name or destination {text}")
@@ -94,7 +94,7 @@ def _ids(books: Books, project: str, text: str) -> list[str]:
 def show_limits(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show the limits that hold now, those of the settings, and who changed what."""
     settings = settings_or_exit(config)
-    with handled(), open_books(settings) as books:
+    with handled(), open_store(settings) as books:
         now, lowered = limits_now(books.store, settings), control.limits(books.store)
         history = control.limits_history(books.store)
         if as_json:
@@ -150,7 +150,7 @@ def set_limit(
         _change_limit(settings, name, number, reason, said, as_json=as_json, sure=yes)
 
 
-def _slip(books: Books, name: str, value: int) -> str | None:
+def _slip(books: SnapshotSource, name: str, value: int) -> str | None:
     """Why a new limit looks like a slip, such as a unit that was left out; None if it does not."""
     if not name.endswith("bytes"):
         return None
@@ -191,7 +191,7 @@ def release_hold(
 ) -> None:
     """Ask for files again though the database is older than the work."""
     settings = settings_or_exit(config)
-    with handled(), open_books(settings) as books:
+    with handled(), open_store(settings) as books:
         why = f"by {somebody()}{f': {reason}' if reason else ''}"
         held, released = control.hold(books.store), control.end_hold(books.store, why)
         if as_json:
@@ -207,7 +207,7 @@ def _change_limit(
 ) -> None:
     """Set the limit, or with None leave it to the settings, and tell what changed. Asks first, unless ``sure``,
     where the value looks like a slip."""
-    with open_books(settings) as books:
+    with open_store(settings) as books:
         if value is not None and not sure and (slip := _slip(books, name, value)):
             typer.confirm(f"{slip}. Set it all the same?", abort=True, err=True)
         before = limits_now(books.store, settings)[name]

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from jgi_stager.cli.common import Commands, ConfigOption, Mistake, Page, handled, settings_or_exit
-from jgi_stager.client_factory import open_secrets, outside
+from jgi_stager.client_factory import clients_for_command, open_secrets
 from jgi_stager.clients.globus_login import CLIENT_SECRET, REFRESH_TOKEN
 from jgi_stager.clients.gold import OFFLINE_TOKEN
 from jgi_stager.clients.jdp import TOKEN
@@ -87,7 +87,7 @@ def _try(settings: Settings, which: Tokens, token: str) -> str:
     with tempfile.TemporaryDirectory(prefix="jgi-stager-") as directory:
         candidate = Secrets(Path(directory))
         store_secret(candidate, NAMES[which], token)
-        with outside(settings, candidate) as services:
+        with clients_for_command(settings, candidate) as services:
             try:
                 if which == Tokens.GOLD:
                     services.gold.probe()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from jgi_stager.reporting.blocked_reasons import Wait
+from jgi_stager.reporting.blocked_reasons import BlockedReason
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.explain import Explanation
 from jgi_stager.reporting.quota import Window
@@ -189,7 +189,7 @@ def task(found: Task) -> Document:
     }
 
 
-def wait(found: Wait) -> Document:
+def wait(found: BlockedReason) -> Document:
     """One reason to wait."""
     return {
         "why": found.why,

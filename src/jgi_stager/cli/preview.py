@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from jgi_stager.cli import json_output
-from jgi_stager.cli.common import Mistake, Page, open_books
-from jgi_stager.client_factory import Clients, outside
+from jgi_stager.cli.common import Mistake, Page, open_store
+from jgi_stager.client_factory import Clients, clients_for_command
 from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.clock import Clock
 from jgi_stager.daemon import make_clock
@@ -26,7 +26,7 @@ from jgi_stager.reporting import preview as insight
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.preview import Found, Preview
 from jgi_stager.reporting.quota import window
-from jgi_stager.reporting.snapshot_types import Count, DaemonView, Facts
+from jgi_stager.reporting.snapshot_types import Count, DaemonView, Snapshot
 from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.settings import Settings
 from jgi_stager.steps.discover import STAGED_TYPES
@@ -64,11 +64,11 @@ def validated(fields: Mapping[str, Any]) -> ProjectRecord:
 
 def of_project(settings: Settings, name: str) -> Preview:
     """The plan of a project that is inserted: from the books where they know, else from GOLD and JDP."""
-    with open_books(settings) as books:
+    with open_store(settings) as books:
         document = projects.get(books.store, name)
         if document is None:
             raise Mistake(f"there is no project called {name}; see: jgi-stager project list, or use --proposal")
-        facts = snapshot.facts(books)
+        facts = snapshot.take_snapshot(books)
         if "accepted_name" in document and document.get("state") not in ("discovering", "invalid"):
             found, to_ask = (
                 _from_books(books.store, document, settings),
@@ -87,17 +87,17 @@ def of_record(settings: Settings, fields: Mapping[str, Any]) -> Preview:
     clock = make_clock(settings)
     there = settings.mongodb.uri is not None or (settings.state.directory / "mongodb" / "data").is_dir()
     if there:
-        with open_books(settings) as books:
-            facts = snapshot.facts(books)
+        with open_store(settings) as books:
+            facts = snapshot.take_snapshot(books)
     else:
         limits = restore_limits(settings.jdp)
-        facts = Facts(clock.now(), DaemonView(alive=False), limits, limits.quota_bytes, 1)
+        facts = Snapshot(clock.now(), DaemonView(alive=False), limits, limits.quota_bytes, 1)
     found = _ask(settings, clock, record)
     return _preview(settings, facts, found, None, priority=record.priority)
 
 
 def _preview(
-    settings: Settings, facts: Facts, found: Found, name: str | None, priority: int, to_ask: Count | None = None
+    settings: Settings, facts: Snapshot, found: Found, name: str | None, priority: int, to_ask: Count | None = None
 ) -> Preview:
     directory = settings.staging.stage_dir
     try:
@@ -136,7 +136,7 @@ def _from_books(store: Store, document: Mapping[str, Any], settings: Settings) -
 
 
 def _ask(settings: Settings, clock: Clock, record: ProjectRecord) -> Found:
-    with outside(settings) as services:
+    with clients_for_command(settings) as services:
         _say(f"asking GOLD for the analysis projects of proposal {record.proposal_id}")
         answer = services.gold.analysis_projects_of_proposal(record.proposal_id)
         chosen = [one for one in answer if one.ap_type in STAGED_TYPES and one.its_ap_id is not None]

@@ -14,7 +14,7 @@ import typer
 
 from jgi_stager.admin import (
     Change,
-    Refused,
+    NotAllowed,
     cancel_project,
     check_cancel,
     pause_project,
@@ -32,7 +32,7 @@ from jgi_stager.cli.common import (
     daemon_runs_here,
     emit,
     handled,
-    open_books,
+    open_store,
     require_stage_dir,
     settings_or_exit,
     somebody,
@@ -139,7 +139,7 @@ def _insert(settings: Settings, records: list[dict[str, Any]], *, as_json: bool)
     names = [record["project_name"] for record in checked]
     if len(set(names)) < len(names):
         raise Mistake("two of the records have the same project_name; names must differ", code=2)
-    with open_books(settings, create=True) as books:
+    with open_store(settings, create=True) as books:
         for name in names:
             _check_name(books.store, name)
         for fields in checked:
@@ -177,8 +177,8 @@ def _check_name(store: Store, name: str) -> None:
 def list_projects(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """List all projects, the invalid and the finished ones included."""
     settings = settings_or_exit(config)
-    with handled(), open_books(settings) as books:
-        found = snapshot.facts(books).projects
+    with handled(), open_store(settings) as books:
+        found = snapshot.take_snapshot(books).projects
         if as_json:
             emit([json_output.project(one) for one in found])
             return
@@ -205,8 +205,8 @@ def _row(one: Project) -> list[str]:
 def show(project: NameArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show one project: its record, its files by state, and what happened to it."""
     settings = settings_or_exit(config)
-    with handled(), open_books(settings) as books:
-        found = snapshot.facts(books).project(project)
+    with handled(), open_store(settings) as books:
+        found = snapshot.take_snapshot(books).project(project)
         document = projects.get(books.store, project)
         if found is None or document is None:
             raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
@@ -316,10 +316,10 @@ def notify(
 
 def _steer(config: Path | None, act: Callable[[Store], Change], *, as_json: bool) -> None:
     settings = settings_or_exit(config)
-    with handled(), open_books(settings) as books:
+    with handled(), open_store(settings) as books:
         try:
             change = act(books.store)
-        except Refused as error:
+        except NotAllowed as error:
             raise Mistake(str(error)) from None
         alive = snapshot.daemon(books).alive
         if as_json:

@@ -20,7 +20,7 @@ import typer
 from jgi_stager import daemon
 from jgi_stager.cli.common import ConfigOption, JsonOption, Mistake, Page, emit, handled, settings_or_exit
 from jgi_stager.cli.control import config_file
-from jgi_stager.client_factory import Clients, open_secrets, outside
+from jgi_stager.client_factory import Clients, clients_for_command, open_secrets
 from jgi_stager.config_sources import CONFIG_VARIABLE, ConfigError
 from jgi_stager.demo.place import has_ended
 from jgi_stager.failures import Rejected
@@ -320,7 +320,7 @@ def check(
     """Try everything the daemon depends on, and say what to do where something is wrong. Exits 1 if it is."""
     settings = settings_or_exit(config)
     path = config_file(config)
-    with handled(), outside(settings, seconds=max(1.0, seconds / 3)) as services:
+    with handled(), clients_for_command(settings, seconds=max(1.0, seconds / 3)) as services:
         rows = try_all(all_checks(settings, services, None if path is None else str(path)), seconds)
         if as_json:
             emit(

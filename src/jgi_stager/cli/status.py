@@ -30,7 +30,7 @@ from jgi_stager.cli.common import (
     Page,
     emit,
     handled,
-    open_books,
+    open_store,
     settings_or_exit,
     wrapped,
 )
@@ -40,10 +40,10 @@ from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration
 from jgi_stager.notices import COMMANDS
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting import summary as insight
-from jgi_stager.reporting.blocked_reasons import Wait, Why
+from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.quota import used
-from jgi_stager.reporting.snapshot_types import Facts, Project
+from jgi_stager.reporting.snapshot_types import Project, Snapshot
 from jgi_stager.reporting.summary import Credential, ProjectLine, Status
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
@@ -186,9 +186,9 @@ def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, f
             yield Text(f"  destination  {clean(project.destination)}")
 
 
-def _waits_for(wait: Wait, now: datetime) -> str:
+def _waits_for(wait: BlockedReason, now: datetime) -> str:
     """Why a project waits. What a person should do is on the page once, and not again for each project."""
-    if wait.why != Why.PERSON:
+    if wait.why != ReasonCode.PERSON:
         return wait.sentence
     since = f" since {when(wait.since, now)}" if wait.since else ""
     return f"waiting for a person{since}: see You, below"
@@ -369,7 +369,7 @@ def _lines(text: str, page: Page, taken: int, detail: Detail = Detail.WHOLE) -> 
     return wrapped(shown, page.width - taken)
 
 
-def credentials(settings: Settings, facts: Facts, clock: Clock) -> list[Credential]:
+def credentials(settings: Settings, facts: Snapshot, clock: Clock) -> list[Credential]:
     """One line per login. What the daemon says of a service goes before what the files look like."""
     shown = [Service.GOLD, Service.JDP, Service.GLOBUS]
     if settings.notifications.smtp_user:
@@ -377,7 +377,7 @@ def credentials(settings: Settings, facts: Facts, clock: Clock) -> list[Credenti
     return [_one(settings, facts, clock, service) for service in shown]
 
 
-def _one(settings: Settings, facts: Facts, clock: Clock, service: Service) -> Credential:
+def _one(settings: Settings, facts: Snapshot, clock: Clock, service: Service) -> Credential:
     stored_at, known = _stored_at(settings, service), facts.logins.get(service)
     age = None
     if stored_at is not None:
@@ -424,11 +424,11 @@ def status(
     Exits 3 if the daemon does not run; one that stands by to take over does.
     """
     settings = settings_or_exit(config)
-    with handled(), open_books(settings) as books:
+    with handled(), open_store(settings) as books:
         page = Page()
 
         def look() -> Status:
-            facts = snapshot.facts(books)
+            facts = snapshot.take_snapshot(books)
             if project is not None and facts.project(project) is None:
                 raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
             return insight.status(facts, credentials(settings, facts, books.clock), project)

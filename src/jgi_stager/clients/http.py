@@ -289,17 +289,17 @@ class HttpEdge:
         pool_size: int = 4,
         max_body_bytes: int = MAX_BODY_BYTES,
         deadline_seconds: float | None = None,
-        steady: Callable[[], float] = boot_seconds,
+        monotonic: Callable[[], float] = boot_seconds,
         their_clock: TheirClock | None = None,
     ) -> None:
         """``timeout_seconds`` bounds one wait for the network, ``deadline_seconds`` (default 5 of those)
-        a whole call, ``pool_size`` the calls under way at a time. All real seconds. ``steady`` is a clock that
+        a whole call, ``pool_size`` the calls under way at a time. All real seconds. ``monotonic`` is a clock that
         never jumps, in whatever seconds the service's own clock runs."""
         silence_queries()
         self.service = service
         self.their_clock = their_clock or TheirClock()
         """What the answers so far say of the clock of the service."""
-        self._steady = steady
+        self._steady = monotonic
         self._base_url = base_url.rstrip("/")
         self._timeout = timeout_seconds
         self._limits = (pool_size, max_body_bytes, deadline_seconds or 5 * timeout_seconds)

@@ -28,7 +28,7 @@ def at_least(clock: Clock, seconds: float) -> float:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ClockEstimate:
     """What their clock showed, ``low`` to ``high``, ``at`` an instant of one of ours that never jumps (seconds).
 
     It is carried on by our clock, so it stays true whatever happens to our wall clock.
@@ -38,35 +38,37 @@ class Reading:
     low: datetime
     high: datetime
 
-    def earliest(self, steady: float) -> datetime:
-        """Their clock shows at least this, when ours that never jumps shows ``steady``."""
-        return self.low + timedelta(seconds=(steady - self.at) * (1 - _DRIFT))
+    def earliest(self, monotonic: float) -> datetime:
+        """Their clock shows at least this, when ours that never jumps shows ``monotonic``."""
+        return self.low + timedelta(seconds=(monotonic - self.at) * (1 - _DRIFT))
 
-    def latest(self, steady: float) -> datetime:
+    def latest(self, monotonic: float) -> datetime:
         """Their clock shows at most this."""
-        return self.high + timedelta(seconds=(steady - self.at) * (1 + _DRIFT))
+        return self.high + timedelta(seconds=(monotonic - self.at) * (1 + _DRIFT))
 
-    def ahead(self, instant: datetime, steady: float) -> float:
+    def ahead(self, instant: datetime, monotonic: float) -> float:
         """Seconds by which a clock that shows ``instant`` is certainly ahead of theirs; negative: behind."""
-        past = (instant - self.latest(steady)).total_seconds()
-        return past if past > 0 else min(0.0, (instant - self.earliest(steady)).total_seconds())
+        past = (instant - self.latest(monotonic)).total_seconds()
+        return past if past > 0 else min(0.0, (instant - self.earliest(monotonic)).total_seconds())
 
-    def agrees(self, before: Reading, tolerance: float) -> bool:
+    def agrees(self, before: ClockEstimate, tolerance: float) -> bool:
         """Whether both may be of one clock that was not set in between, but for ``tolerance`` seconds."""
         low, high = before.earliest(self.at), before.latest(self.at)
         allowed = timedelta(seconds=tolerance)
         return self.low - high <= allowed and low - self.high <= allowed
 
-    def joined(self, before: Reading) -> Reading:
+    def joined(self, before: ClockEstimate) -> ClockEstimate:
         """What both say; where they differ, all between them: several clocks may answer for one service."""
         low, high = before.earliest(self.at), before.latest(self.at)
         if self.low <= high and low <= self.high:
-            return Reading(self.at, max(self.low, low), min(self.high, high))
-        return Reading(self.at, min(self.low, low), max(self.high, high))
+            return ClockEstimate(self.at, max(self.low, low), min(self.high, high))
+        return ClockEstimate(self.at, min(self.low, low), max(self.high, high))
 
-    def covering(self, instant: datetime, steady: float) -> Reading:
-        """Carried on to ``steady``, and wide enough for a clock that shows ``instant`` then."""
-        return Reading(steady, min(instant, self.earliest(steady)), max(instant, self.latest(steady)))
+    def covering(self, instant: datetime, monotonic: float) -> ClockEstimate:
+        """Carried on to ``monotonic``, and wide enough for a clock that shows ``instant`` then."""
+        return ClockEstimate(
+            monotonic, min(instant, self.earliest(monotonic)), max(instant, self.latest(monotonic))
+        )
 
 
 class TheirClock:
@@ -79,16 +81,16 @@ class TheirClock:
 
     def __init__(self, tolerance: float = TOLERANCE_SECONDS) -> None:
         """``tolerance``: seconds by which two answers may differ and still agree."""
-        self.agreed: Reading | None = None
+        self.agreed: ClockEstimate | None = None
         """None before two answers agreed, and if the service does not tell the time."""
-        self.doubted: Reading | None = None
+        self.doubted: ClockEstimate | None = None
         """The last answer, if none agreed with it yet."""
         self.doubted_since: float | None = None
         """When the doubt began, by the clock of ours that never jumps."""
         self._tolerance = tolerance
         self._lock = threading.Lock()
 
-    def hear(self, fresh: Reading) -> None:
+    def hear(self, fresh: ClockEstimate) -> None:
         """Note what an answer says."""
         with self._lock:
             for known in (self.agreed, self.doubted):
@@ -100,7 +102,7 @@ class TheirClock:
                 self.doubted_since = fresh.at
 
 
-def read(headers: Mapping[str, str], before: float, after: float) -> Reading | None:
+def read(headers: Mapping[str, str], before: float, after: float) -> ClockEstimate | None:
     """The reading in the answer to a call that lasted from ``before`` until ``after``.
 
     None without a ``Date``, with one that cannot be read or is no time at all, and for a stored answer (``Age``):
@@ -116,4 +118,4 @@ def read(headers: Mapping[str, str], before: float, after: float) -> Reading | N
         return None
     if not _FIRST <= date < _LAST:
         return None
-    return Reading(after, date, date + _WHOLE_SECOND + timedelta(seconds=after - before))
+    return ClockEstimate(after, date, date + _WHOLE_SECOND + timedelta(seconds=after - before))

@@ -5,14 +5,14 @@ sends its gist over a second channel. Nothing here knows of the outbox: that is 
 """
 
 from jgi_stager.mail.render import PREFIX, Attachment, Envelope, Letter, make_mail, render
-from jgi_stager.mail.smtp import ContentRefused, Handover, send
+from jgi_stager.mail.smtp import ContentRefused, DeliveryResult, send
 
 __all__ = [
     "PREFIX",
     "Attachment",
     "ContentRefused",
+    "DeliveryResult",
     "Envelope",
-    "Handover",
     "Letter",
     "make_mail",
     "render",

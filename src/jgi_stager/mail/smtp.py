@@ -26,7 +26,7 @@ _TOO_LARGE = 552
 
 
 @dataclass(frozen=True)
-class Handover:
+class DeliveryResult:
     """What became of a mail, by address: ``refused`` for ever, ``postponed`` to be tried again."""
 
     taken: tuple[str, ...] = ()
@@ -38,7 +38,9 @@ class ContentRefused(Rejected):
     """The server took the addresses and refused the mail itself; without its attachments it may be taken."""
 
 
-def send(mail: EmailMessage, to: Sequence[str], settings: NotificationSettings, secrets: Secrets) -> Handover:
+def send(
+    mail: EmailMessage, to: Sequence[str], settings: NotificationSettings, secrets: Secrets
+) -> DeliveryResult:
     """Hand a mail over for the addresses ``to``.
 
     Raises `Transient` (the server is out: try later), `NeedsPerson` (it refuses the login or the sender) or
@@ -57,7 +59,7 @@ def send(mail: EmailMessage, to: Sequence[str], settings: NotificationSettings, 
 
 def _hand_over(
     server: smtplib.SMTP, mail: EmailMessage, to: Sequence[str], settings: NotificationSettings
-) -> Handover:
+) -> DeliveryResult:
     sender = parseaddr(settings.mail_from)[1] or settings.mail_from
     answers: dict[str, tuple[int, bytes]] = {}
     try:
@@ -72,7 +74,7 @@ def _hand_over(
         raise
     refused = {one: _answer(code, text) for one, (code, text) in answers.items() if 500 <= code < 600}
     postponed = {one: _answer(code, text) for one, (code, text) in answers.items() if one not in refused}
-    return Handover(tuple(one for one in to if one not in answers), refused, postponed)
+    return DeliveryResult(tuple(one for one in to if one not in answers), refused, postponed)
 
 
 @contextlib.contextmanager

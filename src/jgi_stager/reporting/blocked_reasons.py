@@ -16,10 +16,19 @@ from jgi_stager.formatting import ago, count, human_bytes, human_duration, part_
 from jgi_stager.notices import activity
 from jgi_stager.reporting.eta import percentile
 from jgi_stager.reporting.quota import Turns, used, window
-from jgi_stager.reporting.snapshot_types import Count, DaemonView, Facts, File, Project, Request, ServiceView, Task
+from jgi_stager.reporting.snapshot_types import (
+    Count,
+    DaemonView,
+    File,
+    Project,
+    Request,
+    ServiceView,
+    Snapshot,
+    Task,
+)
 
 
-class Why(StrEnum):
+class ReasonCode(StrEnum):
     """What a file or project waits for. Stable: programs may read it."""
 
     NOTHING = "nothing"
@@ -46,10 +55,10 @@ class Why(StrEnum):
 
 
 @dataclass(frozen=True)
-class Wait:
+class BlockedReason:
     """One reason. ``until`` is when it ends by itself, where that is known; ``do`` the command that helps."""
 
-    why: Why
+    why: ReasonCode
     sentence: str
     state: str | None = None
     files: int = 0
@@ -64,16 +73,18 @@ class Wait:
 NEXT_RUN = "within minutes"
 
 
-def daemon_wait(daemon: DaemonView, now: datetime) -> Wait | None:
+def daemon_wait(daemon: DaemonView, now: datetime) -> BlockedReason | None:
     """The daemon does not run: nothing else matters then."""
     if daemon.alive:
         return None
     seen = f"; it was last seen {ago(daemon.seen_at, now)}" if daemon.seen_at else ""
     sentence = f"nothing moves: the daemon does not run{seen}"
-    return Wait(Why.DAEMON, sentence, since=daemon.seen_at, do="systemctl start jgi-stager  (or: jgi-stager run)")
+    return BlockedReason(
+        ReasonCode.DAEMON, sentence, since=daemon.seen_at, do="systemctl start jgi-stager  (or: jgi-stager run)"
+    )
 
 
-def service_wait(facts: Facts, *names: str) -> Wait | None:
+def service_wait(facts: Snapshot, *names: str) -> BlockedReason | None:
     """The first of the named services that cannot be used now."""
     for name in names:
         view = facts.daemon.trouble(name)
@@ -84,9 +95,9 @@ def service_wait(facts: Facts, *names: str) -> Wait | None:
         if view.state == "needs_person":
             finding, evidence = found_out(view)
             sentence = f"waiting for a person{said}: {finding}"
-            return Wait(Why.PERSON, sentence, since=begun, do=view.cure, evidence=evidence)
+            return BlockedReason(ReasonCode.PERSON, sentence, since=begun, do=view.cure, evidence=evidence)
         sentence = f"{name.upper()} cannot be used{said}; it is tried again by itself"
-        return Wait(Why.SERVICE, sentence, since=begun)
+        return BlockedReason(ReasonCode.SERVICE, sentence, since=begun)
     return None
 
 
@@ -96,7 +107,7 @@ def found_out(view: ServiceView) -> tuple[str, str | None]:
     return finding, evidence or None
 
 
-def since(facts: Facts, view: ServiceView) -> datetime | None:
+def since(facts: Snapshot, view: ServiceView) -> datetime | None:
     """Since when a service cannot be used: a credential since it died, which a restart of the daemon does not
     change."""
     login = facts.logins.get(view.name)
@@ -104,29 +115,33 @@ def since(facts: Facts, view: ServiceView) -> datetime | None:
     return dead or view.since
 
 
-def pending(facts: Facts, project: Project, coming: Turns) -> Wait:
+def pending(facts: Snapshot, project: Project, coming: Turns) -> BlockedReason:
     """Why the pending files of a project are not asked for."""
     joining = facts.waiting.joining.get(project.name, 0)
     if joining and joining >= project.of("pending").files:
-        return Wait(Why.TURN, f"requests that were made already bring all of them; they join those {NEXT_RUN}")
+        return BlockedReason(
+            ReasonCode.TURN, f"requests that were made already bring all of them; they join those {NEXT_RUN}"
+        )
     if trouble := service_wait(facts, "jdp"):
         return trouble
     now = coming.now.get(project.name, Count())
     if now.files and now.files >= project.of("pending").files:
-        return Wait(Why.TURN, f"{_ids(now)} are asked for with the next request, {NEXT_RUN}")
+        return BlockedReason(ReasonCode.TURN, f"{_ids(now)} are asked for with the next request, {NEXT_RUN}")
     if now.files:
         rest = f", the rest when the quota allows: {_quota(facts)}"
-        return Wait(Why.QUOTA, f"{_ids(now)} are asked for {NEXT_RUN}{rest}", until=coming.next_at)
+        return BlockedReason(ReasonCode.QUOTA, f"{_ids(now)} are asked for {NEXT_RUN}{rest}", until=coming.next_at)
     put_off = _put_off(facts, project)
     if coming.next_at is None:
-        return put_off or Wait(Why.TURN, f"the next planning of requests looks at them, {NEXT_RUN}")
+        return put_off or BlockedReason(
+            ReasonCode.TURN, f"the next planning of requests looks at them, {NEXT_RUN}"
+        )
     then = coming.then.get(project.name, Count())
     turn = f"; {_ids(then)} go then" if then.files else "; other projects go first then" if coming.then else ""
     sentence = f"waiting for quota: {_quota(facts, coming.next_at)}{turn}"
-    return Wait(Why.QUOTA, sentence, until=coming.next_at)
+    return BlockedReason(ReasonCode.QUOTA, sentence, until=coming.next_at)
 
 
-def _put_off(facts: Facts, project: Project) -> Wait | None:
+def _put_off(facts: Snapshot, project: Project) -> BlockedReason | None:
     """Nothing of the project is a candidate: every pending file is refused, in doubt, or too large for now."""
     doubtful = [one for one in facts.requests if one.state == "unknown" and project.name in one.projects]
     if doubtful:
@@ -134,13 +149,13 @@ def _put_off(facts: Facts, project: Project) -> Wait | None:
     if facts.waiting.refused_until:
         first = min(facts.waiting.refused_until.values())
         sentence = f"JDP refused requests with them; they are asked for again from {when(first, facts.now)} on"
-        return Wait(Why.REFUSED, f"{sentence}, in smaller groups", until=first)
+        return BlockedReason(ReasonCode.REFUSED, f"{sentence}, in smaller groups", until=first)
     if facts.limits.quota_bytes < facts.ceiling:
         return _lowered(facts)
     return None
 
 
-def pending_file(facts: Facts, file: File, coming: Turns) -> Wait:
+def pending_file(facts: Snapshot, file: File, coming: Turns) -> BlockedReason:
     """Why one pending file is not asked for."""
     source = file.source_file_id
     if put_off := _put_off_file(facts, source):
@@ -150,48 +165,50 @@ def pending_file(facts: Facts, file: File, coming: Turns) -> Wait:
     if (file.size or 0) > facts.limits.quota_bytes:
         return _lowered(facts)
     if source in coming.first_now:
-        return Wait(Why.TURN, f"it is asked for with the next request, {NEXT_RUN}")
+        return BlockedReason(ReasonCode.TURN, f"it is asked for with the next request, {NEXT_RUN}")
     return _quota_of_file(facts, file, coming)
 
 
-def _put_off_file(facts: Facts, source: str) -> Wait | None:
+def _put_off_file(facts: Snapshot, source: str) -> BlockedReason | None:
     """It is not a candidate: on its way already, in doubt, or refused lately."""
     now = facts.now
     if number := facts.waiting.joinable.get(source):
         what = "brings it already" if any(one.request_id == number for one in facts.requests) else "was delivered"
-        return Wait(Why.TURN, f"request {number} {what}; it joins that {NEXT_RUN} and costs no quota")
+        return BlockedReason(
+            ReasonCode.TURN, f"request {number} {what}; it joins that {NEXT_RUN} and costs no quota"
+        )
     request = next((one for one in facts.requests if one.key == facts.waiting.in_doubt.get(source)), None)
     if request is not None:
         return unknown_outcome(facts, request)
     if until := facts.waiting.refused_until.get(source):
         times = facts.waiting.refused_times.get(source, 1)
         sentence = f"JDP refused {count(times, 'request')} with it; it is asked for again at {when(until, now)}"
-        return Wait(Why.REFUSED, f"{sentence}, in a smaller group", until=until)
+        return BlockedReason(ReasonCode.REFUSED, f"{sentence}, in a smaller group", until=until)
     return None
 
 
-def _quota_of_file(facts: Facts, file: File, coming: Turns) -> Wait:
+def _quota_of_file(facts: Snapshot, file: File, coming: Turns) -> BlockedReason:
     if file.source_file_id in coming.first_then:
         sentence = f"waiting for quota: {_quota(facts, coming.next_at)}; it goes then"
-        return Wait(Why.QUOTA, sentence, until=coming.next_at)
+        return BlockedReason(ReasonCode.QUOTA, sentence, until=coming.next_at)
     if coming.next_at:
         then = coming.then.get(file.project, Count())
         sentence = (
             f"waiting for quota and its turn: {_quota(facts, coming.next_at)}; {_ids(then)} of {file.project}"
         )
-        return Wait(Why.QUOTA, f"{sentence} go before it", until=coming.next_at)
-    return Wait(Why.TURN, f"the next planning of requests looks at it, {NEXT_RUN}")
+        return BlockedReason(ReasonCode.QUOTA, f"{sentence} go before it", until=coming.next_at)
+    return BlockedReason(ReasonCode.TURN, f"the next planning of requests looks at it, {NEXT_RUN}")
 
 
-def _lowered(facts: Facts) -> Wait:
+def _lowered(facts: Snapshot) -> BlockedReason:
     sentence = (
         f"larger than the quota of {human_bytes(facts.limits.quota_bytes)}, which was lowered at run time from "
         f"{human_bytes(facts.ceiling)}"
     )
-    return Wait(Why.LIMIT, sentence, do="jgi-stager limits reset max_restore_bytes")
+    return BlockedReason(ReasonCode.LIMIT, sentence, do="jgi-stager limits reset max_restore_bytes")
 
 
-def unknown_outcome(facts: Facts, request: Request) -> Wait:
+def unknown_outcome(facts: Snapshot, request: Request) -> BlockedReason:
     """The answer to a POST was lost."""
     until = request.asked_at + facts.unknown_patience
     sentence = (
@@ -199,10 +216,10 @@ def unknown_outcome(facts: Facts, request: Request) -> Wait:
         f"received it: deliveries are searched for it, its {human_bytes(request.bytes)} count as spent, and "
         f"without a trace it is asked for again after {when(until, facts.now)}"
     )
-    return Wait(Why.UNKNOWN, sentence, since=request.asked_at, until=until)
+    return BlockedReason(ReasonCode.UNKNOWN, sentence, since=request.asked_at, until=until)
 
 
-def _quota(facts: Facts, at: datetime | None = None) -> str:
+def _quota(facts: Snapshot, at: datetime | None = None) -> str:
     found = window(facts)
     said = used(found)
     if found.next_free_at is None:
@@ -224,15 +241,17 @@ def _ids(some: Count) -> str:
 MOST_SHOWN = 3
 
 
-def on_tape(facts: Facts, requests: Sequence[Request], source: str | None = None) -> Wait:
+def on_tape(facts: Snapshot, requests: Sequence[Request], source: str | None = None) -> BlockedReason:
     """Why files that were asked for are not delivered. ``requests`` are those they hang on; ``source`` is the JDP
     id where it is about one file."""
     delivered = [one for one in requests if one.state == "ready"]
     requests = [one for one in requests if one.state in ("accepted", "waiting")]
     if delivered and not requests:
-        return Wait(Why.TURN, f"request {delivered[0].request_id} is delivered; it goes on {NEXT_RUN}")
+        return BlockedReason(
+            ReasonCode.TURN, f"request {delivered[0].request_id} is delivered; it goes on {NEXT_RUN}"
+        )
     if not requests:
-        return Wait(Why.TURN, f"its request is over; the audit lets it start again {NEXT_RUN}")
+        return BlockedReason(ReasonCode.TURN, f"its request is over; the audit lets it start again {NEXT_RUN}")
     oldest = min(requests, key=lambda one: one.asked_at)
     age = facts.now - oldest.asked_at
     if len(requests) == 1:
@@ -245,8 +264,8 @@ def on_tape(facts: Facts, requests: Sequence[Request], source: str | None = None
         sentence += f". The last look failed: {oldest.error}"
     if trouble := service_wait(facts, "jdp"):
         sentence += f". {trouble.sentence[0].upper()}{trouble.sentence[1:]}"
-        return Wait(trouble.why, sentence, since=oldest.asked_at, do=trouble.do)
-    return Wait(Why.TAPE, sentence, since=oldest.asked_at)
+        return BlockedReason(trouble.why, sentence, since=oldest.asked_at, do=trouble.do)
+    return BlockedReason(ReasonCode.TAPE, sentence, since=oldest.asked_at)
 
 
 def _without(requests: Sequence[Request], source: str | None) -> str:
@@ -258,7 +277,7 @@ def _without(requests: Sequence[Request], source: str | None) -> str:
     return f"; JDP did not take {count(dropped, 'file')} of them: asked for again later" if dropped else ""
 
 
-def _usual(facts: Facts, age: timedelta) -> str:
+def _usual(facts: Snapshot, age: timedelta) -> str:
     took = [
         (one.ready_at - one.asked_at).total_seconds() for one in facts.past_requests if one.ready_at is not None
     ]
@@ -272,7 +291,7 @@ def _usual(facts: Facts, age: timedelta) -> str:
     return f"{compared}, half of them under {human_duration(middle)}{long}"
 
 
-def manifest(facts: Facts, requests: Sequence[Request]) -> Wait:
+def manifest(facts: Snapshot, requests: Sequence[Request]) -> BlockedReason:
     """Why files that were delivered have no source path yet."""
     if trouble := service_wait(facts, "globus"):
         return trouble
@@ -284,17 +303,21 @@ def manifest(facts: Facts, requests: Sequence[Request]) -> Wait:
         one = troubled[0]
         next_look = f"; looked at again at {when(one.next_look_at, facts.now)}" if one.next_look_at else ""
         sentence = f"delivered as R{one.request_id}, but {one.error}{next_look}{_expires(facts, [one])}"
-        return Wait(Why.MANIFEST, sentence, since=one.ready_at, until=one.next_look_at)
+        return BlockedReason(ReasonCode.MANIFEST, sentence, since=one.ready_at, until=one.next_look_at)
     if any(one.request_id in on_its_way for one in requests):
-        return Wait(Why.MANIFEST, f"delivered; the manifest of request {numbers} is on its way through Globus")
-    return Wait(Why.MANIFEST, f"delivered; the manifest of request {numbers or '?'} is fetched {NEXT_RUN}")
+        return BlockedReason(
+            ReasonCode.MANIFEST, f"delivered; the manifest of request {numbers} is on its way through Globus"
+        )
+    return BlockedReason(
+        ReasonCode.MANIFEST, f"delivered; the manifest of request {numbers or '?'} is fetched {NEXT_RUN}"
+    )
 
 
-def slot(facts: Facts, requests: Sequence[Request], project: Project) -> Wait:
+def slot(facts: Snapshot, requests: Sequence[Request], project: Project) -> BlockedReason:
     """Why files whose source is known are not in a task."""
     if project.state == "paused":
         sentence = f"delivered, but the project is paused{_expires(facts, requests)}"
-        return Wait(Why.PAUSED, sentence, do=f"jgi-stager project resume {project.name}")
+        return BlockedReason(ReasonCode.PAUSED, sentence, do=f"jgi-stager project resume {project.name}")
     if trouble := service_wait(facts, "globus"):
         return trouble
     flying = [task for task in facts.tasks if task.kind == "files" and task.state != "ended"]
@@ -302,26 +325,26 @@ def slot(facts: Facts, requests: Sequence[Request], project: Project) -> Wait:
     if unsent and unsent[0].error:
         one = unsent[0]
         sentence = f"a transfer is being submitted since {ago(one.stored_at, facts.now)}: {one.error}"
-        return Wait(Why.SERVICE, sentence, since=one.stored_at, until=one.next_look_at)
+        return BlockedReason(ReasonCode.SERVICE, sentence, since=one.stored_at, until=one.next_look_at)
     if len(flying) >= facts.slots:
         oldest = min(task.begun_at for task in flying)
         sentence = (
             f"waiting for a Globus slot: {len(flying)} of {facts.slots} in use, the oldest for "
             f"{human_duration(facts.now - oldest)}{_expires(facts, requests)}"
         )
-        return Wait(Why.SLOT, sentence)
-    return Wait(Why.TURN, f"the next transfer takes them, {NEXT_RUN}{_expires(facts, requests)}")
+        return BlockedReason(ReasonCode.SLOT, sentence)
+    return BlockedReason(ReasonCode.TURN, f"the next transfer takes them, {NEXT_RUN}{_expires(facts, requests)}")
 
 
-def _expires(facts: Facts, requests: Sequence[Request]) -> str:
+def _expires(facts: Snapshot, requests: Sequence[Request]) -> str:
     dates = [one.expires_at for one in requests if one.expires_at is not None]
     return f"; the delivery expires {when(min(dates), facts.now)}" if dates else ""
 
 
-def transfer(facts: Facts, tasks: Sequence[Task], theirs: int | None = None) -> Wait:
+def transfer(facts: Snapshot, tasks: Sequence[Task], theirs: int | None = None) -> BlockedReason:
     """Why files in a task are not done; ``theirs`` is how many of one project there are, where it is about one."""
     if not tasks:
-        return Wait(Why.TURN, f"its task is over; the audit lets it start again {NEXT_RUN}")
+        return BlockedReason(ReasonCode.TURN, f"its task is over; the audit lets it start again {NEXT_RUN}")
     if all(task.state == "ended" for task in tasks):
         return _verification(facts, tasks)
     flying = [task for task in tasks if task.state != "ended"]
@@ -330,7 +353,7 @@ def transfer(facts: Facts, tasks: Sequence[Task], theirs: int | None = None) -> 
         said = f": {still.nice_status}" if still.nice_status else ""
         sentence = f"Globus task {still.task_id} stands still ({still.status}{said}); it goes on by itself"
         do = f"look at {activity(still.task_id)}: a credential or a paused collection"
-        return Wait(Why.STANDSTILL, sentence, since=still.begun_at, do=do)
+        return BlockedReason(ReasonCode.STANDSTILL, sentence, since=still.begun_at, do=do)
     moved = sum(task.bytes_moved for task in flying)
     name = f"Globus task {oldest.task_id}" if len(flying) == 1 else count(len(flying), "Globus task")
     sentence = (
@@ -347,15 +370,15 @@ def transfer(facts: Facts, tasks: Sequence[Task], theirs: int | None = None) -> 
         sentence += f". Globus says {slow.nice_status}{f' ({slow.error})' if slow.error else ''}; it tries again"
     if trouble := service_wait(facts, "globus"):
         sentence += f". {trouble.sentence[0].upper()}{trouble.sentence[1:]}"
-        return Wait(trouble.why, sentence, since=oldest.begun_at, do=trouble.do)
-    return Wait(Why.TRANSFER, sentence, since=oldest.begun_at)
+        return BlockedReason(trouble.why, sentence, since=oldest.begun_at, do=trouble.do)
+    return BlockedReason(ReasonCode.TRANSFER, sentence, since=oldest.begun_at)
 
 
-def _verification(facts: Facts, tasks: Sequence[Task]) -> Wait:
+def _verification(facts: Snapshot, tasks: Sequence[Task]) -> BlockedReason:
     task = tasks[0]
     if trouble := service_wait(facts, "globus"):
         return trouble
     sentence = f"Globus is done with task {task.task_id}; what arrived is being compared with JDP's size and md5"
     if task.error and task.attempts:
         sentence += f". The last look failed: {task.error}"
-    return Wait(Why.VERIFICATION, sentence, since=task.ended_at)
+    return BlockedReason(ReasonCode.VERIFICATION, sentence, since=task.ended_at)

@@ -20,7 +20,7 @@ from itertools import combinations, islice
 from statistics import median
 
 from jgi_stager.planning import Demand, Spent, Want, plan_restores
-from jgi_stager.reporting.snapshot_types import Count, Facts, Project, Request, Task
+from jgi_stager.reporting.snapshot_types import Count, Project, Request, Snapshot, Task
 
 ENOUGH = 5
 """Fewer requests than this do not tell how much of their time was due to their size."""
@@ -242,7 +242,7 @@ class _Pace:
     verification: Queue
 
 
-def estimate(facts: Facts) -> dict[str, Eta]:
+def estimate(facts: Snapshot) -> dict[str, Eta]:
     """The estimate for every active project that has something under way and an end in sight, by name."""
     pace = _Pace(
         tape(facts.past_requests),
@@ -283,7 +283,7 @@ def _arrival(part: _Part, pace: _Pace, share: float) -> float:
     return max(0.0, part.asked) + left + pace.transfer.fixed
 
 
-def _delivered(facts: Facts) -> list[_Part]:
+def _delivered(facts: Snapshot) -> list[_Part]:
     """What is past the tape: still to move, or moved and not verified; of a task half done only the rest."""
     everybody = sum(project.of("transferring").bytes for project in facts.projects)
     tasks = [task for task in facts.tasks if task.kind == "files"]
@@ -301,11 +301,11 @@ def _delivered(facts: Facts) -> list[_Part]:
     return [part for part in parts if part.bytes or not part.moved]
 
 
-def _going(facts: Facts) -> list[Project]:
+def _going(facts: Snapshot) -> list[Project]:
     return [project for project in facts.projects if project.state == "active"]
 
 
-def _on_tape(facts: Facts) -> list[_Part]:
+def _on_tape(facts: Snapshot) -> list[_Part]:
     """The open requests that JDP works on, each with all that it was asked for before it.
 
     The books are read one after the other while files move: what a project has on tape is never more than the
@@ -331,14 +331,14 @@ def _on_tape(facts: Facts) -> list[_Part]:
     return parts + [_Part(name, size, with_them, float(backlog)) for name, size in joining.items() if size]
 
 
-def _joining(facts: Facts, project: Project) -> Count:
+def _joining(facts: Snapshot, project: Project) -> Count:
     """The pending files that will join a request; their bytes by their number."""
     have = project.of("pending")
     files = min(have.files, facts.waiting.joining.get(project.name, 0))
     return Count(files, have.bytes * files // max(1, have.files))
 
 
-def _to_ask(facts: Facts, tape: Tape) -> tuple[list[_Part], set[str]]:
+def _to_ask(facts: Snapshot, tape: Tape) -> tuple[list[_Part], set[str]]:
     """The rest, asked for as the planner will, and the projects whose rest it does not reach."""
     limits, left = facts.limits, {one.name: _pending(facts, one) for one in _going(facts)}
     if limits.quota_bytes < 1:
@@ -378,7 +378,7 @@ def _to_ask(facts: Facts, tape: Tape) -> tuple[list[_Part], set[str]]:
     return parts, set(waiting)
 
 
-def _pending(facts: Facts, project: Project) -> Count:
+def _pending(facts: Snapshot, project: Project) -> Count:
     """What is still to ask for: an id that has several destinations counts once, as for the quota, and one that is
     in a request in doubt, or joins one, not at all."""
     have, view = project.of("pending"), facts.waiting
@@ -405,7 +405,7 @@ def _batch(quota: int, windows: int) -> int:
     return max(1, quota // max(1, min(BATCHES_PER_WINDOW, MOST_BATCHES // windows)))
 
 
-def _coarse(facts: Facts, windows: int) -> list[Spent]:
+def _coarse(facts: Snapshot, windows: int) -> list[Spent]:
     """What was spent at about the same time as one: it comes free together, at the last of these instants. What
     claims to be of the future comes free a window after that, and here no later than in two windows."""
     window, slots = facts.limits.window, dict[int, Spent]()

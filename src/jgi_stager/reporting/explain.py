@@ -10,9 +10,9 @@ from jgi_stager.formatting import count, when
 from jgi_stager.lifecycle import State
 from jgi_stager.records import ProjectState
 from jgi_stager.reporting import blocked_reasons
-from jgi_stager.reporting.blocked_reasons import Wait, Why, daemon_wait, service_wait
+from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, daemon_wait, service_wait
 from jgi_stager.reporting.quota import Turns, turns
-from jgi_stager.reporting.snapshot_types import Facts, File, Move, Project, Request, Task
+from jgi_stager.reporting.snapshot_types import File, Move, Project, Request, Snapshot, Task
 
 DOCUMENTS_SHOWN = 5
 """Documents of a project that cannot be used, each as a reason of its own."""
@@ -29,70 +29,98 @@ class Explanation:
     """``project`` or ``file``."""
     state: str
     since: datetime | None
-    waits: tuple[Wait, ...]
+    waits: tuple[BlockedReason, ...]
     history: tuple[Move, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     """Names and values that identify the subject."""
 
     @property
-    def why(self) -> Wait:
+    def why(self) -> BlockedReason:
         """What matters."""
         return self.waits[0]
 
 
-def project(facts: Facts, subject: Project, coming: Turns | None = None) -> Explanation:
+def project(facts: Snapshot, subject: Project, coming: Turns | None = None) -> Explanation:
     """Explain a project. ``coming`` may be given where several are explained at once."""
-    waits: list[Wait] = []
+    waits: list[BlockedReason] = []
     if subject.state not in STANDING and (down := daemon_wait(facts.daemon, facts.now)):
         waits.append(down)
     waits += _of_state(facts, subject)
     if subject.state in ("active", "paused", "held", "cancelled"):
         waits += _of_files(facts, subject, coming)
     waits += _of_documents(facts, subject)
-    waits = waits or [Wait(Why.TURN, "its files are done; the project is closed within minutes")]
+    waits = waits or [BlockedReason(ReasonCode.TURN, "its files are done; the project is closed within minutes")]
     waits.sort(key=lambda wait: _URGENCY.get(wait.why, 5))
     return Explanation(subject.name, "project", subject.state, subject.since, tuple(waits), subject.history)
 
 
-_URGENCY = {Why.DAEMON: 0, Why.PAUSED: 1, Why.CANCELLED: 1, Why.INVALID: 1, Why.PERSON: 2, Why.SERVICE: 3}
+_URGENCY = {
+    ReasonCode.DAEMON: 0,
+    ReasonCode.PAUSED: 1,
+    ReasonCode.CANCELLED: 1,
+    ReasonCode.INVALID: 1,
+    ReasonCode.PERSON: 2,
+    ReasonCode.SERVICE: 3,
+}
 """The order of reasons; within one the files further back come first, for they are what takes longest."""
 
 
-def _of_state(facts: Facts, subject: Project) -> list[Wait]:  # noqa: PLR0911 - one for each state
+def _of_state(facts: Snapshot, subject: Project) -> list[BlockedReason]:  # noqa: PLR0911 - one for each state
     """What the state of the project alone says."""
     name, reason = subject.name, subject.reason or ""
     entered = [move.why for move in subject.history if move.new == subject.state and move.old != move.new]
     last = entered[-1] if entered else ""
     match subject.state:
         case "new":
-            return [Wait(Why.NEW, "the daemon has not looked at the record yet; it does so within a minute")]
+            return [
+                BlockedReason(
+                    ReasonCode.NEW, "the daemon has not looked at the record yet; it does so within a minute"
+                )
+            ]
         case ProjectState.DISCOVERING:
             return [_discovery(facts, subject)]
         case ProjectState.PAUSED:
             sentence = f"{last or 'paused'}; what is under way ends, nothing new begins"
-            return [Wait(Why.PAUSED, sentence, since=subject.since, do=f"jgi-stager project resume {name}")]
+            return [
+                BlockedReason(
+                    ReasonCode.PAUSED, sentence, since=subject.since, do=f"jgi-stager project resume {name}"
+                )
+            ]
         case ProjectState.CANCELLED:
             sentence = f"{last or 'cancelled'}; its files stay where they are"
-            return [Wait(Why.CANCELLED, sentence, since=subject.since, do=f"jgi-stager project resume {name}")]
+            return [
+                BlockedReason(
+                    ReasonCode.CANCELLED, sentence, since=subject.since, do=f"jgi-stager project resume {name}"
+                )
+            ]
         case ProjectState.INVALID:
             sentence = f"the record cannot be used: {reason or last}"
-            return [Wait(Why.INVALID, sentence, since=subject.since, do="insert a corrected record")]
+            return [
+                BlockedReason(ReasonCode.INVALID, sentence, since=subject.since, do="insert a corrected record")
+            ]
         case ProjectState.DONE:
-            return [Wait(Why.NOTHING, "done: every file is at its destination and verified", since=subject.since)]
+            return [
+                BlockedReason(
+                    ReasonCode.NOTHING, "done: every file is at its destination and verified", since=subject.since
+                )
+            ]
     return []
 
 
-def _of_documents(facts: Facts, subject: Project) -> list[Wait]:
+def _of_documents(facts: Snapshot, subject: Project) -> list[BlockedReason]:
     """What of the project cannot be used until somebody corrects it."""
     found = [one for one in facts.set_aside if subject.name in one.projects]
-    waits = [Wait(Why.PERSON, one.sentence, since=one.since, do=one.cure) for one in found[:DOCUMENTS_SHOWN]]
+    waits = [
+        BlockedReason(ReasonCode.PERSON, one.sentence, since=one.since, do=one.cure)
+        for one in found[:DOCUMENTS_SHOWN]
+    ]
     if len(found) > DOCUMENTS_SHOWN:
         more = f"and {len(found) - DOCUMENTS_SHOWN} more documents of it cannot be used"
-        waits.append(Wait(Why.PERSON, more, do="jgi-stager status --json"))
+        waits.append(BlockedReason(ReasonCode.PERSON, more, do="jgi-stager status --json"))
     return waits
 
 
-def _discovery(facts: Facts, subject: Project) -> Wait:
+def _discovery(facts: Snapshot, subject: Project) -> BlockedReason:
     """Its files are being listed."""
     if trouble := service_wait(facts, "gold", "jdp"):
         return trouble
@@ -103,10 +131,10 @@ def _discovery(facts: Facts, subject: Project) -> Wait:
     if subject.error:
         again = f"; tried again at {when(subject.next_try_at, facts.now)}" if subject.next_try_at else ""
         sentence += f". The last try failed: {subject.error}{again}"
-    return Wait(Why.DISCOVERY, sentence, since=subject.since, until=subject.next_try_at)
+    return BlockedReason(ReasonCode.DISCOVERY, sentence, since=subject.since, until=subject.next_try_at)
 
 
-def _of_files(facts: Facts, subject: Project, coming: Turns | None) -> list[Wait]:
+def _of_files(facts: Snapshot, subject: Project, coming: Turns | None) -> list[BlockedReason]:
     """One reason for each state that has files, the furthest back first."""
     waits = []
     for state in State:
@@ -120,8 +148,8 @@ def _of_files(facts: Facts, subject: Project, coming: Turns | None) -> list[Wait
 
 
 def _of_state_of_files(  # noqa: PLR0911 - one for each state
-    facts: Facts, subject: Project, state: State, requests: Sequence[Request], coming: Turns | None
-) -> Wait:
+    facts: Snapshot, subject: Project, state: State, requests: Sequence[Request], coming: Turns | None
+) -> BlockedReason:
     ready = [one for one in requests if one.state == "ready"]
     match state:
         case State.PENDING:
@@ -137,10 +165,10 @@ def _of_state_of_files(  # noqa: PLR0911 - one for each state
             return blocked_reasons.transfer(facts, carrying, sum(subject.in_tasks.values()))
         case State.FAILED:
             return _failed(subject)
-    return Wait(Why.NOTHING, "done")
+    return BlockedReason(ReasonCode.NOTHING, "done")
 
 
-def _failed(subject: Project) -> Wait:
+def _failed(subject: Project) -> BlockedReason:
     largest = subject.failed[0] if subject.failed else None
     failed = subject.of(State.FAILED).files
     said = f"{count(failed, 'file')} failed"
@@ -151,11 +179,11 @@ def _failed(subject: Project) -> Wait:
             else f", {largest.files} of them: {largest.reason}; the others: jgi-stager files {subject.name} "
             "--state failed"
         )
-    return Wait(Why.FAILED, said, do=f"jgi-stager retry {subject.name}")
+    return BlockedReason(ReasonCode.FAILED, said, do=f"jgi-stager retry {subject.name}")
 
 
 def file(
-    facts: Facts,
+    facts: Snapshot,
     subject: File,
     request: Request | None = None,
     task: Task | None = None,
@@ -169,7 +197,7 @@ def file(
         waits.append(down)
     held_back = subject.state == State.PENDING and owner is not None and owner.state != "active"
     if held_back and owner is not None:
-        waits += _of_state(facts, owner) or [Wait(Why.TURN, f"the project is {owner.state}")]
+        waits += _of_state(facts, owner) or [BlockedReason(ReasonCode.TURN, f"the project is {owner.state}")]
     else:
         waits.append(replace(_of_file(facts, subject, owner, request, task, coming), state=subject.state))
     waits = [replace(wait, files=1, bytes=subject.size or 0) for wait in waits]
@@ -178,13 +206,13 @@ def file(
 
 
 def _of_file(  # noqa: PLR0911 - one for each state
-    facts: Facts,
+    facts: Snapshot,
     subject: File,
     owner: Project | None,
     request: Request | None,
     task: Task | None,
     coming: Turns | None,
-) -> Wait:
+) -> BlockedReason:
     requests = [request] if request is not None else []
     match subject.state:
         case State.PENDING:
@@ -199,13 +227,19 @@ def _of_file(  # noqa: PLR0911 - one for each state
             return blocked_reasons.transfer(facts, [task] if task is not None else [])
         case State.DONE:
             checked = subject.history[-1].why if subject.history else "verified at the destination"
-            return Wait(Why.NOTHING, f"done {when(subject.since, facts.now)}: {checked}", since=subject.since)
+            return BlockedReason(
+                ReasonCode.NOTHING, f"done {when(subject.since, facts.now)}: {checked}", since=subject.since
+            )
         case State.FAILED:
             origin = f" on its way from {subject.failed_from}" if subject.failed_from else ""
             sentence = f"failed {when(subject.since, facts.now)}{origin}: {subject.reason or 'no reason noted'}"
             command = f"jgi-stager retry {subject.project} --file {subject.jdp_file_id}"
-            return Wait(Why.FAILED, sentence, since=subject.since, do=command if subject.retryable else None)
-    return Wait(Why.TURN, f"this version does not know the state {subject.state!r}; nothing is done to it")
+            return BlockedReason(
+                ReasonCode.FAILED, sentence, since=subject.since, do=command if subject.retryable else None
+            )
+    return BlockedReason(
+        ReasonCode.TURN, f"this version does not know the state {subject.state!r}; nothing is done to it"
+    )
 
 
 def _identity(subject: File) -> tuple[tuple[str, str], ...]:

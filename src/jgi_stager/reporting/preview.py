@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from jgi_stager.planning import Demand, days_of_quota, least_requests
 from jgi_stager.reporting import eta
 from jgi_stager.reporting.eta import Eta
-from jgi_stager.reporting.snapshot_types import Count, Facts, Project
+from jgi_stager.reporting.snapshot_types import Count, Project, Snapshot
 from jgi_stager.selection import Selection
 
 ASSUMED_NAME = "(this project)"
@@ -92,7 +92,7 @@ def added_up(selections: Iterable[Selection], warnings: Iterable[str], quota_byt
 
 
 def preview(
-    facts: Facts,
+    facts: Snapshot,
     found: Found,
     name: str | None = None,
     *,
@@ -136,7 +136,7 @@ def preview(
     )
 
 
-def with_project(facts: Facts, pending: Count, name: str, priority: int) -> Facts:
+def with_project(facts: Snapshot, pending: Count, name: str, priority: int) -> Snapshot:
     """The same world with one more project that has so much to ask for."""
     newcomer = Project("", name, "active", priority=priority, counts={"pending": pending})
     others = tuple(project for project in facts.projects if project.name != name)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from jgi_stager.formatting import human_bytes, part_of
 from jgi_stager.planning import Plan, Spent, bytes_in_window, plan_restores
-from jgi_stager.reporting.snapshot_types import Count, Facts
+from jgi_stager.reporting.snapshot_types import Count, Snapshot
 
 TOGETHER = timedelta(minutes=1)
 """What was asked for within so long comes free as one."""
@@ -29,7 +29,7 @@ class Window:
     """What comes free then: entries within a minute count as one."""
 
 
-def window(facts: Facts) -> Window:
+def window(facts: Snapshot) -> Window:
     """The quota as it is now."""
     limits, now = facts.limits, facts.now
     used = bytes_in_window(facts.waiting.spent, now, limits.window)
@@ -70,7 +70,7 @@ class Turns:
     first_then: frozenset[str] = frozenset()
 
 
-def turns(facts: Facts) -> Turns:
+def turns(facts: Snapshot) -> Turns:
     """Run the planner as the daemon will, now and at the instant it names itself."""
     plan = _plan(facts, facts.now)
     if plan.next_at is None:
@@ -78,7 +78,7 @@ def turns(facts: Facts) -> Turns:
     return _turns_from(facts, plan)
 
 
-def _turns_from(facts: Facts, plan: Plan) -> Turns:
+def _turns_from(facts: Snapshot, plan: Plan) -> Turns:
     """Follow the planner from ``plan`` to the next instant at which it asks for something."""
     asked = {want.file_id for request in plan.requests for want in request}
     left = tuple(
@@ -99,7 +99,7 @@ def _turns_from(facts: Facts, plan: Plan) -> Turns:
     return Turns(_by_project(plan), at or plan.next_at, _by_project(then), _ids(plan), _ids(then))
 
 
-def _plan(facts: Facts, at: datetime) -> Plan:
+def _plan(facts: Snapshot, at: datetime) -> Plan:
     return plan_restores(facts.waiting.demands, facts.waiting.spent, facts.limits, at)
 
 

@@ -18,7 +18,7 @@ from jgi_stager.models import Project
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, PlanningInput, Refusals, planning_input, read_refusals
 from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, NoticeState, ProjectState, TaskKind
 from jgi_stager.reporting import snapshot_types as views
-from jgi_stager.reporting.snapshot_types import Facts, Login, RefusedAddress, SetAside
+from jgi_stager.reporting.snapshot_types import Login, RefusedAddress, SetAside, Snapshot
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
 from jgi_stager.steps.credentials import is_soon, likely_end
@@ -128,7 +128,7 @@ NOT_OURS = "new"
 
 
 @dataclass(frozen=True)
-class Books:
+class SnapshotSource:
     """The store with what is needed to read it: enough for planning, without any client."""
 
     store: Store
@@ -136,7 +136,7 @@ class Books:
     clock: Clock
 
 
-def facts(books: Books) -> Facts:
+def take_snapshot(books: SnapshotSource) -> Snapshot:
     """Everything, as it is now.
 
     There is no snapshot on a standalone server, and files move while this reads. It follows the way of a file, so
@@ -150,7 +150,7 @@ def facts(books: Books) -> Facts:
     open_tasks = tasks.tasks_in(store, OPEN_TASKS)
     records = projects.all_projects(store)
     jdp = settings.jdp
-    return Facts(
+    return Snapshot(
         now=now,
         daemon=daemon(books),
         limits=restore_limits_now(store, settings),
@@ -174,7 +174,7 @@ def facts(books: Books) -> Facts:
     )
 
 
-def daemon(books: Books) -> views.DaemonView:
+def daemon(books: SnapshotSource) -> views.DaemonView:
     """Whether the daemon lives: by its lock where it runs here, else by its last report."""
     report = control.daemon_report(books.store)
     here = processes.is_locked(books.settings.state.directory / "daemon.lock")

@@ -294,7 +294,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Facts:
+class Snapshot:
     """Everything the answers are made from."""
 
     now: datetime

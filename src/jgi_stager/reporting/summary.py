@@ -15,13 +15,13 @@ from jgi_stager.lifecycle import State
 from jgi_stager.notices import activity
 from jgi_stager.records import DISCOVERY_PATIENCE, ProjectState
 from jgi_stager.reporting import eta, explain
-from jgi_stager.reporting.blocked_reasons import Wait, Why, found_out, since
+from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, found_out, since
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.quota import Turns, Window, turns, window
-from jgi_stager.reporting.snapshot_types import Count, Facts, Login, Project, RefusedAddress
+from jgi_stager.reporting.snapshot_types import Count, Login, Project, RefusedAddress, Snapshot
 
 
-def needed_at(facts: Facts, coming: Turns, service: str) -> datetime | None:
+def needed_at(facts: Snapshot, coming: Turns, service: str) -> datetime | None:
     """When the daemon will next ask something of a service, not before now; None if nothing is in sight.
 
     A look at what is under way counts: what has come meanwhile would go on later than it could.
@@ -36,7 +36,7 @@ def needed_at(facts: Facts, coming: Turns, service: str) -> datetime | None:
     return None if first is None else max(facts.now, first)
 
 
-def deadline(facts: Facts, at: datetime | None) -> str:
+def deadline(facts: Snapshot, at: datetime | None) -> str:
     """What `needed_at` means to whoever should help, as the end of a sentence."""
     if at is None:
         return "nothing waits for it yet"
@@ -45,12 +45,12 @@ def deadline(facts: Facts, at: datetime | None) -> str:
     return f"do this before {when(at, facts.now)} and no time is lost"
 
 
-def _gold(facts: Facts) -> Iterator[datetime]:
+def _gold(facts: Snapshot) -> Iterator[datetime]:
     if any(project.state in ("new", "discovering") for project in facts.projects):
         yield facts.now
 
 
-def _jdp(facts: Facts, coming: Turns) -> Iterator[datetime]:
+def _jdp(facts: Snapshot, coming: Turns) -> Iterator[datetime]:
     if coming.now:
         yield facts.now
     if coming.then and coming.next_at is not None:
@@ -58,7 +58,7 @@ def _jdp(facts: Facts, coming: Turns) -> Iterator[datetime]:
     yield from _looks_at_tape(facts)
 
 
-def _globus(facts: Facts) -> Iterator[datetime]:
+def _globus(facts: Snapshot) -> Iterator[datetime]:
     ready = (State.RESTORED, State.MANIFEST_READY)
     if any(project.state == "active" and project.of(*ready).files for project in facts.projects):
         yield facts.now
@@ -69,7 +69,7 @@ def _globus(facts: Facts) -> Iterator[datetime]:
     yield from _looks_at_tape(facts)
 
 
-def _looks_at_tape(facts: Facts) -> Iterator[datetime]:
+def _looks_at_tape(facts: Snapshot) -> Iterator[datetime]:
     for request in facts.requests:
         if request.state != "ready":
             yield request.next_look_at or facts.now
@@ -89,7 +89,7 @@ class ProjectLine:
     project: Project
     total: Count
     done: Count
-    wait: Wait
+    wait: BlockedReason
     eta: Eta | None = None
 
 
@@ -124,14 +124,14 @@ class Status:
     """The page."""
 
     now: datetime
-    facts: Facts
+    facts: Snapshot
     lines: tuple[ProjectLine, ...]
     window: Window
     credentials: tuple[Credential, ...]
     todos: tuple[Todo, ...]
 
 
-def status(facts: Facts, credentials: Iterable[Credential] = (), only: str | None = None) -> Status:
+def status(facts: Snapshot, credentials: Iterable[Credential] = (), only: str | None = None) -> Status:
     """The page about every project, or about the one named ``only``."""
     coming, etas = turns(facts), eta.estimate(facts)
     shown = [one for one in facts.projects if only is None or one.name == only]
@@ -142,15 +142,15 @@ def status(facts: Facts, credentials: Iterable[Credential] = (), only: str | Non
     return Status(facts.now, facts, lines, window(facts), logins, todos)
 
 
-def _line(facts: Facts, project: Project, coming: Turns, when_done: Eta | None) -> ProjectLine:
+def _line(facts: Snapshot, project: Project, coming: Turns, when_done: Eta | None) -> ProjectLine:
     why = explain.project(facts, project, coming).why
-    stuck = why.why in (Why.DAEMON, Why.PERSON)
+    stuck = why.why in (ReasonCode.DAEMON, ReasonCode.PERSON)
     going = project.state == "active" and not stuck
     return ProjectLine(project, project.total, project.of(State.DONE), why, when_done if going else None)
 
 
 def _todos(
-    facts: Facts, coming: Turns, lines: Iterable[ProjectLine], logins: Iterable[Credential], only: str | None
+    facts: Snapshot, coming: Turns, lines: Iterable[ProjectLine], logins: Iterable[Credential], only: str | None
 ) -> Iterable[Todo]:
     under_way = any(line.project.state in ("new", "discovering", "active") for line in lines)
     if not facts.daemon.alive and under_way:
@@ -169,7 +169,7 @@ def _todos(
     yield from _of_mails(facts)
 
 
-def _of_documents(facts: Facts, only: str | None) -> Iterable[Todo]:
+def _of_documents(facts: Snapshot, only: str | None) -> Iterable[Todo]:
     found = [one for one in facts.set_aside if only is None or not one.projects or only in one.projects]
     for one in found[:DOCUMENTS_SHOWN]:
         of = f" (of {', '.join(one.projects[:3])})" if one.projects else ""
@@ -181,7 +181,7 @@ def _of_documents(facts: Facts, only: str | None) -> Iterable[Todo]:
         )
 
 
-def _of_logins(facts: Facts, coming: Turns, logins: Iterable[Credential]) -> Iterable[Todo]:
+def _of_logins(facts: Snapshot, coming: Turns, logins: Iterable[Credential]) -> Iterable[Todo]:
     for name, view in facts.daemon.services.items():
         if view.state == "needs_person":
             begun = since(facts, view)
@@ -196,7 +196,7 @@ def _of_logins(facts: Facts, coming: Turns, logins: Iterable[Credential]) -> Ite
             yield Todo(f"{login.service}: will probably end at {end}: {login.known.ends_why}", login.cure)
 
 
-def _of_mails(facts: Facts) -> Iterable[Todo]:
+def _of_mails(facts: Snapshot) -> Iterable[Todo]:
     for one in facts.refused_addresses:
         since = when(one.since, facts.now)
         yield Todo(f"mails to {one.address} are refused since {since}: {one.reason}", _fix(one))
@@ -214,7 +214,7 @@ def _fix(refused: RefusedAddress) -> str:
     return f"jgi-stager project notify {name} ADDRESS...{others}"
 
 
-def _of_project(facts: Facts, line: ProjectLine) -> Iterable[Todo]:
+def _of_project(facts: Snapshot, line: ProjectLine) -> Iterable[Todo]:
     project = line.project
     if project.state == "invalid":
         recent = project.since is None or facts.now - project.since < INVALID_SHOWN
@@ -231,7 +231,7 @@ def _of_project(facts: Facts, line: ProjectLine) -> Iterable[Todo]:
         yield from _expiring(facts, project)
 
 
-def _stuck(facts: Facts, project: Project) -> bool:
+def _stuck(facts: Snapshot, project: Project) -> bool:
     """Whether its discovery gets no further, though the services answer."""
     if project.error_since is None or any(facts.daemon.trouble(name) for name in ("gold", "jdp")):
         return False
@@ -243,7 +243,7 @@ def _corrected(project: Project) -> str:
     return f"insert it again, corrected{forget}"
 
 
-def _expiring(facts: Facts, project: Project) -> Iterable[Todo]:
+def _expiring(facts: Snapshot, project: Project) -> Iterable[Todo]:
     """A paused project loses what was delivered for it when the delivery expires."""
     dates = [
         one.expires_at for one in facts.requests if project.name in one.projects and one.expires_at is not None

@@ -44,7 +44,7 @@ CAUSES: Mapping[str, str] = {
 ORDER = (QUOTA, TAPE, HANDOVER, TRANSFER, PEOPLE, OUT)
 
 
-def spent(journeys: Iterable[Journey], jdp: Blocked, globus: Blocked) -> dict[str, tuple[float, float]]:
+def time_breakdown(journeys: Iterable[Journey], jdp: Blocked, globus: Blocked) -> dict[str, tuple[float, float]]:
     """Seconds by cause: the mean over the files, and those of the file that took longest.
 
     What a file waited while the service that its state needs was blocked was not waited for quota or a

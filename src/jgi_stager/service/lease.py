@@ -68,7 +68,7 @@ class Lease:
             # Somebody dropped a collection, or a command of a daemon that was replaced came very late.
             raise LeaseLost(f"the fence of {', '.join(wrong)} is not where this daemon put it; start it again")
 
-    def must_own(self) -> None:
+    def assert_lease_held(self) -> None:
         """Just before an effect outside: ask the server. Raises `LeaseLost`, or `StoreUnavailable`."""
         self.renew()
         if not self.sure():
@@ -128,13 +128,13 @@ def _wait_for_it(store: Store, owner: str, seconds: float, supervisor: Superviso
                 return lease
             if not told:
                 told = True
-                _tell(store, supervisor)
+                _notify(store, supervisor)
         wait_alive(seconds / LOOKED, supervisor, stop)
         if stop.is_set():
             raise StoreUnavailable("told to stop while another daemon worked on this database")
 
 
-def _tell(store: Store, supervisor: Supervisor) -> None:
+def _notify(store: Store, supervisor: Supervisor) -> None:
     name = (leases.holder(store, DUTY) or {}).get("owner", "another daemon")
     log.warning("standing_by", owner=name)
     supervisor.ready()

@@ -44,7 +44,7 @@ class Quota:
 
 
 @dataclass(frozen=True)
-class Survey:
+class MetricsSnapshot:
     """The books at ``now`` (UTC)."""
 
     now: datetime
@@ -77,7 +77,7 @@ class Survey:
 
 
 @dataclass
-class Surveyor:
+class MetricsReader:
     """Makes surveys, and remembers what cannot change any more. Safe between threads."""
 
     store: Store
@@ -85,14 +85,14 @@ class Surveyor:
     _ended: dict[object, tuple[object, Mapping[str, Tally]]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def look(self) -> Survey:
+    def look(self) -> MetricsSnapshot:
         """Read the books. Raises `StoreError`."""
         now = self.store.clock.now()
         records = projects.all_projects(self.store)
         open_requests = requests.requests_in(self.store, OPEN_REQUESTS)
         open_tasks = tasks.tasks_in(self.store, OPEN_TASKS)
         waiting = notices.open_notices(self.store)
-        return Survey(
+        return MetricsSnapshot(
             now=now,
             files=self._files(records),
             going=frozenset(
@@ -155,7 +155,7 @@ LITTLE = 0.02
 """With less than this share of the quota left, files that wait to be asked for wait for the quota."""
 
 
-def status_line(survey: Survey, persons: Iterable[NeedsPerson]) -> str:
+def status_line(survey: MetricsSnapshot, persons: Iterable[NeedsPerson]) -> str:
     """Such as ``2 projects, 41 % of 18.2 TB, waiting for quota until 14:07 UTC``."""
     busy = (ProjectState.DISCOVERING, ProjectState.ACTIVE, NEW)
     open_projects = sum(survey.projects.get(state, 0) for state in busy)
@@ -170,7 +170,7 @@ def status_line(survey: Survey, persons: Iterable[NeedsPerson]) -> str:
     return ", ".join(parts)
 
 
-def _waiting(survey: Survey, persons: list[NeedsPerson]) -> list[str]:
+def _waiting(survey: MetricsSnapshot, persons: list[NeedsPerson]) -> list[str]:
     """What a reader should know: a person who is needed before all else."""
     if persons:
         first = persons[0]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from jgi_stager.liveness import Pulse
+from jgi_stager.liveness import Liveness
 
 log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ _PAUSE_SECONDS = 0.05
 
 
 def wait_for_steps(
-    pulse: Pulse,
+    liveness: Liveness,
     alive: Callable[[], None],
     grace_seconds: float = GRACE_SECONDS,
     critical_seconds: float = CRITICAL_SECONDS,
@@ -32,10 +32,10 @@ def wait_for_steps(
     """Wait for the steps that are under way; the names of those that were left behind. ``alive`` is called
     while it waits."""
     began = time.monotonic()
-    while under_way := pulse.under_way():
+    while under_way := liveness.under_way():
         waited = time.monotonic() - began
-        if waited > (critical_seconds if pulse.critical() else grace_seconds):
-            log.warning("steps_left_behind", steps=list(under_way), critical=list(pulse.critical()))
+        if waited > (critical_seconds if liveness.critical() else grace_seconds):
+            log.warning("steps_left_behind", steps=list(under_way), critical=list(liveness.critical()))
             break
         alive()
         time.sleep(_PAUSE_SECONDS)

@@ -35,7 +35,7 @@ def wait_before(failed: int) -> float:
 
 
 @dataclass(frozen=True)
-class Starts:
+class CrashBackoff:
     """The starts of one state directory that have not proven good yet."""
 
     home: Path
@@ -70,7 +70,7 @@ FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 60.0
 
 
-def wait_after_failures(starts: Starts, supervisor: Supervisor, stop: threading.Event) -> None:
+def wait_after_failures(starts: CrashBackoff, supervisor: Supervisor, stop: threading.Event) -> None:
     """Wait if the starts before this one failed. Only under a supervisor: a person need not wait."""
     failed = starts.begin()
     seconds = wait_before(failed)

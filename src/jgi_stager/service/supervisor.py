@@ -56,7 +56,7 @@ class Supervisor:
             channel.sendto(message.encode(), target)
 
 
-def supervisor() -> Supervisor:
+def find_supervisor() -> Supervisor:
     """Who started this process, from the environment that systemd gives; the variables are taken out of it.
 
     A watchdog that is meant for another process is not ours to feed.

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import structlog
 from apscheduler.schedulers.base import BaseScheduler
 
-from jgi_stager.liveness import Pulse
-from jgi_stager.service.startup import GOOD_AFTER_SECONDS, Starts
+from jgi_stager.liveness import Liveness
+from jgi_stager.service.startup import GOOD_AFTER_SECONDS, CrashBackoff
 from jgi_stager.service.supervisor import Supervisor
 from jgi_stager.settings import Settings
 
@@ -31,14 +31,14 @@ def silence_bound(settings: Settings) -> float:
 
 
 @dataclass
-class Overseer:
+class Watchdog:
     """Watches the steps for the supervisor. `look` is cheap and asks neither the database nor the network."""
 
     supervisor: Supervisor
-    pulse: Pulse
+    liveness: Liveness
     scheduler: BaseScheduler
     bound: float
-    starts: Starts | None = None
+    starts: CrashBackoff | None = None
     """Where a start that proved good is noted."""
     began: float = field(default_factory=time.monotonic)
     _fed: float = 0.0
@@ -46,7 +46,7 @@ class Overseer:
 
     def stuck(self) -> dict[str, float]:
         """What does not move, by name, and for how many real seconds: steps, and the scheduler itself."""
-        found = self.pulse.silent(self.bound)
+        found = self.liveness.silent(self.bound)
         now = datetime.now(UTC)  # the scheduler lives in real time
         due = [job.next_run_time for job in self.scheduler.get_jobs() if job.next_run_time is not None]
         late = (now - min(due)).total_seconds() if due else 0.0

@@ -25,14 +25,14 @@ from jgi_stager.steps import (
     transfers,
     verify,
 )
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 
 
 class Step(NamedTuple):
     """One duty. ``run`` returns how much moved; its period is the setting ``schedule.<name>_seconds``."""
 
     name: str
-    run: Callable[[Tools], int]
+    run: Callable[[StepContext], int]
     states: frozenset[State] = frozenset()
     """The states that files leave by this step."""
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from jgi_stager.formatting import human_bytes
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectRecord, ProjectState, explain_invalid, is_mail_address
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 from jgi_stager.store import RecordTooLarge, StoreError, acceptance, fencing, files, projects
 
 log = structlog.get_logger()
@@ -25,14 +25,14 @@ LARGEST_RECORD = 4 * 1024 * 1024
 """Bytes. Discovery notes up to three times as much on it as its biosamples take, and 16 MiB must hold it all."""
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Look at every record the daemon has not seen yet. Returns how many there were."""
     seen = 0
-    for document in projects.new_records(tools.store):
-        if tools.stop.is_set():
+    for document in projects.new_records(ctx.store):
+        if ctx.stop.is_set():
             break
         try:
-            _look(tools, document)
+            _look(ctx, document)
         except RecordTooLarge:
             # Not even what it may lose makes room on it: people were told, and those behind it go on.
             log.exception("step_bug", document=record_key(document))
@@ -40,20 +40,20 @@ def run(tools: Tools) -> int:
     return seen
 
 
-def _look(tools: Tools, document: Mapping[str, Any]) -> None:
+def _look(ctx: StepContext, document: Mapping[str, Any]) -> None:
     try:
         if (size := projects.size(document)) > LARGEST_RECORD:
-            _refuse_large(tools, document, size)
+            _refuse_large(ctx, document, size)
         else:
-            accept(tools, document)
+            accept(ctx, document)
     except StoreError:
         raise
     except Exception as error:
         log.exception("step_bug", document=record_key(document))
-        _set_aside(tools, document, error)
+        _set_aside(ctx, document, error)
 
 
-def accept(tools: Tools, document: Mapping[str, Any]) -> None:
+def accept(ctx: StepContext, document: Mapping[str, Any]) -> None:
     """Validate one record and let its discovery begin, or mark it invalid."""
     fields = {key: value for key, value in document.items() if key not in ("_id", fencing.FIELD)}
     if fields.get("accepted_name") == fields.get("project_name"):
@@ -62,22 +62,22 @@ def accept(tools: Tools, document: Mapping[str, Any]) -> None:
     try:
         record = ProjectRecord.model_validate(fields)
     except ValidationError as error:
-        _refuse(tools, document, explain_invalid(error))
+        _refuse(ctx, document, explain_invalid(error))
         return
-    base, reason = _base_directory(tools, record)
+    base, reason = _base_directory(ctx, record)
     if reason:
-        _refuse(tools, document, reason)
-    elif not projects.claim_name(tools.store, document["_id"], record.project_name):
-        _refuse(tools, document, _name_is_taken(tools, record.project_name))
+        _refuse(ctx, document, reason)
+    elif not projects.claim_name(ctx.store, document["_id"], record.project_name):
+        _refuse(ctx, document, _name_is_taken(ctx, record.project_name))
     else:
-        now = tools.clock.now()
+        now = ctx.clock.now()
         # Its record was removed by hand. What the new one wants is decided anew; what is under way is joined.
-        if left := files.set_aside(tools.store, record.project_name):
+        if left := files.set_aside(ctx.store, record.project_name):
             log.warning("files_set_aside", project=record.project_name, files=left)
-        acceptance.vouch(tools.store, document["_id"], record.project_name, now)
+        acceptance.vouch(ctx.store, document["_id"], record.project_name, now)
         complete = record.model_dump() | {"analysis_projects_dir": base, "accepted_at": now, "discovery": {}}
         projects.set_project(
-            tools.store,
+            ctx.store,
             document["_id"],
             None,
             ProjectState.DISCOVERING,
@@ -87,8 +87,8 @@ def accept(tools: Tools, document: Mapping[str, Any]) -> None:
         log.info("project_accepted", project=record.project_name, proposal=record.proposal_id)
 
 
-def _name_is_taken(tools: Tools, name: str) -> str:
-    first = projects.get(tools.store, name) or {}
+def _name_is_taken(ctx: StepContext, name: str) -> str:
+    first = projects.get(ctx.store, name) or {}
     if first.get("state") == ProjectState.DONE:
         return (
             f"project_name: the project {name} is done; to stage more, choose another name. If its files are "
@@ -102,7 +102,7 @@ def _name_is_taken(tools: Tools, name: str) -> str:
     )
 
 
-def _refuse_large(tools: Tools, document: Mapping[str, Any], size: int) -> None:
+def _refuse_large(ctx: StepContext, document: Mapping[str, Any], size: int) -> None:
     """Mark a record invalid that is too large to be worked on; it may have no room even for that mark."""
     lost = projects.in_the_way(document)
     names = ", ".join(repr(name[:60]) for name in lost[:5]) + (
@@ -113,28 +113,28 @@ def _refuse_large(tools: Tools, document: Mapping[str, Any], size: int) -> None:
         f"the record has {human_bytes(size)}; at most {human_bytes(LARGEST_RECORD)} are of use.{taken} "
         "Insert it again without what does not belong in it"
     )
-    _refuse(tools, document, reason, without=lost)
+    _refuse(ctx, document, reason, without=lost)
 
 
-def mark_invalid(tools: Tools, project: Mapping[str, Any], reason: str) -> None:
+def mark_invalid(ctx: StepContext, project: Mapping[str, Any], reason: str) -> None:
     """Mark a project that is being discovered invalid and tell people why. The daemon and the others go on."""
-    shown = _tell_invalid(tools, project, reason)
+    shown = _tell_invalid(ctx, project, reason)
     old, new = ProjectState.DISCOVERING, ProjectState.INVALID
-    projects.set_project(tools.store, project["_id"], old, new, why=reason, reason=reason)
+    projects.set_project(ctx.store, project["_id"], old, new, why=reason, reason=reason)
     log.warning("project_invalid", project=shown, record=record_key(project), reason=reason)
 
 
-def _refuse(tools: Tools, document: Mapping[str, Any], reason: str, *, without: Sequence[str] = ()) -> None:
+def _refuse(ctx: StepContext, document: Mapping[str, Any], reason: str, *, without: Sequence[str] = ()) -> None:
     """Mark a new record invalid and tell people why. ``without``: fields that are taken off it, besides the name
     that it may have claimed."""
-    shown = _tell_invalid(tools, document, reason)
-    _set_invalid(tools, document, reason, without)
+    shown = _tell_invalid(ctx, document, reason)
+    _set_invalid(ctx, document, reason, without)
     log.warning("project_invalid", project=shown, record=record_key(document), reason=reason)
 
 
-def _set_invalid(tools: Tools, document: Mapping[str, Any], reason: str, without: Sequence[str] = ()) -> None:
+def _set_invalid(ctx: StepContext, document: Mapping[str, Any], reason: str, without: Sequence[str] = ()) -> None:
     projects.set_project(
-        tools.store,
+        ctx.store,
         document["_id"],
         None,
         ProjectState.INVALID,
@@ -145,14 +145,14 @@ def _set_invalid(tools: Tools, document: Mapping[str, Any], reason: str, without
     )
 
 
-def _tell_invalid(tools: Tools, document: Mapping[str, Any], reason: str) -> str | None:
+def _tell_invalid(ctx: StepContext, document: Mapping[str, Any], reason: str) -> str | None:
     """Tell people that a record cannot be used; the name it asks for, if that can be shown."""
     name = document.get("project_name")
     shown = name[:100] if isinstance(name, str) and name.isprintable() else None
     key = record_key(document)
     # A person may put another record under the same id: what is wrong with that one is told, too.
     event = f"{type(document['_id']).__name__}:{key}:{_digest(reason)[:8]}"
-    tools.tell(Kind.INVALID, event, {"record_id": key, "reason": reason}, shown, also=_addresses(document))
+    ctx.notify(Kind.INVALID, event, {"record_id": key, "reason": reason}, shown, also=_addresses(document))
     return shown
 
 
@@ -184,15 +184,15 @@ def _addresses(document: Mapping[str, Any]) -> list[str]:
     return [address for address in listed if isinstance(address, str) and is_mail_address(address)]
 
 
-def _set_aside(tools: Tools, document: Mapping[str, Any], error: Exception) -> None:
+def _set_aside(ctx: StepContext, document: Mapping[str, Any], error: Exception) -> None:
     """A record that the daemon stumbles over must not be met again and again, in front of all others."""
     why = f"the daemon could not read this record ({type(error).__name__}); insert it again, with plain values"
-    _set_invalid(tools, document, why)
+    _set_invalid(ctx, document, why)
 
 
-def _base_directory(tools: Tools, record: ProjectRecord) -> tuple[str, str | None]:
+def _base_directory(ctx: StepContext, record: ProjectRecord) -> tuple[str, str | None]:
     """The directory the project's own directory goes into, or why the wanted one is refused."""
-    stage_dir = tools.settings.staging.stage_dir
+    stage_dir = ctx.settings.staging.stage_dir
     if stage_dir is None:
         return (
             "",

@@ -28,7 +28,7 @@ from jgi_stager.lifecycle import RESTING, State
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectState, RequestState, TaskKind, TaskState
 from jgi_stager.steps.accept import acceptance_key
-from jgi_stager.steps.context import Tools, each_alone
+from jgi_stager.steps.context import StepContext, isolate_each
 from jgi_stager.store import control, files, inspection, projects, requests, tasks
 from jgi_stager.store.files import FailedGroup
 from jgi_stager.store.validation import Misfit, identity, shown
@@ -44,27 +44,27 @@ MOST_NAMES = 20
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def alert_failures(tools: Tools) -> int:
+def alert_failures(ctx: StepContext) -> int:
     """Look at every project that moves. Returns how many notices were stored."""
-    return each_alone(tools, projects.by_state(tools.store, ProjectState.ACTIVE), _look)
+    return isolate_each(ctx, projects.by_state(ctx.store, ProjectState.ACTIVE), _look)
 
 
-def _look(tools: Tools, project: Mapping[str, Any]) -> int:
+def _look(ctx: StepContext, project: Mapping[str, Any]) -> int:
     """Tell what failed since the last time, unless that was a moment ago."""
-    now, name = tools.clock.now(), project["project_name"]
-    if not files.any_in(tools.store, name, [State.FAILED]):
+    now, name = ctx.clock.now(), project["project_name"]
+    if not files.any_in(ctx.store, name, [State.FAILED]):
         return 0
     told_at, seen_at = project.get("failures_told_at"), project.get("failures_seen_at")
-    between = timedelta(hours=tools.settings.notifications.failures_hours)
+    between = timedelta(hours=ctx.settings.notifications.failures_hours)
     if seen_at and (now - seen_at < SETTLE or (told_at is not None and now - told_at < between)):
         return 0  # before the files are read: thousands of reasons take a part of a second for each project
-    groups = files.failed_groups(tools.store, name, since=told_at or LONG_AGO)
+    groups = files.failed_groups(ctx.store, name, since=told_at or LONG_AGO)
     if not groups:
         return 0
     if seen_at is None:
-        projects.set_project(tools.store, project["_id"], ProjectState.ACTIVE, failures_seen_at=now)
+        projects.set_project(ctx.store, project["_id"], ProjectState.ACTIVE, failures_seen_at=now)
         return 0
-    counts = files.count_by_state(tools.store, name)
+    counts = files.count_by_state(ctx.store, name)
     moving = sum(tally.files for state, tally in counts.items() if state not in RESTING)
     if not moving:
         return 0  # the project is about to be held, and that mail says it all
@@ -76,9 +76,9 @@ def _look(tools: Tools, project: Mapping[str, Any]) -> int:
         **shown_groups(groups),
     }
     number = int(project.get("failures_mails") or 0) + 1
-    tools.tell(Kind.FAILED, f"{acceptance_key(project)}:{number}", data, name)
+    ctx.notify(Kind.FAILED, f"{acceptance_key(project)}:{number}", data, name)
     projects.set_project(
-        tools.store,
+        ctx.store,
         project["_id"],
         ProjectState.ACTIVE,
         failures_told_at=now,
@@ -113,18 +113,18 @@ class Usual(NamedTuple):
     words: str
 
 
-def alert_stalls(tools: Tools) -> int:
+def alert_stalls(ctx: StepContext) -> int:
     """Tell what is stalled and was not told yet. Returns how many notices were stored."""
-    found = [*_requests(tools), *_tasks(tools)]
+    found = [*_requests(ctx), *_tasks(ctx)]
     if not found:
         return 0
     keys = sorted(item["key"] for item in found)
     shown = [{name: value for name, value in item.items() if name != "key"} for item in found[:MOST_ITEMS]]
     # The key is made of what is stalled: after a crash before it is noted, the same mail is not stored twice.
     name = hashlib.sha256("|".join(keys).encode()).hexdigest()[:16]
-    tools.tell(Kind.STALLED, name, {"items": shown, "more": max(0, len(found) - MOST_ITEMS)})
+    ctx.notify(Kind.STALLED, name, {"items": shown, "more": max(0, len(found) - MOST_ITEMS)})
     for item in found:
-        _note(tools, item["key"])
+        _note(ctx, item["key"])
     log.warning("stalled", items=len(found))
     return 1
 
@@ -140,14 +140,14 @@ def usual(lengths: Sequence[timedelta], floor: timedelta, unknown: timedelta) ->
     return Usual(max(floor, timedelta(seconds=high)), words)
 
 
-def _requests(tools: Tools) -> Iterable[dict[str, Any]]:
+def _requests(ctx: StepContext) -> Iterable[dict[str, Any]]:
     """Requests that JDP works on for longer than usual, as far as we can ask JDP at all."""
-    if not tools.may_ask(Service.JDP):
+    if not ctx.may_ask(Service.JDP):
         return
-    now = tools.clock.now()
-    past = requests.delivered(tools.store, RECENT)
+    now = ctx.clock.now()
+    past = requests.delivered(ctx.store, RECENT)
     known = usual(_lengths(past, "submitted_at", "ready_at"), REQUEST_FLOOR, REQUEST_UNKNOWN)
-    for one in requests.requests_in(tools.store, RequestState.WAITING):
+    for one in requests.requests_in(ctx.store, RequestState.WAITING):
         age = now - one["submitted_at"]
         # Not asked successfully since: its age says nothing about JDP.
         if age <= known.limit or one.get("stalled_told_at") or one["attempts"]:
@@ -165,20 +165,20 @@ def _requests(tools: Tools) -> Iterable[dict[str, Any]]:
         }
 
 
-def _tasks(tools: Tools) -> Iterable[dict[str, Any]]:
+def _tasks(ctx: StepContext) -> Iterable[dict[str, Any]]:
     """Globus tasks that move nothing, or take longer than usual."""
-    if not tools.may_ask(Service.GLOBUS):
+    if not ctx.may_ask(Service.GLOBUS):
         return
-    now = tools.clock.now()
+    now = ctx.clock.now()
     lengths: dict[str, Usual] = {}
-    for one in tasks.tasks_in(tools.store, TaskState.ACTIVE):
-        moved = _moved_at(tools, one, now)
+    for one in tasks.tasks_in(ctx.store, TaskState.ACTIVE):
+        moved = _moved_at(ctx, one, now)
         standing = one.get("status") not in (None, "ACTIVE")  # told when it was seen (`poll_tasks`)
         if standing or one.get("stalled_told_at") or one["attempts"]:
             continue
         kind = one["kind"]
         if kind not in lengths:
-            past = tasks.ended(tools.store, TaskKind(kind), RECENT)
+            past = tasks.ended(ctx.store, TaskKind(kind), RECENT)
             lengths[kind] = usual(_lengths(past, "submitted_at", "ended_at"), TASK_FLOOR, TASK_UNKNOWN)
         age = now - one["submitted_at"]
         still = now - moved >= STILL and age >= STILL
@@ -206,23 +206,23 @@ def _said(task: Mapping[str, Any], still_for: timedelta | None) -> str:
     return ", ".join(word for word in words if word)
 
 
-def _moved_at(tools: Tools, task: Mapping[str, Any], now: datetime) -> datetime:
+def _moved_at(ctx: StepContext, task: Mapping[str, Any], now: datetime) -> datetime:
     """When a task was last seen to have moved something; notes it where it has."""
     moved = int(task.get("bytes_transferred") or 0)
     at: datetime | None = task.get("moved_at")
     if at is not None and moved == task.get("moved_bytes"):
         return at
-    tasks.update_task(tools.store, task["_id"], TaskState.ACTIVE, moved_at=now, moved_bytes=moved)
+    tasks.update_task(ctx.store, task["_id"], TaskState.ACTIVE, moved_at=now, moved_bytes=moved)
     return now
 
 
-def _note(tools: Tools, key: str) -> None:
+def _note(ctx: StepContext, key: str) -> None:
     kind, _, document = key.partition(":")
-    at = tools.clock.now()
+    at = ctx.clock.now()
     if kind == "request":
-        requests.update_request(tools.store, document, RequestState.WAITING, stalled_told_at=at)
+        requests.update_request(ctx.store, document, RequestState.WAITING, stalled_told_at=at)
     else:
-        tasks.update_task(tools.store, document, TaskState.ACTIVE, stalled_told_at=at)
+        tasks.update_task(ctx.store, document, TaskState.ACTIVE, stalled_told_at=at)
 
 
 def _lengths(documents: Iterable[Mapping[str, Any]], begun: str, ended: str) -> list[timedelta]:
@@ -244,34 +244,34 @@ MEANS: Mapping[str, str] = {
 }
 
 
-def alert_documents(tools: Tools) -> int:
+def alert_documents(ctx: StepContext) -> int:
     """Look at what no step meets, and again at what did not fit. Returns how many were told."""
-    inspection.inspect(tools.store)
-    before = control.documents_set_aside(tools.store)
-    items = _now(tools, before)
+    inspection.inspect(ctx.store)
+    before = control.documents_set_aside(ctx.store)
+    items = _now(ctx, before)
     if items != before:
-        control.note_set_aside(tools.store, items)
+        control.note_set_aside(ctx.store, items)
     new = [item for item in items if not item["told"]]
     for group in _groups(new):
-        _tell(tools, group)
+        _notify(ctx, group)
     if new:
-        control.note_set_aside(tools.store, [{**item, "told": True} for item in items])
+        control.note_set_aside(ctx.store, [{**item, "told": True} for item in items])
     return len(new)
 
 
-def _now(tools: Tools, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _now(ctx: StepContext, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Those that do not fit now, with since when that is known. One that is wrong in another way is a new one."""
-    at = tools.clock.now()
+    at = ctx.clock.now()
     known = {(item["collection"], identity(item["key"]), item["reason"]): item for item in before}
     noted = [Misfit(item["collection"], item["key"], item["reason"], item.get("project")) for item in before]
-    met = {(one.collection, identity(one.key)): one for one in [*noted, *tools.store.misfits.all()]}
+    met = {(one.collection, identity(one.key)): one for one in [*noted, *ctx.store.misfits.all()]}
     items = []
     for place, one in met.items():
-        still = inspection.look_again(tools.store, one.collection, one.key)
+        still = inspection.look_again(ctx.store, one.collection, one.key)
         if still is None:
-            tools.store.misfits.forget(one)
+            ctx.store.misfits.forget(one)
             continue
-        tools.store.misfits.add(still)
+        ctx.store.misfits.add(still)
         new = {
             "collection": still.collection,
             "key": still.key,
@@ -292,7 +292,7 @@ def _groups(items: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]
     return list(groups.values())
 
 
-def _tell(tools: Tools, group: Sequence[Mapping[str, Any]]) -> None:
+def _notify(ctx: StepContext, group: Sequence[Mapping[str, Any]]) -> None:
     first = group[0]
     collection, project, reason = first["collection"], first.get("project"), first["reason"]
     keys = [shown(item["key"]) for item in group]
@@ -302,7 +302,7 @@ def _tell(tools: Tools, group: Sequence[Mapping[str, Any]]) -> None:
     of = f" of {project}" if project else ""
     lines = [f"  {collection}: {{_id: {key}}}" for key in keys[:SHOWN]]
     lines += [f"  and {len(keys) - SHOWN} more"] if len(keys) > SHOWN else []
-    tools.alarm(
+    ctx.alert(
         f"set-aside:{event}",
         f"{number} in {collection}{of} cannot be used: {reason}"[:200],
         f"{reason}. Somebody edited it, or something else wrote it. {MEANS[collection]} Everything else goes on."

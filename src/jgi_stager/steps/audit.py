@@ -27,7 +27,7 @@ from jgi_stager.lifecycle import RESTING, State
 from jgi_stager.notices import ACTIVITY
 from jgi_stager.records import OPEN_TASKS, ProjectState, TaskState
 from jgi_stager.steps import older_database, transfers
-from jgi_stager.steps.context import Tools, each
+from jgi_stager.steps.context import StepContext, process_each
 from jgi_stager.steps.poll_tasks import ENDED
 from jgi_stager.store import control, files, moves, projects, requests, tasks
 
@@ -39,43 +39,43 @@ LOOK_BACK = timedelta(days=30)
 SHOWN = 20
 
 
-def look_for_orphans(tools: Tools) -> None:
+def look_for_orphans(ctx: StepContext) -> None:
     """Look for such tasks once, unless there is no work that they could get in the way of. Nothing moves."""
-    if projects.by_state(tools.store, ProjectState.ACTIVE):
-        each(tools, Service.GLOBUS, [{"_id": "tasks"}], _look, _leave_orphans)
+    if projects.by_state(ctx.store, ProjectState.ACTIVE):
+        process_each(ctx, Service.GLOBUS, [{"_id": "tasks"}], _look, _leave_orphans)
 
 
-def _look(tools: Tools, _: Mapping[str, Any]) -> int:
-    found = tools.globus.tasks_labelled(f"{transfers.LABEL} ", tools.clock.now() - LOOK_BACK)
+def _look(ctx: StepContext, _: Mapping[str, Any]) -> int:
+    found = ctx.globus.tasks_labelled(f"{transfers.LABEL} ", ctx.clock.now() - LOOK_BACK)
     # In this order. Each task of ours had its intent before Globus had the task. An intent that is not among those
     # without an answer any more has its task id by now, so the read that comes last finds it.
-    awaited = {one["label"] for one in tasks.tasks_in(tools.store, TaskState.SUBMITTING)}
-    strange = tasks.not_in_the_books(tools.store, [task.task_id for task in found])
+    awaited = {one["label"] for one in tasks.tasks_in(ctx.store, TaskState.SUBMITTING)}
+    strange = tasks.unknown_task_ids(ctx.store, [task.task_id for task in found])
     # What one brought that has ended lies at its destination: a new one compares checksums and sends it no more.
     orphans = [
         task
         for task in found
         if task.task_id in strange and task.label not in awaited and task.status not in ENDED
     ]
-    ours = [task for task in orphans if (task.label or "").endswith(f" {control.books_id(tools.store)}")]
+    ours = [task for task in orphans if (task.label or "").endswith(f" {control.database_id(ctx.store)}")]
     if ours:
         why = f"Globus runs {len(ours)} of their tasks that they do not have, such as {ours[0].task_id}"
-        older_database.hold(tools, [task.task_id for task in ours], why)
+        older_database.hold(ctx, [task.task_id for task in ours], why)
     if others := [task for task in orphans if task not in ours]:
-        _tell_of_orphans(tools, others)
+        _tell_of_orphans(ctx, others)
     return 0
 
 
-def _leave_orphans(_: Tools, __: Mapping[str, Any], error: str, ___: float) -> None:
+def _leave_orphans(_: StepContext, __: Mapping[str, Any], error: str, ___: float) -> None:
     log.warning("orphans_not_looked_for", error=error)
 
 
-def _tell_of_orphans(tools: Tools, orphans: Sequence[TaskStatus]) -> None:
+def _tell_of_orphans(ctx: StepContext, orphans: Sequence[TaskStatus]) -> None:
     """Once a week, however many there are: another installation makes new ones all the time."""
     log.warning("orphan_tasks", tasks=len(orphans), newest=orphans[0].task_id)
-    year, week, _ = tools.clock.now().isocalendar()
+    year, week, _ = ctx.clock.now().isocalendar()
     lines = [f"{task.task_id} ({task.status}): {task.label}" for task in orphans]
-    tools.alarm(
+    ctx.alert(
         f"orphan-tasks:{year}-{week}",
         f"{len(orphans)} running Globus tasks are ours by their label, but not in the books",
         "Either the database was replaced by another one, or another installation uses the same Globus login. "
@@ -89,48 +89,48 @@ OVER = {ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID}
 BEFORE_TRANSFER = (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY)
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Let every stranded file start again, uncounted: it is not to blame. Returns how many there were."""
     moved = 0
-    look_for_orphans(tools)
-    _tell_removed(tools)
-    for project in projects.by_state(tools.store, set(ProjectState) - OVER):
-        files.inspect(tools.store, project["project_name"])
-    damaged = requests.inspect(tools.store)
-    for request_id in sorted(files.requests_behind(tools.store, BEFORE_TRANSFER)):
-        request = requests.request_by_id(tools.store, request_id)
+    look_for_orphans(ctx)
+    _tell_removed(ctx)
+    for project in projects.by_state(ctx.store, set(ProjectState) - OVER):
+        files.inspect(ctx.store, project["project_name"])
+    damaged = requests.inspect(ctx.store)
+    for request_id in sorted(files.requests_behind(ctx.store, BEFORE_TRANSFER)):
+        request = requests.request_by_id(ctx.store, request_id)
         if request is None and damaged:
             continue  # it may be one of those that were set aside
         if request is None or request["state"] not in requests.HOLDING:
-            moved += _free(tools, request_id, None if request is None else request["state"])
-    damaged = tasks.inspect(tools.store)
-    for task_id in sorted(files.tasks_behind(tools.store, [State.TRANSFERRING])):
-        task = tasks.task_by_id(tools.store, task_id)
+            moved += _free(ctx, request_id, None if request is None else request["state"])
+    damaged = tasks.inspect(ctx.store)
+    for task_id in sorted(files.tasks_behind(ctx.store, [State.TRANSFERRING])):
+        task = tasks.task_by_id(ctx.store, task_id)
         if task is None and damaged:
             continue
         if task is None or task["state"] not in OPEN_TASKS:
             why = f"Globus task {task_id} is over, and it was not verified"
             where = moves.by_task(task_id)
-            moved += moves.move(tools.store, where, State.TRANSFERRING, State.PENDING, why, counted=False)
+            moved += moves.move(ctx.store, where, State.TRANSFERRING, State.PENDING, why, counted=False)
     return moved
 
 
-def _tell_removed(tools: Tools) -> None:
+def _tell_removed(ctx: StepContext) -> None:
     """Tell of files whose project is not in the books any more: somebody removed its record."""
     # Also one that is set aside is in the books: by either of its names.
     records = [
         record.get(field)
-        for record in projects.all_projects(tools.store)
+        for record in projects.all_projects(ctx.store)
         for field in ("accepted_name", "project_name")
         if "accepted_at" in record or field == "accepted_name"
     ]
-    for name in files.project_names(tools.store):
+    for name in files.project_names(ctx.store):
         if name in records:
             continue
-        counts = files.count_by_state(tools.store, name)
+        counts = files.count_by_state(ctx.store, name)
         under_way = sum(tally.files for state, tally in counts.items() if state not in RESTING)
-        first = files.of_project(tools.store, name, limit=1)
-        tools.alarm(
+        first = files.of_project(ctx.store, name, limit=1)
+        ctx.alert(
             f"removed:{name}:{first[0].oid if first else ''}",
             f"the record of {name} is gone, its files are not",
             f"The database has {sum(tally.files for tally in counts.values())} files of {name}, {under_way} of "
@@ -145,11 +145,11 @@ def _tell_removed(tools: Tools) -> None:
         )
 
 
-def _free(tools: Tools, request_id: int, state: str | None) -> int:
+def _free(ctx: StepContext, request_id: int, state: str | None) -> int:
     why = f"request {request_id} is {state or 'not in the books'}, and nobody would look at it again"
     # Those in a task that is being submitted may be on their way, or there: the task decides.
-    reserved = tasks.open_task_file_oids(tools.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
+    reserved = tasks.open_task_file_oids(ctx.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
     where = moves.by_request(request_id, _id={"$nin": list(reserved)})
-    moved = sum(moves.move(tools.store, where, old, State.PENDING, why, counted=False) for old in BEFORE_TRANSFER)
+    moved = sum(moves.move(ctx.store, where, old, State.PENDING, why, counted=False) for old in BEFORE_TRANSFER)
     log.warning("stranded_files_freed", request_id=request_id, files=moved)
     return moved

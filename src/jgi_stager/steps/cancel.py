@@ -14,7 +14,7 @@ import structlog
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import AT_JGI, State
 from jgi_stager.records import ProjectState, TaskState
-from jgi_stager.steps.context import Tools, each, each_alone, later
+from jgi_stager.steps.context import StepContext, isolate_each, process_each, reschedule_fields
 from jgi_stager.store import files, moves, projects, tasks
 
 log = structlog.get_logger()
@@ -23,14 +23,14 @@ STOPPED_HERE = (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY)
 """What a file of a cancelled project leaves at once. One in a task stays until the task has ended."""
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Stop what still moves for cancelled projects. Returns how many files were stopped."""
-    cancelled = projects.by_state(tools.store, ProjectState.CANCELLED)
-    moved = each_alone(tools, cancelled, _free)
+    cancelled = projects.by_state(ctx.store, ProjectState.CANCELLED)
+    moved = isolate_each(ctx, cancelled, _free)
     names = {_name(project) for project in cancelled if project.get("accepted_name")}
-    if any(files.any_in(tools.store, name, AT_JGI) for name in names):
-        end_tasks(tools, names)
-    each_alone(tools, cancelled, _note_end)
+    if any(files.any_in(ctx.store, name, AT_JGI) for name in names):
+        end_tasks(ctx, names)
+    isolate_each(ctx, cancelled, _note_end)
     return moved
 
 
@@ -38,23 +38,23 @@ def _name(project: Mapping[str, Any]) -> str:
     return str(project.get("project_name"))
 
 
-def _note_end(tools: Tools, project: Mapping[str, Any]) -> int:
+def _note_end(ctx: StepContext, project: Mapping[str, Any]) -> int:
     """Write down when nothing is under way any more for a project."""
-    if project.get("stopped_at") is not None or files.any_in(tools.store, _name(project), AT_JGI):
+    if project.get("stopped_at") is not None or files.any_in(ctx.store, _name(project), AT_JGI):
         return 0
     why = "nothing is under way any more"
-    return projects.note(tools.store, project["_id"], ProjectState.CANCELLED, why, stopped_at=tools.clock.now())
+    return projects.note(ctx.store, project["_id"], ProjectState.CANCELLED, why, stopped_at=ctx.clock.now())
 
 
-def _free(tools: Tools, project: Mapping[str, Any]) -> int:
+def _free(ctx: StepContext, project: Mapping[str, Any]) -> int:
     """Set the files free that are not in a task. Those of a task that is being submitted belong to it already."""
     name = _name(project)
-    if not project.get("accepted_name") or not files.any_in(tools.store, name, AT_JGI):
+    if not project.get("accepted_name") or not files.any_in(ctx.store, name, AT_JGI):
         return 0
-    reserved = tasks.open_task_file_oids(tools.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
+    reserved = tasks.open_task_file_oids(ctx.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
     where = moves.by_project(name, _id={"$nin": list(reserved)})
     moved = sum(
-        moves.move(tools.store, where, old, State.PENDING, "the project is cancelled", counted=False)
+        moves.move(ctx.store, where, old, State.PENDING, "the project is cancelled", counted=False)
         for old in STOPPED_HERE
     )
     if moved:
@@ -62,44 +62,41 @@ def _free(tools: Tools, project: Mapping[str, Any]) -> int:
     return moved
 
 
-def end_tasks(tools: Tools, names: Collection[str]) -> int:
+def end_tasks(ctx: StepContext, names: Collection[str]) -> int:
     """Cancel the Globus tasks that carry files of cancelled projects alone. Returns how many were told."""
-    active = tasks.tasks_in(tools.store, TaskState.ACTIVE)
+    active = tasks.tasks_in(ctx.store, TaskState.ACTIVE)
     theirs = [
         task
         for task in active
-        if task["file_oids"]
-        and not task.get("cancelled_at")
-        and _due(tools, task)
-        and _only_of(tools, task, names)
+        if task["file_oids"] and not task.get("cancelled_at") and _due(ctx, task) and _only_of(ctx, task, names)
     ]
-    return each(tools, Service.GLOBUS, theirs, _cancel, _postpone)
+    return process_each(ctx, Service.GLOBUS, theirs, _cancel, _reschedule)
 
 
-def _due(tools: Tools, task: Mapping[str, Any]) -> bool:
-    return (task.get("cancel_after") or tools.clock.now()) <= tools.clock.now()
+def _due(ctx: StepContext, task: Mapping[str, Any]) -> bool:
+    return (task.get("cancel_after") or ctx.clock.now()) <= ctx.clock.now()
 
 
-def _only_of(tools: Tools, task: Mapping[str, Any], names: Collection[str]) -> bool:
-    moving = files.of_task(tools.store, task["task_id"], State.TRANSFERRING)
+def _only_of(ctx: StepContext, task: Mapping[str, Any], names: Collection[str]) -> bool:
+    moving = files.of_task(ctx.store, task["task_id"], State.TRANSFERRING)
     return bool(moving) and all(file.project_name in names for file in moving)
 
 
-def _cancel(tools: Tools, task: Mapping[str, Any]) -> int:
+def _cancel(ctx: StepContext, task: Mapping[str, Any]) -> int:
     problem = None
     try:
-        tools.globus.cancel(task["task_id"])
+        ctx.globus.cancel(task["task_id"])
     except Rejected as error:
         problem = str(error)  # Globus will not: then it ends by itself, and what arrived is verified.
-    now = tools.clock.now()
+    now = ctx.clock.now()
     tasks.update_task(
-        tools.store, task["_id"], TaskState.ACTIVE, cancelled_at=now, cancel_error=problem, next_poll_at=now
+        ctx.store, task["_id"], TaskState.ACTIVE, cancelled_at=now, cancel_error=problem, next_poll_at=now
     )
     log.info("task_cancelled", task_id=task["task_id"], files=task["files"], problem=problem)
     return 1
 
 
-def _postpone(tools: Tools, task: Mapping[str, Any], error: str, seconds: float) -> None:
+def _reschedule(ctx: StepContext, task: Mapping[str, Any], error: str, seconds: float) -> None:
     log.warning("task_cancel_postponed", task_id=task.get("task_id"), error=error)
-    after = later(tools, task, error, seconds)["next_poll_at"]
-    tasks.update_task(tools.store, task["_id"], TaskState.ACTIVE, cancel_after=after)
+    after = reschedule_fields(ctx, task, error, seconds)["next_poll_at"]
+    tasks.update_task(ctx.store, task["_id"], TaskState.ACTIVE, cancel_after=after)

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from jgi_stager.circuit_breaker import Gates
+from jgi_stager.circuit_breaker import CircuitBreaker
 from jgi_stager.clients.globus import Globus
 from jgi_stager.clients.gold import Gold
 from jgi_stager.clients.jdp import Jdp
@@ -28,7 +28,7 @@ from jgi_stager.failures import (
     retry_delay,
 )
 from jgi_stager.lifecycle import IllegalMoveError
-from jgi_stager.liveness import Pulse
+from jgi_stager.liveness import Liveness
 from jgi_stager.notices import Kind
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
@@ -51,7 +51,7 @@ LONGEST_ERROR = 500
 """Characters of a reason that are kept on a request or task."""
 
 
-def _nothing_to_own() -> None:
+def _no_lease() -> None:
     """Without a lease there is nothing to check."""
 
 
@@ -60,7 +60,7 @@ def _end_with(error: LeaseLost) -> None:
 
 
 @dataclass(frozen=True)
-class Tools:
+class StepContext:
     """The hands of a step. Made once, in ``daemon.py``."""
 
     store: Store
@@ -71,13 +71,13 @@ class Tools:
     settings: Settings
     secrets: Secrets
     clock: Clock
-    gates: Gates
+    circuit_breaker: CircuitBreaker
     stop: threading.Event = field(default_factory=threading.Event)
-    pulse: Pulse = field(default_factory=Pulse)
+    liveness: Liveness = field(default_factory=Liveness)
     """Who works on what: the daemon ends when they may, and is taken for hung when they are silent."""
     outage: StoreOutage = field(default_factory=StoreOutage)
     """Whether this process can reach its database."""
-    must_own: Callable[[], None] = _nothing_to_own
+    assert_lease_held: Callable[[], None] = _no_lease
     """Called just before an effect outside that must not happen twice. Raises `LeaseLost` if another daemon has
     taken over, and `StoreUnavailable` if that cannot be known now."""
     lose: Callable[[LeaseLost], None] = _end_with
@@ -90,7 +90,9 @@ class Tools:
         """
         if self.stop.is_set():
             return False
-        return self.gates.is_open(service, self.clock.now(), self.credential(service), anonymous=anonymous)
+        return self.circuit_breaker.allows(
+            service, self.clock.now(), self.credential(service), anonymous=anonymous
+        )
 
     def credential(self, service: Service) -> object:
         """The fingerprint of what ``service`` is asked with."""
@@ -111,12 +113,12 @@ class Tools:
 
         An ``anonymous`` call says nothing about the credential.
         """
-        out = self.gates.is_out(service)
-        proof = self.gates.succeeded(service, anonymous=anonymous)
+        out = self.circuit_breaker.is_out(service)
+        proof = self.circuit_breaker.succeeded(service, anonymous=anonymous)
         if service in CREDENTIALS and not anonymous:
-            credential_notices.worked(self, service, proof=proof)
-        elif out or self.gates.first_word(service):
-            credential_notices.reached(self, service)
+            credential_notices.record_success(self, service, proof=proof)
+        elif out or self.circuit_breaker.first_word(service):
+            credential_notices.record_reachable(self, service)
 
     def failed(self, error: OutsideError, item: object = None) -> None:
         """Note a failure of a service; if a person is needed, say so by mail, once.
@@ -126,14 +128,14 @@ class Tools:
         if isinstance(error, Transient) and error.answered:
             self.answered(error.service, anonymous=True)
             return
-        self.gates.failed(error, self.clock.now(), self.credential(error.service), item)
+        self.circuit_breaker.failed(error, self.clock.now(), self.credential(error.service), item)
         if isinstance(error, NeedsPerson):
             log.warning("needs_person", service=error.service.value, problem=str(error), cure=error.cure)
-            credential_notices.died(self, error)
-        elif isinstance(error, Transient) and self.gates.is_out(error.service):
-            credential_notices.silent(self, error)
+            credential_notices.record_rejected(self, error)
+        elif isinstance(error, Transient) and self.circuit_breaker.is_out(error.service):
+            credential_notices.record_outage(self, error)
 
-    def tell(
+    def notify(
         self,
         kind: Kind,
         key: str,
@@ -152,7 +154,7 @@ class Tools:
         name = f"{kind.value}:{key}"
         put_notice(self.store, name, kind=kind.value, data=dict(data), to=to, project=project, thread=thread)
 
-    def alarm(
+    def alert(
         self,
         key: str,
         subject: str,
@@ -169,21 +171,21 @@ class Tools:
         goes on by itself and when they hear of it again. ``command`` is shown below it, to be copied.
         """
         data = {"subject": subject, "text": text, "you": you, "command": command}
-        self.tell(Kind.ALARM, key, data, project)
+        self.notify(Kind.ALARM, key, data, project)
 
 
-def later(tools: Tools, document: Mapping[str, Any], error: str, seconds: float) -> dict[str, Any]:
+def reschedule_fields(ctx: StepContext, document: Mapping[str, Any], error: str, seconds: float) -> dict[str, Any]:
     """The fields that let a request or task be tried again in ``seconds``, with the reason."""
-    at = tools.clock.now() + timedelta(seconds=seconds)
+    at = ctx.clock.now() + timedelta(seconds=seconds)
     attempts = int(document.get("attempts") or 0) + 1
     return {"next_poll_at": at, "attempts": attempts, "error": error[:LONGEST_ERROR]}
 
 
-def too_large(tools: Tools, document: Mapping[str, Any], error: RecordTooLarge) -> None:
+def too_large(ctx: StepContext, document: Mapping[str, Any], error: RecordTooLarge) -> None:
     """A document that has no room for what is to be written on it: its own matter, and a person's."""
     key = _key(document)
     log.error("document_too_large", document=key, error=str(error)[:LONGEST_ERROR])
-    tools.alarm(
+    ctx.alert(
         f"too-large:{key}",
         f"the document {key} is as large as MongoDB allows",
         f"Nothing more can be written on it ({error!s:.{LONGEST_ERROR}}), so what it stands for does not go on. "
@@ -193,8 +195,10 @@ def too_large(tools: Tools, document: Mapping[str, Any], error: RecordTooLarge) 
     )
 
 
-def each_alone(
-    tools: Tools, documents: Iterable[Mapping[str, Any]], handle: Callable[[Tools, Mapping[str, Any]], int]
+def isolate_each(
+    ctx: StepContext,
+    documents: Iterable[Mapping[str, Any]],
+    handle: Callable[[StepContext, Mapping[str, Any]], int],
 ) -> int:
     """Handle every document by itself, where no service is asked: a bug that one causes never stops the others.
 
@@ -202,17 +206,17 @@ def each_alone(
     """
     changed = 0
     for document in documents:
-        if tools.stop.is_set():
+        if ctx.stop.is_set():
             break
         try:
-            changed += handle(tools, document)
+            changed += handle(ctx, document)
         except RecordTooLarge as error:
-            too_large(tools, document, error)
+            too_large(ctx, document, error)
         except StoreError:
             raise
         except Exception as error:
             log.exception("step_bug", document=_key(document), illegal=isinstance(error, IllegalMoveError))
-            tell_of_bug(tools, document, error)
+            tell_of_bug(ctx, document, error)
     return changed
 
 
@@ -220,12 +224,12 @@ def _key(document: Mapping[str, Any]) -> str:
     return str(document["_id"])[:200]
 
 
-def tell_of_bug(tools: Tools, document: Mapping[str, Any], error: Exception) -> None:
+def tell_of_bug(ctx: StepContext, document: Mapping[str, Any], error: Exception) -> None:
     """Tell people of a fault of the daemon that one document brings about: at once, and once."""
     key, name = _key(document), document.get("project_name")
     project = name if isinstance(name, str) and name.isprintable() else None
     said = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
-    tools.alarm(
+    ctx.alert(
         f"bug:{key}:{type(error).__name__}",
         f"a fault of the daemon holds up {project or key}"[:200],
         f"{said}\n\nIt is met again and again at {key}; everything else goes on.",
@@ -235,12 +239,12 @@ def tell_of_bug(tools: Tools, document: Mapping[str, Any], error: Exception) -> 
     )
 
 
-def each(
-    tools: Tools,
+def process_each(
+    ctx: StepContext,
     service: Service,
     documents: Iterable[Mapping[str, Any]],
-    handle: Callable[[Tools, Mapping[str, Any]], int],
-    postpone: Callable[[Tools, Mapping[str, Any], str, float], None],
+    handle: Callable[[StepContext, Mapping[str, Any]], int],
+    postpone: Callable[[StepContext, Mapping[str, Any], str, float], None],
     *,
     anonymous: bool = False,
 ) -> int:
@@ -251,27 +255,27 @@ def each(
     """
     moved = 0
     for document in documents:
-        if not tools.may_ask(service, anonymous=anonymous):
+        if not ctx.may_ask(service, anonymous=anonymous):
             break
         attempts = int(document.get("attempts") or 0) + 1
         try:
-            moved += handle(tools, document)
+            moved += handle(ctx, document)
         except RecordTooLarge as error:
-            too_large(tools, document, error)
+            too_large(ctx, document, error)
             with suppress(RecordTooLarge):
-                postpone(tools, document, str(error), retry_delay(attempts))
+                postpone(ctx, document, str(error), retry_delay(attempts))
         except StoreError:
             raise
         except Transient as error:
-            tools.failed(error, str(document["_id"]))
-            postpone(tools, document, str(error), retry_delay(attempts, error.retry_after))
+            ctx.failed(error, str(document["_id"]))
+            postpone(ctx, document, str(error), retry_delay(attempts, error.retry_after))
         except (NeedsPerson, OutcomeUnknown, Rejected) as error:
-            tools.failed(error)
-            postpone(tools, document, str(error), retry_delay(attempts))
+            ctx.failed(error)
+            postpone(ctx, document, str(error), retry_delay(attempts))
         except Exception as error:
             log.exception("step_bug", document=_key(document), illegal=isinstance(error, IllegalMoveError))
-            tell_of_bug(tools, document, error)
-            postpone(tools, document, f"bug: {type(error).__name__}: {error}", retry_delay(attempts))
+            tell_of_bug(ctx, document, error)
+            postpone(ctx, document, f"bug: {type(error).__name__}: {error}", retry_delay(attempts))
         else:
-            tools.answered(service, anonymous=anonymous)
+            ctx.answered(service, anonymous=anonymous)
     return moved

@@ -23,7 +23,7 @@ from jgi_stager.store import Store, StoreError, credentials, files, notices, pro
 from jgi_stager.store.credentials import Credential
 
 if TYPE_CHECKING:
-    from jgi_stager.steps.context import Tools
+    from jgi_stager.steps.context import StepContext
 
 log = structlog.get_logger()
 
@@ -67,100 +67,100 @@ counts as working again after it refused nothing for so long, which is longer th
 MOST_PROJECTS = 50
 
 
-def worked(tools: Tools, service: Service, *, proof: bool) -> None:
+def record_success(ctx: StepContext, service: Service, *, proof: bool) -> None:
     """Note that ``service`` answered to its credential. ``proof``: for the first time since it did not, or
     since the start."""
-    now = tools.clock.now()
-    noted = tools.gates.noted.get(service)
+    now = ctx.clock.now()
+    noted = ctx.circuit_breaker.noted.get(service)
     if not proof and noted is not None and abs(now - noted) < NOTED_EVERY:
         return
-    tools.gates.noted[service] = now
-    credentials.worked(tools.store, service.value)
-    known = credentials.get(tools.store, service.value)
+    ctx.circuit_breaker.noted[service] = now
+    credentials.record_success(ctx.store, service.value)
+    known = credentials.get(ctx.store, service.value)
     if known.out_since is not None:
-        credentials.came_back(tools.store, service.value, known.out_since)
+        credentials.record_reachable(ctx.store, service.value, known.out_since)
     if known.dead_since is None:
         return
-    if service is Service.SMTP or known.dead_identity != tools.identity(service):
-        solve(tools, service, known)
+    if service is Service.SMTP or known.dead_identity != ctx.identity(service):
+        record_recovered(ctx, service, known)
     elif known.healing_since is None:
-        credentials.heals(tools.store, service.value, now)
+        credentials.heals(ctx.store, service.value, now)
     elif now - known.healing_since >= HEALED_AFTER:
-        solve(tools, service, known)
+        record_recovered(ctx, service, known)
 
 
-def reached(tools: Tools, service: Service) -> None:
+def record_reachable(ctx: StepContext, service: Service) -> None:
     """Note that ``service`` answers again at all, to a call that needs no credential."""
-    known = credentials.get(tools.store, service.value)
+    known = credentials.get(ctx.store, service.value)
     if known.out_since is not None:
-        credentials.came_back(tools.store, service.value, known.out_since)
+        credentials.record_reachable(ctx.store, service.value, known.out_since)
 
 
-def silent(tools: Tools, error: Transient) -> None:
+def record_outage(ctx: StepContext, error: Transient) -> None:
     """Note that a service is out: it failed several times in a row."""
-    if credentials.get(tools.store, error.service.value).out_since is None:
-        credentials.went_out(tools.store, error.service.value, str(error))
+    if credentials.get(ctx.store, error.service.value).out_since is None:
+        credentials.record_outage(ctx.store, error.service.value, str(error))
         log.warning("service_out", service=error.service.value, error=str(error))
 
 
-def died(tools: Tools, error: NeedsPerson) -> None:
+def record_rejected(ctx: StepContext, error: NeedsPerson) -> None:
     """Note that a person is needed, and tell people, once for each credential that is refused."""
     service = error.service
-    before = credentials.get(tools.store, service.value)
-    known = credentials.died(
-        tools.store, service.value, tools.identity(service), str(error), error.cure, until_reminder(0)
+    before = credentials.get(ctx.store, service.value)
+    known = credentials.record_rejected(
+        ctx.store, service.value, ctx.identity(service), str(error), error.cure, until_reminder(0)
     )
     replaced = before.dead_since is not None and before.dead_identity != known.dead_identity
-    tell_need(tools, service, known, replaced=replaced)
+    tell_need(ctx, service, known, replaced=replaced)
 
 
-def tell_need(tools: Tools, service: Service, known: Credential, *, replaced: bool = False) -> None:
+def tell_need(ctx: StepContext, service: Service, known: Credential, *, replaced: bool = False) -> None:
     """Store the mail that says what to do, unless it is stored. Nobody is mailed about the mail server."""
     if service is Service.SMTP or known.dead_since is None:
         return
     key = f"{episode(service, known.dead_since)}:{known.dead_identity or 'none'}"
-    if notices.get_notice(tools.store, f"{Kind.NEEDS_PERSON.value}:{key}") is None:
-        data = _need(tools, service, known) | {"replaced": replaced}
-        tools.tell(Kind.NEEDS_PERSON, key, data, thread=thread(service, known.dead_since))
+    if notices.get_notice(ctx.store, f"{Kind.NEEDS_PERSON.value}:{key}") is None:
+        data = _need(ctx, service, known) | {"replaced": replaced}
+        ctx.notify(Kind.NEEDS_PERSON, key, data, thread=thread(service, known.dead_since))
 
 
-def remind(tools: Tools, service: Service, known: Credential, dead_since: datetime) -> None:
+def remind(ctx: StepContext, service: Service, known: Credential, dead_since: datetime) -> None:
     """Store the next reminder, each after a longer time than the one before."""
-    now, number = tools.clock.now(), known.reminders + 1
-    data = _need(tools, service, known) | {
+    now, number = ctx.clock.now(), known.reminders + 1
+    data = _need(ctx, service, known) | {
         "reminder": number,
         "waited_seconds": (now - dead_since).total_seconds(),
         "next_seconds": until_reminder(number).total_seconds(),
     }
     key = f"{episode(service, dead_since)}:{number}"
-    tools.tell(Kind.REMINDER, key, data, thread=thread(service, dead_since))
-    credentials.reminded(tools.store, service.value, dead_since, number, now + until_reminder(number))
+    ctx.notify(Kind.REMINDER, key, data, thread=thread(service, dead_since))
+    credentials.reminded(ctx.store, service.value, dead_since, number, now + until_reminder(number))
 
 
-def solve(tools: Tools, service: Service, known: Credential) -> None:
+def record_recovered(ctx: StepContext, service: Service, known: Credential) -> None:
     """Say that nobody is needed any more, to those who were told that somebody was."""
     if known.dead_since is None:
         return
-    now, where = tools.clock.now(), thread(service, known.dead_since)
-    if not _withdrawn(tools, where):
+    now, where = ctx.clock.now(), thread(service, known.dead_since)
+    if not _withdrawn(ctx, where):
         data = {
             "service": service.value,
             "since": known.dead_since,
             "until": now,
             "lasted_seconds": (now - known.dead_since).total_seconds(),
         }
-        tools.tell(Kind.SOLVED, episode(service, known.dead_since), data, thread=where)
-    credentials.solved(tools.store, service.value, known.dead_since)
+        ctx.notify(Kind.SOLVED, episode(service, known.dead_since), data, thread=where)
+    credentials.record_recovered(ctx.store, service.value, known.dead_since)
     log.info("service_recovered", service=service.value, since=known.dead_since)
 
 
-def _withdrawn(tools: Tools, where: str) -> bool:
+def _withdrawn(ctx: StepContext, where: str) -> bool:
     """Withdraw what was not mailed yet. Whether nobody was told of anything: then nobody hears of the end."""
-    site = tools.settings.notifications.mailto
-    told = notices.of_thread(tools.store, where)
+    site = ctx.settings.notifications.mailto
+    told = notices.of_thread(ctx.store, where)
     waiting = [one for one in told if one["state"] == NoticeState.WAITING and (one["to"] or site)]
     for notice in waiting:
-        notices.withdraw(tools.store, notice["_id"], "solved before it could be mailed")
+        notices.withdraw(ctx.store, notice["_id"], "solved before it could be mailed")
     return len(waiting) == len(told)
 
 
@@ -174,9 +174,9 @@ def thread(service: Service, dead_since: datetime) -> str:
     return f"credential:{episode(service, dead_since)}"
 
 
-def _need(tools: Tools, service: Service, known: Credential) -> dict[str, Any]:
+def _need(ctx: StepContext, service: Service, known: Credential) -> dict[str, Any]:
     """What a person must know to help."""
-    waiting = waiting_for(tools.store, service)
+    waiting = waiting_for(ctx.store, service)
     waiting["project_count"] = len(waiting["projects"])
     waiting["projects"] = waiting["projects"][:MOST_PROJECTS]
     return {
@@ -186,12 +186,12 @@ def _need(tools: Tools, service: Service, known: Credential) -> dict[str, Any]:
         "since": known.dead_since,
         "waiting": waiting,
         "next_seconds": until_reminder(known.reminders).total_seconds(),
-        **_when_needed(tools, service),
-        **what_to_do(tools, service, known.problem or "", known.cure or ""),
+        **_when_needed(ctx, service),
+        **what_to_do(ctx, service, known.problem or "", known.cure or ""),
     }
 
 
-def _when_needed(tools: Tools, service: Service) -> Mapping[str, Any]:
+def _when_needed(ctx: StepContext, service: Service) -> Mapping[str, Any]:
     """``told_at``, and ``needed_at``: until then no time is lost; None if nothing needs the service. Neither where
     that cannot be told: the mail is what matters."""
     from jgi_stager.reporting import snapshot
@@ -199,7 +199,7 @@ def _when_needed(tools: Tools, service: Service) -> Mapping[str, Any]:
     from jgi_stager.reporting.summary import needed_at
 
     try:
-        facts = snapshot.facts(snapshot.Books(tools.store, tools.settings, tools.clock))
+        facts = snapshot.take_snapshot(snapshot.SnapshotSource(ctx.store, ctx.settings, ctx.clock))
         return {"told_at": facts.now, "needed_at": needed_at(facts, turns(facts), service.value)}
     except StoreError:
         raise
@@ -208,7 +208,7 @@ def _when_needed(tools: Tools, service: Service) -> Mapping[str, Any]:
         return {}
 
 
-def what_to_do(tools: Tools, service: Service, problem: str, cure: str) -> Mapping[str, Any]:
+def what_to_do(ctx: StepContext, service: Service, problem: str, cure: str) -> Mapping[str, Any]:
     """``headline``, ``steps``, ``command`` and ``path``: how a person helps."""
     from jgi_stager.steps.context import CREDENTIALS
 
@@ -217,8 +217,8 @@ def what_to_do(tools: Tools, service: Service, problem: str, cure: str) -> Mappi
         steps = [cure] if cure else list(CURES.get(service, ()))
         headline = f"{service.value.upper()} cannot be used"
         return {"headline": headline, "steps": steps, "command": None, "path": None}
-    missing = not any(tools.secrets.exists(secret) for secret in CREDENTIALS[service])
-    secret = tools.secrets.path(CREDENTIALS[service][0])
+    missing = not any(ctx.secrets.exists(secret) for secret in CREDENTIALS[service])
+    secret = ctx.secrets.path(CREDENTIALS[service][0])
     by_hand = len(CREDENTIALS[service]) == 1 and os.access(secret.parent, os.W_OK)
     return {
         "headline": f"{name} is {'missing' if missing else 'refused'}",

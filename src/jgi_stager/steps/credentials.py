@@ -12,7 +12,7 @@ import structlog
 from jgi_stager.failures import OutsideError, Rejected, Service
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind, usual_life, warn_before
 from jgi_stager.steps import credential_notices as people
-from jgi_stager.steps.context import CREDENTIALS, Tools
+from jgi_stager.steps.context import CREDENTIALS, StepContext
 from jgi_stager.steps.credential_notices import waiting_for
 from jgi_stager.store import credentials, requests
 from jgi_stager.store.credentials import Credential
@@ -28,106 +28,106 @@ LONG_LIFE = timedelta(days=7)
 """A credential that lives longer than this is worth a mail before it ends; a shorter one a line in the digest."""
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Look after every service. Returns 0: no file moves by it."""
-    books = {one.service: one for one in credentials.everything(tools.store)}
+    books = {one.service: one for one in credentials.everything(ctx.store)}
     for service in Service:
-        if tools.stop.is_set():
+        if ctx.stop.is_set():
             break
         known = books.get(service.value) or Credential(service.value)
         if service in CREDENTIALS and service is not Service.SMTP:
-            _watch(tools, service, known)
-        _tell_outage(tools, service, known)
+            _watch(ctx, service, known)
+        _tell_outage(ctx, service, known)
     return 0
 
 
-def _watch(tools: Tools, service: Service, known: Credential) -> None:
-    known = _in_place(tools, service, known)
-    if _is_due(tools, service, known):
-        _probe(tools, service)
-        known = credentials.get(tools.store, service.value)
-    now = tools.clock.now()
+def _watch(ctx: StepContext, service: Service, known: Credential) -> None:
+    known = _in_place(ctx, service, known)
+    if _is_due(ctx, service, known):
+        _probe(ctx, service)
+        known = credentials.get(ctx.store, service.value)
+    now = ctx.clock.now()
     if known.dead_since is None:
-        _warn(tools, service, known)
+        _warn(ctx, service, known)
         return
     if known.identity != known.dead_identity:
         return  # somebody put another one in place; whether it works shows when it is used
     if known.healing_since is not None and now - known.healing_since >= people.HEALED_AFTER:
-        people.solve(tools, service, known)
+        people.record_recovered(ctx, service, known)
     elif known.healing_since is None:
-        people.tell_need(tools, service, known)
+        people.tell_need(ctx, service, known)
         if known.next_reminder_at is not None and now >= known.next_reminder_at:
-            people.remind(tools, service, known, known.dead_since)
+            people.remind(ctx, service, known, known.dead_since)
 
 
-def _in_place(tools: Tools, service: Service, known: Credential) -> Credential:
+def _in_place(ctx: StepContext, service: Service, known: Credential) -> Credential:
     """What is known, with the credential that is in place now."""
-    identity = tools.identity(service)
+    identity = ctx.identity(service)
     if known.identity == identity:
         return known
-    credentials.seen(tools.store, service.value, identity, _since(tools, service, known))
+    credentials.seen(ctx.store, service.value, identity, _since(ctx, service, known))
     log.info("credential_changed", service=service.value, there=identity is not None)
-    return credentials.get(tools.store, service.value)
+    return credentials.get(ctx.store, service.value)
 
 
-def _since(tools: Tools, service: Service, known: Credential) -> datetime:
+def _since(ctx: StepContext, service: Service, known: Credential) -> datetime:
     """When a credential was put in place: by its file, if that is newer than what was known of the one before."""
-    now = tools.clock.now()
-    written = [at for name in CREDENTIALS[service] if (at := tools.secrets.written_at(name)) is not None]
-    real = tools.clock.real_seconds(1.0) == 1.0
+    now = ctx.clock.now()
+    written = [at for name in CREDENTIALS[service] if (at := ctx.secrets.written_at(name)) is not None]
+    real = ctx.clock.real_seconds(1.0) == 1.0
     if not real or not written or not (known.since or max(written)) <= max(written) <= now:
         return now
     return max(written)
 
 
-def _is_due(tools: Tools, service: Service, known: Credential) -> bool:
+def _is_due(ctx: StepContext, service: Service, known: Credential) -> bool:
     """Whether to try it: it is time, nothing else did lately, and it could tell us something."""
-    if not tools.may_ask(service):
+    if not ctx.may_ask(service):
         return False
-    if known.identity is None and not waiting_for(tools.store, service)["projects"]:
+    if known.identity is None and not waiting_for(ctx.store, service)["projects"]:
         return False  # nobody needs it yet
     if known.dead_since is not None and known.identity != known.dead_identity:
         return True
-    period = timedelta(seconds=tools.settings.schedule.probe_credentials_seconds)
+    period = timedelta(seconds=ctx.settings.schedule.probe_credentials_seconds)
     last = max((at for at in (known.last_probe, known.last_success) if at is not None), default=None)
-    return last is None or abs(tools.clock.now() - last) >= period
+    return last is None or abs(ctx.clock.now() - last) >= period
 
 
-def _probe(tools: Tools, service: Service) -> None:
-    credentials.probed(tools.store, service.value)
+def _probe(ctx: StepContext, service: Service) -> None:
+    credentials.probed(ctx.store, service.value)
     try:
-        told = PROBES[service](tools)
+        told = PROBES[service](ctx)
     except OutsideError as error:
-        tools.failed(error)
+        ctx.failed(error)
     else:
         if told:
-            tools.answered(service)
+            ctx.answered(service)
 
 
-def _probe_gold(tools: Tools) -> bool:
-    tools.gold.probe()
+def _probe_gold(ctx: StepContext) -> bool:
+    ctx.gold.probe()
     return True
 
 
-def _probe_globus(tools: Tools) -> bool:
-    tools.globus.probe()
+def _probe_globus(ctx: StepContext) -> bool:
+    ctx.globus.probe()
     return True
 
 
-def _probe_jdp(tools: Tools) -> bool:
+def _probe_jdp(ctx: StepContext) -> bool:
     """JDP has no call that only tests the token: the newest request is asked about. Before there is one,
     nothing is known (docs/decisions/0031-probing-credentials.md)."""
-    newest = requests.newest_id(tools.store)
+    newest = requests.newest_id(ctx.store)
     if newest is None:
         return False
     try:
-        tools.jdp.request_status(newest)
+        ctx.jdp.request_status(newest)
     except Rejected:
         return False  # JDP forgot the request: whether it looked at the token first is not known
     return True
 
 
-PROBES: Mapping[Service, Callable[[Tools], bool]] = {
+PROBES: Mapping[Service, Callable[[StepContext], bool]] = {
     Service.GOLD: _probe_gold,
     Service.JDP: _probe_jdp,
     Service.GLOBUS: _probe_globus,
@@ -138,9 +138,9 @@ PROBES: Mapping[Service, Callable[[Tools], bool]] = {
 # --- before it ends ------------------------------------------------------------------------------------------
 
 
-def expected_end(tools: Tools, service: Service, known: Credential) -> tuple[datetime, str] | None:
+def expected_end(ctx: StepContext, service: Service, known: Credential) -> tuple[datetime, str] | None:
     """When the credential in place will probably end, and why that is believed; None if nothing is known."""
-    return likely_end(service, known, confidential=tools.secrets.exists("globus_client_secret"))
+    return likely_end(service, known, confidential=ctx.secrets.exists("globus_client_secret"))
 
 
 def likely_end(service: Service, known: Credential, *, confidential: bool) -> tuple[datetime, str] | None:
@@ -156,10 +156,10 @@ def likely_end(service: Service, known: Credential, *, confidential: bool) -> tu
     return known.since + life, f"the {len(known.lives)} before it lived {_days(life)} (median)"
 
 
-def ends_soon(tools: Tools, service: Service, known: Credential) -> tuple[datetime, str] | None:
+def ends_soon(ctx: StepContext, service: Service, known: Credential) -> tuple[datetime, str] | None:
     """The same, if it is time for a word."""
-    found = expected_end(tools, service, known)
-    return found if found is not None and is_soon(known, found[0], tools.clock.now()) else None
+    found = expected_end(ctx, service, known)
+    return found if found is not None and is_soon(known, found[0], ctx.clock.now()) else None
 
 
 def is_soon(known: Credential, end: datetime, now: datetime) -> bool:
@@ -169,9 +169,9 @@ def is_soon(known: Credential, end: datetime, now: datetime) -> bool:
     return now >= end - warn_before(end - known.since)
 
 
-def _warn(tools: Tools, service: Service, known: Credential) -> None:
+def _warn(ctx: StepContext, service: Service, known: Credential) -> None:
     """A mail before the end of a credential that lives long; the digest speaks of the others."""
-    found = ends_soon(tools, service, known)
+    found = ends_soon(ctx, service, known)
     if found is None or known.since is None or known.warned == known.identity:
         return
     if found[0] - known.since < LONG_LIFE:
@@ -185,8 +185,8 @@ def _warn(tools: Tools, service: Service, known: Credential) -> None:
         "steps": list(CURES[service]),
         "command": COMMANDS.get(service),
     }
-    tools.tell(Kind.EXPIRING, f"{service.value}:{known.identity}", data)
-    credentials.warned(tools.store, service.value, known.identity)
+    ctx.notify(Kind.EXPIRING, f"{service.value}:{known.identity}", data)
+    credentials.warned(ctx.store, service.value, known.identity)
 
 
 def _days(life: timedelta) -> str:
@@ -194,9 +194,9 @@ def _days(life: timedelta) -> str:
     return f"{days:.0f} days" if days >= 10 else f"{days:.1f} days"
 
 
-def _tell_outage(tools: Tools, service: Service, known: Credential) -> None:
+def _tell_outage(ctx: StepContext, service: Service, known: Credential) -> None:
     """A service that is silent for hours: nothing to do, and good to know."""
-    now = tools.clock.now()
+    now = ctx.clock.now()
     if service is Service.SMTP or known.out_since is None or now - known.out_since < OUT_TOLD_AFTER:
         return
     data = {
@@ -206,7 +206,7 @@ def _tell_outage(tools: Tools, service: Service, known: Credential) -> None:
             "seconds": (now - known.out_since).total_seconds(),
             "error": known.out_error or "",
         },
-        "waiting": waiting_for(tools.store, service),
+        "waiting": waiting_for(ctx.store, service),
         "items": [],
     }
-    tools.tell(Kind.STALLED, f"out:{service.value}:{known.out_since:%Y-%m-%dT%H:%M:%S}", data)
+    ctx.notify(Kind.STALLED, f"out:{service.value}:{known.out_since:%Y-%m-%dT%H:%M:%S}", data)

@@ -22,7 +22,7 @@ from jgi_stager.notices import Kind, message_id
 from jgi_stager.store import StoreError, control
 
 if TYPE_CHECKING:
-    from jgi_stager.steps.context import Tools
+    from jgi_stager.steps.context import StepContext
 
 log = structlog.get_logger()
 
@@ -48,9 +48,9 @@ class StoreOutage:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def note_start(tools: Tools) -> datetime:
+def note_start(ctx: StepContext) -> datetime:
     """Write down that the daemon starts; tell people if it does so again and again. When it started."""
-    known = control.note_start(tools.store, socket.gethostname(), os.getpid())
+    known = control.note_start(ctx.store, socket.gethostname(), os.getpid())
     now: datetime = known[-1]["at"]
     before = [one for one in known[:-1] if now - one["at"] <= LOOP_WINDOW]
     crashed: list[datetime] = []
@@ -59,19 +59,19 @@ def note_start(tools: Tools) -> datetime:
             break
         crashed.append(one["at"])
     if len(crashed) >= LOOP_STARTS:
-        _tell_loop(tools, now, len(crashed) + 1)
+        _tell_loop(ctx, now, len(crashed) + 1)
     return now
 
 
-def note_end(tools: Tools, started: datetime) -> None:
+def note_end(ctx: StepContext, started: datetime) -> None:
     """Write down that the daemon ends as it should. A database that is away does not keep it from ending."""
     try:
-        control.note_clean_end(tools.store, started, os.getpid())
+        control.note_clean_end(ctx.store, started, os.getpid())
     except StoreError as error:
         log.warning("store_unavailable", step="end", error=str(error))
 
 
-def note_takeover(tools: Tools, lease: Mapping[str, Any]) -> None:
+def note_takeover(ctx: StepContext, lease: Mapping[str, Any]) -> None:
     """Tell people, once, if this daemon took the lease over from another that did not give it up. ``lease`` as
     `jgi_stager.store.leases.holder` returns it."""
     before = lease.get("before") or {}
@@ -89,10 +89,10 @@ def note_takeover(tools: Tools, lease: Mapping[str, Any]) -> None:
         f"Nothing else is to do: started again, the daemon with the state directory {home} stands by.",
         "command": LOG,
     }
-    tools.tell(Kind.TROUBLE, f"takeover:{lease['token']}", data)
+    ctx.notify(Kind.TROUBLE, f"takeover:{lease['token']}", data)
 
 
-def _tell_loop(tools: Tools, now: datetime, starts: int) -> None:
+def _tell_loop(ctx: StepContext, now: datetime, starts: int) -> None:
     period = int(now.timestamp() // LOOP_TOLD_EVERY.total_seconds())
     data = {
         "subject": f"the daemon started {starts} times within an hour",
@@ -101,13 +101,13 @@ def _tell_loop(tools: Tools, now: datetime, starts: int) -> None:
         "you": "look at its log; if that does not say why, report it with the lines before the last start.",
         "command": LOG,
     }
-    tools.tell(Kind.TROUBLE, f"loop:{period}", data)
+    ctx.notify(Kind.TROUBLE, f"loop:{period}", data)
     log.error("crash_loop", starts=starts)
 
 
-def store_failed(tools: Tools, error: Exception) -> None:
+def store_failed(ctx: StepContext, error: Exception) -> None:
     """Note that the database cannot be reached; after a while tell people past the outbox."""
-    outage, now = tools.outage, tools.clock.now()
+    outage, now = ctx.outage, ctx.clock.now()
     with outage.lock:
         outage.since = outage.since or now
         outage.error = str(error)
@@ -117,13 +117,13 @@ def store_failed(tools: Tools, error: Exception) -> None:
             return
         outage.tried_at = now
         since = outage.since
-    if _mail_past_the_outbox(tools, since, str(error)):
+    if _mail_past_the_outbox(ctx, since, str(error)):
         outage.mailed_at = now
 
 
-def store_answered(tools: Tools) -> None:
+def store_answered(ctx: StepContext) -> None:
     """Note that the database answers; if it was away, store a mail that says so."""
-    outage, now = tools.outage, tools.clock.now()
+    outage, now = ctx.outage, ctx.clock.now()
     with outage.lock:
         since = outage.since
     if since is None:
@@ -131,7 +131,7 @@ def store_answered(tools: Tools) -> None:
     if now - since >= WORTH_A_WORD:
         log.warning("store_recovered", since=since)
         try:
-            _tell_recovery(tools, since, now)
+            _tell_recovery(ctx, since, now)
         except StoreError as error:
             log.warning("store_unavailable", step="trouble", error=str(error))
             return  # away again: it was not told, so it is not over
@@ -139,31 +139,31 @@ def store_answered(tools: Tools) -> None:
         outage.since = outage.mailed_at = outage.tried_at = None
 
 
-def _tell_recovery(tools: Tools, since: datetime, now: datetime) -> None:
+def _tell_recovery(ctx: StepContext, since: datetime, now: datetime) -> None:
     text = (
         f"It could not be reached from {since:%Y-%m-%d %H:%M} to {now:%Y-%m-%d %H:%M} UTC. Nothing was lost and "
         "everything goes on; deliveries that had to wait are taken up first."
     )
-    if tools.outage.mailed_at is not None:
+    if ctx.outage.mailed_at is not None:
         text += " A mail about it went out meanwhile."
     data = {
         "subject": f"the database was away for {human_duration(now - since)}, and is back",
-        "text": f"{text}\n\nThe last error was: {tools.outage.error}",
+        "text": f"{text}\n\nThe last error was: {ctx.outage.error}",
         "you": "nothing to do, everything goes on by itself.",
         "command": None,
     }
-    tools.tell(Kind.TROUBLE, _thread(since), data)
+    ctx.notify(Kind.TROUBLE, _thread(since), data)
 
 
-def _mail_past_the_outbox(tools: Tools, since: datetime, error: str) -> bool:
-    settings, now = tools.settings.notifications, tools.clock.now()
+def _mail_past_the_outbox(ctx: StepContext, since: datetime, error: str) -> bool:
+    settings, now = ctx.settings.notifications, ctx.clock.now()
     if not settings.mailto:
         return False
     data = {
         "subject": f"the database has been away since {since:%H:%M} UTC",
         "text": "The daemon cannot reach its database. It asks for nothing and moves nothing until that is back; "
         f"nothing is lost. It tries again and again.\n\n{error}",
-        "you": f"{_see_to(tools)} A mail says when it is back. The log of the daemon:",
+        "you": f"{_see_to(ctx)} A mail says when it is back. The log of the daemon:",
         "command": LOG,
     }
     notice = {"kind": Kind.TROUBLE.value, "project": None, "data": data, "created": now}
@@ -174,18 +174,18 @@ def _mail_past_the_outbox(tools: Tools, since: datetime, error: str) -> bool:
         at=now,
     )
     try:
-        mail.send(mail.make_mail(mail.render(notice), envelope), settings.mailto, settings, tools.secrets)
+        mail.send(mail.make_mail(mail.render(notice), envelope), settings.mailto, settings, ctx.secrets)
     except OutsideError as problem:
         log.warning("mail_postponed", notice="store", error=str(problem))
         return False
     return True
 
 
-def _see_to(tools: Tools) -> str:
-    if tools.settings.mongodb.uri is None:
+def _see_to(ctx: StepContext) -> str:
+    if ctx.settings.mongodb.uri is None:
         return (
             "see that there is room on the disk below the state directory "
-            f"({tools.settings.state.directory}), where the daemon runs its database."
+            f"({ctx.settings.state.directory}), where the daemon runs its database."
         )
     return "see that the MongoDB in [mongodb] uri of the settings runs and can be reached from here."
 

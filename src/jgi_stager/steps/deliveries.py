@@ -23,7 +23,7 @@ from jgi_stager.failures import Rejected, Service
 from jgi_stager.manifests import manifest_name
 from jgi_stager.records import RequestState
 from jgi_stager.steps import jdp_clock
-from jgi_stager.steps.context import Tools, each
+from jgi_stager.steps.context import StepContext, process_each
 from jgi_stager.store import files, requests
 from jgi_stager.store.files import FileRow
 
@@ -36,80 +36,82 @@ MOST_AT_A_TIME = 50
 """The newest; older ones live no longer than two weeks."""
 
 
-def source_directory(tools: Tools, request_id: int) -> str:
+def source_directory(ctx: StepContext, request_id: int) -> str:
     """The delivery directory of a request on the JGI collection."""
-    root = tools.settings.globus.globus_root_dir
+    root = ctx.settings.globus.globus_root_dir
     return f"/{root}/R{request_id}" if root else f"/R{request_id}"
 
 
-def has_manifest(tools: Tools, request_id: int) -> bool | None:
+def has_manifest(ctx: StepContext, request_id: int) -> bool | None:
     """Whether the manifest of a request lies in its delivery directory; None if there is no such directory."""
-    directory = source_directory(tools, request_id)
-    entries = tools.globus.ls(tools.settings.globus.jgi_collection_id, directory)
+    directory = source_directory(ctx, request_id)
+    entries = ctx.globus.ls(ctx.settings.globus.jgi_collection_id, directory)
     return None if entries is None else any(entry.name == manifest_name(request_id) for entry in entries)
 
 
-def unexplained(tools: Tools) -> dict[int, datetime | None]:
+def unmatched(ctx: StepContext) -> dict[int, datetime | None]:
     """Deliveries at JGI that belong to no request in the books, newest first, with when each last changed.
 
     Raises what the Globus client raises.
     """
-    root = tools.settings.globus.globus_root_dir
-    entries = tools.globus.ls(tools.settings.globus.jgi_collection_id, f"/{root}/" if root else "/") or ()
+    root = ctx.settings.globus.globus_root_dir
+    entries = ctx.globus.ls(ctx.settings.globus.jgi_collection_id, f"/{root}/" if root else "/") or ()
     found = {
         int(match.group(1)): entry.last_modified
         for entry in entries
         if entry.type == "dir" and (match := DELIVERY.fullmatch(entry.name))
     }
-    known = requests.known_request_ids(tools.store)
+    known = requests.known_request_ids(ctx.store)
     return {number: found[number] for number in sorted(set(found) - known, reverse=True)}
 
 
-def look(tools: Tools, *, at_once: bool = False) -> int | None:
+def note_unmatched(ctx: StepContext, *, at_once: bool = False) -> int | None:
     """Note the deliveries that can be joined: at the start, and then seldom, or ``at_once``. Returns how many were
     noted; None if it could not be looked at all of them.
 
     While a request is in doubt they are left to `jgi_stager.steps.reconcile`: one of them may be that request.
     """
-    now, before = tools.clock.now(), requests.deliveries_looked_at(tools.store)
+    now, before = ctx.clock.now(), requests.deliveries_looked_at(ctx.store)
     if before is not None and abs(now - before) < LOOK_AGAIN and not at_once:
         return 0
-    if requests.requests_in(tools.store, requests.IN_DOUBT):
+    if requests.requests_in(ctx.store, requests.IN_DOUBT):
         return None
     found: dict[int, datetime | None] = {}
 
-    def find(_: Tools, __: Mapping[str, Any]) -> int:
-        found.update(unexplained(tools))
+    def find(_: StepContext, __: Mapping[str, Any]) -> int:
+        found.update(unmatched(ctx))
         return 1
 
-    if not each(tools, Service.GLOBUS, [{"_id": "deliveries"}], find, _leave):
+    if not process_each(ctx, Service.GLOBUS, [{"_id": "deliveries"}], find, _leave):
         return None
     newest = [{"_id": number} for number in list(found)[:MOST_AT_A_TIME]]
-    noted = each(tools, Service.JDP, newest, lambda _, one: _note(tools, one["_id"], found[one["_id"]]), _leave)
-    if newest and not tools.may_ask(Service.JDP):
+    noted = process_each(
+        ctx, Service.JDP, newest, lambda _, one: _note(ctx, one["_id"], found[one["_id"]]), _leave
+    )
+    if newest and not ctx.may_ask(Service.JDP):
         return None
-    requests.note_deliveries_looked_at(tools.store)
+    requests.note_deliveries_looked_at(ctx.store)
     return noted
 
 
-def _leave(_: Tools, document: Mapping[str, Any], error: str, __: float) -> None:
+def _leave(_: StepContext, document: Mapping[str, Any], error: str, __: float) -> None:
     log.warning("delivery_not_explained", request_id=document["_id"], error=error)
 
 
-def _note(tools: Tools, request_id: int, changed: datetime | None) -> int:
+def _note(ctx: StepContext, request_id: int, changed: datetime | None) -> int:
     try:
-        status = tools.jdp.request_status(request_id)
+        status = ctx.jdp.request_status(request_id)
     except Rejected:
         return 0  # somebody else's
     if status.status != "ready" or not status.file_ids:
         return 0
-    latest = jdp_clock.receipt(tools)
+    latest = jdp_clock.receipt(ctx)
     at = min(changed or latest, latest)
     requests.insert_delivery(
-        tools.store,
+        ctx.store,
         request_id=request_id,
         file_ids=status.file_ids,
-        size=_bytes_asked(tools, status, at),
+        size=_bytes_asked(ctx, status, at),
         at=at,
         expires=status.expiration_date,
     )
@@ -117,21 +119,21 @@ def _note(tools: Tools, request_id: int, changed: datetime | None) -> int:
     return 1
 
 
-def _bytes_asked(tools: Tools, status: RequestStatus, at: datetime) -> int:
+def _bytes_asked(ctx: StepContext, status: RequestStatus, at: datetime) -> int:
     """What a delivery counts against the quota: it may be ours, from books that were lost. It was asked for
     before it was written, so what was written before the window costs nothing. Where nobody knows a size it counts
     as the whole quota, which is over in a day; too little would break the quota."""
-    if jdp_clock.is_past(tools, at + timedelta(hours=tools.settings.jdp.quota_window_hours)):
+    if jdp_clock.is_past(ctx, at + timedelta(hours=ctx.settings.jdp.quota_window_hours)):
         return 0
-    sizes = files.sizes_of_sources(tools.store, status.file_ids)
+    sizes = files.sizes_of_sources(ctx.store, status.file_ids)
     try:
         sizes |= {
-            one: file.size for one, file in tools.jdp.file_status(status.file_ids).items() if file.size is not None
+            one: file.size for one, file in ctx.jdp.file_status(status.file_ids).items() if file.size is not None
         }
     except Rejected as error:
         log.warning("file_status_unknown", error=str(error))
     known = sum(sizes[one] for one in status.file_ids if one in sizes)
-    quota = tools.settings.jdp.max_restore_bytes
+    quota = ctx.settings.jdp.max_restore_bytes
     return known if sizes.keys() >= set(status.file_ids) else max(known, quota)
 
 
@@ -141,18 +143,18 @@ FORGOTTEN = timedelta(days=1)
 TOLD_AFTER = timedelta(hours=3)
 
 
-def gone(tools: Tools) -> Callable[[FileRow], bool]:
+def missing_at_source(ctx: StepContext) -> Callable[[FileRow], bool]:
     """A function that tells whether a file has truly left its delivery: that is there, with its manifest, and the
     file is not. Of a file system that is not mounted Globus says the same. Each directory is listed once."""
-    collection = tools.settings.globus.jgi_collection_id
+    collection = ctx.settings.globus.jgi_collection_id
 
     @cache
     def is_there(request_id: int) -> bool:
-        return bool(has_manifest(tools, request_id))
+        return bool(has_manifest(ctx, request_id))
 
     @cache
     def names(directory: str) -> frozenset[str]:
-        return frozenset(entry.name for entry in tools.globus.ls(collection, directory) or ())
+        return frozenset(entry.name for entry in ctx.globus.ls(collection, directory) or ())
 
     def is_gone(file: FileRow) -> bool:
         path = PurePosixPath(file.source_path or "/")
@@ -165,27 +167,27 @@ def gone(tools: Tools) -> Callable[[FileRow], bool]:
     return is_gone
 
 
-def out_of_reach(left: Iterable[FileRow], arrived: Iterable[FileRow], skipped: Mapping[str, str]) -> set[int]:
+def unreadable(left: Iterable[FileRow], arrived: Iterable[FileRow], skipped: Mapping[str, str]) -> set[int]:
     """Requests of whose delivery a task could read nothing: that says nothing about any one file. Pure."""
     brought = {file.request_id for file in arrived}
     read = {file.request_id for file in left if (file.source_path or "") not in skipped}
     return {file.request_id for file in left if file.request_id is not None} - brought - read
 
 
-def rest(tools: Tools, request_id: int) -> None:
+def start_cooldown(ctx: StepContext, request_id: int) -> None:
     """Let a delivery of which nothing could be read rest a while; tell people when that lasts."""
-    request, now = requests.request_by_id(tools.store, request_id), tools.clock.now()
+    request, now = requests.request_by_id(ctx.store, request_id), ctx.clock.now()
     if request is None or request["state"] != RequestState.READY:
         return
     last: datetime | None = request.get("transfer_after")
     since = request["unread_since"] if last is not None and abs(now - last) < FORGOTTEN else now
     after = now + min(LONGEST, max(SHORTEST, now - since))
     requests.update_request(
-        tools.store, request["_id"], RequestState.READY, transfer_after=after, unread_since=since
+        ctx.store, request["_id"], RequestState.READY, transfer_after=after, unread_since=since
     )
     log.warning("delivery_out_of_reach", request_id=request_id, since=since, until=after)
     if now - since >= TOLD_AFTER:
-        tools.alarm(
+        ctx.alert(
             f"unread:{request_id}:{now:%Y-%m-%d}",
             f"Globus cannot read the delivery R{request_id} at JGI",
             f"Since {since:%Y-%m-%d %H:%M} UTC it leaves out every file of the delivery of request {request_id}. "
@@ -196,7 +198,7 @@ def rest(tools: Tools, request_id: int) -> None:
         )
 
 
-def rests(request: Mapping[str, Any], now: datetime) -> bool:
+def in_cooldown(request: Mapping[str, Any], now: datetime) -> bool:
     """Whether a delivery is left alone for now. A date too far ahead is one of a clock that was set back."""
     after: datetime | None = request.get("transfer_after")
     return after is not None and now < after <= now + LONGEST

@@ -21,9 +21,9 @@ from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, Kind
 from jgi_stager.records import ProjectState
 from jgi_stager.reporting import eta, quota, snapshot
 from jgi_stager.reporting.quota import turns
-from jgi_stager.reporting.snapshot_types import Facts, Project
+from jgi_stager.reporting.snapshot_types import Project, Snapshot
 from jgi_stager.reporting.summary import deadline, needed_at
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.credentials import ends_soon
 from jgi_stager.store import control, credentials, notices, projects
 
@@ -49,10 +49,10 @@ def where(project: Project) -> list[str]:
     return [f"{files:,} {words}" for words, files in found if files]
 
 
-def needs_you(tools: Tools, facts: Facts) -> list[str]:
+def needs_you(ctx: StepContext, facts: Snapshot) -> list[str]:
     """What a person should do now, one line each."""
     lines = []
-    for known in credentials.everything(tools.store):
+    for known in credentials.everything(ctx.store):
         if known.dead_since is not None and known.service != Service.SMTP:
             service = Service(known.service)
             command = COMMANDS.get(service)
@@ -70,12 +70,12 @@ def needs_you(tools: Tools, facts: Facts) -> list[str]:
     return lines
 
 
-def notes(tools: Tools, facts: Facts, since: datetime | None) -> list[str]:
+def notes(ctx: StepContext, facts: Snapshot, since: datetime | None) -> list[str]:
     """What is good to know and asks for nothing now."""
     lines = []
     for service in CREDENTIAL_NAMES:
-        known = credentials.get(tools.store, service.value)
-        if found := ends_soon(tools, service, known):
+        known = credentials.get(ctx.store, service.value)
+        if found := ends_soon(ctx, service, known):
             age = human_duration(facts.now - known.since) if known.since else ""
             command = COMMANDS.get(service)
             cure = f"; to renew it now: {command}" if command else ""
@@ -87,19 +87,19 @@ def notes(tools: Tools, facts: Facts, since: datetime | None) -> list[str]:
             lines.append(f"{service.value.upper()} has not answered since {known.out_since:%Y-%m-%d %H:%M} UTC")
     lines += [
         f"mails to {one['address']} are refused by the mail server: {one['reason']}"
-        for one in notices.refusals(tools.store)
+        for one in notices.refusals(ctx.store)
         if since is None or one["at"] > since
     ]
     return lines
 
 
-def delay_causes(tools: Tools, facts: Facts, last: Mapping[str, Any]) -> list[str]:
+def delay_causes(ctx: StepContext, facts: Snapshot, last: Mapping[str, Any]) -> list[str]:
     """What held things up since the digest before, the evidence with it."""
     since = last.get("at")
     if since is None:
         return []
     found = []
-    for known in credentials.everything(tools.store):
+    for known in credentials.everything(ctx.store):
         name = known.service.upper()
         person = _within(known.gaps, known.dead_since, since, facts.now)
         out = _within(known.outages, known.out_since, since, facts.now)
@@ -132,25 +132,25 @@ LISTED = (ProjectState.ACTIVE, ProjectState.DISCOVERING, ProjectState.PAUSED, Pr
 """Projects that a digest speaks of; it goes out because of those that move."""
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Store the digest of the day when its hour has come. Returns how many notices were stored."""
-    settings, now = tools.settings.notifications, tools.clock.now()
-    last = control.last_digest(tools.store)
+    settings, now = ctx.settings.notifications, ctx.clock.now()
+    last = control.last_digest(ctx.store)
     due = now.replace(hour=settings.digest_hour, minute=0, second=0, microsecond=0)
     if last is None:
         # The first day has no day before it to compare with; the mails of acceptance say what there is.
-        control.keep_digest(tools.store, {"at": now})
+        control.keep_digest(ctx.store, {"at": now})
         return 0
     if not settings.digest or now < due or last["at"] >= due:
         return 0
-    facts = snapshot.facts(snapshot.Books(tools.store, tools.settings, tools.clock))
+    facts = snapshot.take_snapshot(snapshot.SnapshotSource(ctx.store, ctx.settings, ctx.clock))
     estimates = eta.estimate(facts)
-    page = _page(tools, facts, estimates, last)
+    page = _page(ctx, facts, estimates, last)
     stored = 0
     if page["projects"] and _is_news(page, last):
-        stored = _tell(tools, page, now)
+        stored = _notify(ctx, page, now)
     # What was said last is kept also on a day without a digest: nothing changed, so nothing is lost.
-    control.keep_digest(tools.store, {"at": now, **_memory(facts, estimates, page)})
+    control.keep_digest(ctx.store, {"at": now, **_memory(facts, estimates, page)})
     return stored
 
 
@@ -159,11 +159,13 @@ def _is_news(page: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
     return bool(page["fingerprint"] != last.get("fingerprint"))
 
 
-def _page(tools: Tools, facts: Facts, estimates: Mapping[str, eta.Eta], last: Mapping[str, Any]) -> dict[str, Any]:
+def _page(
+    ctx: StepContext, facts: Snapshot, estimates: Mapping[str, eta.Eta], last: Mapping[str, Any]
+) -> dict[str, Any]:
     """Everything that the digest says."""
     before = last.get("projects") or {}
     listed = [one for one in facts.projects if one.state in set(LISTED) or _just_done(one, last)]
-    causes = delay_causes(tools, facts, last)
+    causes = delay_causes(ctx, facts, last)
     shown = [
         _project(one, estimates.get(one.name), before.get(one.name) or {}, causes)
         for one in sorted(listed, key=lambda one: (one.state != ProjectState.ACTIVE, one.name))
@@ -173,8 +175,8 @@ def _page(tools: Tools, facts: Facts, estimates: Mapping[str, eta.Eta], last: Ma
         "moved": _together(shown),
         "projects": shown,
         "quota": _quota(facts),
-        "needs": needs_you(tools, facts),
-        "notes": notes(tools, facts, last.get("at")),
+        "needs": needs_you(ctx, facts),
+        "notes": notes(ctx, facts, last.get("at")),
         # The quota window moves by itself, and so does an estimate: neither is news.
         "fingerprint": [[one["name"], one["state"], *one["where"], one["done_files"]] for one in shown],
     }
@@ -226,7 +228,7 @@ def _together(shown: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return {"files": sum(one["new_files"] for one in lines), "bytes": sum(one["new_bytes"] for one in lines)}
 
 
-def _quota(facts: Facts) -> dict[str, Any] | None:
+def _quota(facts: Snapshot) -> dict[str, Any] | None:
     found = quota.window(facts)
     if found.limit < 1:
         return None
@@ -241,7 +243,7 @@ def _quota(facts: Facts) -> dict[str, Any] | None:
     }
 
 
-def _memory(facts: Facts, estimates: Mapping[str, eta.Eta], page: Mapping[str, Any]) -> dict[str, Any]:
+def _memory(facts: Snapshot, estimates: Mapping[str, eta.Eta], page: Mapping[str, Any]) -> dict[str, Any]:
     """What the next digest compares with. An estimate stays as it was told until a digest tells another."""
     kept = {}
     for one in page["projects"]:
@@ -252,19 +254,19 @@ def _memory(facts: Facts, estimates: Mapping[str, eta.Eta], page: Mapping[str, A
     return {"projects": kept, "active": active, "fingerprint": page["fingerprint"]}
 
 
-def _tell(tools: Tools, page: Mapping[str, Any], now: datetime) -> int:
+def _notify(ctx: StepContext, page: Mapping[str, Any], now: datetime) -> int:
     """One digest for the site's people, and one per group of people who only look after some projects."""
-    site = list(tools.settings.notifications.mailto)
+    site = list(ctx.settings.notifications.mailto)
     today = f"{Kind.DIGEST.value}:{now:%Y-%m-%d}"
-    for old in notices.waiting_of(tools.store, Kind.DIGEST.value):
+    for old in notices.waiting_of(ctx.store, Kind.DIGEST.value):
         # Those of today are there if the daemon died before it kept what they say.
         if old != today and not old.startswith(f"{today}:"):
-            notices.withdraw(tools.store, old, "a newer digest says it")
+            notices.withdraw(ctx.store, old, "a newer digest says it")
     data = {name: value for name, value in page.items() if name != "fingerprint"}
-    notices.put_notice(tools.store, today, kind=Kind.DIGEST.value, data=data, to=site)
+    notices.put_notice(ctx.store, today, kind=Kind.DIGEST.value, data=data, to=site)
     stored, groups = 1, dict[tuple[str, ...], list[str]]()
     for one in page["projects"]:
-        notify = projects.known(tools.store, one["name"], "notify").get("notify") or ()
+        notify = projects.known(ctx.store, one["name"], "notify").get("notify") or ()
         others = tuple(sorted({address for address in notify if address not in site}))
         if others:
             groups.setdefault(others, []).append(one["name"])
@@ -273,6 +275,6 @@ def _tell(tools: Tools, page: Mapping[str, Any], now: datetime) -> int:
         if not theirs:
             continue  # they have the mail that says that it is done
         part = {**data, "projects": theirs, "moved": _together(theirs), "needs": [], "notes": []}
-        notices.put_notice(tools.store, f"{today}:{number}", kind=Kind.DIGEST.value, data=part, to=to)
+        notices.put_notice(ctx.store, f"{today}:{number}", kind=Kind.DIGEST.value, data=part, to=to)
         stored += 1
     return stored

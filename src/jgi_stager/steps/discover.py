@@ -25,7 +25,7 @@ from jgi_stager.lifecycle import State
 from jgi_stager.records import DISCOVERY_PATIENCE, ProjectState
 from jgi_stager.steps import listing
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
-from jgi_stager.steps.context import Tools, each
+from jgi_stager.steps.context import StepContext, process_each
 from jgi_stager.steps.listing import ask_all, warn
 from jgi_stager.store import discoveries, files, moves, projects, requests
 from jgi_stager.store.documents import is_due
@@ -36,50 +36,49 @@ log = structlog.get_logger()
 NOT_LISTED = "JDP does not list it any more, or the rules of this site drop it now; ask JGI"
 
 
-def list_again(tools: Tools) -> int:
+def list_again(ctx: StepContext) -> int:
     """Ask JDP about the analysis projects of these files. Returns how many files it told of."""
-    return each(tools, Service.JDP, _waiting(tools), _list, _postpone_listing, anonymous=True)
+    return process_each(ctx, Service.JDP, _waiting(ctx), _list, _reschedule_listing, anonymous=True)
 
 
-def _waiting(tools: Tools) -> Iterable[Mapping[str, Any]]:
+def _waiting(ctx: StepContext) -> Iterable[Mapping[str, Any]]:
     """The analysis projects with such files, each with its project."""
-    for project in projects.by_state(tools.store, ProjectState.ACTIVE):
-        marked = files.to_list_again(tools.store, project["project_name"])
+    for project in projects.by_state(ctx.store, ProjectState.ACTIVE):
+        marked = files.to_list_again(ctx.store, project["project_name"])
         if not marked:
             continue
         known = {
-            one["ap_gold_id"]: one
-            for one in discoveries.analysis_projects(tools.store, discoveries.key_of(project))
+            one["ap_gold_id"]: one for one in discoveries.analysis_projects(ctx.store, discoveries.key_of(project))
         }
         for ap_gold_id in sorted({file.ap_gold_id for file in marked}):
             found = known.get(ap_gold_id)
             if found is None:
                 # Nobody knows under which number JDP lists it: it goes on as it was entered.
                 for file in (file for file in marked if file.ap_gold_id == ap_gold_id):
-                    files.listed_again(tools.store, file.oid)
-            elif is_due(found, "next_try_at", tools.clock.now()):
+                    files.listed_again(ctx.store, file.oid)
+            elif is_due(found, "next_try_at", ctx.clock.now()):
                 yield {**found, "project": project}
 
 
-def _list(tools: Tools, ap: Mapping[str, Any]) -> int:
+def _list(ctx: StepContext, ap: Mapping[str, Any]) -> int:
     project = ap["project"]
-    answer = tools.jdp.files_of_analysis_project(ap["its_ap_id"])
-    records = {one.jdp_file_id: one for one in listing.chosen_files(tools, project, ap, answer).records}
-    marked = files.to_list_again(tools.store, project["project_name"])
+    answer = ctx.jdp.files_of_analysis_project(ap["its_ap_id"])
+    records = {one.jdp_file_id: one for one in listing.chosen_files(ctx, project, ap, answer).records}
+    marked = files.to_list_again(ctx.store, project["project_name"])
     told = [file for file in marked if file.ap_gold_id == ap["ap_gold_id"]]
     for file in told:
         record = records.get(file.jdp_file_id)
         if record is None or record.reason:
             reason = NOT_LISTED if record is None else str(record.reason)
-            moves.fail(tools.store, moves.by_oids([file.oid], to_list_again=True), State.PENDING, reason)
+            moves.fail(ctx.store, moves.by_oids([file.oid], to_list_again=True), State.PENDING, reason)
             continue
         if (record.jdp_file_size, record.md5sum) != (file.size, file.md5sum):
             # Before the entry changes: if the daemon dies in between, this is done again.
-            requests.brings_again(tools.store, record.source_file_id)
+            requests.brings_again(ctx.store, record.source_file_id)
             old, new = (file.size, file.md5sum), (record.jdp_file_size, record.md5sum)
             log.info("file_corrected", file=file.jdp_file_id, project=file.project_name, old=old, new=new)
         files.listed_again(
-            tools.store,
+            ctx.store,
             file.oid,
             jdp_file_size=record.jdp_file_size,
             md5sum=record.md5sum,
@@ -87,16 +86,16 @@ def _list(tools: Tools, ap: Mapping[str, Any]) -> int:
             source_file_id=record.source_file_id,
             destination_path=record.destination_path,
         )
-    discoveries.note(tools.store, discoveries.key_of(project), ap["ap_gold_id"], attempts=0, next_try_at=None)
+    discoveries.note(ctx.store, discoveries.key_of(project), ap["ap_gold_id"], attempts=0, next_try_at=None)
     return len(told)
 
 
-def _postpone_listing(tools: Tools, ap: Mapping[str, Any], error: str, seconds: float) -> None:
+def _reschedule_listing(ctx: StepContext, ap: Mapping[str, Any], error: str, seconds: float) -> None:
     log.warning("list_again_postponed", project=ap["project"]["project_name"], error=error)
-    at, attempts = tools.clock.now() + timedelta(seconds=seconds), int(ap.get("attempts") or 0) + 1
+    at, attempts = ctx.clock.now() + timedelta(seconds=seconds), int(ap.get("attempts") or 0) + 1
     key = discoveries.key_of(ap["project"])
     discoveries.note(
-        tools.store, key, ap["ap_gold_id"], attempts=attempts, next_try_at=at, update_date=tools.clock.now()
+        ctx.store, key, ap["ap_gold_id"], attempts=attempts, next_try_at=at, update_date=ctx.clock.now()
     )
 
 
@@ -108,29 +107,29 @@ OUTAGE_PATIENCE = timedelta(hours=24)
 Documents = Iterable[Mapping[str, Any]]
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Bring every project in discovery as far as it goes now. Returns how many answers were stored."""
-    moved = each(tools, Service.NMDC, _without_study(tools), _look_up_study, _postpone_study)
-    waiting = [doc for doc in projects.by_state(tools.store, ProjectState.DISCOVERING) if _due(doc, tools)]
+    moved = process_each(ctx, Service.NMDC, _without_study(ctx), _look_up_study, _reschedule_study)
+    waiting = [doc for doc in projects.by_state(ctx.store, ProjectState.DISCOVERING) if _due(doc, ctx)]
     for lacks, ask in (
         (_lacks_analysis_projects, _name_analysis_projects),
         (_lacks_biosample_names, _name_biosamples),
         (_lacks_biosamples, _ask_biosamples),
     ):
-        moved += each(tools, Service.GOLD, _refreshed(tools, waiting, lacks), ask, _postpone)
-    unlisted = _refreshed(tools, waiting, _is_named)
-    moved += each(tools, Service.JDP, unlisted, listing.list_files, _postpone, anonymous=True)
-    return moved + list_again(tools)
+        moved += process_each(ctx, Service.GOLD, _refreshed(ctx, waiting, lacks), ask, _reschedule)
+    unlisted = _refreshed(ctx, waiting, _is_named)
+    moved += process_each(ctx, Service.JDP, unlisted, listing.list_files, _reschedule, anonymous=True)
+    return moved + list_again(ctx)
 
 
-def _due(doc: Mapping[str, Any], tools: Tools) -> bool:
-    return is_due(doc, "next_try_at", tools.clock.now())
+def _due(doc: Mapping[str, Any], ctx: StepContext) -> bool:
+    return is_due(doc, "next_try_at", ctx.clock.now())
 
 
-def _refreshed(tools: Tools, documents: Documents, wanted: Callable[[Mapping[str, Any]], bool]) -> Documents:
+def _refreshed(ctx: StepContext, documents: Documents, wanted: Callable[[Mapping[str, Any]], bool]) -> Documents:
     for document in documents:
-        fresh = projects.get_by_id(tools.store, document["_id"])
-        if fresh and fresh.get("state") == ProjectState.DISCOVERING and _due(fresh, tools) and wanted(fresh):
+        fresh = projects.get_by_id(ctx.store, document["_id"])
+        if fresh and fresh.get("state") == ProjectState.DISCOVERING and _due(fresh, ctx) and wanted(fresh):
             yield fresh
 
 
@@ -151,11 +150,11 @@ def _is_named(doc: Mapping[str, Any]) -> bool:
     return "biosamples" in doc["discovery"] and not _lacks_analysis_projects(doc) and not _lacks_biosamples(doc)
 
 
-def _postpone(tools: Tools, doc: Mapping[str, Any], error: str, seconds: float) -> None:
-    now = tools.clock.now()
+def _reschedule(ctx: StepContext, doc: Mapping[str, Any], error: str, seconds: float) -> None:
+    now = ctx.clock.now()
     since = min(doc.get("error_since") or now, now)
     projects.set_project(
-        tools.store,
+        ctx.store,
         doc["_id"],
         ProjectState.DISCOVERING,
         next_try_at=now + timedelta(seconds=seconds),
@@ -165,9 +164,9 @@ def _postpone(tools: Tools, doc: Mapping[str, Any], error: str, seconds: float) 
     )
     log.warning("discovery_postponed", project=doc.get("project_name"), error=error)
     # What a service that is out holds up is told of with the service, and of the project only after a day.
-    out = tools.gates.is_out(Service.GOLD) or tools.gates.is_out(Service.JDP)
+    out = ctx.circuit_breaker.is_out(Service.GOLD) or ctx.circuit_breaker.is_out(Service.JDP)
     if now - since > (OUTAGE_PATIENCE if out else DISCOVERY_PATIENCE):
-        tools.alarm(
+        ctx.alert(
             f"discovery:{acceptance_key(doc)}:{since:%Y-%m-%dT%H:%M:%S}",
             f"the files of {doc['project_name']} cannot all be listed",
             f"{error}\n\nIt is tried again and again, and nothing is staged until the list is complete.",
@@ -181,42 +180,42 @@ def _postpone(tools: Tools, doc: Mapping[str, Any], error: str, seconds: float) 
 # --- the study id, which nothing else waits for -------------------------------------------------------------
 
 
-def _without_study(tools: Tools) -> Documents:
-    now = tools.clock.now()
-    for doc in projects.by_state(tools.store, STUDY_STATES):
+def _without_study(ctx: StepContext) -> Documents:
+    now = ctx.clock.now()
+    for doc in projects.by_state(ctx.store, STUDY_STATES):
         due = is_due(doc, "study_next_try_at", now)
         if doc.get("nmdc_study_id") is None and not doc.get("study_looked_up") and due:
             yield {**doc, "attempts": doc.get("study_attempts")}
 
 
-def _look_up_study(tools: Tools, doc: Mapping[str, Any]) -> int:
+def _look_up_study(ctx: StepContext, doc: Mapping[str, Any]) -> int:
     try:
-        study = tools.nmdc.study_of_proposal(doc["proposal_id"])
+        study = ctx.nmdc.study_of_proposal(doc["proposal_id"])
     except Rejected as error:
         study = None
-        warn(tools, doc, "study", [str(error)])
+        warn(ctx, doc, "study", [str(error)])
     else:
         if study is None:
             text = f"NMDC knows no study of proposal {doc['proposal_id']}; the files are staged without"
-            warn(tools, doc, "study", [text])
-    projects.set_project(tools.store, doc["_id"], STUDY_STATES, nmdc_study_id=study, study_looked_up=True)
+            warn(ctx, doc, "study", [text])
+    projects.set_project(ctx.store, doc["_id"], STUDY_STATES, nmdc_study_id=study, study_looked_up=True)
     return 1
 
 
-def _postpone_study(tools: Tools, doc: Mapping[str, Any], error: str, seconds: float) -> None:
-    at = tools.clock.now() + timedelta(seconds=seconds)
+def _reschedule_study(ctx: StepContext, doc: Mapping[str, Any], error: str, seconds: float) -> None:
+    at = ctx.clock.now() + timedelta(seconds=seconds)
     attempts = int(doc.get("attempts") or 0) + 1
     projects.set_project(
-        tools.store, doc["_id"], STUDY_STATES, study_next_try_at=at, study_attempts=attempts, study_error=error
+        ctx.store, doc["_id"], STUDY_STATES, study_next_try_at=at, study_attempts=attempts, study_error=error
     )
 
 
 # --- the analysis projects -----------------------------------------------------------------------------------
 
 
-def _name_analysis_projects(tools: Tools, doc: Mapping[str, Any]) -> int:
+def _name_analysis_projects(ctx: StepContext, doc: Mapping[str, Any]) -> int:
     proposal = doc["proposal_id"]
-    answer = tools.gold.analysis_projects_of_proposal(proposal)
+    answer = ctx.gold.analysis_projects_of_proposal(proposal)
     staged = [project for project in answer if project.ap_type in STAGED_TYPES]
     usable = {project.ap_gold_id: project for project in staged if project.its_ap_id is not None}
     if answer.problems and not usable:
@@ -224,13 +223,13 @@ def _name_analysis_projects(tools: Tools, doc: Mapping[str, Any]) -> int:
         said = f"gold: no row can be used: {answer.problems[0]:.300}"
         raise Transient(Service.GOLD, said, answered=True)
     if not usable:
-        mark_invalid(tools, doc, _no_analysis_projects(proposal, len(answer), len(staged)))
+        mark_invalid(ctx, doc, _no_analysis_projects(proposal, len(answer), len(staged)))
         return 1
     nameless = [project.ap_gold_id for project in staged if project.its_ap_id is None]
     without_id = (f"{ap}: GOLD gives no ITS id, so JDP cannot be asked" for ap in nameless)
-    warn(tools, doc, "analysis projects", [*answer.problems, *without_id])
-    discoveries.enter(tools.store, discoveries.key_of(doc), [_stored(project) for project in usable.values()])
-    projects.record_discovery(tools.store, doc["_id"], {"discovery.analysis_projects": len(usable)})
+    warn(ctx, doc, "analysis projects", [*answer.problems, *without_id])
+    discoveries.enter(ctx.store, discoveries.key_of(doc), [_stored(project) for project in usable.values()])
+    projects.record_discovery(ctx.store, doc["_id"], {"discovery.analysis_projects": len(usable)})
     log.info("analysis_projects_named", project=doc["project_name"], count=len(usable))
     return 1
 
@@ -265,30 +264,30 @@ def _stored(project: AnalysisProject) -> dict[str, Any]:
 # --- the biosamples ------------------------------------------------------------------------------------------
 
 
-def _name_biosamples(tools: Tools, doc: Mapping[str, Any]) -> int:
+def _name_biosamples(ctx: StepContext, doc: Mapping[str, Any]) -> int:
     wanted = doc.get("biosample_ids")
     if not wanted:
-        answer = tools.gold.biosamples_of_proposal(doc["proposal_id"])
-        warn(tools, doc, "biosamples", answer.problems)
+        answer = ctx.gold.biosamples_of_proposal(doc["proposal_id"])
+        warn(ctx, doc, "biosamples", answer.problems)
         wanted = list(answer)
-    projects.record_discovery(tools.store, doc["_id"], {"discovery.biosamples": sorted(set(wanted))})
+    projects.record_discovery(ctx.store, doc["_id"], {"discovery.biosamples": sorted(set(wanted))})
     return 1
 
 
-def _ask_biosamples(tools: Tools, doc: Mapping[str, Any]) -> int:
+def _ask_biosamples(ctx: StepContext, doc: Mapping[str, Any]) -> int:
     found = doc["discovery"]
     missing = sorted(set(found["biosamples"]) - set(found.get("biosamples_asked", ())))
     discovery = discoveries.key_of(doc)
-    ours = {project["ap_gold_id"] for project in discoveries.analysis_projects(tools.store, discovery)}
+    ours = {project["ap_gold_id"] for project in discoveries.analysis_projects(ctx.store, discovery)}
 
     def store_answer(biosample: str, answer: Any) -> None:
         theirs = [project.ap_gold_id for project in answer if project.ap_type in STAGED_TYPES]
         links = ours.intersection(theirs)
         for ap in links:
-            discoveries.note(tools.store, discovery, ap, gold_biosample_id=biosample)
+            discoveries.note(ctx.store, discovery, ap, gold_biosample_id=biosample)
         if doc.get("biosample_ids") and not links:
-            warn(tools, doc, biosample, [f"{biosample}: no analysis project of this proposal belongs to it"])
-        projects.record_discovery(tools.store, doc["_id"], push={"discovery.biosamples_asked": biosample})
+            warn(ctx, doc, biosample, [f"{biosample}: no analysis project of this proposal belongs to it"])
+        projects.record_discovery(ctx.store, doc["_id"], push={"discovery.biosamples_asked": biosample})
 
-    ask, size = tools.gold.analysis_projects_of_biosample, tools.settings.gold.pool_size
-    return ask_all(tools, Service.GOLD, missing, ask, store_answer, size)
+    ask, size = ctx.gold.analysis_projects_of_biosample, ctx.settings.gold.pool_size
+    return ask_all(ctx, Service.GOLD, missing, ask, store_answer, size)

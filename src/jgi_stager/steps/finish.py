@@ -14,13 +14,13 @@ from jgi_stager.failures import Service
 from jgi_stager.lifecycle import RESTING, State
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectState
-from jgi_stager.reporting.time_breakdown import Blocked, spent
+from jgi_stager.reporting.time_breakdown import Blocked, time_breakdown
 from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.alerts import shown_groups
-from jgi_stager.steps.context import Tools, each_alone
+from jgi_stager.steps.context import StepContext, isolate_each
 from jgi_stager.steps.report import VERIFIED, describe, report_of
 from jgi_stager.store import Store, credentials, file_queries, files, projects, requests
-from jgi_stager.store.credentials import Stretch
+from jgi_stager.store.credentials import Interval
 from jgi_stager.store.files import Tally
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ MOST_JOURNEYS = 20_000
 def of_project(store: Store, project: str) -> dict[str, Any]:
     """``checked``, ``spent``, ``setbacks`` and ``attachment`` of the mail that says that it is done."""
     checked = file_queries.verifications(store, project)
-    times = spent(
+    times = time_breakdown(
         file_queries.journeys(store, project, MOST_JOURNEYS),
         _blocked(store, Service.JDP),
         _blocked(store, Service.GLOBUS),
@@ -45,7 +45,7 @@ def of_project(store: Store, project: str) -> dict[str, Any]:
             for cause, (mean, longest) in times.items()
             if mean or longest
         ],
-        "setbacks": file_queries.setbacks(store, project),
+        "setbacks": file_queries.requeue_count(store, project),
         "attachment": describe(report_of(store, project)),
     }
 
@@ -55,59 +55,59 @@ def _blocked(store: Store, service: Service) -> Blocked:
     return Blocked(_spans(known.gaps), _spans(known.outages))
 
 
-def _spans(stretches: Sequence[Stretch]) -> list[tuple[Any, Any]]:
+def _spans(stretches: Sequence[Interval]) -> list[tuple[Any, Any]]:
     return [(one.begun, one.ended) for one in stretches]
 
 
 MOVING = sorted(set(State) - RESTING)
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Look at every project that may have ended, or that a person released. Returns how many changed."""
-    return each_alone(tools, projects.by_state(tools.store, [ProjectState.ACTIVE, ProjectState.HELD]), finish)
+    return isolate_each(ctx, projects.by_state(ctx.store, [ProjectState.ACTIVE, ProjectState.HELD]), finish)
 
 
-def finish(tools: Tools, project: Mapping[str, Any]) -> int:
+def finish(ctx: StepContext, project: Mapping[str, Any]) -> int:
     """Move one project to the state that its files are in."""
     name, state = project["project_name"], ProjectState(project["state"])
-    if files.any_in(tools.store, name, MOVING):
+    if files.any_in(ctx.store, name, MOVING):
         if state == ProjectState.HELD:
             projects.set_project(
-                tools.store, project["_id"], state, ProjectState.ACTIVE, why="failed files were released"
+                ctx.store, project["_id"], state, ProjectState.ACTIVE, why="failed files were released"
             )
             return 1
         return 0
-    counts = files.count_by_state(tools.store, name)
+    counts = files.count_by_state(ctx.store, name)
     if any(tally.files for state, tally in counts.items() if state not in RESTING):
         # Released a moment ago, or in a state that this version does not know: not the end in any case.
         return 0
-    if files.any_stray(tools.store, f"{project['analysis_projects_dir']}/{name}"):
+    if files.any_stray(ctx.store, f"{project['analysis_projects_dir']}/{name}"):
         return 0  # a file of it is set aside: its project cannot be read
     if counts[State.FAILED].files:
-        return _hold(tools, project, counts) if state == ProjectState.ACTIVE else 0
-    return _done(tools, project, counts)
+        return _hold(ctx, project, counts) if state == ProjectState.ACTIVE else 0
+    return _done(ctx, project, counts)
 
 
-def _hold(tools: Tools, project: Mapping[str, Any], counts: Mapping[str, Tally]) -> int:
+def _hold(ctx: StepContext, project: Mapping[str, Any], counts: Mapping[str, Tally]) -> int:
     name = project["project_name"]
     failed = counts[State.FAILED].files
     data = {
         "failed": failed,
         "done": counts[State.DONE].files,
         "total": sum(tally.files for tally in counts.values()),
-        **shown_groups(files.failed_groups(tools.store, name)),
+        **shown_groups(files.failed_groups(ctx.store, name)),
     }
     held_before = sum(entry.get("to") == ProjectState.HELD for entry in project.get("history", ()))
-    tools.tell(Kind.HELD, f"{acceptance_key(project)}:{held_before}", data, name)
+    ctx.notify(Kind.HELD, f"{acceptance_key(project)}:{held_before}", data, name)
     projects.set_project(
-        tools.store, project["_id"], ProjectState.ACTIVE, ProjectState.HELD, why=f"{failed} files failed"
+        ctx.store, project["_id"], ProjectState.ACTIVE, ProjectState.HELD, why=f"{failed} files failed"
     )
     log.warning("project_held", project=name, failed=failed)
     return 1
 
 
-def _done(tools: Tools, project: Mapping[str, Any], counts: Mapping[str, Tally]) -> int:
-    name, now = project["project_name"], tools.clock.now()
+def _done(ctx: StepContext, project: Mapping[str, Any], counts: Mapping[str, Tally]) -> int:
+    name, now = project["project_name"], ctx.clock.now()
     done = counts[State.DONE]
     data = {
         "files": done.files,
@@ -115,14 +115,14 @@ def _done(tools: Tools, project: Mapping[str, Any], counts: Mapping[str, Tally])
         "accepted_at": project["accepted_at"],
         "done_at": now,
         "took_seconds": (now - project["accepted_at"]).total_seconds(),
-        "requests": requests.count_of_project(tools.store, name),
+        "requests": requests.count_of_project(ctx.store, name),
         "destination": f"{project['analysis_projects_dir']}/{name}",
-        **of_project(tools.store, name),
+        **of_project(ctx.store, name),
     }
-    tools.tell(Kind.DONE, acceptance_key(project), data, name)
+    ctx.notify(Kind.DONE, acceptance_key(project), data, name)
     state = ProjectState(project["state"])
     projects.set_project(
-        tools.store, project["_id"], state, ProjectState.DONE, why="every file is done", done_at=now
+        ctx.store, project["_id"], state, ProjectState.DONE, why="every file is done", done_at=now
     )
     log.info("project_done", project=name, files=done.files, bytes=done.bytes)
     return 1

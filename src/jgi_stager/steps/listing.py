@@ -25,14 +25,14 @@ from jgi_stager.reporting import preview, snapshot
 from jgi_stager.reporting.snapshot_types import Count
 from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 from jgi_stager.store import StoreError, discoveries, files, projects
 from jgi_stager.warning_groups import group, sentences, together
 
 log = structlog.get_logger()
 
 
-def of_new(tools: Tools, doc: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
+def of_new(ctx: StepContext, doc: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
     """``early``, ``late``, ``at`` and whether anything behind it was ``measured``; None if nothing can be said.
 
     ``data`` is what the first mail says. The estimate shares the quota with everything under way.
@@ -47,7 +47,7 @@ def of_new(tools: Tools, doc: Mapping[str, Any], data: Mapping[str, Any]) -> dic
         dropped_bytes=0,
     )
     try:
-        facts = snapshot.facts(snapshot.Books(tools.store, tools.settings, tools.clock))
+        facts = snapshot.take_snapshot(snapshot.SnapshotSource(ctx.store, ctx.settings, ctx.clock))
         estimate = preview.preview(facts, found, doc["project_name"], priority=int(doc.get("priority") or 0)).eta
     except StoreError:
         raise
@@ -67,7 +67,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def warn(tools: Tools, doc: Mapping[str, Any], about: str, warnings: Sequence[str], **found: Any) -> None:
+def warn(ctx: StepContext, doc: Mapping[str, Any], about: str, warnings: Sequence[str], **found: Any) -> None:
     """Keep what people should know about one thing that was asked, and with it what was ``found``; the mail about
     the end of the discovery names it. Asking the same again replaces it."""
     groups = group(warnings)
@@ -76,11 +76,11 @@ def warn(tools: Tools, doc: Mapping[str, Any], about: str, warnings: Sequence[st
             "discovery_warning", project=doc["project_name"], warning=one["examples"][0], times=one["count"]
         )
     if groups or found:
-        discoveries.note(tools.store, discoveries.key_of(doc), about, warnings=groups, **found)
+        discoveries.note(ctx.store, discoveries.key_of(doc), about, warnings=groups, **found)
 
 
 def ask_all(
-    tools: Tools,
+    ctx: StepContext,
     service: Service,
     items: Sequence[T],
     ask: Callable[[T], R],
@@ -98,11 +98,11 @@ def ask_all(
     kept = 0
     with ThreadPoolExecutor(max_workers=size) as pool:
         for start in range(0, len(items), size * 4):
-            if not tools.may_ask(service, anonymous=anonymous):
+            if not ctx.may_ask(service, anonymous=anonymous):
                 break
             calls = {pool.submit(ask, item): item for item in items[start : start + size * 4]}
             for call in as_completed(calls):
-                if tools.stop.is_set():
+                if ctx.stop.is_set():
                     _give_up(calls)
                 if call.cancelled():
                     continue
@@ -110,10 +110,10 @@ def ask_all(
                     keep(calls[call], call.result())
                 except OutsideError as error:
                     if errors:
-                        tools.failed(error)  # the first one is noted by whoever it is raised to
+                        ctx.failed(error)  # the first one is noted by whoever it is raised to
                     errors.append(error)
                 else:
-                    tools.answered(service, anonymous=anonymous)
+                    ctx.answered(service, anonymous=anonymous)
                     kept += 1
     if errors:
         raise errors[0]
@@ -126,29 +126,29 @@ def _give_up(calls: Mapping[Future[R], Any]) -> None:
         call.cancel()
 
 
-def list_files(tools: Tools, doc: Mapping[str, Any]) -> int:
+def list_files(ctx: StepContext, doc: Mapping[str, Any]) -> int:
     """Ask JDP about the analysis projects that are not listed yet; let the project go when all are."""
-    chosen = discoveries.chosen(tools.store, doc)
+    chosen = discoveries.chosen(ctx.store, doc)
     if not chosen:
         names = ", ".join(doc["biosample_ids"][:5])
         why = (
             f"biosample_ids: no analysis project of proposal {doc['proposal_id']} belongs to {names}; "
             "correct the ids or the proposal, and insert it again"
         )
-        mark_invalid(tools, doc, why)
+        mark_invalid(ctx, doc, why)
         return 1
     kept = ask_all(
-        tools,
+        ctx,
         Service.JDP,
         [ap for ap in chosen if "listed" not in ap],
-        lambda ap: tools.jdp.files_of_analysis_project(ap["its_ap_id"]),
-        lambda ap, listing: _keep_listing(tools, doc, ap, listing),
-        tools.settings.jdp.pool_size,
+        lambda ap: ctx.jdp.files_of_analysis_project(ap["its_ap_id"]),
+        lambda ap, listing: _keep_listing(ctx, doc, ap, listing),
+        ctx.settings.jdp.pool_size,
         anonymous=True,
     )
-    fresh = projects.get_by_id(tools.store, doc["_id"])
-    if fresh and all("listed" in ap for ap in discoveries.chosen(tools.store, doc)):
-        _finish(tools, fresh)
+    fresh = projects.get_by_id(ctx.store, doc["_id"])
+    if fresh and all("listed" in ap for ap in discoveries.chosen(ctx.store, doc)):
+        _finish(ctx, fresh)
         return kept + 1
     return kept
 
@@ -167,7 +167,7 @@ def _owner(doc: Mapping[str, Any], ap: Mapping[str, Any], listing: ApListing) ->
     )
 
 
-def chosen_files(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], listing: ApListing) -> Selection:
+def chosen_files(ctx: StepContext, doc: Mapping[str, Any], ap: Mapping[str, Any], listing: ApListing) -> Selection:
     """What a project wants of the files that JDP lists of an analysis project."""
     listed = [
         Listed(
@@ -181,34 +181,34 @@ def chosen_files(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], li
         )
         for file in listing.files
     ]
-    return select(_owner(doc, ap, listing), listed, tools.settings.jdp.remove_files, tools.clock.now())
+    return select(_owner(doc, ap, listing), listed, ctx.settings.jdp.remove_files, ctx.clock.now())
 
 
-def _keep_listing(tools: Tools, doc: Mapping[str, Any], ap: Mapping[str, Any], listing: ApListing) -> None:
-    ap_gold_id, selection = ap["ap_gold_id"], chosen_files(tools, doc, ap, listing)
-    _take_over(tools, _owner(doc, ap, listing), selection.records)
-    files.upsert_files(tools.store, selection.records)
+def _keep_listing(ctx: StepContext, doc: Mapping[str, Any], ap: Mapping[str, Any], listing: ApListing) -> None:
+    ap_gold_id, selection = ap["ap_gold_id"], chosen_files(ctx, doc, ap, listing)
+    _take_over(ctx, _owner(doc, ap, listing), selection.records)
+    files.upsert_files(ctx.store, selection.records)
     nothing = [] if listing.files else [f"{ap_gold_id}: JDP lists no file of it"]
     problems = (f"{ap_gold_id}: {problem}" for problem in listing.problems)
     # In one write: whether an analysis project is listed, and what is worth knowing about it.
-    warn(tools, doc, ap_gold_id, [*nothing, *problems, *selection.warnings], listed=_summary(selection))
-    projects.record_discovery(tools.store, doc["_id"])
+    warn(ctx, doc, ap_gold_id, [*nothing, *problems, *selection.warnings], listed=_summary(selection))
+    projects.record_discovery(ctx.store, doc["_id"])
 
 
-def _take_over(tools: Tools, owner: Owner, records: Sequence[FileRecord]) -> None:
+def _take_over(ctx: StepContext, owner: Owner, records: Sequence[FileRecord]) -> None:
     """Take over what arrived for a removed project of this name, if it is wanted as it was and still lies at its
     place. All else is entered anew: what is under way at JDP is joined, not asked for again."""
     wanted = {(one.jdp_file_id, one.destination_path, one.jdp_file_size, one.md5sum) for one in records}
-    left = files.set_aside_done(tools.store, owner.project_name, owner.ap_gold_id)
+    left = files.set_aside_done(ctx.store, owner.project_name, owner.ap_gold_id)
     same = [one for one in left if (one.jdp_file_id, one.destination_path, one.size, one.md5sum) in wanted]
     if not same:
         return
-    entries = tools.globus.ls(tools.settings.globus.nersc_collection_id, str(owner.directory))
+    entries = ctx.globus.ls(ctx.settings.globus.nersc_collection_id, str(owner.directory))
     there = {entry.name: entry.size for entry in entries or () if entry.type == "file"}
     kept = 0
     for one in same:
         if there.get(PurePosixPath(one.destination_path or "").name) == one.size:
-            kept += files.take_over(tools.store, one, owner.project_name)
+            kept += files.take_over(ctx.store, one, owner.project_name)
     log.info("files_taken_over", project=owner.project_name, ap_gold_id=owner.ap_gold_id, files=kept)
 
 
@@ -226,21 +226,21 @@ def _summary(selection: Selection) -> dict[str, Any]:
     }
 
 
-def _finish(tools: Tools, doc: Mapping[str, Any]) -> None:
-    listed = [ap["listed"] for ap in discoveries.chosen(tools.store, doc)]
+def _finish(ctx: StepContext, doc: Mapping[str, Any]) -> None:
+    listed = [ap["listed"] for ap in discoveries.chosen(ctx.store, doc)]
     if not any(summary["files"] + summary["unusable"] for summary in listed):
         why = (
             f"proposal_id: JDP lists no wanted file for the {len(listed)} analysis projects of proposal "
             f"{doc['proposal_id']}; ask JGI whether its data is released, and insert the record again"
         )
-        mark_invalid(tools, doc, why)
+        mark_invalid(ctx, doc, why)
         return
-    said = discoveries.warnings(tools.store, discoveries.key_of(doc))
-    data = accepted_data(doc, listed, said, restore_limits(tools.settings.jdp))
-    data["eta"] = of_new(tools, doc, data)
-    tools.tell(Kind.ACCEPTED, acceptance_key(doc), data, doc["project_name"])
+    said = discoveries.warnings(ctx.store, discoveries.key_of(doc))
+    data = accepted_data(doc, listed, said, restore_limits(ctx.settings.jdp))
+    data["eta"] = of_new(ctx, doc, data)
+    ctx.notify(Kind.ACCEPTED, acceptance_key(doc), data, doc["project_name"])
     why = "every file is listed"
-    projects.set_project(tools.store, doc["_id"], ProjectState.DISCOVERING, ProjectState.ACTIVE, why=why)
+    projects.set_project(ctx.store, doc["_id"], ProjectState.DISCOVERING, ProjectState.ACTIVE, why=why)
     log.info("project_discovered", project=doc["project_name"], files=data["files"], bytes=data["bytes"])
 
 

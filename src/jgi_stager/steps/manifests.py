@@ -35,7 +35,7 @@ from jgi_stager.manifests import (
 )
 from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState, manifest_directory
 from jgi_stager.steps import poll_requests, transfers
-from jgi_stager.steps.context import LONGEST_ERROR, Tools, each, later, too_large
+from jgi_stager.steps.context import LONGEST_ERROR, StepContext, process_each, reschedule_fields, too_large
 from jgi_stager.steps.deliveries import has_manifest, source_directory
 from jgi_stager.store import RecordTooLarge, StoreError, files, moves, projects, requests, tasks
 
@@ -56,18 +56,18 @@ def content(path: Path) -> bytes:
         return file.read(LARGEST_MANIFEST_BYTES + 1)
 
 
-def manifest_paths(tools: Tools, request: Mapping[str, Any]) -> dict[str, str]:
+def manifest_paths(ctx: StepContext, request: Mapping[str, Any]) -> dict[str, str]:
     """Where the manifest goes, by project: into the directory of each that has files in the request."""
-    name, stage_dir = manifest_name(request["request_id"]), tools.settings.staging.stage_dir
+    name, stage_dir = manifest_name(request["request_id"]), ctx.settings.staging.stage_dir
     found: dict[str, str] = {}
     for project in sorted(request["projects"]):
-        base = str(projects.known(tools.store, project, "analysis_projects_dir").get("analysis_projects_dir", ""))
+        base = str(projects.known(ctx.store, project, "analysis_projects_dir").get("analysis_projects_dir", ""))
         place = PurePosixPath(base)
         if stage_dir is not None and place.is_relative_to(stage_dir) and ".." not in place.parts:
             found[project] = str(manifest_directory(base, project) / name)
         elif base:
             # Checked when the record was accepted: somebody changed it in the database since.
-            tools.alarm(
+            ctx.alert(
                 f"directory:{project}:{base[:200]}",
                 f"{project}: its directory was changed to one that is not below the staging directory",
                 f"analysis_projects_dir of {project} is {base[:200]!r}, and must be {stage_dir} or a directory "
@@ -80,37 +80,37 @@ def manifest_paths(tools: Tools, request: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _suspects(tools: Tools) -> list[str]:
+def _suspects(ctx: StepContext) -> list[str]:
     """Projects to whose directory a failed task brought nothing, the one that was tried longest ago first. What is
     tried there must not hold up the others; who is to blame shows when each is tried alone."""
     found: dict[str, None] = {}
-    for task in tasks.recent(tools.store, TaskState.CLOSED, tools.clock.now() - transfers.FAILURES_REMEMBERED):
+    for task in tasks.recent(ctx.store, TaskState.CLOSED, ctx.clock.now() - transfers.FAILURES_REMEMBERED):
         for name in (*(task.get("reached") or ()), *(task.get("not_reached") or ())):
             found.pop(name, None)
         found |= dict.fromkeys(task.get("not_reached") or ())
     return list(found)
 
 
-def fetch(tools: Tools, wanted: Sequence[Mapping[str, Any]]) -> int:
+def fetch(ctx: StepContext, wanted: Sequence[Mapping[str, Any]]) -> int:
     """Bring the manifests to every project but the suspects, in one task; what only suspects want goes to one of
     them, as seldom as the failures before it say."""
-    suspects = _suspects(tools)
-    places = {request["request_id"]: manifest_paths(tools, request) for request in wanted}
+    suspects = _suspects(ctx)
+    places = {request["request_id"]: manifest_paths(ctx, request) for request in wanted}
     good = {number: [at for name, at in wide.items() if name not in suspects] for number, wide in places.items()}
-    brought = _start(tools, {number: some for number, some in good.items() if some})
+    brought = _start(ctx, {number: some for number, some in good.items() if some})
     left = {number: wide for number, wide in places.items() if not good[number]}
     tried = next((name for name in suspects if any(name in wide for wide in left.values())), "")
-    if tried and transfers.free_task_slots(tools, TaskKind.MANIFESTS):
-        brought += _start(tools, {number: [wide[tried]] for number, wide in left.items() if tried in wide})
+    if tried and transfers.free_task_slots(ctx, TaskKind.MANIFESTS):
+        brought += _start(ctx, {number: [wide[tried]] for number, wide in left.items() if tried in wide})
     return brought
 
 
-def _start(tools: Tools, places: Mapping[int, Collection[str]]) -> int:
+def _start(ctx: StepContext, places: Mapping[int, Collection[str]]) -> int:
     items: list[TransferItem] = []
     taken: list[int] = []
     weight = 0
     for number, some in places.items():
-        source = f"{source_directory(tools, number)}/{manifest_name(number)}"
+        source = f"{source_directory(ctx, number)}/{manifest_name(number)}"
         mine = [TransferItem(source, path) for path in some]
         weight += sum(item_bytes(item) for item in mine)
         if items and weight > transfers.MOST_BODY_BYTES:
@@ -119,23 +119,23 @@ def _start(tools: Tools, places: Mapping[int, Collection[str]]) -> int:
         taken.append(number)
     if not items:
         return 0
-    task = transfers.start(tools, TaskKind.MANIFESTS, items, request_ids=taken, file_oids=[], size=0)
+    task = transfers.start(ctx, TaskKind.MANIFESTS, items, request_ids=taken, file_oids=[], size=0)
     return len(taken) if task else 0
 
 
-def close(tools: Tools, task: Mapping[str, Any]) -> None:
+def close(ctx: StepContext, task: Mapping[str, Any]) -> None:
     """The end of such a task: which projects it reached and, if it failed, which it did not."""
-    body = (tasks.get_task(tools.store, task["_id"]) or task).get("body") or {"DATA": ()}
+    body = (tasks.get_task(ctx.store, task["_id"]) or task).get("body") or {"DATA": ()}
     sent = {item["destination_path"] for item in body["DATA"]}
     there: dict[str, bool] = {}
     for request_id in task["request_ids"]:
-        request = requests.request_by_id(tools.store, request_id)
+        request = requests.request_by_id(ctx.store, request_id)
         if request is not None:
-            places = manifest_paths(tools, request)
+            places = manifest_paths(ctx, request)
             there |= {name: os.path.lexists(path) for name, path in places.items() if path in sent}
     reached = sorted(name for name, found in there.items() if found)
     missed = sorted(there.keys() - reached) if task.get("status") == "FAILED" else []
-    transfers.close(tools, task, "its manifests are read", reached=reached, not_reached=missed)
+    transfers.close(ctx, task, "its manifests are read", reached=reached, not_reached=missed)
 
 
 WHICH = "ask JGI which is right, then `jgi-stager retry` lists it again"
@@ -147,88 +147,88 @@ MOST_LINES = 20
 """Of each list in a mail."""
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Read what has arrived, then fetch what is missing. Returns how many files moved."""
-    moved = transfers.recover(tools, TaskKind.MANIFESTS)
-    for task in tasks.tasks_in(tools.store, TaskState.ENDED, kind=TaskKind.MANIFESTS):
-        moved += _read_all(tools, task)
-    due = requests.requests_in(tools.store, RequestState.READY, due=tools.clock.now())
+    moved = transfers.recover(ctx, TaskKind.MANIFESTS)
+    for task in tasks.tasks_in(ctx.store, TaskState.ENDED, kind=TaskKind.MANIFESTS):
+        moved += _read_all(ctx, task)
+    due = requests.requests_in(ctx.store, RequestState.READY, due=ctx.clock.now())
     on_their_way = {
         request_id
-        for task in tasks.tasks_in(tools.store, OPEN_TASKS, kind=TaskKind.MANIFESTS)
+        for task in tasks.tasks_in(ctx.store, OPEN_TASKS, kind=TaskKind.MANIFESTS)
         for request_id in task["request_ids"]
     }
     wanted = [
-        request for request in due if request["request_id"] not in on_their_way and _needs_manifest(tools, request)
+        request for request in due if request["request_id"] not in on_their_way and _needs_manifest(ctx, request)
     ]
     listed: list[Mapping[str, Any]] = []
 
-    def look(_: Tools, request: Mapping[str, Any]) -> int:
-        listed.extend([request] if _is_listed(tools, request) else [])
+    def look(_: StepContext, request: Mapping[str, Any]) -> int:
+        listed.extend([request] if _is_listed(ctx, request) else [])
         return 0
 
-    if not transfers.free_places(tools):
+    if not transfers.free_places(ctx):
         return moved
-    each(tools, Service.GLOBUS, wanted, look, _postpone)
-    if listed and tools.may_ask(Service.GLOBUS):
-        moved += fetch(tools, listed)
+    process_each(ctx, Service.GLOBUS, wanted, look, _reschedule)
+    if listed and ctx.may_ask(Service.GLOBUS):
+        moved += fetch(ctx, listed)
     return moved
 
 
-def _needs_manifest(tools: Tools, request: Mapping[str, Any]) -> bool:
-    return files.any_of_request(tools.store, request["request_id"], [State.RESTORED])
+def _needs_manifest(ctx: StepContext, request: Mapping[str, Any]) -> bool:
+    return files.any_of_request(ctx.store, request["request_id"], [State.RESTORED])
 
 
-def _postpone(tools: Tools, request: Mapping[str, Any], error: str, seconds: float) -> None:
+def _reschedule(ctx: StepContext, request: Mapping[str, Any], error: str, seconds: float) -> None:
     log.warning("manifest_postponed", request_id=request.get("request_id"), error=error)
-    fields = later(tools, request, error, seconds)
-    requests.update_request(tools.store, request["_id"], RequestState.READY, **fields)
+    fields = reschedule_fields(ctx, request, error, seconds)
+    requests.update_request(ctx.store, request["_id"], RequestState.READY, **fields)
 
 
-def _is_listed(tools: Tools, request: Mapping[str, Any]) -> bool:
+def _is_listed(ctx: StepContext, request: Mapping[str, Any]) -> bool:
     """Whether the manifest is in the delivery directory. Not yet is no error: it is looked for again."""
     request_id = request["request_id"]
-    listed = has_manifest(tools, request_id)
+    listed = has_manifest(ctx, request_id)
     if listed:
         return True
-    if listed is None and _is_gone(tools, request):
-        poll_requests.expired(tools, request, {}, f"the delivery R{request_id} is not there any more")
+    if listed is None and _is_gone(ctx, request):
+        poll_requests.expired(ctx, request, {}, f"the delivery R{request_id} is not there any more")
         return False
     missing = "directory" if listed is None else "manifest"
-    _wait(tools, request, f"the {missing} of delivery R{request_id} is not there yet")
+    _wait(ctx, request, f"the {missing} of delivery R{request_id} is not there yet")
     return False
 
 
-def _is_gone(tools: Tools, request: Mapping[str, Any]) -> bool:
+def _is_gone(ctx: StepContext, request: Mapping[str, Any]) -> bool:
     """Whether a delivery without a directory has ended: only if nobody knows when it ends is that a sign."""
     ready = request.get("ready_at")
-    return request.get("expiration_date") is None and ready is not None and tools.clock.now() - ready > GONE
+    return request.get("expiration_date") is None and ready is not None and ctx.clock.now() - ready > GONE
 
 
-def _patience(tools: Tools) -> timedelta:
-    return timedelta(hours=tools.settings.jdp.manifest_patience_hours)
+def _patience(ctx: StepContext) -> timedelta:
+    return timedelta(hours=ctx.settings.jdp.manifest_patience_hours)
 
 
-def _wait(tools: Tools, request: Mapping[str, Any], why: str, cure: str = "") -> None:
+def _wait(ctx: StepContext, request: Mapping[str, Any], why: str, cure: str = "") -> None:
     """Look again later; when the patience is over people hear of it, with what to do (``cure``). Nothing is asked
     from tape for it: what is at JGI stays there until the delivery expires."""
-    now, request_id = tools.clock.now(), request["request_id"]
+    now, request_id = ctx.clock.now(), request["request_id"]
     age = now - (request.get("ready_at") or now)
     wait = min(max(age.total_seconds() / 10, 60.0), 3600.0)
     requests.update_request(
-        tools.store,
+        ctx.store,
         request["_id"],
         RequestState.READY,
         next_poll_at=now + timedelta(seconds=wait),
         error=why[:LONGEST_ERROR],
     )
     log.info("manifest_not_complete", request_id=request_id, why=why)
-    if age >= _patience(tools):
-        requests.update_request(tools.store, request["_id"], RequestState.READY, useless=why[:LONGEST_ERROR])
+    if age >= _patience(ctx):
+        requests.update_request(ctx.store, request["_id"], RequestState.READY, useless=why[:LONGEST_ERROR])
         expires = request.get("expiration_date")
         end = f"ends at {expires:%Y-%m-%d %H:%M} UTC" if expires else "is gone"
         written_anew = f"ask JGI to write {manifest_name(request_id)} of the delivery R{request_id} anew"
-        tools.alarm(
+        ctx.alert(
             f"manifest:{request_id}",
             f"the manifest of request {request_id} does not become complete",
             f"JDP has called the request ready since {request['ready_at']:%Y-%m-%d %H:%M} UTC, and "
@@ -238,37 +238,37 @@ def _wait(tools: Tools, request: Mapping[str, Any], why: str, cure: str = "") ->
         )
 
 
-def _read_all(tools: Tools, task: Mapping[str, Any]) -> int:
+def _read_all(ctx: StepContext, task: Mapping[str, Any]) -> int:
     moved = 0
     for request_id in task["request_ids"]:
-        request = requests.request_by_id(tools.store, request_id)
+        request = requests.request_by_id(ctx.store, request_id)
         if request is not None and request["state"] == RequestState.READY:
-            moved += _read_one(tools, request)
-    close(tools, task)
+            moved += _read_one(ctx, request)
+    close(ctx, task)
     return moved
 
 
-def _read_one(tools: Tools, request: Mapping[str, Any]) -> int:
+def _read_one(ctx: StepContext, request: Mapping[str, Any]) -> int:
     """Read one manifest; whatever is wrong with it stops no other."""
     try:
-        return read(tools, request)
+        return read(ctx, request)
     except RecordTooLarge as error:
-        too_large(tools, request, error)
+        too_large(ctx, request, error)
         return 0
     except StoreError:
         raise
     except Exception as error:
         log.exception("step_bug", document=str(request["_id"]))
-        _wait(tools, request, f"its manifest cannot be used: {type(error).__name__}: {error}")
+        _wait(ctx, request, f"its manifest cannot be used: {type(error).__name__}: {error}")
         return 0
 
 
-def read(tools: Tools, request: Mapping[str, Any]) -> int:
+def read(ctx: StepContext, request: Mapping[str, Any]) -> int:
     """Use the manifest of one request if it is whole; otherwise wait for it."""
-    paths = manifest_paths(tools, request)
+    paths = manifest_paths(ctx, request)
     if not paths:
         _wait(
-            tools,
+            ctx,
             request,
             "its projects are not in the books any more, or have no place for it",
             f"see with `jgi-stager project list` what became of {', '.join(sorted(request['projects']))}, and "
@@ -280,27 +280,27 @@ def read(tools: Tools, request: Mapping[str, Any]) -> int:
     except OSError as error:
         places = " or ".join([*paths.values()][:5])
         _wait(
-            tools,
+            ctx,
             request,
             f"its manifest cannot be read at the destination: {error.strerror or error}",
             f"let the user of the daemon read {places} as a plain file",
         )
         return 0
     except ManifestNotComplete as error:
-        _wait(tools, request, f"its manifest cannot be used: {error}")
+        _wait(ctx, request, f"its manifest cannot be used: {error}")
         return 0
-    known = files.sizes_of_sources(tools.store, request["file_ids"])
+    known = files.sizes_of_sources(ctx.store, request["file_ids"])
     # What JDP never took into the request, or what was given up before, will not come.
     given_up = {*(request.get("lost") or ()), *(request.get("dropped") or ())}
     delivery = compare(manifest, {one: known.get(one) for one in request["file_ids"]}, given_up)
     awaited = set(delivery.missing) - given_up
-    is_over = tools.clock.now() - request["ready_at"] >= _patience(tools)
+    is_over = ctx.clock.now() - request["ready_at"] >= _patience(ctx)
     says_nothing = not delivery.delivered and not delivery.unusable
     if (delivery.doubt or awaited) and (says_nothing or not is_over):
         lacks = f"it lacks {len(awaited)} of {len(request['file_ids'])} files"
-        _wait(tools, request, f"its manifest is not complete: {delivery.doubt or lacks}")
+        _wait(ctx, request, f"its manifest is not complete: {delivery.doubt or lacks}")
         return 0
-    return _use(tools, request, manifest, delivery)
+    return _use(ctx, request, manifest, delivery)
 
 
 def _most_complete(paths: Iterable[str]) -> Manifest:
@@ -318,27 +318,27 @@ def _most_complete(paths: Iterable[str]) -> Manifest:
     return max(found, key=lambda one: (one.torn is None and one.unproven is None, len(one.rows)))
 
 
-def _use(tools: Tools, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery) -> int:
+def _use(ctx: StepContext, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery) -> int:
     request_id = request["request_id"]
     lost_before = set(request.get("lost") or ())
-    _report(tools, request, manifest, delivery, [one for one in delivery.missing if one not in lost_before])
-    directory = source_directory(tools, request_id)
+    _report(ctx, request, manifest, delivery, [one for one in delivery.missing if one not in lost_before])
+    directory = source_directory(ctx, request_id)
     usable, wrong = [], 0
-    for file in files.of_request(tools.store, request_id, State.RESTORED):
+    for file in files.of_request(ctx.store, request_id, State.RESTORED):
         row = delivery.delivered.get(file.source_file_id)
         if reason := _hopeless(request_id, file, row, delivery.unusable.get(file.source_file_id)):
-            wrong += moves.fail(tools.store, moves.by_oids([file.oid]), State.RESTORED, reason)
+            wrong += moves.fail(ctx.store, moves.by_oids([file.oid]), State.RESTORED, reason)
         elif row is not None:
             fields = {"source_path": f"{directory}/{row.path}", "md5sum": file.md5sum or row.md5}
             usable.append((file.oid, fields))
     why = f"listed in the manifest of request {request_id}"
-    moved = moves.move_each(tools.store, usable, State.RESTORED, State.MANIFEST_READY, why)
+    moved = moves.move_each(ctx.store, usable, State.RESTORED, State.MANIFEST_READY, why)
     if delivery.missing:
         # Also what was lost before: the daemon may have died between noting it and setting its files free.
-        moved += _give_up(tools, request, delivery.missing)
-    now = tools.clock.now()
+        moved += _give_up(ctx, request, delivery.missing)
+    now = ctx.clock.now()
     requests.update_request(
-        tools.store,
+        ctx.store,
         request["_id"],
         RequestState.READY,
         manifest_read_at=now,
@@ -366,24 +366,24 @@ def _differs(file: files.FileRow, row: Row) -> str | None:
     return None
 
 
-def _give_up(tools: Tools, request: Mapping[str, Any], missing: Sequence[str]) -> int:
+def _give_up(ctx: StepContext, request: Mapping[str, Any], missing: Sequence[str]) -> int:
     """Files that were not delivered are asked for again, once; the request is not joined for them any more."""
-    requests.add_lost(tools.store, request["_id"], missing)
+    requests.add_lost(ctx.store, request["_id"], missing)
     where = moves.by_sources(missing, request["projects"], request_id=request["request_id"])
     fault = moves.DeliveryFault(request["request_id"], "it was delivered without it")
-    limit = tools.settings.staging.max_setbacks
-    back, held = moves.give_back(tools.store, where, State.RESTORED, fault, limit)
+    limit = ctx.settings.staging.max_setbacks
+    back, held = moves.requeue_unusable(ctx.store, where, State.RESTORED, fault, limit)
     return back + held
 
 
 def _report(
-    tools: Tools, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery, missing: Sequence[str]
+    ctx: StepContext, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery, missing: Sequence[str]
 ) -> None:
     if not (manifest.problems or delivery.extra or missing or delivery.doubt):
         return
     request_id = request["request_id"]
-    names = files.names_of_sources(tools.store, missing[:MOST_LINES])
-    where = f"less {next(iter(manifest_paths(tools, request).values()), manifest_name(request_id))}"
+    names = files.names_of_sources(ctx.store, missing[:MOST_LINES])
+    where = f"less {next(iter(manifest_paths(ctx, request).values()), manifest_name(request_id))}"
     parts = (
         ("Used as far as it goes:", [delivery.doubt] if delivery.doubt else []),
         ("Not delivered, and asked for again, once:", [names.get(file_id, file_id) for file_id in missing]),
@@ -393,7 +393,7 @@ def _report(
     counts = f"{len(missing)} missing, {len(delivery.extra)} extra, {len(manifest.problems)} unusable"
     log.warning("manifest_differs", request_id=request_id, missing=len(missing), extra=len(delivery.extra))
     lists = [f"{title}\n{bullets(lines, MOST_LINES, where)}" for title, lines in parts if lines]
-    tools.alarm(
+    ctx.alert(
         f"manifest-differs:{request_id}",
         f"the manifest of request {request_id} differs from what was asked ({counts})",
         "\n\n".join([f"It is the manifest of {', '.join(sorted(request['projects']))}.", *lists]),

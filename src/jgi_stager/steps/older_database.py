@@ -19,9 +19,9 @@ from pathlib import Path
 
 import structlog
 
-from jgi_stager.clients.remote_clock import Reading
+from jgi_stager.clients.remote_clock import ClockEstimate
 from jgi_stager.steps import deliveries, jdp_clock
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 from jgi_stager.store import control, requests
 
 log = structlog.get_logger()
@@ -46,49 +46,49 @@ class Sent:
     at: str
 
 
-def may_ask(tools: Tools, now: Reading) -> bool:
+def may_ask(ctx: StepContext, now: ClockEstimate) -> bool:
     """Whether files may be asked for, by what is known of the age of the books. ``now``: that of the plan."""
-    last = _last(tools)
-    if last is not None and last.request and requests.get_request(tools.store, last.request) is None:
-        hold(tools, [last.request], f"they do not have the request that was sent last, at {last.at} UTC")
-    found = control.hold(tools.store)
+    last = _last(ctx)
+    if last is not None and last.request and requests.get_request(ctx.store, last.request) is None:
+        hold(ctx, [last.request], f"they do not have the request that was sent last, at {last.at} UTC")
+    found = control.hold(ctx.store)
     if found is None or found["ended_at"] is not None:
         return True
-    if now.low >= found["until"] and deliveries.look(tools, at_once=True) is not None:
+    if now.low >= found["until"] and deliveries.note_unmatched(ctx, at_once=True) is not None:
         # The next run lets files join what was delivered, and then asks for the rest.
-        control.end_hold(tools.store, "a quota window is over")
+        control.end_hold(ctx.store, "a quota window is over")
     else:
         log.warning("restores_held", problem=found["why"], until=found["until"])
     return False
 
 
-def is_known(tools: Tools) -> bool:
+def is_known(ctx: StepContext) -> bool:
     """Whether this state directory has seen these books, or others in their place."""
-    return _last(tools) is not None
+    return _last(ctx) is not None
 
 
-def note_sent(tools: Tools, request: str) -> None:
+def note_sent(ctx: StepContext, request: str) -> None:
     """Note, before it is sent, the key of a request that is stored. One that cannot be noted is sent all the same:
     then it may only be that older books are not recognised."""
-    place, books = control.place(tools.store), control.books_id(tools.store)
-    fresh = Sent(books, place, request, f"{tools.clock.now():%Y-%m-%d %H:%M}")
-    others = [one for one in _read(tools) if one.books != books and one.place != place]
-    path = tools.settings.state.directory / FILE
+    place, books = control.database_place(ctx.store), control.database_id(ctx.store)
+    fresh = Sent(books, place, request, f"{ctx.clock.now():%Y-%m-%d %H:%M}")
+    others = [one for one in _read(ctx) if one.books != books and one.place != place]
+    path = ctx.settings.state.directory / FILE
     try:
         _replace(path, json.dumps([asdict(one) for one in [fresh, *others][:MOST_BOOKS]], indent=1))
     except OSError as error:
         log.warning("last_request_not_noted", path=str(path), error=str(error))
 
 
-def hold(tools: Tools, missing: Sequence[str], why: str) -> None:
+def hold(ctx: StepContext, missing: Sequence[str], why: str) -> None:
     """Ask for nothing during one window because the books lack ``missing``; once for each of these."""
-    known = control.hold(tools.store) or {}
+    known = control.hold(ctx.store) or {}
     if set(missing) <= set(known.get("missing") or ()):
         return
-    window = timedelta(hours=tools.settings.jdp.quota_window_hours)
-    until = jdp_clock.receipt(tools) + window
+    window = timedelta(hours=ctx.settings.jdp.quota_window_hours)
+    until = jdp_clock.receipt(ctx) + window
     log.error("books_are_older", missing=list(missing), why=why, until=until)
-    tools.alarm(
+    ctx.alert(
         f"older-books:{missing[0]}",
         "the database is older than the work: nothing is asked from JDP for now",
         f"The books lack something that was done for them: {why}. They were probably put back from a backup, or "
@@ -99,28 +99,28 @@ def hold(tools: Tools, missing: Sequence[str], why: str) -> None:
         you=f"{CURE}.",
     )
     # Last: after a kill before it people are told again, under the same key, which is once.
-    control.set_hold(tools.store, missing, until, why)
+    control.set_hold(ctx.store, missing, until, why)
 
 
-def problem(tools: Tools) -> tuple[str, str] | None:
+def problem(ctx: StepContext) -> tuple[str, str] | None:
     """That asking is held, and what to do; None if it is not."""
-    found = control.hold(tools.store)
-    if found is None or found["ended_at"] is not None or tools.clock.now() >= found["until"]:
+    found = control.hold(ctx.store)
+    if found is None or found["ended_at"] is not None or ctx.clock.now() >= found["until"]:
         return None
     until = f"{found['until']:%Y-%m-%d %H:%M} UTC"
     return f"the database is older than the work ({found['why']}): nothing is asked for until {until}", CURE
 
 
-def _last(tools: Tools) -> Sent | None:
+def _last(ctx: StepContext) -> Sent | None:
     """What was sent last for these books, or for others that were in their place."""
-    place, books = control.place(tools.store), control.books_id(tools.store)
-    known = _read(tools)
+    place, books = control.database_place(ctx.store), control.database_id(ctx.store)
+    known = _read(ctx)
     of_them = [one for one in known if one.books == books]
     return next(iter([*of_them, *(one for one in known if one.place == place)]), None)
 
 
-def _read(tools: Tools) -> list[Sent]:
-    path = tools.settings.state.directory / FILE
+def _read(ctx: StepContext) -> list[Sent]:
+    path = ctx.settings.state.directory / FILE
     try:
         known = json.loads(path.read_text("utf-8"))
         return [Sent(**{key: str(value) for key, value in one.items()}) for one in known]

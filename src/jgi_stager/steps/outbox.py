@@ -22,12 +22,12 @@ import structlog
 
 from jgi_stager import mail
 from jgi_stager.failures import NeedsPerson, OutsideError, Service, Transient, retry_delay
-from jgi_stager.liveness import unbroken
+from jgi_stager.liveness import uninterruptible
 from jgi_stager.mail.push import SECRET, push
 from jgi_stager.notices import FORMS, Kind, folds, message_id
 from jgi_stager.records import NoticeState
 from jgi_stager.steps import credential_notices
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.report import report_of
 from jgi_stager.store import StoreError, notices
 from jgi_stager.store.documents import is_due
@@ -74,41 +74,41 @@ WORDS: Mapping[Kind, tuple[str, str, str | None]] = {
 """What they are, what the reader does, and the command for it."""
 
 
-def batch_notices(tools: Tools) -> int:
+def batch_notices(ctx: StepContext) -> int:
     """Fold what is too much. Returns how many notices were folded."""
-    waiting = notices.waiting_notices(tools.store)
-    folded = _finish(tools, waiting)
+    waiting = notices.waiting_notices(ctx.store)
+    folded = _finish(ctx, waiting)
     groups: dict[tuple[str, tuple[str, ...]], list[Mapping[str, Any]]] = {}
     for notice in waiting:
         if notice["_id"] not in folded and folds(notice["kind"]) and notice["attempts"] == 0:
             groups.setdefault((notice["kind"], tuple(notice["to"])), []).append(notice)
     for (kind, to), group in groups.items():
-        if _is_flood(tools, Kind(kind), group):
-            folded |= _fold(tools, Kind(kind), to, group)
+        if _is_flood(ctx, Kind(kind), group):
+            folded |= _fold(ctx, Kind(kind), to, group)
     return len(folded)
 
 
-def _is_flood(tools: Tools, kind: Kind, group: Sequence[Mapping[str, Any]]) -> bool:
+def _is_flood(ctx: StepContext, kind: Kind, group: Sequence[Mapping[str, Any]]) -> bool:
     """Whether to fold now. Notices of a kind of which many left lately are put off, to be folded later."""
-    now = tools.clock.now()
-    end = _full_until(tools, kind)
+    now = ctx.clock.now()
+    end = _full_until(ctx, kind)
     if end is None or end <= now:
         return len(group) > FLOOD
     held = [one["_id"] for one in group if one["next_try_at"] < end]
-    notices.put_off(tools.store, held, end, "many of this kind left within the hour: they go as one mail")
+    notices.put_off(ctx.store, held, end, "many of this kind left within the hour: they go as one mail")
     return False
 
 
-def _full_until(tools: Tools, kind: Kind) -> datetime | None:
+def _full_until(ctx: StepContext, kind: Kind) -> datetime | None:
     """Until when notices of this kind wait for each other; None if few left lately."""
-    since = tools.clock.now() - WINDOW
-    if (folded_at := notices.last_fold(tools.store, kind.value, since)) is not None:
+    since = ctx.clock.now() - WINDOW
+    if (folded_at := notices.last_fold(ctx.store, kind.value, since)) is not None:
         return folded_at + WINDOW
-    lately = notices.sent_since(tools.store, kind.value, since)
+    lately = notices.sent_since(ctx.store, kind.value, since)
     return lately[-FLOOD] + WINDOW if len(lately) >= FLOOD else None
 
 
-def _fold(tools: Tools, kind: Kind, to: Sequence[str], group: Sequence[Mapping[str, Any]]) -> set[str]:
+def _fold(ctx: StepContext, kind: Kind, to: Sequence[str], group: Sequence[Mapping[str, Any]]) -> set[str]:
     """One notice for all of them; their keys. The group is in it, so that a crash in between is finished later."""
     letters, unwritable = _letters(group)
     keys = [one["_id"] for one in group if one["_id"] not in unwritable]
@@ -127,9 +127,9 @@ def _fold(tools: Tools, kind: Kind, to: Sequence[str], group: Sequence[Mapping[s
         "of": kind.value,
     }
     name = f"{kind.value}:{hashlib.sha256('|'.join(keys).encode('utf-8', 'replace')).hexdigest()[:16]}"
-    notices.put_notice(tools.store, f"{Kind.FOLDED.value}:{name}", kind=Kind.FOLDED.value, data=data, to=list(to))
+    notices.put_notice(ctx.store, f"{Kind.FOLDED.value}:{name}", kind=Kind.FOLDED.value, data=data, to=list(to))
     for key in keys:
-        notices.fold(tools.store, key, f"{Kind.FOLDED.value}:{name}")
+        notices.fold(ctx.store, key, f"{Kind.FOLDED.value}:{name}")
     log.info("notices_folded", kind=kind.value, notices=len(keys))
     return set(keys)
 
@@ -152,14 +152,14 @@ def _letters(group: Sequence[Mapping[str, Any]]) -> tuple[list[mail.Letter], set
     return letters, unwritable
 
 
-def _finish(tools: Tools, waiting: Sequence[Mapping[str, Any]]) -> set[str]:
+def _finish(ctx: StepContext, waiting: Sequence[Mapping[str, Any]]) -> set[str]:
     """Finish what a crash left half folded."""
     there = {one["_id"] for one in waiting}
     done: set[str] = set()
     for notice in waiting:
         if notice["kind"] == Kind.FOLDED:
             for key in there.intersection(notice["data"].get("keys") or ()):
-                notices.fold(tools.store, key, notice["_id"])
+                notices.fold(ctx.store, key, notice["_id"])
                 done.add(key)
     return done
 
@@ -170,25 +170,25 @@ OF_USE_FOR = timedelta(hours=12)
 TRY_AGAIN_AFTER = timedelta(minutes=10)
 
 
-def push_notifications(tools: Tools) -> int:
+def push_notifications(ctx: StepContext) -> int:
     """Push what is new. Returns how many left. Without the secret nothing happens, and nothing is kept for it."""
-    if not tools.secrets.exists(SECRET):
+    if not ctx.secrets.exists(SECRET):
         return 0
     pushed = 0
     kinds = [kind.value for kind in Kind if FORMS[kind].pushed]
-    now = tools.clock.now()
-    for notice in notices.unpushed(tools.store, kinds, now - OF_USE_FOR):
-        if tools.stop.is_set():
+    now = ctx.clock.now()
+    for notice in notices.unpushed(ctx.store, kinds, now - OF_USE_FOR):
+        if ctx.stop.is_set():
             break
         if (notice.get("push_after") or now) > now:
             if notice.get("push_bug"):
                 continue
             break  # the channel failed, and would for the next one, too
         try:
-            push(mail.render(notice, now), tools.secrets)
+            push(mail.render(notice, now), ctx.secrets)
         except OutsideError as error:
             log.warning("push_failed", notice=notice["_id"], error=str(error))
-            notices.push_later(tools.store, notice["_id"], now + TRY_AGAIN_AFTER)
+            notices.push_later(ctx.store, notice["_id"], now + TRY_AGAIN_AFTER)
             break
         except StoreError:
             raise
@@ -196,9 +196,9 @@ def push_notifications(tools: Tools) -> int:
             # A notice that cannot be written holds up nobody else.
             log.exception("step_bug", document=notice["_id"])
             bug = f"{type(error).__name__}: {error}"[:500]
-            notices.push_later(tools.store, notice["_id"], now + TRY_AGAIN_AFTER, bug)
+            notices.push_later(ctx.store, notice["_id"], now + TRY_AGAIN_AFTER, bug)
             continue
-        notices.mark_pushed(tools.store, notice["_id"])
+        notices.mark_pushed(ctx.store, notice["_id"])
         pushed += 1
     return pushed
 
@@ -211,55 +211,55 @@ MOST_BUGS = 12
 """After so many tries, about half a day, a notice that we cannot write is given up."""
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Send what is due, oldest first. Returns how many mails left."""
-    for notice in notices.interrupted_notices(tools.store):
+    for notice in notices.interrupted_notices(ctx.store):
         # The daemon died while the server may or may not have taken it. The Message-ID stays the same, so a
         # second copy is recognised by mail programs; losing the mail would be worse.
-        notices.mark_waiting(tools.store, notice["_id"], tools.clock.now(), "cut off while being sent")
-    push_notifications(tools)
-    batch_notices(tools)
+        notices.mark_waiting(ctx.store, notice["_id"], ctx.clock.now(), "cut off while being sent")
+    push_notifications(ctx)
+    batch_notices(ctx)
     sent, held_up = 0, set[str]()
-    for notice in notices.waiting_notices(tools.store):
-        if not tools.may_ask(Service.SMTP):
+    for notice in notices.waiting_notices(ctx.store):
+        if not ctx.may_ask(Service.SMTP):
             break
         thread = notice.get("thread")
         if thread in held_up:
             continue
-        left = is_due(notice, "next_try_at", tools.clock.now()) and _send(tools, notice)
+        left = is_due(notice, "next_try_at", ctx.clock.now()) and _send(ctx, notice)
         sent += left
-        if thread is not None and not left and _holds_up(tools, notice):
+        if thread is not None and not left and _holds_up(ctx, notice):
             held_up.add(thread)
     return sent
 
 
-def _holds_up(tools: Tools, notice: Mapping[str, Any]) -> bool:
+def _holds_up(ctx: StepContext, notice: Mapping[str, Any]) -> bool:
     """Whether it waits for everybody. One that only some address postpones holds up nothing for the others."""
-    fresh = notices.get_notice(tools.store, notice["_id"])
+    fresh = notices.get_notice(ctx.store, notice["_id"])
     return fresh is not None and fresh["state"] == NoticeState.WAITING and not fresh.get("delivered")
 
 
-@unbroken()
-def _send(tools: Tools, notice: Mapping[str, Any]) -> bool:
+@uninterruptible()
+def _send(ctx: StepContext, notice: Mapping[str, Any]) -> bool:
     """Hand one notice over. Whether the server took it for anybody."""
     key, attempts = notice["_id"], int(notice["attempts"]) + 1
-    to = _addresses(tools, notice)
+    to = _addresses(ctx, notice)
     if not to and not notice.get("delivered") and not notice.get("refused"):
         return False
-    identity = message_id(key, tools.settings.notifications.mail_from)
-    if not notices.mark_sending(tools.store, key, attempts, identity):
+    identity = message_id(key, ctx.settings.notifications.mail_from)
+    if not notices.mark_sending(ctx.store, key, attempts, identity):
         return False
     try:
-        letter = mail.render(notice, tools.clock.now())
+        letter = mail.render(notice, ctx.clock.now())
         # Nobody is left to be told if the daemon died between writing that down and calling it sent.
-        outcome = _hand_over(tools, notice, letter, to) if to else mail.Handover()
+        outcome = _hand_over(ctx, notice, letter, to) if to else mail.DeliveryResult()
     except StoreError:
         raise  # the books are out: that says nothing about the notice
     except (Transient, NeedsPerson) as error:
-        _server_trouble(tools, notice, attempts, error)
+        _server_trouble(ctx, notice, attempts, error)
         return False
     except mail.ContentRefused as error:
-        notices.mark_refused(tools.store, key, str(error))
+        notices.mark_refused(ctx.store, key, str(error))
         log.warning("mail_refused", notice=key, error=str(error))
         return False
     except Exception as error:
@@ -267,86 +267,90 @@ def _send(tools: Tools, notice: Mapping[str, Any]) -> bool:
         log.exception("step_bug", document=key)
         said = f"bug: {type(error).__name__}: {error}"[:500]
         if attempts >= MOST_BUGS:
-            notices.mark_refused(tools.store, key, said)
+            notices.mark_refused(ctx.store, key, said)
         else:
-            later = tools.clock.now() + timedelta(seconds=retry_delay(attempts))
-            notices.mark_waiting(tools.store, key, later, said)
+            later = ctx.clock.now() + timedelta(seconds=retry_delay(attempts))
+            notices.mark_waiting(ctx.store, key, later, said)
         return False
     # First what became of it: who dies in between sends it again.
-    left = _note(tools, notice, letter.subject, outcome, attempts)
+    left = _note(ctx, notice, letter.subject, outcome, attempts)
     if to:
-        credential_notices.worked(tools, Service.SMTP, proof=tools.gates.succeeded(Service.SMTP))
+        credential_notices.record_success(ctx, Service.SMTP, proof=ctx.circuit_breaker.succeeded(Service.SMTP))
     return left
 
 
-def _addresses(tools: Tools, notice: Mapping[str, Any]) -> list[str]:
+def _addresses(ctx: StepContext, notice: Mapping[str, Any]) -> list[str]:
     """Who is still to be told. A notice stored before anybody was named goes to the site's people."""
-    wanted = notice["to"] or tools.settings.notifications.mailto
+    wanted = notice["to"] or ctx.settings.notifications.mailto
     settled = {*notice.get("delivered", ()), *(one["address"] for one in notice.get("refused", ()))}
     return [address for address in wanted if address not in settled]
 
 
-def _hand_over(tools: Tools, notice: Mapping[str, Any], letter: mail.Letter, to: Sequence[str]) -> mail.Handover:
-    settings = tools.settings.notifications
+def _hand_over(
+    ctx: StepContext, notice: Mapping[str, Any], letter: mail.Letter, to: Sequence[str]
+) -> mail.DeliveryResult:
+    settings = ctx.settings.notifications
     envelope = mail.Envelope(
         sender=settings.mail_from,
         to=notice["to"] or settings.mailto,
         message_id=message_id(notice["_id"], settings.mail_from),
-        at=tools.clock.now(),
-        thread=_first_of(tools, notice),
+        at=ctx.clock.now(),
+        thread=_first_of(ctx, notice),
     )
-    attachments = report_of(tools.store, notice["project"]) if notice["kind"] == Kind.DONE else []
+    attachments = report_of(ctx.store, notice["project"]) if notice["kind"] == Kind.DONE else []
     try:
         whole = mail.make_mail(letter, envelope, attachments)
-        outcome = mail.send(whole, to, settings, tools.secrets)
+        outcome = mail.send(whole, to, settings, ctx.secrets)
     except mail.ContentRefused:
         if not attachments:
             raise
         log.warning("mail_without_attachment", notice=notice["_id"])
-        outcome = mail.send(mail.make_mail(letter, envelope), to, settings, tools.secrets)
+        outcome = mail.send(mail.make_mail(letter, envelope), to, settings, ctx.secrets)
     return outcome
 
 
-def _first_of(tools: Tools, notice: Mapping[str, Any]) -> str | None:
+def _first_of(ctx: StepContext, notice: Mapping[str, Any]) -> str | None:
     """The Message-ID of the mail that the thread of this one begins with."""
-    first = notices.first_of_thread(tools.store, notice["thread"]) if notice.get("thread") else None
+    first = notices.first_of_thread(ctx.store, notice["thread"]) if notice.get("thread") else None
     if first is None:
         return None
-    return first["message_id"] or message_id(first["_id"], tools.settings.notifications.mail_from)
+    return first["message_id"] or message_id(first["_id"], ctx.settings.notifications.mail_from)
 
 
 def _server_trouble(
-    tools: Tools, notice: Mapping[str, Any], attempts: int, error: Transient | NeedsPerson
+    ctx: StepContext, notice: Mapping[str, Any], attempts: int, error: Transient | NeedsPerson
 ) -> None:
-    now = tools.clock.now()
+    now = ctx.clock.now()
     later = now + timedelta(seconds=retry_delay(attempts))
-    notices.mark_waiting(tools.store, notice["_id"], later, str(error), _not_taken(notice, now))
-    tools.failed(error)
+    notices.mark_waiting(ctx.store, notice["_id"], later, str(error), _not_taken(notice, now))
+    ctx.failed(error)
     log.warning("mail_postponed", notice=notice["_id"], error=str(error))
 
 
-def _note(tools: Tools, notice: Mapping[str, Any], subject: str, outcome: mail.Handover, attempts: int) -> bool:
+def _note(
+    ctx: StepContext, notice: Mapping[str, Any], subject: str, outcome: mail.DeliveryResult, attempts: int
+) -> bool:
     """Write down what became of every address; the notice is sent when nobody is left to be told."""
-    key, now = notice["_id"], tools.clock.now()
+    key, now = notice["_id"], ctx.clock.now()
     before = {one["address"]: one["since"] for one in notice.get("postponed") or ()}
     since = {address: before.get(address, now) for address in outcome.postponed}
     too_long = {address for address, at in since.items() if now - at > ADDRESS_PATIENCE}
     refused = {**outcome.refused, **{address: outcome.postponed[address] for address in too_long}}
     postponed = {address: said for address, said in outcome.postponed.items() if address not in too_long}
     still = {address: since[address] for address in postponed}
-    notices.note_addresses(tools.store, key, outcome.taken, refused, still)
+    notices.note_addresses(ctx.store, key, outcome.taken, refused, still)
     for address, reason in refused.items():
         log.warning("mail_address_refused", notice=key, address=address, reason=reason)
     if postponed:
         wait = timedelta(seconds=retry_delay(attempts))
         said = f"not yet: {_list(postponed)}"
-        notices.mark_waiting(tools.store, key, now + wait, said, _not_taken(notice, now))
+        notices.mark_waiting(ctx.store, key, now + wait, said, _not_taken(notice, now))
         return bool(outcome.taken)
     if not outcome.taken and not notice.get("delivered"):
         earlier = {one["address"]: one["reason"] for one in notice.get("refused") or ()}
-        notices.mark_refused(tools.store, key, f"refused: {_list(earlier | refused)}")
+        notices.mark_refused(ctx.store, key, f"refused: {_list(earlier | refused)}")
         return False
-    notices.mark_sent(tools.store, key, subject)
+    notices.mark_sent(ctx.store, key, subject)
     log.info("mail_sent", notice=key, kind=notice["kind"])
     return True
 

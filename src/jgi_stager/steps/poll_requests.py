@@ -16,7 +16,7 @@ from jgi_stager.lifecycle import AT_JGI, State
 from jgi_stager.notices import ACTIVITY
 from jgi_stager.records import RequestState, TaskState
 from jgi_stager.steps import deliveries, jdp_clock
-from jgi_stager.steps.context import Tools, each, each_alone, later
+from jgi_stager.steps.context import StepContext, isolate_each, process_each, reschedule_fields
 from jgi_stager.store import files, moves, requests, tasks
 
 log = structlog.get_logger()
@@ -33,29 +33,29 @@ VANISHED_PATIENCE = timedelta(hours=24)
 """How long JDP may not know a request it accepted before its files are asked for again."""
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Poll what is due, end what has expired, close what nobody needs. Returns how many files moved."""
-    due = requests.requests_in(tools.store, RequestState.WAITING, due=tools.clock.now())
-    moved = each(tools, Service.JDP, due, poll, postpone)
-    undated = [one for one in requests.requests_in(tools.store, RequestState.READY) if _is_undated(tools, one)]
-    moved += each(tools, Service.JDP, undated, _look_again, _look_later)
-    return moved + each_alone(tools, requests.requests_in(tools.store, RequestState.READY), tend)
+    due = requests.requests_in(ctx.store, RequestState.WAITING, due=ctx.clock.now())
+    moved = process_each(ctx, Service.JDP, due, poll, reschedule)
+    undated = [one for one in requests.requests_in(ctx.store, RequestState.READY) if _is_undated(ctx, one)]
+    moved += process_each(ctx, Service.JDP, undated, _look_again, _look_later)
+    return moved + isolate_each(ctx, requests.requests_in(ctx.store, RequestState.READY), housekeeping)
 
 
-def postpone(tools: Tools, document: Mapping[str, Any], error: str, seconds: float) -> None:
+def reschedule(ctx: StepContext, document: Mapping[str, Any], error: str, seconds: float) -> None:
     """Try this request again in ``seconds``."""
     log.warning("request_poll_postponed", request_id=document.get("request_id"), error=error)
-    fields = later(tools, document, error, seconds)
-    requests.update_request(tools.store, document["_id"], RequestState.WAITING, **fields)
+    fields = reschedule_fields(ctx, document, error, seconds)
+    requests.update_request(ctx.store, document["_id"], RequestState.WAITING, **fields)
 
 
-def poll(tools: Tools, document: Mapping[str, Any]) -> int:
+def poll(ctx: StepContext, document: Mapping[str, Any]) -> int:
     """Ask JDP about one request and act on its word. An unknown word is waited on and alarmed."""
     request_id = document["request_id"]
     try:
-        status = tools.jdp.request_status(request_id)
+        status = ctx.jdp.request_status(request_id)
     except Rejected as error:
-        return _vanished(tools, document, error)
+        return _vanished(ctx, document, error)
     word = status.status
     facts: dict[str, Any] = {
         "status_word": word,
@@ -67,18 +67,18 @@ def poll(tools: Tools, document: Mapping[str, Any]) -> int:
     }
     if len(facts["dropped"]) == len(document["file_ids"]):
         why = f"JDP knows none of the files of request {request_id}"
-        return expired(tools, document, facts, why, useless=True)
+        return expired(ctx, document, facts, why, useless=True)
     if word == "ready":
-        return ready(tools, document, facts)
+        return ready(ctx, document, facts)
     if word == "expired":
-        facts["expired_at"] = tools.clock.now()
-        return expired(tools, document, facts, f"request {request_id} expired at JDP")
+        facts["expired_at"] = ctx.clock.now()
+        return expired(ctx, document, facts, f"request {request_id} expired at JDP")
     if word not in UNDER_WAY:
-        _unknown_word(tools, document, word)
-    elif tools.clock.now() - document["submitted_at"] > SLOW:
-        _slow(tools, document, word)
+        _unknown_word(ctx, document, word)
+    elif ctx.clock.now() - document["submitted_at"] > SLOW:
+        _slow(ctx, document, word)
     requests.update_request(
-        tools.store, document["_id"], RequestState.WAITING, next_poll_at=_next_poll(tools, document), **facts
+        ctx.store, document["_id"], RequestState.WAITING, next_poll_at=_next_poll(ctx, document), **facts
     )
     return 0
 
@@ -91,10 +91,10 @@ def _dropped(document: Mapping[str, Any], status: RequestStatus) -> list[str]:
     return []
 
 
-def _slow(tools: Tools, document: Mapping[str, Any], word: str) -> None:
+def _slow(ctx: StepContext, document: Mapping[str, Any], word: str) -> None:
     """A failed tape pull leaves a request pending for ever (jgi-apis, section 2): a person should ask JGI."""
     request_id = document["request_id"]
-    tools.alarm(
+    ctx.alert(
         f"slow:{request_id}",
         f"JDP has worked on request {request_id} for {SLOW.total_seconds() / 86400:.0f} days",
         f"It was asked for at {document['submitted_at']:%Y-%m-%d %H:%M} UTC and is still {word!r}. "
@@ -104,27 +104,27 @@ def _slow(tools: Tools, document: Mapping[str, Any], word: str) -> None:
     )
 
 
-def _next_poll(tools: Tools, document: Mapping[str, Any]) -> datetime:
+def _next_poll(ctx: StepContext, document: Mapping[str, Any]) -> datetime:
     """Dense at first, sparse later: a tenth of the request's age, within the configured bounds, jittered."""
-    now, schedule = tools.clock.now(), tools.settings.schedule
+    now, schedule = ctx.clock.now(), ctx.settings.schedule
     age = (now - document["submitted_at"]).total_seconds()
     wait = min(max(age / 10, schedule.request_poll_seconds), schedule.request_poll_longest_seconds)
     return now + timedelta(seconds=wait * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
 
 
-def ready(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
+def ready(ctx: StepContext, document: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
     """A waiting request is delivered: its files are restored. Returns how many moved."""
     request_id = document["request_id"]
     moved = moves.move(
-        tools.store,
+        ctx.store,
         moves.by_request(request_id),
         State.RESTORE_REQUESTED,
         State.RESTORED,
         f"request {request_id} is ready",
     )
-    now = tools.clock.now()
+    now = ctx.clock.now()
     requests.update_request(
-        tools.store,
+        ctx.store,
         document["_id"],
         RequestState.WAITING,
         RequestState.READY,
@@ -138,7 +138,7 @@ def ready(tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any]) -
 
 
 def expired(
-    tools: Tools, document: Mapping[str, Any], facts: Mapping[str, Any], why: str, *, useless: bool = False
+    ctx: StepContext, document: Mapping[str, Any], facts: Mapping[str, Any], why: str, *, useless: bool = False
 ) -> int:
     """A request or its delivery has ended: what was not fetched is asked for again. Returns how many moved.
 
@@ -149,38 +149,38 @@ def expired(
     nothing, the audit sets them free.
     """
     moved = 0
-    reserved = tasks.open_task_file_oids(tools.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
+    reserved = tasks.open_task_file_oids(ctx.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
     for state in (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY):
         where = moves.by_request(document["request_id"], _id={"$nin": list(reserved)})
-        limit = tools.settings.staging.max_setbacks
+        limit = ctx.settings.staging.max_setbacks
         found = why if useless else document.get("useless") if state == State.RESTORED else None
         if found:
             fault = moves.DeliveryFault(document["request_id"], found)
-            back, held = moves.give_back(tools.store, where, state, fault, limit)
+            back, held = moves.requeue_unusable(ctx.store, where, state, fault, limit)
         else:
-            back, held = moves.set_back(tools.store, where, state, State.PENDING, why, limit)
+            back, held = moves.requeue(ctx.store, where, state, State.PENDING, why, limit)
         moved += back + held
     requests.update_request(
-        tools.store, document["_id"], RequestState(document["state"]), RequestState.EXPIRED, why=why, **facts
+        ctx.store, document["_id"], RequestState(document["state"]), RequestState.EXPIRED, why=why, **facts
     )
     log.warning("request_expired", request_id=document["request_id"], files=moved)
-    _tell_of_repeats(tools, document, why)
+    _tell_of_repeats(ctx, document, why)
     return moved
 
 
-def _tell_of_repeats(tools: Tools, document: Mapping[str, Any], why: str) -> None:
+def _tell_of_repeats(ctx: StepContext, document: Mapping[str, Any], why: str) -> None:
     """Files whose deliveries expire again and again cost quota each time and never arrive: one alarm per project
     and day."""
-    often = requests.expired_often(tools.store, document["file_ids"], EXPIRIES_TOLD_OF)
+    often = requests.expired_often(ctx.store, document["file_ids"], EXPIRIES_TOLD_OF)
     by_project: dict[str, list[str]] = {}
-    for file in files.pending_of_sources(tools.store, often, document["projects"]):
+    for file in files.pending_of_sources(ctx.store, often, document["projects"]):
         by_project.setdefault(file.project_name, []).append(file.source_file_id)
-    names = files.names_of_sources(tools.store, often)
+    names = files.names_of_sources(ctx.store, often)
     for project, ids in sorted(by_project.items()):
         lines = [f"{names.get(one, one)}: {often[one]} times" for one in ids]
         more = f"jgi-stager files {project} --state {State.PENDING}"
-        tools.alarm(
-            f"expires:{project}:{tools.clock.now():%Y-%m-%d}",
+        ctx.alert(
+            f"expires:{project}:{ctx.clock.now():%Y-%m-%d}",
             f"{len(ids)} files of {project} keep expiring before they are transferred",
             f"The last time: {why}. They are asked for again; each time their bytes count against the quota.\n\n"
             "Either tape takes longer than a delivery lives, or the transfers do not keep up: a Globus task "
@@ -194,36 +194,36 @@ def _tell_of_repeats(tools: Tools, document: Mapping[str, Any], why: str) -> Non
         )
 
 
-def _vanished(tools: Tools, document: Mapping[str, Any], error: Rejected) -> int:
+def _vanished(ctx: StepContext, document: Mapping[str, Any], error: Rejected) -> int:
     """JDP does not know a request that it accepted: wait, then ask for its files again."""
-    now, request_id = tools.clock.now(), document["request_id"]
+    now, request_id = ctx.clock.now(), document["request_id"]
     since = document.get("vanished_at") or now
-    if jdp_clock.is_past(tools, since + VANISHED_PATIENCE):
-        if deliveries.has_manifest(tools, request_id):  # then JDP's word is not needed
+    if jdp_clock.is_past(ctx, since + VANISHED_PATIENCE):
+        if deliveries.has_manifest(ctx, request_id):  # then JDP's word is not needed
             facts = {"error": str(error), "expiration_date": None, "looked_at": now}
-            return ready(tools, document, facts)
-        return expired(tools, document, {"error": str(error)}, f"JDP no longer knows request {request_id}")
-    tools.alarm(
+            return ready(ctx, document, facts)
+        return expired(ctx, document, {"error": str(error)}, f"JDP no longer knows request {request_id}")
+    ctx.alert(
         f"vanished:{request_id}",
         f"JDP does not know request {request_id}",
         f"{error}\n\nIts {len(document['file_ids'])} files wait. If this lasts a day they are asked for again.",
         you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you.",
     )
     requests.update_request(
-        tools.store,
+        ctx.store,
         document["_id"],
         RequestState.WAITING,
         vanished_at=since,
         error=str(error),
-        next_poll_at=_next_poll(tools, document),
+        next_poll_at=_next_poll(ctx, document),
     )
     return 0
 
 
-def _unknown_word(tools: Tools, document: Mapping[str, Any], word: str) -> None:
+def _unknown_word(ctx: StepContext, document: Mapping[str, Any], word: str) -> None:
     request_id = document["request_id"]
     log.warning("request_status_unknown", request_id=request_id, status=word)
-    tools.alarm(
+    ctx.alert(
         f"word:{request_id}:{word[:40]}",
         f"JDP calls request {request_id} {word[:40]!r}",
         f"This word is not known. The request is kept and waited on; its {len(document['file_ids'])} files "
@@ -233,60 +233,60 @@ def _unknown_word(tools: Tools, document: Mapping[str, Any], word: str) -> None:
     )
 
 
-def _is_undated(tools: Tools, document: Mapping[str, Any]) -> bool:
+def _is_undated(ctx: StepContext, document: Mapping[str, Any]) -> bool:
     """Whether a delivery has no date on which it ends, and JDP was not asked about it lately."""
     if document.get("expiration_date") is not None:
         return False
     asked = document.get("looked_at") or document.get("ready_at") or document["submitted_at"]
-    wait = timedelta(seconds=tools.settings.schedule.request_poll_longest_seconds)
-    return bool(abs(tools.clock.now() - asked) >= wait)
+    wait = timedelta(seconds=ctx.settings.schedule.request_poll_longest_seconds)
+    return bool(abs(ctx.clock.now() - asked) >= wait)
 
 
-def _look_again(tools: Tools, document: Mapping[str, Any]) -> int:
+def _look_again(ctx: StepContext, document: Mapping[str, Any]) -> int:
     """Only JDP can say that a delivery without a date has ended."""
     try:
-        status = tools.jdp.request_status(document["request_id"])
+        status = ctx.jdp.request_status(document["request_id"])
     except Rejected as error:
-        _look_later(tools, document, str(error), 0)
+        _look_later(ctx, document, str(error), 0)
         return 0
-    facts: dict[str, Any] = {"looked_at": tools.clock.now(), "expiration_date": status.expiration_date}
+    facts: dict[str, Any] = {"looked_at": ctx.clock.now(), "expiration_date": status.expiration_date}
     if status.status == "expired":
-        facts["expired_at"] = tools.clock.now()
-        return expired(tools, document, facts, f"request {document['request_id']} expired at JDP")
-    requests.update_request(tools.store, document["_id"], RequestState.READY, **facts)
+        facts["expired_at"] = ctx.clock.now()
+        return expired(ctx, document, facts, f"request {document['request_id']} expired at JDP")
+    requests.update_request(ctx.store, document["_id"], RequestState.READY, **facts)
     return 0
 
 
-def _look_later(tools: Tools, document: Mapping[str, Any], error: str, _seconds: float) -> None:
+def _look_later(ctx: StepContext, document: Mapping[str, Any], error: str, _seconds: float) -> None:
     log.warning("request_poll_postponed", request_id=document["request_id"], error=error)
-    requests.update_request(tools.store, document["_id"], RequestState.READY, looked_at=tools.clock.now())
+    requests.update_request(ctx.store, document["_id"], RequestState.READY, looked_at=ctx.clock.now())
 
 
-def tend(tools: Tools, document: Mapping[str, Any]) -> int:
+def housekeeping(ctx: StepContext, document: Mapping[str, Any]) -> int:
     """Look after a delivery: let late joiners in, end it when it expires, close it when nobody needs it."""
     request_id, expires = document["request_id"], document.get("expiration_date")
-    if expires is not None and jdp_clock.is_past(tools, expires):
+    if expires is not None and jdp_clock.is_past(ctx, expires):
         why = f"the delivery R{request_id} expired before it was transferred"
-        return expired(tools, document, {"expired_at": tools.clock.now()}, why)
+        return expired(ctx, document, {"expired_at": ctx.clock.now()}, why)
     moved = moves.move(
-        tools.store,
+        ctx.store,
         moves.by_request(request_id),
         State.RESTORE_REQUESTED,
         State.RESTORED,
         f"request {request_id} is ready",
     )
-    if not files.any_of_request(tools.store, request_id, AT_JGI):
+    if not files.any_of_request(ctx.store, request_id, AT_JGI):
         requests.update_request(
-            tools.store,
+            ctx.store,
             document["_id"],
             RequestState.READY,
             RequestState.CLOSED,
             why="no file needs it any more",
         )
-        if files.any_of_request(tools.store, request_id, AT_JGI):
+        if files.any_of_request(ctx.store, request_id, AT_JGI):
             # A file joined between the look and the close.
             requests.update_request(
-                tools.store, document["_id"], RequestState.CLOSED, RequestState.READY, why="a file joined"
+                ctx.store, document["_id"], RequestState.CLOSED, RequestState.READY, why="a file joined"
             )
             return moved
         log.info("request_closed", request_id=request_id)

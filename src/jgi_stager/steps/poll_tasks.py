@@ -13,7 +13,7 @@ from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.notices import COMMANDS, activity
 from jgi_stager.records import TaskState
-from jgi_stager.steps.context import Tools, each, later
+from jgi_stager.steps.context import StepContext, process_each, reschedule_fields
 from jgi_stager.store import tasks
 
 log = structlog.get_logger()
@@ -25,24 +25,24 @@ VANISHED_FOR = timedelta(hours=6)
 wrongly takes, and short beside the two weeks of a delivery."""
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Poll every task that is due. Returns how many ended."""
-    due = tasks.tasks_in(tools.store, TaskState.ACTIVE, due=tools.clock.now())
-    return each(tools, Service.GLOBUS, due, poll, _postpone)
+    due = tasks.tasks_in(ctx.store, TaskState.ACTIVE, due=ctx.clock.now())
+    return process_each(ctx, Service.GLOBUS, due, poll, _reschedule)
 
 
-def _postpone(tools: Tools, task: Mapping[str, Any], error: str, seconds: float) -> None:
+def _reschedule(ctx: StepContext, task: Mapping[str, Any], error: str, seconds: float) -> None:
     log.warning("task_poll_postponed", task_id=task.get("task_id"), error=error)
-    fields = later(tools, task, error, seconds)
-    tasks.update_task(tools.store, task["_id"], TaskState.ACTIVE, **fields)
+    fields = reschedule_fields(ctx, task, error, seconds)
+    tasks.update_task(ctx.store, task["_id"], TaskState.ACTIVE, **fields)
 
 
-def poll(tools: Tools, task: Mapping[str, Any]) -> int:
+def poll(ctx: StepContext, task: Mapping[str, Any]) -> int:
     """Ask Globus about one task and note what it says."""
     try:
-        status = tools.globus.task(task["task_id"])
+        status = ctx.globus.task(task["task_id"])
     except Rejected as error:
-        return _unknown(tools, task, str(error))
+        return _unknown(ctx, task, str(error))
     facts: dict[str, Any] = {
         "status": status.status,
         "nice_status": status.nice_status,
@@ -53,26 +53,26 @@ def poll(tools: Tools, task: Mapping[str, Any]) -> int:
         "vanished_at": None,
     }
     if status.status in ENDED:
-        return _end(tools, task, facts)
+        return _end(ctx, task, facts)
     if status.status not in MOVING:
-        _stands_still(tools, task, status.status, status.nice_status)
-    now, schedule = tools.clock.now(), tools.settings.schedule
+        _stands_still(ctx, task, status.status, status.nice_status)
+    now, schedule = ctx.clock.now(), ctx.settings.schedule
     age = (now - task["submitted_at"]).total_seconds()
     wait = min(max(age / 10, schedule.task_poll_seconds), schedule.task_poll_longest_seconds)
     next_poll = now + timedelta(seconds=wait * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
-    tasks.update_task(tools.store, task["_id"], TaskState.ACTIVE, next_poll_at=next_poll, **facts)
+    tasks.update_task(ctx.store, task["_id"], TaskState.ACTIVE, next_poll_at=next_poll, **facts)
     return 0
 
 
-def _unknown(tools: Tools, task: Mapping[str, Any], error: str) -> int:
+def _unknown(ctx: StepContext, task: Mapping[str, Any], error: str) -> int:
     """Globus does not know the task. It forgets tasks after a while, and then what arrived is found by looking at
     the destination; but one that still runs would be sent a second time, so Globus is asked again first."""
-    now = tools.clock.now()
+    now = ctx.clock.now()
     since = min(task.get("vanished_at") or now, now)
     if now - since >= VANISHED_FOR:
-        return _end(tools, task, {"status": "UNKNOWN", "error": error})
+        return _end(ctx, task, {"status": "UNKNOWN", "error": error})
     log.warning("task_unknown", task_id=task["task_id"], error=error)
-    tools.alarm(
+    ctx.alert(
         f"task-unknown:{task['task_id']}",
         f"Globus does not know task {task['task_id']}",
         f"It carries {task['files']} files, and Globus answers: {error}\n\nIt is asked again for "
@@ -82,19 +82,19 @@ def _unknown(tools: Tools, task: Mapping[str, Any], error: str) -> int:
         "Otherwise nothing: it goes on by itself.",
         command=COMMANDS[Service.GLOBUS],
     )
-    wait = timedelta(seconds=tools.settings.schedule.task_poll_longest_seconds)
+    wait = timedelta(seconds=ctx.settings.schedule.task_poll_longest_seconds)
     tasks.update_task(
-        tools.store, task["_id"], TaskState.ACTIVE, vanished_at=since, next_poll_at=now + wait, error=error
+        ctx.store, task["_id"], TaskState.ACTIVE, vanished_at=since, next_poll_at=now + wait, error=error
     )
     return 0
 
 
-def _end(tools: Tools, task: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
-    now = tools.clock.now()
+def _end(ctx: StepContext, task: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
+    now = ctx.clock.now()
     if facts["status"] == "FAILED" and not task.get("cancelled_at"):
-        _failed(tools, task, str(facts["error"] or "no reason given"))
+        _failed(ctx, task, str(facts["error"] or "no reason given"))
     tasks.update_task(
-        tools.store,
+        ctx.store,
         task["_id"],
         TaskState.ACTIVE,
         TaskState.ENDED,
@@ -107,12 +107,12 @@ def _end(tools: Tools, task: Mapping[str, Any], facts: Mapping[str, Any]) -> int
     return 1
 
 
-def _failed(tools: Tools, task: Mapping[str, Any], fatal: str) -> None:
+def _failed(ctx: StepContext, task: Mapping[str, Any], fatal: str) -> None:
     """The whole task failed, such as for a full destination. People hear of each cause once a day."""
     cause = fatal.partition(":")[0][:60]
     log.warning("task_failed", task_id=task["task_id"], error=fatal)
-    tools.alarm(
-        f"task-failed:{cause}:{tools.clock.now():%Y-%m-%d}",
+    ctx.alert(
+        f"task-failed:{cause}:{ctx.clock.now():%Y-%m-%d}",
         f"a Globus transfer failed: {cause}",
         f"Globus task {task['task_id']} with {task['files']} files failed as a whole: {fatal}\n\n"
         "What arrived is checked and kept; the rest is submitted again after a wait that grows with each "
@@ -122,11 +122,11 @@ def _failed(tools: Tools, task: Mapping[str, Any], fatal: str) -> None:
     )
 
 
-def _stands_still(tools: Tools, task: Mapping[str, Any], status: str, nice_status: str | None) -> None:
+def _stands_still(ctx: StepContext, task: Mapping[str, Any], status: str, nice_status: str | None) -> None:
     """INACTIVE means credentials or a paused collection; an unknown word is kept and waited on."""
     task_id = task["task_id"]
     log.warning("task_stands_still", task_id=task_id, status=status, nice_status=nice_status)
-    tools.alarm(
+    ctx.alert(
         f"task:{task_id}:{status[:40]}",
         f"Globus task {task_id} is {status[:40]}",
         f"It carries {task['files']} files and does not move ({nice_status or 'no reason given'}). "

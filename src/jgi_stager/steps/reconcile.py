@@ -22,7 +22,7 @@ from jgi_stager.failures import OutsideError, Rejected, Service
 from jgi_stager.manifests import ManifestNotComplete, manifest_name, parse_manifest
 from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState, manifest_directory
 from jgi_stager.steps import deliveries, jdp_clock, poll_requests, transfers
-from jgi_stager.steps.context import Tools, each, later
+from jgi_stager.steps.context import StepContext, process_each, reschedule_fields
 from jgi_stager.steps.deliveries import source_directory
 from jgi_stager.steps.manifests import content
 from jgi_stager.steps.restores import finish_accepted
@@ -40,36 +40,36 @@ MOST_AT_A_TIME = 50
 class Verdict(StrEnum):
     """Whether a delivery is that of a request."""
 
-    OURS = "ours"
-    PART = "part"
+    EXACT = "ours"
+    SUBSET = "part"
     """It holds at least half of what was asked, and nothing else."""
     NOT_OURS = "not ours"
 
 
-def judge(asked: Collection[str], held: Collection[str]) -> Verdict:
+def match_delivery(asked: Collection[str], held: Collection[str]) -> Verdict:
     """Compare ids. JDP drops those that it does not know without a word, and never adds any."""
     wanted, there = set(asked), set(held)
     if there == wanted:
-        return Verdict.OURS
-    return Verdict.PART if there < wanted and 2 * len(there) >= len(wanted) else Verdict.NOT_OURS
+        return Verdict.EXACT
+    return Verdict.SUBSET if there < wanted and 2 * len(there) >= len(wanted) else Verdict.NOT_OURS
 
 
-def is_explained(tools: Tools, missing: Iterable[str]) -> bool | None:
+def is_explained(ctx: StepContext, missing: Iterable[str]) -> bool | None:
     """Whether JDP never took the ids that a delivery lacks: it does not know them, or has them only on tape.
 
     If it did restore them, another request holds them. None if JDP does not say (the call is undocumented).
     """
     try:
-        files = tools.jdp.file_status(sorted(missing))
+        files = ctx.jdp.file_status(sorted(missing))
     except Rejected as error:
         log.warning("file_status_unknown", error=str(error))
         return None
     return all((file.status or "").upper() == "PURGED" for file in files.values())
 
 
-def by_manifest(tools: Tools, request_id: int, names: Sequence[str]) -> frozenset[str] | None:
+def by_manifest(ctx: StepContext, request_id: int, names: Sequence[str]) -> frozenset[str] | None:
     """The ids in the manifest of a delivery, if `fetch` has brought it and it is whole."""
-    place = _place(tools, request_id, names)
+    place = _place(ctx, request_id, names)
     try:
         manifest = parse_manifest(content(Path(place))) if place else None
     except (OSError, ManifestNotComplete):
@@ -80,29 +80,29 @@ def by_manifest(tools: Tools, request_id: int, names: Sequence[str]) -> frozense
     return frozenset({*manifest.rows, *manifest.unusable})
 
 
-def fetch(tools: Tools, request_ids: Sequence[int], names: Sequence[str]) -> int:
+def fetch(ctx: StepContext, request_ids: Sequence[int], names: Sequence[str]) -> int:
     """Bring the manifests of these deliveries, all in one Globus task. Returns how many are on their way now.
 
     One that was not whole, or not there, is brought again after a while. ``names`` are the projects of the
     requests in doubt; the manifests go below the first of them that is in the books.
     """
-    since = tools.clock.now() - FETCH_AGAIN
-    late = tasks.tasks_in(tools.store, OPEN_TASKS) + tasks.recent(tools.store, TaskState.CLOSED, since)
+    since = ctx.clock.now() - FETCH_AGAIN
+    late = tasks.tasks_in(ctx.store, OPEN_TASKS) + tasks.recent(ctx.store, TaskState.CLOSED, since)
     busy = {number for task in late if task["kind"] == TaskKind.MANIFESTS for number in task["request_ids"]}
-    places = {number: _place(tools, number, names) for number in request_ids if number not in busy}
+    places = {number: _place(ctx, number, names) for number in request_ids if number not in busy}
     wanted = {number: place for number, place in list(places.items())[:MOST_AT_A_TIME] if place}
-    if not wanted or not transfers.free_task_slots(tools, TaskKind.MANIFESTS) or not tools.may_ask(Service.GLOBUS):
+    if not wanted or not transfers.free_task_slots(ctx, TaskKind.MANIFESTS) or not ctx.may_ask(Service.GLOBUS):
         return 0
     items = [
-        TransferItem(f"{source_directory(tools, number)}/{manifest_name(number)}", place)
+        TransferItem(f"{source_directory(ctx, number)}/{manifest_name(number)}", place)
         for number, place in wanted.items()
     ]
-    task = transfers.start(tools, TaskKind.MANIFESTS, items, request_ids=list(wanted), file_oids=[], size=0)
+    task = transfers.start(ctx, TaskKind.MANIFESTS, items, request_ids=list(wanted), file_oids=[], size=0)
     return len(wanted) if task else 0
 
 
-def _place(tools: Tools, request_id: int, names: Sequence[str]) -> str | None:
-    found = ((name, projects.known(tools.store, name, "analysis_projects_dir")) for name in names)
+def _place(ctx: StepContext, request_id: int, names: Sequence[str]) -> str | None:
+    found = ((name, projects.known(ctx.store, name, "analysis_projects_dir")) for name in names)
     known = next(((name, one["analysis_projects_dir"]) for name, one in found if one), None)
     if known is None:
         return None
@@ -128,61 +128,59 @@ class Found(NamedTuple):
     """When its directory changed last."""
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Adopt what can be proven to have arrived; release what stayed without evidence for too long."""
-    unknown = requests.requests_in(tools.store, RequestState.UNKNOWN)
-    if not unknown or jdp_clock.span(tools) is None:
+    unknown = requests.requests_in(ctx.store, RequestState.UNKNOWN)
+    if not unknown or jdp_clock.span(ctx) is None:
         return 0  # while the clocks disagree nothing could be dated
-    fresh = _fresh_deliveries(tools, unknown)
+    fresh = _fresh_deliveries(ctx, unknown)
     if fresh is None:
         return 0
-    held, silent = _ask_jdp(tools, fresh)
+    held, silent = _ask_jdp(ctx, fresh)
     # First what is certain: a part of the ids may be somebody else's, while ours lies beside it.
     moved = sum(
-        _adopt_if_exact(tools, found, held[found.request_id], unknown)
-        for found in fresh
-        if found.request_id in held
+        _adopt_if_exact(ctx, found, held[found.request_id], unknown) for found in fresh if found.request_id in held
     )
     compared = set[int]()
     if silent:
-        moved += _compare_manifests(tools, silent, unknown, compared)
+        moved += _compare_manifests(ctx, silent, unknown, compared)
     undecided = any(found.request_id not in compared for found in silent)
     for found in fresh:
         if found.request_id in held:
-            moved += _adopt_part(tools, found, held[found.request_id], compared, undecided=undecided)
+            moved += _adopt_part(ctx, found, held[found.request_id], compared, undecided=undecided)
     for document in unknown:
         seen = sorted({*(document.get("compared") or ()), *compared})
-        requests.update_request(tools.store, document["_id"], RequestState.UNKNOWN, compared=seen)
+        requests.update_request(ctx.store, document["_id"], RequestState.UNKNOWN, compared=seen)
     if compared.issuperset(found.request_id for found in fresh):
-        moved += _release_overdue(tools)
+        moved += _release_overdue(ctx)
     return moved
 
 
-def _fresh_deliveries(tools: Tools, unknown: Doubt) -> list[Found] | None:
+def _fresh_deliveries(ctx: StepContext, unknown: Doubt) -> list[Found] | None:
     """Deliveries that no known request explains and that were not compared with every request in doubt, newest
     first; None if they cannot be listed now."""
     found: dict[int, datetime | None] = {}
 
-    def look(_: Tools, __: Mapping[str, Any]) -> int:
-        found.update(deliveries.unexplained(tools))
+    def look(_: StepContext, __: Mapping[str, Any]) -> int:
+        found.update(deliveries.unmatched(ctx))
         return 1
 
-    if not each(tools, Service.GLOBUS, [unknown[0]], look, _postpone):
+    if not process_each(ctx, Service.GLOBUS, [unknown[0]], look, _reschedule):
         return None
     compared = set.intersection(*(set(document.get("compared") or ()) for document in unknown))
     return [Found(request_id, at) for request_id, at in found.items() if request_id not in compared]
 
 
-def _ask_jdp(tools: Tools, fresh: Sequence[Found]) -> tuple[dict[int, Collection[str]], list[Found]]:
+def _ask_jdp(ctx: StepContext, fresh: Sequence[Found]) -> tuple[dict[int, Collection[str]], list[Found]]:
     """The ids of each delivery by JDP's word, and the deliveries of which it has nothing to say, though it
     answers: such as of a request that it has forgotten. The manifests tell of those."""
     held: dict[int, Collection[str]] = {}
     silent: list[Found] = []
     for found in fresh:
 
-        def ask(_: Tools, __: Mapping[str, Any], found: Found = found) -> int:
+        def ask(_: StepContext, __: Mapping[str, Any], found: Found = found) -> int:
             try:
-                ids = tools.jdp.request_status(found.request_id).file_ids
+                ids = ctx.jdp.request_status(found.request_id).file_ids
             except Rejected:
                 ids = ()
             if ids:
@@ -191,76 +189,80 @@ def _ask_jdp(tools: Tools, fresh: Sequence[Found]) -> tuple[dict[int, Collection
                 silent.append(found)
             return 0
 
-        def not_told(_: Tools, document: Mapping[str, Any], error: str, __: float, found: Found = found) -> None:
-            _not_explained(tools, document, error, 0)
-            if _answers(tools):
+        def not_told(
+            _: StepContext, document: Mapping[str, Any], error: str, __: float, found: Found = found
+        ) -> None:
+            _not_explained(ctx, document, error, 0)
+            if _answers(ctx):
                 silent.append(found)
 
-        each(tools, Service.JDP, [{"_id": found.request_id}], ask, not_told)
+        process_each(ctx, Service.JDP, [{"_id": found.request_id}], ask, not_told)
     return held, silent
 
 
-def _answers(tools: Tools) -> bool:
+def _answers(ctx: StepContext) -> bool:
     """Whether JDP answers at all: if so, one question to which it has no answer holds up nothing for ever."""
     try:
-        tools.jdp.probe()
+        ctx.jdp.probe()
     except OutsideError:
         return False
     return True
 
 
-def _postpone(tools: Tools, document: Mapping[str, Any], error: str, seconds: float) -> None:
-    fields = later(tools, document, error, seconds)
-    requests.update_request(tools.store, document["_id"], RequestState.UNKNOWN, **fields)
+def _reschedule(ctx: StepContext, document: Mapping[str, Any], error: str, seconds: float) -> None:
+    fields = reschedule_fields(ctx, document, error, seconds)
+    requests.update_request(ctx.store, document["_id"], RequestState.UNKNOWN, **fields)
 
 
-def _not_explained(_: Tools, document: Mapping[str, Any], error: str, __: float) -> None:
+def _not_explained(_: StepContext, document: Mapping[str, Any], error: str, __: float) -> None:
     log.warning("delivery_not_explained", request_id=document["_id"], error=error)
 
 
-def _adopt_if_exact(tools: Tools, found: Found, held: Collection[str], unknown: Doubt) -> int:
+def _adopt_if_exact(ctx: StepContext, found: Found, held: Collection[str], unknown: Doubt) -> int:
     document, verdict = _best(held, unknown)
-    if document is None or verdict != Verdict.OURS:
+    if document is None or verdict != Verdict.EXACT:
         return 0
-    return _adopt(tools, found, document, f"request {found.request_id} at JDP holds", held, delivered=False)
+    return _adopt(ctx, found, document, f"request {found.request_id} at JDP holds", held, delivered=False)
 
 
-def _adopt_part(tools: Tools, found: Found, held: Collection[str], compared: set[int], *, undecided: bool) -> int:
+def _adopt_part(
+    ctx: StepContext, found: Found, held: Collection[str], compared: set[int], *, undecided: bool
+) -> int:
     """Adopt a delivery of a part of our ids, if the others were never restored. Where JDP does not say whether,
     only once no other delivery is ``undecided``. Noted in ``compared`` when it is settled."""
 
-    def compare(_: Tools, __: Mapping[str, Any]) -> int:
-        document, _verdict = _best(held, requests.requests_in(tools.store, RequestState.UNKNOWN))
+    def compare(_: StepContext, __: Mapping[str, Any]) -> int:
+        document, _verdict = _best(held, requests.requests_in(ctx.store, RequestState.UNKNOWN))
         if document is not None:
-            explained = is_explained(tools, set(document["file_ids"]) - set(held))
+            explained = is_explained(ctx, set(document["file_ids"]) - set(held))
             if explained is None and undecided:
                 return 0
             if explained is not False:
                 compared.add(found.request_id)
                 why = f"request {found.request_id} at JDP holds"
-                return _adopt(tools, found, document, why, held, delivered=False)
+                return _adopt(ctx, found, document, why, held, delivered=False)
         compared.add(found.request_id)
         return 0
 
-    return each(tools, Service.JDP, [{"_id": found.request_id}], compare, _not_explained)
+    return process_each(ctx, Service.JDP, [{"_id": found.request_id}], compare, _not_explained)
 
 
-def _compare_manifests(tools: Tools, silent: Sequence[Found], unknown: Doubt, compared: set[int]) -> int:
+def _compare_manifests(ctx: StepContext, silent: Sequence[Found], unknown: Doubt, compared: set[int]) -> int:
     """Compare deliveries of which JDP says nothing, and note in ``compared`` those that are settled."""
     names = [name for document in unknown for name in document["projects"]]
     open_ones: list[int] = []
     moved = 0
     found = {one.request_id: one for one in silent}
 
-    def compare(_: Tools, one: Mapping[str, Any]) -> int:
-        held = by_manifest(tools, one["_id"], names)
+    def compare(_: StepContext, one: Mapping[str, Any]) -> int:
+        held = by_manifest(ctx, one["_id"], names)
         document, verdict = _best(held or (), unknown)
         if document is not None and held is not None:
             missing = set(document["file_ids"]) - held
-            if verdict == Verdict.OURS or is_explained(tools, missing):
+            if verdict == Verdict.EXACT or is_explained(ctx, missing):
                 compared.add(one["_id"])
                 why = f"the manifest of delivery R{one['_id']} holds"
-                return _adopt(tools, found[one["_id"]], document, why, held, delivered=True)
+                return _adopt(ctx, found[one["_id"]], document, why, held, delivered=True)
         if held is not None and document is None:
             compared.add(one["_id"])
         else:
@@ -268,34 +270,34 @@ def _compare_manifests(tools: Tools, silent: Sequence[Found], unknown: Doubt, co
         return 0
 
     for request_id in found:
-        moved += each(tools, Service.JDP, [{"_id": request_id}], compare, _not_explained)
-    given_up = _note_open(tools, open_ones, unknown)
+        moved += process_each(ctx, Service.JDP, [{"_id": request_id}], compare, _not_explained)
+    given_up = _note_open(ctx, open_ones, unknown)
     compared.update(given_up)
-    fetch(tools, [number for number in open_ones if number not in given_up], names)
+    fetch(ctx, [number for number in open_ones if number not in given_up], names)
     return moved
 
 
-def _note_open(tools: Tools, open_ones: Sequence[int], unknown: Doubt) -> set[int]:
+def _note_open(ctx: StepContext, open_ones: Sequence[int], unknown: Doubt) -> set[int]:
     """Remember since when it cannot be told whose a delivery is. Those of which it took too long count as none."""
-    now, patience = tools.clock.now(), timedelta(hours=tools.settings.jdp.manifest_patience_hours)
+    now, patience = ctx.clock.now(), timedelta(hours=ctx.settings.jdp.manifest_patience_hours)
     since = {number: at for document in unknown for number, at in (document.get("undecided") or {}).items()}
     since = {str(number): since.get(str(number), now) for number in open_ones}
     for document in unknown:
-        requests.update_request(tools.store, document["_id"], RequestState.UNKNOWN, undecided=since)
+        requests.update_request(ctx.store, document["_id"], RequestState.UNKNOWN, undecided=since)
     return {number for number in open_ones if now - since[str(number)] >= patience}
 
 
 def _best(held: Collection[str], unknown: Doubt) -> tuple[Mapping[str, Any] | None, Verdict]:
     """The request in doubt that a delivery of these ids is of, if any."""
     for document in unknown:
-        verdict = judge(document["file_ids"], held)
+        verdict = match_delivery(document["file_ids"], held)
         if verdict != Verdict.NOT_OURS:
             return document, verdict
     return None, Verdict.NOT_OURS
 
 
 def _adopt(
-    tools: Tools,
+    ctx: StepContext,
     found: Found,
     document: Mapping[str, Any],
     why: str,
@@ -308,9 +310,9 @@ def _adopt(
     Its POST may have been held up on the way, long after we gave up. It arrived before the delivery was written,
     so its bytes count from then on.
     """
-    receipt = jdp_clock.receipt(tools)
+    receipt = jdp_clock.receipt(ctx)
     adopted = requests.update_request(
-        tools.store,
+        ctx.store,
         document["_id"],
         RequestState.UNKNOWN,
         RequestState.ACCEPTED,
@@ -319,32 +321,32 @@ def _adopt(
         submitted_at=min(receipt, max(document["submitted_at"], found.changed_at or receipt)),
         dropped=sorted(set(document["file_ids"]) - set(held)),
     )
-    fresh = requests.get_request(tools.store, document["_id"]) if adopted else None
+    fresh = requests.get_request(ctx.store, document["_id"]) if adopted else None
     if fresh is None:
         return 0
     log.info("request_adopted", request_id=found.request_id, request=document["_id"])
-    moved = finish_accepted(tools, fresh)
-    return moved + (poll_requests.ready(tools, fresh, {"expiration_date": None}) if delivered else 0)
+    moved = finish_accepted(ctx, fresh)
+    return moved + (poll_requests.ready(ctx, fresh, {"expiration_date": None}) if delivered else 0)
 
 
-def _release_overdue(tools: Tools) -> int:
-    jdp, now = tools.settings.jdp, tools.clock.now()
+def _release_overdue(ctx: StepContext) -> int:
+    jdp, now = ctx.settings.jdp, ctx.clock.now()
     patience = timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours)
-    still = requests.requests_in(tools.store, RequestState.UNKNOWN)
-    overdue = [document for document in still if jdp_clock.is_past(tools, document["submitted_at"] + patience)]
+    still = requests.requests_in(ctx.store, RequestState.UNKNOWN)
+    overdue = [document for document in still if jdp_clock.is_past(ctx, document["submitted_at"] + patience)]
 
-    def release(_: Tools, document: Mapping[str, Any]) -> int:
-        return 0 if _tape_works(tools, document, now) else _release(tools, document)
+    def release(_: StepContext, document: Mapping[str, Any]) -> int:
+        return 0 if _tape_works(ctx, document, now) else _release(ctx, document)
 
-    return each(tools, Service.JDP, overdue, release, _postpone, anonymous=True)
+    return process_each(ctx, Service.JDP, overdue, release, _reschedule, anonymous=True)
 
 
-def _tape_works(tools: Tools, document: Mapping[str, Any], now: datetime) -> bool:
+def _tape_works(ctx: StepContext, document: Mapping[str, Any], now: datetime) -> bool:
     """Whether JDP says that tape works on files of this request: then it may well have arrived."""
     if now - document["submitted_at"] > LONGEST_DOUBT:
         return False
     try:
-        files = tools.jdp.file_status(document["file_ids"])
+        files = ctx.jdp.file_status(document["file_ids"])
     except Rejected as error:
         # The call is undocumented: without it, patience alone decides.
         log.warning("file_status_unknown", request=document["_id"], error=str(error))
@@ -352,15 +354,15 @@ def _tape_works(tools: Tools, document: Mapping[str, Any], now: datetime) -> boo
     working = sum((file.status or "").upper() in TAPE_WORKS for file in files.values())
     if working:
         log.info("request_in_doubt", request=document["_id"], files_on_their_way=working)
-        requests.update_request(tools.store, document["_id"], RequestState.UNKNOWN, working_at=now)
+        requests.update_request(ctx.store, document["_id"], RequestState.UNKNOWN, working_at=now)
     # Between the tape and the delivery directory JDP needs a while.
     last = document.get("working_at")
     return working > 0 or (last is not None and now - last < SETTLING)
 
 
-def _release(tools: Tools, document: Mapping[str, Any]) -> int:
-    hours = (tools.clock.now() - document["submitted_at"]).total_seconds() / 3600
-    tools.alarm(
+def _release(ctx: StepContext, document: Mapping[str, Any]) -> int:
+    hours = (ctx.clock.now() - document["submitted_at"]).total_seconds() / 3600
+    ctx.alert(
         f"released:{document['_id']}",
         f"no trace of a request for {len(document['file_ids'])} files; they are asked for again",
         f"The answer to a request of {document['reserved_at']:%Y-%m-%d %H:%M} UTC was lost, and for "
@@ -369,7 +371,7 @@ def _release(tools: Tools, document: Mapping[str, Any]) -> int:
         you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you.",
     )
     requests.update_request(
-        tools.store,
+        ctx.store,
         document["_id"],
         RequestState.UNKNOWN,
         RequestState.RELEASED,

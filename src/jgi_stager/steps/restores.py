@@ -16,15 +16,15 @@ from typing import Any
 import structlog
 
 from jgi_stager.clients.jdp import Accepted
-from jgi_stager.clients.remote_clock import Reading
+from jgi_stager.clients.remote_clock import ClockEstimate
 from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
 from jgi_stager.lifecycle import State
-from jgi_stager.liveness import unbroken
+from jgi_stager.liveness import uninterruptible
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, Refusals, could_ask, make_plan, read_refusals
 from jgi_stager.planning import Want
 from jgi_stager.records import ProjectState, RequestState
 from jgi_stager.steps import audit, deliveries, jdp_clock, older_database
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 from jgi_stager.store import StoreError, StoreUnavailable, files, moves, projects, requests
 
 log = structlog.get_logger()
@@ -35,122 +35,122 @@ ABOUT_LIMITS = re.compile(r"quota|limit|exceed", re.IGNORECASE)
 """Words of a refusal that is about how much was asked, not about what."""
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Finish what an earlier run began, then ask for as much as the quota allows. Returns what moved."""
-    moved = recover(tools)
-    now = jdp_clock.planning(tools) if tools.may_ask(Service.JDP) and _anything_pending(tools) else None
+    moved = recover(ctx)
+    now = jdp_clock.planning(ctx) if ctx.may_ask(Service.JDP) and _anything_pending(ctx) else None
     if now is not None:
-        deliveries.look(tools)
-    moved += join_open_requests(tools)
-    if now is None or not _anything_pending(tools) or not _books_are_whole(tools, now):
+        deliveries.note_unmatched(ctx)
+    moved += join_open_requests(ctx)
+    if now is None or not _anything_pending(ctx) or not _books_are_whole(ctx, now):
         return moved
-    if not could_ask(tools, now.low):
+    if not could_ask(ctx, now.low):
         return moved
-    refusals = read_refusals(tools)
-    plan = make_plan(tools, refusals, now.low)
-    moved += sum(_fail_too_big(tools, want) for want in plan.too_big)
+    refusals = read_refusals(ctx)
+    plan = make_plan(ctx, refusals, now.low)
+    moved += sum(_fail_too_big(ctx, want) for want in plan.too_big)
     if plan.requests:
         log.info("restores_planned", requests=len(plan.requests), deferred=len(plan.deferred))
     for wants in plan.requests:
-        if not tools.may_ask(Service.JDP) or not submit(tools, wants, refusals, now):
+        if not ctx.may_ask(Service.JDP) or not submit(ctx, wants, refusals, now):
             break
         moved += len(wants)
     return moved
 
 
-def _books_are_whole(tools: Tools, now: Reading) -> bool:
+def _books_are_whole(ctx: StepContext, now: ClockEstimate) -> bool:
     """Whether nothing says that the books are older than the work. Of books that this machine has not seen yet,
     the tasks at Globus may say so."""
-    if not older_database.is_known(tools):
-        audit.look_for_orphans(tools)
-        older_database.note_sent(tools, "")
-    return older_database.may_ask(tools, now)
+    if not older_database.is_known(ctx):
+        audit.look_for_orphans(ctx)
+        older_database.note_sent(ctx, "")
+    return older_database.may_ask(ctx, now)
 
 
-def _anything_pending(tools: Tools) -> bool:
-    active = projects.by_state(tools.store, ProjectState.ACTIVE)
-    return any(files.candidates(tools.store, project["project_name"], 1) for project in active)
+def _anything_pending(ctx: StepContext) -> bool:
+    active = projects.by_state(ctx.store, ProjectState.ACTIVE)
+    return any(files.candidates(ctx.store, project["project_name"], 1) for project in active)
 
 
-def recover(tools: Tools) -> int:
+def recover(ctx: StepContext) -> int:
     """Finish the accepted requests whose files were not all moved; call unknown what was never answered."""
-    return _give_up_unanswered(tools) + sum(
-        finish_accepted(tools, document) for document in requests.requests_in(tools.store, RequestState.ACCEPTED)
+    return _give_up_unanswered(ctx) + sum(
+        finish_accepted(ctx, document) for document in requests.requests_in(ctx.store, RequestState.ACCEPTED)
     )
 
 
-def _give_up_unanswered(tools: Tools) -> int:
+def _give_up_unanswered(ctx: StepContext) -> int:
     """Call unknown what was never answered, once JDP's time is known: until then it counts as it is."""
-    cut_off = requests.requests_in(tools.store, RequestState.SUBMITTING)
-    now = jdp_clock.planning(tools) if cut_off else None
+    cut_off = requests.requests_in(ctx.store, RequestState.SUBMITTING)
+    now = jdp_clock.planning(ctx) if cut_off else None
     if now is None:
         return 0
     for document in cut_off:
         # Steps never overlap: an intent found here belongs to a run that died between storing and answering.
         why = "the daemon stopped before the answer was stored"
-        _answered_with(tools, document["_id"], RequestState.UNKNOWN, why, now)
+        _answered_with(ctx, document["_id"], RequestState.UNKNOWN, why, now)
         log.warning("restore_unknown", request=document["_id"], ids=len(document["file_ids"]))
     return len(cut_off)
 
 
-def finish_accepted(tools: Tools, document: Mapping[str, Any]) -> int:
+def finish_accepted(ctx: StepContext, document: Mapping[str, Any]) -> int:
     """Move the files behind an accepted request, then let it be polled. Safe to repeat."""
     request_id = document["request_id"]
     moved = moves.move(
-        tools.store,
+        ctx.store,
         moves.by_sources(document["file_ids"], document["projects"]),
         State.PENDING,
         State.RESTORE_REQUESTED,
         f"asked for in request {request_id}",
         request_id=request_id,
     )
-    first = timedelta(seconds=tools.settings.schedule.request_poll_seconds)
+    first = timedelta(seconds=ctx.settings.schedule.request_poll_seconds)
     requests.update_request(
-        tools.store,
+        ctx.store,
         document["_id"],
         RequestState.ACCEPTED,
         RequestState.WAITING,
         why="its files are moved",
-        next_poll_at=tools.clock.now() + first,
+        next_poll_at=ctx.clock.now() + first,
     )
     log.info("files_moved", to=State.RESTORE_REQUESTED.value, files=moved, request_id=request_id)
     return moved
 
 
-def join_open_requests(tools: Tools) -> int:
+def join_open_requests(ctx: StepContext) -> int:
     """Files whose id is asked for already, or still delivered, for another destination join that request: each id
     is asked for and counted once."""
     moved = 0
-    for project in projects.by_state(tools.store, ProjectState.ACTIVE):
+    for project in projects.by_state(ctx.store, ProjectState.ACTIVE):
         name = project["project_name"]
-        pending = {file.source_file_id for file in files.candidates(tools.store, name, CANDIDATES_PER_PROJECT)}
-        held = requests.open_request_of_sources(tools.store, pending, tools.clock.now())
+        pending = {file.source_file_id for file in files.candidates(ctx.store, name, CANDIDATES_PER_PROJECT)}
+        held = requests.open_request_of_sources(ctx.store, pending, ctx.clock.now())
         for key, request in {document["_id"]: document for document in held.values()}.items():
             shared = {file_id for file_id, document in held.items() if document["_id"] == key}
-            moved += _join(tools, request, name, shared)
+            moved += _join(ctx, request, name, shared)
     return moved
 
 
-def _join(tools: Tools, request: Mapping[str, Any], project: str, shared: set[str]) -> int:
+def _join(ctx: StepContext, request: Mapping[str, Any], project: str, shared: set[str]) -> int:
     """Let the pending files of a project with these ids ride along in a request that brings them."""
     if request["state"] == RequestState.CLOSED:
-        now, why = tools.clock.now(), f"{project} wants files of it"
+        now, why = ctx.clock.now(), f"{project} wants files of it"
         closed, ready = RequestState.CLOSED, RequestState.READY
-        requests.update_request(tools.store, request["_id"], closed, ready, why=why, next_poll_at=now)
+        requests.update_request(ctx.store, request["_id"], closed, ready, why=why, next_poll_at=now)
     if project not in request["projects"]:
         names = [*request["projects"], project]
-        requests.update_request(tools.store, request["_id"], requests.HOLDING, projects=names)
+        requests.update_request(ctx.store, request["_id"], requests.HOLDING, projects=names)
     request_id = request["request_id"]
     where = moves.by_sources(shared, [project])
     why = f"already asked for in request {request_id}"
     # If it is closed or expires at this very moment, only the audit meets these files again, as after a kill.
-    return moves.move(tools.store, where, State.PENDING, State.RESTORE_REQUESTED, why, request_id=request_id)
+    return moves.move(ctx.store, where, State.PENDING, State.RESTORE_REQUESTED, why, request_id=request_id)
 
 
-@unbroken()
-def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals, now: Reading) -> bool:
+@uninterruptible()
+def submit(ctx: StepContext, wants: Sequence[Want], refusals: Refusals, now: ClockEstimate) -> bool:
     """Record, POST, record; ``now`` is that of the plan. False when JDP should be left alone for now."""
-    served = _still_wanted(tools, [want.file_id for want in wants])
+    served = _still_wanted(ctx, [want.file_id for want in wants])
     still_wanted = {file.source_file_id for file in served}
     wants = [want for want in wants if want.file_id in still_wanted]
     if not wants:
@@ -158,54 +158,54 @@ def submit(tools: Tools, wants: Sequence[Want], refusals: Refusals, now: Reading
     ids = [want.file_id for want in wants]
     names = sorted({file.project_name for file in served})
     intent = requests.insert_request(
-        tools.store, file_ids=ids, projects=names, files=len(served), size=sum(want.size for want in wants)
+        ctx.store, file_ids=ids, projects=names, files=len(served), size=sum(want.size for want in wants)
     )
-    mailto = next(iter(tools.settings.notifications.mailto), None)
-    older_database.note_sent(tools, intent)
-    _be_sure(tools, intent, now)
+    mailto = next(iter(ctx.settings.notifications.mailto), None)
+    older_database.note_sent(ctx, intent)
+    _assert_lease_held(ctx, intent, now)
     try:
-        answer = tools.jdp.request_files(ids, mailto)
+        answer = ctx.jdp.request_files(ids, mailto)
     except OutcomeUnknown as error:
-        _answered_with(tools, intent, RequestState.UNKNOWN, error, now)
+        _answered_with(ctx, intent, RequestState.UNKNOWN, error, now)
         log.warning("restore_unknown", request=intent, ids=len(ids), error=str(error))
-        tools.failed(error)
+        ctx.failed(error)
         return False
     except Rejected as error:
-        _answered_with(tools, intent, RequestState.REFUSED, error, now)
-        _refused(tools, wants, error, refusals)
+        _answered_with(ctx, intent, RequestState.REFUSED, error, now)
+        _refused(ctx, wants, error, refusals)
         return False
     except (Transient, NeedsPerson) as error:
-        _answered_with(tools, intent, RequestState.NOT_SENT, error, now)
-        tools.failed(error)
+        _answered_with(ctx, intent, RequestState.NOT_SENT, error, now)
+        ctx.failed(error)
         return False
-    tools.answered(Service.JDP)
-    _accepted(tools, intent, answer, wants, now)
+    ctx.answered(Service.JDP)
+    _accepted(ctx, intent, answer, wants, now)
     return True
 
 
-def _still_wanted(tools: Tools, file_ids: Sequence[str]) -> list[files.Candidate]:
+def _still_wanted(ctx: StepContext, file_ids: Sequence[str]) -> list[files.Candidate]:
     """The pending files that these ids serve, but for what a person paused or cancelled since the plan was made,
     which must not cost quota, and for what another request brings: by now, or for a file beyond those that were
     looked at. That joins the other request at the next run."""
-    active = [project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)]
-    held = requests.open_request_of_sources(tools.store, file_ids, tools.clock.now())
-    pending = files.pending_of_sources(tools.store, file_ids, active)
+    active = [project["project_name"] for project in projects.by_state(ctx.store, ProjectState.ACTIVE)]
+    held = requests.open_request_of_sources(ctx.store, file_ids, ctx.clock.now())
+    pending = files.pending_of_sources(ctx.store, file_ids, active)
     return [file for file in pending if file.source_file_id not in held]
 
 
-def _be_sure(tools: Tools, intent: str, now: Reading) -> None:
+def _assert_lease_held(ctx: StepContext, intent: str, now: ClockEstimate) -> None:
     """Raise if this daemon may not ask. That nothing was sent is written down, if the database lets us."""
     try:
-        tools.must_own()
+        ctx.assert_lease_held()
     except StoreUnavailable as error:
         with suppress(StoreError):
-            _answered_with(tools, intent, RequestState.NOT_SENT, str(error), now)
+            _answered_with(ctx, intent, RequestState.NOT_SENT, str(error), now)
         raise
 
 
-def _accepted(tools: Tools, intent: str, answer: Accepted, wants: Sequence[Want], now: Reading) -> None:
+def _accepted(ctx: StepContext, intent: str, answer: Accepted, wants: Sequence[Want], now: ClockEstimate) -> None:
     requests.update_request(
-        tools.store,
+        ctx.store,
         intent,
         RequestState.SUBMITTING,
         RequestState.ACCEPTED,
@@ -213,44 +213,44 @@ def _accepted(tools: Tools, intent: str, answer: Accepted, wants: Sequence[Want]
         request_id=answer.request_id,
         restored_count=answer.restored_count,
         updated_count=answer.updated_count,
-        submitted_at=now.latest(tools.clock.steady()),
+        submitted_at=now.latest(ctx.clock.monotonic()),
     )
     size = sum(want.size for want in wants)
     log.info("restore_requested", request_id=answer.request_id, ids=len(wants), bytes=size)
-    document = requests.get_request(tools.store, intent)
+    document = requests.get_request(ctx.store, intent)
     if document is not None:
-        finish_accepted(tools, document)
+        finish_accepted(ctx, document)
 
 
 def _answered_with(
-    tools: Tools, intent: str, state: RequestState, error: OutsideError | str, now: Reading
+    ctx: StepContext, intent: str, state: RequestState, error: OutsideError | str, now: ClockEstimate
 ) -> None:
     # The instant of the answer, not of the intent: what did arrive arrived no later than this. Carried on from the
     # plan: what happens to any clock meanwhile does not change it.
     why = str(error)
     requests.update_request(
-        tools.store,
+        ctx.store,
         intent,
         RequestState.SUBMITTING,
         state,
         why=why,
-        submitted_at=now.latest(tools.clock.steady()),
-        next_poll_at=tools.clock.now(),
+        submitted_at=now.latest(ctx.clock.monotonic()),
+        next_poll_at=ctx.clock.now(),
         error=why,
     )
 
 
-def _refused(tools: Tools, wants: Sequence[Want], error: Rejected, refusals: Refusals) -> None:
+def _refused(ctx: StepContext, wants: Sequence[Want], error: Rejected, refusals: Refusals) -> None:
     """JDP said no. One id alone, refused again while others were accepted, is what is wrong: it fails."""
     log.warning("restore_refused", ids=len(wants), error=str(error))
     times, last = refusals.times.get(wants[0].file_id, 0) + 1, refusals.last.get(wants[0].file_id)
     about_it = len(wants) == 1 and not ABOUT_LIMITS.search(str(error))
-    others = last is not None and requests.any_accepted_since(tools.store, last)
+    others = last is not None and requests.any_accepted_since(ctx.store, last)
     if about_it and others and times >= REFUSALS_BEFORE_FAILING:
-        _fail(tools, wants[0].file_id, f"JDP refuses it: {error}")
+        _fail(ctx, wants[0].file_id, f"JDP refuses it: {error}")
         return
-    tools.alarm(
-        f"refused:{tools.clock.now():%Y-%m-%d}",
+    ctx.alert(
+        f"refused:{ctx.clock.now():%Y-%m-%d}",
         "JDP refuses restore requests",
         f"JDP refused a request for {len(wants)} files: {error}\n\nNothing was asked and no quota was spent. "
         "The files stay pending and are asked for again later, in smaller groups.",
@@ -260,15 +260,15 @@ def _refused(tools: Tools, wants: Sequence[Want], error: Rejected, refusals: Ref
     )
 
 
-def _fail_too_big(tools: Tools, want: Want) -> int:
-    quota = tools.settings.jdp.max_restore_bytes
+def _fail_too_big(ctx: StepContext, want: Want) -> int:
+    quota = ctx.settings.jdp.max_restore_bytes
     return _fail(
-        tools,
+        ctx,
         want.file_id,
         f"its {want.size} bytes are more than the whole quota of {quota}; ask JGI to deliver it by other means",
     )
 
 
-def _fail(tools: Tools, file_id: str, reason: str) -> int:
-    active = [project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)]
-    return moves.fail(tools.store, moves.by_sources([file_id], active), State.PENDING, reason)
+def _fail(ctx: StepContext, file_id: str, reason: str) -> int:
+    active = [project["project_name"] for project in projects.by_state(ctx.store, ProjectState.ACTIVE)]
+    return moves.fail(ctx.store, moves.by_sources([file_id], active), State.PENDING, reason)

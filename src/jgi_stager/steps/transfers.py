@@ -21,7 +21,7 @@ from jgi_stager.lifecycle import State
 from jgi_stager.limits import limits_now
 from jgi_stager.records import OPEN_TASKS, ProjectState, RequestState, TaskKind, TaskState
 from jgi_stager.steps import deliveries
-from jgi_stager.steps.context import Tools, each, later
+from jgi_stager.steps.context import StepContext, process_each, reschedule_fields
 from jgi_stager.store import control, files, moves, projects, requests, tasks
 from jgi_stager.store.files import FileRow
 
@@ -43,23 +43,23 @@ LABEL = "jgi-stager"
 the id of the books, so that it can be told from those of other installations."""
 
 
-def free_task_slots(tools: Tools, kind: TaskKind) -> int:
+def free_task_slots(ctx: StepContext, kind: TaskKind) -> int:
     """How many more tasks of this kind may be submitted now, by the cap on active tasks and by how the last ones
     ended. One place is kept for manifests, which everything else waits for."""
-    most = limits_now(tools.store, tools.settings)["max_active_tasks"]
-    mine = tasks.count_active(tools.store, kind)
-    free = free_places(tools)
+    most = limits_now(ctx.store, ctx.settings)["max_active_tasks"]
+    mine = tasks.count_active(ctx.store, kind)
+    free = free_places(ctx)
     if kind == TaskKind.FILES:
         free = min(free, task_slots(most) - mine)
-    failures, until = _failures_in_a_row(tools, kind)
-    if until is not None and until - LONGEST_WAIT <= tools.clock.now() < until:
+    failures, until = _failures_in_a_row(ctx, kind)
+    if until is not None and until - LONGEST_WAIT <= ctx.clock.now() < until:
         return 0
     return max(0, min(free, 1 - mine) if failures else free)
 
 
-def free_places(tools: Tools) -> int:
+def free_places(ctx: StepContext) -> int:
     """How many more tasks may be active at once, however the last ones ended."""
-    return limits_now(tools.store, tools.settings)["max_active_tasks"] - tasks.count_active(tools.store)
+    return limits_now(ctx.store, ctx.settings)["max_active_tasks"] - tasks.count_active(ctx.store)
 
 
 def task_slots(max_active_tasks: int) -> int:
@@ -67,10 +67,10 @@ def task_slots(max_active_tasks: int) -> int:
     return max(1, max_active_tasks - 1)
 
 
-def _failures_in_a_row(tools: Tools, kind: TaskKind) -> tuple[int, datetime | None]:
+def _failures_in_a_row(ctx: StepContext, kind: TaskKind) -> tuple[int, datetime | None]:
     """How many tasks failed as a whole since the last one that brought something, and until when the next one
     waits: something is wrong with the destination or with Globus, and more of the same would not help."""
-    closed = tasks.recent(tools.store, TaskState.CLOSED, tools.clock.now() - FAILURES_REMEMBERED)
+    closed = tasks.recent(ctx.store, TaskState.CLOSED, ctx.clock.now() - FAILURES_REMEMBERED)
     count, last = 0, None
     for task in reversed([one for one in closed if one["kind"] == kind and not one.get("cancelled_at")]):
         if task.get("status") != "FAILED":
@@ -83,9 +83,9 @@ def _failures_in_a_row(tools: Tools, kind: TaskKind) -> tuple[int, datetime | No
     return count, last + min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(count - 1, 10))
 
 
-def failed_lately(tools: Tools) -> list[dict[str, Any]]:
+def failed_lately(ctx: StepContext) -> list[dict[str, Any]]:
     """The tasks with files that failed as a whole, the oldest first; not those that were cancelled here."""
-    closed = tasks.recent(tools.store, TaskState.CLOSED, tools.clock.now() - FAILURES_REMEMBERED)
+    closed = tasks.recent(ctx.store, TaskState.CLOSED, ctx.clock.now() - FAILURES_REMEMBERED)
     return [
         task
         for task in closed
@@ -93,39 +93,39 @@ def failed_lately(tools: Tools) -> list[dict[str, Any]]:
     ]
 
 
-def failed_by_its_file(tools: Tools, task: Mapping[str, Any]) -> bool:
+def failed_by_its_file(ctx: StepContext, task: Mapping[str, Any]) -> bool:
     """Whether the one file of a task that failed is what is wrong, and not everything: it was in another such task
     before, in which or since which something arrived."""
-    body = (tasks.get_task(tools.store, task["_id"]) or task).get("body") or {"DATA": ()}
+    body = (tasks.get_task(ctx.store, task["_id"]) or task).get("body") or {"DATA": ()}
     if task.get("status") != "FAILED" or task.get("cancelled_at") or len(body["DATA"]) != 1:
         return False
-    mine = [one for one in failed_lately(tools) if set(task["file_oids"]) & set(one["file_oids"])]
+    mine = [one for one in failed_lately(ctx) if set(task["file_oids"]) & set(one["file_oids"])]
     if not mine:
         return False
-    closed = tasks.recent(tools.store, TaskState.CLOSED, tools.clock.now() - FAILURES_REMEMBERED)
+    closed = tasks.recent(ctx.store, TaskState.CLOSED, ctx.clock.now() - FAILURES_REMEMBERED)
     since = mine[0]["next_poll_at"]
     return any(one.get("arrived") for one in closed if one["next_poll_at"] >= since)
 
 
-def close(tools: Tools, task: Mapping[str, Any], why: str, **fields: Any) -> None:
+def close(ctx: StepContext, task: Mapping[str, Any], why: str, **fields: Any) -> None:
     """The end of a task that was looked at: what it brought is known."""
-    now = tools.clock.now()
+    now = ctx.clock.now()
     tasks.update_task(
-        tools.store, task["_id"], TaskState.ENDED, TaskState.CLOSED, why=why, next_poll_at=now, **fields
+        ctx.store, task["_id"], TaskState.ENDED, TaskState.CLOSED, why=why, next_poll_at=now, **fields
     )
 
 
-def recover(tools: Tools, kind: TaskKind) -> int:
+def recover(ctx: StepContext, kind: TaskKind) -> int:
     """Send again what was never answered, and move the files of what was. Returns how many files moved."""
     moved = 0
-    for task in tasks.tasks_in(tools.store, TaskState.SUBMITTED, kind=kind):
-        moved += _finish(tools, task)
-    unsent = tasks.tasks_in(tools.store, TaskState.SUBMITTING, due=tools.clock.now(), kind=kind, body=True)
-    return moved + each(tools, Service.GLOBUS, unsent, send_again, _postpone)
+    for task in tasks.tasks_in(ctx.store, TaskState.SUBMITTED, kind=kind):
+        moved += _finish(ctx, task)
+    unsent = tasks.tasks_in(ctx.store, TaskState.SUBMITTING, due=ctx.clock.now(), kind=kind, body=True)
+    return moved + process_each(ctx, Service.GLOBUS, unsent, send_again, _reschedule)
 
 
 def start(
-    tools: Tools,
+    ctx: StepContext,
     kind: TaskKind,
     items: Sequence[TransferItem],
     *,
@@ -135,17 +135,17 @@ def start(
 ) -> str | None:
     """Store a new task and send it. Its key, or None if not even a submission id could be had."""
     try:
-        submission_id = tools.globus.submission_id()
+        submission_id = ctx.globus.submission_id()
     except OutsideError as error:
-        tools.failed(error)
+        ctx.failed(error)
         return None
-    label = f"{LABEL} {kind.value} {submission_id} {control.books_id(tools.store)}"
-    settings = tools.settings.globus
+    label = f"{LABEL} {kind.value} {submission_id} {control.database_id(ctx.store)}"
+    settings = ctx.settings.globus
     body = transfer_body(
         submission_id, settings.jgi_collection_id, settings.nersc_collection_id, label, list(items)
     )
     key = tasks.insert_task(
-        tools.store,
+        ctx.store,
         kind=kind,
         submission_id=submission_id,
         label=label,
@@ -154,91 +154,91 @@ def start(
         request_ids=request_ids,
         size=size,
     )
-    task = tasks.get_task(tools.store, key)
-    each(tools, Service.GLOBUS, [task] if task else [], send, _postpone)
+    task = tasks.get_task(ctx.store, key)
+    process_each(ctx, Service.GLOBUS, [task] if task else [], send, _reschedule)
     return key
 
 
-def send(tools: Tools, task: Mapping[str, Any]) -> int:
+def send(ctx: StepContext, task: Mapping[str, Any]) -> int:
     """Submit the stored body as it is. Safe to repeat."""
-    if not _may_leave(tools, task):
+    if not _may_leave(ctx, task):
         return 0
-    tools.must_own()
+    ctx.assert_lease_held()
     try:
-        task_id = tools.globus.submit(task["body"])
+        task_id = ctx.globus.submit(task["body"])
     except Rejected as error:
-        _refused(tools, task, error)
+        _refused(ctx, task, error)
         return 0
-    return adopt(tools, task, task_id, f"Globus calls it {task_id}")
+    return adopt(ctx, task, task_id, f"Globus calls it {task_id}")
 
 
-def _may_leave(tools: Tools, task: Mapping[str, Any]) -> bool:
+def _may_leave(ctx: StepContext, task: Mapping[str, Any]) -> bool:
     """Whether to send a stored body. One that may have left before: always. One that never left: only if all its
     files still wait for it. Between their choice and the intent, which reserves them, a project may have been
     cancelled or paused and its files set free; then the intent is withdrawn, and the next run chooses again."""
     if "sent_at" not in task or task["sent_at"] is not None:
         return True  # an older release did not note it
     if task["file_oids"]:
-        active = {project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)}
+        active = {project["project_name"] for project in projects.by_state(ctx.store, ProjectState.ACTIVE)}
         where = moves.by_oids(task["file_oids"], state=State.MANIFEST_READY.value)
-        waiting = sum(file.project_name in active for file in files.select(tools.store, where))
+        waiting = sum(file.project_name in active for file in files.select(ctx.store, where))
         if waiting < len(task["file_oids"]):
-            _withdraw(tools, task, f"{task['files'] - waiting} of its {task['files']} files do not wait any more")
+            _withdraw(ctx, task, f"{task['files'] - waiting} of its {task['files']} files do not wait any more")
             return False
-    return tasks.update_task(tools.store, task["_id"], TaskState.SUBMITTING, sent_at=tools.clock.now())
+    return tasks.update_task(ctx.store, task["_id"], TaskState.SUBMITTING, sent_at=ctx.clock.now())
 
 
-def _withdraw(tools: Tools, task: Mapping[str, Any], why: str) -> None:
+def _withdraw(ctx: StepContext, task: Mapping[str, Any], why: str) -> None:
     """Close an intent that never left. Without a date it is not counted among what Globus refused."""
     why = f"withdrawn before it was sent: {why}"
     tasks.update_task(
-        tools.store, task["_id"], TaskState.SUBMITTING, TaskState.REFUSED, why=why, error=why, next_poll_at=None
+        ctx.store, task["_id"], TaskState.SUBMITTING, TaskState.REFUSED, why=why, error=why, next_poll_at=None
     )
     log.info("transfer_withdrawn", task=task["_id"], why=why)
 
 
-def send_again(tools: Tools, task: Mapping[str, Any]) -> int:
+def send_again(ctx: StepContext, task: Mapping[str, Any]) -> int:
     """Submit a body that was stored before: as it is while Globus still knows its submission id, and later only
     if no task bears its label, with a new id. The label stays, so that the task can be found by it in any case."""
-    now = tools.clock.now()
+    now = ctx.clock.now()
     if abs(now - task.get("issued_at", task["since"])) < SUBMISSION_ID_TRUSTED:
-        return send(tools, task)
-    found = tools.globus.find_tasks_by_label(task["label"])
+        return send(ctx, task)
+    found = ctx.globus.find_tasks_by_label(task["label"])
     if found:
         first = next((one for one in reversed(found) if one.status != "FAILED"), found[-1])
-        return adopt(tools, task, first.task_id, "found at Globus by its label")
-    fresh = tools.globus.submission_id()
+        return adopt(ctx, task, first.task_id, "found at Globus by its label")
+    fresh = ctx.globus.submission_id()
     body = {**task["body"], "submission_id": fresh}
     new: dict[str, Any] = {"submission_id": fresh, "body": body, "issued_at": now}
-    if not tasks.update_task(tools.store, task["_id"], TaskState.SUBMITTING, **new):
+    if not tasks.update_task(ctx.store, task["_id"], TaskState.SUBMITTING, **new):
         return 0
     log.info("submission_renewed", task=task["_id"], since=task["since"])
-    return send(tools, {**task, **new})
+    return send(ctx, {**task, **new})
 
 
-def adopt(tools: Tools, task: Mapping[str, Any], task_id: str, why: str) -> int:
+def adopt(ctx: StepContext, task: Mapping[str, Any], task_id: str, why: str) -> int:
     """Note the task that Globus made of an intent, and move its files. Returns how many moved."""
     tasks.update_task(
-        tools.store,
+        ctx.store,
         task["_id"],
         TaskState.SUBMITTING,
         TaskState.SUBMITTED,
         why=why,
         task_id=task_id,
-        submitted_at=tools.clock.now(),
+        submitted_at=ctx.clock.now(),
         attempts=0,
         error=None,
     )
     log.info("transfer_submitted", task_id=task_id, kind=task["kind"], files=task["files"], bytes=task["bytes"])
-    return _finish(tools, {**task, "task_id": task_id})
+    return _finish(ctx, {**task, "task_id": task_id})
 
 
-def _finish(tools: Tools, task: Mapping[str, Any]) -> int:
+def _finish(ctx: StepContext, task: Mapping[str, Any]) -> int:
     task_id = task["task_id"]
     moved = 0
     if task["file_oids"]:
         moved = moves.move(
-            tools.store,
+            ctx.store,
             moves.by_oids(task["file_oids"]),
             State.MANIFEST_READY,
             State.TRANSFERRING,
@@ -246,43 +246,43 @@ def _finish(tools: Tools, task: Mapping[str, Any]) -> int:
             globus_task_id=task_id,
         )
         log.info("files_moved", to=State.TRANSFERRING.value, files=moved, task_id=task_id)
-    first = timedelta(seconds=tools.settings.schedule.task_poll_seconds)
+    first = timedelta(seconds=ctx.settings.schedule.task_poll_seconds)
     tasks.update_task(
-        tools.store,
+        ctx.store,
         task["_id"],
         TaskState.SUBMITTED,
         TaskState.ACTIVE,
         why="its files are moved",
-        next_poll_at=tools.clock.now() + first,
+        next_poll_at=ctx.clock.now() + first,
     )
     return moved
 
 
-def _postpone(tools: Tools, task: Mapping[str, Any], error: str, seconds: float) -> None:
+def _reschedule(ctx: StepContext, task: Mapping[str, Any], error: str, seconds: float) -> None:
     log.warning("transfer_postponed", task=task["_id"], error=error)
-    fields = later(tools, task, error, seconds)
-    tasks.update_task(tools.store, task["_id"], TaskState.SUBMITTING, **fields)
+    fields = reschedule_fields(ctx, task, error, seconds)
+    tasks.update_task(ctx.store, task["_id"], TaskState.SUBMITTING, **fields)
 
 
-def _refused(tools: Tools, task: Mapping[str, Any], error: Rejected) -> None:
+def _refused(ctx: StepContext, task: Mapping[str, Any], error: Rejected) -> None:
     """Globus said no to the body: its files stay ready and go again in smaller tasks; one alone fails."""
     tasks.update_task(
-        tools.store,
+        ctx.store,
         task["_id"],
         TaskState.SUBMITTING,
         TaskState.REFUSED,
         why=str(error),
         error=str(error),
-        next_poll_at=tools.clock.now(),
+        next_poll_at=ctx.clock.now(),
     )
     log.warning("transfer_refused", task=task["_id"], files=task["files"], error=str(error))
     if task["kind"] == TaskKind.MANIFESTS:
-        _fetch_manifests_later(tools, task)
-    elif len(task["body"]["DATA"]) == 1 and _is_to_blame(tools, task):  # two ids may share one destination
+        _fetch_manifests_later(ctx, task)
+    elif len(task["body"]["DATA"]) == 1 and _is_to_blame(ctx, task):  # two ids may share one destination
         where = moves.by_oids(task["file_oids"])
-        moves.fail(tools.store, where, State.MANIFEST_READY, f"Globus refuses it: {error}")
-    tools.alarm(
-        f"transfer-refused:{tools.clock.now():%Y-%m-%d}",
+        moves.fail(ctx.store, where, State.MANIFEST_READY, f"Globus refuses it: {error}")
+    ctx.alert(
+        f"transfer-refused:{ctx.clock.now():%Y-%m-%d}",
         "Globus refuses a transfer",
         f"{error}\n\nNothing was transferred. The files stay ready and are submitted again in smaller tasks.",
         you="nothing to do if it was one file: it is found by itself, fails with this reason, and a mail says so. "
@@ -290,41 +290,41 @@ def _refused(tools: Tools, task: Mapping[str, Any], error: Rejected) -> None:
     )
 
 
-def _is_to_blame(tools: Tools, task: Mapping[str, Any]) -> bool:
+def _is_to_blame(ctx: StepContext, task: Mapping[str, Any]) -> bool:
     """Whether the one file of a refused task is what Globus refuses, and not everything: it was refused before,
     and another task was accepted since."""
-    since = tools.clock.now() - REFUSALS_REMEMBERED
-    refused = tasks.recent(tools.store, TaskState.REFUSED, since)
+    since = ctx.clock.now() - REFUSALS_REMEMBERED
+    refused = tasks.recent(ctx.store, TaskState.REFUSED, since)
     mine = [one for one in refused if set(task["file_oids"]) & set(one["file_oids"])]
     if len(mine) < REFUSALS_BEFORE_FAILING:
         return False
-    others = tasks.tasks_in(tools.store, OPEN_TASKS) + tasks.recent(tools.store, TaskState.CLOSED, since)
+    others = tasks.tasks_in(ctx.store, OPEN_TASKS) + tasks.recent(ctx.store, TaskState.CLOSED, since)
     return any(one["submitted_at"] and one["submitted_at"] >= mine[0]["next_poll_at"] for one in others)
 
 
-def _fetch_manifests_later(tools: Tools, task: Mapping[str, Any]) -> None:
+def _fetch_manifests_later(ctx: StepContext, task: Mapping[str, Any]) -> None:
     """The manifests of a refused task are fetched again later."""
-    at = tools.clock.now() + timedelta(seconds=retry_delay(1))
+    at = ctx.clock.now() + timedelta(seconds=retry_delay(1))
     for request_id in task["request_ids"]:
-        request = requests.request_by_id(tools.store, request_id)
+        request = requests.request_by_id(ctx.store, request_id)
         if request is not None:
-            requests.update_request(tools.store, request["_id"], RequestState.READY, next_poll_at=at)
+            requests.update_request(ctx.store, request["_id"], RequestState.READY, next_poll_at=at)
 
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-def submit_transfers(tools: Tools) -> int:
+def submit_transfers(ctx: StepContext) -> int:
     """Send what was not answered, then fill the free places. Returns how many files moved."""
-    moved = recover(tools, TaskKind.FILES)
-    places = free_task_slots(tools, TaskKind.FILES)
-    if places <= 0 or not tools.may_ask(Service.GLOBUS):
+    moved = recover(ctx, TaskKind.FILES)
+    places = free_task_slots(ctx, TaskKind.FILES)
+    if places <= 0 or not ctx.may_ask(Service.GLOBUS):
         return moved
-    limit = tools.settings.globus.max_files_per_task
-    refusals = read_refusals(tools)
-    ready = _ready_files(tools, places * limit, refusals.waiting)
+    limit = ctx.settings.globus.max_files_per_task
+    refusals = read_refusals(ctx)
+    ready = _ready_files(ctx, places * limit, refusals.waiting)
     for group in _groups(ready, refusals.limits, limit)[:places]:
-        if not tools.may_ask(Service.GLOBUS) or _submit(tools, group) is None:
+        if not ctx.may_ask(Service.GLOBUS) or _submit(ctx, group) is None:
             break
         moved += len(group)
     return moved
@@ -340,18 +340,18 @@ class Refusals:
     waiting: frozenset[Any]
 
 
-def read_refusals(tools: Tools) -> Refusals:
+def read_refusals(ctx: StepContext) -> Refusals:
     """What was refused in the last day, and what failed in the last two."""
-    now = tools.clock.now()
+    now = ctx.clock.now()
     times: dict[Any, int] = {}
     limits: dict[Any, int] = {}
     until: dict[Any, datetime] = {}
-    for task in tasks.recent(tools.store, TaskState.REFUSED, now - REFUSALS_REMEMBERED):
+    for task in tasks.recent(ctx.store, TaskState.REFUSED, now - REFUSALS_REMEMBERED):
         for oid in task["file_oids"]:
             times[oid] = times.get(oid, 0) + 1
             limits[oid] = max(1, len(task["file_oids"]) // 2)
             until[oid] = task["next_poll_at"] + _wait(times[oid])
-    for task in failed_lately(tools):
+    for task in failed_lately(ctx):
         left = len(task["file_oids"]) - (task.get("arrived") or 0)
         if task.get("arrived"):  # where nothing arrives it is not one file that is to blame
             limits |= {oid: min(limits.get(oid, left), max(1, left // 2)) for oid in task["file_oids"]}
@@ -362,35 +362,35 @@ def _wait(times: int) -> timedelta:
     return min(LONGEST_WAIT, timedelta(minutes=2) * 2.0 ** min(times - 1, 10))
 
 
-def _ready_files(tools: Tools, most: int, waiting: frozenset[Any]) -> list[FileRow]:
+def _ready_files(ctx: StepContext, most: int, waiting: frozenset[Any]) -> list[FileRow]:
     """Files ready to go, whole requests at a time, those of the soonest-expiring delivery first."""
-    now = tools.clock.now()
-    active = {project["project_name"] for project in projects.by_state(tools.store, ProjectState.ACTIVE)}
-    held = tasks.deliveries_held(tools.store)
+    now = ctx.clock.now()
+    active = {project["project_name"] for project in projects.by_state(ctx.store, ProjectState.ACTIVE)}
+    held = tasks.deliveries_held(ctx.store)
     if held is None:
         return []  # one of these files may be in a task that does not say so
-    delivered = requests.requests_in(tools.store, RequestState.READY)
-    awake = (request for request in delivered if not deliveries.rests(request, now))
+    delivered = requests.requests_in(ctx.store, RequestState.READY)
+    awake = (request for request in delivered if not deliveries.in_cooldown(request, now))
     open_requests = [request for request in awake if request["request_id"] not in held]
     by_expiry = sorted(open_requests, key=lambda one: (one.get("expiration_date") or NEVER, one["request_id"]))
-    reserved = waiting | tasks.open_task_file_oids(tools.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
+    reserved = waiting | tasks.open_task_file_oids(ctx.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
     ready: list[FileRow] = []
     for request in by_expiry:
         if len(ready) >= most:
             break
-        found = files.ready_by_request(tools.store, request["request_id"])
+        found = files.ready_by_request(ctx.store, request["request_id"])
         mine = [file for file in found if file.oid not in reserved and file.project_name in active]
-        ready.extend(file for file in mine if _can_travel(tools, file))
+        ready.extend(file for file in mine if _can_travel(ctx, file))
     return ready
 
 
-def _can_travel(tools: Tools, file: FileRow) -> bool:
+def _can_travel(ctx: StepContext, file: FileRow) -> bool:
     """Whether Globus would take the paths of a file; one with others fails, and holds up no task."""
     wrong = {"its path at JGI": file.source_path, "its destination path": file.destination_path}
     reasons = [f"{name} {why}" for name, path in wrong.items() if (why := unusable_path(path))]
     if reasons:
         reason = f"it cannot be transferred: {'; '.join(reasons)}"
-        moves.fail(tools.store, moves.by_oids([file.oid]), State.MANIFEST_READY, reason)
+        moves.fail(ctx.store, moves.by_oids([file.oid]), State.MANIFEST_READY, reason)
     return not reasons
 
 
@@ -423,9 +423,9 @@ def _of_size(places: Mapping[tuple[int, str | None], list[FileRow]], size: int) 
         yield group
 
 
-def _submit(tools: Tools, group: Sequence[FileRow]) -> str | None:
+def _submit(ctx: StepContext, group: Sequence[FileRow]) -> str | None:
     return start(
-        tools,
+        ctx,
         TaskKind.FILES,
         list(items_of(group)),
         request_ids=sorted({file.request_id for file in group if file.request_id is not None}),

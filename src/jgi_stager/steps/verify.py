@@ -23,10 +23,10 @@ import structlog
 from jgi_stager.failures import Rejected, Service, retry_delay
 from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import State
-from jgi_stager.liveness import beat
+from jgi_stager.liveness import mark_progress
 from jgi_stager.records import RequestState, TaskKind, TaskState
 from jgi_stager.steps import deliveries, transfers
-from jgi_stager.steps.context import Tools, each, later
+from jgi_stager.steps.context import StepContext, process_each, reschedule_fields
 from jgi_stager.store import files, moves, requests, tasks
 from jgi_stager.store.files import FileRow
 
@@ -85,55 +85,55 @@ class Unseen:
     error: str
 
 
-def run(tools: Tools) -> int:
+def run(ctx: StepContext) -> int:
     """Check what every ended task brought. Returns how many files moved."""
-    ended = tasks.tasks_in(tools.store, TaskState.ENDED, due=tools.clock.now(), kind=TaskKind.FILES)
-    return each(tools, Service.GLOBUS, ended, check, _postpone)
+    ended = tasks.tasks_in(ctx.store, TaskState.ENDED, due=ctx.clock.now(), kind=TaskKind.FILES)
+    return process_each(ctx, Service.GLOBUS, ended, check, _reschedule)
 
 
-def _postpone(tools: Tools, task: Mapping[str, Any], error: str, seconds: float) -> None:
+def _reschedule(ctx: StepContext, task: Mapping[str, Any], error: str, seconds: float) -> None:
     log.warning("verify_postponed", task_id=task.get("task_id"), error=error)
-    fields = later(tools, task, error, seconds)
-    tasks.update_task(tools.store, task["_id"], TaskState.ENDED, **fields)
+    fields = reschedule_fields(ctx, task, error, seconds)
+    tasks.update_task(ctx.store, task["_id"], TaskState.ENDED, **fields)
 
 
-def check(tools: Tools, task: Mapping[str, Any]) -> int:
+def check(ctx: StepContext, task: Mapping[str, Any]) -> int:
     """Look at the destination of every file of a task; what is checked is stored even if the daemon must end."""
-    found = files.of_task(tools.store, task["task_id"], State.TRANSFERRING)
-    skipped = _look_at_skipped(tools, task, found)
+    found = files.of_task(ctx.store, task["task_id"], State.TRANSFERRING)
+    skipped = _look_at_skipped(ctx, task, found)
     moved = 0
     unseen: list[Unseen] = []
     try:
         for directory, group in groupby(sorted(found, key=_place), key=lambda file: _place(file)[0]):
-            moved += _check_directory(tools, task, directory, list(group), skipped, unseen)
+            moved += _check_directory(ctx, task, directory, list(group), skipped, unseen)
     except Stopped:
         return moved
     if unseen:
-        _hold(tools, task, unseen)
+        _hold(ctx, task, unseen)
         return moved
-    if files.any_of_task(tools.store, task["task_id"], State.TRANSFERRING):
+    if files.any_of_task(ctx.store, task["task_id"], State.TRANSFERRING):
         error = "a file of it is set aside: its document does not fit (jgi-stager status)"
-        _postpone(tools, task, error, retry_delay(int(task["attempts"]) + 1))
+        _reschedule(ctx, task, error, retry_delay(int(task["attempts"]) + 1))
         return moved
-    arrived = len(files.of_task(tools.store, task["task_id"], State.DONE))
-    transfers.close(tools, task, "its files are verified", arrived=arrived)
+    arrived = len(files.of_task(ctx.store, task["task_id"], State.DONE))
+    transfers.close(ctx, task, "its files are verified", arrived=arrived)
     log.info("task_verified", task_id=task["task_id"], files=moved)
     return moved
 
 
-def _hold(tools: Tools, task: Mapping[str, Any], unseen: Sequence[Unseen]) -> None:
+def _hold(ctx: StepContext, task: Mapping[str, Any], unseen: Sequence[Unseen]) -> None:
     """Some of a task could not be looked at: the rest is done, and these are looked at again and again. After
     a while the people of each project hear of it, once a day."""
-    now = tools.clock.now()
+    now = ctx.clock.now()
     since = min(task.get("held_since") or now, now)
-    tasks.update_task(tools.store, task["_id"], TaskState.ENDED, held_since=since)
-    _postpone(tools, task, f"reading back failed: {unseen[0].error}", retry_delay(int(task["attempts"]) + 1))
+    tasks.update_task(ctx.store, task["_id"], TaskState.ENDED, held_since=since)
+    _reschedule(ctx, task, f"reading back failed: {unseen[0].error}", retry_delay(int(task["attempts"]) + 1))
     if now - since < HELD_TOO_LONG:
         return
     for project in sorted({one.project for one in unseen}):
         lines = [*dict.fromkeys(f"{one.directory}: {one.error}" for one in unseen if one.project == project)]
         where = f"jgi-stager files {project} --state {State.TRANSFERRING}"
-        tools.alarm(
+        ctx.alert(
             f"unseen:{project}:{now:%Y-%m-%d}",
             f"what arrived for {project} cannot be looked at",
             f"Globus task {task['task_id']} has ended, but since {since:%Y-%m-%d %H:%M} UTC its files cannot be "
@@ -150,30 +150,28 @@ def _place(file: FileRow) -> tuple[str, str]:
     return str(path.parent), path.name
 
 
-def _look_at_skipped(tools: Tools, task: Mapping[str, Any], found: Sequence[FileRow]) -> Skipped:
+def _look_at_skipped(ctx: StepContext, task: Mapping[str, Any], found: Sequence[FileRow]) -> Skipped:
     """What the task left out, and why. The deliveries of which it could read nothing rest from now on."""
-    codes = _codes(tools, task)
+    codes = _codes(ctx, task)
     silent = set[int]()
     if codes:
-        silent = deliveries.out_of_reach(found, files.of_task(tools.store, task["task_id"], State.DONE), codes)
+        silent = deliveries.unreadable(found, files.of_task(ctx.store, task["task_id"], State.DONE), codes)
     for request_id in sorted(silent):
-        deliveries.rest(tools, request_id)
-    return Skipped(codes, silent, deliveries.gone(tools))
+        deliveries.start_cooldown(ctx, request_id)
+    return Skipped(codes, silent, deliveries.missing_at_source(ctx))
 
 
-def _codes(tools: Tools, task: Mapping[str, Any]) -> Mapping[str, str]:
+def _codes(ctx: StepContext, task: Mapping[str, Any]) -> Mapping[str, str]:
     """Why Globus left files out, by source path; nothing if it forgot the task."""
     try:
-        return {
-            error.source_path: error.error_code or "" for error in tools.globus.skipped_errors(task["task_id"])
-        }
+        return {error.source_path: error.error_code or "" for error in ctx.globus.skipped_errors(task["task_id"])}
     except Rejected as error:
         log.warning("skipped_errors_unknown", task_id=task["task_id"], error=str(error))
         return {}
 
 
 def _check_directory(
-    tools: Tools,
+    ctx: StepContext,
     task: Mapping[str, Any],
     directory: str,
     group: list[FileRow],
@@ -183,7 +181,7 @@ def _check_directory(
     """Check the files of one directory. What cannot be looked at goes to ``unseen`` and holds up nothing else."""
     project = group[0].project_name
     try:
-        entries = tools.globus.ls(tools.settings.globus.nersc_collection_id, directory)
+        entries = ctx.globus.ls(ctx.settings.globus.nersc_collection_id, directory)
     except Rejected as error:
         unseen.append(Unseen(project, directory, str(error)))
         return 0
@@ -196,7 +194,7 @@ def _check_directory(
             key = (file.destination_path, file.size, file.md5sum)
             try:
                 if key not in seen:
-                    seen[key] = look_at(file, sizes, tools.settings.staging.md5_max_bytes, tools.stop)
+                    seen[key] = look_at(file, sizes, ctx.settings.staging.md5_max_bytes, ctx.stop)
             except OSError as error:
                 # The file system failed: that says nothing about the file.
                 unseen.append(Unseen(project, directory, str(error)))
@@ -205,12 +203,12 @@ def _check_directory(
             if finding.problem is None:
                 right.setdefault(finding.how, []).append(file.oid)
             else:
-                moved += _send_back(tools, task, file, finding, skipped)
+                moved += _requeue(ctx, task, file, finding, skipped)
     finally:
         # Hours of reading must not be lost because the daemon is asked to end.
         for how, oids in right.items():
             why = f"verified at the destination: {how}"
-            moved += moves.move(tools.store, moves.by_oids(oids), State.TRANSFERRING, State.DONE, why)
+            moved += moves.move(ctx.store, moves.by_oids(oids), State.TRANSFERRING, State.DONE, why)
     return moved
 
 
@@ -266,38 +264,38 @@ def _chunks(file: Any, stop: threading.Event) -> Iterable[bytes]:
     while chunk := file.read(CHUNK_BYTES):
         if stop.is_set():
             raise Stopped
-        beat()
+        mark_progress()
         yield chunk
 
 
-def _send_back(tools: Tools, task: Mapping[str, Any], file: FileRow, finding: Finding, skipped: Skipped) -> int:
+def _requeue(ctx: StepContext, task: Mapping[str, Any], file: FileRow, finding: Finding, skipped: Skipped) -> int:
     """A file that is not right goes again: from JGI if it is still delivered there, else from tape."""
     code = skipped.codes.get(file.source_path or "")
     said = f"{finding.problem}; {code}" if code else str(finding.problem)
     why = f"Globus task {task['task_id']} ({task.get('status')}): {said}"
-    request = requests.request_by_id(tools.store, file.request_id or 0)
+    request = requests.request_by_id(ctx.store, file.request_id or 0)
     delivered = request is not None and request["state"] == RequestState.READY
     gone = code is not None and any(part in code.upper() for part in LOST_AT_SOURCE) and skipped.gone(file)
-    where, limit = moves.by_oids([file.oid]), tools.settings.staging.max_setbacks
+    where, limit = moves.by_oids([file.oid]), ctx.settings.staging.max_setbacks
     log.warning("file_sent_back", file=file.jdp_file_id, project=file.project_name, why=why)
     nobody = task.get("status") == "FAILED" or file.request_id in skipped.out_of_reach
     target = State.MANIFEST_READY if delivered else State.PENDING
-    if nobody and not gone and transfers.failed_by_its_file(tools, task):
+    if nobody and not gone and transfers.failed_by_its_file(ctx, task):
         reason = (
             f"{why}: {task.get('error') or 'no reason given'}. It failed alone, while others arrived: see what "
         )
         reason += f"lies at {file.destination_path}"
-        return moves.fail(tools.store, where, State.TRANSFERRING, reason)
+        return moves.fail(ctx.store, where, State.TRANSFERRING, reason)
     if nobody and not gone:
         # The task or the delivery as a whole; who was to blame, if any, is not known: nobody's budget is spent.
-        return moves.move(tools.store, where, State.TRANSFERRING, target, why, counted=False)
+        return moves.move(ctx.store, where, State.TRANSFERRING, target, why, counted=False)
     fault = moves.DeliveryFault(file.request_id or 0, said, spoilt=finding.spoilt)
     # Spoilt for the second time: it is not the way that spoils it, but the delivery.
     again = finding.spoilt and any(one.get("spoilt") for one in file.delivery_faults)
     if request is not None and (gone or again):
-        requests.add_lost(tools.store, request["_id"], [file.source_file_id])
-        back, held = moves.give_back(tools.store, where, State.TRANSFERRING, fault, limit)
+        requests.add_lost(ctx.store, request["_id"], [file.source_file_id])
+        back, held = moves.requeue_unusable(ctx.store, where, State.TRANSFERRING, fault, limit)
     else:
         noted = fault if finding.spoilt else None
-        back, held = moves.set_back(tools.store, where, State.TRANSFERRING, target, why, limit, noted)
+        back, held = moves.requeue(ctx.store, where, State.TRANSFERRING, target, why, limit, noted)
     return back + held

@@ -24,14 +24,14 @@ from pymongo.read_concern import ReadConcern
 
 from jgi_stager import __version__
 from jgi_stager.clock import Clock
-from jgi_stager.liveness import beat
+from jgi_stager.liveness import mark_progress
 from jgi_stager.store.errors import StoreRefused, translated
 from jgi_stager.store.fencing import Fenced
 from jgi_stager.store.schema import ensure_indexes, ensure_schema
 from jgi_stager.store.validation import Misfits
 
 
-class Beating(CommandListener):
+class ProgressListener(CommandListener):
     """Runs in the thread that asked."""
 
     def started(self, event: CommandStartedEvent) -> None:
@@ -39,11 +39,11 @@ class Beating(CommandListener):
 
     def succeeded(self, event: CommandSucceededEvent) -> None:  # noqa: ARG002
         """Answered."""
-        beat()
+        mark_progress()
 
     def failed(self, event: CommandFailedEvent) -> None:  # noqa: ARG002
         """Refused or out of time: also an end of waiting."""
-        beat()
+        mark_progress()
 
 
 Document = dict[str, Any]
@@ -167,7 +167,7 @@ def _client(
             serverSelectionTimeoutMS=milliseconds,
             connectTimeoutMS=milliseconds,
             socketTimeoutMS=int(SOCKET_TIMEOUT_SECONDS * 1000),
-            event_listeners=[Beating(), *listeners],
+            event_listeners=[ProgressListener(), *listeners],
             **secret,
         )
     except (PyMongoError, ValueError, TypeError) as error:

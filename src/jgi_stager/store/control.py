@@ -69,7 +69,7 @@ def daemon_report(store: Store) -> Document | None:
 
 
 @translated
-def books_id(store: Store) -> str:
+def database_id(store: Store) -> str:
     """The id of these books: made once, and taken along in every copy of them."""
     found = _find(store, _BOOKS)
     if found is None:
@@ -80,7 +80,7 @@ def books_id(store: Store) -> str:
 
 
 @translated
-def place(store: Store) -> str:
+def database_place(store: Store) -> str:
     """Where these books are: the database and the servers that have it."""
     known = store.client.topology_description.server_descriptions()
     servers = sorted(str(host) if port is None else f"{host}:{port}" for host, port in known)

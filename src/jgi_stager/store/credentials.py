@@ -24,7 +24,7 @@ MOST_REMEMBERED = 100
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Interval:
     """Some time, with both ends."""
 
     begun: datetime
@@ -60,11 +60,11 @@ class Credential:
     out_since: datetime | None = None
     """Since when the service does not answer at all; None while it does."""
     out_error: str | None = None
-    lives: Sequence[Stretch] = field(default_factory=tuple)
+    lives: Sequence[Interval] = field(default_factory=tuple)
     """Of the credentials that were refused in the end: from in place to dead."""
-    gaps: Sequence[Stretch] = field(default_factory=tuple)
+    gaps: Sequence[Interval] = field(default_factory=tuple)
     """While a person was needed."""
-    outages: Sequence[Stretch] = field(default_factory=tuple)
+    outages: Sequence[Interval] = field(default_factory=tuple)
     """While the service did not answer."""
     warned: str | None = None
     """The identity of which people were told that it will end."""
@@ -89,7 +89,7 @@ def seen(store: Store, service: str, identity: str | None, since: datetime) -> N
     _update(store, service, {"identity": {"$ne": identity}}, {"identity": identity, "since": since})
 
 
-def worked(store: Store, service: str) -> None:
+def record_success(store: Store, service: str) -> None:
     """Note that the service answered to its credential now."""
     _update(store, service, {}, {"last_success": store.clock.now()})
 
@@ -99,7 +99,7 @@ def probed(store: Store, service: str) -> None:
     _update(store, service, {}, {"last_probe": store.clock.now()})
 
 
-def died(
+def record_rejected(
     store: Store, service: str, identity: str | None, problem: str, cure: str, reminder_after: timedelta
 ) -> Credential:
     """Note that a person is needed; what is known then. Repeating changes nothing but the words."""
@@ -108,15 +108,15 @@ def died(
     fresh = words | {"dead_since": now, "reminders": 0, "next_reminder_at": now + reminder_after}
     lived = before.since is not None and before.identity == identity and identity is not None
     known = any(one.begun == before.since for one in before.lives)
-    push = {"lives": _stretch(before.since, now)} if lived and not known else {}
+    push = {"lives": _interval(before.since, now)} if lived and not known else {}
     if not _update(store, service, {"dead_since": None}, fresh, push):
         _update(store, service, {}, words, push if before.dead_identity != identity else {})
     return get(store, service)
 
 
-def solved(store: Store, service: str, dead_since: datetime) -> bool:
+def record_recovered(store: Store, service: str, dead_since: datetime) -> bool:
     """Note that the person needed since ``dead_since`` is needed no more; False if that was known."""
-    gap = {"gaps": _stretch(dead_since, store.clock.now())}
+    gap = {"gaps": _interval(dead_since, store.clock.now())}
     cleared = ("dead_since", "dead_identity", "problem", "cure", "next_reminder_at", "healing_since")
     fields = {**dict.fromkeys(cleared), "reminders": 0}
     return _update(store, service, {"dead_since": dead_since}, fields, gap)
@@ -134,14 +134,14 @@ def reminded(store: Store, service: str, dead_since: datetime, sent: int, next_a
     _update(store, service, where, {"reminders": sent, "next_reminder_at": next_at}, upsert=False)
 
 
-def went_out(store: Store, service: str, error: str) -> None:
+def record_outage(store: Store, service: str, error: str) -> None:
     """Note that the service does not answer, if that is new."""
     _update(store, service, {"out_since": None}, {"out_since": store.clock.now(), "out_error": error[:500]})
 
 
-def came_back(store: Store, service: str, out_since: datetime) -> None:
+def record_reachable(store: Store, service: str, out_since: datetime) -> None:
     """Note that the service answers again."""
-    gap = {"outages": _stretch(out_since, store.clock.now())}
+    gap = {"outages": _interval(out_since, store.clock.now())}
     _update(store, service, {"out_since": out_since}, {"out_since": None, "out_error": None}, gap)
 
 
@@ -182,7 +182,7 @@ def _key(service: str) -> str:
     return f"credential:{service}"
 
 
-def _stretch(begun: datetime | None, ended: datetime) -> Document:
+def _interval(begun: datetime | None, ended: datetime) -> Document:
     return {"begun": begun or ended, "ended": ended}
 
 
@@ -193,5 +193,5 @@ def _credential(service: str, document: Mapping[str, Any]) -> Credential:
     fitting = usable(CredentialLife, dict(document))
     values: dict[str, Any] = {name: value for name, value in fitting.items() if value is not None}
     for name in _LISTS:
-        values[name] = tuple(Stretch(one["begun"], one["ended"]) for one in values.get(name, ()))
+        values[name] = tuple(Interval(one["begun"], one["ended"]) for one in values.get(name, ()))
     return Credential(service=service, **values)

@@ -28,7 +28,7 @@ def history_push(at: datetime, old: str | None, new: str, why: str) -> Document:
     return {"$each": [history_entry(at, old, new, why)], "$slice": -HISTORY_KEPT}
 
 
-def some(states: str | Iterable[str]) -> list[str]:
+def as_list(states: str | Iterable[str]) -> list[str]:
     """One state or several as a list of plain strings."""
     return [str(states)] if isinstance(states, str) else [str(state) for state in states]
 
@@ -48,9 +48,9 @@ def update_guarded(
     With ``new`` the state changes, and the move goes on ``history``. One update per expected state, because
     the entry names the state it came from.
     """
-    refuse(fields, ("_id", "state", "history", "since"))
+    forbid_fields(fields, ("_id", "state", "history", "since"))
     changes = {**fields, "update_date": at}
-    for old in some(expected):
+    for old in as_list(expected):
         update: Document = {"$set": changes}
         if new is not None:
             update = {
@@ -62,7 +62,7 @@ def update_guarded(
     return False
 
 
-def refuse(fields: Mapping[str, Any], names: Iterable[str]) -> None:
+def forbid_fields(fields: Mapping[str, Any], names: Iterable[str]) -> None:
     """Raise ValueError if ``fields`` would overwrite one of ``names``, which the store keeps itself."""
     if taken := sorted(set(fields) & set(names)):
         raise ValueError(f"the store keeps {', '.join(taken)} itself")
@@ -86,7 +86,7 @@ def in_states(
     ``fields`` is a projection. A document without a date in ``due_field`` is never due. One that was written in
     what is the future now is due: the clock was set back, and its date means nothing any more.
     """
-    where: Document = {"state": {"$in": some(states)}}
+    where: Document = {"state": {"$in": as_list(states)}}
     if due is not None:
         written_later = {"update_date": {"$gt": due}, due_field: {"$ne": None}}
         where["$or"] = [{due_field: {"$lte": due}}, written_later]

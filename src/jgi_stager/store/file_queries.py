@@ -14,7 +14,7 @@ from pymongo import ASCENDING
 
 from jgi_stager.lifecycle import State
 from jgi_stager.store.connection import Document, Store
-from jgi_stager.store.documents import some
+from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import translated
 from jgi_stager.store.files import FileRow, select
 from jgi_stager.store.validation import fitting
@@ -30,7 +30,7 @@ def listing(
 ) -> list[FileRow]:
     """The files of a project by analysis project; ``limit`` 0 means all."""
     where: Document = {"project_name": project_name}
-    if wanted := some(states):
+    if wanted := as_list(states):
         where["state"] = {"$in": wanted}
     if ap_gold_id is not None:
         where["ap_gold_id"] = ap_gold_id
@@ -134,7 +134,7 @@ def journeys(store: Store, project_name: str, limit: int) -> list[list[tuple[dat
 
 
 @translated
-def setbacks(store: Store, project_name: str) -> int:
+def requeue_count(store: Store, project_name: str) -> int:
     """How often files of a project went back on their way since a person last released them."""
     match = {"$match": {"project_name": project_name, "setbacks": {"$gt": 0}}}
     total = {"$group": {"_id": None, "setbacks": {"$sum": "$setbacks"}}}

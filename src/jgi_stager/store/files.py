@@ -15,7 +15,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from jgi_stager.lifecycle import ORDER, State
 from jgi_stager.records import FileRecord
 from jgi_stager.store.connection import Document, Store
-from jgi_stager.store.documents import some
+from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
 from jgi_stager.store.validation import MOST_REMEMBERED, fits, fitting
 
@@ -192,8 +192,8 @@ def pending_sizes(store: Store, project_name: str) -> tuple[int, int] | None:
 def pending_of_sources(store: Store, source_ids: Iterable[str], project_names: Iterable[str]) -> list[Candidate]:
     """The pending files of the named projects that these JDP file ids serve."""
     where = {
-        "source_file_id": {"$in": some(source_ids)},
-        "project_name": {"$in": some(project_names)},
+        "source_file_id": {"$in": as_list(source_ids)},
+        "project_name": {"$in": as_list(project_names)},
         "state": State.PENDING,
         **_LISTED,
     }
@@ -239,14 +239,14 @@ def select(store: Store, where: Mapping[str, Any], limit: int = 0) -> list[FileR
 def search(store: Store, project_names: Iterable[str], text: str, limit: int = 20) -> list[Document]:
     """Whole documents, history included, whose JDP file id, name or destination is exactly ``text``."""
     fields = ("jdp_file_id", "file_name", "destination_path")
-    where = {"project_name": {"$in": some(project_names)}, "$or": [{field: text} for field in fields]}
+    where = {"project_name": {"$in": as_list(project_names)}, "$or": [{field: text} for field in fields]}
     return fitting(store, "files", store.files.find(where).limit(limit))
 
 
 @translated
 def any_of_request(store: Store, request_id: int, states: Iterable[State]) -> bool:
     """Whether any file of a JDP request is in one of these states."""
-    where = {"request_id": request_id, "state": {"$in": some(states)}}
+    where = {"request_id": request_id, "state": {"$in": as_list(states)}}
     return store.files.find_one(where, {"_id": 1}) is not None
 
 
@@ -260,21 +260,21 @@ def any_of_task(store: Store, globus_task_id: str, state: State) -> bool:
 @translated
 def any_in(store: Store, project_name: str, states: Iterable[State]) -> bool:
     """Whether any file of a project is in one of these states. Costs the same for any number of files."""
-    where = {"project_name": project_name, "state": {"$in": some(states)}}
+    where = {"project_name": project_name, "state": {"$in": as_list(states)}}
     return store.files.find_one(where, {"_id": 0, "state": 1}) is not None
 
 
 @translated
 def requests_behind(store: Store, states: Iterable[State]) -> set[int]:
     """The JDP requests that files in these states hang on. Reads every such file: not for each tick."""
-    where = {"state": {"$in": some(states)}, "request_id": {"$type": "number"}}
+    where = {"state": {"$in": as_list(states)}, "request_id": {"$type": "number"}}
     return {int(request_id) for request_id in store.files.distinct("request_id", where)}
 
 
 @translated
 def tasks_behind(store: Store, states: Iterable[State]) -> set[str]:
     """The Globus tasks that files in these states hang on. Reads every such file: not for each tick."""
-    where = {"state": {"$in": some(states)}, "globus_task_id": {"$type": "string"}}
+    where = {"state": {"$in": as_list(states)}, "globus_task_id": {"$type": "string"}}
     return {str(task_id) for task_id in store.files.distinct("globus_task_id", where)}
 
 
@@ -282,7 +282,7 @@ def tasks_behind(store: Store, states: Iterable[State]) -> set[str]:
 def names_of_sources(store: Store, source_ids: Iterable[str]) -> dict[str, str]:
     """JDP file id -> the file's name, for ids that any project wants."""
     fields = frozenset({"source_file_id", "file_name"})
-    found = store.files.find({"source_file_id": {"$in": some(source_ids)}}, dict.fromkeys(fields, 1))
+    found = store.files.find({"source_file_id": {"$in": as_list(source_ids)}}, dict.fromkeys(fields, 1))
     whole = fitting(store, "files", found, fields)
     return {document["source_file_id"]: document["file_name"] for document in whole}
 
@@ -291,7 +291,7 @@ def names_of_sources(store: Store, source_ids: Iterable[str]) -> dict[str, str]:
 def sizes_of_sources(store: Store, source_ids: Iterable[str]) -> dict[str, int]:
     """JDP file id -> bytes, for ids that any project wants and whose size is known."""
     fields = frozenset({"source_file_id", "jdp_file_size"})
-    found = store.files.find({"source_file_id": {"$in": some(source_ids)}}, dict.fromkeys(fields, 1))
+    found = store.files.find({"source_file_id": {"$in": as_list(source_ids)}}, dict.fromkeys(fields, 1))
     whole = fitting(store, "files", found, fields)
     return {one["source_file_id"]: int(one["jdp_file_size"]) for one in whole if one["jdp_file_size"] is not None}
 
@@ -354,7 +354,7 @@ def inspect(store: Store, project_name: str) -> None:
 @translated
 def inspect_states(store: Store, project_name: str) -> None:
     """Set aside the files of a project that no step would ever meet, because their state is none. Cheap."""
-    where = {"project_name": project_name, "state": {"$nin": some(State)}}
+    where = {"project_name": project_name, "state": {"$nin": as_list(State)}}
     for document in store.files.find(where, _ROW).limit(MOST_REMEMBERED):
         fits(store, "files", document)
 

@@ -8,7 +8,7 @@ from jgi_stager.models import DOCUMENTS, Limits
 from jgi_stager.records import ProjectState
 from jgi_stager.store import acceptance, files, notices, requests, tasks
 from jgi_stager.store.connection import Document, Store
-from jgi_stager.store.documents import some
+from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import Misfit, described_project, fitting_one
 from jgi_stager.stored import misfit
@@ -21,7 +21,7 @@ def inspect(store: Store) -> None:
     """Set aside every document that does not fit among what is open, or is in no state that anybody knows.
 
     The cost follows the number of open projects, requests, tasks and notices, not that of files."""
-    under_way = store.projects.find({"state": {"$nin": some(OVER)}})
+    under_way = store.projects.find({"state": {"$nin": as_list(OVER)}})
     ours = acceptance.of_ours(store, under_way)
     acceptance.accepted(store, [document for document, _ in ours])
     for document, _ in ours:

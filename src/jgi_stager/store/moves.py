@@ -14,10 +14,10 @@ from typing import Any
 from bson import ObjectId
 from pymongo import UpdateOne
 
-from jgi_stager.lifecycle import IllegalMoveError, State, check_move, is_setback
+from jgi_stager.lifecycle import IllegalMoveError, State, check_move, is_requeue
 from jgi_stager.records import FileRecord, story
 from jgi_stager.store.connection import Document, Store
-from jgi_stager.store.documents import LONGEST_WHY, history_push, refuse, some
+from jgi_stager.store.documents import LONGEST_WHY, as_list, forbid_fields, history_push
 from jgi_stager.store.errors import translated
 
 Selection = Mapping[str, Any]
@@ -59,8 +59,8 @@ def by_sources(source_ids: Iterable[str], project_names: Iterable[str], **equal:
     """All files of the named projects that are served by these JDP file ids."""
     return {
         **equal,
-        "source_file_id": {"$in": some(source_ids)},
-        "project_name": {"$in": some(project_names)},
+        "source_file_id": {"$in": as_list(source_ids)},
+        "project_name": {"$in": as_list(project_names)},
     }
 
 
@@ -143,7 +143,7 @@ def release(store: Store, where: Selection, why: str) -> int:
 
 
 @translated
-def set_back(
+def requeue(
     store: Store,
     where: Selection,
     old: State,
@@ -156,7 +156,7 @@ def set_back(
 
     Those that have gone back ``max_setbacks`` times already are held as failed. ``fault`` is kept with the files.
     """
-    if not is_setback(old, new):
+    if not is_requeue(old, new):
         raise ValueError(f"{old} to {new} is no way back")
     reason = f"went back more than {max_setbacks} times; last: {why}"
     often, seldom = ({"$expr": {way: ["$setbacks", max_setbacks]}} for way in ("$gte", "$lt"))
@@ -165,7 +165,7 @@ def set_back(
 
 
 @translated
-def give_back(
+def requeue_unusable(
     store: Store, where: Selection, old: State, fault: DeliveryFault, max_setbacks: int
 ) -> tuple[int, int]:
     """Send the selected files from ``old`` to pending, because their delivery is of no use to them; how many (went
@@ -184,19 +184,19 @@ def give_back(
         reason = f"two deliveries were of no use to it. {finding}. {fault}. Ask JGI; "
         reason += "then `jgi-stager retry` lists it again and goes by what JDP says of it then"
         failed += move(store, by_oids(oids), old, State.FAILED, reason)
-    back, held = set_back(store, where, old, State.PENDING, str(fault), max_setbacks, fault)
+    back, held = requeue(store, where, old, State.PENDING, str(fault), max_setbacks, fault)
     return back, failed + held
 
 
 def _guarded(where: Selection, old: State) -> Document:
     if not where:
         raise ValueError("a move of every file there is was asked for; select some")
-    refuse(where, ("state",))
+    forbid_fields(where, ("state",))
     return {**where, "state": old, **_MOVABLE}
 
 
 def _check_fields(fields: Mapping[str, Any]) -> None:
-    refuse(fields, _KEPT)
+    forbid_fields(fields, _KEPT)
     if unknown := sorted(set(fields) - set(FileRecord.model_fields)):
         raise ValueError(f"a file has no field {', '.join(unknown)}")
 
@@ -222,6 +222,6 @@ def _update(old: State, new: State, why: str, at: datetime, fields: Mapping[str,
         changes |= {"failed_from": old, "reason": why[:LONGEST_WHY]}
     changes |= {**fields, "state": new, "since": at, "update_date": at}
     update: Document = {"$set": changes, "$push": {"history": history_push(at, old, new, why)}}
-    if is_setback(old, new):
+    if is_requeue(old, new):
         update["$inc"] = {"setbacks": 1}
     return update

@@ -18,7 +18,7 @@ from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.records import NoticeState
 from jgi_stager.store.connection import Document, Store
-from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
+from jgi_stager.store.documents import as_list, history_entry, in_states, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fitting, fitting_one
 
@@ -202,7 +202,7 @@ def interrupted_notices(store: Store) -> list[Document]:
 def inspect(store: Store) -> None:
     """Set aside what does not fit among the notices that are open, or in no state."""
     over = set(NoticeState) - set(OPEN_NOTICES)
-    fitting(store, "notices", store.notices.find({"state": {"$nin": some(over)}}))
+    fitting(store, "notices", store.notices.find({"state": {"$nin": as_list(over)}}))
 
 
 def mark_sending(store: Store, key: str, attempts: int, message_id: str) -> bool:

@@ -13,7 +13,7 @@ from jgi_stager.models import Project
 from jgi_stager.records import ProjectState
 from jgi_stager.store import acceptance
 from jgi_stager.store.connection import Document, Store
-from jgi_stager.store.documents import history_entry, history_push, refuse, some, update_guarded
+from jgi_stager.store.documents import as_list, forbid_fields, history_entry, history_push, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import FIELD
 from jgi_stager.store.validation import identity
@@ -39,7 +39,7 @@ def new_records(store: Store, limit: int = 100) -> list[Document]:
 @translated
 def by_state(store: Store, states: ProjectState | Iterable[ProjectState]) -> list[Document]:
     """The projects in these states, by id: accepted ones that fit, and invalid ones, which may hold anything."""
-    where: Document = {"state": {"$in": some(states), "$not": {"$type": "array"}}}
+    where: Document = {"state": {"$in": as_list(states), "$not": {"$type": "array"}}}
     found = list(store.projects.find(where).sort("_id", ASCENDING))
     fit = {identity(document["_id"]) for document in acceptance.accepted(store, found)}
     return [one for one in found if one["state"] == ProjectState.INVALID or identity(one["_id"]) in fit]
@@ -131,7 +131,7 @@ def set_project(
         return update_guarded(store.projects, key, expected, new, fields, at=at, why=why)
     if new is None:
         raise ValueError("a new record gets a state first")
-    refuse(fields, ("_id", "state", "history", "since"))
+    forbid_fields(fields, ("_id", "state", "history", "since"))
     # The history is set, not pushed to: the record is from outside and may hold anything under that name.
     history = [history_entry(at, None, new, why)]
     changes = {**fields, "state": str(new), "since": at, "update_date": at, "history": history}
@@ -178,7 +178,7 @@ def record_discovery(
     Only while the project is being discovered. What had gone wrong before is over then.
     """
     changes: Document = {"attempts": 0, "error": None, "error_since": None, **(values or {})}
-    refuse(changes, ("_id", "state", "history", "since"))
+    forbid_fields(changes, ("_id", "state", "history", "since"))
     update: Document = {"$set": {**changes, "update_date": store.clock.now()}}
     if push:
         update["$push"] = dict(push)
@@ -191,7 +191,7 @@ def record_discovery(
 @translated
 def note(store: Store, key: object, state: ProjectState, why: str, **fields: Any) -> bool:
     """Set fields of a project that is and stays in ``state``, with an entry on its history; whether it was."""
-    refuse(fields, ("_id", "state", "history", "since"))
+    forbid_fields(fields, ("_id", "state", "history", "since"))
     at = store.clock.now()
     entry = history_push(at, state, state, why)
     update = {"$set": {**fields, "update_date": at}, "$push": {"history": entry}}

@@ -14,7 +14,7 @@ from pymongo import DESCENDING
 from jgi_stager.models import Look, RestoreRequest
 from jgi_stager.records import FREE_REQUESTS, HOLDING_REQUESTS, OPEN_REQUESTS, RequestState
 from jgi_stager.store.connection import Document, Store
-from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
+from jgi_stager.store.documents import as_list, history_entry, in_states, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fits, fitting, fitting_one, usable
 from jgi_stager.stored import fields_of, misfit
@@ -201,7 +201,7 @@ def unreadable(store: Store, window_start: datetime) -> list[str]:
 @translated
 def ids_in_doubt(store: Store) -> frozenset[str]:
     """The JDP ids that must not be asked for now: those of requests in doubt, and of open ones that do not fit."""
-    in_doubt = _fitting(store, store.restore_requests.find({"state": {"$in": some(IN_DOUBT)}}))
+    in_doubt = _fitting(store, store.restore_requests.find({"state": {"$in": as_list(IN_DOUBT)}}))
     documents = [*in_doubt, *(one for one in _open_unfit(store) if _says_its_ids(one))]
     return frozenset(file_id for one in documents for file_id in one["file_ids"])
 
@@ -218,7 +218,7 @@ _IDS = frozenset({"file_ids"})
 
 def _open_unfit(store: Store) -> list[Document]:
     """The requests that may be under way, by their state or for want of one, and do not fit."""
-    found = store.restore_requests.find({"state": {"$nin": some(_OVER)}})
+    found = store.restore_requests.find({"state": {"$nin": as_list(_OVER)}})
     return [document for document in found if not fits(store, "restore_requests", document)]
 
 
@@ -237,8 +237,8 @@ def _spending(store: Store, window_start: datetime) -> list[Document]:
             {"submitted_at": later},
             {"vouched.submitted_at": later},
             {"submitted_at": {"$not": {"$type": "date"}}, "state": {"$ne": RequestState.REFUSED}},
-            {"state": {"$in": some(IN_DOUBT)}},
-            {"state": {"$nin": some(RequestState)}},
+            {"state": {"$in": as_list(IN_DOUBT)}},
+            {"state": {"$nin": as_list(RequestState)}},
         ]
     }
     fields = ("submitted_at", "reserved_at", "bytes", "projects", "state", "vouched", "history")
@@ -315,7 +315,7 @@ def open_request_of_sources(store: Store, source_ids: Iterable[str], now: dateti
     wanted = set(source_ids)
     where = {
         "file_ids": {"$in": sorted(wanted)},
-        "state": {"$in": some(JOINABLE)},
+        "state": {"$in": as_list(JOINABLE)},
         "$or": [{"expiration_date": None}, {"expiration_date": {"$gt": now + EXPIRY_MARGIN}}],
     }
     held: dict[str, Document] = {}
@@ -374,7 +374,7 @@ def note_deliveries_looked_at(store: Store) -> None:
 @translated
 def add_lost(store: Store, key: str, file_ids: Iterable[str]) -> None:
     """Note ids that a delivery does not bring after all: nothing joins the request for them any more."""
-    store.restore_requests.update_one({"_id": key}, {"$addToSet": {"lost": {"$each": some(file_ids)}}})
+    store.restore_requests.update_one({"_id": key}, {"$addToSet": {"lost": {"$each": as_list(file_ids)}}})
 
 
 @translated

@@ -13,7 +13,7 @@ from pymongo import DESCENDING
 from jgi_stager.models import TransferTask
 from jgi_stager.records import OPEN_TASKS, TaskKind, TaskState
 from jgi_stager.store.connection import Document, Store
-from jgi_stager.store.documents import history_entry, in_states, some, update_guarded
+from jgi_stager.store.documents import as_list, history_entry, in_states, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fits, fitting, fitting_one
 from jgi_stager.stored import fields_of, misfit
@@ -132,7 +132,7 @@ def task_by_id(store: Store, task_id: str) -> Document | None:
 
 
 @translated
-def not_in_the_books(store: Store, task_ids: Iterable[str]) -> set[str]:
+def unknown_task_ids(store: Store, task_ids: Iterable[str]) -> set[str]:
     """Those of these Globus task ids that no task here has."""
     asked = set(task_ids)
     found = store.globus_tasks.find({"task_id": {"$in": sorted(asked)}}, {"task_id": 1})
@@ -143,7 +143,7 @@ def not_in_the_books(store: Store, task_ids: Iterable[str]) -> set[str]:
 def open_task_file_oids(store: Store, states: Iterable[TaskState] = OPEN_TASKS) -> set[ObjectId]:
     """The files that an open task carries, or will carry once it is submitted: not for another task. Of a task
     that does not fit those that it names, as far as they are ones."""
-    where = {"state": {"$nin": some(set(TaskState) - set(states))}}
+    where = {"state": {"$nin": as_list(set(TaskState) - set(states))}}
     found = store.globus_tasks.find(where, {"file_oids": 1})
     lists = (task.get("file_oids") for task in found)
     return {oid for one in lists if isinstance(one, list) for oid in one if isinstance(oid, ObjectId)}
@@ -176,14 +176,14 @@ _NAMED, _REQUESTS = frozenset({"file_oids"}), frozenset({"request_ids"})
 
 def _open_unfit(store: Store) -> list[Document]:
     """The tasks that may be under way, by their state or for want of one, and do not fit."""
-    found = store.globus_tasks.find({"state": {"$nin": some(_OVER)}})
+    found = store.globus_tasks.find({"state": {"$nin": as_list(_OVER)}})
     return [document for document in found if not fits(store, "globus_tasks", document)]
 
 
 @translated
 def count_active(store: Store, kind: TaskKind | None = None) -> int:
     """How many tasks, of one kind or of all, count against the cap of active tasks at Globus."""
-    where: Document = {"state": {"$in": some(AT_GLOBUS)}}
+    where: Document = {"state": {"$in": as_list(AT_GLOBUS)}}
     return store.globus_tasks.count_documents(where if kind is None else where | {"kind": str(kind)})
 
 

@@ -13,7 +13,7 @@ from jgi_stager import __version__
 from jgi_stager.failures import Service
 from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, ProjectState
 from jgi_stager.service.lease import DUTY
-from jgi_stager.service.metrics_snapshot import NEW, Survey
+from jgi_stager.service.metrics_snapshot import NEW, MetricsSnapshot
 from jgi_stager.store import StoreError, leases
 from jgi_stager.web.health import Monitor
 
@@ -23,7 +23,7 @@ def _gauge(name: str, text: str, labels: Iterable[str] = ()) -> GaugeMetricFamil
 
 
 @dataclass(eq=False)
-class BooksCollector(Collector):
+class StoreCollector(Collector):
     """Turns a survey into metrics. A label that once was shown and is gone stays, as zero: a graph would
     otherwise go on with the last value."""
 
@@ -62,14 +62,14 @@ class BooksCollector(Collector):
                 family.add_metric(list(labels), values.get(labels, 0))
         return family
 
-    def _files(self, survey: Survey) -> Iterator[GaugeMetricFamily]:
+    def _files(self, survey: MetricsSnapshot) -> Iterator[GaugeMetricFamily]:
         by = ("project", "state")
         counts: dict[tuple[str, ...], float] = {key: float(tally.files) for key, tally in survey.files.items()}
         sizes: dict[tuple[str, ...], float] = {key: float(tally.bytes) for key, tally in survey.files.items()}
         yield self._filled(_gauge("files", "Files, by project and state.", by), counts)
         yield self._filled(_gauge("bytes", "Their bytes; files of unknown size count 0.", by), sizes)
 
-    def _rest(self, survey: Survey) -> Iterator[GaugeMetricFamily]:
+    def _rest(self, survey: MetricsSnapshot) -> Iterator[GaugeMetricFamily]:
         named = (
             ("projects", "Projects, by state.", survey.projects, (*ProjectState, NEW)),
             ("requests", "Open restore requests to JDP, by state.", survey.requests, OPEN_REQUESTS),
@@ -96,7 +96,7 @@ class BooksCollector(Collector):
         usable = _gauge("service_usable", "1 while the service is asked, 0 while it is out.", ["service"])
         person = _gauge("service_needs_person", "1 while a person must act before it is asked.", ["service"])
         for service in Service:
-            waits = self.monitor.tools.gates.needs_person(service) is not None
+            waits = self.monitor.ctx.circuit_breaker.needs_person(service) is not None
             usable.add_metric([service.value], float(service.value not in troubles))
             person.add_metric([service.value], float(waits))
         yield usable
@@ -105,7 +105,7 @@ class BooksCollector(Collector):
         silent.add_metric([], len(self.monitor.stuck()))
         yield silent
 
-    def _credentials(self, survey: Survey) -> GaugeMetricFamily:
+    def _credentials(self, survey: MetricsSnapshot) -> GaugeMetricFamily:
         family = _gauge("credential_age_seconds", "Since the credential of the service is in place.", ["service"])
         ages: dict[tuple[str, ...], float] = {
             (name,): (survey.now - since).total_seconds() for name, since in survey.credentials.items()
@@ -115,7 +115,7 @@ class BooksCollector(Collector):
     def _lease(self) -> GaugeMetricFamily:
         family = _gauge("lease_held", "1 for the daemon that holds the lease of the database.", ["owner"])
         try:
-            held = leases.holder(self.monitor.tools.store, DUTY)
+            held = leases.holder(self.monitor.ctx.store, DUTY)
         except StoreError:
             return family
         values: dict[tuple[str, ...], float] = {}
@@ -124,7 +124,7 @@ class BooksCollector(Collector):
         return self._filled(family, values)
 
 
-def _quota(survey: Survey) -> Iterator[GaugeMetricFamily]:
+def _quota(survey: MetricsSnapshot) -> Iterator[GaugeMetricFamily]:
     free_at = survey.quota.free_at
     values = (
         ("quota_limit_bytes", "Bytes that may be asked for in any window.", survey.quota.limit),

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from jgi_stager.failures import Service
-from jgi_stager.service.metrics_snapshot import Survey, Surveyor, status_line
+from jgi_stager.service.metrics_snapshot import MetricsReader, MetricsSnapshot, status_line
 from jgi_stager.service.supervisor import Supervisor
-from jgi_stager.steps.context import Tools
+from jgi_stager.steps.context import StepContext
 from jgi_stager.store import StoreError
 
 log = structlog.get_logger()
@@ -39,21 +39,21 @@ class Health:
 class Monitor:
     """What the web pages and the status line ask. Safe between threads."""
 
-    tools: Tools
+    ctx: StepContext
     stuck: Callable[[], Mapping[str, float]]
     """What does not move, by name, and for how many real seconds."""
-    surveyor: Surveyor
-    _survey: Survey | None = None
+    metrics_reader: MetricsReader
+    _survey: MetricsSnapshot | None = None
     _problem: str | None = None
     _looked: float = float("-inf")
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def survey(self) -> Survey | None:
+    def survey(self) -> MetricsSnapshot | None:
         """The books as they were at most `FRESH_SECONDS` ago; None while they cannot be read."""
         with self._lock:
             if time.monotonic() - self._looked > FRESH_SECONDS:
                 try:
-                    self._survey, self._problem = self.surveyor.look(), None
+                    self._survey, self._problem = self.metrics_reader.look(), None
                 except StoreError as error:
                     self._survey, self._problem = None, str(error)
                 self._looked = time.monotonic()
@@ -66,19 +66,19 @@ class Monitor:
         if self.survey() is None:
             reasons.append(f"the database cannot be read: {self._problem}")
         reasons += [f"{name}: {problem}" for name, problem in self.troubles().items()]
-        if self.tools.stop.is_set():
+        if self.ctx.stop.is_set():
             reasons.append("the daemon is stopping")
         return Health(not hung, not reasons, tuple(reasons))
 
     def troubles(self) -> dict[str, str]:
         """The services that cannot be used now, and why."""
         found = {}
-        now = self.tools.clock.now()
+        now = self.ctx.clock.now()
         for service in Service:
-            person = self.tools.gates.needs_person(service)
+            person = self.ctx.circuit_breaker.needs_person(service)
             if person is not None:
                 found[service.value] = f"waits for a person: {person}; {person.cure}"
-            elif not self.tools.gates.is_open(service, now, self.tools.credential(service)):
+            elif not self.ctx.circuit_breaker.allows(service, now, self.ctx.credential(service)):
                 found[service.value] = "does not answer; it is asked again later"
         return found
 
@@ -87,7 +87,7 @@ PERIOD_SECONDS = 10.0
 
 
 @contextmanager
-def telling(supervisor: Supervisor, monitor: Monitor) -> Iterator[None]:
+def status_publisher(supervisor: Supervisor, monitor: Monitor) -> Iterator[None]:
     """Keep the status line up to date while the block lasts."""
     if not supervisor.listens:
         yield
@@ -97,7 +97,7 @@ def telling(supervisor: Supervisor, monitor: Monitor) -> Iterator[None]:
     def work() -> None:
         while True:
             try:
-                supervisor.status(line(monitor))
+                supervisor.status(status_line_now(monitor))
             except Exception:
                 log.exception("status_failed")
             if stop.wait(PERIOD_SECONDS):
@@ -112,11 +112,11 @@ def telling(supervisor: Supervisor, monitor: Monitor) -> Iterator[None]:
         thread.join(PERIOD_SECONDS)
 
 
-def line(monitor: Monitor) -> str:
+def status_line_now(monitor: Monitor) -> str:
     """What systemd shows of the daemon now."""
     survey = monitor.survey()
     if survey is None:
         return f"waiting for the database: {'; '.join(monitor.health().reasons)}"
-    gates = monitor.tools.gates
-    persons = [problem for service in Service if (problem := gates.needs_person(service)) is not None]
+    circuit_breaker = monitor.ctx.circuit_breaker
+    persons = [problem for service in Service if (problem := circuit_breaker.needs_person(service)) is not None]
     return status_line(survey, persons)

@@ -29,7 +29,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jgi_stager.metrics import REGISTRY
 from jgi_stager.settings import WebSettings
-from jgi_stager.web.collector import BooksCollector
+from jgi_stager.web.collector import StoreCollector
 from jgi_stager.web.health import Health, Monitor
 
 log = structlog.get_logger()
@@ -127,7 +127,7 @@ def make_app(monitor: Monitor, host: str) -> Starlette:
     ``host`` is the address that they are served at.
     """
     books = CollectorRegistry()
-    books.register(BooksCollector(monitor))
+    books.register(StoreCollector(monitor))
 
     def answer(health: Health, good: bool) -> Response:
         document = {"live": health.live, "ready": health.ready, "reasons": list(health.reasons)}
