@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test acceptance campaign mutants lint format constraints dist clean
+.PHONY: demo test acceptance campaign mutants structure lint format constraints dist clean
 
 demo: $(READY)
 	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
@@ -23,6 +23,10 @@ campaign: $(READY)
 # Breaks the daemon in a dozen ways that matter; exit 1 if the judge of the campaign does not notice one.
 mutants: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m campaign.mutants $(ARGS)
+
+# The structure in figures: the core's reading path, circles, what imports what, typed documents, lifecycles.
+structure: $(READY)
+	$(BIN)/python tests/structure.py $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

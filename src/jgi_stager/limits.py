@@ -52,3 +52,8 @@ def restore_limits_now(store: Store, settings: Settings) -> Limits:
         window=timedelta(hours=settings.jdp.quota_window_hours),
         max_ids=values["restore_batch_size"],
     )
+
+
+def task_slots(max_active_tasks: int) -> int:
+    """How many of the tasks that Globus allows may carry files."""
+    return max(1, max_active_tasks - 1)

@@ -5,15 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from jgi_stager.failures import Service
+
 LARGEST_SECRET_BYTES = 64 * 1024
 SERVICE_SECRETS = "/etc/jgi-stager/secrets"
 """Where systemd takes the secrets of the service from (systemd/jgi-stager.service)."""
+
+CREDENTIALS: Mapping[Service, tuple[str, ...]] = {
+    Service.GOLD: ("gold_offline_token",),
+    Service.JDP: ("jdp_token",),
+    Service.GLOBUS: ("globus_client_secret", "globus_refresh_token"),
+    Service.SMTP: ("smtp_password",),
+}
+"""The secrets of each service; a change of one of them is tried at once."""
 
 
 class SecretProblem(Exception):  # noqa: N818 - it is turned into NeedsPerson by whoever knows the service
@@ -82,6 +93,23 @@ class Secrets:
             return datetime.fromtimestamp(self.path(name).stat().st_mtime, UTC)
         except OSError:
             return None
+
+
+def credential_fingerprint(secrets: Secrets, service: Service) -> object:
+    """The fingerprint of what ``service`` is asked with."""
+    return tuple(secrets.fingerprint(name) for name in CREDENTIALS.get(service, ()))
+
+
+def credential_identity(secrets: Secrets, service: Service) -> str | None:
+    """Which credential ``service`` is asked with, as a short digest that survives a copy of the file."""
+    names = CREDENTIALS.get(service, ())
+    if service is Service.SMTP:
+        # A password may be short enough to be guessed from a digest of it.
+        there = any(secrets.exists(name) for name in names)
+        printed = repr(credential_fingerprint(secrets, service)).encode()
+        return hashlib.sha256(printed).hexdigest()[:12] if there else None
+    found = [secrets.identity(name) for name in names]
+    return "-".join(one or "none" for one in found) if any(found) else None
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -13,8 +13,8 @@ from jgi_stager import stored
 from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.remote_clock import ClockEstimate, TheirClock
 from jgi_stager.records import RequestState
-from jgi_stager.steps import cancel, jdp_clock, outbox, restores, verify
-from jgi_stager.steps import context as tools_module
+from jgi_stager.steps import cancel, jdp_clock, outbox, restores, services, verify
+from jgi_stager.steps.services import may_ask
 from jgi_stager.store import fencing, files, notices, requests, tasks
 
 
@@ -112,10 +112,10 @@ def _one_failure_stops_the_step() -> None:
     def asking(
         ctx: Any, service: Any, documents: Iterable[Any], handle: Callable[[Any, Any], int], *_: Any, **__: Any
     ) -> int:
-        return sum(handle(ctx, document) for document in documents if ctx.may_ask(service))
+        return sum(handle(ctx, document) for document in documents if may_ask(ctx, service))
 
-    _replace_everywhere(tools_module.isolate_each, plain)
-    _replace_everywhere(tools_module.process_each, asking)
+    _replace_everywhere(services.isolate_each, plain)
+    _replace_everywhere(services.process_each, asking)
 
 
 def _edited_document_believed() -> None:

@@ -12,6 +12,7 @@ from jgi_stager.failures import NeedsPerson, Service
 from jgi_stager.steps import credentials as credentials_step
 from jgi_stager.steps.credential_notices import waiting_for
 from jgi_stager.steps.digest import notes
+from jgi_stager.steps.services import record_answer, record_failure
 from jgi_stager.store import credentials
 from jgi_stager.store.credentials import Credential
 from smtp_server import Mailbox, free_port
@@ -138,14 +139,14 @@ def test_the_same_credential_is_believed_only_after_it_held_for_a_while(daemon: 
     """A login that lists tasks and may not read a collection must not make a mail at each turn."""
     error = NeedsPerson(Service.GLOBUS, "globus: consent is missing", "run: jgi-stager login, and agree")
     for _ in range(20):
-        daemon.ctx.failed(error)
+        record_failure(daemon.ctx, error)
         daemon.out.clock.advance(60)
-        daemon.ctx.answered(Service.GLOBUS)
+        record_answer(daemon.ctx, Service.GLOBUS)
         daemon.run("watch_credentials", "send_notices")
         daemon.out.clock.advance(60)
     assert len(daemon.notices("needs_person")) == 1
     assert daemon.notices("solved") == []
-    daemon.ctx.answered(Service.GLOBUS)
+    record_answer(daemon.ctx, Service.GLOBUS)
     daemon.out.clock.advance(660)
     daemon.run("watch_credentials")
     assert len(daemon.notices("solved")) == 1
@@ -211,11 +212,11 @@ def lived(daemon: Stage, *days: float) -> None:
         renew_token(daemon, f"token-{number}")
         daemon.run("watch_credentials")
         daemon.out.clock.advance(length * 86_400)
-        daemon.ctx.failed(NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
+        record_failure(daemon.ctx, NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
         daemon.out.clock.advance(3600)
     renew_token(daemon, "now")
     daemon.run("watch_credentials")
-    daemon.ctx.answered(Service.JDP)
+    record_answer(daemon.ctx, Service.JDP)
 
 
 def test_the_usual_life_of_a_token_is_learned_and_told_in_the_digest(daemon: Stage) -> None:

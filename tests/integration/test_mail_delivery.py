@@ -9,6 +9,7 @@ import pytest
 
 from jgi_stager.notices import Kind, message_id
 from jgi_stager.steps import outbox
+from jgi_stager.steps.notify import alert
 from jgi_stager.store import notices
 from outbox import HOUR, OTHER, SITE, add_done, mailing_site, put, send, settings, state
 from smtp_server import Mailbox, free_port
@@ -236,7 +237,7 @@ def test_a_notice_that_cannot_be_written_does_not_end_the_others(daemon: Stage, 
 def test_people_of_a_project_get_its_mails_beside_the_site(daemon: Stage, mailbox: Mailbox) -> None:
     daemon.insert("soil", notify=[OTHER, SITE])
     daemon.run("accept")
-    daemon.ctx.alert("k", "something", "of this project", "soil", you="nothing to do.")
+    alert(daemon.ctx, "k", "something", "of this project", "soil", you="nothing to do.")
     send(daemon)
     assert mailbox.taken_for == [[SITE, OTHER]]
 

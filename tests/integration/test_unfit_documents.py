@@ -21,8 +21,8 @@ from jgi_stager.records import ProjectState
 from jgi_stager.reporting import explain, snapshot, summary
 from jgi_stager.steps import STEPS, digest
 from jgi_stager.store import control, notices, projects, requests
+from jgi_stager.store.database import shown
 from jgi_stager.store.schema import ensure_schema
-from jgi_stager.store.validation import shown
 from jgi_stager.stored import misfit
 from stage import PROPOSAL, Stage, small_catalogue, stage
 

@@ -16,7 +16,8 @@ from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectState, TaskKind, TaskState
 from jgi_stager.reporting.time_breakdown import QUOTA
 from jgi_stager.steps import alerts, daemon_alerts
-from jgi_stager.steps.daemon_alerts import StoreOutage
+from jgi_stager.steps.context import StoreOutage
+from jgi_stager.steps.services import record_failure
 from jgi_stager.store import StoreUnavailable, control, files, moves, projects, tasks
 from smtp_server import Mailbox
 from stage import Stage
@@ -211,7 +212,7 @@ def test_a_short_absence_of_the_database_is_no_mail(daemon: Stage, mailbox: Mail
 def test_people_needed_and_the_quota_are_told_apart_in_the_last_mail(daemon: Stage) -> None:
     daemon.insert()
     wait(daemon, hours=2, minutes=30)
-    daemon.ctx.failed(NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
+    record_failure(daemon.ctx, NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
     wait(daemon, hours=2, minutes=30)
     drive(daemon, hours=20 * DAY)
     (done,) = daemon.notices(Kind.DONE.value)
@@ -228,7 +229,7 @@ def test_people_needed_and_the_quota_are_told_apart_in_the_last_mail(daemon: Sta
 def test_the_mail_about_a_dead_token_says_until_when_no_time_is_lost(daemon: Stage, mailbox: Mailbox) -> None:
     daemon.insert()
     wait(daemon, hours=8, minutes=30)  # all that the quota allows is asked for, has come, and is done
-    daemon.ctx.failed(NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
+    record_failure(daemon.ctx, NeedsPerson(Service.JDP, "jdp: 401", "run: jgi-stager token set jdp"))
     (need,) = daemon.notices("needs_person")
     first = datetime.fromisoformat(daemon.out.books()["requests"][0]["at"])
     assert abs(need["data"]["needed_at"] - first - timedelta(hours=24)) < timedelta(minutes=30)

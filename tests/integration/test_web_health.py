@@ -24,7 +24,7 @@ from jgi_stager.clock import ManualClock
 from jgi_stager.failures import NeedsPerson, Service, Transient
 from jgi_stager.lifecycle import State
 from jgi_stager.records import TaskKind
-from jgi_stager.secrets import Secrets
+from jgi_stager.secrets import Secrets, credential_fingerprint
 from jgi_stager.service.metrics_snapshot import MetricsReader
 from jgi_stager.settings import Settings, WebSettings
 from jgi_stager.steps import STEPS
@@ -135,7 +135,9 @@ def test_what_keeps_it_from_its_work_is_named(site: Site) -> None:
         NeedsPerson(Service.JDP, "the token has ended", "run: jgi-stager token set jdp"), now, ()
     )
     for _ in range(3):
-        site.ctx.circuit_breaker.failed(Transient(Service.GOLD, "away"), now, site.ctx.credential(Service.GOLD))
+        site.ctx.circuit_breaker.failed(
+            Transient(Service.GOLD, "away"), now, credential_fingerprint(site.ctx.secrets, Service.GOLD)
+        )
     status, body = site.get("/healthz")
     assert status == 503
     said = json.loads(body)

@@ -17,9 +17,9 @@ from jgi_stager.mail.render import DARK, LIGHT, LONGEST_SUBJECT, WIDTH, Look, fa
 from jgi_stager.notices import FORMS, Kind
 from jgi_stager.planning import Limits
 from jgi_stager.settings import NotificationSettings
-from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.digest import sharing
 from jgi_stager.steps.listing import accepted_data
+from jgi_stager.steps.notify import alert
 from jgi_stager.warning_groups import group
 from mail_samples import ACCEPTED, AT, DIGEST, LISTED, NEEDS, OUTAGE, QUOTA, SAMPLES, STALLED, notice
 
@@ -117,7 +117,7 @@ def test_the_mail_about_a_silent_service_says_what_the_reader_does() -> None:
 
 def test_no_alarm_can_be_stored_without_what_the_reader_does() -> None:
     with pytest.raises(TypeError, match="you"):
-        StepContext.alert(None, "key", "subject", "text")  # type: ignore[arg-type,call-arg]
+        alert(None, "key", "subject", "text")  # type: ignore[arg-type,call-arg]
 
 
 @pytest.mark.parametrize("kind", [Kind.ALARM, Kind.TROUBLE])

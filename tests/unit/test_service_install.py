@@ -14,11 +14,10 @@ from typer.testing import CliRunner
 
 from jgi_stager.cli import app
 from jgi_stager.mail import push
-from jgi_stager.secrets import SERVICE_SECRETS
+from jgi_stager.secrets import CREDENTIALS, SERVICE_SECRETS
 from jgi_stager.service import install
 from jgi_stager.service.failure import failure_mail
 from jgi_stager.settings import Settings, load_settings
-from jgi_stager.steps.context import CREDENTIALS
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "systemd"

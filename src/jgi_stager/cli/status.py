@@ -45,9 +45,8 @@ from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.quota import used
 from jgi_stager.reporting.snapshot_types import Project, Snapshot
 from jgi_stager.reporting.summary import Credential, ProjectLine, Status
-from jgi_stager.secrets import Secrets
+from jgi_stager.secrets import CREDENTIALS, Secrets
 from jgi_stager.settings import Settings
-from jgi_stager.steps.context import CREDENTIALS
 
 BAR = 34
 SEGMENTS: tuple[tuple[str, tuple[str, ...], str, str, str], ...] = (

@@ -13,16 +13,15 @@ from typing import Any
 from jgi_stager.clock import Clock
 from jgi_stager.failures import Service
 from jgi_stager.lifecycle import State
-from jgi_stager.limits import limits_now, restore_limits_now
+from jgi_stager.limits import limits_now, restore_limits_now, task_slots
 from jgi_stager.models import Project
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, PlanningInput, Refusals, planning_input, read_refusals
 from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, NoticeState, ProjectState, TaskKind
 from jgi_stager.reporting import snapshot_types as views
+from jgi_stager.reporting.credential_life import is_soon, likely_end
 from jgi_stager.reporting.snapshot_types import Login, RefusedAddress, SetAside, Snapshot
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
-from jgi_stager.steps.credentials import is_soon, likely_end
-from jgi_stager.steps.transfers import task_slots
 from jgi_stager.store import (
     Document,
     Store,
@@ -39,7 +38,8 @@ from jgi_stager.store import (
     tasks,
 )
 from jgi_stager.store.credentials import Credential
-from jgi_stager.store.validation import shown, usable
+from jgi_stager.store.database import shown
+from jgi_stager.store.validation import usable
 from jgi_stager.stored import misfit
 
 SHOWN_FOR = timedelta(days=7)

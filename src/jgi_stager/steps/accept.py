@@ -14,6 +14,7 @@ from jgi_stager.formatting import human_bytes
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectRecord, ProjectState, explain_invalid, is_mail_address
 from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import notify
 from jgi_stager.store import RecordTooLarge, StoreError, acceptance, fencing, files, projects
 
 log = structlog.get_logger()
@@ -152,7 +153,7 @@ def _tell_invalid(ctx: StepContext, document: Mapping[str, Any], reason: str) ->
     key = record_key(document)
     # A person may put another record under the same id: what is wrong with that one is told, too.
     event = f"{type(document['_id']).__name__}:{key}:{_digest(reason)[:8]}"
-    ctx.notify(Kind.INVALID, event, {"record_id": key, "reason": reason}, shown, also=_addresses(document))
+    notify(ctx, Kind.INVALID, event, {"record_id": key, "reason": reason}, shown, also=_addresses(document))
     return shown
 
 

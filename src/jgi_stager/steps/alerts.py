@@ -28,10 +28,12 @@ from jgi_stager.lifecycle import RESTING, State
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectState, RequestState, TaskKind, TaskState
 from jgi_stager.steps.accept import acceptance_key
-from jgi_stager.steps.context import StepContext, isolate_each
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import alert, notify
+from jgi_stager.steps.services import isolate_each, may_ask
 from jgi_stager.store import control, files, inspection, projects, requests, tasks
+from jgi_stager.store.database import Misfit, identity, shown
 from jgi_stager.store.files import FailedGroup
-from jgi_stager.store.validation import Misfit, identity, shown
 
 log = structlog.get_logger()
 
@@ -76,7 +78,7 @@ def _look(ctx: StepContext, project: Mapping[str, Any]) -> int:
         **shown_groups(groups),
     }
     number = int(project.get("failures_mails") or 0) + 1
-    ctx.notify(Kind.FAILED, f"{acceptance_key(project)}:{number}", data, name)
+    notify(ctx, Kind.FAILED, f"{acceptance_key(project)}:{number}", data, name)
     projects.set_project(
         ctx.store,
         project["_id"],
@@ -122,7 +124,7 @@ def alert_stalls(ctx: StepContext) -> int:
     shown = [{name: value for name, value in item.items() if name != "key"} for item in found[:MOST_ITEMS]]
     # The key is made of what is stalled: after a crash before it is noted, the same mail is not stored twice.
     name = hashlib.sha256("|".join(keys).encode()).hexdigest()[:16]
-    ctx.notify(Kind.STALLED, name, {"items": shown, "more": max(0, len(found) - MOST_ITEMS)})
+    notify(ctx, Kind.STALLED, name, {"items": shown, "more": max(0, len(found) - MOST_ITEMS)})
     for item in found:
         _note(ctx, item["key"])
     log.warning("stalled", items=len(found))
@@ -142,7 +144,7 @@ def usual(lengths: Sequence[timedelta], floor: timedelta, unknown: timedelta) ->
 
 def _requests(ctx: StepContext) -> Iterable[dict[str, Any]]:
     """Requests that JDP works on for longer than usual, as far as we can ask JDP at all."""
-    if not ctx.may_ask(Service.JDP):
+    if not may_ask(ctx, Service.JDP):
         return
     now = ctx.clock.now()
     past = requests.delivered(ctx.store, RECENT)
@@ -167,7 +169,7 @@ def _requests(ctx: StepContext) -> Iterable[dict[str, Any]]:
 
 def _tasks(ctx: StepContext) -> Iterable[dict[str, Any]]:
     """Globus tasks that move nothing, or take longer than usual."""
-    if not ctx.may_ask(Service.GLOBUS):
+    if not may_ask(ctx, Service.GLOBUS):
         return
     now = ctx.clock.now()
     lengths: dict[str, Usual] = {}
@@ -302,7 +304,8 @@ def _notify(ctx: StepContext, group: Sequence[Mapping[str, Any]]) -> None:
     of = f" of {project}" if project else ""
     lines = [f"  {collection}: {{_id: {key}}}" for key in keys[:SHOWN]]
     lines += [f"  and {len(keys) - SHOWN} more"] if len(keys) > SHOWN else []
-    ctx.alert(
+    alert(
+        ctx,
         f"set-aside:{event}",
         f"{number} in {collection}{of} cannot be used: {reason}"[:200],
         f"{reason}. Somebody edited it, or something else wrote it. {MEANS[collection]} Everything else goes on."

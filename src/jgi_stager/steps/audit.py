@@ -14,9 +14,9 @@ tasks that are ours and that nobody here knows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from functools import partial
 
 import structlog
 
@@ -27,8 +27,10 @@ from jgi_stager.lifecycle import RESTING, State
 from jgi_stager.notices import ACTIVITY
 from jgi_stager.records import OPEN_TASKS, ProjectState, TaskState
 from jgi_stager.steps import older_database, transfers
-from jgi_stager.steps.context import StepContext, process_each
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import alert
 from jgi_stager.steps.poll_tasks import ENDED
+from jgi_stager.steps.services import call
 from jgi_stager.store import control, files, moves, projects, requests, tasks
 
 log = structlog.get_logger()
@@ -42,10 +44,10 @@ SHOWN = 20
 def look_for_orphans(ctx: StepContext) -> None:
     """Look for such tasks once, unless there is no work that they could get in the way of. Nothing moves."""
     if projects.by_state(ctx.store, ProjectState.ACTIVE):
-        process_each(ctx, Service.GLOBUS, [{"_id": "tasks"}], _look, _leave_orphans)
+        call(ctx, Service.GLOBUS, partial(_look, ctx), "orphans")
 
 
-def _look(ctx: StepContext, _: Mapping[str, Any]) -> int:
+def _look(ctx: StepContext) -> int:
     found = ctx.globus.tasks_labelled(f"{transfers.LABEL} ", ctx.clock.now() - LOOK_BACK)
     # In this order. Each task of ours had its intent before Globus had the task. An intent that is not among those
     # without an answer any more has its task id by now, so the read that comes last finds it.
@@ -66,16 +68,13 @@ def _look(ctx: StepContext, _: Mapping[str, Any]) -> int:
     return 0
 
 
-def _leave_orphans(_: StepContext, __: Mapping[str, Any], error: str, ___: float) -> None:
-    log.warning("orphans_not_looked_for", error=error)
-
-
 def _tell_of_orphans(ctx: StepContext, orphans: Sequence[TaskStatus]) -> None:
     """Once a week, however many there are: another installation makes new ones all the time."""
     log.warning("orphan_tasks", tasks=len(orphans), newest=orphans[0].task_id)
     year, week, _ = ctx.clock.now().isocalendar()
     lines = [f"{task.task_id} ({task.status}): {task.label}" for task in orphans]
-    ctx.alert(
+    alert(
+        ctx,
         f"orphan-tasks:{year}-{week}",
         f"{len(orphans)} running Globus tasks are ours by their label, but not in the books",
         "Either the database was replaced by another one, or another installation uses the same Globus login. "
@@ -130,7 +129,8 @@ def _tell_removed(ctx: StepContext) -> None:
         counts = files.count_by_state(ctx.store, name)
         under_way = sum(tally.files for state, tally in counts.items() if state not in RESTING)
         first = files.of_project(ctx.store, name, limit=1)
-        ctx.alert(
+        alert(
+            ctx,
             f"removed:{name}:{first[0].oid if first else ''}",
             f"the record of {name} is gone, its files are not",
             f"The database has {sum(tally.files for tally in counts.values())} files of {name}, {under_way} of "

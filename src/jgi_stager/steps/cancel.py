@@ -14,7 +14,8 @@ import structlog
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import AT_JGI, State
 from jgi_stager.records import ProjectState, TaskState
-from jgi_stager.steps.context import StepContext, isolate_each, process_each, reschedule_fields
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.services import isolate_each, process_each, reschedule_fields
 from jgi_stager.store import files, moves, projects, tasks
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
@@ -19,11 +19,14 @@ from jgi_stager.failures import NeedsPerson, Service, Transient
 from jgi_stager.lifecycle import State
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind, until_reminder
 from jgi_stager.records import NoticeState, ProjectState
+from jgi_stager.reporting import snapshot
+from jgi_stager.reporting.quota import turns
+from jgi_stager.reporting.summary import needed_at
+from jgi_stager.secrets import CREDENTIALS, credential_identity
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import notify
 from jgi_stager.store import Store, StoreError, credentials, files, notices, projects
 from jgi_stager.store.credentials import Credential
-
-if TYPE_CHECKING:
-    from jgi_stager.steps.context import StepContext
 
 log = structlog.get_logger()
 
@@ -81,7 +84,7 @@ def record_success(ctx: StepContext, service: Service, *, proof: bool) -> None:
         credentials.record_reachable(ctx.store, service.value, known.out_since)
     if known.dead_since is None:
         return
-    if service is Service.SMTP or known.dead_identity != ctx.identity(service):
+    if service is Service.SMTP or known.dead_identity != credential_identity(ctx.secrets, service):
         record_recovered(ctx, service, known)
     elif known.healing_since is None:
         credentials.heals(ctx.store, service.value, now)
@@ -108,7 +111,12 @@ def record_rejected(ctx: StepContext, error: NeedsPerson) -> None:
     service = error.service
     before = credentials.get(ctx.store, service.value)
     known = credentials.record_rejected(
-        ctx.store, service.value, ctx.identity(service), str(error), error.cure, until_reminder(0)
+        ctx.store,
+        service.value,
+        credential_identity(ctx.secrets, service),
+        str(error),
+        error.cure,
+        until_reminder(0),
     )
     replaced = before.dead_since is not None and before.dead_identity != known.dead_identity
     tell_need(ctx, service, known, replaced=replaced)
@@ -121,7 +129,7 @@ def tell_need(ctx: StepContext, service: Service, known: Credential, *, replaced
     key = f"{episode(service, known.dead_since)}:{known.dead_identity or 'none'}"
     if notices.get_notice(ctx.store, f"{Kind.NEEDS_PERSON.value}:{key}") is None:
         data = _need(ctx, service, known) | {"replaced": replaced}
-        ctx.notify(Kind.NEEDS_PERSON, key, data, thread=thread(service, known.dead_since))
+        notify(ctx, Kind.NEEDS_PERSON, key, data, thread=thread(service, known.dead_since))
 
 
 def remind(ctx: StepContext, service: Service, known: Credential, dead_since: datetime) -> None:
@@ -133,7 +141,7 @@ def remind(ctx: StepContext, service: Service, known: Credential, dead_since: da
         "next_seconds": until_reminder(number).total_seconds(),
     }
     key = f"{episode(service, dead_since)}:{number}"
-    ctx.notify(Kind.REMINDER, key, data, thread=thread(service, dead_since))
+    notify(ctx, Kind.REMINDER, key, data, thread=thread(service, dead_since))
     credentials.reminded(ctx.store, service.value, dead_since, number, now + until_reminder(number))
 
 
@@ -149,7 +157,7 @@ def record_recovered(ctx: StepContext, service: Service, known: Credential) -> N
             "until": now,
             "lasted_seconds": (now - known.dead_since).total_seconds(),
         }
-        ctx.notify(Kind.SOLVED, episode(service, known.dead_since), data, thread=where)
+        notify(ctx, Kind.SOLVED, episode(service, known.dead_since), data, thread=where)
     credentials.record_recovered(ctx.store, service.value, known.dead_since)
     log.info("service_recovered", service=service.value, since=known.dead_since)
 
@@ -194,10 +202,6 @@ def _need(ctx: StepContext, service: Service, known: Credential) -> dict[str, An
 def _when_needed(ctx: StepContext, service: Service) -> Mapping[str, Any]:
     """``told_at``, and ``needed_at``: until then no time is lost; None if nothing needs the service. Neither where
     that cannot be told: the mail is what matters."""
-    from jgi_stager.reporting import snapshot
-    from jgi_stager.reporting.quota import turns
-    from jgi_stager.reporting.summary import needed_at
-
     try:
         facts = snapshot.take_snapshot(snapshot.SnapshotSource(ctx.store, ctx.settings, ctx.clock))
         return {"told_at": facts.now, "needed_at": needed_at(facts, turns(facts), service.value)}
@@ -210,8 +214,6 @@ def _when_needed(ctx: StepContext, service: Service) -> Mapping[str, Any]:
 
 def what_to_do(ctx: StepContext, service: Service, problem: str, cure: str) -> Mapping[str, Any]:
     """``headline``, ``steps``, ``command`` and ``path``: how a person helps."""
-    from jgi_stager.steps.context import CREDENTIALS
-
     name, command = CREDENTIAL_NAMES.get(service, service.value), COMMANDS.get(service)
     if command is None or command not in cure or "consent" in problem:
         steps = [cure] if cure else list(CURES.get(service, ()))

@@ -10,18 +10,20 @@ from datetime import datetime, timedelta
 import structlog
 
 from jgi_stager.failures import OutsideError, Rejected, Service
-from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind, usual_life, warn_before
+from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind
+from jgi_stager.reporting.credential_life import is_soon, likely_end
+from jgi_stager.secrets import CREDENTIALS, credential_identity
 from jgi_stager.steps import credential_notices as people
-from jgi_stager.steps.context import CREDENTIALS, StepContext
+from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.credential_notices import waiting_for
+from jgi_stager.steps.notify import notify
+from jgi_stager.steps.services import may_ask, record_answer, record_failure
 from jgi_stager.store import credentials, requests
 from jgi_stager.store.credentials import Credential
 
 log = structlog.get_logger()
 
 
-GLOBUS_IDLE = timedelta(days=182)
-"""A refresh token that was not used for six months ends (docs.globus.org, Globus Auth developer guide)."""
 OUT_TOLD_AFTER = timedelta(hours=6)
 """A service that does not answer for so long is worth a mail."""
 LONG_LIFE = timedelta(days=7)
@@ -62,7 +64,7 @@ def _watch(ctx: StepContext, service: Service, known: Credential) -> None:
 
 def _in_place(ctx: StepContext, service: Service, known: Credential) -> Credential:
     """What is known, with the credential that is in place now."""
-    identity = ctx.identity(service)
+    identity = credential_identity(ctx.secrets, service)
     if known.identity == identity:
         return known
     credentials.seen(ctx.store, service.value, identity, _since(ctx, service, known))
@@ -82,7 +84,7 @@ def _since(ctx: StepContext, service: Service, known: Credential) -> datetime:
 
 def _is_due(ctx: StepContext, service: Service, known: Credential) -> bool:
     """Whether to try it: it is time, nothing else did lately, and it could tell us something."""
-    if not ctx.may_ask(service):
+    if not may_ask(ctx, service):
         return False
     if known.identity is None and not waiting_for(ctx.store, service)["projects"]:
         return False  # nobody needs it yet
@@ -98,10 +100,10 @@ def _probe(ctx: StepContext, service: Service) -> None:
     try:
         told = PROBES[service](ctx)
     except OutsideError as error:
-        ctx.failed(error)
+        record_failure(ctx, error)
     else:
         if told:
-            ctx.answered(service)
+            record_answer(ctx, service)
 
 
 def _probe_gold(ctx: StepContext) -> bool:
@@ -143,30 +145,10 @@ def expected_end(ctx: StepContext, service: Service, known: Credential) -> tuple
     return likely_end(service, known, confidential=ctx.secrets.exists("globus_client_secret"))
 
 
-def likely_end(service: Service, known: Credential, *, confidential: bool) -> tuple[datetime, str] | None:
-    """`expected_end` from the books alone. ``confidential``: Globus is used with a client secret."""
-    if known.identity is None or known.since is None:
-        return None
-    if service is Service.GLOBUS and not confidential:
-        used = known.last_success or known.since
-        return used + GLOBUS_IDLE, "Globus ends a login that was not used for six months"
-    life = usual_life([one.length for one in known.lives])
-    if life is None:
-        return None
-    return known.since + life, f"the {len(known.lives)} before it lived {_days(life)} (median)"
-
-
 def ends_soon(ctx: StepContext, service: Service, known: Credential) -> tuple[datetime, str] | None:
     """The same, if it is time for a word."""
     found = expected_end(ctx, service, known)
     return found if found is not None and is_soon(known, found[0], ctx.clock.now()) else None
-
-
-def is_soon(known: Credential, end: datetime, now: datetime) -> bool:
-    """Whether it is time for a word about the expected end of a credential that still works."""
-    if known.since is None or known.dead_since is not None:
-        return False
-    return now >= end - warn_before(end - known.since)
 
 
 def _warn(ctx: StepContext, service: Service, known: Credential) -> None:
@@ -185,13 +167,8 @@ def _warn(ctx: StepContext, service: Service, known: Credential) -> None:
         "steps": list(CURES[service]),
         "command": COMMANDS.get(service),
     }
-    ctx.notify(Kind.EXPIRING, f"{service.value}:{known.identity}", data)
+    notify(ctx, Kind.EXPIRING, f"{service.value}:{known.identity}", data)
     credentials.warned(ctx.store, service.value, known.identity)
-
-
-def _days(life: timedelta) -> str:
-    days = life.total_seconds() / 86_400
-    return f"{days:.0f} days" if days >= 10 else f"{days:.1f} days"
 
 
 def _tell_outage(ctx: StepContext, service: Service, known: Credential) -> None:
@@ -209,4 +186,4 @@ def _tell_outage(ctx: StepContext, service: Service, known: Credential) -> None:
         "waiting": waiting_for(ctx.store, service),
         "items": [],
     }
-    ctx.notify(Kind.STALLED, f"out:{service.value}:{known.out_since:%Y-%m-%dT%H:%M:%S}", data)
+    notify(ctx, Kind.STALLED, f"out:{service.value}:{known.out_since:%Y-%m-%dT%H:%M:%S}", data)

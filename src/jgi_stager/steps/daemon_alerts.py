@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
@@ -19,10 +17,9 @@ from jgi_stager import mail
 from jgi_stager.failures import OutsideError
 from jgi_stager.formatting import human_duration
 from jgi_stager.notices import Kind, message_id
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import notify
 from jgi_stager.store import StoreError, control
-
-if TYPE_CHECKING:
-    from jgi_stager.steps.context import StepContext
 
 log = structlog.get_logger()
 
@@ -35,17 +32,6 @@ WORTH_A_WORD = timedelta(minutes=5)
 MAILED_AFTER = timedelta(minutes=15)
 """A database that is away for so long is told of past the outbox."""
 LOG = "journalctl -u jgi-stager -n 200"
-
-
-@dataclass
-class StoreOutage:
-    """Since when this process cannot reach its database."""
-
-    since: datetime | None = None
-    error: str = ""
-    mailed_at: datetime | None = None
-    tried_at: datetime | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def note_start(ctx: StepContext) -> datetime:
@@ -89,7 +75,7 @@ def note_takeover(ctx: StepContext, lease: Mapping[str, Any]) -> None:
         f"Nothing else is to do: started again, the daemon with the state directory {home} stands by.",
         "command": LOG,
     }
-    ctx.notify(Kind.TROUBLE, f"takeover:{lease['token']}", data)
+    notify(ctx, Kind.TROUBLE, f"takeover:{lease['token']}", data)
 
 
 def _tell_loop(ctx: StepContext, now: datetime, starts: int) -> None:
@@ -101,7 +87,7 @@ def _tell_loop(ctx: StepContext, now: datetime, starts: int) -> None:
         "you": "look at its log; if that does not say why, report it with the lines before the last start.",
         "command": LOG,
     }
-    ctx.notify(Kind.TROUBLE, f"loop:{period}", data)
+    notify(ctx, Kind.TROUBLE, f"loop:{period}", data)
     log.error("crash_loop", starts=starts)
 
 
@@ -152,7 +138,7 @@ def _tell_recovery(ctx: StepContext, since: datetime, now: datetime) -> None:
         "you": "nothing to do, everything goes on by itself.",
         "command": None,
     }
-    ctx.notify(Kind.TROUBLE, _thread(since), data)
+    notify(ctx, Kind.TROUBLE, _thread(since), data)
 
 
 def _mail_past_the_outbox(ctx: StepContext, since: datetime, error: str) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -23,7 +23,9 @@ from jgi_stager.failures import Rejected, Service
 from jgi_stager.manifests import manifest_name
 from jgi_stager.records import RequestState
 from jgi_stager.steps import jdp_clock
-from jgi_stager.steps.context import StepContext, process_each
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import alert
+from jgi_stager.steps.services import call, may_ask
 from jgi_stager.store import files, requests
 from jgi_stager.store.files import FileRow
 
@@ -76,26 +78,16 @@ def note_unmatched(ctx: StepContext, *, at_once: bool = False) -> int | None:
         return 0
     if requests.requests_in(ctx.store, requests.IN_DOUBT):
         return None
-    found: dict[int, datetime | None] = {}
-
-    def find(_: StepContext, __: Mapping[str, Any]) -> int:
-        found.update(unmatched(ctx))
-        return 1
-
-    if not process_each(ctx, Service.GLOBUS, [{"_id": "deliveries"}], find, _leave):
+    found = call(ctx, Service.GLOBUS, partial(unmatched, ctx), "deliveries")
+    if found is None:
         return None
-    newest = [{"_id": number} for number in list(found)[:MOST_AT_A_TIME]]
-    noted = process_each(
-        ctx, Service.JDP, newest, lambda _, one: _note(ctx, one["_id"], found[one["_id"]]), _leave
-    )
-    if newest and not ctx.may_ask(Service.JDP):
+    noted = 0
+    for number in list(found)[:MOST_AT_A_TIME]:
+        noted += call(ctx, Service.JDP, partial(_note, ctx, number, found[number]), f"delivery R{number}") or 0
+    if found and not may_ask(ctx, Service.JDP):
         return None
     requests.note_deliveries_looked_at(ctx.store)
     return noted
-
-
-def _leave(_: StepContext, document: Mapping[str, Any], error: str, __: float) -> None:
-    log.warning("delivery_not_explained", request_id=document["_id"], error=error)
 
 
 def _note(ctx: StepContext, request_id: int, changed: datetime | None) -> int:
@@ -187,7 +179,8 @@ def start_cooldown(ctx: StepContext, request_id: int) -> None:
     )
     log.warning("delivery_out_of_reach", request_id=request_id, since=since, until=after)
     if now - since >= TOLD_AFTER:
-        ctx.alert(
+        alert(
+            ctx,
             f"unread:{request_id}:{now:%Y-%m-%d}",
             f"Globus cannot read the delivery R{request_id} at JGI",
             f"Since {since:%Y-%m-%d %H:%M} UTC it leaves out every file of the delivery of request {request_id}. "

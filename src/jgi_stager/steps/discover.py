@@ -25,8 +25,10 @@ from jgi_stager.lifecycle import State
 from jgi_stager.records import DISCOVERY_PATIENCE, ProjectState
 from jgi_stager.steps import listing
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
-from jgi_stager.steps.context import StepContext, process_each
+from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.listing import ask_all, warn
+from jgi_stager.steps.notify import alert
+from jgi_stager.steps.services import process_each
 from jgi_stager.store import discoveries, files, moves, projects, requests
 from jgi_stager.store.documents import is_due
 
@@ -166,7 +168,8 @@ def _reschedule(ctx: StepContext, doc: Mapping[str, Any], error: str, seconds: f
     # What a service that is out holds up is told of with the service, and of the project only after a day.
     out = ctx.circuit_breaker.is_out(Service.GOLD) or ctx.circuit_breaker.is_out(Service.JDP)
     if now - since > (OUTAGE_PATIENCE if out else DISCOVERY_PATIENCE):
-        ctx.alert(
+        alert(
+            ctx,
             f"discovery:{acceptance_key(doc)}:{since:%Y-%m-%dT%H:%M:%S}",
             f"the files of {doc['project_name']} cannot all be listed",
             f"{error}\n\nIt is tried again and again, and nothing is staged until the list is complete.",

@@ -17,8 +17,10 @@ from jgi_stager.records import ProjectState
 from jgi_stager.reporting.time_breakdown import Blocked, time_breakdown
 from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.alerts import shown_groups
-from jgi_stager.steps.context import StepContext, isolate_each
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import notify
 from jgi_stager.steps.report import VERIFIED, describe, report_of
+from jgi_stager.steps.services import isolate_each
 from jgi_stager.store import Store, credentials, file_queries, files, projects, requests
 from jgi_stager.store.credentials import Interval
 from jgi_stager.store.files import Tally
@@ -98,7 +100,7 @@ def _hold(ctx: StepContext, project: Mapping[str, Any], counts: Mapping[str, Tal
         **shown_groups(files.failed_groups(ctx.store, name)),
     }
     held_before = sum(entry.get("to") == ProjectState.HELD for entry in project.get("history", ()))
-    ctx.notify(Kind.HELD, f"{acceptance_key(project)}:{held_before}", data, name)
+    notify(ctx, Kind.HELD, f"{acceptance_key(project)}:{held_before}", data, name)
     projects.set_project(
         ctx.store, project["_id"], ProjectState.ACTIVE, ProjectState.HELD, why=f"{failed} files failed"
     )
@@ -119,7 +121,7 @@ def _done(ctx: StepContext, project: Mapping[str, Any], counts: Mapping[str, Tal
         "destination": f"{project['analysis_projects_dir']}/{name}",
         **of_project(ctx.store, name),
     }
-    ctx.notify(Kind.DONE, acceptance_key(project), data, name)
+    notify(ctx, Kind.DONE, acceptance_key(project), data, name)
     state = ProjectState(project["state"])
     projects.set_project(
         ctx.store, project["_id"], state, ProjectState.DONE, why="every file is done", done_at=now

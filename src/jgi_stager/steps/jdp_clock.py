@@ -16,6 +16,8 @@ import structlog
 from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, ClockEstimate, at_least
 from jgi_stager.failures import OutsideError, Rejected, Service
 from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import alert
+from jgi_stager.steps.services import may_ask, record_failure
 
 log = structlog.get_logger()
 
@@ -120,14 +122,14 @@ def wrong_clock(ctx: StepContext) -> Wrong | None:
 
 
 def _ask(ctx: StepContext) -> None:
-    if not ctx.may_ask(Service.JDP, anonymous=True):
+    if not may_ask(ctx, Service.JDP, anonymous=True):
         raise JdpTimeUnknownError
     try:
         ctx.jdp.probe()
     except Rejected:
         pass  # what it says to the question does not matter here: it tells the time with it
     except OutsideError as error:
-        ctx.failed(error, "clock")
+        record_failure(ctx, error, "clock")
         raise JdpTimeUnknownError from error
     # No word to the gates: that the search answers says nothing of the calls that failed.
 
@@ -187,4 +189,4 @@ def _notify(ctx: StepContext, wrong: Wrong, *, held: bool) -> None:
     text = f"{wrong.problem[0].upper()}{wrong.problem[1:]}.\n\n{effect}"
     agreed = ctx.jdp.clock.agreed
     day = ctx.clock.now() if agreed is None else agreed.earliest(ctx.clock.monotonic())
-    ctx.alert(f"clock-{wrong.key}:{day:%Y-%m-%d}", subject, text, you=f"{wrong.cure}.")
+    alert(ctx, f"clock-{wrong.key}:{day:%Y-%m-%d}", subject, text, you=f"{wrong.cure}.")

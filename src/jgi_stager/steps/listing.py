@@ -26,6 +26,8 @@ from jgi_stager.reporting.snapshot_types import Count
 from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import notify
+from jgi_stager.steps.services import may_ask, record_answer, record_failure
 from jgi_stager.store import StoreError, discoveries, files, projects
 from jgi_stager.warning_groups import group, sentences, together
 
@@ -98,7 +100,7 @@ def ask_all(
     kept = 0
     with ThreadPoolExecutor(max_workers=size) as pool:
         for start in range(0, len(items), size * 4):
-            if not ctx.may_ask(service, anonymous=anonymous):
+            if not may_ask(ctx, service, anonymous=anonymous):
                 break
             calls = {pool.submit(ask, item): item for item in items[start : start + size * 4]}
             for call in as_completed(calls):
@@ -110,10 +112,10 @@ def ask_all(
                     keep(calls[call], call.result())
                 except OutsideError as error:
                     if errors:
-                        ctx.failed(error)  # the first one is noted by whoever it is raised to
+                        record_failure(ctx, error)  # the first one is noted by whoever it is raised to
                     errors.append(error)
                 else:
-                    ctx.answered(service, anonymous=anonymous)
+                    record_answer(ctx, service, anonymous=anonymous)
                     kept += 1
     if errors:
         raise errors[0]
@@ -238,7 +240,7 @@ def _finish(ctx: StepContext, doc: Mapping[str, Any]) -> None:
     said = discoveries.warnings(ctx.store, discoveries.key_of(doc))
     data = accepted_data(doc, listed, said, restore_limits(ctx.settings.jdp))
     data["eta"] = of_new(ctx, doc, data)
-    ctx.notify(Kind.ACCEPTED, acceptance_key(doc), data, doc["project_name"])
+    notify(ctx, Kind.ACCEPTED, acceptance_key(doc), data, doc["project_name"])
     why = "every file is listed"
     projects.set_project(ctx.store, doc["_id"], ProjectState.DISCOVERING, ProjectState.ACTIVE, why=why)
     log.info("project_discovered", project=doc["project_name"], files=data["files"], bytes=data["bytes"])

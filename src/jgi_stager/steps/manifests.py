@@ -35,8 +35,10 @@ from jgi_stager.manifests import (
 )
 from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState, manifest_directory
 from jgi_stager.steps import poll_requests, transfers
-from jgi_stager.steps.context import LONGEST_ERROR, StepContext, process_each, reschedule_fields, too_large
+from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import has_manifest, source_directory
+from jgi_stager.steps.notify import alert
+from jgi_stager.steps.services import LONGEST_ERROR, may_ask, process_each, reschedule_fields, too_large
 from jgi_stager.store import RecordTooLarge, StoreError, files, moves, projects, requests, tasks
 
 log = structlog.get_logger()
@@ -67,7 +69,8 @@ def manifest_paths(ctx: StepContext, request: Mapping[str, Any]) -> dict[str, st
             found[project] = str(manifest_directory(base, project) / name)
         elif base:
             # Checked when the record was accepted: somebody changed it in the database since.
-            ctx.alert(
+            alert(
+                ctx,
                 f"directory:{project}:{base[:200]}",
                 f"{project}: its directory was changed to one that is not below the staging directory",
                 f"analysis_projects_dir of {project} is {base[:200]!r}, and must be {stage_dir} or a directory "
@@ -170,7 +173,7 @@ def run(ctx: StepContext) -> int:
     if not transfers.free_places(ctx):
         return moved
     process_each(ctx, Service.GLOBUS, wanted, look, _reschedule)
-    if listed and ctx.may_ask(Service.GLOBUS):
+    if listed and may_ask(ctx, Service.GLOBUS):
         moved += fetch(ctx, listed)
     return moved
 
@@ -228,7 +231,8 @@ def _wait(ctx: StepContext, request: Mapping[str, Any], why: str, cure: str = ""
         expires = request.get("expiration_date")
         end = f"ends at {expires:%Y-%m-%d %H:%M} UTC" if expires else "is gone"
         written_anew = f"ask JGI to write {manifest_name(request_id)} of the delivery R{request_id} anew"
-        ctx.alert(
+        alert(
+            ctx,
             f"manifest:{request_id}",
             f"the manifest of request {request_id} does not become complete",
             f"JDP has called the request ready since {request['ready_at']:%Y-%m-%d %H:%M} UTC, and "
@@ -393,7 +397,8 @@ def _report(
     counts = f"{len(missing)} missing, {len(delivery.extra)} extra, {len(manifest.problems)} unusable"
     log.warning("manifest_differs", request_id=request_id, missing=len(missing), extra=len(delivery.extra))
     lists = [f"{title}\n{bullets(lines, MOST_LINES, where)}" for title, lines in parts if lines]
-    ctx.alert(
+    alert(
+        ctx,
         f"manifest-differs:{request_id}",
         f"the manifest of request {request_id} differs from what was asked ({counts})",
         "\n\n".join([f"It is the manifest of {', '.join(sorted(request['projects']))}.", *lists]),

@@ -22,6 +22,7 @@ import structlog
 from jgi_stager.clients.remote_clock import ClockEstimate
 from jgi_stager.steps import deliveries, jdp_clock
 from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import alert
 from jgi_stager.store import control, requests
 
 log = structlog.get_logger()
@@ -46,7 +47,7 @@ class Sent:
     at: str
 
 
-def may_ask(ctx: StepContext, now: ClockEstimate) -> bool:
+def may_ask_anything(ctx: StepContext, now: ClockEstimate) -> bool:
     """Whether files may be asked for, by what is known of the age of the books. ``now``: that of the plan."""
     last = _last(ctx)
     if last is not None and last.request and requests.get_request(ctx.store, last.request) is None:
@@ -88,7 +89,8 @@ def hold(ctx: StepContext, missing: Sequence[str], why: str) -> None:
     window = timedelta(hours=ctx.settings.jdp.quota_window_hours)
     until = jdp_clock.receipt(ctx) + window
     log.error("books_are_older", missing=list(missing), why=why, until=until)
-    ctx.alert(
+    alert(
+        ctx,
         f"older-books:{missing[0]}",
         "the database is older than the work: nothing is asked from JDP for now",
         f"The books lack something that was done for them: {why}. They were probably put back from a backup, or "

@@ -29,6 +29,7 @@ from jgi_stager.records import NoticeState
 from jgi_stager.steps import credential_notices
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.report import report_of
+from jgi_stager.steps.services import may_ask, record_failure
 from jgi_stager.store import StoreError, notices
 from jgi_stager.store.documents import is_due
 
@@ -221,7 +222,7 @@ def run(ctx: StepContext) -> int:
     batch_notices(ctx)
     sent, held_up = 0, set[str]()
     for notice in notices.waiting_notices(ctx.store):
-        if not ctx.may_ask(Service.SMTP):
+        if not may_ask(ctx, Service.SMTP):
             break
         thread = notice.get("thread")
         if thread in held_up:
@@ -323,7 +324,7 @@ def _server_trouble(
     now = ctx.clock.now()
     later = now + timedelta(seconds=retry_delay(attempts))
     notices.mark_waiting(ctx.store, notice["_id"], later, str(error), _not_taken(notice, now))
-    ctx.failed(error)
+    record_failure(ctx, error)
     log.warning("mail_postponed", notice=notice["_id"], error=str(error))
 
 

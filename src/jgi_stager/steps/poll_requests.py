@@ -16,7 +16,9 @@ from jgi_stager.lifecycle import AT_JGI, State
 from jgi_stager.notices import ACTIVITY
 from jgi_stager.records import RequestState, TaskState
 from jgi_stager.steps import deliveries, jdp_clock
-from jgi_stager.steps.context import StepContext, isolate_each, process_each, reschedule_fields
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import alert
+from jgi_stager.steps.services import isolate_each, process_each, reschedule_fields
 from jgi_stager.store import files, moves, requests, tasks
 
 log = structlog.get_logger()
@@ -94,7 +96,8 @@ def _dropped(document: Mapping[str, Any], status: RequestStatus) -> list[str]:
 def _slow(ctx: StepContext, document: Mapping[str, Any], word: str) -> None:
     """A failed tape pull leaves a request pending for ever (jgi-apis, section 2): a person should ask JGI."""
     request_id = document["request_id"]
-    ctx.alert(
+    alert(
+        ctx,
         f"slow:{request_id}",
         f"JDP has worked on request {request_id} for {SLOW.total_seconds() / 86400:.0f} days",
         f"It was asked for at {document['submitted_at']:%Y-%m-%d %H:%M} UTC and is still {word!r}. "
@@ -179,7 +182,8 @@ def _tell_of_repeats(ctx: StepContext, document: Mapping[str, Any], why: str) ->
     for project, ids in sorted(by_project.items()):
         lines = [f"{names.get(one, one)}: {often[one]} times" for one in ids]
         more = f"jgi-stager files {project} --state {State.PENDING}"
-        ctx.alert(
+        alert(
+            ctx,
             f"expires:{project}:{ctx.clock.now():%Y-%m-%d}",
             f"{len(ids)} files of {project} keep expiring before they are transferred",
             f"The last time: {why}. They are asked for again; each time their bytes count against the quota.\n\n"
@@ -203,7 +207,8 @@ def _vanished(ctx: StepContext, document: Mapping[str, Any], error: Rejected) ->
             facts = {"error": str(error), "expiration_date": None, "looked_at": now}
             return ready(ctx, document, facts)
         return expired(ctx, document, {"error": str(error)}, f"JDP no longer knows request {request_id}")
-    ctx.alert(
+    alert(
+        ctx,
         f"vanished:{request_id}",
         f"JDP does not know request {request_id}",
         f"{error}\n\nIts {len(document['file_ids'])} files wait. If this lasts a day they are asked for again.",
@@ -223,7 +228,8 @@ def _vanished(ctx: StepContext, document: Mapping[str, Any], error: Rejected) ->
 def _unknown_word(ctx: StepContext, document: Mapping[str, Any], word: str) -> None:
     request_id = document["request_id"]
     log.warning("request_status_unknown", request_id=request_id, status=word)
-    ctx.alert(
+    alert(
+        ctx,
         f"word:{request_id}:{word[:40]}",
         f"JDP calls request {request_id} {word[:40]!r}",
         f"This word is not known. The request is kept and waited on; its {len(document['file_ids'])} files "

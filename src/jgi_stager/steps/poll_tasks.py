@@ -13,7 +13,9 @@ from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.notices import COMMANDS, activity
 from jgi_stager.records import TaskState
-from jgi_stager.steps.context import StepContext, process_each, reschedule_fields
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import alert
+from jgi_stager.steps.services import process_each, reschedule_fields
 from jgi_stager.store import tasks
 
 log = structlog.get_logger()
@@ -72,7 +74,8 @@ def _unknown(ctx: StepContext, task: Mapping[str, Any], error: str) -> int:
     if now - since >= VANISHED_FOR:
         return _end(ctx, task, {"status": "UNKNOWN", "error": error})
     log.warning("task_unknown", task_id=task["task_id"], error=error)
-    ctx.alert(
+    alert(
+        ctx,
         f"task-unknown:{task['task_id']}",
         f"Globus does not know task {task['task_id']}",
         f"It carries {task['files']} files, and Globus answers: {error}\n\nIt is asked again for "
@@ -111,7 +114,8 @@ def _failed(ctx: StepContext, task: Mapping[str, Any], fatal: str) -> None:
     """The whole task failed, such as for a full destination. People hear of each cause once a day."""
     cause = fatal.partition(":")[0][:60]
     log.warning("task_failed", task_id=task["task_id"], error=fatal)
-    ctx.alert(
+    alert(
+        ctx,
         f"task-failed:{cause}:{ctx.clock.now():%Y-%m-%d}",
         f"a Globus transfer failed: {cause}",
         f"Globus task {task['task_id']} with {task['files']} files failed as a whole: {fatal}\n\n"
@@ -126,7 +130,8 @@ def _stands_still(ctx: StepContext, task: Mapping[str, Any], status: str, nice_s
     """INACTIVE means credentials or a paused collection; an unknown word is kept and waited on."""
     task_id = task["task_id"]
     log.warning("task_stands_still", task_id=task_id, status=status, nice_status=nice_status)
-    ctx.alert(
+    alert(
+        ctx,
         f"task:{task_id}:{status[:40]}",
         f"Globus task {task_id} is {status[:40]}",
         f"It carries {task['files']} files and does not move ({nice_status or 'no reason given'}). "

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +23,12 @@ from jgi_stager.failures import OutsideError, Rejected, Service
 from jgi_stager.manifests import ManifestNotComplete, manifest_name, parse_manifest
 from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState, manifest_directory
 from jgi_stager.steps import deliveries, jdp_clock, poll_requests, transfers
-from jgi_stager.steps.context import StepContext, process_each, reschedule_fields
+from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import source_directory
 from jgi_stager.steps.manifests import content
+from jgi_stager.steps.notify import alert
 from jgi_stager.steps.restores import finish_accepted
+from jgi_stager.steps.services import call, may_ask, process_each, reschedule_fields
 from jgi_stager.store import projects, requests, tasks
 
 log = structlog.get_logger()
@@ -91,7 +94,7 @@ def fetch(ctx: StepContext, request_ids: Sequence[int], names: Sequence[str]) ->
     busy = {number for task in late if task["kind"] == TaskKind.MANIFESTS for number in task["request_ids"]}
     places = {number: _place(ctx, number, names) for number in request_ids if number not in busy}
     wanted = {number: place for number, place in list(places.items())[:MOST_AT_A_TIME] if place}
-    if not wanted or not transfers.free_task_slots(ctx, TaskKind.MANIFESTS) or not ctx.may_ask(Service.GLOBUS):
+    if not wanted or not transfers.free_task_slots(ctx, TaskKind.MANIFESTS) or not may_ask(ctx, Service.GLOBUS):
         return 0
     items = [
         TransferItem(f"{source_directory(ctx, number)}/{manifest_name(number)}", place)
@@ -177,27 +180,25 @@ def _ask_jdp(ctx: StepContext, fresh: Sequence[Found]) -> tuple[dict[int, Collec
     held: dict[int, Collection[str]] = {}
     silent: list[Found] = []
     for found in fresh:
-
-        def ask(_: StepContext, __: Mapping[str, Any], found: Found = found) -> int:
-            try:
-                ids = ctx.jdp.request_status(found.request_id).file_ids
-            except Rejected:
-                ids = ()
-            if ids:
-                held[found.request_id] = ids
-            else:
-                silent.append(found)
-            return 0
-
-        def not_told(
-            _: StepContext, document: Mapping[str, Any], error: str, __: float, found: Found = found
-        ) -> None:
-            _not_explained(ctx, document, error, 0)
-            if _answers(ctx):
-                silent.append(found)
-
-        process_each(ctx, Service.JDP, [{"_id": found.request_id}], ask, not_told)
+        if not may_ask(ctx, Service.JDP):
+            break
+        ids = call(ctx, Service.JDP, partial(_ids_of, ctx, found.request_id), _named(found))
+        if ids:
+            held[found.request_id] = ids
+        elif ids is not None or _answers(ctx):
+            silent.append(found)
     return held, silent
+
+
+def _ids_of(ctx: StepContext, request_id: int) -> Collection[str]:
+    try:
+        return ctx.jdp.request_status(request_id).file_ids
+    except Rejected:
+        return ()
+
+
+def _named(found: Found) -> str:
+    return f"delivery R{found.request_id}"
 
 
 def _answers(ctx: StepContext) -> bool:
@@ -214,10 +215,6 @@ def _reschedule(ctx: StepContext, document: Mapping[str, Any], error: str, secon
     requests.update_request(ctx.store, document["_id"], RequestState.UNKNOWN, **fields)
 
 
-def _not_explained(_: StepContext, document: Mapping[str, Any], error: str, __: float) -> None:
-    log.warning("delivery_not_explained", request_id=document["_id"], error=error)
-
-
 def _adopt_if_exact(ctx: StepContext, found: Found, held: Collection[str], unknown: Doubt) -> int:
     document, verdict = _best(held, unknown)
     if document is None or verdict != Verdict.EXACT:
@@ -231,7 +228,7 @@ def _adopt_part(
     """Adopt a delivery of a part of our ids, if the others were never restored. Where JDP does not say whether,
     only once no other delivery is ``undecided``. Noted in ``compared`` when it is settled."""
 
-    def compare(_: StepContext, __: Mapping[str, Any]) -> int:
+    def compare() -> int:
         document, _verdict = _best(held, requests.requests_in(ctx.store, RequestState.UNKNOWN))
         if document is not None:
             explained = is_explained(ctx, set(document["file_ids"]) - set(held))
@@ -244,7 +241,7 @@ def _adopt_part(
         compared.add(found.request_id)
         return 0
 
-    return process_each(ctx, Service.JDP, [{"_id": found.request_id}], compare, _not_explained)
+    return call(ctx, Service.JDP, compare, _named(found)) or 0
 
 
 def _compare_manifests(ctx: StepContext, silent: Sequence[Found], unknown: Doubt, compared: set[int]) -> int:
@@ -252,25 +249,24 @@ def _compare_manifests(ctx: StepContext, silent: Sequence[Found], unknown: Doubt
     names = [name for document in unknown for name in document["projects"]]
     open_ones: list[int] = []
     moved = 0
-    found = {one.request_id: one for one in silent}
 
-    def compare(_: StepContext, one: Mapping[str, Any]) -> int:
-        held = by_manifest(ctx, one["_id"], names)
+    def compare(found: Found) -> int:
+        held = by_manifest(ctx, found.request_id, names)
         document, verdict = _best(held or (), unknown)
         if document is not None and held is not None:
             missing = set(document["file_ids"]) - held
             if verdict == Verdict.EXACT or is_explained(ctx, missing):
-                compared.add(one["_id"])
-                why = f"the manifest of delivery R{one['_id']} holds"
-                return _adopt(ctx, found[one["_id"]], document, why, held, delivered=True)
+                compared.add(found.request_id)
+                why = f"the manifest of delivery R{found.request_id} holds"
+                return _adopt(ctx, found, document, why, held, delivered=True)
         if held is not None and document is None:
-            compared.add(one["_id"])
+            compared.add(found.request_id)
         else:
-            open_ones.append(one["_id"])
+            open_ones.append(found.request_id)
         return 0
 
-    for request_id in found:
-        moved += process_each(ctx, Service.JDP, [{"_id": request_id}], compare, _not_explained)
+    for found in silent:
+        moved += call(ctx, Service.JDP, partial(compare, found), _named(found)) or 0
     given_up = _note_open(ctx, open_ones, unknown)
     compared.update(given_up)
     fetch(ctx, [number for number in open_ones if number not in given_up], names)
@@ -362,7 +358,8 @@ def _tape_works(ctx: StepContext, document: Mapping[str, Any], now: datetime) ->
 
 def _release(ctx: StepContext, document: Mapping[str, Any]) -> int:
     hours = (ctx.clock.now() - document["submitted_at"]).total_seconds() / 3600
-    ctx.alert(
+    alert(
+        ctx,
         f"released:{document['_id']}",
         f"no trace of a request for {len(document['file_ids'])} files; they are asked for again",
         f"The answer to a request of {document['reserved_at']:%Y-%m-%d %H:%M} UTC was lost, and for "

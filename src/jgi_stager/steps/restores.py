@@ -25,6 +25,8 @@ from jgi_stager.planning import Want
 from jgi_stager.records import ProjectState, RequestState
 from jgi_stager.steps import audit, deliveries, jdp_clock, older_database
 from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import alert
+from jgi_stager.steps.services import may_ask, record_answer, record_failure
 from jgi_stager.store import StoreError, StoreUnavailable, files, moves, projects, requests
 
 log = structlog.get_logger()
@@ -38,7 +40,7 @@ ABOUT_LIMITS = re.compile(r"quota|limit|exceed", re.IGNORECASE)
 def run(ctx: StepContext) -> int:
     """Finish what an earlier run began, then ask for as much as the quota allows. Returns what moved."""
     moved = recover(ctx)
-    now = jdp_clock.planning(ctx) if ctx.may_ask(Service.JDP) and _anything_pending(ctx) else None
+    now = jdp_clock.planning(ctx) if may_ask(ctx, Service.JDP) and _anything_pending(ctx) else None
     if now is not None:
         deliveries.note_unmatched(ctx)
     moved += join_open_requests(ctx)
@@ -52,7 +54,7 @@ def run(ctx: StepContext) -> int:
     if plan.requests:
         log.info("restores_planned", requests=len(plan.requests), deferred=len(plan.deferred))
     for wants in plan.requests:
-        if not ctx.may_ask(Service.JDP) or not submit(ctx, wants, refusals, now):
+        if not may_ask(ctx, Service.JDP) or not submit(ctx, wants, refusals, now):
             break
         moved += len(wants)
     return moved
@@ -64,7 +66,7 @@ def _books_are_whole(ctx: StepContext, now: ClockEstimate) -> bool:
     if not older_database.is_known(ctx):
         audit.look_for_orphans(ctx)
         older_database.note_sent(ctx, "")
-    return older_database.may_ask(ctx, now)
+    return older_database.may_ask_anything(ctx, now)
 
 
 def _anything_pending(ctx: StepContext) -> bool:
@@ -168,7 +170,7 @@ def submit(ctx: StepContext, wants: Sequence[Want], refusals: Refusals, now: Clo
     except OutcomeUnknown as error:
         _answered_with(ctx, intent, RequestState.UNKNOWN, error, now)
         log.warning("restore_unknown", request=intent, ids=len(ids), error=str(error))
-        ctx.failed(error)
+        record_failure(ctx, error)
         return False
     except Rejected as error:
         _answered_with(ctx, intent, RequestState.REFUSED, error, now)
@@ -176,9 +178,9 @@ def submit(ctx: StepContext, wants: Sequence[Want], refusals: Refusals, now: Clo
         return False
     except (Transient, NeedsPerson) as error:
         _answered_with(ctx, intent, RequestState.NOT_SENT, error, now)
-        ctx.failed(error)
+        record_failure(ctx, error)
         return False
-    ctx.answered(Service.JDP)
+    record_answer(ctx, Service.JDP)
     _accepted(ctx, intent, answer, wants, now)
     return True
 
@@ -249,7 +251,8 @@ def _refused(ctx: StepContext, wants: Sequence[Want], error: Rejected, refusals:
     if about_it and others and times >= REFUSALS_BEFORE_FAILING:
         _fail(ctx, wants[0].file_id, f"JDP refuses it: {error}")
         return
-    ctx.alert(
+    alert(
+        ctx,
         f"refused:{ctx.clock.now():%Y-%m-%d}",
         "JDP refuses restore requests",
         f"JDP refused a request for {len(wants)} files: {error}\n\nNothing was asked and no quota was spent. "

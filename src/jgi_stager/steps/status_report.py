@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from jgi_stager.failures import Service
+from jgi_stager.secrets import credential_fingerprint
 from jgi_stager.steps import jdp_clock, older_database
 from jgi_stager.steps.context import StepContext
 from jgi_stager.store import control
@@ -33,7 +34,7 @@ def _held(ctx: StepContext) -> tuple[str, str] | None:
 def _seen(ctx: StepContext, service: Service, before: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """How one service is seen, and since when."""
     person = ctx.circuit_breaker.needs_person(service)
-    closed = not ctx.circuit_breaker.allows(service, now, ctx.credential(service))
+    closed = not ctx.circuit_breaker.allows(service, now, credential_fingerprint(ctx.secrets, service))
     held = _held(ctx) if service is Service.JDP else None
     problem, cure = (str(person), person.cure) if person is not None else held or (None, None)
     state = "needs_person" if problem is not None else "out" if closed else "usable"

@@ -18,10 +18,12 @@ import structlog
 from jgi_stager.clients.globus import TransferItem, item_bytes, transfer_body, unusable_path
 from jgi_stager.failures import OutsideError, Rejected, Service, retry_delay
 from jgi_stager.lifecycle import State
-from jgi_stager.limits import limits_now
+from jgi_stager.limits import limits_now, task_slots
 from jgi_stager.records import OPEN_TASKS, ProjectState, RequestState, TaskKind, TaskState
 from jgi_stager.steps import deliveries
-from jgi_stager.steps.context import StepContext, process_each, reschedule_fields
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import alert
+from jgi_stager.steps.services import may_ask, process_each, record_failure, reschedule_fields
 from jgi_stager.store import control, files, moves, projects, requests, tasks
 from jgi_stager.store.files import FileRow
 
@@ -60,11 +62,6 @@ def free_task_slots(ctx: StepContext, kind: TaskKind) -> int:
 def free_places(ctx: StepContext) -> int:
     """How many more tasks may be active at once, however the last ones ended."""
     return limits_now(ctx.store, ctx.settings)["max_active_tasks"] - tasks.count_active(ctx.store)
-
-
-def task_slots(max_active_tasks: int) -> int:
-    """How many of the tasks that Globus allows may carry files."""
-    return max(1, max_active_tasks - 1)
 
 
 def _failures_in_a_row(ctx: StepContext, kind: TaskKind) -> tuple[int, datetime | None]:
@@ -137,7 +134,7 @@ def start(
     try:
         submission_id = ctx.globus.submission_id()
     except OutsideError as error:
-        ctx.failed(error)
+        record_failure(ctx, error)
         return None
     label = f"{LABEL} {kind.value} {submission_id} {control.database_id(ctx.store)}"
     settings = ctx.settings.globus
@@ -281,7 +278,8 @@ def _refused(ctx: StepContext, task: Mapping[str, Any], error: Rejected) -> None
     elif len(task["body"]["DATA"]) == 1 and _is_to_blame(ctx, task):  # two ids may share one destination
         where = moves.by_oids(task["file_oids"])
         moves.fail(ctx.store, where, State.MANIFEST_READY, f"Globus refuses it: {error}")
-    ctx.alert(
+    alert(
+        ctx,
         f"transfer-refused:{ctx.clock.now():%Y-%m-%d}",
         "Globus refuses a transfer",
         f"{error}\n\nNothing was transferred. The files stay ready and are submitted again in smaller tasks.",
@@ -318,13 +316,13 @@ def submit_transfers(ctx: StepContext) -> int:
     """Send what was not answered, then fill the free places. Returns how many files moved."""
     moved = recover(ctx, TaskKind.FILES)
     places = free_task_slots(ctx, TaskKind.FILES)
-    if places <= 0 or not ctx.may_ask(Service.GLOBUS):
+    if places <= 0 or not may_ask(ctx, Service.GLOBUS):
         return moved
     limit = ctx.settings.globus.max_files_per_task
     refusals = read_refusals(ctx)
     ready = _ready_files(ctx, places * limit, refusals.waiting)
     for group in _groups(ready, refusals.limits, limit)[:places]:
-        if not ctx.may_ask(Service.GLOBUS) or _submit(ctx, group) is None:
+        if not may_ask(ctx, Service.GLOBUS) or _submit(ctx, group) is None:
             break
         moved += len(group)
     return moved

@@ -26,7 +26,9 @@ from jgi_stager.lifecycle import State
 from jgi_stager.liveness import mark_progress
 from jgi_stager.records import RequestState, TaskKind, TaskState
 from jgi_stager.steps import deliveries, transfers
-from jgi_stager.steps.context import StepContext, process_each, reschedule_fields
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import alert
+from jgi_stager.steps.services import process_each, reschedule_fields
 from jgi_stager.store import files, moves, requests, tasks
 from jgi_stager.store.files import FileRow
 
@@ -133,7 +135,8 @@ def _hold(ctx: StepContext, task: Mapping[str, Any], unseen: Sequence[Unseen]) -
     for project in sorted({one.project for one in unseen}):
         lines = [*dict.fromkeys(f"{one.directory}: {one.error}" for one in unseen if one.project == project)]
         where = f"jgi-stager files {project} --state {State.TRANSFERRING}"
-        ctx.alert(
+        alert(
+            ctx,
             f"unseen:{project}:{now:%Y-%m-%d}",
             f"what arrived for {project} cannot be looked at",
             f"Globus task {task['task_id']} has ended, but since {since:%Y-%m-%d %H:%M} UTC its files cannot be "

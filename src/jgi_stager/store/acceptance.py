@@ -9,16 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jgi_stager.models import Acceptance, Project
 from jgi_stager.records import ProjectState
+from jgi_stager.store.database import Document, Store, identity
 from jgi_stager.store.errors import translated
-from jgi_stager.store.validation import Document, identity, set_aside
+from jgi_stager.store.validation import set_aside
 from jgi_stager.stored import misfit
-
-if TYPE_CHECKING:
-    from jgi_stager.store.connection import Store
 
 _PREFIX = "accepted:"
 _OURS = ("accepted_at", "history", "state")

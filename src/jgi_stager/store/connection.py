@@ -1,13 +1,9 @@
-"""Every answer of MongoDB is a sign of life of the step that asked.
-
-The connection to MongoDB. Durability is set here, in code, whatever the address says.
-"""
+"""The connection to MongoDB. Durability is set here, in code, whatever the address says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +12,6 @@ from bson import CodecOptions
 from bson.codec_options import DatetimeConversion
 from pydantic import SecretStr
 from pymongo import MongoClient, ReadPreference, WriteConcern
-from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
@@ -25,14 +20,13 @@ from pymongo.read_concern import ReadConcern
 from jgi_stager import __version__
 from jgi_stager.clock import Clock
 from jgi_stager.liveness import mark_progress
+from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import StoreRefused, translated
-from jgi_stager.store.fencing import Fenced
 from jgi_stager.store.schema import ensure_indexes, ensure_schema
-from jgi_stager.store.validation import Misfits
 
 
 class ProgressListener(CommandListener):
-    """Runs in the thread that asked."""
+    """Every answer of MongoDB is progress of the step that asked. Runs in the thread that asked."""
 
     def started(self, event: CommandStartedEvent) -> None:
         """Asking is no sign of life."""
@@ -46,8 +40,6 @@ class ProgressListener(CommandListener):
         mark_progress()
 
 
-Document = dict[str, Any]
-
 DURABLE = WriteConcern(w="majority", j=True, wtimeout=30_000)
 """Without ``j`` a kill -9 of a standalone mongod loses acknowledged writes (design, section 9). Without
 ``wtimeout`` (real milliseconds) a replica set without a majority would block for ever."""
@@ -60,70 +52,6 @@ CODEC: CodecOptions[Document] = CodecOptions(
 """Anybody may insert a project: broken UTF-8 or the year 300000 in it must not end the reading of others."""
 SOCKET_TIMEOUT_SECONDS = 120.0
 """Real seconds. A mongod that hangs must not hang the daemon for ever."""
-
-
-@dataclass(frozen=True)
-class Store:
-    """The books of the daemon: the database and the clock that dates every entry. Safe between threads.
-
-    Everything is written through its collections, because these see to the ``fence``.
-    """
-
-    client: MongoClient[Document]
-    database: Database[Document]
-    clock: Clock
-    fence: int | None = None
-    """The token that every write of the daemon carries (`jgi_stager.store.fencing`); None for people."""
-    misfits: Misfits = field(default_factory=Misfits, compare=False)
-    """The documents that were read and set aside."""
-
-    @property
-    def projects(self) -> Collection[Document]:
-        """One document per record a person inserted."""
-        return Fenced(self.database, "projects", self.fence)
-
-    @property
-    def files(self) -> Collection[Document]:
-        """One document per wanted file, see `jgi_stager.records.FileRecord`."""
-        return Fenced(self.database, "files", self.fence)
-
-    @property
-    def discoveries(self) -> Collection[Document]:
-        """What the discovery of each project found, a document per analysis project."""
-        return Fenced(self.database, "discoveries", self.fence)
-
-    @property
-    def restore_requests(self) -> Collection[Document]:
-        """One document per POST to JDP; together they are the quota ledger."""
-        return Fenced(self.database, "restore_requests", self.fence)
-
-    @property
-    def globus_tasks(self) -> Collection[Document]:
-        """One document per Globus transfer."""
-        return Fenced(self.database, "globus_tasks", self.fence)
-
-    @property
-    def notices(self) -> Collection[Document]:
-        """One document per notice to people."""
-        return Fenced(self.database, "notices", self.fence)
-
-    @property
-    def control(self) -> Collection[Document]:
-        """What people set, and what the daemon remembers of itself: a document for each matter."""
-        return Fenced(self.database, "control", self.fence)
-
-    def collection(self, name: str) -> Collection[Document]:
-        """One of those above, by its name."""
-        return Fenced(self.database, name, self.fence)
-
-    @property
-    def leases(self) -> Collection[Document]:
-        """One document per duty that only one daemon may do at a time. Not fenced: see `store.leases`."""
-        return self.database["leases"]
-
-    def close(self) -> None:
-        """Close the connection. Harmless when it is closed already."""
-        self.client.close()
 
 
 @translated

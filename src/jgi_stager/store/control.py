@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from jgi_stager.models import DaemonReport, DigestMemory, Limits, SetAside, Starts
-from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fitting_one, usable
 from jgi_stager.stored import misfit

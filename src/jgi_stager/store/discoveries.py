@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pymongo import ASCENDING, UpdateOne
 
+from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import translated
-
-if TYPE_CHECKING:
-    from jgi_stager.store.connection import Store
-
-Document = dict[str, Any]
 
 
 def key_of(project: Mapping[str, Any]) -> str:

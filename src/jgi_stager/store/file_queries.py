@@ -13,7 +13,7 @@ from typing import Any
 from pymongo import ASCENDING
 
 from jgi_stager.lifecycle import State
-from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import translated
 from jgi_stager.store.files import FileRow, select

@@ -14,10 +14,10 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jgi_stager.lifecycle import ORDER, State
 from jgi_stager.records import FileRecord
-from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.database import MOST_REMEMBERED, Document, Store
 from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
-from jgi_stager.store.validation import MOST_REMEMBERED, fits, fitting
+from jgi_stager.store.validation import fits, fitting
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from typing import Any
 from jgi_stager.models import DOCUMENTS, Limits
 from jgi_stager.records import ProjectState
 from jgi_stager.store import acceptance, files, notices, requests, tasks
-from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.database import Document, Misfit, Store
 from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import translated
-from jgi_stager.store.validation import Misfit, described_project, fitting_one
+from jgi_stager.store.validation import described_project, fitting_one
 from jgi_stager.stored import misfit
 
 OVER = (ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID)

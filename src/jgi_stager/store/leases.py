@@ -10,7 +10,7 @@ from typing import Any
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import translated
 
 

@@ -16,7 +16,7 @@ from pymongo import UpdateOne
 
 from jgi_stager.lifecycle import IllegalMoveError, State, check_move, is_requeue
 from jgi_stager.records import FileRecord, story
-from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import LONGEST_WHY, as_list, forbid_fields, history_push
 from jgi_stager.store.errors import translated
 

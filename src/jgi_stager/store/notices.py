@@ -17,7 +17,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.records import NoticeState
-from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import as_list, history_entry, in_states, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fitting, fitting_one

@@ -12,11 +12,10 @@ from pymongo.errors import DuplicateKeyError
 from jgi_stager.models import Project
 from jgi_stager.records import ProjectState
 from jgi_stager.store import acceptance
-from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.database import Document, Store, identity
 from jgi_stager.store.documents import as_list, forbid_fields, history_entry, history_push, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import FIELD
-from jgi_stager.store.validation import identity
 from jgi_stager.stored import misfit
 
 _OVERWRITTEN = {"state", "since", "update_date", "history", "reason", FIELD}

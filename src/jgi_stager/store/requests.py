@@ -13,7 +13,7 @@ from pymongo import DESCENDING
 
 from jgi_stager.models import Look, RestoreRequest
 from jgi_stager.records import FREE_REQUESTS, HOLDING_REQUESTS, OPEN_REQUESTS, RequestState
-from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import as_list, history_entry, in_states, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fits, fitting, fitting_one, usable

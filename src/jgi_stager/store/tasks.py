@@ -12,7 +12,7 @@ from pymongo import DESCENDING
 
 from jgi_stager.models import TransferTask
 from jgi_stager.records import OPEN_TASKS, TaskKind, TaskState
-from jgi_stager.store.connection import Document, Store
+from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import as_list, history_entry, in_states, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fits, fitting, fitting_one

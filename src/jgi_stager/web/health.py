@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from jgi_stager.failures import Service
+from jgi_stager.secrets import credential_fingerprint
 from jgi_stager.service.metrics_snapshot import MetricsReader, MetricsSnapshot, status_line
 from jgi_stager.service.supervisor import Supervisor
 from jgi_stager.steps.context import StepContext
@@ -78,7 +79,9 @@ class Monitor:
             person = self.ctx.circuit_breaker.needs_person(service)
             if person is not None:
                 found[service.value] = f"waits for a person: {person}; {person.cure}"
-            elif not self.ctx.circuit_breaker.allows(service, now, self.ctx.credential(service)):
+            elif not self.ctx.circuit_breaker.allows(
+                service, now, credential_fingerprint(self.ctx.secrets, service)
+            ):
                 found[service.value] = "does not answer; it is asked again later"
         return found
 

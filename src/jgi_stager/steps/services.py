@@ -1,0 +1,215 @@
+"""Asking outside services from a step: whether one may be asked, what its answers and failures mean for the next
+call, and how one document that fails leaves the others alone.
+
+What a service says of itself goes to the circuit breaker; what it says of its credential goes to people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import structlog
+
+from jgi_stager.failures import (
+    NeedsPerson,
+    OutcomeUnknown,
+    OutsideError,
+    Rejected,
+    Service,
+    Transient,
+    retry_delay,
+)
+from jgi_stager.lifecycle import IllegalMoveError
+from jgi_stager.secrets import CREDENTIALS, credential_fingerprint
+from jgi_stager.steps import credential_notices
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import alert
+from jgi_stager.store import RecordTooLarge, StoreError
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+LONGEST_ERROR = 500
+"""Characters of a reason that are kept on a request or task."""
+
+
+def may_ask(ctx: StepContext, service: Service, *, anonymous: bool = False) -> bool:
+    """Whether ``service`` may be asked now, and the daemon is not about to stop.
+
+    ``anonymous``: for a call that needs no credential, so that a dead one does not hold it up.
+    """
+    if ctx.stop.is_set():
+        return False
+    return ctx.circuit_breaker.allows(
+        service, ctx.clock.now(), credential_fingerprint(ctx.secrets, service), anonymous=anonymous
+    )
+
+
+def record_answer(ctx: StepContext, service: Service, *, anonymous: bool = False) -> None:
+    """Note that ``service`` answered; if a person had been needed until now, say that it is solved.
+
+    An ``anonymous`` call says nothing about the credential.
+    """
+    out = ctx.circuit_breaker.is_out(service)
+    proof = ctx.circuit_breaker.succeeded(service, anonymous=anonymous)
+    if service in CREDENTIALS and not anonymous:
+        credential_notices.record_success(ctx, service, proof=proof)
+    elif out or ctx.circuit_breaker.first_word(service):
+        credential_notices.record_reachable(ctx, service)
+
+
+def record_failure(ctx: StepContext, error: OutsideError, item: object = None) -> None:
+    """Note a failure of a service; if a person is needed, say so by mail, once.
+
+    ``item`` names what was asked about, where the same is asked about again and again.
+    """
+    if isinstance(error, Transient) and error.answered:
+        record_answer(ctx, error.service, anonymous=True)
+        return
+    ctx.circuit_breaker.failed(error, ctx.clock.now(), credential_fingerprint(ctx.secrets, error.service), item)
+    if isinstance(error, NeedsPerson):
+        log.warning("needs_person", service=error.service.value, problem=str(error), cure=error.cure)
+        credential_notices.record_rejected(ctx, error)
+    elif isinstance(error, Transient) and ctx.circuit_breaker.is_out(error.service):
+        credential_notices.record_outage(ctx, error)
+
+
+def call(
+    ctx: StepContext, service: Service, ask: Callable[[], T], item: str, *, anonymous: bool = False
+) -> T | None:
+    """What ``service`` answers to one call that belongs to no document; None if it may not be asked now or fails.
+
+    ``item`` names what is asked about. A failure is logged and noted as for any other call.
+    """
+    if not may_ask(ctx, service, anonymous=anonymous):
+        return None
+    try:
+        answer = ask()
+    except RecordTooLarge as error:
+        too_large(ctx, {"_id": item}, error)
+        return None
+    except StoreError:
+        raise
+    except OutsideError as error:
+        record_failure(ctx, error, item if isinstance(error, Transient) else None)
+        log.warning("call_failed", service=service.value, item=item, error=str(error)[:LONGEST_ERROR])
+        return None
+    except Exception as error:
+        log.exception("step_bug", document=item, illegal=isinstance(error, IllegalMoveError))
+        tell_of_bug(ctx, {"_id": item}, error)
+        return None
+    record_answer(ctx, service, anonymous=anonymous)
+    return answer
+
+
+def reschedule_fields(ctx: StepContext, document: Mapping[str, Any], error: str, seconds: float) -> dict[str, Any]:
+    """The fields that let a request or task be tried again in ``seconds``, with the reason."""
+    at = ctx.clock.now() + timedelta(seconds=seconds)
+    attempts = int(document.get("attempts") or 0) + 1
+    return {"next_poll_at": at, "attempts": attempts, "error": error[:LONGEST_ERROR]}
+
+
+def too_large(ctx: StepContext, document: Mapping[str, Any], error: RecordTooLarge) -> None:
+    """A document that has no room for what is to be written on it: its own matter, and a person's."""
+    key = _key(document)
+    log.error("document_too_large", document=key, error=str(error)[:LONGEST_ERROR])
+    alert(
+        ctx,
+        f"too-large:{key}",
+        f"the document {key} is as large as MongoDB allows",
+        f"Nothing more can be written on it ({error!s:.{LONGEST_ERROR}}), so what it stands for does not go on. "
+        "Everything else does.",
+        you="look at it in the database, and take out what somebody put into it; if nobody did, report it. Its "
+        f"fields: {', '.join(sorted(map(str, document)))[:LONGEST_ERROR]}",
+    )
+
+
+def isolate_each(
+    ctx: StepContext,
+    documents: Iterable[Mapping[str, Any]],
+    handle: Callable[[StepContext, Mapping[str, Any]], int],
+) -> int:
+    """Handle every document by itself, where no service is asked: a bug that one causes never stops the others.
+
+    Returns how much changed. Stops early when the daemon stops.
+    """
+    changed = 0
+    for document in documents:
+        if ctx.stop.is_set():
+            break
+        try:
+            changed += handle(ctx, document)
+        except RecordTooLarge as error:
+            too_large(ctx, document, error)
+        except StoreError:
+            raise
+        except Exception as error:
+            log.exception("step_bug", document=_key(document), illegal=isinstance(error, IllegalMoveError))
+            tell_of_bug(ctx, document, error)
+    return changed
+
+
+def _key(document: Mapping[str, Any]) -> str:
+    return str(document["_id"])[:200]
+
+
+def tell_of_bug(ctx: StepContext, document: Mapping[str, Any], error: Exception) -> None:
+    """Tell people of a fault of the daemon that one document brings about: at once, and once."""
+    key, name = _key(document), document.get("project_name")
+    project = name if isinstance(name, str) and name.isprintable() else None
+    said = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
+    alert(
+        ctx,
+        f"bug:{key}:{type(error).__name__}",
+        f"a fault of the daemon holds up {project or key}"[:200],
+        f"{said}\n\nIt is met again and again at {key}; everything else goes on.",
+        project,
+        you="report it with the lines of the log that say step_bug",
+        command="journalctl -u jgi-stager -n 200",
+    )
+
+
+def process_each(
+    ctx: StepContext,
+    service: Service,
+    documents: Iterable[Mapping[str, Any]],
+    handle: Callable[[StepContext, Mapping[str, Any]], int],
+    postpone: Callable[[StepContext, Mapping[str, Any], str, float], None],
+    *,
+    anonymous: bool = False,
+) -> int:
+    """Handle every document by itself: one that fails is postponed and never stops the others.
+
+    Returns how much moved. Stops early when ``service`` is out, needs a person, or the daemon stops.
+    ``anonymous``: ``handle`` needs no credential.
+    """
+    moved = 0
+    for document in documents:
+        if not may_ask(ctx, service, anonymous=anonymous):
+            break
+        attempts = int(document.get("attempts") or 0) + 1
+        try:
+            moved += handle(ctx, document)
+        except RecordTooLarge as error:
+            too_large(ctx, document, error)
+            with suppress(RecordTooLarge):
+                postpone(ctx, document, str(error), retry_delay(attempts))
+        except StoreError:
+            raise
+        except Transient as error:
+            record_failure(ctx, error, str(document["_id"]))
+            postpone(ctx, document, str(error), retry_delay(attempts, error.retry_after))
+        except (NeedsPerson, OutcomeUnknown, Rejected) as error:
+            record_failure(ctx, error)
+            postpone(ctx, document, str(error), retry_delay(attempts))
+        except Exception as error:
+            log.exception("step_bug", document=_key(document), illegal=isinstance(error, IllegalMoveError))
+            tell_of_bug(ctx, document, error)
+            postpone(ctx, document, f"bug: {type(error).__name__}: {error}", retry_delay(attempts))
+        else:
+            record_answer(ctx, service, anonymous=anonymous)
+    return moved

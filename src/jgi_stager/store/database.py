@@ -1,0 +1,149 @@
+"""The database as its functions get it: the collections, the clock that dates every entry, the fence,
+and what was read and set aside.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import bson
+import structlog
+from bson import ObjectId
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.database import Database
+
+from jgi_stager.clock import Clock
+from jgi_stager.store.fencing import Fenced
+
+log = structlog.get_logger()
+
+Document = dict[str, Any]
+LONGEST_KEY = 200
+MOST_REMEMBERED = 500
+"""What is beyond that is set aside all the same, and told of when one of these is corrected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A document that does not fit, and why. ``project`` is what it says of that itself, if it is a name."""
+
+    collection: str
+    key: object
+    reason: str
+    project: str | None = None
+
+
+def identity(key: object) -> bytes:
+    """An ``_id`` of any type as something that can be compared."""
+    return bson.encode({"": key})
+
+
+@dataclass
+class Misfits:
+    """The documents that this process met and set aside. Safe between threads."""
+
+    _found: dict[tuple[str, bytes], Misfit] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, found: Misfit) -> None:
+        """Remember one; it is logged when it is new."""
+        place = (found.collection, identity(found.key))
+        with self._lock:
+            known = self._found.get(place)
+            if known == found or (known is None and len(self._found) >= MOST_REMEMBERED):
+                return
+            self._found[place] = found
+        log.warning("document_set_aside", **described(found))
+
+    def forget(self, found: Misfit) -> None:
+        """It fits, or is gone."""
+        with self._lock:
+            gone = self._found.pop((found.collection, identity(found.key)), None)
+        if gone is not None:
+            log.info("document_fits_again", **described(found))
+
+    def all(self) -> list[Misfit]:
+        """Those that are known, in the order in which they were met."""
+        with self._lock:
+            return list(self._found.values())
+
+
+def shown(key: object) -> str:
+    """An ``_id`` as mongosh takes it, cut where it is long."""
+    if isinstance(key, ObjectId):
+        return f"ObjectId('{key}')"
+    text = ascii(key) if isinstance(key, str) else str(key)
+    return text if len(text) <= LONGEST_KEY else f"{text[:LONGEST_KEY]}..."
+
+
+def described(found: Misfit) -> dict[str, Any]:
+    """The fields of a log event about it."""
+    said = {"collection": found.collection, "document": shown(found.key), "reason": found.reason}
+    return said if found.project is None else {**said, "project": found.project}
+
+
+@dataclass(frozen=True)
+class Store:
+    """The books of the daemon: the database and the clock that dates every entry. Safe between threads.
+
+    Everything is written through its collections, because these see to the ``fence``.
+    """
+
+    client: MongoClient[Document]
+    database: Database[Document]
+    clock: Clock
+    fence: int | None = None
+    """The token that every write of the daemon carries (`jgi_stager.store.fencing`); None for people."""
+    misfits: Misfits = field(default_factory=Misfits, compare=False)
+    """The documents that were read and set aside."""
+
+    @property
+    def projects(self) -> Collection[Document]:
+        """One document per record a person inserted."""
+        return Fenced(self.database, "projects", self.fence)
+
+    @property
+    def files(self) -> Collection[Document]:
+        """One document per wanted file, see `jgi_stager.records.FileRecord`."""
+        return Fenced(self.database, "files", self.fence)
+
+    @property
+    def discoveries(self) -> Collection[Document]:
+        """What the discovery of each project found, a document per analysis project."""
+        return Fenced(self.database, "discoveries", self.fence)
+
+    @property
+    def restore_requests(self) -> Collection[Document]:
+        """One document per POST to JDP; together they are the quota ledger."""
+        return Fenced(self.database, "restore_requests", self.fence)
+
+    @property
+    def globus_tasks(self) -> Collection[Document]:
+        """One document per Globus transfer."""
+        return Fenced(self.database, "globus_tasks", self.fence)
+
+    @property
+    def notices(self) -> Collection[Document]:
+        """One document per notice to people."""
+        return Fenced(self.database, "notices", self.fence)
+
+    @property
+    def control(self) -> Collection[Document]:
+        """What people set, and what the daemon remembers of itself: a document for each matter."""
+        return Fenced(self.database, "control", self.fence)
+
+    def collection(self, name: str) -> Collection[Document]:
+        """One of those above, by its name."""
+        return Fenced(self.database, name, self.fence)
+
+    @property
+    def leases(self) -> Collection[Document]:
+        """One document per duty that only one daemon may do at a time. Not fenced: see `store.leases`."""
+        return self.database["leases"]
+
+    def close(self) -> None:
+        """Close the connection. Harmless when it is closed already."""
+        self.client.close()
