@@ -40,11 +40,11 @@ class _Circuit:
 @dataclass
 class CircuitBreaker:
     """The state of every outside service, as this process sees it. Nothing here needs to survive a restart:
-    what people were told is in the books (`jgi_stager.steps.credential_notices`)."""
+    what people were told is in the database (`jgi_stager.steps.credential_notices`)."""
 
     person_retry_seconds: float
     noted: dict[Service, datetime] = field(default_factory=dict)
-    """When a success was last written into the books."""
+    """When a success was last written into the database."""
     _circuits: dict[Service, _Circuit] = field(default_factory=dict)
     _heard: set[Service] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -1,6 +1,6 @@
 """The clients of the outside services, made from the settings: for the daemon, and for commands.
 
-The clients of the outside services, for commands that ask them themselves; nothing here asks for a restore.
+No command asks for a restore.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The types of settings that need more than pydantic has: lists from the environment, addresses.
+"""Where settings come from, the file and the environment, and what is wrong with them in plain words.
 
-Where settings come from, the file and the environment, and what is wrong with them in plain words.
+Also the types of settings that need more than pydantic has: lists from the environment, addresses.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from jgi_stager.records import is_mail_address
+
+# --- types of settings --------------------------------------------------------------------------------------
 
 
 def _as_list(value: Any) -> Any:
@@ -72,6 +74,9 @@ def private_url(url: str) -> str:
 
 
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/\\]+(/\S*)?$"), AfterValidator(private_url)]
+
+
+# --- the file and the environment ---------------------------------------------------------------------------
 
 
 ENV_PREFIX = "JGI_STAGER_"

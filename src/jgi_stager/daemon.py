@@ -53,7 +53,7 @@ def make_clock(settings: Settings) -> Clock:
 
 @contextmanager
 def open_store(settings: Settings, clock: Clock) -> Iterator[tuple[Store, EmbeddedMongod | None]]:
-    """The books: the configured MongoDB, or a private one that is started here and stopped with us."""
+    """The database: the configured MongoDB, or a private one that is started here and stopped with us."""
     with ExitStack() as stack:
         mongod = None
         uri, password = settings.mongodb.uri, None

@@ -63,7 +63,7 @@ def escaped(text: str, keep: str = "") -> str:
 
 
 def readable(text: str) -> str:
-    """A finding of the books with its bytes as people read them: ``larger than 50.0 GB``."""
+    """A finding in the database with its bytes as people read them: ``larger than 50.0 GB``."""
     return re.sub(r"\b(\d{4,}) bytes\b", lambda found: human_bytes(int(found[1])), text)
 
 

@@ -1,6 +1,6 @@
 """What this process counts about itself, for Prometheus: calls to the outside, and the steps.
 
-What the books say is not counted here but read from them at each scrape (`jgi_stager.web.collector`).
+What the database knows is not counted here but read from it at each scrape (`jgi_stager.web.collector`).
 """
 
 from __future__ import annotations

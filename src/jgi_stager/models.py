@@ -2,7 +2,7 @@
 
 The store reads each document through its model (`jgi_stager.store.validation`). What does not fit was edited by
 hand, or written by something else: it is set aside with its reason, and nobody acts on it (docs/decisions/0012). A
-field with a default may be missing, as in the books of older releases; one that no model names is left alone.
+field with a default may be missing, as in a database of an older release; one that no model names is left alone.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class RestoreRequest(Stored):
     """When it was answered, by JDP's clock: from then on its bytes count for one window."""
     request_id: RequestNumber | None
     vouched: Vouched | None = None
-    """None in the books of older releases."""
+    """None in a database of an older release."""
     restored_count: Count | None = None
     updated_count: Count | None = None
     status_word: str | None = None

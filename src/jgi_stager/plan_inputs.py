@@ -1,4 +1,4 @@
-"""From the books to a plan of restores: what is wanted, what is spent, what JDP refused lately."""
+"""From the database to a plan of restores: what is wanted, what is spent, what JDP refused lately."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class PlanSource(Protocol):
 
     @property
     def store(self) -> Store:
-        """The books."""
+        """The database."""
         ...
 
     @property
@@ -104,7 +104,7 @@ def _refusal_wait(count: int) -> timedelta:
 
 
 def make_plan(ctx: PlanSource, refusals: Refusals, now: datetime | None = None) -> Plan:
-    """What to ask for, from the books alone. ``now`` is JDP's time where that is known, else our own."""
+    """What to ask for, from the database alone. ``now`` is JDP's time where that is known, else our own."""
     found = planning_input(ctx, refusals, now)
     plan = plan_restores(found.demands, found.spent, found.limits, found.now)
     return _split_refused(_keep_what_may_go_later(plan, ctx.settings.jdp), refusals)
@@ -123,8 +123,8 @@ def could_ask(ctx: PlanSource, now: datetime) -> bool:
 
     Not while a request is so damaged that it cannot be told what it spends or holds.
 
-    ``now`` is JDP's time. Books that hold more than the quota are a bug, and logged as one. They are judged at the
-    newest entry, which no clock that was set back since can change.
+    ``now`` is JDP's time. A database that holds more than the quota is a bug, and logged as one. It is
+    judged at the newest entry, which no clock that was set back since can change.
     """
     limits = restore_limits_now(ctx.store, ctx.settings)
     if damaged := requests.unreadable(ctx.store, now - limits.window):
@@ -150,7 +150,7 @@ def _spent(entries: Sequence[LedgerEntry], now: datetime) -> list[Spent]:
 
 
 def planning_input(ctx: PlanSource, refusals: Refusals, now: datetime | None = None) -> PlanningInput:
-    """What the books say about what is wanted, what is spent, and what holds ``now`` (default: by our clock)."""
+    """What is wanted, what is spent, and what limits hold, by the database. ``now``: by our clock if not given."""
     now = now or ctx.clock.now()
     limits = restore_limits_now(ctx.store, ctx.settings)
     entries = requests.ledger(ctx.store, now - limits.window)

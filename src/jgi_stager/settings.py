@@ -48,7 +48,7 @@ class Section(BaseModel):
 
 
 class MongoSettings(Section):
-    """Where the books are kept. Without a uri the daemon starts a private mongod in its state directory."""
+    """Where the database is kept. Without a uri the daemon starts a private mongod in its state directory."""
 
     uri: Annotated[str, AfterValidator(verified_uri)] | None = Field(None, repr=False)
     database: str = Field("jgi_stager", pattern=r"^[A-Za-z0-9_-]{1,60}$")

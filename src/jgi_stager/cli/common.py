@@ -1,6 +1,7 @@
-"""One way to write help: arguments and values in capitals, flags without a value, what is optional in brackets.
+"""What every command shares: its options and help, the database, one way to fail, and two ways to answer.
 
-What every command shares: options, the books, one way to fail, text for people and JSON for programs.
+Help is written in one way: arguments and values in capitals, flags without a value, what is optional in brackets.
+Answers are text for people or JSON for programs.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from jgi_stager.secrets import SecretProblem
 from jgi_stager.settings import ConfigError, Settings, load_settings
 from jgi_stager.store import StoreError
 from jgi_stager.store.processes import is_locked
+
+# --- the form of help ---------------------------------------------------------------------------------------
 
 
 class Command(TyperCommand):
@@ -64,6 +67,9 @@ class Commands(typer.Typer):
     def command(self, name: str | None = None, **options: Any) -> Callable[..., Any]:
         """The same as Typer's."""
         return super().command(name, cls=Command, **options)
+
+
+# --- options, settings and the database ---------------------------------------------------------------------
 
 
 ConfigOption = Annotated[
@@ -134,7 +140,7 @@ def require_stage_dir(settings: Settings) -> None:
 
 @contextmanager
 def open_store(settings: Settings, *, create: bool = False) -> Iterator[SnapshotSource]:
-    """The books, whether the daemon runs or not: a private mongod is started for as long as it takes.
+    """The database, whether the daemon runs or not: a private mongod is started for as long as it takes.
 
     Without ``create`` it is a mistake that there are none yet.
     """

@@ -63,7 +63,7 @@ def validated(fields: Mapping[str, Any]) -> ProjectRecord:
 
 
 def of_project(settings: Settings, name: str) -> Preview:
-    """The plan of a project that is inserted: from the books where they know, else from GOLD and JDP."""
+    """The plan of a project that is inserted: from the database where it knows, else from GOLD and JDP."""
     with open_store(settings) as books:
         document = projects.get(books.store, name)
         if document is None:
@@ -82,7 +82,7 @@ def of_project(settings: Settings, name: str) -> Preview:
 
 
 def of_record(settings: Settings, fields: Mapping[str, Any]) -> Preview:
-    """The plan of a record that is not inserted. Works without books, too: then nothing else is under way."""
+    """The plan of a record that is not inserted. Works without a database, too: then nothing else is under way."""
     record = validated(fields)
     clock = make_clock(settings)
     there = settings.mongodb.uri is not None or (settings.state.directory / "mongodb" / "data").is_dir()

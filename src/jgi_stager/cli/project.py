@@ -1,6 +1,6 @@
-"""``project``: inserting records, looking at them, and steering them.
+"""``project``: insert records, look at them, and change a project while the daemon runs.
 
-``project pause|resume|cancel|priority|notify``: steering a project while the daemon runs.
+The changes are ``pause``, ``resume``, ``cancel``, ``priority`` and ``notify``; `jgi_stager.admin` makes them.
 """
 
 from __future__ import annotations
@@ -247,6 +247,9 @@ def _shown(value: Any) -> str:
 def register(parent: typer.Typer) -> None:
     """Add the commands."""
     parent.add_typer(app, name="project")
+
+
+# --- changing -----------------------------------------------------------------------------------------------
 
 
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes on the history.")]

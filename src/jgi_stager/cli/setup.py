@@ -1,6 +1,6 @@
-"""The checks of the preflight: what each dependency must answer, and the cure where it does not.
+"""``init`` and ``check``: a settings file to start from, and whether everything the daemon needs is there.
 
-``init`` and ``check``: a settings file to start from, and whether everything the daemon needs is there.
+A check asks one dependency and says what it must answer, and the cure where it does not.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ from jgi_stager.reporting import snapshot
 from jgi_stager.settings import Settings, load_settings
 from jgi_stager.store import Store, StoreError, StoreRefused, fencing, ping, processes, server_time
 from jgi_stager.store.processes import private_directory
+
+# --- the checks ---------------------------------------------------------------------------------------------
+
 
 CLOCK_WARN_SECONDS = 5.0
 CLOCK_FAIL_SECONDS = 300.0
@@ -247,6 +250,9 @@ def _smtp(settings: Settings) -> smtplib.SMTP:
             server.close()
             raise
     return server
+
+
+# --- the commands -------------------------------------------------------------------------------------------
 
 
 CHECK_SECONDS = 45.0

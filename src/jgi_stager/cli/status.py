@@ -1,11 +1,4 @@
-"""The bar of a project: its files by state, in a line of characters.
-
-Pages for people: `Status` and `Explanation` as lines of text.
-
-The credentials as this machine and the books know them: how old, when they last worked, what is wrong.
-
-``status``: everything on one page.
-"""
+"""``status``: every project, the quota, what is open and what a person should do, on one page."""
 
 from __future__ import annotations
 
@@ -48,6 +41,9 @@ from jgi_stager.reporting.summary import Credential, ProjectLine, Status
 from jgi_stager.secrets import CREDENTIALS, Secrets
 from jgi_stager.settings import Settings
 
+# --- the bar of a project: its files by state ---------------------------------------------------------------
+
+
 BAR = 34
 SEGMENTS: tuple[tuple[str, tuple[str, ...], str, str, str], ...] = (
     ("done", ("done",), "\N{FULL BLOCK}", "#", "green"),
@@ -89,6 +85,9 @@ def legend(page: Page) -> Text:
     for name, _, glyph, ascii_glyph, style in SEGMENTS:
         text.append(glyph if page.unicode else ascii_glyph, style).append(f" {name}  ")
     return text
+
+
+# --- the page -----------------------------------------------------------------------------------------------
 
 
 OVER = ("done", "cancelled")
@@ -368,6 +367,9 @@ def _lines(text: str, page: Page, taken: int, detail: Detail = Detail.WHOLE) -> 
     return wrapped(shown, page.width - taken)
 
 
+# --- the credentials: how old, when they last worked, what is wrong -----------------------------------------
+
+
 def credentials(settings: Settings, facts: Snapshot, clock: Clock) -> list[Credential]:
     """One line per login. What the daemon says of a service goes before what the files look like."""
     shown = [Service.GOLD, Service.JDP, Service.GLOBUS]
@@ -399,6 +401,9 @@ def _stored_at(settings: Settings, service: Service) -> datetime | None:
     secrets = Secrets(settings.secrets.directory)
     found = (secrets.written_at(name) for name in CREDENTIALS[service])
     return next((at for at in found if at is not None), None)
+
+
+# --- the command --------------------------------------------------------------------------------------------
 
 
 WATCH_SECONDS = 2.0

@@ -1,7 +1,4 @@
-"""The documents of Globus Transfer: the one sent, and those that come back (jgi-apis, section 3). Pure.
-
-Globus Transfer: submitting tasks, following them, and listing directories (jgi-apis, section 3).
-"""
+"""Globus Transfer: submit tasks, follow them, and list directories; and the documents that this takes."""
 
 from __future__ import annotations
 
@@ -24,6 +21,9 @@ from jgi_stager.metrics import outside_call, result_of
 from jgi_stager.records import LONGEST_PATH_BYTES
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import GlobusSettings
+
+# --- the documents: the one sent, and those that come back --------------------------------------------------
+
 
 _LABEL = re.compile(r"[A-Za-z0-9 _-]{1,128}", re.ASCII)
 """What Globus allows in a label, less the comma, which separates values in a filter."""
@@ -326,7 +326,7 @@ class Globus:
         """The entries of a directory, None if there is no such directory.
 
         A directory that may not be read is `Rejected`, for it concerns those files alone: one at JGI has not been
-        shared yet (jgi-api-facts, section 10). A login or consent that is missing is `NeedsPerson`.
+        shared yet. A login or consent that is missing is `NeedsPerson`.
         """
         what = f"the listing of {path!r:.200}"
         found, error = self._attempt(lambda client: client.operation_ls(collection_id, path=path))

@@ -1,4 +1,4 @@
-"""An authorized Transfer client of the Globus SDK, made from the secrets (jgi-apis, section 3)."""
+"""An authorized Transfer client of the Globus SDK, made from the secrets."""
 
 from __future__ import annotations
 

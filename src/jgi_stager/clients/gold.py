@@ -1,4 +1,4 @@
-"""The GOLD web service: which analysis projects and biosamples belong to a proposal (jgi-apis, section 1)."""
+"""The GOLD web service: which analysis projects and biosamples belong to a proposal."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Gold:
             raise NeedsPerson(Service.GOLD, f"gold: no offline token: {problem}", CURE)
         answer = self._edge.get("/exchange", {"offlineToken": offline}, {"Accept": "text/plain, */*"})
         if answer.status in (400, 401, 403) or (answer.status >= 400 and b"invalid_grant" in answer.body):
-            # A revoked session answers 500 with invalid_grant (jgi-api-facts, section 9).
+            # A revoked session answers 500 with invalid_grant.
             raise NeedsPerson(Service.GOLD, f"gold: the offline token is refused (HTTP {answer.status})", CURE)
         if not 200 <= answer.status < 300 or answer.is_markup():
             raise Transient(Service.GOLD, f"gold: GET /exchange answered HTTP {answer.status} without a token")

@@ -1,7 +1,4 @@
-"""What JDP's answers look like, made safe (jgi-apis section 2; jgi-api-facts sections 2, 4 and 6). Pure.
-
-The JGI Data Portal: listing files, asking for them, and following a request (jgi-apis, section 2).
-"""
+"""The JGI Data Portal: list files, ask for them, and follow a request; and what its answers look like."""
 
 from __future__ import annotations
 
@@ -18,6 +15,9 @@ from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejec
 from jgi_stager.records import JDP_FILE_ID, usable_size
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import JdpSettings
+
+# --- the answers --------------------------------------------------------------------------------------------
+
 
 _MD5 = re.compile(r"[0-9a-fA-F]{32}", re.ASCII)
 
@@ -168,7 +168,7 @@ class SearchPages:
 
 
 def _next_page(value: Any, page: int) -> int | None:
-    """The next page number. False, null and absent are all the end (jgi-api-facts, section 2)."""
+    """The next page number. False, null and absent are all the end."""
     if value is None or value is False or value == "":
         return None
     found = whole(value)
@@ -383,7 +383,7 @@ class Jdp:
         if self._settings.credential == "cookie":
             name = self._settings.cookie_name
             return {"Cookie": f"{name}={text.removeprefix(f'{name}=')}"}
-        # What the portal copies starts with "Bearer " already; doubled it answers 401 (facts, section 1).
+        # What the portal copies starts with "Bearer " already; doubled it answers 401.
         bare = text[7:].strip() if text[:7].lower() == "bearer " else text
         return {"Authorization": f"Bearer {bare}"}
 
@@ -401,7 +401,7 @@ class Jdp:
     def _search(self, call: Callable[[Mapping[str, str] | None], Result]) -> Result:
         """Search with the credential if there is one, and without it where it is refused.
 
-        Public data need none and private data show only with one (jgi-api-facts, section 1); a session
+        Public data need none and private data show only with one; a session
         that has ended must not hide what anybody may see.
         """
         headers: Mapping[str, str] | None = None

@@ -1,4 +1,4 @@
-"""The NMDC API: the study of a proposal (jgi-apis, section 4). No credential."""
+"""The NMDC API: the study of a proposal. No credential."""
 
 from __future__ import annotations
 

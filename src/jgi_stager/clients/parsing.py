@@ -1,6 +1,6 @@
-"""Text and numbers from outside, made safe to show and to keep.
+"""What comes from outside, made safe to show and to keep: text, numbers, times, and lists of rows.
 
-Shapes that several services share, and how a list of rows is read without losing one.
+A list is read row by row, so that one bad row costs no other.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BeforeValidator, ValidationError
+
+# --- text, numbers and times --------------------------------------------------------------------------------
+
 
 LARGEST_INT = 2**63 - 1
 """What the database can hold."""
@@ -39,7 +42,7 @@ def excerpt(text: str, hide: Iterable[str] = (), limit: int = EXCERPT_CHARACTERS
 def whole(value: Any) -> int | None:
     """``value`` as a count that is not negative: an integer, an integral float or a string of digits.
 
-    The services send all three for the same field (jgi-api-facts, sections 2 and 4). Anything else,
+    The services send all three for the same field. Anything else,
     and what the database cannot hold, is None.
     """
     if isinstance(value, str):
@@ -82,6 +85,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return min(max(wait.total_seconds(), 0.0), LONGEST_RETRY_AFTER)
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+# --- lists of rows ------------------------------------------------------------------------------------------
 
 
 Row = TypeVar("Row")

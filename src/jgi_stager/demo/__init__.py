@@ -3,7 +3,7 @@
 The map of the package:
 
 - ``place`` the directory of a run, and who may use it
-- ``children`` the three processes (``leash`` ties them to the demo, ``sink`` takes the mails)
+- ``children`` the three processes, which end with the demo (``sink`` takes the mails)
 - ``configuration`` the settings file of the daemon
 - ``watch`` what can be seen of a run; ``screen`` shows it
 - ``check`` looks at every file afterwards, without asking the daemon; ``summary`` judges and tells

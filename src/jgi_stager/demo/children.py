@@ -1,9 +1,8 @@
-"""``python -m jgi_stager.demo.children PARENT COMMAND...``: run a command that ends with its parent.
+"""The processes of a run: started so that they end with it, watched, and stopped in order.
 
-The kernel sends SIGTERM when the parent is gone, even after ``kill -9``: see prctl(2), ``PR_SET_PDEATHSIG``,
-which survives the exec. Standard library only, so that it costs nothing.
-
-The processes of a run: started on a leash, watched, and stopped in order.
+``python -m jgi_stager.demo.children PARENT COMMAND...`` runs a command that ends with its parent: the kernel sends
+SIGTERM when the parent is gone, even after ``kill -9`` (prctl(2), ``PR_SET_PDEATHSIG``, which survives the exec).
+This part needs the standard library only, so that it costs nothing.
 """
 
 from __future__ import annotations
@@ -18,23 +17,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 
+# --- a command that ends with its parent --------------------------------------------------------------------
+
+
 PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Put the leash on, and become the command. Does not return."""
+    """Tie this process to its parent, and become the command. Does not return."""
     parent, command = int(sys.argv[1]), sys.argv[2:]
     library = ctypes.CDLL(None, use_errno=True)
     if library.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
         sys.exit(f"leash: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != parent:
-        # It died before the leash was on: nobody would ever send the signal.
+        # It died before it was tied: nobody would ever send the signal.
         sys.exit("leash: the parent is gone")
     os.execvp(command[0], command)  # noqa: S606 - the point of it
 
 
 if __name__ == "__main__":
     main()
+
+
+# --- the processes of a run ---------------------------------------------------------------------------------
 
 
 TAIL_LINES = 15
@@ -85,7 +90,7 @@ def start(
     log: Path,
     patience_seconds: float = 15.0,
 ) -> Child:
-    """Start ``python -m`` with ``module`` and its arguments. Call it from the main thread: the leash is tied to
+    """Start ``python -m`` with ``module`` and its arguments. Call it from the main thread: the child is tied to
     the thread that starts the process."""
     python = [sys.executable, "-P", "-m"]
     command = [*python, "jgi_stager.demo.children", str(os.getpid()), *python, *module]

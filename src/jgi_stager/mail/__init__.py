@@ -1,7 +1,7 @@
-"""Mails: a notice as a letter in two parts, the mail around it, and handing it to the server.
+"""Mails: a notice written as text and HTML, put into a message, and handed to the mail server.
 
-``letters`` (with ``words`` and ``templates/``) says it, ``message`` wraps it, ``smtp`` hands it over, ``push``
-sends its gist over a second channel. Nothing here knows of the outbox: that is `jgi_stager.steps.outbox`.
+``render`` (with ``templates/``) writes and wraps it, ``smtp`` hands it over, ``push`` sends its gist over a second
+channel. Nothing here knows of the outbox: that is `jgi_stager.steps.outbox`.
 """
 
 from jgi_stager.mail.render import PREFIX, Attachment, Envelope, Letter, make_mail, render

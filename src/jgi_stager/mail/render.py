@@ -1,16 +1,10 @@
-"""How values read in a mail: the filters of the templates. Bytes, shares and times are those of `formatting`.
-
-The colours of the HTML part, for a light and for a dark screen.
-
-Inline styles carry the light ones, for programs that know nothing else; a style sheet replaces them by name where
-the program says that it is dark. A test measures the contrast of what lies on what (WCAG AA).
-
-Letters: a notice as subject, text and HTML. One template per kind makes all three from the same data.
+"""A notice as a mail: subject, text and HTML from one template per kind, and the headers around them.
 
 A template (``templates/<name>.j2``) sets ``subject`` and is made of the macros of a layout: ``layout.text.j2``
 or ``layout.html.j2``. So the two parts cannot differ in what they say; a test compares the words.
 
-The mail for a letter: both parts, attachments, and headers by which mail programs thread and tell repeats.
+Bytes, shares and times read as everywhere (`jgi_stager.formatting`). By the headers mail programs thread the mails
+and tell repeats.
 """
 
 from __future__ import annotations
@@ -45,6 +39,9 @@ from jgi_stager.formatting import (
 )
 from jgi_stager.notices import Kind, Tone, template_of, tone_of
 from jgi_stager.records import is_mail_address
+
+# --- values: the filters of the templates -------------------------------------------------------------------
+
 
 WIDTH = 76
 """Columns of the text part: what every mail program shows without wrapping."""
@@ -121,6 +118,9 @@ FILTERS = {
 }
 
 
+# --- colours ------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Look:
     """Colours by what they are for; ``ink`` and ``paper`` are those of the tone of a letter."""
@@ -167,6 +167,9 @@ DARK: Mapping[Tone, Look] = {
 def looks(tone: Tone) -> dict[str, dict[str, str]]:
     """What the layout of HTML needs: ``light`` and ``dark``, by name."""
     return {"light": asdict(LIGHT[tone]), "dark": asdict(DARK[tone])}
+
+
+# --- subject, text and HTML ---------------------------------------------------------------------------------
 
 
 LONGEST_SUBJECT = 140
@@ -253,6 +256,9 @@ def _part(kind: Kind, data: Mapping[str, Any], late: str | None, look: dict[str,
         return _Part(subject, body)
     lines = "\n".join(line.rstrip() for line in body.strip().splitlines())
     return _Part(subject, _BREAKS.sub("\n\n", lines) + "\n")
+
+
+# --- the message --------------------------------------------------------------------------------------------
 
 
 POLICY = SMTP.clone(max_line_length=500)

@@ -1,8 +1,7 @@
-"""What a wait is; and the waits that hold whatever the state: the daemon is down, a service cannot be used.
+"""Why a file or a project waits: each reason with its evidence, since when, and until when if that is known.
 
-Why pending files are not asked for.
-
-Why files that were asked for are not done: tape, manifest, a Globus slot, the transfer, the verification.
+First what holds whatever the state (the daemon is down, a service cannot be used), then why pending files are not
+asked for, then why files that were asked for are not done.
 """
 
 from __future__ import annotations
@@ -113,6 +112,9 @@ def since(facts: Snapshot, view: ServiceView) -> datetime | None:
     login = facts.logins.get(view.name)
     dead = login.dead_since if login is not None and view.state == "needs_person" else None
     return dead or view.since
+
+
+# --- pending: not asked for yet -----------------------------------------------------------------------------
 
 
 def pending(facts: Snapshot, project: Project, coming: Turns) -> BlockedReason:
@@ -236,6 +238,9 @@ def _quota(facts: Snapshot, at: datetime | None = None) -> str:
 
 def _ids(some: Count) -> str:
     return f"{count(some.files, 'file')} ({human_bytes(some.bytes)})"
+
+
+# --- asked for: tape, manifest, Globus slot, transfer, verification -----------------------------------------
 
 
 MOST_SHOWN = 3

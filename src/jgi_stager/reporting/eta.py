@@ -1,12 +1,10 @@
-"""How fast JDP, Globus and the verification have been lately, from the requests and tasks that ended.
-
-When a project is done: the daemon's planner run forward, and what tape, transfer and verification took lately.
+"""When a project is done: the daemon's planner run forward, and what tape, transfer and verification took lately.
 
 1. The bytes that are still to ask for are asked for as the planner will: the quota is arithmetic, without spread.
 2. Everything then comes from tape, waits for the transfer and waits for the verification, each a queue.
 3. This is done three times: with the 10th, the 50th and the 90th percentile of what was measured.
 
-Whatever the facts say, `MOST_ROUNDS`, `MOST_BATCHES` and `MOST_REQUESTS` bound the work for each project: the
+Whatever the snapshot says, `MOST_ROUNDS`, `MOST_BATCHES` and `MOST_REQUESTS` bound the work for each project: the
 steps of the arithmetic become coarser where there would be too many of them.
 """
 
@@ -21,6 +19,9 @@ from statistics import median
 
 from jgi_stager.planning import Demand, Spent, Want, plan_restores
 from jgi_stager.reporting.snapshot_types import Count, Project, Request, Snapshot, Task
+
+# --- how fast JDP, Globus and the verification have been lately ---------------------------------------------
+
 
 ENOUGH = 5
 """Fewer requests than this do not tell how much of their time was due to their size."""
@@ -184,6 +185,10 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 EARLY, MIDDLE, LATE = 0.1, 0.5, 0.9
 """The percentiles of the answer."""
+
+# --- the planner run forward --------------------------------------------------------------------------------
+
+
 BATCHES_PER_WINDOW = 200
 """So many fill the quota: of coarser ones, projects that share a window would get too much or too little."""
 MOST_BATCHES = 40_000
@@ -308,7 +313,7 @@ def _going(facts: Snapshot) -> list[Project]:
 def _on_tape(facts: Snapshot) -> list[_Part]:
     """The open requests that JDP works on, each with all that it was asked for before it.
 
-    The books are read one after the other while files move: what a project has on tape is never more than the
+    Collections are read one after the other while files move: what a project has on tape is never more than the
     files that are counted as not delivered, without those that are still to ask for, or that join a request. The
     latter come with the last request that they may join, or are delivered.
     """

@@ -52,7 +52,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Found:
-    """What GOLD and JDP say, added up. Comes from `added_up`, or from the books of a discovered project."""
+    """What GOLD and JDP say, added up. Comes from `added_up`, or from the database, of a discovered project."""
 
     analysis_projects: int
     wanted: Count

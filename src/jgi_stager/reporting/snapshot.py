@@ -1,7 +1,4 @@
-"""From the books to what only a person can help: the credentials, and mails that somebody refuses. Reads only.
-
-From the books to the facts that `jgi_stager.insight` answers from. Reads only; asks nobody outside.
-"""
+"""Reads from the database what `jgi_stager.reporting` answers from. Writes nothing and asks nobody outside."""
 
 from __future__ import annotations
 
@@ -42,6 +39,9 @@ from jgi_stager.store.database import shown
 from jgi_stager.store.validation import usable
 from jgi_stager.stored import misfit
 
+# --- what only a person can help: credentials, mails, documents ---------------------------------------------
+
+
 SHOWN_FOR = timedelta(days=7)
 """What ended and can no longer be helped by the next mail is shown for so long."""
 _OVER = (ProjectState.DONE, ProjectState.CANCELLED)
@@ -49,7 +49,7 @@ _READ = frozenset({"accepted_name", "notify"})
 
 
 def logins(store: Store, settings: Settings, now: datetime) -> dict[str, Login]:
-    """What the books know of each credential, by service."""
+    """What the database knows of each credential, by service."""
     directory = settings.secrets.directory
     confidential = directory is not None and Secrets(directory).exists("globus_client_secret")
     return {one.service: _login(one, now, confidential=confidential) for one in credentials.everything(store)}
@@ -117,6 +117,9 @@ def _mails(record: Mapping[str, Any], now: datetime) -> bool:
         return False
     since = record.get("since")
     return record.get("state") not in _OVER or (isinstance(since, datetime) and now - since < SHOWN_FOR)
+
+
+# --- the snapshot -------------------------------------------------------------------------------------------
 
 
 RECENT = 60

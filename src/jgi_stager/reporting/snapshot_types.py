@@ -1,4 +1,4 @@
-"""What the books say at one instant, as values. Bytes, seconds and aware UTC throughout."""
+"""What the database says at one instant, as values. Bytes, seconds and aware UTC throughout."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Login:
-    """What the books say of the credential of one service. Instants by the daemon's clock."""
+    """What the database says of the credential of one service. Instants by the daemon's clock."""
 
     service: str
     since: datetime | None = None
@@ -222,7 +222,7 @@ class Project:
 
 @dataclass(frozen=True)
 class SetAside:
-    """A document of the books that does not fit, and on which nobody acts until it is corrected."""
+    """A document of the database that does not fit, and on which nobody acts until it is corrected."""
 
     collection: str
     document: str

@@ -1,6 +1,6 @@
-"""Until when a service that cannot be used costs no time: when the daemon needs it next. Pure.
+"""Everything on one page, as values: projects, quota, what is open, what a person should do now. Pure.
 
-The state of everything on one page: projects, quota, what is open, what a person should do now.
+Of a service that cannot be used it says until when that costs no time: when the daemon needs it next.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, foun
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.quota import Turns, Window, turns, window
 from jgi_stager.reporting.snapshot_types import Count, Login, Project, RefusedAddress, Snapshot
+
+# --- until when a service that cannot be used costs no time -------------------------------------------------
 
 
 def needed_at(facts: Snapshot, coming: Turns, service: str) -> datetime | None:
@@ -75,6 +77,9 @@ def _looks_at_tape(facts: Snapshot) -> Iterator[datetime]:
             yield request.next_look_at or facts.now
 
 
+# --- the page -----------------------------------------------------------------------------------------------
+
+
 ORDER = ("invalid", "held", "active", "discovering", "new", "paused", "done", "cancelled")
 """The projects of a page: what needs somebody first, what is over last."""
 INVALID_SHOWN = timedelta(days=7)
@@ -116,7 +121,7 @@ class Credential:
     cure: str | None = None
     """The command that puts a new one in place."""
     known: Login | None = None
-    """What the books say of it."""
+    """What the database says of it."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Lease:
             raise StoreUnavailable("MongoDB answered so late that the lease of the daemon may be over")
 
     def entry(self) -> Document:
-        """The lease in the books: see `jgi_stager.store.leases.holder`."""
+        """The lease in the database: see `jgi_stager.store.leases.holder`."""
         return leases.holder(self.store, DUTY) or {}
 
     def lose(self, error: LeaseLost) -> None:

@@ -1,8 +1,6 @@
-"""What the books say about the daemon's state at one instant: for the status line, /healthz and /metrics.
+"""The daemon's state at one instant, read from the database: for the status line, /healthz and /metrics.
 
 Cheap: counts come from an index, and the files of a project that has ended are counted once.
-
-The one line of ``systemctl status``: how many projects, how far, and what is waited for.
 """
 
 from __future__ import annotations
@@ -45,7 +43,7 @@ class Quota:
 
 @dataclass(frozen=True)
 class MetricsSnapshot:
-    """The books at ``now`` (UTC)."""
+    """The database at ``now`` (UTC)."""
 
     now: datetime
     files: Mapping[tuple[str, str], Tally]
@@ -78,7 +76,7 @@ class MetricsSnapshot:
 
 @dataclass
 class MetricsReader:
-    """Makes surveys, and remembers what cannot change any more. Safe between threads."""
+    """Takes snapshots, and remembers what cannot change any more. Safe between threads."""
 
     store: Store
     settings: Settings
@@ -86,7 +84,7 @@ class MetricsReader:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self) -> MetricsSnapshot:
-        """Read the books. Raises `StoreError`."""
+        """Read the database. Raises `StoreError`."""
         now = self.store.clock.now()
         records = projects.all_projects(self.store)
         open_requests = requests.requests_in(self.store, OPEN_REQUESTS)
@@ -149,6 +147,9 @@ def _quota(store: Store, settings: Settings, now: datetime) -> Quota:
     counting = [one.at for one in spent if one.at > now - limits.window and one.bytes]
     free_at = min(counting) + limits.window if counting else None
     return Quota(limits.quota_bytes, bytes_in_window(spent, now, limits.window), free_at)
+
+
+# --- the line that systemctl status shows -------------------------------------------------------------------
 
 
 LITTLE = 0.02

@@ -19,7 +19,7 @@ GRACE_SECONDS = 5.0
 """Real. So long may a step that only reads go on; what it was about to learn is asked again."""
 CRITICAL_SECONDS = 90.0
 """Real. So long is a POST waited for: longer than its network timeout. Cut off after that, it stays
-``submitting`` in the books, and the next start calls it ``unknown`` and looks for evidence."""
+``submitting`` in the database, and the next start calls it ``unknown`` and looks for evidence."""
 _PAUSE_SECONDS = 0.05
 
 

@@ -1,9 +1,8 @@
-"""Longer and longer waits between starts that fail, for every version of systemd.
+"""The start of the daemon under systemd: patient with a database that is away, slow after crashes.
 
-systemd can lengthen ``RestartSec=`` by itself only since version 254. The count lies in the state directory: a
-start adds one to it, and a clean end or a while of good running takes it away. It needs no clock.
-
-The beginning of the daemon under systemd: patient with a database that is away, slow after failures.
+The waits between starts that fail grow here because systemd can lengthen ``RestartSec=`` by itself only since
+version 254. The count lies in the state directory: a start adds one to it, and a clean end or a while of good
+running takes it away. It needs no clock.
 """
 
 from __future__ import annotations
@@ -21,6 +20,9 @@ from jgi_stager.service.supervisor import Supervisor
 from jgi_stager.store import StoreUnavailable
 
 log = structlog.get_logger()
+
+
+# --- the count of crashes -----------------------------------------------------------------------------------
 
 
 GOOD_AFTER_SECONDS = 600.0
@@ -63,6 +65,9 @@ class CrashBackoff:
     def good(self) -> None:
         """This start proved good, or it ended as it should."""
         self._path.unlink(missing_ok=True)
+
+
+# --- the start ----------------------------------------------------------------------------------------------
 
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""Telling systemd how the daemon is: the protocol of sd_notify(3), which is one datagram per message.
+"""The protocol of sd_notify(3), by which systemd hears how the daemon is: one datagram per message.
 
 https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 """

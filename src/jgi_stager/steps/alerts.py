@@ -1,14 +1,6 @@
-"""Files that fail while others still move: told soon, grouped by reason, and not one mail each.
+"""What people are told of without waiting for the digest: failed files, what stands still, what does not fit.
 
-What takes longer than usual: told once, waited on as long as it needs, never cancelled.
-
-Usual is learned: the 95th percentile of what requests and tasks of the same kind took lately, with a floor, so
-that a quick week does not make every request of the next one a case.
-
-Documents that do not fit their models: told once each, and forgotten when somebody set them right.
-
-They are set aside where they are read (`jgi_stager.store.validation`). What is noted in ``control`` changes only
-when one is met, told or corrected. docs/decisions/0012.
+Each is one step. Much of one sort is one mail, and what was told once is not told again while it lasts.
 """
 
 from __future__ import annotations
@@ -36,6 +28,9 @@ from jgi_stager.store.database import Misfit, identity, shown
 from jgi_stager.store.files import FailedGroup
 
 log = structlog.get_logger()
+
+
+# --- failed files -------------------------------------------------------------------------------------------
 
 
 SETTLE = timedelta(minutes=15)
@@ -96,6 +91,9 @@ def shown_groups(groups: Sequence[FailedGroup]) -> dict[str, Any]:
     each = max(2, MOST_NAMES // max(1, min(len(groups), MOST_GROUPS)))
     listed = [{**asdict(group), "names": list(group.names[:each])} for group in groups[:MOST_GROUPS]]
     return {"groups": listed, "more_groups": max(0, len(groups) - MOST_GROUPS)}
+
+
+# --- what stands still --------------------------------------------------------------------------------------
 
 
 RECENT = 200
@@ -229,6 +227,9 @@ def _note(ctx: StepContext, key: str) -> None:
 
 def _lengths(documents: Iterable[Mapping[str, Any]], begun: str, ended: str) -> list[timedelta]:
     return [one[ended] - one[begun] for one in documents if one.get(ended) and one.get(begun)]
+
+
+# --- documents that do not fit ------------------------------------------------------------------------------
 
 
 SHOWN = 20

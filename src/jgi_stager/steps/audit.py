@@ -1,15 +1,13 @@
-"""Globus tasks with our label that are not in the books: told of. (One whose intent is in the books is found by
-`jgi_stager.steps.transfers.send_again`.)
+"""Consistency checks: no file, and no Globus task of ours, is left behind without anybody who looks at it.
 
-Such a task is left by books that were lost or restored from a copy, or belongs to another installation that uses
-the same login. It is never cancelled.
+A Globus task with our label that is not in the database is told of. (One whose intent is there is found by
+`jgi_stager.steps.transfers.send_again`.) Such a task is left by a database that was lost or restored from a copy,
+or belongs to another installation that uses the same login. It is never cancelled.
 
-The audit: no file hangs on a request or task that nobody looks at any more.
-
-Steps that run side by side, or a kill at the wrong instant, could leave such a file; every other step follows
-open requests and tasks and would never meet it again. Runs at the start and then seldom, for it reads all files
-that are under way. On the same occasion it meets every document of a file that does not fit, and looks for Globus
-tasks that are ours and that nobody here knows.
+Steps that run side by side, or a kill at the wrong instant, could leave a file on a request or task that nobody
+looks at any more; every other step follows open requests and tasks and would never meet it again. Both checks run
+at the start and then seldom, for they read all files that are under way. On the same occasion every document of a
+file that does not fit is met.
 """
 
 from __future__ import annotations
@@ -34,6 +32,9 @@ from jgi_stager.steps.services import call
 from jgi_stager.store import control, files, moves, projects, requests, tasks
 
 log = structlog.get_logger()
+
+
+# --- Globus tasks that are not in the database --------------------------------------------------------------
 
 
 LOOK_BACK = timedelta(days=30)
@@ -84,6 +85,9 @@ def _tell_of_orphans(ctx: StepContext, orphans: Sequence[TaskStatus]) -> None:
     )
 
 
+# --- files that nobody would look at ------------------------------------------------------------------------
+
+
 OVER = {ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID}
 BEFORE_TRANSFER = (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY)
 
@@ -115,8 +119,8 @@ def run(ctx: StepContext) -> int:
 
 
 def _tell_removed(ctx: StepContext) -> None:
-    """Tell of files whose project is not in the books any more: somebody removed its record."""
-    # Also one that is set aside is in the books: by either of its names.
+    """Tell of files whose project is not in the database any more: somebody removed its record."""
+    # Also one that is set aside is in the database: by either of its names.
     records = [
         record.get(field)
         for record in projects.all_projects(ctx.store)

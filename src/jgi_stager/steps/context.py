@@ -40,7 +40,7 @@ def _end_with(error: LeaseLost) -> None:
 
 @dataclass(frozen=True)
 class StepContext:
-    """The hands of a step. Made once, in ``daemon.py``."""
+    """What a step gets to work with. Made once, in ``daemon.py``."""
 
     store: Store
     gold: Gold

@@ -1,9 +1,8 @@
-"""What waits for an outside service at this moment: files, bytes and projects, from the books.
+"""What people hear of a credential: needed, reminded of, solved; and what waits for its service meanwhile.
 
-The credential of a service as people hear of it: needed, reminded of, solved. Told from the books alone.
-
-A restart forgets the gates; it does not forget what people were told. ``needs_person`` is told once per
-credential that is refused; ``solved`` once, when another credential works, or the same one for a while.
+All of it follows from the database: a restart forgets the circuit breaker, but not what people were told.
+``needs_person`` is told once per credential that is refused; ``solved`` once, when another credential works, or
+the same one for a while.
 """
 
 from __future__ import annotations
@@ -29,6 +28,9 @@ from jgi_stager.store import Store, StoreError, credentials, files, notices, pro
 from jgi_stager.store.credentials import Credential
 
 log = structlog.get_logger()
+
+
+# --- what waits for a service -------------------------------------------------------------------------------
 
 
 NEEDED_IN: Mapping[Service, frozenset[State]] = {
@@ -60,6 +62,9 @@ def waiting_for(store: Store, service: Service) -> dict[str, Any]:
         "bytes": sum(one["bytes"] for one in found),
         "projects": found,
     }
+
+
+# --- what people are told -----------------------------------------------------------------------------------
 
 
 NOTED_EVERY = timedelta(minutes=15)

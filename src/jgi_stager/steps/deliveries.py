@@ -1,10 +1,10 @@
-"""Deliveries at JGI that the books do not explain: those of other people, of a lost answer, or of lost books.
+"""Deliveries at JGI that no request explains: those of other people, of a lost answer, or of a lost database.
 
-Before anything is asked from tape it is looked whether it is delivered already. JDP says which ids such a delivery
-holds; it is then noted as a closed request, which files join as they join any other that still lives. Nothing else
-depends on it, so a delivery that nobody wants costs one question to JDP.
+Before anything is asked from tape it is checked whether it is delivered already. JDP says which ids such a
+delivery holds; it is then noted as a closed request, which files join as they join any other that is not expired.
+Nothing else depends on it, so a delivery that nobody wants costs one question to JDP.
 
-What became of a delivery of which Globus says that it could not read it: gone, or only out of reach for now.
+A delivery that Globus could not read is gone, or only out of reach for now: the second has a cooldown.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def has_manifest(ctx: StepContext, request_id: int) -> bool | None:
 
 
 def unmatched(ctx: StepContext) -> dict[int, datetime | None]:
-    """Deliveries at JGI that belong to no request in the books, newest first, with when each last changed.
+    """Deliveries at JGI that belong to no request in the database, newest first, with when each last changed.
 
     Raises what the Globus client raises.
     """
@@ -112,7 +112,7 @@ def _note(ctx: StepContext, request_id: int, changed: datetime | None) -> int:
 
 
 def _bytes_asked(ctx: StepContext, status: RequestStatus, at: datetime) -> int:
-    """What a delivery counts against the quota: it may be ours, from books that were lost. It was asked for
+    """What a delivery counts against the quota: it may be ours, from a database that was lost. It was asked for
     before it was written, so what was written before the window costs nothing. Where nobody knows a size it counts
     as the whole quota, which is over in a day; too little would break the quota."""
     if jdp_clock.is_past(ctx, at + timedelta(hours=ctx.settings.jdp.quota_window_hours)):
@@ -127,6 +127,9 @@ def _bytes_asked(ctx: StepContext, status: RequestStatus, at: datetime) -> int:
     known = sum(sizes[one] for one in status.file_ids if one in sizes)
     quota = ctx.settings.jdp.max_restore_bytes
     return known if sizes.keys() >= set(status.file_ids) else max(known, quota)
+
+
+# --- deliveries that could not be read ----------------------------------------------------------------------
 
 
 SHORTEST, LONGEST = timedelta(minutes=30), timedelta(hours=6)

@@ -1,9 +1,7 @@
-"""The sentences of the digest: where files are, what needs a person, what is worth knowing, why it took longer.
-
-The daily digest: what moved, what is left, when it will be done and why that changed. None if nothing moved.
+"""The daily digest: what moved, what is left, when it will be done and why that changed. None if nothing moved.
 
 The site's people get one about every project; the people of a project one about theirs. What the digest before
-said is kept in the books, so the difference is right also across restarts.
+said is kept in the database, so the difference is right also across restarts.
 """
 
 from __future__ import annotations
@@ -28,6 +26,9 @@ from jgi_stager.steps.credentials import ends_soon
 from jgi_stager.store import control, credentials, notices, projects
 
 log = structlog.get_logger()
+
+
+# --- its sentences ------------------------------------------------------------------------------------------
 
 
 STATES: Mapping[str, str] = {
@@ -126,6 +127,9 @@ def _within(stretches: Any, open_since: datetime | None, since: datetime, now: d
     if open_since is not None:
         ends.append((open_since, now))
     return sum((max(timedelta(0), min(ended, now) - max(begun, since)) for begun, ended in ends), timedelta(0))
+
+
+# --- the digest ---------------------------------------------------------------------------------------------
 
 
 LISTED = (ProjectState.ACTIVE, ProjectState.DISCOVERING, ProjectState.PAUSED, ProjectState.HELD)

@@ -1,14 +1,13 @@
-"""Files that a person let start again: JDP lists them once more first, for it may have corrected a size or an md5.
-
-They are not asked for before. What was delivered counts again where the size or md5 changed: it was judged by the
-wrong ones, so a delivery that lives is joined and nothing is asked from tape twice.
-
-Discovery: from a proposal to its files. GOLD names the analysis projects, JDP lists the files of each.
+"""Discovery: from a proposal to its files. GOLD names the analysis projects, JDP lists the files of each.
 
 Every answer is stored before the next is asked for, so a restart resumes where it stopped. The analysis
 projects of the *proposal* are the truth; the calls per biosample tell which biosample each belongs to, and
 select among them when the record names biosamples (docs/decisions/0004-discovery.md). The files are in
 `listing`.
+
+Files that a person let start again are listed once more before they are asked for, as JDP may have corrected a
+size or an md5. What was delivered counts again where it did: it was judged by the wrong ones, so a delivery that
+is not expired is joined and nothing is asked from tape twice.
 """
 
 from __future__ import annotations
@@ -33,6 +32,9 @@ from jgi_stager.store import discoveries, files, moves, projects, requests
 from jgi_stager.store.documents import is_due
 
 log = structlog.get_logger()
+
+
+# --- files that a person let start again --------------------------------------------------------------------
 
 
 NOT_LISTED = "JDP does not list it any more, or the rules of this site drop it now; ask JGI"
@@ -99,6 +101,9 @@ def _reschedule_listing(ctx: StepContext, ap: Mapping[str, Any], error: str, sec
     discoveries.note(
         ctx.store, key, ap["ap_gold_id"], attempts=attempts, next_try_at=at, update_date=ctx.clock.now()
     )
+
+
+# --- discovery ----------------------------------------------------------------------------------------------
 
 
 STAGED_TYPES = frozenset({"Metagenome Analysis", "Metatranscriptome Analysis"})

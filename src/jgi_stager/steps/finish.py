@@ -1,6 +1,6 @@
-"""What the last mail of a project accounts for: how its files were checked and where the time went.
+"""The end of a project: done when every file is, held when only failed ones are left.
 
-The end of a project: done when every file is, held when only failed ones are left.
+The last mail accounts for how the files were checked and where the time went.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from jgi_stager.store.credentials import Interval
 from jgi_stager.store.files import Tally
 
 log = structlog.get_logger()
+
+
+# --- what the last mail accounts for ------------------------------------------------------------------------
 
 
 MOST_JOURNEYS = 20_000
@@ -59,6 +62,9 @@ def _blocked(store: Store, service: Service) -> Blocked:
 
 def _spans(stretches: Sequence[Interval]) -> list[tuple[Any, Any]]:
     return [(one.begun, one.ended) for one in stretches]
+
+
+# --- the end of a project -----------------------------------------------------------------------------------
 
 
 MOVING = sorted(set(State) - RESTING)

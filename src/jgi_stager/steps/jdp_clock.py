@@ -131,7 +131,7 @@ def _ask(ctx: StepContext) -> None:
     except OutsideError as error:
         record_failure(ctx, error, "clock")
         raise JdpTimeUnknownError from error
-    # No word to the gates: that the search answers says nothing of the calls that failed.
+    # No word to the circuit breaker: that the search answers says nothing of the calls that failed.
 
 
 def _is_fresh(ctx: StepContext, reading: ClockEstimate) -> bool:

@@ -1,8 +1,7 @@
-"""When a project that is being accepted will be done: for its first mail.
+"""The files of a project in discovery: JDP is asked for each analysis project, and every answer is kept.
 
-The files of a project in discovery: JDP is asked for each analysis project, and every answer is kept.
-
-A project moves on only when all of its analysis projects are listed to the end.
+A project moves on only when all of its analysis projects are listed to the end. The mail about its acceptance says
+when it will be done.
 """
 
 from __future__ import annotations
@@ -34,6 +33,9 @@ from jgi_stager.warning_groups import group, sentences, together
 log = structlog.get_logger()
 
 
+# --- when it will be done, for the first mail ---------------------------------------------------------------
+
+
 def of_new(ctx: StepContext, doc: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
     """``early``, ``late``, ``at`` and whether anything behind it was ``measured``; None if nothing can be said.
 
@@ -60,6 +62,9 @@ def of_new(ctx: StepContext, doc: Mapping[str, Any], data: Mapping[str, Any]) ->
     if estimate is None:
         return None
     return {"early": estimate.early, "late": estimate.late, "at": estimate.at, "measured": estimate.measured}
+
+
+# --- the files ----------------------------------------------------------------------------------------------
 
 
 MOST_WARNINGS = 20

@@ -1,11 +1,10 @@
-"""Reading a manifest that Globus has brought to the destination.
-
-Globus tasks that bring manifests: into the directory of each project, and so that none holds up another.
-
-Manifests: brought through Globus to the project's manifest directory, read there, used only when whole.
+"""Manifests: brought through Globus to the project's manifest directory, read there, used only when whole.
 
 One that does not become whole is used as far as it goes after `jdp.manifest_patience_hours`; of one that says
 nothing at all people are told then. A line that cannot be used concerns its own file only.
+
+One task brings them to all projects; a project to which nothing could be brought lately is tried apart, so that it
+holds up no other.
 """
 
 from __future__ import annotations
@@ -44,6 +43,9 @@ from jgi_stager.store import RecordTooLarge, StoreError, files, moves, projects,
 log = structlog.get_logger()
 
 
+# --- the content of a manifest ------------------------------------------------------------------------------
+
+
 def content(path: Path) -> bytes:
     """The bytes of a regular file of bounded size; a link is not followed, a pipe not waited for.
 
@@ -56,6 +58,9 @@ def content(path: Path) -> bytes:
         raise OSError("not a regular file, or larger than any manifest")
     with os.fdopen(descriptor, "rb") as file:
         return file.read(LARGEST_MANIFEST_BYTES + 1)
+
+
+# --- the Globus tasks that bring manifests ------------------------------------------------------------------
 
 
 def manifest_paths(ctx: StepContext, request: Mapping[str, Any]) -> dict[str, str]:
@@ -139,6 +144,9 @@ def close(ctx: StepContext, task: Mapping[str, Any]) -> None:
     reached = sorted(name for name, found in there.items() if found)
     missed = sorted(there.keys() - reached) if task.get("status") == "FAILED" else []
     transfers.close(ctx, task, "its manifests are read", reached=reached, not_reached=missed)
+
+
+# --- the manifests of a delivery ----------------------------------------------------------------------------
 
 
 WHICH = "ask JGI which is right, then `jgi-stager retry` lists it again"

@@ -1,4 +1,4 @@
-"""Telling people: a notice is stored here and mailed by the step ``send_notices``."""
+"""A notice to people: stored here, and mailed by the step ``send_notices``."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Books that are older than the work: a database that was put back from a backup, or emptied, by mistake or need.
+"""A database that is older than the work: put back from a backup, or emptied, by mistake or need.
 
 What was asked from JDP since the backup is not in it, so its quota would be spent twice and its files asked for
-twice. The daemon notes in its state directory which request it sent last. If the books do not have that one, or if
-Globus runs a task of these books that they do not have, nothing is asked for during one quota window: until then
-everything that was asked before counts no more, and most of it is delivered and found
-(`jgi_stager.steps.deliveries`). A person may end that earlier. Other books, by their id and their place, are
+twice. The daemon notes in its state directory which request it sent last. If the database does not have that one,
+or if Globus runs a task of this database that it does not have, nothing is asked for during one quota window:
+until then everything that was asked before counts no more, and most of it is delivered and found
+(`jgi_stager.steps.deliveries`). A person may end that earlier. Another database, by its id and its place, is
 nobody's business. Decision 55.
 """
 
@@ -38,7 +38,7 @@ CURE = (
 
 @dataclass(frozen=True)
 class Sent:
-    """The last request that was sent for some books: ``books`` is their id, ``place`` where they were."""
+    """The last request that was sent for a database: ``books`` is its id, ``place`` where it was."""
 
     books: str
     place: str
@@ -48,7 +48,7 @@ class Sent:
 
 
 def may_ask_anything(ctx: StepContext, now: ClockEstimate) -> bool:
-    """Whether files may be asked for, by what is known of the age of the books. ``now``: that of the plan."""
+    """Whether files may be asked for, by what is known of the age of the database. ``now``: that of the plan."""
     last = _last(ctx)
     if last is not None and last.request and requests.get_request(ctx.store, last.request) is None:
         hold(ctx, [last.request], f"they do not have the request that was sent last, at {last.at} UTC")
@@ -64,13 +64,13 @@ def may_ask_anything(ctx: StepContext, now: ClockEstimate) -> bool:
 
 
 def is_known(ctx: StepContext) -> bool:
-    """Whether this state directory has seen these books, or others in their place."""
+    """Whether this state directory has seen this database, or another one in its place."""
     return _last(ctx) is not None
 
 
 def note_sent(ctx: StepContext, request: str) -> None:
     """Note, before it is sent, the key of a request that is stored. One that cannot be noted is sent all the same:
-    then it may only be that older books are not recognised."""
+    then it may only be that an older database is not recognised."""
     place, books = control.database_place(ctx.store), control.database_id(ctx.store)
     fresh = Sent(books, place, request, f"{ctx.clock.now():%Y-%m-%d %H:%M}")
     others = [one for one in _read(ctx) if one.books != books and one.place != place]
@@ -82,7 +82,7 @@ def note_sent(ctx: StepContext, request: str) -> None:
 
 
 def hold(ctx: StepContext, missing: Sequence[str], why: str) -> None:
-    """Ask for nothing during one window because the books lack ``missing``; once for each of these."""
+    """Ask for nothing during one window because the database lacks ``missing``; once for each of these."""
     known = control.hold(ctx.store) or {}
     if set(missing) <= set(known.get("missing") or ()):
         return
@@ -114,7 +114,7 @@ def problem(ctx: StepContext) -> tuple[str, str] | None:
 
 
 def _last(ctx: StepContext) -> Sent | None:
-    """What was sent last for these books, or for others that were in their place."""
+    """What was sent last for this database, or for another one that was in its place."""
     place, books = control.database_place(ctx.store), control.database_id(ctx.store)
     known = _read(ctx)
     of_them = [one for one in known if one.books == books]

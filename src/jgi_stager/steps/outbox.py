@@ -1,14 +1,11 @@
-"""Floods: many notices of one kind become one mail, and none is lost.
-
-Up to `FLOOD` mails of a kind leave by themselves within an hour; what comes beyond waits for the end of that
-hour and goes as one.
-
-The second channel: what cannot wait also goes there, once, independent of the mail. At most a help.
-
-Mailing the outbox: each notice once. An outage of the mail server delays mails and loses none.
+"""Mails the notices of the outbox, each once. An outage of the mail server delays mails and loses none.
 
 Notices of one thread leave in the order in which they were stored: one that must wait holds up those behind it,
 one that is refused does not. What one address refuses, the others still get.
+
+Many of one kind become one mail: up to `FLOOD` leave by themselves within an hour; what comes beyond waits for the
+end of that hour and goes as one. What cannot wait also goes to the second channel, once, whatever becomes of the
+mail.
 """
 
 from __future__ import annotations
@@ -34,6 +31,9 @@ from jgi_stager.store import StoreError, notices
 from jgi_stager.store.documents import is_due
 
 log = structlog.get_logger()
+
+
+# --- many notices of one kind -------------------------------------------------------------------------------
 
 
 FLOOD = 5
@@ -165,6 +165,9 @@ def _finish(ctx: StepContext, waiting: Sequence[Mapping[str, Any]]) -> set[str]:
     return done
 
 
+# --- the second channel -------------------------------------------------------------------------------------
+
+
 OF_USE_FOR = timedelta(hours=12)
 """What could not be pushed for so long is told by mail alone."""
 
@@ -202,6 +205,9 @@ def push_notifications(ctx: StepContext) -> int:
         notices.mark_pushed(ctx.store, notice["_id"])
         pushed += 1
     return pushed
+
+
+# --- mails --------------------------------------------------------------------------------------------------
 
 
 ADDRESS_PATIENCE = timedelta(days=5)
@@ -255,7 +261,7 @@ def _send(ctx: StepContext, notice: Mapping[str, Any]) -> bool:
         # Nobody is left to be told if the daemon died between writing that down and calling it sent.
         outcome = _hand_over(ctx, notice, letter, to) if to else mail.DeliveryResult()
     except StoreError:
-        raise  # the books are out: that says nothing about the notice
+        raise  # the database is out: that says nothing about the notice
     except (Transient, NeedsPerson) as error:
         _server_trouble(ctx, notice, attempts, error)
         return False

@@ -1,4 +1,4 @@
-"""Watching requests: each open one is asked about once, and the files behind it move together."""
+"""Polls the open requests: each is asked about once, and the files behind it move together."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from jgi_stager.store import files, moves, requests, tasks
 log = structlog.get_logger()
 
 UNDER_WAY = frozenset({"new", "pending", "staging"})
-"""Words of JDP for a request that is being worked on (jgi-apis: new, pending; one client: staging)."""
+"""Words of JDP for a request that is being worked on (documented: new, pending; one client: staging)."""
 SLOW = timedelta(days=3)
-"""Tape takes hours, a day at worst (jgi-api-facts, section 4)."""
+"""Tape takes hours, a day at worst."""
 EXPIRIES_TOLD_OF = 3
 """The third time is no accident any more."""
 MOST_LINES = 20
@@ -94,7 +94,7 @@ def _dropped(document: Mapping[str, Any], status: RequestStatus) -> list[str]:
 
 
 def _slow(ctx: StepContext, document: Mapping[str, Any], word: str) -> None:
-    """A failed tape pull leaves a request pending for ever (jgi-apis, section 2): a person should ask JGI."""
+    """A failed tape pull leaves a request pending for ever: a person should ask JGI."""
     request_id = document["request_id"]
     alert(
         ctx,

@@ -1,4 +1,4 @@
-"""Watching Globus tasks: each is asked about once. Only SUCCEEDED and FAILED end one; the rest is still moving."""
+"""Polls the open Globus tasks, each once. Only SUCCEEDED and FAILED end one; the rest is still moving."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What a delivery says about a request whose answer was lost: whose ids it holds.
-
-Requests whose answer was lost: look for evidence, never ask again blindly.
+"""Requests whose answer was lost: look for evidence, never ask again blindly.
 
 The evidence is a delivery directory ``R<n>`` that no known request explains, and the ids that it holds: by JDP's
 word (``file_ids`` of the status of request ``n``), or, where JDP does not say, by the manifest of the delivery. As
@@ -87,7 +85,7 @@ def fetch(ctx: StepContext, request_ids: Sequence[int], names: Sequence[str]) ->
     """Bring the manifests of these deliveries, all in one Globus task. Returns how many are on their way now.
 
     One that was not whole, or not there, is brought again after a while. ``names`` are the projects of the
-    requests in doubt; the manifests go below the first of them that is in the books.
+    requests in doubt; the manifests go below the first of them that is in the database.
     """
     since = ctx.clock.now() - FETCH_AGAIN
     late = tasks.tasks_in(ctx.store, OPEN_TASKS) + tasks.recent(ctx.store, TaskState.CLOSED, since)

@@ -61,8 +61,8 @@ def run(ctx: StepContext) -> int:
 
 
 def _books_are_whole(ctx: StepContext, now: ClockEstimate) -> bool:
-    """Whether nothing says that the books are older than the work. Of books that this machine has not seen yet,
-    the tasks at Globus may say so."""
+    """Whether nothing says that the database is older than the work. Where this machine has not seen it yet, the
+    tasks at Globus may say so."""
     if not older_database.is_known(ctx):
         audit.look_for_orphans(ctx)
         older_database.note_sent(ctx, "")

@@ -1,4 +1,4 @@
-"""The daemon says that it is alive and how it sees the outside, for commands that only read the books."""
+"""The daemon says that it is alive and how it sees the services, for commands that only read the database."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Globus tasks: the body and its submission id are stored before it is sent, and sent again as they were.
 
 Globus promises one task per submission id (task_submit: ``Duplicate`` answers with the same task id), so a lost
-answer costs nothing. Shared by the transfer of manifests and of files; they differ only in what they carry.
+answer costs nothing. The transfers of manifests and of files share this; they differ only in what they carry.
 
-Files whose source is known go into Globus tasks: soonest-expiring deliveries first, few tasks at a time.
+Files whose source is known go into tasks with the soonest-expiring deliveries first, few tasks at a time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MOST_BODY_BYTES = 8 * 1024 * 1024
 """Of the items of one task, by `item_bytes`: half of what a document of MongoDB may have."""
 LABEL = "jgi-stager"
 """Every task of ours begins its label with this, so that it can be told from others of the same user; it ends with
-the id of the books, so that it can be told from those of other installations."""
+the id of the database, so that it can be told from those of other installations."""
 
 
 def free_task_slots(ctx: StepContext, kind: TaskKind) -> int:

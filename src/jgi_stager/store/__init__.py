@@ -1,4 +1,4 @@
-"""The books: the only place that talks to MongoDB. Plain functions on a `Store`, a module per collection."""
+"""The database: the only place that talks to MongoDB. Plain functions on a `Store`, a module per collection."""
 
 from jgi_stager.store.connection import connect, ping, server_time, within
 from jgi_stager.store.database import Document, Store

@@ -1,7 +1,6 @@
-"""What people set while the daemon runs, what the daemon says of itself, and which books these are: documents in
-``control``.
+"""The collection ``control``: what people set while the daemon runs, and what the daemon remembers of itself.
 
-What the daemon remembers of itself: the digest that it told last, and when it started. Kept in ``control``.
+Also the id of the database, by which it is told from others.
 """
 
 from __future__ import annotations
@@ -18,6 +17,9 @@ from jgi_stager.store.validation import fitting_one, usable
 from jgi_stager.stored import misfit
 
 _LIMITS, _DAEMON, _BOOKS, _HOLD, _SET_ASIDE = "limits", "daemon", "books", "hold", "set_aside"
+
+
+# --- set by people, said by the daemon, and which database this is ------------------------------------------
 
 
 @translated
@@ -70,7 +72,7 @@ def daemon_report(store: Store) -> Document | None:
 
 @translated
 def database_id(store: Store) -> str:
-    """The id of these books: made once, and taken along in every copy of them."""
+    """The id of this database: made once, and taken along in every copy of it."""
     found = _find(store, _BOOKS)
     if found is None:
         fresh = {"$setOnInsert": {"books_id": uuid.uuid4().hex[:12]}}
@@ -81,7 +83,7 @@ def database_id(store: Store) -> str:
 
 @translated
 def database_place(store: Store) -> str:
-    """Where these books are: the database and the servers that have it."""
+    """Where this database is: the database and the servers that have it."""
     known = store.client.topology_description.server_descriptions()
     servers = sorted(str(host) if port is None else f"{host}:{port}" for host, port in known)
     return f"{store.control.full_name.partition('.')[0]} at {', '.join(servers)}"
@@ -96,7 +98,7 @@ def hold(store: Store) -> Document | None:
 
 @translated
 def set_hold(store: Store, missing: Sequence[str], until: datetime, why: str) -> None:
-    """Let nothing be asked ``until`` then, because the books lack ``missing``."""
+    """Let nothing be asked ``until`` then, because the database lacks ``missing``."""
     values = {"why": why, "since": store.clock.now(), "until": until, "ended_at": None}
     change: Document = {"$set": values, "$addToSet": {"missing": {"$each": list(missing)}}}
     store.control.update_one({"_id": _HOLD}, change, upsert=True)
@@ -128,6 +130,10 @@ def note_set_aside(store: Store, items: Sequence[Mapping[str, Any]]) -> None:
 
 
 _DIGEST, _STARTS = "digest", "starts"
+
+# --- the digest that was told last, and the starts ----------------------------------------------------------
+
+
 MOST_STARTS = 50
 
 

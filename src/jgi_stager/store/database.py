@@ -87,7 +87,7 @@ def described(found: Misfit) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Store:
-    """The books of the daemon: the database and the clock that dates every entry. Safe between threads.
+    """The database of the daemon with the clock that dates every entry. Safe between threads.
 
     Everything is written through its collections, because these see to the ``fence``.
     """

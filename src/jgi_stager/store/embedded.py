@@ -1,11 +1,9 @@
-"""The log of the private mongod: its end, for people, and its size.
-
-Finds a mongod that really runs here: on PATH, else the one in the wheel of the extra ``[embedded]``.
-
-A private mongod: on a unix socket in the state directory, durable, and still there after our kill -9.
+"""A private mongod: on a unix socket in the state directory, durable, and still there after our kill -9.
 
 Several processes may use it at once, such as the daemon and a command that only reads. Each holds a shared
 lock while it does; whoever leaves last stops it. A mongod that outlived its daemon is adopted, not replaced.
+
+The program is the one on PATH that really runs here, else the one in the wheel of the extra ``[embedded]``.
 """
 
 from __future__ import annotations
@@ -28,6 +26,8 @@ from pymongo.errors import PyMongoError
 
 from jgi_stager.store import processes
 from jgi_stager.store.errors import StoreError, translated
+
+# --- its log ------------------------------------------------------------------------------------------------
 
 
 def put_aside(log: Path, largest_bytes: int) -> bool:
@@ -52,6 +52,9 @@ def _last_lines(path: Path, count: int) -> list[str]:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 65_536))
         return file.read().decode(errors="replace").splitlines()[-count:]
+
+
+# --- its program --------------------------------------------------------------------------------------------
 
 
 _CURE = (
@@ -158,6 +161,9 @@ def _problem(path: Path, environment: Mapping[str, str]) -> str | None:
     return f"exit {ended.returncode}: {lines[-1][-300:] if lines else 'no message'}"
 
 
+# --- the process --------------------------------------------------------------------------------------------
+
+
 LONGEST_SOCKET_PATH_BYTES = 107
 """Linux: ``sun_path`` has 108 bytes, one of them for the closing zero."""
 START_SECONDS = 120.0
@@ -195,7 +201,7 @@ class EmbeddedMongod:
 
     @property
     def data(self) -> Path:
-        """Its data directory: the books themselves."""
+        """Its data directory: the database itself."""
         return self._home / "data"
 
     def start(self) -> str:

@@ -1,4 +1,4 @@
-"""What can go wrong with the books, and the one place where the driver's errors are told apart."""
+"""What can go wrong with the database, and the one place where the driver's errors are told apart."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ disk. https://www.mongodb.com/docs/manual/reference/error-codes/"""
 
 
 class StoreError(Exception):
-    """The books cannot be used. The message says why and what to do, for a person."""
+    """The database cannot be used. The message says why and what to do, for a person."""
 
 
 class StoreUnavailable(StoreError):  # noqa: N818 - named like the kinds of failures.py

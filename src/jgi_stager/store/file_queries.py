@@ -1,7 +1,4 @@
-"""Files as people ask for them: lists and counts of any choice. Not for a tick: these may read many documents.
-
-What reports about a project read: where its files are, how each got there, and what failed lately.
-"""
+"""Files for people and reports: lists and counts of any choice. Not for a tick: these may read many documents."""
 
 from __future__ import annotations
 
@@ -18,6 +15,8 @@ from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import translated
 from jgi_stager.store.files import FileRow, select
 from jgi_stager.store.validation import fitting
+
+# --- for the command line -----------------------------------------------------------------------------------
 
 
 def listing(
@@ -65,6 +64,9 @@ def still_to_ask(store: Store, project_name: str) -> tuple[int, int]:
 def count(store: Store, where: Mapping[str, Any]) -> int:
     """How many files a selection of `jgi_stager.store.moves` has."""
     return store.files.count_documents(dict(where))
+
+
+# --- for the reports on a project ---------------------------------------------------------------------------
 
 
 BATCH = 2000

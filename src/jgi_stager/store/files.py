@@ -164,7 +164,7 @@ def project_names(store: Store) -> list[str]:
 
 @translated
 def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
-    """Up to ``limit`` pending files in the order of planning: most setbacks, then by analysis project."""
+    """Up to ``limit`` pending files in the order of planning: most ways back first, then by analysis project."""
     where = {"project_name": project_name, "state": State.PENDING, **_LISTED}
     found = store.files.find(where, _CANDIDATE).sort(_PLANNING_ORDER).limit(limit)
     return _candidates(store, found)

@@ -86,7 +86,7 @@ def move(
     """Move the selected files that are in ``old`` to ``new``, setting ``fields``; how many moved.
 
     A move to pending forgets the request, the task and the source path; one to manifest_ready the task; one
-    to failed notes ``why`` as the reason. ``fields`` win over these. A way back is counted as a setback
+    to failed notes ``why`` as the reason. ``fields`` win over these. A way back is counted in ``setbacks``
     unless ``counted`` is false: when nobody knows that these files are to blame. Raises `IllegalMoveError`.
     """
     _check_fields(fields)
@@ -135,7 +135,7 @@ def fail(store: Store, where: Selection, old: State, reason: str) -> int:
 
 
 def release(store: Store, where: Selection, why: str) -> int:
-    """Let the selected failed files start again, with all their setbacks forgiven; how many.
+    """Let the selected failed files start again, with the count of its ways back at zero; how many.
 
     JDP lists them once more before they are asked for.
     """

@@ -360,7 +360,7 @@ def expired_often(store: Store, file_ids: Iterable[str], times: int) -> dict[str
 
 @translated
 def deliveries_looked_at(store: Store) -> datetime | None:
-    """When it was last looked for deliveries at JGI that the books do not explain."""
+    """When it was last looked for deliveries at JGI that no request explains."""
     at: datetime | None = usable(Look, store.control.find_one({"_id": _DELIVERIES})).get("at")
     return at
 

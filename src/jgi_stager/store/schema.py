@@ -1,6 +1,6 @@
-"""Every index, as one table. Each query of a tick uses one of them; a test explains them all.
+"""The indexes of the database, and its version: an older database is brought up to date, a newer one refused.
 
-The version of the books: an older database is brought up to date, a newer one is refused.
+Each query of a tick uses one of the indexes; a test explains them all.
 
 The version is the document ``schema`` in ``control``. It is that of the documents, not of the program: most
 releases do not change it. Migrations go forward only; to go back, restore the copy made before the upgrade
@@ -24,6 +24,8 @@ from jgi_stager.store.errors import StoreRefused
 from jgi_stager.store.fencing import clear
 from jgi_stager.stored import Count, Stored, misfit
 from jgi_stager.warning_groups import group
+
+# --- indexes ------------------------------------------------------------------------------------------------
 
 
 class Index(NamedTuple):
@@ -92,6 +94,10 @@ def ensure_indexes(database: Database[dict[str, Any]]) -> None:
 Document = dict[str, Any]
 
 _COLLECTION, _KEY = "control", "schema"
+
+# --- the version and the migrations -------------------------------------------------------------------------
+
+
 FIRST = 1
 """Of a database that says nothing: the one that release 0.1.0 wrote."""
 
@@ -198,12 +204,12 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(2, "what a discovery found has its own collection", _discoveries_leave_the_projects),
     Migration(3, "the mark of each accepted project", _mark_projects),
 )
-"""Every migration, in order. A change of the documents that older books do not have is one row here."""
+"""Every migration, in order. A change of the documents that an older database does not have is one row here."""
 CURRENT = MIGRATIONS[-1].to if MIGRATIONS else FIRST
 
 
 def version(database: Database[Document]) -> int:
-    """The version of the books. Raises `StoreRefused` if the entry is not ours."""
+    """The version of the database. Raises `StoreRefused` if the entry is not ours."""
     found = database[_COLLECTION].find_one({"_id": _KEY})
     if found is None:
         return FIRST
@@ -216,7 +222,7 @@ def version(database: Database[Document]) -> int:
 def ensure_schema(
     database: Database[Document], migrations: Sequence[Migration] = MIGRATIONS, program: str = ""
 ) -> int:
-    """Bring the books up to date; the version they had. Raises `StoreRefused` if they are newer than we.
+    """Bring the database up to date; the version it had. Raises `StoreRefused` if it is newer than this program.
 
     Two programs that do this at once do it both, which migrations must not mind; none goes back.
     """

@@ -1,4 +1,4 @@
-"""The metrics that are read from the books at each scrape. Names and labels: docs/operations.md."""
+"""The metrics that are read from the database at each scrape. Names and labels: docs/operations.md."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _gauge(name: str, text: str, labels: Iterable[str] = ()) -> GaugeMetricFamil
 
 @dataclass(eq=False)
 class StoreCollector(Collector):
-    """Turns a survey into metrics. A label that once was shown and is gone stays, as zero: a graph would
+    """Turns a snapshot into metrics. A label that once was shown and is gone stays, as zero: a graph would
     otherwise go on with the last value."""
 
     monitor: Monitor
@@ -49,7 +49,7 @@ class StoreCollector(Collector):
             yield self._lease()
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Nothing: what is collected is known only when the books are read."""
+        """Nothing: what is collected is known only when the database is read."""
         return ()
 
     def _filled(

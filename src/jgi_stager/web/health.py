@@ -1,6 +1,6 @@
-"""Whether the daemon lives, and whether it is ready to do all of its work; with reasons, for people.
+"""Whether the daemon is alive, and whether it is ready to do all of its work; with reasons, for people.
 
-The status line for the supervisor, from a thread of its own: it reads the database, which may hang.
+The status line for the supervisor comes from a thread of its own: it reads the database, which may hang.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 FRESH_SECONDS = 5.0
-"""Real. A survey is used for so long: asking often must not cost the database anything."""
+"""Real. A snapshot is used for so long: asking often must not cost the database anything."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Monitor:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def survey(self) -> MetricsSnapshot | None:
-        """The books as they were at most `FRESH_SECONDS` ago; None while they cannot be read."""
+        """The database as it was at most `FRESH_SECONDS` ago; None while it cannot be read."""
         with self._lock:
             if time.monotonic() - self._looked > FRESH_SECONDS:
                 try:
@@ -84,6 +84,9 @@ class Monitor:
             ):
                 found[service.value] = "does not answer; it is asked again later"
         return found
+
+
+# --- the status line ----------------------------------------------------------------------------------------
 
 
 PERIOD_SECONDS = 10.0
