@@ -23,7 +23,8 @@ from unittest import mock
 
 import stage as stages
 from jgi_stager.formatting import human_bytes, human_duration
-from jgi_stager.records import TaskKind, TaskState
+from jgi_stager.lifecycle import TaskState
+from jgi_stager.records import TaskKind
 from jgi_stager.reporting import eta, snapshot
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.simulator import generate

@@ -10,8 +10,8 @@ from bson import ObjectId
 
 from factories import SOME_TIME, add_files, file_record, jdp_id
 from jgi_stager.clock import ManualClock
-from jgi_stager.lifecycle import State
-from jgi_stager.records import ProjectState, RequestState, TaskKind, TaskState
+from jgi_stager.lifecycle import ProjectState, RequestState, State, TaskState
+from jgi_stager.records import TaskKind
 from jgi_stager.service.lease import DUTY, Lease, take
 from jgi_stager.store import (
     LeaseLost,

@@ -11,13 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jgi_stager.lifecycle import State
-from jgi_stager.records import ProjectState, is_mail_address
+from jgi_stager.lifecycle import CANCELLABLE, PAUSABLE, RESUMABLE, ProjectState, State
+from jgi_stager.records import is_mail_address
 from jgi_stager.store import Store, file_queries, moves, projects
-
-PAUSABLE = (ProjectState.DISCOVERING, ProjectState.ACTIVE, ProjectState.HELD)
-CANCELLABLE = (*PAUSABLE, ProjectState.PAUSED)
-RESUMABLE = (ProjectState.PAUSED, ProjectState.CANCELLED)
 
 
 class NotAllowed(Exception):  # noqa: N818 - not a failure: the answer is no, and why

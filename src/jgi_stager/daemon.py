@@ -19,8 +19,8 @@ from apscheduler.schedulers.base import BaseScheduler
 from jgi_stager.circuit_breaker import CircuitBreaker
 from jgi_stager.client_factory import open_clients, open_secrets
 from jgi_stager.clock import Clock, ScaledClock
+from jgi_stager.lifecycle import ProjectState
 from jgi_stager.metrics import STEP_FAILURES, STEP_MOVED, STEP_SECONDS, announce
-from jgi_stager.records import ProjectState
 from jgi_stager.service.lease import Lease, held
 from jgi_stager.service.metrics_snapshot import MetricsReader
 from jgi_stager.service.shutdown import wait_for_steps

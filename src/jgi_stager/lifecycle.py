@@ -1,4 +1,8 @@
-"""The lifecycle of a file: its states and the moves between them. This is the only place that knows them."""
+"""The five lifecycles: the states of files, projects, requests, tasks and notices, and the moves between them.
+
+This is the only place that knows them. The store refuses every move that is in no table, and docs/lifecycles.md is
+drawn from the tables.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ class State(StrEnum):
     """Cannot go on by itself; a person, or ``jgi-stager retry``, releases it."""
 
 
-MOVES: Mapping[State, frozenset[State]] = {
+FILE_MOVES: Mapping[State, frozenset[State]] = {
     State.PENDING: frozenset({State.RESTORE_REQUESTED, State.FAILED}),
     State.RESTORE_REQUESTED: frozenset({State.RESTORED, State.PENDING, State.FAILED}),
     State.RESTORED: frozenset({State.MANIFEST_READY, State.PENDING, State.FAILED}),
@@ -34,16 +38,180 @@ MOVES: Mapping[State, frozenset[State]] = {
     State.DONE: frozenset(),
     State.FAILED: frozenset({State.PENDING}),
 }
-"""Every allowed move. A pair that is not here is a bug in the daemon, never a fact of life."""
+"""Every allowed move of a file. A pair that is not here is a bug in the daemon, never a fact of life."""
 
 TERMINAL = frozenset({State.DONE})
 RESTING = frozenset({State.DONE, State.FAILED})
 """States in which the daemon has nothing to do by itself."""
 AT_JGI = frozenset({State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY, State.TRANSFERRING})
 """States in which a file hangs on a delivery at JGI that will expire."""
+BEFORE_TRANSFER = (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY)
+"""Those of them in which it is in no task yet, so that it can be set free at once."""
 
 ORDER = tuple(State)
 """The states in the order a file passes them, for people to read."""
+
+
+class ProjectState(StrEnum):
+    """Where a project is. A record without a state has just been inserted."""
+
+    DISCOVERING = "discovering"
+    """Valid; its files are being listed."""
+    ACTIVE = "active"
+    """Its files are on their way."""
+    PAUSED = "paused"
+    """A person stopped it; what is under way ends, nothing new begins."""
+    HELD = "held"
+    """Only failed files are left: a person decides."""
+    DONE = "done"
+    CANCELLED = "cancelled"
+    INVALID = "invalid"
+
+
+PAUSABLE = (ProjectState.DISCOVERING, ProjectState.ACTIVE, ProjectState.HELD)
+"""Projects that a person may pause; one that is resumed goes back to where it was."""
+CANCELLABLE = (*PAUSABLE, ProjectState.PAUSED)
+RESUMABLE = (ProjectState.PAUSED, ProjectState.CANCELLED)
+
+PROJECT_MOVES: Mapping[ProjectState, frozenset[ProjectState]] = {
+    ProjectState.DISCOVERING: frozenset(
+        {ProjectState.ACTIVE, ProjectState.INVALID, ProjectState.PAUSED, ProjectState.CANCELLED}
+    ),
+    ProjectState.ACTIVE: frozenset(
+        {ProjectState.HELD, ProjectState.DONE, ProjectState.PAUSED, ProjectState.CANCELLED}
+    ),
+    ProjectState.PAUSED: frozenset(
+        {ProjectState.DISCOVERING, ProjectState.ACTIVE, ProjectState.HELD, ProjectState.CANCELLED}
+    ),
+    ProjectState.HELD: frozenset(
+        {ProjectState.ACTIVE, ProjectState.DONE, ProjectState.PAUSED, ProjectState.CANCELLED}
+    ),
+    ProjectState.DONE: frozenset(),
+    ProjectState.CANCELLED: frozenset({ProjectState.DISCOVERING, ProjectState.ACTIVE, ProjectState.HELD}),
+    ProjectState.INVALID: frozenset(),
+}
+"""Every allowed move of a project."""
+
+OVER_PROJECTS = (ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID)
+"""Projects for which nothing is to begin any more."""
+
+
+class RequestState(StrEnum):
+    """Where one POST to JDP is. It reserves its bytes from the first state on."""
+
+    SUBMITTING = "submitting"
+    """Intent stored; the POST may or may not have left."""
+    UNKNOWN = "unknown"
+    """The answer was lost; evidence is looked for, the POST is not repeated."""
+    ACCEPTED = "accepted"
+    """JDP gave a request id; the files are not all moved yet."""
+    WAITING = "waiting"
+    """Files moved; the request is polled."""
+    READY = "ready"
+    """Delivered at JGI until ``expiration_date``."""
+    EXPIRED = "expired"
+    REFUSED = "refused"
+    """JDP said no: nothing was asked and no quota was spent."""
+    NOT_SENT = "not_sent"
+    """The POST provably never arrived: nothing was asked."""
+    RELEASED = "released"
+    """Unknown for longer than the configured patience, without evidence: its files were set free."""
+    CLOSED = "closed"
+    """Delivered, and no file needs it any more."""
+
+
+REQUEST_MOVES: Mapping[RequestState, frozenset[RequestState]] = {
+    RequestState.SUBMITTING: frozenset(
+        {RequestState.ACCEPTED, RequestState.UNKNOWN, RequestState.REFUSED, RequestState.NOT_SENT}
+    ),
+    RequestState.UNKNOWN: frozenset({RequestState.ACCEPTED, RequestState.RELEASED}),
+    RequestState.ACCEPTED: frozenset({RequestState.WAITING}),
+    RequestState.WAITING: frozenset({RequestState.READY, RequestState.EXPIRED}),
+    RequestState.READY: frozenset({RequestState.CLOSED, RequestState.EXPIRED}),
+    RequestState.EXPIRED: frozenset(),
+    RequestState.REFUSED: frozenset(),
+    RequestState.NOT_SENT: frozenset(),
+    RequestState.RELEASED: frozenset(),
+    RequestState.CLOSED: frozenset({RequestState.READY}),
+}
+"""Every allowed move of a request. A closed one is opened again when another file wants what it brought."""
+
+OPEN_REQUESTS = (
+    RequestState.SUBMITTING,
+    RequestState.UNKNOWN,
+    RequestState.ACCEPTED,
+    RequestState.WAITING,
+    RequestState.READY,
+)
+OVER_REQUESTS = tuple(state for state in RequestState if state not in OPEN_REQUESTS)
+HOLDING_REQUESTS = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.READY)
+"""Requests whose files JDP brings, or has brought."""
+FREE_REQUESTS = (RequestState.REFUSED, RequestState.NOT_SENT)
+"""Requests that never count against the quota."""
+IN_DOUBT = (RequestState.SUBMITTING, RequestState.UNKNOWN)
+"""Requests whose POST may or may not have arrived: they count, however old they are."""
+JOINABLE = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.CLOSED, RequestState.READY)
+"""Requests that spare another one for the same ids, the best last: a closed one is delivered all the same."""
+
+
+class TaskState(StrEnum):
+    """Where one Globus transfer is."""
+
+    SUBMITTING = "submitting"
+    """Body and submission id stored; it is sent, and sent again, as it is until Globus answers."""
+    SUBMITTED = "submitted"
+    """Globus gave a task id; the files are not all moved yet."""
+    ACTIVE = "active"
+    ENDED = "ended"
+    """Globus is done with it, well or not: what arrived is being checked."""
+    CLOSED = "closed"
+    REFUSED = "refused"
+
+
+TASK_MOVES: Mapping[TaskState, frozenset[TaskState]] = {
+    TaskState.SUBMITTING: frozenset({TaskState.SUBMITTED, TaskState.REFUSED}),
+    TaskState.SUBMITTED: frozenset({TaskState.ACTIVE}),
+    TaskState.ACTIVE: frozenset({TaskState.ENDED}),
+    TaskState.ENDED: frozenset({TaskState.CLOSED}),
+    TaskState.CLOSED: frozenset(),
+    TaskState.REFUSED: frozenset(),
+}
+"""Every allowed move of a task."""
+
+OPEN_TASKS = (TaskState.SUBMITTING, TaskState.SUBMITTED, TaskState.ACTIVE, TaskState.ENDED)
+OVER_TASKS = tuple(state for state in TaskState if state not in OPEN_TASKS)
+AT_GLOBUS = (TaskState.SUBMITTING, TaskState.SUBMITTED, TaskState.ACTIVE)
+"""Tasks that take one of the places Globus allows, or may take it."""
+
+
+class NoticeState(StrEnum):
+    """Where a notice is."""
+
+    WAITING = "waiting"
+    """To be mailed at ``next_try_at``."""
+    SENDING = "sending"
+    """Being handed to the mail server; after a crash it is not known whether it left."""
+    SENT = "sent"
+    REFUSED = "refused"
+    """The mail server will never take it, for nobody."""
+    FOLDED = "folded"
+    """Told as part of the notice ``folded_into``."""
+    WITHDRAWN = "withdrawn"
+    """No longer true, or no longer of use, before it could be mailed."""
+
+
+NOTICE_MOVES: Mapping[NoticeState, frozenset[NoticeState]] = {
+    NoticeState.WAITING: frozenset({NoticeState.SENDING, NoticeState.FOLDED, NoticeState.WITHDRAWN}),
+    NoticeState.SENDING: frozenset({NoticeState.SENT, NoticeState.WAITING, NoticeState.REFUSED}),
+    NoticeState.SENT: frozenset(),
+    NoticeState.REFUSED: frozenset(),
+    NoticeState.FOLDED: frozenset(),
+    NoticeState.WITHDRAWN: frozenset(),
+}
+"""Every allowed move of a notice."""
+
+OPEN_NOTICES = (NoticeState.WAITING, NoticeState.SENDING)
+OVER_NOTICES = tuple(state for state in NoticeState if state not in OPEN_NOTICES)
 
 
 class IllegalMoveError(RuntimeError):
@@ -52,7 +220,7 @@ class IllegalMoveError(RuntimeError):
 
 def check_move(old: State, new: State, story: str = "") -> None:
     """Raise `IllegalMoveError` unless ``old -> new`` is in the table."""
-    onward = MOVES.get(old, frozenset())
+    onward = FILE_MOVES.get(old, frozenset())
     if new not in onward:
         allowed = ", ".join(sorted(onward)) or "nothing: it is terminal"
         raise IllegalMoveError(

@@ -13,19 +13,16 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from jgi_stager.lifecycle import AT_JGI, State
-from jgi_stager.records import (
+from jgi_stager.lifecycle import (
+    AT_JGI,
     HOLDING_REQUESTS,
-    MAIL_ADDRESS,
-    PROJECT_NAME,
-    PROPOSAL_ID,
     NoticeState,
     ProjectState,
     RequestState,
-    TaskKind,
+    State,
     TaskState,
-    absolute_path,
 )
+from jgi_stager.records import MAIL_ADDRESS, PROJECT_NAME, PROPOSAL_ID, TaskKind, absolute_path
 from jgi_stager.stored import (
     Bytes,
     Count,

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import structlog
 
 from jgi_stager.clock import Clock
+from jgi_stager.lifecycle import ProjectState, RequestState
 from jgi_stager.limits import restore_limits_now
 from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, bytes_in_window, plan_restores
-from jgi_stager.records import ProjectState, RequestState
 from jgi_stager.settings import JdpSettings, Settings
 from jgi_stager.store import Store, files, projects, requests
 from jgi_stager.store.requests import LedgerEntry

@@ -194,75 +194,8 @@ def _explain(problem: ErrorDetails) -> str:
     return f"{field}{position} {message}; {_CURES[field]}"
 
 
-class ProjectState(StrEnum):
-    """Where a project is. A record without a state has just been inserted."""
-
-    DISCOVERING = "discovering"
-    """Valid; its files are being listed."""
-    ACTIVE = "active"
-    """Its files are on their way."""
-    PAUSED = "paused"
-    """A person stopped it; what is under way ends, nothing new begins."""
-    HELD = "held"
-    """Only failed files are left: a person decides."""
-    DONE = "done"
-    CANCELLED = "cancelled"
-    INVALID = "invalid"
-
-
 DISCOVERY_PATIENCE = timedelta(hours=3)
 """A discovery that gets no further for so long though the services answer needs a person."""
-
-
-class RequestState(StrEnum):
-    """Where one POST to JDP is. It reserves its bytes from the first state on."""
-
-    SUBMITTING = "submitting"
-    """Intent stored; the POST may or may not have left."""
-    UNKNOWN = "unknown"
-    """The answer was lost; evidence is looked for, the POST is not repeated."""
-    ACCEPTED = "accepted"
-    """JDP gave a request id; the files are not all moved yet."""
-    WAITING = "waiting"
-    """Files moved; the request is polled."""
-    READY = "ready"
-    """Delivered at JGI until ``expiration_date``."""
-    EXPIRED = "expired"
-    REFUSED = "refused"
-    """JDP said no: nothing was asked and no quota was spent."""
-    NOT_SENT = "not_sent"
-    """The POST provably never arrived: nothing was asked."""
-    RELEASED = "released"
-    """Unknown for longer than the configured patience, without evidence: its files were set free."""
-    CLOSED = "closed"
-    """Delivered, and no file needs it any more."""
-
-
-OPEN_REQUESTS = (
-    RequestState.SUBMITTING,
-    RequestState.UNKNOWN,
-    RequestState.ACCEPTED,
-    RequestState.WAITING,
-    RequestState.READY,
-)
-HOLDING_REQUESTS = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.READY)
-"""Requests whose files JDP brings, or has brought."""
-FREE_REQUESTS = (RequestState.REFUSED, RequestState.NOT_SENT)
-"""Requests that never count against the quota."""
-
-
-class TaskState(StrEnum):
-    """Where one Globus transfer is."""
-
-    SUBMITTING = "submitting"
-    """Body and submission id stored; it is sent, and sent again, as it is until Globus answers."""
-    SUBMITTED = "submitted"
-    """Globus gave a task id; the files are not all moved yet."""
-    ACTIVE = "active"
-    ENDED = "ended"
-    """Globus is done with it, well or not: what arrived is being checked."""
-    CLOSED = "closed"
-    REFUSED = "refused"
 
 
 class TaskKind(StrEnum):
@@ -270,25 +203,6 @@ class TaskKind(StrEnum):
 
     FILES = "files"
     MANIFESTS = "manifests"
-
-
-class NoticeState(StrEnum):
-    """Where a notice is."""
-
-    WAITING = "waiting"
-    """To be mailed at ``next_try_at``."""
-    SENDING = "sending"
-    """Being handed to the mail server; after a crash it is not known whether it left."""
-    SENT = "sent"
-    REFUSED = "refused"
-    """The mail server will never take it, for nobody."""
-    FOLDED = "folded"
-    """Told as part of the notice ``folded_into``."""
-    WITHDRAWN = "withdrawn"
-    """No longer true, or no longer of use, before it could be mailed."""
-
-
-OPEN_TASKS = (TaskState.SUBMITTING, TaskState.SUBMITTED, TaskState.ACTIVE, TaskState.ENDED)
 
 
 class FileRecord(BaseModel):

@@ -21,12 +21,11 @@ from campaign import neighbours
 from campaign.people import Changed
 from campaign.script import Hit, Script
 from campaign.staging import cancelled, healthy, is_odd
-from jgi_stager.lifecycle import MOVES, State
-from jgi_stager.records import OPEN_TASKS, RequestState
+from jgi_stager.lifecycle import FILE_MOVES, OPEN_TASKS, RequestState, State
 from jgi_stager.simulator import World
 from jgi_stager.simulator.books import books
 
-IN_DOUBT = (RequestState.SUBMITTING, RequestState.ACCEPTED, RequestState.UNKNOWN)
+UNSETTLED = (RequestState.SUBMITTING, RequestState.ACCEPTED, RequestState.UNKNOWN)
 EXPIRY_MARGIN = timedelta(hours=2)
 """So long before its end a delivery is of no use to anybody who begins then."""
 BACK = frozenset({State.PENDING, State.RESTORED, State.MANIFEST_READY})
@@ -81,7 +80,7 @@ def histories(files: Sequence[Mapping[str, Any]], *, jumps: bool = False) -> Ite
         if steps[0] != (None, State.PENDING) or steps[-1][1] != file["state"]:
             yield f"file {file['jdp_file_id']} begins or ends wrong: {steps}, {file['state']}"
         for (_, arrived), (left, to) in pairwise(steps):
-            if arrived != left or to not in MOVES[State(left)]:
+            if arrived != left or to not in FILE_MOVES[State(left)]:
                 yield f"file {file['jdp_file_id']} moved {left} to {to} after {arrived}"
         if not jumps and any(one["at"] > other["at"] for one, other in pairwise(entries)):
             yield f"file {file['jdp_file_id']} has a history that goes back in time"
@@ -248,7 +247,7 @@ def _loose_ends(found: Evidence, outside: Mapping[str, Any]) -> Iterator[str]:
     if not _may_be_open(found):
         if left := [one["state"] for one in found.documents("globus_tasks") if one["state"] in OPEN_TASKS]:
             yield f"tasks left open: {left}"
-        if left := [one["state"] for one in found.documents("restore_requests") if one["state"] in IN_DOUBT]:
+        if left := [one["state"] for one in found.documents("restore_requests") if one["state"] in UNSETTLED]:
             yield f"requests left in doubt: {left}"
     if any(collection == "restore_requests" for collection, _ in found.edited):
         return

@@ -31,7 +31,7 @@ from campaign.timeline import Timeline, TimelineClock
 from jgi_stager import daemon
 from jgi_stager.clock import Clock
 from jgi_stager.daemon import is_idle, open_context, run_step
-from jgi_stager.records import ProjectState
+from jgi_stager.lifecycle import ProjectState
 from jgi_stager.service.lease import Lease, held
 from jgi_stager.service.supervisor import Supervisor
 from jgi_stager.settings import Settings

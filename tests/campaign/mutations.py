@@ -12,7 +12,7 @@ from unittest import mock
 from jgi_stager import stored
 from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.remote_clock import ClockEstimate, TheirClock
-from jgi_stager.records import RequestState
+from jgi_stager.lifecycle import RequestState
 from jgi_stager.steps import cancel, jdp_clock, outbox, restores, services, verify
 from jgi_stager.steps.services import may_ask
 from jgi_stager.store import fencing, files, notices, requests, tasks

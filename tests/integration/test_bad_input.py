@@ -10,7 +10,8 @@ import pytest
 from bson import Binary, Decimal128, Int64, ObjectId, Regex
 
 from invariants import check_run
-from jgi_stager.records import ProjectState, explain_invalid
+from jgi_stager.lifecycle import ProjectState
+from jgi_stager.records import explain_invalid
 from stage import small_catalogue, small_file, stage
 
 RECORDS: dict[str, tuple[dict[str, Any], str]] = {

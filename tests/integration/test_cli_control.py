@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from jgi_stager.admin import NotAllowed, cancel_project, pause_project, release, resume_project, set_priority
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.limits import limits_now
-from jgi_stager.records import ProjectState
 from jgi_stager.reporting import explain, snapshot
 from jgi_stager.reporting.blocked_reasons import ReasonCode
 from jgi_stager.reporting.snapshot import SnapshotSource

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jgi_stager.records import ProjectState
+from jgi_stager.lifecycle import ProjectState
 from jgi_stager.steps import alerts, cancel, finish
 from jgi_stager.steps.alerts import SETTLE
 from jgi_stager.store import StoreUnavailable, moves, projects

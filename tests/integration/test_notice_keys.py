@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jgi_stager.records import ProjectState
+from jgi_stager.lifecycle import ProjectState
 from jgi_stager.store import projects
 from stage import small_catalogue, stage
 

@@ -11,7 +11,7 @@ import pytest
 
 from catalogues import hide
 from invariants import check_run
-from jgi_stager.records import RequestState
+from jgi_stager.lifecycle import RequestState
 from jgi_stager.steps import transfers
 from jgi_stager.steps.reconcile import Verdict, match_delivery
 from jgi_stager.store import requests, tasks

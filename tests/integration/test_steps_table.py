@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jgi_stager.lifecycle import MOVES, RESTING, State
+from jgi_stager.lifecycle import FILE_MOVES, RESTING, State
 from jgi_stager.settings import ScheduleSettings
 from jgi_stager.steps import STEPS
 
@@ -12,7 +12,7 @@ from jgi_stager.steps import STEPS
 @pytest.mark.parametrize("state", sorted(set(State) - RESTING))
 def test_a_state_that_does_not_rest_has_a_step_that_leaves_it(state: State) -> None:
     assert [step.name for step in STEPS if state in step.states]
-    assert MOVES[state]
+    assert FILE_MOVES[state]
 
 
 def test_no_step_claims_to_leave_a_resting_state() -> None:

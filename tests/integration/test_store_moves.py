@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from factories import add_files
 from jgi_stager.clock import ManualClock
-from jgi_stager.lifecycle import MOVES, IllegalMoveError, State, is_requeue
+from jgi_stager.lifecycle import FILE_MOVES, IllegalMoveError, State, is_requeue
 from jgi_stager.store import Store, documents, moves
 
 PENDING, REQUESTED, RESTORED = State.PENDING, State.RESTORE_REQUESTED, State.RESTORED
@@ -157,7 +157,7 @@ def test_random_moves_keep_every_file_in_the_table(
         clock.advance(1)
         chosen = oids if both else oids[:1]
         where = moves.by_oids(chosen)
-        if new not in MOVES[old]:
+        if new not in FILE_MOVES[old]:
             with pytest.raises(IllegalMoveError):
                 moves.move(store, where, old, new, "random")
             continue
@@ -173,7 +173,7 @@ def test_random_moves_keep_every_file_in_the_table(
         assert steps[0] == (None, "pending")
         assert steps[-1][1] == found["state"]
         assert all(before[1] == after[0] for before, after in itertools.pairwise(steps))
-        assert all(State(new) in MOVES[State(old)] for old, new in steps[1:])
+        assert all(State(new) in FILE_MOVES[State(old)] for old, new in steps[1:])
         assert found["since"] - found["history"][-1]["at"] == timedelta(0)
 
 

@@ -10,7 +10,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.clock import ManualClock
-from jgi_stager.records import ProjectState
+from jgi_stager.lifecycle import ProjectState
 from jgi_stager.store import Store, acceptance, projects
 
 

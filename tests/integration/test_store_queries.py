@@ -14,8 +14,8 @@ from bson import ObjectId
 from explained import Recorder, explain, stages
 from factories import add_files, file_record, jdp_id
 from jgi_stager.clock import ManualClock
-from jgi_stager.lifecycle import State
-from jgi_stager.records import NoticeState, ProjectState, RequestState, TaskKind, TaskState
+from jgi_stager.lifecycle import NoticeState, ProjectState, RequestState, State, TaskState
+from jgi_stager.records import TaskKind
 from jgi_stager.store import (
     Store,
     connect,

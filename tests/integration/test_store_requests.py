@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from factories import jdp_id
 from jgi_stager.clock import ManualClock
-from jgi_stager.records import FREE_REQUESTS, RequestState
+from jgi_stager.lifecycle import FREE_REQUESTS, IN_DOUBT, RequestState
 from jgi_stager.store import Store, requests
 
 DAY = timedelta(hours=24)
@@ -100,7 +100,7 @@ def test_the_ledger_is_what_the_invariant_says(store: Store, made: list[tuple[Re
     expected = 0
     for state, hours, size in made:
         key = reserve(store, size)
-        at = None if state in requests.IN_DOUBT else now + timedelta(hours=hours)
+        at = None if state in IN_DOUBT else now + timedelta(hours=hours)
         requests.update_request(store, key, SUBMITTING, state, submitted_at=at)
         counts = at is None or at > now - DAY
         expected += size if counts and state not in FREE_REQUESTS else 0

@@ -10,7 +10,8 @@ from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.clock import ManualClock
-from jgi_stager.records import TaskKind, TaskState
+from jgi_stager.lifecycle import TaskState
+from jgi_stager.records import TaskKind
 from jgi_stager.store import RecordTooLarge, Store, leases, notices, tasks
 
 BODY = {"submission_id": "s1", "DATA": [{"source_path": "/a.b", "destination_path": "/c.d"}]}

@@ -20,7 +20,7 @@ from pymongo import MongoClient
 
 from invariants import check_run
 from jgi_stager import mail
-from jgi_stager.records import RequestState, TaskState
+from jgi_stager.lifecycle import RequestState, TaskState
 from jgi_stager.service.lease import DUTY, Lease, owner_name, take
 from jgi_stager.steps import daemon_alerts
 from jgi_stager.store import LeaseLost, fencing, leases, projects, requests, tasks

@@ -11,9 +11,9 @@ import pytest
 
 from factories import add_files
 from jgi_stager.failures import NeedsPerson, Service
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import ProjectState, State, TaskState
 from jgi_stager.notices import Kind
-from jgi_stager.records import ProjectState, TaskKind, TaskState
+from jgi_stager.records import TaskKind
 from jgi_stager.reporting.time_breakdown import QUOTA
 from jgi_stager.steps import alerts, daemon_alerts
 from jgi_stager.steps.context import StoreOutage

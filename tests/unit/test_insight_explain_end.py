@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from jgi_stager.lifecycle import State
-from jgi_stager.records import ProjectState
+from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.reporting import explain
 from jgi_stager.reporting.blocked_reasons import ReasonCode
 from jgi_stager.reporting.explain import Explanation

@@ -9,16 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from jgi_stager.lifecycle import FREE_REQUESTS, OPEN_REQUESTS, OPEN_TASKS, RequestState, TaskState
 from jgi_stager.records import (
     BIOSAMPLE_ID,
-    FREE_REQUESTS,
     GOLD_AP_ID,
     JDP_FILE_ID,
-    OPEN_REQUESTS,
-    OPEN_TASKS,
     ProjectRecord,
-    RequestState,
-    TaskState,
     destination_directory,
     explain_invalid,
     manifest_directory,

@@ -25,8 +25,8 @@ from jgi_stager.cli.common import (
 )
 from jgi_stager.config_sources import CONFIG_VARIABLE, ENV_PREFIX, default_config_file, read_toml
 from jgi_stager.formatting import count, human_bytes
+from jgi_stager.lifecycle import ProjectState
 from jgi_stager.limits import RUN_TIME_LIMITS, configured, limits_now
-from jgi_stager.records import ProjectState
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.settings import Settings, load_settings

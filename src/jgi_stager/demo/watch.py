@@ -12,8 +12,7 @@ from typing import Any
 import requests
 from pymongo.database import Database
 
-from jgi_stager.lifecycle import ORDER
-from jgi_stager.records import ProjectState
+from jgi_stager.lifecycle import ORDER, ProjectState
 
 TIMEOUT_SECONDS = 30.0
 ENDED = frozenset({ProjectState.DONE, ProjectState.HELD, ProjectState.INVALID, ProjectState.CANCELLED})

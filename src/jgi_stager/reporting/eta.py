@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from itertools import combinations, islice
 from statistics import median
 
+from jgi_stager.lifecycle import IN_DOUBT, RequestState
 from jgi_stager.planning import Demand, Spent, Want, plan_restores
 from jgi_stager.reporting.snapshot_types import Count, Project, Request, Snapshot, Task
 
@@ -203,8 +204,7 @@ LEAST_SPREAD = 0.03
 """The range reaches at least this share of the time that is left to either side: the steps have their periods."""
 HORIZON_SECONDS = 10 * 365 * 86_400.0
 """Nobody can say anything about what is further away."""
-IN_DOUBT = ("submitting", "unknown")
-ON_TAPE = ("accepted", "waiting", *IN_DOUBT)
+ON_TAPE = (RequestState.ACCEPTED, RequestState.WAITING, *IN_DOUBT)
 """States of the requests whose bytes JDP has to bring, or may have to."""
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from jgi_stager.formatting import count, when
-from jgi_stager.lifecycle import State
-from jgi_stager.records import ProjectState
+from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.reporting import blocked_reasons
 from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, daemon_wait, service_wait
 from jgi_stager.reporting.quota import Turns, turns

@@ -9,11 +9,11 @@ from typing import Any
 
 from jgi_stager.clock import Clock
 from jgi_stager.failures import Service
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import IN_DOUBT, OPEN_REQUESTS, OPEN_TASKS, NoticeState, ProjectState, State
 from jgi_stager.limits import limits_now, restore_limits_now, task_slots
 from jgi_stager.models import Project
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, PlanningInput, Refusals, planning_input, read_refusals
-from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, NoticeState, ProjectState, TaskKind
+from jgi_stager.records import TaskKind
 from jgi_stager.reporting import snapshot_types as views
 from jgi_stager.reporting.credential_life import is_soon, likely_end
 from jgi_stager.reporting.snapshot_types import Login, RefusedAddress, SetAside, Snapshot
@@ -211,7 +211,7 @@ def daemon(books: SnapshotSource) -> views.DaemonView:
 def _waiting(
     planned: PlanningInput, refusals: Refusals, open_requests: Sequence[Mapping[str, Any]]
 ) -> views.Waiting:
-    doubtful = [one for one in open_requests if one["state"] in requests.IN_DOUBT]
+    doubtful = [one for one in open_requests if one["state"] in IN_DOUBT]
     return views.Waiting(
         demands=planned.demands,
         spent=planned.spent,

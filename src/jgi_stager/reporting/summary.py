@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 from jgi_stager.failures import Service
 from jgi_stager.formatting import count, when
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.notices import activity
-from jgi_stager.records import DISCOVERY_PATIENCE, ProjectState
+from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.reporting import eta, explain
 from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, found_out, since
 from jgi_stager.reporting.eta import Eta

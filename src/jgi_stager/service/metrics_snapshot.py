@@ -14,10 +14,9 @@ from typing import Any
 
 from jgi_stager.failures import NeedsPerson
 from jgi_stager.formatting import human_bytes, percent, when
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS, ProjectState, State
 from jgi_stager.limits import restore_limits_now
 from jgi_stager.planning import Spent, bytes_in_window
-from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, ProjectState
 from jgi_stager.settings import Settings
 from jgi_stager.store import Store, credentials, files, notices, projects, requests, tasks
 from jgi_stager.store.files import Tally

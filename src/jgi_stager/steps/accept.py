@@ -11,8 +11,9 @@ import structlog
 from pydantic import ValidationError
 
 from jgi_stager.formatting import human_bytes
+from jgi_stager.lifecycle import ProjectState
 from jgi_stager.notices import Kind
-from jgi_stager.records import ProjectRecord, ProjectState, explain_invalid, is_mail_address
+from jgi_stager.records import ProjectRecord, explain_invalid, is_mail_address
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import notify
 from jgi_stager.store import RecordTooLarge, StoreError, acceptance, fencing, files, projects

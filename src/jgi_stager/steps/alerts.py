@@ -16,9 +16,9 @@ import structlog
 
 from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
-from jgi_stager.lifecycle import RESTING, State
+from jgi_stager.lifecycle import RESTING, ProjectState, RequestState, State, TaskState
 from jgi_stager.notices import Kind
-from jgi_stager.records import ProjectState, RequestState, TaskKind, TaskState
+from jgi_stager.records import TaskKind
 from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert, notify

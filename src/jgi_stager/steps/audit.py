@@ -21,9 +21,17 @@ import structlog
 from jgi_stager.clients.globus import TaskStatus
 from jgi_stager.failures import Service
 from jgi_stager.formatting import bullets
-from jgi_stager.lifecycle import RESTING, State
+from jgi_stager.lifecycle import (
+    BEFORE_TRANSFER,
+    HOLDING_REQUESTS,
+    OPEN_TASKS,
+    OVER_PROJECTS,
+    RESTING,
+    ProjectState,
+    State,
+    TaskState,
+)
 from jgi_stager.notices import ACTIVITY
-from jgi_stager.records import OPEN_TASKS, ProjectState, TaskState
 from jgi_stager.steps import older_database, transfers
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
@@ -88,23 +96,19 @@ def _tell_of_orphans(ctx: StepContext, orphans: Sequence[TaskStatus]) -> None:
 # --- files that nobody would look at ------------------------------------------------------------------------
 
 
-OVER = {ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID}
-BEFORE_TRANSFER = (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY)
-
-
 def run(ctx: StepContext) -> int:
     """Let every stranded file start again, uncounted: it is not to blame. Returns how many there were."""
     moved = 0
     look_for_orphans(ctx)
     _tell_removed(ctx)
-    for project in projects.by_state(ctx.store, set(ProjectState) - OVER):
+    for project in projects.by_state(ctx.store, set(ProjectState).difference(OVER_PROJECTS)):
         files.inspect(ctx.store, project["project_name"])
     damaged = requests.inspect(ctx.store)
     for request_id in sorted(files.requests_behind(ctx.store, BEFORE_TRANSFER)):
         request = requests.request_by_id(ctx.store, request_id)
         if request is None and damaged:
             continue  # it may be one of those that were set aside
-        if request is None or request["state"] not in requests.HOLDING:
+        if request is None or request["state"] not in HOLDING_REQUESTS:
             moved += _free(ctx, request_id, None if request is None else request["state"])
     damaged = tasks.inspect(ctx.store)
     for task_id in sorted(files.tasks_behind(ctx.store, [State.TRANSFERRING])):

@@ -12,16 +12,12 @@ from typing import Any
 import structlog
 
 from jgi_stager.failures import Rejected, Service
-from jgi_stager.lifecycle import AT_JGI, State
-from jgi_stager.records import ProjectState, TaskState
+from jgi_stager.lifecycle import AT_JGI, BEFORE_TRANSFER, ProjectState, State, TaskState
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.services import isolate_each, process_each, reschedule_fields
 from jgi_stager.store import files, moves, projects, tasks
 
 log = structlog.get_logger()
-
-STOPPED_HERE = (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY)
-"""What a file of a cancelled project leaves at once. One in a task stays until the task has ended."""
 
 
 def run(ctx: StepContext) -> int:
@@ -56,7 +52,7 @@ def _free(ctx: StepContext, project: Mapping[str, Any]) -> int:
     where = moves.by_project(name, _id={"$nin": list(reserved)})
     moved = sum(
         moves.move(ctx.store, where, old, State.PENDING, "the project is cancelled", counted=False)
-        for old in STOPPED_HERE
+        for old in BEFORE_TRANSFER
     )
     if moved:
         log.info("files_moved", to=State.PENDING.value, files=moved, project=name)

@@ -15,9 +15,8 @@ from typing import Any
 import structlog
 
 from jgi_stager.failures import NeedsPerson, Service, Transient
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import NoticeState, ProjectState, State
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind, until_reminder
-from jgi_stager.records import NoticeState, ProjectState
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.quota import turns
 from jgi_stager.reporting.summary import needed_at

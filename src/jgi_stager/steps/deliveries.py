@@ -20,8 +20,8 @@ import structlog
 
 from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
+from jgi_stager.lifecycle import IN_DOUBT, RequestState
 from jgi_stager.manifests import manifest_name
-from jgi_stager.records import RequestState
 from jgi_stager.steps import jdp_clock
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
@@ -76,7 +76,7 @@ def note_unmatched(ctx: StepContext, *, at_once: bool = False) -> int | None:
     now, before = ctx.clock.now(), requests.deliveries_looked_at(ctx.store)
     if before is not None and abs(now - before) < LOOK_AGAIN and not at_once:
         return 0
-    if requests.requests_in(ctx.store, requests.IN_DOUBT):
+    if requests.requests_in(ctx.store, IN_DOUBT):
         return None
     found = call(ctx, Service.GLOBUS, partial(unmatched, ctx), "deliveries")
     if found is None:

@@ -14,9 +14,8 @@ import structlog
 
 from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, Kind
-from jgi_stager.records import ProjectState
 from jgi_stager.reporting import eta, quota, snapshot
 from jgi_stager.reporting.quota import turns
 from jgi_stager.reporting.snapshot_types import Project, Snapshot

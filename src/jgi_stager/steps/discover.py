@@ -20,8 +20,8 @@ import structlog
 
 from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.failures import Rejected, Service, Transient
-from jgi_stager.lifecycle import State
-from jgi_stager.records import DISCOVERY_PATIENCE, ProjectState
+from jgi_stager.lifecycle import ProjectState, State
+from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.steps import listing
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.context import StepContext

@@ -11,9 +11,8 @@ from typing import Any
 import structlog
 
 from jgi_stager.failures import Service
-from jgi_stager.lifecycle import RESTING, State
+from jgi_stager.lifecycle import RESTING, ProjectState, State
 from jgi_stager.notices import Kind
-from jgi_stager.records import ProjectState
 from jgi_stager.reporting.time_breakdown import Blocked, time_breakdown
 from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.alerts import shown_groups

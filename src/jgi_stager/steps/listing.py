@@ -16,10 +16,11 @@ import structlog
 from jgi_stager.clients.jdp import ApListing
 from jgi_stager.failures import OutsideError, Service
 from jgi_stager.formatting import cut
+from jgi_stager.lifecycle import ProjectState
 from jgi_stager.limits import restore_limits
 from jgi_stager.notices import Kind
 from jgi_stager.planning import Limits, days_of_quota, least_requests
-from jgi_stager.records import FileRecord, ProjectState, destination_directory
+from jgi_stager.records import FileRecord, destination_directory
 from jgi_stager.reporting import preview, snapshot
 from jgi_stager.reporting.snapshot_types import Count
 from jgi_stager.selection import Listed, Owner, Selection, select

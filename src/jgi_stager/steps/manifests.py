@@ -21,7 +21,7 @@ import structlog
 from jgi_stager.clients.globus import TransferItem, item_bytes
 from jgi_stager.failures import Service
 from jgi_stager.formatting import bullets
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import OPEN_TASKS, RequestState, State, TaskState
 from jgi_stager.manifests import (
     LARGEST_MANIFEST_BYTES,
     Delivery,
@@ -32,7 +32,7 @@ from jgi_stager.manifests import (
     manifest_name,
     parse_manifest,
 )
-from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState, manifest_directory
+from jgi_stager.records import TaskKind, manifest_directory
 from jgi_stager.steps import poll_requests, transfers
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import has_manifest, source_directory

@@ -19,10 +19,10 @@ import structlog
 
 from jgi_stager import mail
 from jgi_stager.failures import NeedsPerson, OutsideError, Service, Transient, retry_delay
+from jgi_stager.lifecycle import NoticeState
 from jgi_stager.liveness import uninterruptible
 from jgi_stager.mail.push import SECRET, push
 from jgi_stager.notices import FORMS, Kind, folds, message_id
-from jgi_stager.records import NoticeState
 from jgi_stager.steps import credential_notices
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.report import report_of

@@ -12,9 +12,8 @@ import structlog
 from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import bullets
-from jgi_stager.lifecycle import AT_JGI, State
+from jgi_stager.lifecycle import AT_JGI, BEFORE_TRANSFER, RequestState, State, TaskState
 from jgi_stager.notices import ACTIVITY
-from jgi_stager.records import RequestState, TaskState
 from jgi_stager.steps import deliveries, jdp_clock
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
@@ -153,7 +152,7 @@ def expired(
     """
     moved = 0
     reserved = tasks.open_task_file_oids(ctx.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
-    for state in (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY):
+    for state in BEFORE_TRANSFER:
         where = moves.by_request(document["request_id"], _id={"$nin": list(reserved)})
         limit = ctx.settings.staging.max_setbacks
         found = why if useless else document.get("useless") if state == State.RESTORED else None

@@ -11,8 +11,8 @@ import structlog
 
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import human_duration
+from jgi_stager.lifecycle import TaskState
 from jgi_stager.notices import COMMANDS, activity
-from jgi_stager.records import TaskState
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import process_each, reschedule_fields

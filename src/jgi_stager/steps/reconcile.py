@@ -18,8 +18,9 @@ import structlog
 
 from jgi_stager.clients.globus import TransferItem
 from jgi_stager.failures import OutsideError, Rejected, Service
+from jgi_stager.lifecycle import OPEN_TASKS, RequestState, TaskState
 from jgi_stager.manifests import ManifestNotComplete, manifest_name, parse_manifest
-from jgi_stager.records import OPEN_TASKS, RequestState, TaskKind, TaskState, manifest_directory
+from jgi_stager.records import TaskKind, manifest_directory
 from jgi_stager.steps import deliveries, jdp_clock, poll_requests, transfers
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import source_directory

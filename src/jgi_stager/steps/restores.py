@@ -18,11 +18,10 @@ import structlog
 from jgi_stager.clients.jdp import Accepted
 from jgi_stager.clients.remote_clock import ClockEstimate
 from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import HOLDING_REQUESTS, ProjectState, RequestState, State
 from jgi_stager.liveness import uninterruptible
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, Refusals, could_ask, make_plan, read_refusals
 from jgi_stager.planning import Want
-from jgi_stager.records import ProjectState, RequestState
 from jgi_stager.steps import audit, deliveries, jdp_clock, older_database
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
@@ -141,7 +140,7 @@ def _join(ctx: StepContext, request: Mapping[str, Any], project: str, shared: se
         requests.update_request(ctx.store, request["_id"], closed, ready, why=why, next_poll_at=now)
     if project not in request["projects"]:
         names = [*request["projects"], project]
-        requests.update_request(ctx.store, request["_id"], requests.HOLDING, projects=names)
+        requests.update_request(ctx.store, request["_id"], HOLDING_REQUESTS, projects=names)
     request_id = request["request_id"]
     where = moves.by_sources(shared, [project])
     why = f"already asked for in request {request_id}"

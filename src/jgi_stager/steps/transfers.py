@@ -17,9 +17,9 @@ import structlog
 
 from jgi_stager.clients.globus import TransferItem, item_bytes, transfer_body, unusable_path
 from jgi_stager.failures import OutsideError, Rejected, Service, retry_delay
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import OPEN_TASKS, ProjectState, RequestState, State, TaskState
 from jgi_stager.limits import limits_now, task_slots
-from jgi_stager.records import OPEN_TASKS, ProjectState, RequestState, TaskKind, TaskState
+from jgi_stager.records import TaskKind
 from jgi_stager.steps import deliveries
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert

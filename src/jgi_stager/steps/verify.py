@@ -22,9 +22,9 @@ import structlog
 
 from jgi_stager.failures import Rejected, Service, retry_delay
 from jgi_stager.formatting import bullets
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import RequestState, State, TaskState
 from jgi_stager.liveness import mark_progress
-from jgi_stager.records import RequestState, TaskKind, TaskState
+from jgi_stager.records import TaskKind
 from jgi_stager.steps import deliveries, transfers
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert

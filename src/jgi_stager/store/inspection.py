@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from jgi_stager.lifecycle import OVER_PROJECTS
 from jgi_stager.models import DOCUMENTS, Limits
-from jgi_stager.records import ProjectState
 from jgi_stager.store import acceptance, files, notices, requests, tasks
 from jgi_stager.store.database import Document, Misfit, Store
 from jgi_stager.store.documents import as_list
@@ -13,15 +13,13 @@ from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import described_project, fitting_one
 from jgi_stager.stored import misfit
 
-OVER = (ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID)
-
 
 @translated
 def inspect(store: Store) -> None:
     """Set aside every document that does not fit among what is open, or is in no state that anybody knows.
 
     The cost follows the number of open projects, requests, tasks and notices, not that of files."""
-    under_way = store.projects.find({"state": {"$nin": as_list(OVER)}})
+    under_way = store.projects.find({"state": {"$nin": as_list(OVER_PROJECTS)}})
     ours = acceptance.of_ours(store, under_way)
     acceptance.accepted(store, [document for document, _ in ours])
     for document, _ in ours:

@@ -16,14 +16,13 @@ from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.records import NoticeState
+from jgi_stager.lifecycle import OPEN_NOTICES, OVER_NOTICES, NoticeState
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import as_list, history_entry, in_states, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fitting, fitting_one
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
-OPEN_NOTICES = (NoticeState.WAITING, NoticeState.SENDING)
 
 
 @translated
@@ -201,8 +200,7 @@ def interrupted_notices(store: Store) -> list[Document]:
 @translated
 def inspect(store: Store) -> None:
     """Set aside what does not fit among the notices that are open, or in no state."""
-    over = set(NoticeState) - set(OPEN_NOTICES)
-    fitting(store, "notices", store.notices.find({"state": {"$nin": as_list(over)}}))
+    fitting(store, "notices", store.notices.find({"state": {"$nin": as_list(OVER_NOTICES)}}))
 
 
 def mark_sending(store: Store, key: str, attempts: int, message_id: str) -> bool:

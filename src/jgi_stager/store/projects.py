@@ -9,8 +9,8 @@ import bson
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
+from jgi_stager.lifecycle import ProjectState
 from jgi_stager.models import Project
-from jgi_stager.records import ProjectState
 from jgi_stager.store import acceptance
 from jgi_stager.store.database import Document, Store, identity
 from jgi_stager.store.documents import as_list, forbid_fields, history_entry, history_push, update_guarded

@@ -11,8 +11,8 @@ from typing import Any
 
 from pymongo import DESCENDING
 
+from jgi_stager.lifecycle import FREE_REQUESTS, IN_DOUBT, JOINABLE, OVER_REQUESTS, RequestState
 from jgi_stager.models import Look, RestoreRequest
-from jgi_stager.records import FREE_REQUESTS, HOLDING_REQUESTS, OPEN_REQUESTS, RequestState
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import as_list, history_entry, in_states, update_guarded
 from jgi_stager.store.errors import translated
@@ -25,11 +25,6 @@ _VOUCHED = ("submitted_at", "request_id")
 _FAR = datetime.max.replace(tzinfo=UTC)
 MOST_IDS = 750
 """Distinct file ids per request: JDP's limit (design, section 3, invariant 3)."""
-IN_DOUBT = (RequestState.SUBMITTING, RequestState.UNKNOWN)
-"""Requests whose POST may or may not have arrived: they count, however old they are."""
-HOLDING = HOLDING_REQUESTS
-JOINABLE = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.CLOSED, RequestState.READY)
-"""Requests that spare another one for the same ids, the best last: a closed one is delivered all the same."""
 EXPIRY_MARGIN = timedelta(hours=2)
 """A delivery that ends sooner is not joined any more: there is no time left to transfer."""
 
@@ -212,13 +207,12 @@ def inspect(store: Store) -> bool:
     return bool(_open_unfit(store))
 
 
-_OVER = tuple(set(RequestState) - set(OPEN_REQUESTS))
 _IDS = frozenset({"file_ids"})
 
 
 def _open_unfit(store: Store) -> list[Document]:
     """The requests that may be under way, by their state or for want of one, and do not fit."""
-    found = store.restore_requests.find({"state": {"$nin": as_list(_OVER)}})
+    found = store.restore_requests.find({"state": {"$nin": as_list(OVER_REQUESTS)}})
     return [document for document in found if not fits(store, "restore_requests", document)]
 
 

@@ -10,17 +10,14 @@ from typing import Any
 from bson import ObjectId
 from pymongo import DESCENDING
 
+from jgi_stager.lifecycle import AT_GLOBUS, OPEN_TASKS, OVER_TASKS, TaskState
 from jgi_stager.models import TransferTask
-from jgi_stager.records import OPEN_TASKS, TaskKind, TaskState
+from jgi_stager.records import TaskKind
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import as_list, history_entry, in_states, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fits, fitting, fitting_one
 from jgi_stager.stored import fields_of, misfit
-
-AT_GLOBUS = (TaskState.SUBMITTING, TaskState.SUBMITTED, TaskState.ACTIVE)
-"""Tasks that take one of the places Globus allows, or may take it."""
-
 
 _UNKNOWN_YET: Document = {
     "status": None,
@@ -169,14 +166,13 @@ def inspect(store: Store) -> bool:
     return bool(_open_unfit(store))
 
 
-_OVER = tuple(set(TaskState) - set(OPEN_TASKS))
 _WITHOUT_BODY = fields_of(TransferTask, without=("body",))
 _NAMED, _REQUESTS = frozenset({"file_oids"}), frozenset({"request_ids"})
 
 
 def _open_unfit(store: Store) -> list[Document]:
     """The tasks that may be under way, by their state or for want of one, and do not fit."""
-    found = store.globus_tasks.find({"state": {"$nin": as_list(_OVER)}})
+    found = store.globus_tasks.find({"state": {"$nin": as_list(OVER_TASKS)}})
     return [document for document in found if not fits(store, "globus_tasks", document)]
 
 

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from jgi_stager import __version__
 from jgi_stager.failures import Service
-from jgi_stager.records import OPEN_REQUESTS, OPEN_TASKS, ProjectState
+from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS, ProjectState
 from jgi_stager.service.lease import DUTY
 from jgi_stager.service.metrics_snapshot import NEW, MetricsSnapshot
 from jgi_stager.store import StoreError, leases
