@@ -1,4 +1,4 @@
-"""What people may do to a project while the daemon runs, and what of it goes on the history (decisions/0010).
+"""What people may do to a project while the daemon runs, and what of it goes on the history (decisions/0801).
 
 Every act is one guarded write: the daemon reads the state of projects at every step, so it counts at the next
 one. Nothing here asks anybody outside.

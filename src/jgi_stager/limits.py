@@ -1,6 +1,6 @@
 """The limits that hold now: those of the settings, lowered where a person lowered them at run time.
 
-The settings are the ceiling (docs/decisions/0010-control.md): the database can only ask for less.
+The settings are the ceiling (docs/decisions/0801-control.md): the database can only ask for less.
 """
 
 from __future__ import annotations

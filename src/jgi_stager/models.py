@@ -1,7 +1,7 @@
 """The stored documents, typed: every field with its type, its bounds and its meaning.
 
 The store reads each document through its model (`jgi_stager.store.validation`). What does not fit was edited by
-hand, or written by something else: it is set aside with its reason, and nobody acts on it (docs/decisions/0012). A
+hand, or written by something else: it is set aside with its reason, and nobody acts on it (docs/decisions/0502). A
 field with a default may be missing, as in a database of an older release; one that no model names is left alone.
 """
 

@@ -1,6 +1,6 @@
 """Which of the listed files are wanted, and where each one goes. Pure.
 
-The two rules that drop a file are the operators' (docs/decisions/0003-which-files-are-wanted.md):
+The two rules that drop a file are the operators' (docs/decisions/0302-which-files-are-wanted.md):
 names of files too large to be of use, and reads of another, superseded analysis.
 """
 

@@ -125,7 +125,7 @@ def side_by_side(quiet: Outcome, seed: int, count: int) -> Iterator[Script]:
 
 def standing_still(quiet: Outcome, seed: int, count: int) -> Iterator[Script]:
     """Before some writes the daemon stands still until another has done all the work. At a call it may not: nobody
-    outside can be told that it was replaced (decision 24)."""
+    outside can be told that it was replaced (decision 503)."""
     draw = random.Random(f"still {seed}")
     writes = sum(site.startswith("mongo") for site in quiet.sites[0])
     for effect in draw.sample(range(1, writes + 1), min(count, writes)):

@@ -1,7 +1,7 @@
 """A wall clock that jumps, ahead and back: the quota is kept as JDP counts it, and nothing waits for ever.
 
 The simulator has the right time and judges; the daemon's clock is wrong, or what JDP says of its own
-(docs/decisions/0051-clocks.md).
+(docs/decisions/0601-clocks.md).
 """
 
 from __future__ import annotations

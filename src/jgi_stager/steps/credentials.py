@@ -118,7 +118,7 @@ def _probe_globus(ctx: StepContext) -> bool:
 
 def _probe_jdp(ctx: StepContext) -> bool:
     """JDP has no call that only tests the token: the newest request is asked about. Before there is one,
-    nothing is known (docs/decisions/0031-probing-credentials.md)."""
+    nothing is known (docs/decisions/0802-probing-credentials.md)."""
     newest = requests.newest_id(ctx.store)
     if newest is None:
         return False

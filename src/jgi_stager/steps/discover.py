@@ -2,7 +2,7 @@
 
 Every answer is stored before the next is asked for, so a restart resumes where it stopped. The analysis
 projects of the *proposal* are the truth; the calls per biosample tell which biosample each belongs to, and
-select among them when the record names biosamples (docs/decisions/0004-discovery.md). The files are in
+select among them when the record names biosamples (docs/decisions/0301-discovery.md). The files are in
 `listing`.
 
 Files that a person let start again are listed once more before they are asked for, as JDP may have corrected a

@@ -1,4 +1,4 @@
-"""JDP's clock, as its answers show it: the quota is JDP's, so its time is what counts (decision 51).
+"""JDP's clock, as its answers show it: the quota is JDP's, so its time is what counts (decision 601).
 
 Neither clock is believed alone: ours may be wrong and may jump, and a ``Date`` may come from a gateway whose clock
 is wrong. A plan is made at the earlier of the two, and what was asked is dated by the later one. Where they are

@@ -5,7 +5,7 @@ twice. The daemon notes in its state directory which request it sent last. If th
 or if Globus runs a task of this database that it does not have, nothing is asked for during one quota window:
 until then everything that was asked before counts no more, and most of it is delivered and found
 (`jgi_stager.steps.deliveries`). A person may end that earlier. Another database, by its id and its place, is
-nobody's business. Decision 55.
+nobody's business. Decision 602.
 """
 
 from __future__ import annotations

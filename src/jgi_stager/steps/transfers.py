@@ -37,7 +37,7 @@ REFUSALS_REMEMBERED = timedelta(days=1)
 REFUSALS_BEFORE_FAILING = 2
 SUBMISSION_ID_TRUSTED = timedelta(hours=12)
 """How long after it was issued Globus surely knows a submission id. Its documentation promises one task per id and
-names no end to that (decision 42)."""
+names no end to that (decision 403)."""
 MOST_BODY_BYTES = 8 * 1024 * 1024
 """Of the items of one task, by `item_bytes`: half of what a document of MongoDB may have."""
 LABEL = "jgi-stager"
@@ -438,5 +438,5 @@ def items_of(group: Iterable[FileRow]) -> Iterable[TransferItem]:
     for file in group:
         if file.source_path and file.destination_path and file.destination_path not in seen:
             seen.add(file.destination_path)
-            # Without the md5: one file that does not match it would end the whole task (see decisions/0005).
+            # Without the md5: one file that does not match it would end the whole task (see decisions/0401).
             yield TransferItem(file.source_path, file.destination_path)

@@ -3,7 +3,7 @@
 Each daemon has a token, larger than that of the daemon before. It raises the fence to its token by a validator on
 each collection, and every document that it writes carries the token as ``fence``. So a write of an earlier daemon
 leaves a smaller one, and the server refuses it with the write, however late it comes. What people write carries no
-token and always passes. docs/decisions/0024.
+token and always passes. docs/decisions/0503.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The edge of the database: every document that is read is checked by its model here; only what fits is handed on.
 
 What does not fit is remembered for as long as this process lives (`Misfits`), without a write; the step
-``watch_documents`` tells people, and forgets what was corrected. docs/decisions/0012.
+``watch_documents`` tells people, and forgets what was corrected. docs/decisions/0502.
 """
 
 from __future__ import annotations
