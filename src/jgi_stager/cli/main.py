@@ -68,6 +68,6 @@ def run(
     raise typer.Exit(code)
 
 
-for module in (setup, credentials, project, project, status, ask, control, service):
+for module in (setup, credentials, project, status, ask, control, service):
     module.register(app)
 register(app)

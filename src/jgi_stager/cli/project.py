@@ -244,11 +244,6 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def register(parent: typer.Typer) -> None:
-    """Add the commands."""
-    parent.add_typer(app, name="project")
-
-
 # --- changing -----------------------------------------------------------------------------------------------
 
 
@@ -342,7 +337,8 @@ def _steer(config: Path | None, act: Callable[[Store], Change], *, as_json: bool
             page.say("The daemon does not run now; it counts when it is started.", style="yellow")
 
 
-def register_controls(_app: typer.Typer) -> None:
-    """Add the commands to those of ``project``."""
+def register(parent: typer.Typer) -> None:
+    """Add the commands."""
     for command in (pause, resume, cancel, priority, notify):
         app.command()(command)
+    parent.add_typer(app, name="project")
