@@ -32,6 +32,7 @@ from jgi_stager.stored import (
     ObjectIds,
     RequestNumber,
     Stored,
+    StoredDocument,
     needs,
     wrong,
 )
@@ -49,9 +50,10 @@ class Discovery(Stored):
     biosamples_asked: list[str] = []
 
 
-class Project(Stored):
+class Project(StoredDocument):
     """An accepted project: the document in ``projects``. What a person inserts is `records.ProjectRecord`."""
 
+    collection = "projects"
     project_name: Name
     accepted_name: Name
     """The same; unique among all projects."""
@@ -104,9 +106,10 @@ class DeliveryFault(Stored):
     """It arrived and was not what JDP says of it."""
 
 
-class File(Stored):
+class File(StoredDocument):
     """One wanted file: one JDP file id at one destination. The document in ``files``."""
 
+    collection = "files"
     project_name: str
     """That of its project, or what is left of one whose record was removed."""
     jdp_file_id: JdpFileId
@@ -158,9 +161,11 @@ class Vouched(Stored):
     request_id: RequestNumber | None = None
 
 
-class RestoreRequest(Stored):
+class RestoreRequest(StoredDocument):
     """One POST to JDP: the document in ``restore_requests``. All of them together are the quota ledger."""
 
+    collection = "restore_requests"
+    key: str = Field(alias="_id")
     state: Annotated[RequestState, Field(strict=False)]
     since: Instant
     file_ids: Annotated[list[JdpFileId], Field(min_length=1)]
@@ -249,9 +254,11 @@ class TransferBody(Stored):
     DATA: list[TransferItem]
 
 
-class TransferTask(Stored):
+class TransferTask(StoredDocument):
     """One Globus transfer: the document in ``globus_tasks``."""
 
+    collection = "globus_tasks"
+    key: str = Field(alias="_id")
     kind: Annotated[TaskKind, Field(strict=False)]
     state: Annotated[TaskState, Field(strict=False)]
     since: Instant
@@ -331,9 +338,11 @@ class TriesNotTaken(Stored):
     last: Instant
 
 
-class Notice(Stored):
+class Notice(StoredDocument):
     """One notice to people: the document in ``notices``."""
 
+    collection = "notices"
+    key: str = Field(alias="_id")
     project: str | None = None
     thread: str | None = None
     kind: str
@@ -477,11 +486,7 @@ class SetAside(Stored):
     items: list[SetAsideEntry] = []
 
 
-DOCUMENTS: Mapping[str, type[Stored]] = {
-    "projects": Project,
-    "files": File,
-    "restore_requests": RestoreRequest,
-    "globus_tasks": TransferTask,
-    "notices": Notice,
+DOCUMENTS: Mapping[str, type[StoredDocument]] = {
+    model.collection: model for model in (Project, File, RestoreRequest, TransferTask, Notice)
 }
 """The model of each collection but ``control``, where each document has its own."""

@@ -46,6 +46,15 @@ class Stored(BaseModel):
     """The fields that were read, if not all: the others are nothing, and say nothing."""
 
 
+class StoredDocument(Stored):
+    """A document of a collection, with its ``_id``. Unknown fields stay in the database and are not in it."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    collection: ClassVar[str]
+    key: Any = Field(alias="_id")
+    """Of any type, unless a model says more."""
+
+
 class HistoryEntry(Stored):
     """One recorded move of a project, request, task or notice, or a note on it."""
 
@@ -59,18 +68,35 @@ History = list[HistoryEntry]
 D = TypeVar("D", bound=Stored)
 
 
-def misfit(model: type[Stored], document: Mapping[str, Any], fields: frozenset[str] | None = None) -> str | None:
-    """Why a document does not fit its model, for a person; None if it does.
+class UnfitError(ValueError):
+    """A document does not fit its model. The text says why, for a person."""
 
-    ``fields``: those that were read, if not all; only these are looked at.
+
+def parse(model: type[D], document: Mapping[str, Any], fields: frozenset[str] | None = None) -> D:
+    """The document as its model. Raises `UnfitError` if it does not fit.
+
+    ``fields``: those that were read, if not all. Only these are looked at, and they alone are there: any other
+    attribute, even one with a default, raises AttributeError.
     """
     wanted = model if fields is None else _part(model, fields)
     try:
-        wanted.model_validate(document)
+        parsed = wanted.model_validate(document)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
         said = dict.fromkeys(_explain(model, document, problem) for problem in problems[:_MOST_PROBLEMS])
-        return "; ".join(said)
+        raise UnfitError("; ".join(said)) from None
+    if fields is not None:
+        for unread in parsed.__dict__.keys() - fields - _ALWAYS_READ:
+            del parsed.__dict__[unread]
+    return parsed
+
+
+def misfit(model: type[Stored], document: Mapping[str, Any], fields: frozenset[str] | None = None) -> str | None:
+    """Why a document does not fit its model, for a person; None if it does. ``fields`` as in `parse`."""
+    try:
+        parse(model, document, fields)
+    except UnfitError as error:
+        return str(error)
     return None
 
 
@@ -79,10 +105,19 @@ def fields_of(model: type[Stored], without: Iterable[str] = ()) -> frozenset[str
     return frozenset(model.model_fields) - frozenset(without)
 
 
-@cache
-def _part(model: type[Stored], fields: frozenset[str]) -> type[Stored]:
+_ALWAYS_READ = frozenset({"key"})
+"""MongoDB returns the ``_id`` with every projection."""
+
+
+def _part(model: type[D], fields: frozenset[str]) -> type[D]:
     """The model of a projection: what was not read may be anything."""
-    unread: Any = {name: (Any, None) for name in model.model_fields if name not in fields}
+    part: type[D] = _cached_part(model, fields)  # a cached function cannot be generic
+    return part
+
+
+@cache
+def _cached_part(model: type[Stored], fields: frozenset[str]) -> Any:
+    unread: Any = dict.fromkeys(model.model_fields.keys() - fields - _ALWAYS_READ, (Any, None))
     part = create_model(f"{model.__name__}Part", __base__=model, **unread)
     part.read = fields
     return part

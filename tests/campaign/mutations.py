@@ -120,7 +120,15 @@ def _one_failure_stops_the_step() -> None:
 
 def _edited_document_believed() -> None:
     """What is read from the books is taken as the daemon wrote it, whoever changed it since."""
-    _replace_everywhere(stored.misfit, lambda *_, **__: None)
+    read = stored.parse
+
+    def believe(model: Any, document: Any, fields: Any = None) -> Any:
+        try:
+            return read(model, document, fields)
+        except stored.UnfitError:
+            return model.model_construct(**document)
+
+    _replace_everywhere(read, believe)
 
 
 def _cancel_ignores_reserved() -> None:

@@ -7,10 +7,13 @@ What does not fit is remembered for as long as this process lives (`Misfits`), w
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from jgi_stager.models import DOCUMENTS
 from jgi_stager.store.database import Document, Misfit, Store
-from jgi_stager.stored import Stored, misfit
+from jgi_stager.stored import Stored, StoredDocument, UnfitError, misfit, parse
+
+M = TypeVar("M", bound=StoredDocument)
 
 LONGEST_NAME = 100
 
@@ -27,6 +30,30 @@ def fits(
     if reason is not None:
         set_aside(store, collection, document, reason)
     return reason is None
+
+
+def parsed(
+    store: Store, model: type[M], document: Document | None, fields: frozenset[str] | None = None
+) -> M | None:
+    """The document as its model; None if there is none, or it does not fit and is set aside.
+
+    ``fields``: those that were read, if not all; the model has no others (`jgi_stager.stored.parse`).
+    """
+    if document is None:
+        return None
+    try:
+        return parse(model, document, fields)
+    except UnfitError as error:
+        set_aside(store, model.collection, document, str(error))
+        return None
+
+
+def all_parsed(
+    store: Store, model: type[M], documents: Iterable[Document], fields: frozenset[str] | None = None
+) -> list[M]:
+    """Those of the documents that fit as their models, in their order. The others are set aside."""
+    found = (parsed(store, model, document, fields) for document in documents)
+    return [one for one in found if one is not None]
 
 
 def fitting(
