@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test acceptance campaign mutants structure lint format constraints dist clean
+.PHONY: demo test acceptance campaign mutants structure changelog lint format constraints dist clean
 
 demo: $(READY)
 	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
@@ -27,6 +27,10 @@ mutants: $(READY)
 # The structure in figures: the core's reading path, circles, what imports what, typed documents, lifecycles.
 structure: $(READY)
 	$(BIN)/python tests/structure.py $(ARGS)
+
+# The part of the next release, from the fragments in changelog.d; with VERSION=x it goes into CHANGELOG.md.
+changelog: $(READY)
+	$(BIN)/python tests/changelog.py $(VERSION)
 
 lint: $(READY)
 	$(BIN)/ruff check .
