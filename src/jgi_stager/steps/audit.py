@@ -32,12 +32,12 @@ from jgi_stager.lifecycle import (
     TaskState,
 )
 from jgi_stager.notices import ACTIVITY
-from jgi_stager.steps import older_database, transfers
+from jgi_stager.steps import older_database, transfers, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.poll_tasks import ENDED
 from jgi_stager.steps.services import call
-from jgi_stager.store import control, files, moves, projects, requests, tasks
+from jgi_stager.store import control, files, projects, requests, tasks
 
 log = structlog.get_logger()
 
@@ -93,7 +93,7 @@ def _tell_of_orphans(ctx: StepContext, orphans: Sequence[TaskStatus]) -> None:
     )
 
 
-# --- files that nobody would look at ------------------------------------------------------------------------
+OVER = {ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID}
 
 
 def run(ctx: StepContext) -> int:
@@ -109,7 +109,9 @@ def run(ctx: StepContext) -> int:
         if request is None and damaged:
             continue  # it may be one of those that were set aside
         if request is None or request["state"] not in HOLDING_REQUESTS:
-            moved += _free(ctx, request_id, None if request is None else request["state"])
+            state = "not in the books" if request is None else request["state"]
+            why = f"request {request_id} is {state}, and nobody would look at it again"
+            moved += transitions.free_files_of_request(ctx.store, request_id, why)
     damaged = tasks.inspect(ctx.store)
     for task_id in sorted(files.tasks_behind(ctx.store, [State.TRANSFERRING])):
         task = tasks.task_by_id(ctx.store, task_id)
@@ -117,8 +119,7 @@ def run(ctx: StepContext) -> int:
             continue
         if task is None or task["state"] not in OPEN_TASKS:
             why = f"Globus task {task_id} is over, and it was not verified"
-            where = moves.by_task(task_id)
-            moved += moves.move(ctx.store, where, State.TRANSFERRING, State.PENDING, why, counted=False)
+            moved += transitions.free_files_of_task(ctx.store, task_id, why)
     return moved
 
 
@@ -151,13 +152,3 @@ def _tell_removed(ctx: StepContext) -> None:
             "project, cancel it instead.",
             command=f"jgi-stager project add {name} --help",
         )
-
-
-def _free(ctx: StepContext, request_id: int, state: str | None) -> int:
-    why = f"request {request_id} is {state or 'not in the books'}, and nobody would look at it again"
-    # Those in a task that is being submitted may be on their way, or there: the task decides.
-    reserved = tasks.open_task_file_oids(ctx.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
-    where = moves.by_request(request_id, _id={"$nin": list(reserved)})
-    moved = sum(moves.move(ctx.store, where, old, State.PENDING, why, counted=False) for old in BEFORE_TRANSFER)
-    log.warning("stranded_files_freed", request_id=request_id, files=moved)
-    return moved

@@ -12,10 +12,11 @@ from typing import Any
 import structlog
 
 from jgi_stager.failures import Rejected, Service
-from jgi_stager.lifecycle import AT_JGI, BEFORE_TRANSFER, ProjectState, State, TaskState
+from jgi_stager.lifecycle import AT_JGI, ProjectState, State, TaskState
+from jgi_stager.steps import transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.services import isolate_each, process_each, reschedule_fields
-from jgi_stager.store import files, moves, projects, tasks
+from jgi_stager.store import files, projects, tasks
 
 log = structlog.get_logger()
 
@@ -48,15 +49,7 @@ def _free(ctx: StepContext, project: Mapping[str, Any]) -> int:
     name = _name(project)
     if not project.get("accepted_name") or not files.any_in(ctx.store, name, AT_JGI):
         return 0
-    reserved = tasks.open_task_file_oids(ctx.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
-    where = moves.by_project(name, _id={"$nin": list(reserved)})
-    moved = sum(
-        moves.move(ctx.store, where, old, State.PENDING, "the project is cancelled", counted=False)
-        for old in BEFORE_TRANSFER
-    )
-    if moved:
-        log.info("files_moved", to=State.PENDING.value, files=moved, project=name)
-    return moved
+    return transitions.free_files_of_project(ctx.store, name, "the project is cancelled")
 
 
 def end_tasks(ctx: StepContext, names: Collection[str]) -> int:

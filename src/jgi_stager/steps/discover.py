@@ -22,13 +22,13 @@ from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.failures import Rejected, Service, Transient
 from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.records import DISCOVERY_PATIENCE
-from jgi_stager.steps import listing
+from jgi_stager.steps import listing, transitions
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.listing import ask_all, warn
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import process_each
-from jgi_stager.store import discoveries, files, moves, projects, requests
+from jgi_stager.store import discoveries, files, projects, requests
 from jgi_stager.store.documents import is_due
 
 log = structlog.get_logger()
@@ -74,7 +74,7 @@ def _list(ctx: StepContext, ap: Mapping[str, Any]) -> int:
         record = records.get(file.jdp_file_id)
         if record is None or record.reason:
             reason = NOT_LISTED if record is None else str(record.reason)
-            moves.fail(ctx.store, moves.by_oids([file.oid], to_list_again=True), State.PENDING, reason)
+            transitions.fail_file(ctx.store, file.oid, State.PENDING, reason, to_list_again=True)
             continue
         if (record.jdp_file_size, record.md5sum) != (file.size, file.md5sum):
             # Before the entry changes: if the daemon dies in between, this is done again.

@@ -33,12 +33,12 @@ from jgi_stager.manifests import (
     parse_manifest,
 )
 from jgi_stager.records import TaskKind, manifest_directory
-from jgi_stager.steps import poll_requests, transfers
+from jgi_stager.steps import poll_requests, transfers, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import has_manifest, source_directory
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import LONGEST_ERROR, may_ask, process_each, reschedule_fields, too_large
-from jgi_stager.store import RecordTooLarge, StoreError, files, moves, projects, requests, tasks
+from jgi_stager.store import RecordTooLarge, StoreError, files, projects, requests, tasks
 
 log = structlog.get_logger()
 
@@ -143,7 +143,7 @@ def close(ctx: StepContext, task: Mapping[str, Any]) -> None:
             there |= {name: os.path.lexists(path) for name, path in places.items() if path in sent}
     reached = sorted(name for name, found in there.items() if found)
     missed = sorted(there.keys() - reached) if task.get("status") == "FAILED" else []
-    transfers.close(ctx, task, "its manifests are read", reached=reached, not_reached=missed)
+    transitions.close_task(ctx.store, task, "its manifests are read", reached=reached, not_reached=missed)
 
 
 # --- the manifests of a delivery ----------------------------------------------------------------------------
@@ -335,32 +335,17 @@ def _use(ctx: StepContext, request: Mapping[str, Any], manifest: Manifest, deliv
     lost_before = set(request.get("lost") or ())
     _report(ctx, request, manifest, delivery, [one for one in delivery.missing if one not in lost_before])
     directory = source_directory(ctx, request_id)
-    usable, wrong = [], 0
+    usable, hopeless = [], {}
     for file in files.of_request(ctx.store, request_id, State.RESTORED):
         row = delivery.delivered.get(file.source_file_id)
         if reason := _hopeless(request_id, file, row, delivery.unusable.get(file.source_file_id)):
-            wrong += moves.fail(ctx.store, moves.by_oids([file.oid]), State.RESTORED, reason)
+            hopeless[file.oid] = reason
         elif row is not None:
             fields = {"source_path": f"{directory}/{row.path}", "md5sum": file.md5sum or row.md5}
             usable.append((file.oid, fields))
-    why = f"listed in the manifest of request {request_id}"
-    moved = moves.move_each(ctx.store, usable, State.RESTORED, State.MANIFEST_READY, why)
-    if delivery.missing:
-        # Also what was lost before: the daemon may have died between noting it and setting its files free.
-        moved += _give_up(ctx, request, delivery.missing)
-    now = ctx.clock.now()
-    requests.update_request(
-        ctx.store,
-        request["_id"],
-        RequestState.READY,
-        manifest_read_at=now,
-        next_poll_at=now,
-        attempts=0,
-        error=None,
-        useless=None,
-    )
-    log.info("files_moved", to=State.MANIFEST_READY.value, files=moved, request_id=request_id)
-    return moved + wrong
+    # Also what was lost before: the daemon may have died between noting it and setting its files free.
+    missing, limit = delivery.missing, ctx.settings.staging.max_setbacks
+    return transitions.use_manifest(ctx.store, request, usable, hopeless, missing, limit)
 
 
 def _hopeless(request_id: int, file: files.FileRow, row: Row | None, unusable: str | None) -> str | None:
@@ -376,16 +361,6 @@ def _differs(file: files.FileRow, row: Row) -> str | None:
     if row.md5 and file.md5sum and row.md5 != file.md5sum:
         return f"the manifest says md5 {row.md5}, JDP says {file.md5sum}; {WHICH}"
     return None
-
-
-def _give_up(ctx: StepContext, request: Mapping[str, Any], missing: Sequence[str]) -> int:
-    """Files that were not delivered are asked for again, once; the request is not joined for them any more."""
-    requests.add_lost(ctx.store, request["_id"], missing)
-    where = moves.by_sources(missing, request["projects"], request_id=request["request_id"])
-    fault = moves.DeliveryFault(request["request_id"], "it was delivered without it")
-    limit = ctx.settings.staging.max_setbacks
-    back, held = moves.requeue_unusable(ctx.store, where, State.RESTORED, fault, limit)
-    return back + held
 
 
 def _report(

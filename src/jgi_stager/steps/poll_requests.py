@@ -12,13 +12,13 @@ import structlog
 from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import bullets
-from jgi_stager.lifecycle import AT_JGI, BEFORE_TRANSFER, RequestState, State, TaskState
+from jgi_stager.lifecycle import RequestState, State
 from jgi_stager.notices import ACTIVITY
-from jgi_stager.steps import deliveries, jdp_clock
+from jgi_stager.steps import deliveries, jdp_clock, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import isolate_each, process_each, reschedule_fields
-from jgi_stager.store import files, moves, requests, tasks
+from jgi_stager.store import files, requests
 
 log = structlog.get_logger()
 
@@ -70,7 +70,7 @@ def poll(ctx: StepContext, document: Mapping[str, Any]) -> int:
         why = f"JDP knows none of the files of request {request_id}"
         return expired(ctx, document, facts, why, useless=True)
     if word == "ready":
-        return ready(ctx, document, facts)
+        return transitions.deliver_request(ctx.store, document, facts)
     if word == "expired":
         facts["expired_at"] = ctx.clock.now()
         return expired(ctx, document, facts, f"request {request_id} expired at JDP")
@@ -114,58 +114,13 @@ def _next_poll(ctx: StepContext, document: Mapping[str, Any]) -> datetime:
     return now + timedelta(seconds=wait * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
 
 
-def ready(ctx: StepContext, document: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
-    """A waiting request is delivered: its files are restored. Returns how many moved."""
-    request_id = document["request_id"]
-    moved = moves.move(
-        ctx.store,
-        moves.by_request(request_id),
-        State.RESTORE_REQUESTED,
-        State.RESTORED,
-        f"request {request_id} is ready",
-    )
-    now = ctx.clock.now()
-    requests.update_request(
-        ctx.store,
-        document["_id"],
-        RequestState.WAITING,
-        RequestState.READY,
-        why="JDP says ready",
-        ready_at=now,
-        next_poll_at=now,
-        **facts,
-    )
-    log.info("files_moved", to=State.RESTORED.value, files=moved, request_id=request_id)
-    return moved
-
-
 def expired(
     ctx: StepContext, document: Mapping[str, Any], facts: Mapping[str, Any], why: str, *, useless: bool = False
 ) -> int:
-    """A request or its delivery has ended: what was not fetched is asked for again. Returns how many moved.
-
-    ``useless``: it would not have brought the files, so that a second one is enough to know that none will. The
-    same is so of files that waited to the end for a manifest that could not be used.
-
-    Files of a task that is being submitted belong to it already: they may be there by now. If the task comes to
-    nothing, the audit sets them free.
-    """
-    moved = 0
-    reserved = tasks.open_task_file_oids(ctx.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
-    for state in BEFORE_TRANSFER:
-        where = moves.by_request(document["request_id"], _id={"$nin": list(reserved)})
-        limit = ctx.settings.staging.max_setbacks
-        found = why if useless else document.get("useless") if state == State.RESTORED else None
-        if found:
-            fault = moves.DeliveryFault(document["request_id"], found)
-            back, held = moves.requeue_unusable(ctx.store, where, state, fault, limit)
-        else:
-            back, held = moves.requeue(ctx.store, where, state, State.PENDING, why, limit)
-        moved += back + held
-    requests.update_request(
-        ctx.store, document["_id"], RequestState(document["state"]), RequestState.EXPIRED, why=why, **facts
-    )
-    log.warning("request_expired", request_id=document["request_id"], files=moved)
+    """A request or its delivery has ended; people hear of files to which that happens again and again. Returns how
+    many files moved."""
+    limit = ctx.settings.staging.max_setbacks
+    moved = transitions.expire_request(ctx.store, document, facts, why, limit, useless=useless)
     _tell_of_repeats(ctx, document, why)
     return moved
 
@@ -204,7 +159,7 @@ def _vanished(ctx: StepContext, document: Mapping[str, Any], error: Rejected) ->
     if jdp_clock.is_past(ctx, since + VANISHED_PATIENCE):
         if deliveries.has_manifest(ctx, request_id):  # then JDP's word is not needed
             facts = {"error": str(error), "expiration_date": None, "looked_at": now}
-            return ready(ctx, document, facts)
+            return transitions.deliver_request(ctx.store, document, facts)
         return expired(ctx, document, {"error": str(error)}, f"JDP no longer knows request {request_id}")
     alert(
         ctx,
@@ -273,26 +228,6 @@ def housekeeping(ctx: StepContext, document: Mapping[str, Any]) -> int:
     if expires is not None and jdp_clock.is_past(ctx, expires):
         why = f"the delivery R{request_id} expired before it was transferred"
         return expired(ctx, document, {"expired_at": ctx.clock.now()}, why)
-    moved = moves.move(
-        ctx.store,
-        moves.by_request(request_id),
-        State.RESTORE_REQUESTED,
-        State.RESTORED,
-        f"request {request_id} is ready",
-    )
-    if not files.any_of_request(ctx.store, request_id, AT_JGI):
-        requests.update_request(
-            ctx.store,
-            document["_id"],
-            RequestState.READY,
-            RequestState.CLOSED,
-            why="no file needs it any more",
-        )
-        if files.any_of_request(ctx.store, request_id, AT_JGI):
-            # A file joined between the look and the close.
-            requests.update_request(
-                ctx.store, document["_id"], RequestState.CLOSED, RequestState.READY, why="a file joined"
-            )
-            return moved
-        log.info("request_closed", request_id=request_id)
+    moved = transitions.admit_joined(ctx.store, document)
+    transitions.close_request(ctx.store, document)
     return moved

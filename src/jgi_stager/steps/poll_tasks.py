@@ -13,6 +13,7 @@ from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import TaskState
 from jgi_stager.notices import COMMANDS, activity
+from jgi_stager.steps import transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import process_each, reschedule_fields
@@ -93,20 +94,9 @@ def _unknown(ctx: StepContext, task: Mapping[str, Any], error: str) -> int:
 
 
 def _end(ctx: StepContext, task: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
-    now = ctx.clock.now()
     if facts["status"] == "FAILED" and not task.get("cancelled_at"):
         _failed(ctx, task, str(facts["error"] or "no reason given"))
-    tasks.update_task(
-        ctx.store,
-        task["_id"],
-        TaskState.ACTIVE,
-        TaskState.ENDED,
-        why=f"Globus says {facts['status']}",
-        ended_at=now,
-        next_poll_at=now,
-        **facts,
-    )
-    log.info("task_ended", task_id=task["task_id"], status=facts["status"], files=task["files"])
+    transitions.end_task(ctx.store, task, facts)
     return 1
 
 

@@ -21,12 +21,12 @@ from jgi_stager.failures import OutsideError, Rejected, Service
 from jgi_stager.lifecycle import OPEN_TASKS, RequestState, TaskState
 from jgi_stager.manifests import ManifestNotComplete, manifest_name, parse_manifest
 from jgi_stager.records import TaskKind, manifest_directory
-from jgi_stager.steps import deliveries, jdp_clock, poll_requests, transfers
+from jgi_stager.steps import deliveries, jdp_clock, transfers, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import source_directory
 from jgi_stager.steps.manifests import content
 from jgi_stager.steps.notify import alert
-from jgi_stager.steps.restores import finish_accepted
+from jgi_stager.steps.restores import first_poll
 from jgi_stager.steps.services import call, may_ask, process_each, reschedule_fields
 from jgi_stager.store import projects, requests, tasks
 
@@ -306,22 +306,19 @@ def _adopt(
     so its bytes count from then on.
     """
     receipt = jdp_clock.receipt(ctx)
-    adopted = requests.update_request(
+    moved = transitions.adopt_request(
         ctx.store,
         document["_id"],
-        RequestState.UNKNOWN,
-        RequestState.ACCEPTED,
-        why=f"{why} {len(held)} of its {len(document['file_ids'])} files",
+        first_poll(ctx),
+        f"{why} {len(held)} of its {len(document['file_ids'])} files",
         request_id=found.request_id,
         submitted_at=min(receipt, max(document["submitted_at"], found.changed_at or receipt)),
         dropped=sorted(set(document["file_ids"]) - set(held)),
     )
-    fresh = requests.get_request(ctx.store, document["_id"]) if adopted else None
-    if fresh is None:
-        return 0
-    log.info("request_adopted", request_id=found.request_id, request=document["_id"])
-    moved = finish_accepted(ctx, fresh)
-    return moved + (poll_requests.ready(ctx, fresh, {"expiration_date": None}) if delivered else 0)
+    fresh = requests.get_request(ctx.store, document["_id"]) if delivered and moved is not None else None
+    if fresh is not None:
+        moved = (moved or 0) + transitions.deliver_request(ctx.store, fresh, {"expiration_date": None})
+    return moved or 0
 
 
 def _release_overdue(ctx: StepContext) -> int:
@@ -366,12 +363,5 @@ def _release(ctx: StepContext, document: Mapping[str, Any]) -> int:
         "that time.",
         you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you.",
     )
-    requests.update_request(
-        ctx.store,
-        document["_id"],
-        RequestState.UNKNOWN,
-        RequestState.RELEASED,
-        why="no evidence within the patience",
-    )
-    log.warning("request_released", request=document["_id"], ids=len(document["file_ids"]))
+    transitions.release_request(ctx.store, document)
     return 1

@@ -8,25 +8,24 @@ blindly.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import structlog
 
 from jgi_stager.clients.jdp import Accepted
 from jgi_stager.clients.remote_clock import ClockEstimate
 from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
-from jgi_stager.lifecycle import HOLDING_REQUESTS, ProjectState, RequestState, State
+from jgi_stager.lifecycle import ProjectState, RequestState
 from jgi_stager.liveness import uninterruptible
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, Refusals, could_ask, make_plan, read_refusals
 from jgi_stager.planning import Want
-from jgi_stager.steps import audit, deliveries, jdp_clock, older_database
+from jgi_stager.steps import audit, deliveries, jdp_clock, older_database, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import may_ask, record_answer, record_failure
-from jgi_stager.store import StoreError, StoreUnavailable, files, moves, projects, requests
+from jgi_stager.store import StoreError, StoreUnavailable, files, projects, requests
 
 log = structlog.get_logger()
 
@@ -76,7 +75,8 @@ def _anything_pending(ctx: StepContext) -> bool:
 def recover(ctx: StepContext) -> int:
     """Finish the accepted requests whose files were not all moved; call unknown what was never answered."""
     return _give_up_unanswered(ctx) + sum(
-        finish_accepted(ctx, document) for document in requests.requests_in(ctx.store, RequestState.ACCEPTED)
+        transitions.finish_accepted_request(ctx.store, request, first_poll(ctx))
+        for request in requests.requests_in(ctx.store, RequestState.ACCEPTED)
     )
 
 
@@ -94,28 +94,9 @@ def _give_up_unanswered(ctx: StepContext) -> int:
     return len(cut_off)
 
 
-def finish_accepted(ctx: StepContext, document: Mapping[str, Any]) -> int:
-    """Move the files behind an accepted request, then let it be polled. Safe to repeat."""
-    request_id = document["request_id"]
-    moved = moves.move(
-        ctx.store,
-        moves.by_sources(document["file_ids"], document["projects"]),
-        State.PENDING,
-        State.RESTORE_REQUESTED,
-        f"asked for in request {request_id}",
-        request_id=request_id,
-    )
-    first = timedelta(seconds=ctx.settings.schedule.request_poll_seconds)
-    requests.update_request(
-        ctx.store,
-        document["_id"],
-        RequestState.ACCEPTED,
-        RequestState.WAITING,
-        why="its files are moved",
-        next_poll_at=ctx.clock.now() + first,
-    )
-    log.info("files_moved", to=State.RESTORE_REQUESTED.value, files=moved, request_id=request_id)
-    return moved
+def first_poll(ctx: StepContext) -> datetime:
+    """When JDP is asked for the first time about a request that it took just now."""
+    return ctx.clock.now() + timedelta(seconds=ctx.settings.schedule.request_poll_seconds)
 
 
 def join_open_requests(ctx: StepContext) -> int:
@@ -128,24 +109,8 @@ def join_open_requests(ctx: StepContext) -> int:
         held = requests.open_request_of_sources(ctx.store, pending, ctx.clock.now())
         for key, request in {document["_id"]: document for document in held.values()}.items():
             shared = {file_id for file_id, document in held.items() if document["_id"] == key}
-            moved += _join(ctx, request, name, shared)
+            moved += transitions.join_request(ctx.store, request, name, shared)
     return moved
-
-
-def _join(ctx: StepContext, request: Mapping[str, Any], project: str, shared: set[str]) -> int:
-    """Let the pending files of a project with these ids ride along in a request that brings them."""
-    if request["state"] == RequestState.CLOSED:
-        now, why = ctx.clock.now(), f"{project} wants files of it"
-        closed, ready = RequestState.CLOSED, RequestState.READY
-        requests.update_request(ctx.store, request["_id"], closed, ready, why=why, next_poll_at=now)
-    if project not in request["projects"]:
-        names = [*request["projects"], project]
-        requests.update_request(ctx.store, request["_id"], HOLDING_REQUESTS, projects=names)
-    request_id = request["request_id"]
-    where = moves.by_sources(shared, [project])
-    why = f"already asked for in request {request_id}"
-    # If it is closed or expires at this very moment, only the audit meets these files again, as after a kill.
-    return moves.move(ctx.store, where, State.PENDING, State.RESTORE_REQUESTED, why, request_id=request_id)
 
 
 @uninterruptible()
@@ -205,22 +170,17 @@ def _assert_lease_held(ctx: StepContext, intent: str, now: ClockEstimate) -> Non
 
 
 def _accepted(ctx: StepContext, intent: str, answer: Accepted, wants: Sequence[Want], now: ClockEstimate) -> None:
-    requests.update_request(
+    size = sum(want.size for want in wants)
+    log.info("restore_requested", request_id=answer.request_id, ids=len(wants), bytes=size)
+    transitions.accept_request(
         ctx.store,
         intent,
-        RequestState.SUBMITTING,
-        RequestState.ACCEPTED,
-        why=f"JDP calls it {answer.request_id}",
+        first_poll(ctx),
         request_id=answer.request_id,
         restored_count=answer.restored_count,
         updated_count=answer.updated_count,
         submitted_at=now.latest(ctx.clock.monotonic()),
     )
-    size = sum(want.size for want in wants)
-    log.info("restore_requested", request_id=answer.request_id, ids=len(wants), bytes=size)
-    document = requests.get_request(ctx.store, intent)
-    if document is not None:
-        finish_accepted(ctx, document)
 
 
 def _answered_with(
@@ -228,17 +188,8 @@ def _answered_with(
 ) -> None:
     # The instant of the answer, not of the intent: what did arrive arrived no later than this. Carried on from the
     # plan: what happens to any clock meanwhile does not change it.
-    why = str(error)
-    requests.update_request(
-        ctx.store,
-        intent,
-        RequestState.SUBMITTING,
-        state,
-        why=why,
-        submitted_at=now.latest(ctx.clock.monotonic()),
-        next_poll_at=ctx.clock.now(),
-        error=why,
-    )
+    answered_at = now.latest(ctx.clock.monotonic())
+    transitions.answer_request(ctx.store, intent, state, str(error), answered_at)
 
 
 def _refused(ctx: StepContext, wants: Sequence[Want], error: Rejected, refusals: Refusals) -> None:
@@ -273,4 +224,4 @@ def _fail_too_big(ctx: StepContext, want: Want) -> int:
 
 def _fail(ctx: StepContext, file_id: str, reason: str) -> int:
     active = [project["project_name"] for project in projects.by_state(ctx.store, ProjectState.ACTIVE)]
-    return moves.fail(ctx.store, moves.by_sources([file_id], active), State.PENDING, reason)
+    return transitions.fail_pending(ctx.store, file_id, active, reason)

@@ -20,7 +20,7 @@ from jgi_stager.failures import OutsideError, Rejected, Service, retry_delay
 from jgi_stager.lifecycle import OPEN_TASKS, ProjectState, RequestState, State, TaskState
 from jgi_stager.limits import limits_now, task_slots
 from jgi_stager.records import TaskKind
-from jgi_stager.steps import deliveries
+from jgi_stager.steps import deliveries, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import may_ask, process_each, record_failure, reschedule_fields
@@ -104,19 +104,11 @@ def failed_by_its_file(ctx: StepContext, task: Mapping[str, Any]) -> bool:
     return any(one.get("arrived") for one in closed if one["next_poll_at"] >= since)
 
 
-def close(ctx: StepContext, task: Mapping[str, Any], why: str, **fields: Any) -> None:
-    """The end of a task that was looked at: what it brought is known."""
-    now = ctx.clock.now()
-    tasks.update_task(
-        ctx.store, task["_id"], TaskState.ENDED, TaskState.CLOSED, why=why, next_poll_at=now, **fields
-    )
-
-
 def recover(ctx: StepContext, kind: TaskKind) -> int:
     """Send again what was never answered, and move the files of what was. Returns how many files moved."""
     moved = 0
     for task in tasks.tasks_in(ctx.store, TaskState.SUBMITTED, kind=kind):
-        moved += _finish(ctx, task)
+        moved += transitions.finish_accepted_task(ctx.store, task, _first_poll(ctx))
     unsent = tasks.tasks_in(ctx.store, TaskState.SUBMITTING, due=ctx.clock.now(), kind=kind, body=True)
     return moved + process_each(ctx, Service.GLOBUS, unsent, send_again, _reschedule)
 
@@ -166,7 +158,7 @@ def send(ctx: StepContext, task: Mapping[str, Any]) -> int:
     except Rejected as error:
         _refused(ctx, task, error)
         return 0
-    return adopt(ctx, task, task_id, f"Globus calls it {task_id}")
+    return transitions.accept_task(ctx.store, task, task_id, f"Globus calls it {task_id}", _first_poll(ctx))
 
 
 def _may_leave(ctx: StepContext, task: Mapping[str, Any]) -> bool:
@@ -180,18 +172,10 @@ def _may_leave(ctx: StepContext, task: Mapping[str, Any]) -> bool:
         where = moves.by_oids(task["file_oids"], state=State.MANIFEST_READY.value)
         waiting = sum(file.project_name in active for file in files.select(ctx.store, where))
         if waiting < len(task["file_oids"]):
-            _withdraw(ctx, task, f"{task['files'] - waiting} of its {task['files']} files do not wait any more")
+            why = f"{task['files'] - waiting} of its {task['files']} files do not wait any more"
+            transitions.withdraw_task(ctx.store, task, why)
             return False
     return tasks.update_task(ctx.store, task["_id"], TaskState.SUBMITTING, sent_at=ctx.clock.now())
-
-
-def _withdraw(ctx: StepContext, task: Mapping[str, Any], why: str) -> None:
-    """Close an intent that never left. Without a date it is not counted among what Globus refused."""
-    why = f"withdrawn before it was sent: {why}"
-    tasks.update_task(
-        ctx.store, task["_id"], TaskState.SUBMITTING, TaskState.REFUSED, why=why, error=why, next_poll_at=None
-    )
-    log.info("transfer_withdrawn", task=task["_id"], why=why)
 
 
 def send_again(ctx: StepContext, task: Mapping[str, Any]) -> int:
@@ -203,7 +187,8 @@ def send_again(ctx: StepContext, task: Mapping[str, Any]) -> int:
     found = ctx.globus.find_tasks_by_label(task["label"])
     if found:
         first = next((one for one in reversed(found) if one.status != "FAILED"), found[-1])
-        return adopt(ctx, task, first.task_id, "found at Globus by its label")
+        why = "found at Globus by its label"
+        return transitions.accept_task(ctx.store, task, first.task_id, why, _first_poll(ctx))
     fresh = ctx.globus.submission_id()
     body = {**task["body"], "submission_id": fresh}
     new: dict[str, Any] = {"submission_id": fresh, "body": body, "issued_at": now}
@@ -213,46 +198,8 @@ def send_again(ctx: StepContext, task: Mapping[str, Any]) -> int:
     return send(ctx, {**task, **new})
 
 
-def adopt(ctx: StepContext, task: Mapping[str, Any], task_id: str, why: str) -> int:
-    """Note the task that Globus made of an intent, and move its files. Returns how many moved."""
-    tasks.update_task(
-        ctx.store,
-        task["_id"],
-        TaskState.SUBMITTING,
-        TaskState.SUBMITTED,
-        why=why,
-        task_id=task_id,
-        submitted_at=ctx.clock.now(),
-        attempts=0,
-        error=None,
-    )
-    log.info("transfer_submitted", task_id=task_id, kind=task["kind"], files=task["files"], bytes=task["bytes"])
-    return _finish(ctx, {**task, "task_id": task_id})
-
-
-def _finish(ctx: StepContext, task: Mapping[str, Any]) -> int:
-    task_id = task["task_id"]
-    moved = 0
-    if task["file_oids"]:
-        moved = moves.move(
-            ctx.store,
-            moves.by_oids(task["file_oids"]),
-            State.MANIFEST_READY,
-            State.TRANSFERRING,
-            f"part of Globus task {task_id}",
-            globus_task_id=task_id,
-        )
-        log.info("files_moved", to=State.TRANSFERRING.value, files=moved, task_id=task_id)
-    first = timedelta(seconds=ctx.settings.schedule.task_poll_seconds)
-    tasks.update_task(
-        ctx.store,
-        task["_id"],
-        TaskState.SUBMITTED,
-        TaskState.ACTIVE,
-        why="its files are moved",
-        next_poll_at=ctx.clock.now() + first,
-    )
-    return moved
+def _first_poll(ctx: StepContext) -> datetime:
+    return ctx.clock.now() + timedelta(seconds=ctx.settings.schedule.task_poll_seconds)
 
 
 def _reschedule(ctx: StepContext, task: Mapping[str, Any], error: str, seconds: float) -> None:
@@ -263,21 +210,11 @@ def _reschedule(ctx: StepContext, task: Mapping[str, Any], error: str, seconds: 
 
 def _refused(ctx: StepContext, task: Mapping[str, Any], error: Rejected) -> None:
     """Globus said no to the body: its files stay ready and go again in smaller tasks; one alone fails."""
-    tasks.update_task(
-        ctx.store,
-        task["_id"],
-        TaskState.SUBMITTING,
-        TaskState.REFUSED,
-        why=str(error),
-        error=str(error),
-        next_poll_at=ctx.clock.now(),
-    )
-    log.warning("transfer_refused", task=task["_id"], files=task["files"], error=str(error))
+    # Two ids may share one destination.
+    alone = task["kind"] == TaskKind.FILES and len(task["body"]["DATA"]) == 1
+    transitions.refuse_task(ctx.store, task, str(error), to_blame=alone and _is_to_blame(ctx, task))
     if task["kind"] == TaskKind.MANIFESTS:
         _fetch_manifests_later(ctx, task)
-    elif len(task["body"]["DATA"]) == 1 and _is_to_blame(ctx, task):  # two ids may share one destination
-        where = moves.by_oids(task["file_oids"])
-        moves.fail(ctx.store, where, State.MANIFEST_READY, f"Globus refuses it: {error}")
     alert(
         ctx,
         f"transfer-refused:{ctx.clock.now():%Y-%m-%d}",
@@ -294,7 +231,7 @@ def _is_to_blame(ctx: StepContext, task: Mapping[str, Any]) -> bool:
     since = ctx.clock.now() - REFUSALS_REMEMBERED
     refused = tasks.recent(ctx.store, TaskState.REFUSED, since)
     mine = [one for one in refused if set(task["file_oids"]) & set(one["file_oids"])]
-    if len(mine) < REFUSALS_BEFORE_FAILING:
+    if len(mine) + 1 < REFUSALS_BEFORE_FAILING:  # this one is not written down yet
         return False
     others = tasks.tasks_in(ctx.store, OPEN_TASKS) + tasks.recent(ctx.store, TaskState.CLOSED, since)
     return any(one["submitted_at"] and one["submitted_at"] >= mine[0]["next_poll_at"] for one in others)
@@ -388,7 +325,7 @@ def _can_travel(ctx: StepContext, file: FileRow) -> bool:
     reasons = [f"{name} {why}" for name, path in wrong.items() if (why := unusable_path(path))]
     if reasons:
         reason = f"it cannot be transferred: {'; '.join(reasons)}"
-        moves.fail(ctx.store, moves.by_oids([file.oid]), State.MANIFEST_READY, reason)
+        transitions.fail_file(ctx.store, file.oid, State.MANIFEST_READY, reason)
     return not reasons
 
 

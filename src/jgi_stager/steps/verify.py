@@ -25,7 +25,7 @@ from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import RequestState, State, TaskState
 from jgi_stager.liveness import mark_progress
 from jgi_stager.records import TaskKind
-from jgi_stager.steps import deliveries, transfers
+from jgi_stager.steps import deliveries, transfers, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import process_each, reschedule_fields
@@ -118,7 +118,7 @@ def check(ctx: StepContext, task: Mapping[str, Any]) -> int:
         _reschedule(ctx, task, error, retry_delay(int(task["attempts"]) + 1))
         return moved
     arrived = len(files.of_task(ctx.store, task["task_id"], State.DONE))
-    transfers.close(ctx, task, "its files are verified", arrived=arrived)
+    transitions.close_task(ctx.store, task, "its files are verified", arrived=arrived)
     log.info("task_verified", task_id=task["task_id"], files=moved)
     return moved
 
@@ -210,8 +210,7 @@ def _check_directory(
     finally:
         # Hours of reading must not be lost because the daemon is asked to end.
         for how, oids in right.items():
-            why = f"verified at the destination: {how}"
-            moved += moves.move(ctx.store, moves.by_oids(oids), State.TRANSFERRING, State.DONE, why)
+            moved += transitions.finish_files(ctx.store, oids, how)
     return moved
 
 
@@ -279,7 +278,7 @@ def _requeue(ctx: StepContext, task: Mapping[str, Any], file: FileRow, finding: 
     request = requests.request_by_id(ctx.store, file.request_id or 0)
     delivered = request is not None and request["state"] == RequestState.READY
     gone = code is not None and any(part in code.upper() for part in LOST_AT_SOURCE) and skipped.gone(file)
-    where, limit = moves.by_oids([file.oid]), ctx.settings.staging.max_setbacks
+    limit = ctx.settings.staging.max_setbacks
     log.warning("file_sent_back", file=file.jdp_file_id, project=file.project_name, why=why)
     nobody = task.get("status") == "FAILED" or file.request_id in skipped.out_of_reach
     target = State.MANIFEST_READY if delivered else State.PENDING
@@ -288,17 +287,14 @@ def _requeue(ctx: StepContext, task: Mapping[str, Any], file: FileRow, finding: 
             f"{why}: {task.get('error') or 'no reason given'}. It failed alone, while others arrived: see what "
         )
         reason += f"lies at {file.destination_path}"
-        return moves.fail(ctx.store, where, State.TRANSFERRING, reason)
+        return transitions.fail_file(ctx.store, file.oid, State.TRANSFERRING, reason)
     if nobody and not gone:
         # The task or the delivery as a whole; who was to blame, if any, is not known: nobody's budget is spent.
-        return moves.move(ctx.store, where, State.TRANSFERRING, target, why, counted=False)
+        return transitions.return_file(ctx.store, file, target, why)
     fault = moves.DeliveryFault(file.request_id or 0, said, spoilt=finding.spoilt)
     # Spoilt for the second time: it is not the way that spoils it, but the delivery.
     again = finding.spoilt and any(one.get("spoilt") for one in file.delivery_faults)
     if request is not None and (gone or again):
-        requests.add_lost(ctx.store, request["_id"], [file.source_file_id])
-        back, held = moves.requeue_unusable(ctx.store, where, State.TRANSFERRING, fault, limit)
-    else:
-        noted = fault if finding.spoilt else None
-        back, held = moves.requeue(ctx.store, where, State.TRANSFERRING, target, why, limit, noted)
-    return back + held
+        return transitions.requeue_unusable_file(ctx.store, request, file, fault, limit)
+    noted = fault if finding.spoilt else None
+    return transitions.requeue_file(ctx.store, file, target, why, limit, noted)

@@ -101,43 +101,43 @@ class Store:
     """The documents that were read and set aside."""
 
     @property
-    def projects(self) -> Fenced:
+    def projects(self) -> Collection[Document]:
         """One document per record a person inserted."""
-        return self.collection("projects")
+        return Fenced(self.database, "projects", self.fence)
 
     @property
-    def files(self) -> Fenced:
+    def files(self) -> Collection[Document]:
         """One document per wanted file, see `jgi_stager.records.FileRecord`."""
-        return self.collection("files")
+        return Fenced(self.database, "files", self.fence)
 
     @property
-    def discoveries(self) -> Fenced:
+    def discoveries(self) -> Collection[Document]:
         """What the discovery of each project found, a document per analysis project."""
-        return self.collection("discoveries")
+        return Fenced(self.database, "discoveries", self.fence)
 
     @property
-    def restore_requests(self) -> Fenced:
+    def restore_requests(self) -> Collection[Document]:
         """One document per POST to JDP; together they are the quota ledger."""
-        return self.collection("restore_requests")
+        return Fenced(self.database, "restore_requests", self.fence)
 
     @property
-    def globus_tasks(self) -> Fenced:
+    def globus_tasks(self) -> Collection[Document]:
         """One document per Globus transfer."""
-        return self.collection("globus_tasks")
+        return Fenced(self.database, "globus_tasks", self.fence)
 
     @property
-    def notices(self) -> Fenced:
+    def notices(self) -> Collection[Document]:
         """One document per notice to people."""
-        return self.collection("notices")
+        return Fenced(self.database, "notices", self.fence)
 
     @property
-    def control(self) -> Fenced:
+    def control(self) -> Collection[Document]:
         """What people set, and what the daemon remembers of itself: a document for each matter."""
-        return self.collection("control")
+        return Fenced(self.database, "control", self.fence)
 
-    def collection(self, name: str) -> Fenced:
+    def collection(self, name: str) -> Collection[Document]:
         """One of those above, by its name."""
-        return Fenced(self.database[name], self.fence)
+        return Fenced(self.database, name, self.fence)
 
     @property
     def leases(self) -> Collection[Document]:

@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from pymongo import ASCENDING
-
-from jgi_stager.store.fencing import Fenced
+from pymongo.collection import Collection
 
 Document = dict[str, Any]
 
@@ -35,7 +34,7 @@ def as_list(states: str | Iterable[str]) -> list[str]:
 
 
 def update_guarded(
-    collection: Fenced,
+    collection: Collection[Document],
     key: object,
     expected: str | Sequence[str],
     new: str | None,
@@ -76,7 +75,7 @@ def is_due(document: Mapping[str, Any], due_field: str, now: datetime) -> bool:
 
 
 def in_states(
-    collection: Fenced,
+    collection: Collection[Document],
     states: str | Iterable[str],
     due: datetime | None,
     due_field: str,
