@@ -58,38 +58,105 @@ class Tone(StrEnum):
     BAD = "bad"
 
 
+class Batch(NamedTuple):
+    """How very many notices of a kind are told as one mail."""
+
+    what: str
+    """What they are, behind their number."""
+    you: str
+    """What the reader does."""
+    command: str
+    """With what."""
+
+
 class Form(NamedTuple):
-    """How notices of a kind are told: their look, their template, and whether a flood of them is folded."""
+    """How notices of a kind are told: their look, their template, and how a flood of them is folded."""
 
     tone: Tone
     template: str
-    folds: bool = True
+    batch: Batch | None = None
+    """None where each is mailed by itself, however many there are."""
     pushed: bool = False
     """Whether it also goes to the second channel, which is for what cannot wait."""
 
 
+_SEE_FAILED = "jgi-stager files PROJECT --state failed"
+
 FORMS: Mapping[Kind, Form] = {
-    Kind.ACCEPTED: Form(Tone.NEWS, "accepted"),
-    Kind.INVALID: Form(Tone.ACT, "invalid", pushed=True),
-    Kind.NEEDS_PERSON: Form(Tone.ACT, "needs_person", folds=False, pushed=True),
-    Kind.REMINDER: Form(Tone.ACT, "needs_person", folds=False, pushed=True),
-    Kind.SOLVED: Form(Tone.GOOD, "solved", folds=False),
-    Kind.EXPIRING: Form(Tone.ACT, "expiring", folds=False),
-    Kind.FAILED: Form(Tone.BAD, "failed"),
-    Kind.HELD: Form(Tone.BAD, "failed", pushed=True),
-    Kind.STALLED: Form(Tone.ACT, "stalled"),
-    Kind.DIGEST: Form(Tone.NEWS, "digest", folds=False),
-    Kind.DONE: Form(Tone.GOOD, "done", pushed=True),
-    Kind.ALARM: Form(Tone.ACT, "alarm"),
-    Kind.TROUBLE: Form(Tone.BAD, "alarm", folds=False, pushed=True),
-    Kind.FOLDED: Form(Tone.NEWS, "folded", folds=False),
+    Kind.ACCEPTED: Form(
+        Tone.NEWS,
+        "accepted",
+        Batch(
+            "projects accepted",
+            "nothing to do; you hear of each when it is done or needs you.",
+            "jgi-stager project list",
+        ),
+    ),
+    Kind.INVALID: Form(
+        Tone.ACT,
+        "invalid",
+        Batch(
+            "records cannot be used",
+            "remove each record, and insert it again with the correction; the command shows the reason of one.",
+            "jgi-stager project show NAME",
+        ),
+        pushed=True,
+    ),
+    Kind.NEEDS_PERSON: Form(Tone.ACT, "needs_person", pushed=True),
+    Kind.REMINDER: Form(Tone.ACT, "needs_person", pushed=True),
+    Kind.SOLVED: Form(Tone.GOOD, "solved"),
+    Kind.EXPIRING: Form(Tone.ACT, "expiring"),
+    Kind.FAILED: Form(
+        Tone.BAD,
+        "failed",
+        Batch(
+            "projects with new failed files",
+            "see the reasons with the command, and when they are gone: jgi-stager retry PROJECT",
+            _SEE_FAILED,
+        ),
+    ),
+    Kind.HELD: Form(
+        Tone.BAD,
+        "failed",
+        Batch(
+            "projects held by failed files",
+            "decide for each: see the reasons with the command, and when they are gone: jgi-stager retry PROJECT",
+            _SEE_FAILED,
+        ),
+        pushed=True,
+    ),
+    Kind.STALLED: Form(
+        Tone.ACT,
+        "stalled",
+        Batch(
+            "things take longer than usual",
+            "ask JGI or look at Globus where one of them lasts; the daemon keeps waiting. How they stand:",
+            "jgi-stager status",
+        ),
+    ),
+    Kind.DIGEST: Form(Tone.NEWS, "digest"),
+    Kind.DONE: Form(
+        Tone.GOOD, "done", Batch("projects done", "nothing to do.", "jgi-stager project list"), pushed=True
+    ),
+    Kind.ALARM: Form(
+        Tone.ACT,
+        "alarm",
+        Batch(
+            "things to look at",
+            "see the first of them below, which says what to do; how everything stands:",
+            "jgi-stager status",
+        ),
+    ),
+    Kind.TROUBLE: Form(Tone.BAD, "alarm", pushed=True),
+    Kind.FOLDED: Form(Tone.NEWS, "folded"),
 }
 """Every kind, once. A test names the kind that has no row, and the row that has no template."""
+BATCHES: Mapping[Kind, Batch] = {kind: form.batch for kind, form in FORMS.items() if form.batch is not None}
 
 
 def folds(kind: str) -> bool:
     """Whether a flood of notices of this kind becomes one mail; never of one that we do not know."""
-    return kind in FORMS and FORMS[Kind(kind)].folds
+    return kind in BATCHES
 
 
 def tone_of(kind: Kind) -> Tone:

@@ -381,7 +381,7 @@ def test_a_project_that_a_person_removed_stops_no_other(tmp_path: Path, mongod_u
         gone = st.insert("gone", biosample_ids=["Gb0258001"])
         st.insert("stays", biosample_ids=["Gb0258002"])
         st.until("restored")
-        st.store.projects.delete_one({"_id": gone})
+        st.store.database["projects"].delete_one({"_id": gone})
         st.wait(hours=5)
         assert st.project("stays")["state"] == "done"
         check_histories(st)

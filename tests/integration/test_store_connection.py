@@ -33,13 +33,8 @@ from jgi_stager.store.embedded import EmbeddedMongod
 def test_durability_wins_over_the_uri(mongod_uri: str, database: str, clock: ManualClock) -> None:
     weak = f"{mongod_uri}&w=0&journal=false&readPreference=secondaryPreferred&tz_aware=false"
     store = connect(weak, database, clock)
-    for collection in (
-        store.files,
-        store.projects,
-        store.restore_requests,
-        store.globus_tasks,
-        store.notices,
-    ):
+    for name in ("files", "projects", "restore_requests", "globus_tasks", "notices"):
+        collection = store.database[name]
         assert collection.write_concern.document == {"w": "majority", "j": True, "wtimeout": 30_000}
         assert collection.read_preference.mongos_mode == "primary"
         assert collection.codec_options.tz_aware

@@ -95,7 +95,7 @@ def test_a_clock_that_jumps_back_frees_nothing(store: Store, clock: ManualClock)
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(RequestState), st.integers(-48, 1), st.integers(0, 10**13)), max_size=8))
 def test_the_ledger_is_what_the_invariant_says(store: Store, made: list[tuple[RequestState, int, int]]) -> None:
-    store.restore_requests.delete_many({})
+    store.database["restore_requests"].delete_many({})
     now = store.clock.now()
     expected = 0
     for state, hours, size in made:

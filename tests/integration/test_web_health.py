@@ -120,7 +120,7 @@ def insert_project(store: Store, name: str, **states: int) -> None:
         for state, count in states.items()
         for n in range(count)
     ]
-    store.files.insert_many(documents)
+    store.database["files"].insert_many(documents)
 
 
 def test_a_healthy_daemon_is_live_and_ready(site: Site) -> None:
@@ -180,8 +180,8 @@ def test_files_and_bytes_are_counted_and_vanished_labels_are_zero(site: Site) ->
     assert found["jgi_stager_bytes", "soil", "done"] == 300
     assert found["jgi_stager_files", "soil", "failed"] == 0
     assert found["jgi_stager_projects", "active"] == 1
-    store.projects.delete_many({})
-    store.files.delete_many({})
+    store.database["projects"].delete_many({})
+    store.database["files"].delete_many({})
     found = site.metrics()
     assert found["jgi_stager_files", "soil", "done"] == 0
     assert found["jgi_stager_projects", "active"] == 0
@@ -192,7 +192,7 @@ def test_a_project_that_has_ended_is_counted_once_and_again_when_it_changed(site
     insert_project(store, "soil", done=2)
     store.projects.update_one({}, {"$set": {"state": "done", "update_date": store.clock.now()}})
     assert site.metrics()["jgi_stager_files", "soil", "done"] == 2
-    store.files.delete_one({})
+    store.database["files"].delete_one({})
     assert site.metrics()["jgi_stager_files", "soil", "done"] == 2, "counted once"
     later = store.clock.now() + timedelta(seconds=1)
     store.projects.update_one({}, {"$set": {"update_date": later}})

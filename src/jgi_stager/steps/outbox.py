@@ -22,7 +22,7 @@ from jgi_stager.failures import NeedsPerson, OutsideError, Service, Transient, r
 from jgi_stager.lifecycle import NoticeState
 from jgi_stager.liveness import uninterruptible
 from jgi_stager.mail.push import SECRET, push
-from jgi_stager.notices import FORMS, Kind, folds, message_id
+from jgi_stager.notices import BATCHES, FORMS, Kind, folds, message_id
 from jgi_stager.steps import credential_notices
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.report import report_of
@@ -39,40 +39,6 @@ log = structlog.get_logger()
 FLOOD = 5
 WINDOW = timedelta(hours=1)
 MOST_SUBJECTS = 40
-WORDS: Mapping[Kind, tuple[str, str, str | None]] = {
-    Kind.ACCEPTED: (
-        "projects accepted",
-        "nothing to do; you hear of each when it is done or needs you.",
-        "jgi-stager project list",
-    ),
-    Kind.INVALID: (
-        "records cannot be used",
-        "remove each record, and insert it again with the correction; the command shows the reason of one.",
-        "jgi-stager project show NAME",
-    ),
-    Kind.DONE: ("projects done", "nothing to do.", "jgi-stager project list"),
-    Kind.HELD: (
-        "projects held by failed files",
-        "decide for each: see the reasons with the command, and when they are gone: jgi-stager retry PROJECT",
-        "jgi-stager files PROJECT --state failed",
-    ),
-    Kind.FAILED: (
-        "projects with new failed files",
-        "see the reasons with the command, and when they are gone: jgi-stager retry PROJECT",
-        "jgi-stager files PROJECT --state failed",
-    ),
-    Kind.STALLED: (
-        "things take longer than usual",
-        "ask JGI or look at Globus where one of them lasts; the daemon keeps waiting. How they stand:",
-        "jgi-stager status",
-    ),
-    Kind.ALARM: (
-        "things to look at",
-        "see the first of them below, which says what to do; how everything stands:",
-        "jgi-stager status",
-    ),
-}
-"""What they are, what the reader does, and the command for it."""
 
 
 def batch_notices(ctx: StepContext) -> int:
@@ -116,7 +82,7 @@ def _fold(ctx: StepContext, kind: Kind, to: Sequence[str], group: Sequence[Mappi
     if len(keys) <= FLOOD:
         return set()
     items = [{"subject": letter.subject.removeprefix(mail.PREFIX).strip()} for letter in letters]
-    what, you, command = WORDS.get(kind, (f"notices ({kind.value})", "see how it stands:", "jgi-stager status"))
+    what, you, command = BATCHES[kind]
     data = {
         "count": len(keys),
         "what": what,

@@ -101,43 +101,43 @@ class Store:
     """The documents that were read and set aside."""
 
     @property
-    def projects(self) -> Collection[Document]:
+    def projects(self) -> Fenced:
         """One document per record a person inserted."""
-        return Fenced(self.database, "projects", self.fence)
+        return self.collection("projects")
 
     @property
-    def files(self) -> Collection[Document]:
+    def files(self) -> Fenced:
         """One document per wanted file, see `jgi_stager.records.FileRecord`."""
-        return Fenced(self.database, "files", self.fence)
+        return self.collection("files")
 
     @property
-    def discoveries(self) -> Collection[Document]:
+    def discoveries(self) -> Fenced:
         """What the discovery of each project found, a document per analysis project."""
-        return Fenced(self.database, "discoveries", self.fence)
+        return self.collection("discoveries")
 
     @property
-    def restore_requests(self) -> Collection[Document]:
+    def restore_requests(self) -> Fenced:
         """One document per POST to JDP; together they are the quota ledger."""
-        return Fenced(self.database, "restore_requests", self.fence)
+        return self.collection("restore_requests")
 
     @property
-    def globus_tasks(self) -> Collection[Document]:
+    def globus_tasks(self) -> Fenced:
         """One document per Globus transfer."""
-        return Fenced(self.database, "globus_tasks", self.fence)
+        return self.collection("globus_tasks")
 
     @property
-    def notices(self) -> Collection[Document]:
+    def notices(self) -> Fenced:
         """One document per notice to people."""
-        return Fenced(self.database, "notices", self.fence)
+        return self.collection("notices")
 
     @property
-    def control(self) -> Collection[Document]:
+    def control(self) -> Fenced:
         """What people set, and what the daemon remembers of itself: a document for each matter."""
-        return Fenced(self.database, "control", self.fence)
+        return self.collection("control")
 
-    def collection(self, name: str) -> Collection[Document]:
+    def collection(self, name: str) -> Fenced:
         """One of those above, by its name."""
-        return Fenced(self.database, name, self.fence)
+        return Fenced(self.database[name], self.fence)
 
     @property
     def leases(self) -> Collection[Document]:

@@ -10,10 +10,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pymongo import ASCENDING, UpdateOne
+from pymongo import ASCENDING
 
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import translated
+from jgi_stager.store.fencing import Change
 
 
 def key_of(project: Mapping[str, Any]) -> str:
@@ -26,7 +27,7 @@ def key_of(project: Mapping[str, Any]) -> str:
 def enter(store: Store, discovery: str, analysis_projects: Sequence[Mapping[str, Any]]) -> None:
     """Enter the analysis projects that are not there yet: ``ap_gold_id`` and what GOLD says of each."""
     if analysis_projects:
-        store.discoveries.bulk_write([entry(discovery, one) for one in analysis_projects], ordered=False)
+        store.discoveries.update_each([entry(discovery, one) for one in analysis_projects])
 
 
 @translated
@@ -56,7 +57,7 @@ def warnings(store: Store, discovery: str) -> list[list[dict[str, Any]]]:
     return [one["warnings"] for one in found if one.get("warnings")]
 
 
-def entry(discovery: str, one: Mapping[str, Any]) -> UpdateOne:
-    """The operation that enters an analysis project unless it is there."""
+def entry(discovery: str, one: Mapping[str, Any]) -> Change:
+    """The change that enters an analysis project unless it is there."""
     values = {"discovery": discovery, "about": one["ap_gold_id"], **one}
-    return UpdateOne({"_id": f"{discovery}:{one['ap_gold_id']}"}, {"$setOnInsert": values}, upsert=True)
+    return Change({"_id": f"{discovery}:{one['ap_gold_id']}"}, {"$setOnInsert": values}, upsert=True)

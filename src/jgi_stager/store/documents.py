@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from pymongo import ASCENDING
-from pymongo.collection import Collection
+
+from jgi_stager.store.fencing import Fenced
 
 Document = dict[str, Any]
 
@@ -34,7 +35,7 @@ def as_list(states: str | Iterable[str]) -> list[str]:
 
 
 def update_guarded(
-    collection: Collection[Document],
+    collection: Fenced,
     key: object,
     expected: str | Sequence[str],
     new: str | None,
@@ -75,7 +76,7 @@ def is_due(document: Mapping[str, Any], due_field: str, now: datetime) -> bool:
 
 
 def in_states(
-    collection: Collection[Document],
+    collection: Fenced,
     states: str | Iterable[str],
     due: datetime | None,
     due_field: str,

@@ -8,17 +8,15 @@ token and always passes. docs/decisions/0503.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from bson import CodecOptions
-from pymongo import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne, WriteConcern
+from pymongo import UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, OperationFailure, WTimeoutError
-from pymongo.read_concern import ReadConcern
 from pymongo.results import BulkWriteResult, InsertOneResult, UpdateResult
 
 from jgi_stager.store.errors import VALIDATION, LeaseLost, translated
@@ -30,100 +28,69 @@ FIELD = "fence"
 REPLACED = "another daemon took over this database while this one stood still; it works on there"
 FENCED = ("control", "discoveries", "files", "globus_tasks", "notices", "projects", "restore_requests")
 """Every collection that the daemon writes, but ``leases``, whose updates name the token themselves."""
-_WITHOUT_STAMP = frozenset(
-    {
-        "delete_many",
-        "delete_one",
-        "drop",
-        "find_one_and_delete",
-        "find_one_and_replace",
-        "insert_many",
-        "rename",
-    }
-)
 _NAMESPACE_NOT_FOUND, _NAMESPACE_EXISTS = 26, 48
 """Server codes."""
 
 
-class Fenced(Collection[Document]):
-    """A collection of which every write carries the token ``fence``. With None, as people have it, every update
-    takes the token away, so that none in the document stands in the way."""
+@dataclass(frozen=True)
+class Change:
+    """One update of several that are sent together: it changes one document that matches ``where``."""
 
-    def __init__(self, database: Database[Document], name: str, fence: int | None, **options: Any) -> None:
-        super().__init__(database, name, **options)
-        self.fence = fence
+    where: Mapping[str, Any]
+    update: Update
+    upsert: bool = False
 
-    def __getattribute__(self, name: str) -> Any:
-        if name in _WITHOUT_STAMP and object.__getattribute__(self, "fence") is not None:
-            raise TypeError(f"{name} cannot carry the token of the daemon")
-        return super().__getattribute__(name)
+    def operation(self) -> UpdateOne:
+        """The same for the driver."""
+        return UpdateOne(self.where, self.update, upsert=self.upsert)
 
-    def with_options(
-        self,
-        codec_options: CodecOptions[Any] | None = None,
-        read_preference: Any = None,
-        write_concern: WriteConcern | None = None,
-        read_concern: ReadConcern | None = None,
-    ) -> Any:
-        """The same collection, as fenced as this one, with other options."""
-        return Fenced(
-            self.database,
-            self.name,
-            self.fence,
-            codec_options=codec_options or self.codec_options,
-            read_preference=read_preference or self.read_preference,
-            write_concern=write_concern or self.write_concern,
-            read_concern=read_concern or self.read_concern,
-        )
 
-    def insert_one(self, document: Any, *args: Any, **kwargs: Any) -> InsertOneResult:
+class Fenced:
+    """What is read and written of a collection; every write carries the token ``fence``. With None, as people have
+    it, every update takes the token away, so that none in the document stands in the way.
+
+    There is no method that could not carry the token: nothing deletes.
+    """
+
+    def __init__(self, collection: Collection[Document], fence: int | None) -> None:
+        self._collection, self.fence = collection, fence
+        self.full_name = collection.full_name
+        self.find = collection.find
+        self.find_one = collection.find_one
+        self.aggregate = collection.aggregate
+        self.distinct = collection.distinct
+        self.count_documents = collection.count_documents
+
+    def insert_one(self, document: Mapping[str, Any]) -> InsertOneResult:
         """Insert with the token. Raises `LeaseLost`."""
         with self._lost():
-            return super().insert_one(self._whole(document), *args, **kwargs)
+            return self._collection.insert_one(self._whole(document))
 
     def replace_one(
-        self, filter: Mapping[str, Any], replacement: Mapping[str, Any], *args: Any, **kwargs: Any
+        self, where: Mapping[str, Any], replacement: Mapping[str, Any], *, upsert: bool = False
     ) -> UpdateResult:
         """Replace by a document with the token. Raises `LeaseLost`."""
         with self._lost():
-            return super().replace_one(filter, self._whole(replacement), *args, **kwargs)
+            return self._collection.replace_one(where, self._whole(replacement), upsert=upsert)
 
-    def update_one(self, filter: Mapping[str, Any], update: Update, *args: Any, **kwargs: Any) -> UpdateResult:
+    def update_one(self, where: Mapping[str, Any], update: Update, *, upsert: bool = False) -> UpdateResult:
         """Update, and set the token. Raises `LeaseLost`."""
         with self._lost():
-            return super().update_one(filter, self._stamped(update), *args, **kwargs)
+            return self._collection.update_one(where, self._stamped(update), upsert=upsert)
 
-    def update_many(self, filter: Mapping[str, Any], update: Update, *args: Any, **kwargs: Any) -> UpdateResult:
+    def update_many(self, where: Mapping[str, Any], update: Update) -> UpdateResult:
         """Update all, and set the token in each. Raises `LeaseLost`; those before the fence rose are updated."""
         with self._lost():
-            return super().update_many(filter, self._stamped(update), *args, **kwargs)
+            return self._collection.update_many(where, self._stamped(update))
 
-    def find_one_and_update(
-        self, filter: Mapping[str, Any], update: Update, *args: Any, **kwargs: Any
-    ) -> Document | None:
-        """Update, and set the token. Raises `LeaseLost`."""
+    def update_each(self, changes: Sequence[Change]) -> BulkWriteResult:
+        """Make each change, in any order, and set the token. Raises `LeaseLost`."""
+        stamped = [replace(one, update=self._stamped(one.update)).operation() for one in changes]
         with self._lost():
-            return super().find_one_and_update(filter, self._stamped(update), *args, **kwargs)
+            return self._collection.bulk_write(stamped, ordered=False)
 
-    def bulk_write(self, requests: Sequence[Any], *args: Any, **kwargs: Any) -> BulkWriteResult:
-        """Write each with the token. Raises `LeaseLost`."""
-        with self._lost():
-            return super().bulk_write([self._operation(one) for one in requests], *args, **kwargs)
-
-    def _operation(self, operation: Any) -> Any:
-        if isinstance(operation, DeleteOne | DeleteMany) and self.fence is None:
-            return operation
-        stamped = copy.copy(operation)
-        if isinstance(operation, UpdateOne | UpdateMany):
-            stamped._doc = self._stamped(operation._doc)
-        elif isinstance(operation, InsertOne | ReplaceOne):
-            stamped._doc = self._whole(operation._doc)
-        else:
-            raise TypeError(f"{type(operation).__name__} cannot carry the token of the daemon")
-        return stamped
-
-    def _whole(self, document: Any) -> Any:
-        return document if self.fence is None else {**document, FIELD: self.fence}
+    def _whole(self, document: Mapping[str, Any]) -> Document:
+        return dict(document) if self.fence is None else {**document, FIELD: self.fence}
 
     def _stamped(self, update: Update) -> Any:
         if not isinstance(update, Mapping):

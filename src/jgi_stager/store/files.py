@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ASCENDING, DESCENDING, UpdateOne
+from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from jgi_stager.lifecycle import ORDER, State
@@ -17,11 +17,12 @@ from jgi_stager.records import FileRecord
 from jgi_stager.store.database import MOST_REMEMBERED, Document, Store
 from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
+from jgi_stager.store.fencing import Change
 from jgi_stager.store.validation import fits, fitting
+
 
 FileId = ObjectId
 """The id of a document in ``files``."""
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -104,9 +105,9 @@ def upsert_files(store: Store, records: Sequence[FileRecord]) -> int:
     upserts = []
     for record in records:
         values = record.model_dump()
-        upserts.append(UpdateOne({name: values[name] for name in key}, {"$setOnInsert": values}, upsert=True))
+        upserts.append(Change({name: values[name] for name in key}, {"$setOnInsert": values}, upsert=True))
     try:
-        return store.files.bulk_write(upserts, ordered=False).upserted_count
+        return store.files.update_each(upserts).upserted_count
     except BulkWriteError as error:
         # Somebody else entered the same file at the same moment: then it is there, which is what was wanted.
         details = error.details or {}

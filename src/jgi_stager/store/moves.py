@@ -12,13 +12,13 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
-from pymongo import UpdateOne
 
 from jgi_stager.lifecycle import IllegalMoveError, State, check_move, is_requeue
 from jgi_stager.records import FileRecord, story
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import LONGEST_WHY, as_list, forbid_fields, history_push
 from jgi_stager.store.errors import translated
+from jgi_stager.store.fencing import Change
 
 Selection = Mapping[str, Any]
 """Which files. Made by one of the ``by_...`` functions, so that an index finds them."""
@@ -125,8 +125,8 @@ def move_each(
     updates = []
     for oid, fields in items:
         _check_fields(fields)
-        updates.append(UpdateOne({"_id": oid, "state": old, **_MOVABLE}, _update(old, new, why, at, fields)))
-    return store.files.bulk_write(updates, ordered=False).modified_count
+        updates.append(Change({"_id": oid, "state": old, **_MOVABLE}, _update(old, new, why, at, fields)))
+    return store.files.update_each(updates).modified_count
 
 
 def fail(store: Store, where: Selection, old: State, reason: str) -> int:

@@ -153,7 +153,8 @@ def _discoveries_leave_the_projects(database: Database[Document]) -> None:
         discovery = discoveries.key_of(project)
         rows = [_row(found, one) for one in named if _fits(_Named, one)] if isinstance(named, list) else []
         if rows:
-            database["discoveries"].bulk_write([discoveries.entry(discovery, row) for row in rows], ordered=False)
+            entries = [discoveries.entry(discovery, row).operation() for row in rows]
+            database["discoveries"].bulk_write(entries, ordered=False)
         texts = [one for one in warnings if isinstance(one, str)] if isinstance(warnings, list) else []
         said = {"discovery": discovery, "about": "earlier", "warnings": group(texts)}
         database["discoveries"].update_one({"_id": f"{discovery}:earlier"}, {"$set": said}, upsert=True)
