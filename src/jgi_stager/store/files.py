@@ -20,9 +20,9 @@ from jgi_stager.store.errors import DUPLICATE_KEY, translated
 from jgi_stager.store.fencing import Change
 from jgi_stager.store.validation import fits, fitting
 
-
 FileId = ObjectId
 """The id of a document in ``files``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
