@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from jgi_stager.models import Notice
 from jgi_stager.notices import Kind
+from jgi_stager.store.notices import new_notice
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -218,7 +220,7 @@ SAMPLES: Mapping[Kind, Mapping[str, Any]] = {
 }
 
 
-def notice(kind: Kind, *, project: str | None = "bioscales-2026", **changes: Any) -> dict[str, Any]:
+def notice(kind: Kind, data: Mapping[str, Any] | None = None, *, project: str | None = "bioscales-2026") -> Notice:
     """A notice of that kind as the outbox holds it."""
-    data = {**SAMPLES[kind], **changes}
-    return {"_id": f"{kind.value}:x", "kind": kind.value, "project": project, "data": data, "created": AT}
+    said = SAMPLES[kind] if data is None else data
+    return new_notice(AT, f"{kind.value}:x", kind=kind.value, data=said, to=[], project=project)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from factories import add_files
 from jgi_stager.lifecycle import State
+from jgi_stager.models import Notice
 from jgi_stager.notices import Kind
 from jgi_stager.steps import report
-from jgi_stager.store import Document, moves, notices
+from jgi_stager.store import moves, notices
 from mail_samples import SAMPLES
 from smtp_server import Mailbox, mail_server
 from stage import Stage, stage
@@ -38,7 +39,7 @@ def send(daemon: Stage, *, hours: float = 0) -> int:
     return daemon.run("send_notices")
 
 
-def state(daemon: Stage, key: str) -> Document:
+def state(daemon: Stage, key: str) -> Notice:
     found = notices.get_notice(daemon.store, key)
     assert found is not None
     return found

@@ -143,7 +143,7 @@ def is_idle(ctx: StepContext) -> bool:
     if projects.new_records(ctx.store, limit=1) or projects.by_state(ctx.store, busy):
         return False
     everybody = ctx.settings.notifications.mailto
-    return not any(notice["to"] or everybody for notice in notices.open_notices(ctx.store))
+    return not any(notice.to or everybody for notice in notices.open_notices(ctx.store))
 
 
 def run(settings: Settings, *, until_idle: bool = False) -> int:

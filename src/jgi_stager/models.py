@@ -345,6 +345,8 @@ class Notice(StoredDocument):
     key: str = Field(alias="_id")
     project: str | None = None
     thread: str | None = None
+    order: Any = None
+    """An ``_id`` of MongoDB: which of a thread was stored first. None in the database of older releases."""
     kind: str
     """One of `jgi_stager.notices.Kind`, or a word of another release."""
     data: dict[str, Any]

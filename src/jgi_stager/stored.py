@@ -41,7 +41,7 @@ ObjectIds = Annotated[list[Any], AfterValidator(_object_ids)]
 class Stored(BaseModel):
     """What every stored document obeys: types as MongoDB returns them, and nothing is converted."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, populate_by_name=True)
     read: ClassVar[frozenset[str] | None] = None
     """The fields that were read, if not all: the others are nothing, and say nothing."""
 
@@ -49,7 +49,6 @@ class Stored(BaseModel):
 class StoredDocument(Stored):
     """A document of a collection, with its ``_id``. Unknown fields stay in the database and are not in it."""
 
-    model_config = ConfigDict(populate_by_name=True)
     collection: ClassVar[str]
     key: Any = Field(alias="_id")
     """Of any type, unless a model says more."""
@@ -59,6 +58,8 @@ class HistoryEntry(Stored):
     """One recorded move of a project, request, task or notice, or a note on it."""
 
     at: Instant
+    old: str | None = Field(default=None, alias="from")
+    """The state that it left; None where it begins."""
     to: str
     why: str = ""
 

@@ -142,7 +142,7 @@ class Ticks:
             return True
         names = set(self._spec["enough"])
         done = {one["project_name"] for one in projects.by_state(self._tools.store, ProjectState.DONE)}
-        waiting = {one.get("project") for one in notices.open_notices(self._tools.store)}
+        waiting = {one.project for one in notices.open_notices(self._tools.store)}
         return bool(names) and names <= done and not names & waiting
 
 

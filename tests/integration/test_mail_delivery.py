@@ -48,7 +48,7 @@ def test_an_outage_delays_mails_loses_none_and_keeps_their_order(daemon: Stage, 
     for _ in range(48):
         send(daemon, hours=1)
     assert mailbox.mails == []
-    assert {state(daemon, key)["state"] for key in keys} == {"waiting"}
+    assert {state(daemon, key).state for key in keys} == {"waiting"}
     daemon.restart(notifications=settings(port))
     for _ in range(3):
         send(daemon, hours=1)
@@ -74,7 +74,7 @@ def test_a_server_that_dies_after_data_gets_the_same_message_again(daemon: Stage
     mailbox.data_answers = ["die"]
     key = put(daemon, "once")
     assert send(daemon) == 0
-    assert state(daemon, key)["state"] == "waiting"
+    assert state(daemon, key).state == "waiting"
     assert send(daemon, hours=1) == 1
     assert len(mailbox.mails) == 2
     # A mail program shows one: the two copies are the same message.
@@ -103,7 +103,7 @@ def test_a_daemon_killed_after_the_last_answer_sends_nothing_again(
     daemon.restart()
     send(daemon)
     assert mailbox.mails == []
-    assert state(daemon, key)["state"] == end
+    assert state(daemon, key).state == end
     assert daemon.idle()
 
 
@@ -123,11 +123,11 @@ def test_a_refused_address_is_kept_in_the_books_and_the_others_get_the_mail(
     assert send(daemon) == 1
     assert mailbox.taken_for == [[SITE]]
     found = state(daemon, key)
-    assert (found["state"], found["delivered"]) == ("sent", [SITE])
+    assert (found.state, found.delivered) == ("sent", [SITE])
     assert send(daemon, hours=48) == 0
     (refusal,) = notices.refusals(daemon.store)
-    assert (refusal["address"], refusal["notice"]) == (OTHER, key)
-    assert "no such user" in refusal["reason"]
+    assert (refusal.address, refusal.notice) == (OTHER, key)
+    assert "no such user" in refusal.reason
 
 
 def test_a_refused_notice_does_not_hold_up_those_behind_it(daemon: Stage, mailbox: Mailbox) -> None:
@@ -135,7 +135,7 @@ def test_a_refused_notice_does_not_hold_up_those_behind_it(daemon: Stage, mailbo
     refused = put(daemon, "refused", to=(OTHER,))
     put(daemon, "behind it")
     assert send(daemon) == 1
-    assert state(daemon, refused)["state"] == "refused"
+    assert state(daemon, refused).state == "refused"
     assert mailbox.subjects() == ["behind it"]
 
 
@@ -159,8 +159,8 @@ def test_an_address_that_says_not_now_for_days_counts_as_refused(daemon: Stage, 
     for _ in range(6 * 12):
         send(daemon, hours=2)
     found = state(daemon, key)
-    assert found["state"] == "sent"
-    assert [one["address"] for one in found["refused"]] == [OTHER]
+    assert found.state == "sent"
+    assert [one.address for one in found.refused] == [OTHER]
     assert mailbox.taken_for == [[SITE]]
 
 
@@ -175,11 +175,11 @@ def test_an_address_that_says_not_now_after_days_without_a_server_still_gets_its
     daemon.restart(notifications=settings(port))
     mailbox.refuse = {SITE: "451 4.7.1 greylisted, try again in five minutes"}
     send(daemon, hours=12)
-    assert [one["address"] for one in state(daemon, key)["postponed"]] == [SITE]
+    assert [one.address for one in state(daemon, key).postponed] == [SITE]
     mailbox.refuse = {}
     send(daemon, hours=12)
     assert mailbox.subjects() == ["important"]
-    assert state(daemon, key)["postponed"] == []
+    assert state(daemon, key).postponed == []
 
 
 def test_a_notice_without_a_note_of_who_says_not_now_counts_from_the_next_answer(
@@ -191,10 +191,10 @@ def test_a_notice_without_a_note_of_who_says_not_now_counts_from_the_next_answer
     send(daemon, hours=6 * 24)
     for _ in range(4 * 6):
         send(daemon, hours=4)
-    assert state(daemon, key)["state"] == "waiting"
+    assert state(daemon, key).state == "waiting"
     for _ in range(2 * 6):
         send(daemon, hours=4)
-    assert state(daemon, key)["state"] == "refused"
+    assert state(daemon, key).state == "refused"
 
 
 def test_a_report_that_the_server_refuses_is_left_out(daemon: Stage, mailbox: Mailbox) -> None:
@@ -210,7 +210,7 @@ def test_content_that_the_server_refuses_is_given_up_alone(daemon: Stage, mailbo
     key = put(daemon, "spam")
     put(daemon, "next")
     assert send(daemon) == 1
-    assert state(daemon, key)["state"] == "refused"
+    assert state(daemon, key).state == "refused"
     assert mailbox.subjects() == ["next"]
 
 
@@ -218,7 +218,7 @@ def test_a_refused_sender_gives_up_no_mail(daemon: Stage, mailbox: Mailbox) -> N
     mailbox.sender_answer = "550 5.7.1 relaying denied"
     key = put(daemon, "kept")
     assert send(daemon) == 0
-    assert state(daemon, key)["state"] == "waiting"
+    assert state(daemon, key).state == "waiting"
     mailbox.sender_answer = None
     assert send(daemon, hours=2) == 1
 
@@ -227,11 +227,11 @@ def test_a_notice_that_cannot_be_written_does_not_end_the_others(daemon: Stage, 
     notices.put_notice(daemon.store, "broken", kind="done", data={}, to=[SITE], project="soil")
     put(daemon, "fine", project="sand")
     assert outbox.run(daemon.ctx) == 1
-    assert "UndefinedError" in state(daemon, "broken")["error"]
+    assert "UndefinedError" in (state(daemon, "broken").error or "")
     for _ in range(outbox.MOST_BUGS):
         daemon.out.clock.advance(2 * HOUR)
         outbox.run(daemon.ctx)
-    assert state(daemon, "broken")["state"] == "refused"
+    assert state(daemon, "broken").state == "refused"
 
 
 def test_people_of_a_project_get_its_mails_beside_the_site(daemon: Stage, mailbox: Mailbox) -> None:

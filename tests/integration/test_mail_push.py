@@ -70,7 +70,9 @@ def test_what_cannot_wait_is_pushed_once_though_the_mail_server_is_away(daemon: 
     (pushed,) = channel.requests
     assert pushed.json()["title"].startswith("[jgi-stager] needs you: the JDP session token is refused")
     assert "jgi-stager token set jdp" in pushed.json()["message"]
-    assert notices.get_notice(daemon.store, "needs_person:x")["state"] == "waiting"  # type: ignore[index]
+    kept = notices.get_notice(daemon.store, "needs_person:x")
+    assert kept is not None
+    assert kept.state == "waiting"
 
 
 def test_a_channel_that_fails_is_tried_again_and_holds_up_nothing(daemon: Stage, channel: Channel) -> None:

@@ -38,7 +38,7 @@ def test_mails_pass_a_server_with_tls_and_a_login(
         daemon.write_secret("smtp_password", "wrong")
         key = put(daemon, "hello")
         assert send(daemon) == 0
-        assert "refuses the login" in state(daemon, key)["error"]
+        assert "refuses the login" in (state(daemon, key).error or "")
         assert mailbox.mails == []
         daemon.write_secret("smtp_password", PASSWORD)
         assert send(daemon, hours=1) == 1
@@ -58,7 +58,7 @@ def test_a_certificate_that_nobody_vouches_for_is_not_accepted(
         daemon.write_secret("smtp_password", PASSWORD)
         key = put(daemon, "secret")
         assert send(daemon) == 0
-        assert "certificate" in state(daemon, key)["error"]
+        assert "certificate" in (state(daemon, key).error or "")
     assert (mailbox.logins, mailbox.mails) == ([], [])
 
 
@@ -67,7 +67,7 @@ def test_a_server_without_tls_is_not_spoken_to_in_the_clear(daemon: Stage, mailb
     daemon.restart(notifications=settings(port, smtp_tls="starttls"))
     key = put(daemon, "secret")
     assert send(daemon) == 0
-    assert "STARTTLS" in state(daemon, key)["error"]
+    assert "STARTTLS" in (state(daemon, key).error or "")
     assert mailbox.mails == []
 
 

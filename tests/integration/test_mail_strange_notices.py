@@ -38,8 +38,8 @@ def test_a_notice_of_a_kind_that_is_not_known_stops_no_mail_and_is_given_up(
     put(daemon, "n1")
     for_hours(daemon, 48)
     assert mailbox.subjects() == ["n1"]
-    assert state(daemon, "new")["state"] == "refused"
-    assert [one["kind"] for one in notices.given_up(daemon.store, state(daemon, "n1")["created"])] == ["tomorrow"]
+    assert state(daemon, "new").state == "refused"
+    assert [one.kind for one in notices.given_up(daemon.store, state(daemon, "n1").created)] == ["tomorrow"]
 
 
 @pytest.mark.parametrize(("count", "subjects"), [(6, 5), (8, 1)])
@@ -54,7 +54,7 @@ def test_one_notice_of_a_flood_that_cannot_be_written_stops_no_mail(
     assert len(mailbox.subjects()) == subjects + 1
     told = {one["_id"] for one in daemon.notices("alarm") if one["state"] in ("sent", "folded")}
     assert told == {f"n{number}" for number in range(count) if number != 3}
-    assert state(daemon, "n3")["state"] == "refused"
+    assert state(daemon, "n3").state == "refused"
 
 
 def test_a_fold_of_a_version_that_kept_no_keys_stops_no_mail(daemon: Stage, mailbox: Mailbox) -> None:
@@ -74,7 +74,7 @@ def test_a_notice_that_cannot_be_pushed_holds_up_no_other(daemon: Stage, monkeyp
     put(daemon, "later", Kind.TROUBLE)
     assert outbox.push_notifications(daemon.ctx) == 1
     assert len(pushed) == 2
-    assert state(daemon, "broken")["pushed_at"] is None
+    assert state(daemon, "broken").pushed_at is None
 
 
 def test_a_channel_that_fails_is_left_alone_for_all_notices(
@@ -116,4 +116,4 @@ def test_an_address_of_old_that_no_header_can_hold_costs_the_others_nothing(
     outbox.run(daemon.ctx)
     assert mailbox.taken_for == [[SITE]]
     found = state(daemon, key)
-    assert (found["state"], [one["address"] for one in found["refused"]]) == ("sent", [odd])
+    assert (found.state, [one.address for one in found.refused]) == ("sent", [odd])

@@ -74,20 +74,20 @@ def test_a_notice_is_stored_once_and_told_once(store: Store, clock: ManualClock)
     assert put(store, "done:p")
     assert not put(store, "done:p", to="other@b")
     (found,) = notices.waiting_notices(store)
-    assert (found["to"], found["data"]) == (["a@b"], {"file.name": "$x"})
+    assert (found.to, found.data) == (["a@b"], {"file.name": "$x"})
     assert notices.mark_sending(store, "done:p", 1, "<m@h>")
     assert not notices.mark_sending(store, "done:p", 1, "<m@h>")
-    assert [each["_id"] for each in notices.interrupted_notices(store)] == ["done:p"]
+    assert [each.key for each in notices.interrupted_notices(store)] == ["done:p"]
     later = clock.now() + timedelta(minutes=1)
     assert notices.mark_waiting(store, "done:p", later, "451")
-    assert [each["error"] for each in notices.open_notices(store)] == ["451"]
+    assert [each.error for each in notices.open_notices(store)] == ["451"]
     (due,) = notices.waiting_notices(store)
-    assert (due["next_try_at"], due["attempts"], due["message_id"]) == (later, 1, "<m@h>")
+    assert (due.next_try_at, due.attempts, due.message_id) == (later, 1, "<m@h>")
     assert notices.mark_sending(store, "done:p", 2, "<m@h>")
     assert notices.mark_sent(store, "done:p")
     assert notices.open_notices(store) == []
     (sent,) = notices.of_thread(store, "project:p")
-    assert (sent["state"], sent["sent_at"], sent["error"]) == ("sent", clock.now(), None)
+    assert (sent.state, sent.sent_at, sent.error) == ("sent", clock.now(), None)
     assert not put(store, "done:p")
 
 
@@ -96,7 +96,7 @@ def test_a_refused_notice_is_kept(store: Store) -> None:
     assert not notices.mark_refused(store, "n", "550")
     notices.mark_sending(store, "n", 1, "<m@h>")
     assert notices.mark_refused(store, "n", "550")
-    assert [each["error"] for each in notices.of_thread(store, "project:p")] == ["550"]
+    assert [each.error for each in notices.of_thread(store, "project:p")] == ["550"]
     assert notices.open_notices(store) == []
 
 

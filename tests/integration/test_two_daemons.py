@@ -21,10 +21,12 @@ from pymongo import MongoClient
 from invariants import check_run
 from jgi_stager import mail
 from jgi_stager.lifecycle import RequestState, TaskState
+from jgi_stager.models import Notice
 from jgi_stager.service.lease import DUTY, Lease, owner_name, take
 from jgi_stager.steps import daemon_alerts
 from jgi_stager.store import LeaseLost, fencing, leases, projects, requests, tasks
 from jgi_stager.store.embedded import EmbeddedMongod
+from jgi_stager.stored import parse
 from processes_of_a_test import (
     PATIENCE_SECONDS,
     Site,
@@ -282,7 +284,7 @@ def test_a_takeover_is_told_in_plain_words(tmp_path: Path, mongod_uri: str) -> N
                 daemon_alerts.note_takeover(st.ctx, lease.entry())
             assert st.store.notices.count_documents({"kind": "trouble"}) == told
         (notice,) = st.store.notices.find({"kind": "trouble"})
-        letter = mail.render(notice)
+        letter = mail.render(parse(Notice, notice))
         assert "took over from the one on one" in letter.subject
         for words in ("two:/home/b", "one:/home/a", "journalctl -u jgi-stager", "stands by", "Nothing else"):
             assert words in letter.text

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from jgi_stager.mail import Attachment, Envelope, Letter, make_mail, render
 from jgi_stager.mail.push import LONGEST_BODY, gist
 from jgi_stager.mail.render import DARK, LIGHT, LONGEST_SUBJECT, WIDTH, Look, facts
+from jgi_stager.models import TriesNotTaken
 from jgi_stager.notices import FORMS, Kind
 from jgi_stager.planning import Limits
 from jgi_stager.settings import NotificationSettings
@@ -66,7 +67,7 @@ def test_both_parts_say_the_same_words_in_the_same_order(kind: Kind) -> None:
 
 
 def test_both_parts_of_an_outage_say_the_same() -> None:
-    letter = render({**notice(Kind.STALLED), "data": OUTAGE})
+    letter = render(notice(Kind.STALLED, OUTAGE))
     assert words(" ".join(parsed(letter).shown)) == words(letter.text)
     assert letter.subject == "[jgi-stager] JDP has not answered for 6 h"
 
@@ -112,7 +113,7 @@ def test_a_mail_about_trouble_says_at_its_top_what_the_reader_does(kind: Kind) -
 
 
 def test_the_mail_about_a_silent_service_says_what_the_reader_does() -> None:
-    assert "\nYou: nothing to do" in render({**notice(Kind.STALLED), "data": OUTAGE}).text
+    assert "\nYou: nothing to do" in render(notice(Kind.STALLED, OUTAGE)).text
 
 
 def test_no_alarm_can_be_stored_without_what_the_reader_does() -> None:
@@ -123,7 +124,7 @@ def test_no_alarm_can_be_stored_without_what_the_reader_does() -> None:
 @pytest.mark.parametrize("kind", [Kind.ALARM, Kind.TROUBLE])
 def test_an_alarm_that_an_older_version_stored_can_be_mailed(kind: Kind) -> None:
     data = {"subject": "JDP calls request 7 'x'", "text": "This word is not known.", "steps": ["Look."]}
-    letter = render({**notice(kind), "data": data})
+    letter = render(notice(kind, data))
     assert "This word is not known." in letter.text
     assert "\nYou: " in letter.text
 
@@ -131,13 +132,13 @@ def test_an_alarm_that_an_older_version_stored_can_be_mailed(kind: Kind) -> None
 def test_a_list_that_is_cut_says_how_many_more_there_are_and_where() -> None:
     projects = [{"name": f"p{n}", "files": 1, "bytes": 1} for n in range(50)]
     waiting = {"files": 70, "bytes": 70, "projects": projects, "project_count": 70}
-    letter = render({**notice(Kind.NEEDS_PERSON), "data": {**NEEDS, "waiting": waiting}})
+    letter = render(notice(Kind.NEEDS_PERSON, {**NEEDS, "waiting": waiting}))
     assert "70 projects" in letter.text
     assert "and 60 more: jgi-stager project list" in letter.text
     failed = render(notice(Kind.FAILED)).text
     assert "and 10 more: jgi-stager files bioscales-2026 --state failed --limit 0" in failed
     assert "And 2 more reasons:\n\n    jgi-stager files bioscales-2026 --state failed\n" in failed
-    assert "and 7 more: jgi-stager status" in render({**notice(Kind.STALLED), "data": {**STALLED, "more": 7}}).text
+    assert "and 7 more: jgi-stager status" in render(notice(Kind.STALLED, {**STALLED, "more": 7})).text
     assert "and 20 more: jgi-stager status" in render(notice(Kind.FOLDED)).text
 
 
@@ -148,7 +149,7 @@ def test_the_mail_of_an_accepted_project_drops_no_warning_without_a_word() -> No
     def shown(warnings: list[str]) -> str:
         said = [group([warning]) for warning in warnings]
         data = accepted_data(doc, [], said, Limits(10**13, timedelta(hours=24), 750)) | {"eta": None}
-        return " ".join(render({**notice(Kind.ACCEPTED, project="soil"), "data": data}).text.split())
+        return " ".join(render(notice(Kind.ACCEPTED, data, project="soil")).text.split())
 
     assert "in 110 analysis projects (Ga0, Ga1, Ga2 and 107 more): JDP lists no file of it" in shown(same)
     assert "and 10 more: jgi-stager plan soil --json" in shown([f"sort {chr(65 + n)}" for n in range(30)])
@@ -167,12 +168,12 @@ def test_what_needs_a_person_says_until_when_no_time_is_lost(
     needed_at: datetime | None, said: str, command: str | None
 ) -> None:
     data = {**NEEDS, "told_at": AT, "needed_at": needed_at, "command": command, "steps": ["Look at Globus"]}
-    letter = render({**notice(Kind.NEEDS_PERSON), "data": data})
+    letter = render(notice(Kind.NEEDS_PERSON, data))
     you = " ".join(letter.text.partition("\nYou: ")[2].split("\n\n")[0].split())
     assert said in you
     assert ".." not in you
     without = {name: value for name, value in NEEDS.items() if name not in ("told_at", "needed_at")}
-    assert "no time is lost" not in render({**notice(Kind.NEEDS_PERSON), "data": without}).text
+    assert "no time is lost" not in render(notice(Kind.NEEDS_PERSON, without)).text
 
 
 def test_a_reminder_says_how_long_it_has_waited() -> None:
@@ -194,7 +195,7 @@ def test_text_from_outside_stays_text_in_both_parts(kind: Kind) -> None:
         return [spoilt(item) for item in value] if isinstance(value, list) else value
 
     data = {name: spoilt(value) for name, value in SAMPLES[kind].items()}
-    letter = render({**notice(kind, project="p" + HOSTILE), "data": data})
+    letter = render(notice(kind, data, project="p" + HOSTILE))
     assert "script" not in parsed(letter).tags
     assert not [name for name, _ in parsed(letter).attributes if name.startswith("on")]
     assert "\x1b" not in letter.text + letter.html + letter.subject
@@ -218,22 +219,22 @@ def test_a_mail_that_leaves_late_says_when_it_happened() -> None:
 )
 def test_a_late_mail_that_the_server_did_not_take_says_how_often_it_was_tried(times: int, when: str) -> None:
     hour = timedelta(hours=1)
-    tries = {"times": times, "first": AT + hour, "last": AT + 20 * hour}
-    letter = render({**notice(Kind.DONE), "not_taken": tries}, AT + 30 * hour)
+    tries = TriesNotTaken(times=times, first=AT + hour, last=AT + 20 * hour)
+    letter = render(notice(Kind.DONE).model_copy(update={"not_taken": tries}), AT + 30 * hour)
     assert f"The mail server did not take it in {when}" in " ".join(letter.text.split())
     assert words(" ".join(parsed(letter).shown)) == words(letter.text)
 
 
 def digest_of(*projects: dict[str, object]) -> Letter:
     data = {**DIGEST, "moved": {"files": 0, "bytes": 0}, "projects": list(projects), "needs": [], "notes": []}
-    return render({**notice(Kind.DIGEST), "data": data})
+    return render(notice(Kind.DIGEST, data))
 
 
 def test_a_digest_tells_the_quota_and_the_bytes_as_status_does() -> None:
     used = {**QUOTA, "used": 9_999_999_999_811, "left": 189, "share": 0.99999}
     one = {**LISTED[0], "share": 0.478, "done_bytes": 11_212_000_000_000}
     data = {**DIGEST, "projects": [one], "quota": used}
-    text = " ".join(render({**notice(Kind.DIGEST), "data": data}).text.split())
+    text = " ".join(render(notice(Kind.DIGEST, data)).text.split())
     assert "9.99 of 10.0 TB used in the last 24 h, almost nothing left" in text
     assert "47 % - 6,400 of 12,345 files, 11.2 of 23.5 TB" in text
 
@@ -254,7 +255,7 @@ def test_a_digest_of_projects_that_are_not_listed_does_not_say_that_nothing_arri
     [(0.0, "the quota has room for all of it at once"), (2.0, "the quota alone makes it take 2 d")],
 )
 def test_an_accepted_mail_says_what_the_quota_means_for_it(days: float, said: str) -> None:
-    letter = render({**notice(Kind.ACCEPTED), "data": {**ACCEPTED, "days_of_quota": days}})
+    letter = render(notice(Kind.ACCEPTED, {**ACCEPTED, "days_of_quota": days}))
     assert said in " ".join(letter.text.split())
 
 
@@ -265,7 +266,7 @@ def test_new_projects_that_share_the_quota_are_named_or_counted() -> None:
 
 
 def test_an_accepted_mail_without_an_estimate_says_no_date() -> None:
-    letter = render({**notice(Kind.ACCEPTED), "data": {**ACCEPTED, "eta": None}})
+    letter = render(notice(Kind.ACCEPTED, {**ACCEPTED, "eta": None}))
     assert "here by" not in letter.subject
     assert "Expected" not in letter.text
 
@@ -308,7 +309,7 @@ def test_facts_are_aligned_and_wrapped_below_each_other() -> None:
 
 
 def test_the_words_of_a_needs_you_mail_do_not_claim_a_path_that_is_not_there() -> None:
-    letter = render({**notice(Kind.NEEDS_PERSON), "data": {**NEEDS, "path": None}})
+    letter = render(notice(Kind.NEEDS_PERSON, {**NEEDS, "path": None}))
     assert "Or write it into" not in letter.text
 
 

@@ -37,6 +37,7 @@ from jgi_stager.formatting import (
     readable,
     span,
 )
+from jgi_stager.models import Notice
 from jgi_stager.notices import Kind, Tone, template_of, tone_of
 from jgi_stager.records import is_mail_address
 
@@ -212,11 +213,11 @@ def clean(value: Any) -> Any:
     return value
 
 
-def render(notice: Mapping[str, Any], at: datetime | None = None) -> Letter:
-    """A stored notice as a letter that leaves ``at``. Raises what Jinja raises for data that do not fit."""
-    kind = Kind(notice["kind"])
+def render(notice: Notice, at: datetime | None = None) -> Letter:
+    """A notice as a letter that leaves ``at``. Raises what Jinja raises for data that do not fit."""
+    kind = Kind(notice.kind)
     late = _why_late(notice, at)
-    data = {"project": clean(notice.get("project")), "kind": kind.value, **clean(notice["data"])}
+    data = {"project": clean(notice.project), "kind": kind.value, **clean(notice.data)}
     if "subject" in data:
         data["heading"] = data.pop("subject")  # a template makes its own subject
     look = looks(tone_of(kind))
@@ -224,17 +225,17 @@ def render(notice: Mapping[str, Any], at: datetime | None = None) -> Letter:
     return Letter(f"{PREFIX} {text.subject}"[:LONGEST_SUBJECT], text.body, html.body)
 
 
-def _why_late(notice: Mapping[str, Any], at: datetime | None) -> str | None:
+def _why_late(notice: Notice, at: datetime | None) -> str | None:
     """A sentence for a mail that leaves long after its event; only what is written down is said of the reason."""
-    happened, tries = notice.get("created"), notice.get("not_taken")
-    if at is None or happened is None or at - happened <= LATE:
+    happened, tries = notice.created, notice.not_taken
+    if at is None or at - happened <= LATE:
         return None
     said = f"This happened at {instant(happened)}, and is mailed only now."
     if not tries:
         return said
-    first, last = instant(tries["first"]), instant(tries["last"])
-    when = f"at {first}" if tries["times"] == 1 else f"from {first} to {last}"
-    return f"{said} The mail server did not take it in {count(tries['times'], 'try', 'tries')} {when}."
+    first, last = instant(tries.first), instant(tries.last)
+    when = f"at {first}" if tries.times == 1 else f"from {first} to {last}"
+    return f"{said} The mail server did not take it in {count(tries.times, 'try', 'tries')} {when}."
 
 
 @dataclass(frozen=True)

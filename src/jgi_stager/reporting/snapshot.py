@@ -83,12 +83,9 @@ def refused_addresses(
     lists = [(one["accepted_name"], one.get("notify") or ()) for one in records if _mails(one, now)]
     found = []
     for one in notices.refusals(store):
-        address = one["address"]
-        projects = tuple(name for name, notify in lists if address in notify)
-        if projects or address in site:
-            found.append(
-                RefusedAddress(address, one["reason"], one["since"], one["at"], address in site, projects)
-            )
+        projects = tuple(name for name, notify in lists if one.address in notify)
+        if projects or one.address in site:
+            found.append(RefusedAddress(one.address, one.reason, one.since, one.at, one.address in site, projects))
     return tuple(found)
 
 
@@ -108,7 +105,7 @@ def set_aside(store: Store) -> tuple[SetAside, ...]:
 
 def given_up(store: Store, now: datetime) -> tuple[str, ...]:
     """What was said of the mails that were given up lately, though their addresses are good."""
-    return tuple(f"{one['kind']}: {one.get('error')}" for one in notices.given_up(store, now - SHOWN_FOR))
+    return tuple(f"{one.kind}: {one.error}" for one in notices.given_up(store, now - SHOWN_FOR))
 
 
 def _mails(record: Mapping[str, Any], now: datetime) -> bool:

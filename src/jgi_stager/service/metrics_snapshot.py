@@ -101,7 +101,7 @@ class MetricsReader:
             oldest_request=min((request["reserved_at"] for request in open_requests), default=None),
             oldest_task=min((task["history"][0]["at"] for task in open_tasks), default=None),
             notices=len(waiting),
-            oldest_notice=min((notice["created"] for notice in waiting), default=None),
+            oldest_notice=min((notice.created for notice in waiting), default=None),
             quota=_quota(self.store, self.settings, now),
             credentials={one.service: one.since for one in credentials.everything(self.store) if one.since},
         )

@@ -170,9 +170,9 @@ def _withdrawn(ctx: StepContext, where: str) -> bool:
     """Withdraw what was not mailed yet. Whether nobody was told of anything: then nobody hears of the end."""
     site = ctx.settings.notifications.mailto
     told = notices.of_thread(ctx.store, where)
-    waiting = [one for one in told if one["state"] == NoticeState.WAITING and (one["to"] or site)]
+    waiting = [one for one in told if one.state == NoticeState.WAITING and (one.to or site)]
     for notice in waiting:
-        notices.withdraw(ctx.store, notice["_id"], "solved before it could be mailed")
+        notices.withdraw(ctx.store, notice.key, "solved before it could be mailed")
     return len(waiting) == len(told)
 
 

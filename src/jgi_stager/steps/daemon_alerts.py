@@ -20,6 +20,7 @@ from jgi_stager.notices import Kind, message_id
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import notify
 from jgi_stager.store import StoreError, control
+from jgi_stager.store.notices import new_notice
 
 log = structlog.get_logger()
 
@@ -152,7 +153,7 @@ def _mail_past_the_outbox(ctx: StepContext, since: datetime, error: str) -> bool
         "you": f"{_see_to(ctx)} A mail says when it is back. The log of the daemon:",
         "command": LOG,
     }
-    notice = {"kind": Kind.TROUBLE.value, "project": None, "data": data, "created": now}
+    notice = new_notice(now, _thread(since), kind=Kind.TROUBLE.value, data=data, to=settings.mailto)
     envelope = mail.Envelope(
         sender=settings.mail_from,
         to=settings.mailto,

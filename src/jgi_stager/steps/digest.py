@@ -86,9 +86,9 @@ def notes(ctx: StepContext, facts: Snapshot, since: datetime | None) -> list[str
         if known.out_since is not None:
             lines.append(f"{service.value.upper()} has not answered since {known.out_since:%Y-%m-%d %H:%M} UTC")
     lines += [
-        f"mails to {one['address']} are refused by the mail server: {one['reason']}"
+        f"mails to {one.address} are refused by the mail server: {one.reason}"
         for one in notices.refusals(ctx.store)
-        if since is None or one["at"] > since
+        if since is None or one.at > since
     ]
     return lines
 

@@ -60,7 +60,7 @@ def _waiting(ctx: StepContext) -> Iterable[Mapping[str, Any]]:
                 # Nobody knows under which number JDP lists it: it goes on as it was entered.
                 for file in (file for file in marked if file.ap_gold_id == ap_gold_id):
                     files.listed_again(ctx.store, file.oid)
-            elif is_due(found, "next_try_at", ctx.clock.now()):
+            elif is_due(found.get("next_try_at"), found.get("update_date"), ctx.clock.now()):
                 yield {**found, "project": project}
 
 
@@ -130,7 +130,7 @@ def run(ctx: StepContext) -> int:
 
 
 def _due(doc: Mapping[str, Any], ctx: StepContext) -> bool:
-    return is_due(doc, "next_try_at", ctx.clock.now())
+    return is_due(doc.get("next_try_at"), doc.get("update_date"), ctx.clock.now())
 
 
 def _refreshed(ctx: StepContext, documents: Documents, wanted: Callable[[Mapping[str, Any]], bool]) -> Documents:
@@ -191,7 +191,7 @@ def _reschedule(ctx: StepContext, doc: Mapping[str, Any], error: str, seconds: f
 def _without_study(ctx: StepContext) -> Documents:
     now = ctx.clock.now()
     for doc in projects.by_state(ctx.store, STUDY_STATES):
-        due = is_due(doc, "study_next_try_at", now)
+        due = is_due(doc.get("study_next_try_at"), doc.get("update_date"), now)
         if doc.get("nmdc_study_id") is None and not doc.get("study_looked_up") and due:
             yield {**doc, "attempts": doc.get("study_attempts")}
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 
@@ -22,6 +21,7 @@ from jgi_stager.failures import NeedsPerson, OutsideError, Service, Transient, r
 from jgi_stager.lifecycle import NoticeState
 from jgi_stager.liveness import uninterruptible
 from jgi_stager.mail.push import SECRET, push
+from jgi_stager.models import Notice, TriesNotTaken
 from jgi_stager.notices import BATCHES, FORMS, Kind, folds, message_id
 from jgi_stager.steps import credential_notices
 from jgi_stager.steps.context import StepContext
@@ -45,23 +45,23 @@ def batch_notices(ctx: StepContext) -> int:
     """Fold what is too much. Returns how many notices were folded."""
     waiting = notices.waiting_notices(ctx.store)
     folded = _finish(ctx, waiting)
-    groups: dict[tuple[str, tuple[str, ...]], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, tuple[str, ...]], list[Notice]] = {}
     for notice in waiting:
-        if notice["_id"] not in folded and folds(notice["kind"]) and notice["attempts"] == 0:
-            groups.setdefault((notice["kind"], tuple(notice["to"])), []).append(notice)
+        if notice.key not in folded and folds(notice.kind) and notice.attempts == 0:
+            groups.setdefault((notice.kind, tuple(notice.to)), []).append(notice)
     for (kind, to), group in groups.items():
         if _is_flood(ctx, Kind(kind), group):
             folded |= _fold(ctx, Kind(kind), to, group)
     return len(folded)
 
 
-def _is_flood(ctx: StepContext, kind: Kind, group: Sequence[Mapping[str, Any]]) -> bool:
+def _is_flood(ctx: StepContext, kind: Kind, group: Sequence[Notice]) -> bool:
     """Whether to fold now. Notices of a kind of which many left lately are put off, to be folded later."""
     now = ctx.clock.now()
     end = _full_until(ctx, kind)
     if end is None or end <= now:
         return len(group) > FLOOD
-    held = [one["_id"] for one in group if one["next_try_at"] < end]
+    held = [one.key for one in group if one.next_try_at < end]
     notices.put_off(ctx.store, held, end, "many of this kind left within the hour: they go as one mail")
     return False
 
@@ -75,10 +75,10 @@ def _full_until(ctx: StepContext, kind: Kind) -> datetime | None:
     return lately[-FLOOD] + WINDOW if len(lately) >= FLOOD else None
 
 
-def _fold(ctx: StepContext, kind: Kind, to: Sequence[str], group: Sequence[Mapping[str, Any]]) -> set[str]:
+def _fold(ctx: StepContext, kind: Kind, to: Sequence[str], group: Sequence[Notice]) -> set[str]:
     """One notice for all of them; their keys. The group is in it, so that a crash in between is finished later."""
     letters, unwritable = _letters(group)
-    keys = [one["_id"] for one in group if one["_id"] not in unwritable]
+    keys = [one.key for one in group if one.key not in unwritable]
     if len(keys) <= FLOOD:
         return set()
     items = [{"subject": letter.subject.removeprefix(mail.PREFIX).strip()} for letter in letters]
@@ -101,7 +101,7 @@ def _fold(ctx: StepContext, kind: Kind, to: Sequence[str], group: Sequence[Mappi
     return set(keys)
 
 
-def _letters(group: Sequence[Mapping[str, Any]]) -> tuple[list[mail.Letter], set[str]]:
+def _letters(group: Sequence[Notice]) -> tuple[list[mail.Letter], set[str]]:
     """The letters that are named in the one mail, and the keys of notices that cannot be written.
 
     Those stay by themselves: whoever sends them writes down why they cannot be, and gives them up in the end.
@@ -114,19 +114,19 @@ def _letters(group: Sequence[Mapping[str, Any]]) -> tuple[list[mail.Letter], set
             letters.append(mail.render(notice))
         except Exception:
             # One that an older or a newer version stored must not end all mail.
-            log.exception("notice_not_folded", notice=notice["_id"])
-            unwritable.add(notice["_id"])
+            log.exception("notice_not_folded", notice=notice.key)
+            unwritable.add(notice.key)
     return letters, unwritable
 
 
-def _finish(ctx: StepContext, waiting: Sequence[Mapping[str, Any]]) -> set[str]:
+def _finish(ctx: StepContext, waiting: Sequence[Notice]) -> set[str]:
     """Finish what a crash left half folded."""
-    there = {one["_id"] for one in waiting}
+    there = {one.key for one in waiting}
     done: set[str] = set()
     for notice in waiting:
-        if notice["kind"] == Kind.FOLDED:
-            for key in there.intersection(notice["data"].get("keys") or ()):
-                notices.fold(ctx.store, key, notice["_id"])
+        if notice.kind == Kind.FOLDED:
+            for key in there.intersection(notice.data.get("keys") or ()):
+                notices.fold(ctx.store, key, notice.key)
                 done.add(key)
     return done
 
@@ -150,25 +150,25 @@ def push_notifications(ctx: StepContext) -> int:
     for notice in notices.unpushed(ctx.store, kinds, now - OF_USE_FOR):
         if ctx.stop.is_set():
             break
-        if (notice.get("push_after") or now) > now:
-            if notice.get("push_bug"):
+        if (notice.push_after or now) > now:
+            if notice.push_bug:
                 continue
             break  # the channel failed, and would for the next one, too
         try:
             push(mail.render(notice, now), ctx.secrets)
         except OutsideError as error:
-            log.warning("push_failed", notice=notice["_id"], error=str(error))
-            notices.push_later(ctx.store, notice["_id"], now + TRY_AGAIN_AFTER)
+            log.warning("push_failed", notice=notice.key, error=str(error))
+            notices.push_later(ctx.store, notice.key, now + TRY_AGAIN_AFTER)
             break
         except StoreError:
             raise
         except Exception as error:
             # A notice that cannot be written holds up nobody else.
-            log.exception("step_bug", document=notice["_id"])
+            log.exception("step_bug", document=notice.key)
             bug = f"{type(error).__name__}: {error}"[:500]
-            notices.push_later(ctx.store, notice["_id"], now + TRY_AGAIN_AFTER, bug)
+            notices.push_later(ctx.store, notice.key, now + TRY_AGAIN_AFTER, bug)
             continue
-        notices.mark_pushed(ctx.store, notice["_id"])
+        notices.mark_pushed(ctx.store, notice.key)
         pushed += 1
     return pushed
 
@@ -189,35 +189,35 @@ def run(ctx: StepContext) -> int:
     for notice in notices.interrupted_notices(ctx.store):
         # The daemon died while the server may or may not have taken it. The Message-ID stays the same, so a
         # second copy is recognised by mail programs; losing the mail would be worse.
-        notices.mark_waiting(ctx.store, notice["_id"], ctx.clock.now(), "cut off while being sent")
+        notices.mark_waiting(ctx.store, notice.key, ctx.clock.now(), "cut off while being sent")
     push_notifications(ctx)
     batch_notices(ctx)
     sent, held_up = 0, set[str]()
     for notice in notices.waiting_notices(ctx.store):
         if not may_ask(ctx, Service.SMTP):
             break
-        thread = notice.get("thread")
+        thread = notice.thread
         if thread in held_up:
             continue
-        left = is_due(notice, "next_try_at", ctx.clock.now()) and _send(ctx, notice)
+        left = is_due(notice.next_try_at, notice.update_date, ctx.clock.now()) and _send(ctx, notice)
         sent += left
         if thread is not None and not left and _holds_up(ctx, notice):
             held_up.add(thread)
     return sent
 
 
-def _holds_up(ctx: StepContext, notice: Mapping[str, Any]) -> bool:
+def _holds_up(ctx: StepContext, notice: Notice) -> bool:
     """Whether it waits for everybody. One that only some address postpones holds up nothing for the others."""
-    fresh = notices.get_notice(ctx.store, notice["_id"])
-    return fresh is not None and fresh["state"] == NoticeState.WAITING and not fresh.get("delivered")
+    fresh = notices.get_notice(ctx.store, notice.key)
+    return fresh is not None and fresh.state == NoticeState.WAITING and not fresh.delivered
 
 
 @uninterruptible()
-def _send(ctx: StepContext, notice: Mapping[str, Any]) -> bool:
+def _send(ctx: StepContext, notice: Notice) -> bool:
     """Hand one notice over. Whether the server took it for anybody."""
-    key, attempts = notice["_id"], int(notice["attempts"]) + 1
+    key, attempts = notice.key, notice.attempts + 1
     to = _addresses(ctx, notice)
-    if not to and not notice.get("delivered") and not notice.get("refused"):
+    if not to and not notice.delivered and not notice.refused:
         return False
     identity = message_id(key, ctx.settings.notifications.mail_from)
     if not notices.mark_sending(ctx.store, key, attempts, identity):
@@ -252,60 +252,55 @@ def _send(ctx: StepContext, notice: Mapping[str, Any]) -> bool:
     return left
 
 
-def _addresses(ctx: StepContext, notice: Mapping[str, Any]) -> list[str]:
+def _addresses(ctx: StepContext, notice: Notice) -> list[str]:
     """Who is still to be told. A notice stored before anybody was named goes to the site's people."""
-    wanted = notice["to"] or ctx.settings.notifications.mailto
-    settled = {*notice.get("delivered", ()), *(one["address"] for one in notice.get("refused", ()))}
+    wanted = notice.to or ctx.settings.notifications.mailto
+    settled = {*notice.delivered, *(one.address for one in notice.refused)}
     return [address for address in wanted if address not in settled]
 
 
-def _hand_over(
-    ctx: StepContext, notice: Mapping[str, Any], letter: mail.Letter, to: Sequence[str]
-) -> mail.DeliveryResult:
+def _hand_over(ctx: StepContext, notice: Notice, letter: mail.Letter, to: Sequence[str]) -> mail.DeliveryResult:
     settings = ctx.settings.notifications
     envelope = mail.Envelope(
         sender=settings.mail_from,
-        to=notice["to"] or settings.mailto,
-        message_id=message_id(notice["_id"], settings.mail_from),
+        to=notice.to or settings.mailto,
+        message_id=message_id(notice.key, settings.mail_from),
         at=ctx.clock.now(),
         thread=_first_of(ctx, notice),
     )
-    attachments = report_of(ctx.store, notice["project"]) if notice["kind"] == Kind.DONE else []
+    done = notice.project if notice.kind == Kind.DONE else None
+    attachments = report_of(ctx.store, done) if done is not None else []
     try:
         whole = mail.make_mail(letter, envelope, attachments)
         outcome = mail.send(whole, to, settings, ctx.secrets)
     except mail.ContentRefused:
         if not attachments:
             raise
-        log.warning("mail_without_attachment", notice=notice["_id"])
+        log.warning("mail_without_attachment", notice=notice.key)
         outcome = mail.send(mail.make_mail(letter, envelope), to, settings, ctx.secrets)
     return outcome
 
 
-def _first_of(ctx: StepContext, notice: Mapping[str, Any]) -> str | None:
+def _first_of(ctx: StepContext, notice: Notice) -> str | None:
     """The Message-ID of the mail that the thread of this one begins with."""
-    first = notices.first_of_thread(ctx.store, notice["thread"]) if notice.get("thread") else None
+    first = notices.first_of_thread(ctx.store, notice.thread) if notice.thread else None
     if first is None:
         return None
-    return first["message_id"] or message_id(first["_id"], ctx.settings.notifications.mail_from)
+    return first.message_id or message_id(first.key, ctx.settings.notifications.mail_from)
 
 
-def _server_trouble(
-    ctx: StepContext, notice: Mapping[str, Any], attempts: int, error: Transient | NeedsPerson
-) -> None:
+def _server_trouble(ctx: StepContext, notice: Notice, attempts: int, error: Transient | NeedsPerson) -> None:
     now = ctx.clock.now()
     later = now + timedelta(seconds=retry_delay(attempts))
-    notices.mark_waiting(ctx.store, notice["_id"], later, str(error), _not_taken(notice, now))
+    notices.mark_waiting(ctx.store, notice.key, later, str(error), _not_taken(notice, now))
     record_failure(ctx, error)
-    log.warning("mail_postponed", notice=notice["_id"], error=str(error))
+    log.warning("mail_postponed", notice=notice.key, error=str(error))
 
 
-def _note(
-    ctx: StepContext, notice: Mapping[str, Any], subject: str, outcome: mail.DeliveryResult, attempts: int
-) -> bool:
+def _note(ctx: StepContext, notice: Notice, subject: str, outcome: mail.DeliveryResult, attempts: int) -> bool:
     """Write down what became of every address; the notice is sent when nobody is left to be told."""
-    key, now = notice["_id"], ctx.clock.now()
-    before = {one["address"]: one["since"] for one in notice.get("postponed") or ()}
+    key, now = notice.key, ctx.clock.now()
+    before = {one.address: one.since for one in notice.postponed}
     since = {address: before.get(address, now) for address in outcome.postponed}
     too_long = {address for address, at in since.items() if now - at > ADDRESS_PATIENCE}
     refused = {**outcome.refused, **{address: outcome.postponed[address] for address in too_long}}
@@ -319,19 +314,21 @@ def _note(
         said = f"not yet: {_list(postponed)}"
         notices.mark_waiting(ctx.store, key, now + wait, said, _not_taken(notice, now))
         return bool(outcome.taken)
-    if not outcome.taken and not notice.get("delivered"):
-        earlier = {one["address"]: one["reason"] for one in notice.get("refused") or ()}
+    if not outcome.taken and not notice.delivered:
+        earlier = {one.address: one.reason for one in notice.refused}
         notices.mark_refused(ctx.store, key, f"refused: {_list(earlier | refused)}")
         return False
     notices.mark_sent(ctx.store, key, subject)
-    log.info("mail_sent", notice=key, kind=notice["kind"])
+    log.info("mail_sent", notice=key, kind=notice.kind)
     return True
 
 
-def _not_taken(notice: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def _not_taken(notice: Notice, now: datetime) -> TriesNotTaken:
     """The tries in which the mail server did not take it, this one counted: the mail says so if it leaves late."""
-    before = notice.get("not_taken") or {"times": 0, "first": now}
-    return {"times": before["times"] + 1, "first": before["first"], "last": now}
+    before = notice.not_taken
+    if before is None:
+        return TriesNotTaken(times=1, first=now, last=now)
+    return TriesNotTaken(times=before.times + 1, first=before.first, last=now)
 
 
 def _list(answers: Mapping[str, str]) -> str:

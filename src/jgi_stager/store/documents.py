@@ -69,9 +69,8 @@ def forbid_fields(fields: Mapping[str, Any], names: Iterable[str]) -> None:
         raise ValueError(f"the store keeps {', '.join(taken)} itself")
 
 
-def is_due(document: Mapping[str, Any], due_field: str, now: datetime) -> bool:
-    """The same for one document: whether its time has come, or the clock was set back since it was written."""
-    at, written = document.get(due_field), document.get("update_date")
+def is_due(at: datetime | None, written: datetime | None, now: datetime) -> bool:
+    """Whether the time of a document has come, or the clock was set back since it was ``written``."""
     return at is None or at <= now or (written is not None and written > now)
 
 

@@ -9,6 +9,7 @@ counts the tries in which the server took it not at all or not for everybody, an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,10 +18,12 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.lifecycle import OPEN_NOTICES, OVER_NOTICES, NoticeState
+from jgi_stager.models import Notice, PostponedAddress, RefusedAddress, TriesNotTaken
 from jgi_stager.store.database import Document, Store
-from jgi_stager.store.documents import as_list, history_entry, in_states, update_guarded
+from jgi_stager.store.documents import as_list, in_states, update_guarded
 from jgi_stager.store.errors import translated
-from jgi_stager.store.validation import fitting, fitting_one
+from jgi_stager.store.validation import all_parsed, parsed
+from jgi_stager.stored import HistoryEntry
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,57 +44,67 @@ def put_notice(
 
     Notices of one ``thread`` (by default those of one project) leave in the order in which they were stored.
     """
-    at = store.clock.now()
-    event = {
-        "_id": key,
-        "project": project,
-        "thread": thread or (f"project:{project}" if project else None),
-        "order": ObjectId(),
-        "kind": kind,
-        "data": dict(data),
-        "to": list(to),
-        "subject": subject,
-    }
+    made = new_notice(
+        store.clock.now(), key, kind=kind, data=data, to=to, project=project, subject=subject, thread=thread
+    )
     try:
-        store.notices.insert_one(event | _new(at))
+        store.notices.insert_one(made.model_dump(by_alias=True, exclude_unset=True))
     except DuplicateKeyError:
         return False
     return True
 
 
-def _new(at: datetime) -> Document:
-    """What a notice is before anything was tried."""
-    return {
-        "delivered": [],
-        "refused": [],
-        "postponed": [],
-        "not_taken": None,
-        "created": at,
-        "state": str(NoticeState.WAITING),
-        "since": at,
-        "next_try_at": at,
-        "attempts": 0,
-        "message_id": None,
-        "sent_at": None,
-        "pushed_at": None,
-        "error": None,
-        "update_date": at,
-        "history": [history_entry(at, None, NoticeState.WAITING, "stored")],
-    }
+def new_notice(
+    at: datetime,
+    key: str,
+    *,
+    kind: str,
+    data: Mapping[str, Any],
+    to: Sequence[str],
+    project: str | None = None,
+    subject: str | None = None,
+    thread: str | None = None,
+) -> Notice:
+    """A notice before anything was tried. The arguments are those of `put_notice`."""
+    return Notice(
+        key=key,
+        project=project,
+        thread=thread or (f"project:{project}" if project else None),
+        order=ObjectId(),
+        kind=kind,
+        data=dict(data),
+        to=list(to),
+        subject=subject,
+        delivered=[],
+        refused=[],
+        postponed=[],
+        not_taken=None,
+        created=at,
+        state=NoticeState.WAITING,
+        since=at,
+        next_try_at=at,
+        attempts=0,
+        message_id=None,
+        sent_at=None,
+        pushed_at=None,
+        error=None,
+        update_date=at,
+        history=[HistoryEntry(at=at, old=None, to=NoticeState.WAITING, why="stored")],
+    )
 
 
 @translated
-def get_notice(store: Store, key: str) -> Document | None:
+def get_notice(store: Store, key: str) -> Notice | None:
     """A notice by its key."""
-    return fitting_one(store, "notices", store.notices.find_one({"_id": key}))
+    return parsed(store, Notice, store.notices.find_one({"_id": key}))
 
 
 @translated
-def waiting_notices(store: Store) -> list[Document]:
+def waiting_notices(store: Store) -> list[Notice]:
     """The notices to be mailed, due or not, in the order in which they were stored."""
-    found = fitting(store, "notices", store.notices.find({"state": str(NoticeState.WAITING)}))
+    found = all_parsed(store, Notice, store.notices.find({"state": str(NoticeState.WAITING)}))
     # Those of an older version have no order of their own.
-    return sorted(found, key=lambda one: (one["created"], str(one.get("order") or ""), one["_id"]))
+    return sorted(found, key=lambda one: (one.created, str(one.order or ""), one.key))
 
 
 @translated
@@ -102,18 +115,18 @@ def waiting_of(store: Store, kind: str) -> list[str]:
 
 
 @translated
-def first_of_thread(store: Store, thread: str) -> Document | None:
+def first_of_thread(store: Store, thread: str) -> Notice | None:
     """The notice that a thread begins with: the first one stored."""
     order = [("created", ASCENDING), ("order", ASCENDING)]
-    return fitting_one(store, "notices", store.notices.find_one({"thread": thread}, sort=order))
+    return parsed(store, Notice, store.notices.find_one({"thread": thread}, sort=order))
 
 
 @translated
-def of_thread(store: Store, thread: str) -> list[Document]:
+def of_thread(store: Store, thread: str) -> list[Notice]:
     """All notices of a thread, the oldest first."""
     where = {"thread": thread}
     found = store.notices.find(where).sort([("created", ASCENDING), ("order", ASCENDING)])
-    return fitting(store, "notices", found)
+    return all_parsed(store, Notice, found)
 
 
 @translated
@@ -121,7 +134,8 @@ def sent_since(store: Store, kind: str, since: datetime) -> list[datetime]:
     """When notices of a kind were mailed after ``since``, oldest first."""
     where = {"kind": kind, "sent_at": {"$gt": since}}
     found = store.notices.find(where, {"sent_at": 1}).sort("sent_at", ASCENDING)
-    return [one["sent_at"] for one in fitting(store, "notices", found, frozenset({"sent_at"}))]
+    whole = all_parsed(store, Notice, found, frozenset({"sent_at"}))
+    return [one.sent_at for one in whole if one.sent_at is not None]
 
 
 @translated
@@ -129,15 +143,15 @@ def last_fold(store: Store, kind: str, since: datetime) -> datetime | None:
     """When notices of a kind were last told as one, if that was after ``since``."""
     where = {"kind": "folded", "created": {"$gt": since}, "data.of": kind}
     found = store.notices.find_one(where, {"created": 1}, sort=[("created", DESCENDING)])
-    whole = fitting_one(store, "notices", found, frozenset({"created"}))
-    return whole["created"] if whole else None
+    whole = parsed(store, Notice, found, frozenset({"created"}))
+    return whole.created if whole else None
 
 
 @translated
-def unpushed(store: Store, kinds: Sequence[str], since: datetime) -> list[Document]:
+def unpushed(store: Store, kinds: Sequence[str], since: datetime) -> list[Notice]:
     """Notices of these kinds stored after ``since`` that did not go to the second channel yet, oldest first."""
     where = {"kind": {"$in": list(kinds)}, "created": {"$gt": since}, "pushed_at": None}
-    return fitting(store, "notices", store.notices.find(where).sort("created", ASCENDING))
+    return all_parsed(store, Notice, store.notices.find(where).sort("created", ASCENDING))
 
 
 @translated
@@ -152,55 +166,68 @@ def mark_pushed(store: Store, key: str) -> None:
     store.notices.update_one({"_id": key}, {"$set": {"pushed_at": store.clock.now()}})
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An address that the mail server refused: why and ``at`` what time last, for which notice, and ``since``
+    when it does."""
+
+    address: str
+    reason: str
+    at: datetime
+    notice: str
+    since: datetime
+
+
 @translated
-def refusals(store: Store, limit: int = 20) -> list[Document]:
-    """Addresses that the mail server refused and that got no mail stored after that, the last refused first:
-    ``address``, ``reason``, ``at``, ``notice``, and ``since``, when that began."""
+def refusals(store: Store, limit: int = 20) -> list[Refusal]:
+    """Addresses that the mail server refused and that got no mail stored after that, the last refused first."""
     found = store.notices.find({"refused.at": {"$gt": _EVER}}, {"refused": 1})
     newest = found.sort("refused.at", DESCENDING).limit(limit * 5)
-    known: dict[str, list[Document]] = {}
-    for notice in fitting(store, "notices", newest, frozenset({"refused"})):
-        for one in notice["refused"]:
-            known.setdefault(one["address"], []).append({**one, "notice": notice["_id"]})
+    known: dict[str, list[Refusal]] = {}
+    for notice in all_parsed(store, Notice, newest, frozenset({"refused"})):
+        for told in notice.refused:
+            refusal = Refusal(told.address, told.reason, told.at, notice.key, since=told.at)
+            known.setdefault(told.address, []).append(refusal)
     unsolved = [one for address, entries in known.items() if (one := _unsolved(store, address, entries))]
-    return sorted(unsolved, key=lambda one: one["at"], reverse=True)[:limit]
+    return sorted(unsolved, key=lambda one: one.at, reverse=True)[:limit]
 
 
-def _unsolved(store: Store, address: str, entries: Sequence[Document]) -> Document | None:
+def _unsolved(store: Store, address: str, entries: Sequence[Refusal]) -> Refusal | None:
     """The last of the refusals of an address, unless a mail that was stored after it was delivered there."""
     found = store.notices.find_one({"delivered": address}, {"created": 1}, sort=[("created", DESCENDING)])
-    last = fitting_one(store, "notices", found, frozenset({"created"}))
-    still = [one for one in entries if last is None or one["at"] >= last["created"]]
+    delivered = parsed(store, Notice, found, frozenset({"created"}))
+    still = [one for one in entries if delivered is None or one.at >= delivered.created]
     if not still:
         return None
-    return {**max(still, key=lambda one: one["at"]), "since": min(one["at"] for one in still)}
+    return replace(max(still, key=lambda one: one.at), since=min(one.at for one in still))
 
 
 @translated
-def given_up(store: Store, since: datetime) -> list[Document]:
-    """Notices given up after ``since`` for another reason than their addresses: their content, or a bug."""
+def given_up(store: Store, since: datetime) -> list[Notice]:
+    """Notices given up after ``since`` for another reason than their addresses: their content, or a bug. Only
+    ``kind``, ``error`` and ``since`` are read."""
     where = {"state": str(NoticeState.REFUSED), "since": {"$gt": since}, "refused": []}
     fields = frozenset({"kind", "error", "since"})
     found = store.notices.find(where, dict.fromkeys(fields, 1)).sort("since", ASCENDING)
-    return fitting(store, "notices", found, fields)
+    return all_parsed(store, Notice, found, fields)
 
 
 @translated
-def open_notices(store: Store) -> list[Document]:
+def open_notices(store: Store) -> list[Notice]:
     """The notices that are not told yet, those cut off while being sent included."""
-    return fitting(store, "notices", in_states(store.notices, OPEN_NOTICES, None, "next_try_at"))
+    return all_parsed(store, Notice, in_states(store.notices, OPEN_NOTICES, None, "next_try_at"))
 
 
 @translated
-def interrupted_notices(store: Store) -> list[Document]:
+def interrupted_notices(store: Store) -> list[Notice]:
     """The notices in sending: after a start these were cut off, and may or may not have left."""
-    return fitting(store, "notices", in_states(store.notices, NoticeState.SENDING, None, "next_try_at"))
+    return all_parsed(store, Notice, in_states(store.notices, NoticeState.SENDING, None, "next_try_at"))
 
 
 @translated
 def inspect(store: Store) -> None:
     """Set aside what does not fit among the notices that are open, or in no state."""
-    fitting(store, "notices", store.notices.find({"state": {"$nin": as_list(OVER_NOTICES)}}))
+    all_parsed(store, Notice, store.notices.find({"state": {"$nin": as_list(OVER_NOTICES)}}))
 
 
 def mark_sending(store: Store, key: str, attempts: int, message_id: str) -> bool:
@@ -222,8 +249,8 @@ def note_addresses(
     Repeating is harmless.
     """
     at = store.clock.now()
-    gone = [{"address": address, "reason": reason, "at": at} for address, reason in (refused or {}).items()]
-    waiting = [{"address": address, "since": since} for address, since in (postponed or {}).items()]
+    gone = [RefusedAddress(address=one, reason=why, at=at).model_dump() for one, why in (refused or {}).items()]
+    waiting = [PostponedAddress(address=one, since=when).model_dump() for one, when in (postponed or {}).items()]
     update: Document = {
         "$addToSet": {"delivered": {"$each": list(delivered)}},
         "$set": {"postponed": waiting, "update_date": at},
@@ -259,11 +286,13 @@ def mark_sent(store: Store, key: str, subject: str | None = None) -> bool:
 
 
 def mark_waiting(
-    store: Store, key: str, next_try_at: datetime, error: str, not_taken: Mapping[str, Any] | None = None
+    store: Store, key: str, next_try_at: datetime, error: str, not_taken: TriesNotTaken | None = None
 ) -> bool:
     """Note that the notice did not leave, and when to try again. ``not_taken``: the tries that the server has to
     answer for, where this was one of them."""
-    fields = {"next_try_at": next_try_at, "error": error} | ({"not_taken": dict(not_taken)} if not_taken else {})
+    fields = {"next_try_at": next_try_at, "error": error} | (
+        {"not_taken": not_taken.model_dump()} if not_taken else {}
+    )
     return _mark(store, key, NoticeState.SENDING, NoticeState.WAITING, error, fields)
 
 
