@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from bson import ObjectId
 
@@ -42,6 +44,20 @@ def file_record(**fields: Any) -> FileRecord:
         **fields,
     }
     return FileRecord(**{"source_file_id": values["jdp_file_id"], **values})
+
+
+S = TypeVar("S", bound=StrEnum)
+
+
+def shortest_way(moves: Mapping[S, Iterable[S]], start: S, end: S) -> list[S]:
+    """The states after ``start`` on the shortest way to ``end``, by a table of moves."""
+    ways: dict[S, list[S]] = {start: []}
+    rim = [start]
+    while end not in ways:
+        fresh = {new: [*ways[old], new] for old in rim for new in moves[old] if new not in ways}
+        ways |= fresh
+        rim = list(fresh)
+    return ways[end]
 
 
 def add_files(store: Store, count: int, **fields: Any) -> list[ObjectId]:

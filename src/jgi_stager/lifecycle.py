@@ -6,8 +6,9 @@ drawn from the tables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from typing import Any, NamedTuple
 
 
 class State(StrEnum):
@@ -214,18 +215,51 @@ OPEN_NOTICES = (NoticeState.WAITING, NoticeState.SENDING)
 OVER_NOTICES = tuple(state for state in NoticeState if state not in OPEN_NOTICES)
 
 
+class Lifecycle(NamedTuple):
+    """What a kind of document is called, the states in which it enters the database, and its table of moves."""
+
+    document: str
+    first: frozenset[StrEnum]
+    moves: Mapping[Any, frozenset[StrEnum]]
+
+    def onward(self, old: str | None) -> frozenset[StrEnum]:
+        """The states that a document in ``old`` may move to; None: the states in which it may be entered."""
+        return self.first if old is None else self.moves.get(old, frozenset())
+
+
+FILES = Lifecycle("file", frozenset({State.PENDING}), FILE_MOVES)
+PROJECTS = Lifecycle("project", frozenset({ProjectState.DISCOVERING, ProjectState.INVALID}), PROJECT_MOVES)
+REQUESTS = Lifecycle("request", frozenset({RequestState.SUBMITTING, RequestState.CLOSED}), REQUEST_MOVES)
+TASKS = Lifecycle("task", frozenset({TaskState.SUBMITTING}), TASK_MOVES)
+NOTICES = Lifecycle("notice", frozenset({NoticeState.WAITING}), NOTICE_MOVES)
+LIFECYCLES: Mapping[str, Lifecycle] = {
+    "files": FILES,
+    "projects": PROJECTS,
+    "restore_requests": REQUESTS,
+    "globus_tasks": TASKS,
+    "notices": NOTICES,
+}
+"""The lifecycle of the documents of each collection."""
+
+
 class IllegalMoveError(RuntimeError):
-    """A move that is not in the table was asked for. Carries the story of the file where it is known."""
+    """A move that is in no table was asked for. Says which, what is allowed, and the story of the document."""
 
 
-def check_move(old: State, new: State, story: str = "") -> None:
-    """Raise `IllegalMoveError` unless ``old -> new`` is in the table."""
-    onward = FILE_MOVES.get(old, frozenset())
-    if new not in onward:
-        allowed = ", ".join(sorted(onward)) or "nothing: it is terminal"
-        raise IllegalMoveError(
-            f"a file cannot move from {old} to {new} (allowed: {allowed}){'; ' + story if story else ''}"
-        )
+def check_move(lifecycle: Lifecycle, old: str | None, new: str, story: Callable[[], str] = str) -> None:
+    """Raise `IllegalMoveError` unless ``old -> new`` is in the table; ``old`` None: unless one begins in ``new``.
+
+    ``story`` is only called for the error: what the document is, and how it came to where it is.
+    """
+    onward = lifecycle.onward(old)
+    if new in onward:
+        return
+    allowed = ", ".join(sorted(onward)) or "nothing: it is terminal"
+    wrong = f"begin as {new}" if old is None else f"move from {old} to {new}"
+    told = story()
+    raise IllegalMoveError(
+        f"a {lifecycle.document} cannot {wrong} (allowed: {allowed}){f'; {told}' if told else ''}"
+    )
 
 
 def is_requeue(old: State, new: State) -> bool:

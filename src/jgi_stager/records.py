@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
@@ -248,10 +249,21 @@ class FileRecord(BaseModel):
     update_date: datetime
 
 
-def story(document: dict[str, Any]) -> str:
+STORY_MOVES = 20
+"""The newest moves that an error message tells of."""
+
+
+def story(document: Mapping[str, Any]) -> str:
     """The recorded moves of a file in one line, for an error message."""
-    moves = " -> ".join(str(entry.get("to")) for entry in document.get("history", []))
-    return f"{document.get('project_name')}/{document.get('file_name')} ({document.get('jdp_file_id')}): {moves}"
+    name = f"{document.get('project_name')}/{document.get('file_name')} ({document.get('jdp_file_id')})"
+    return f"{name}: {moves_told(document.get('history', []))}"
+
+
+def moves_told(history: object) -> str:
+    """The newest moves of a history in one line, whatever somebody made of it."""
+    entries = history if isinstance(history, list) else []
+    told = [str(entry.get("to")) for entry in entries if isinstance(entry, Mapping)]
+    return " -> ".join([*(["..."] if len(told) > STORY_MOVES else []), *told[-STORY_MOVES:]])
 
 
 def destination_directory(base: str, project_name: str, ap_gold_id: str) -> PurePosixPath:

@@ -30,7 +30,7 @@ def test_the_way_of_a_project(store: Store, clock: ManualClock) -> None:
     assert projects.new_records(store) == []
     assert not projects.set_project(store, key, None, ProjectState.DISCOVERING)
     assert not projects.set_project(store, key, ProjectState.ACTIVE, ProjectState.DONE)
-    either = (ProjectState.ACTIVE, ProjectState.DISCOVERING)
+    either = (ProjectState.HELD, ProjectState.DISCOVERING)
     assert projects.set_project(store, key, either, ProjectState.ACTIVE, why="85 files", error="x")
     found = projects.get(store, "p")
     assert found is not None

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from factories import jdp_id
+from factories import jdp_id, shortest_way
 from jgi_stager.clock import ManualClock
-from jgi_stager.lifecycle import FREE_REQUESTS, IN_DOUBT, RequestState
+from jgi_stager.lifecycle import FREE_REQUESTS, IN_DOUBT, REQUEST_MOVES, RequestState
 from jgi_stager.store import Store, requests
 
 DAY = timedelta(hours=24)
 SUBMITTING, UNKNOWN, ACCEPTED = RequestState.SUBMITTING, RequestState.UNKNOWN, RequestState.ACCEPTED
-WAITING, READY = RequestState.WAITING, RequestState.READY
+WAITING, READY, CLOSED = RequestState.WAITING, RequestState.READY, RequestState.CLOSED
 
 
 def reserve(store: Store, size: int = 10, ids: list[str] | None = None) -> str:
@@ -30,13 +31,22 @@ def accept(store: Store, key: str, request_id: int = 7, **fields: Any) -> None:
     )
 
 
+def bring(store: Store, key: str, state: RequestState, **fields: Any) -> None:
+    """Move a request that is being submitted to ``state`` by the shortest way, and set fields of it."""
+    way = [SUBMITTING, *shortest_way(REQUEST_MOVES, SUBMITTING, state)]
+    for old, new in pairwise(way):
+        assert requests.update_request(store, key, old, new)
+    assert requests.update_request(store, key, state, **fields)
+
+
 def test_the_way_of_a_request(store: Store, clock: ManualClock) -> None:
     key = reserve(store)
     clock.advance(1)
     accept(store, key)
     assert not requests.update_request(store, key, SUBMITTING, UNKNOWN, why="late")
+    assert requests.update_request(store, key, ACCEPTED, WAITING, why="moved")
     assert requests.update_request(
-        store, key, (WAITING, ACCEPTED), READY, why="polled", polls=1, ready_at=clock.now()
+        store, key, (WAITING, CLOSED), READY, why="polled", polls=1, ready_at=clock.now()
     )
     assert requests.update_request(store, key, READY, status_word="ready")
     found = requests.get_request(store, key)
@@ -45,7 +55,8 @@ def test_the_way_of_a_request(store: Store, clock: ManualClock) -> None:
     assert [(entry["from"], entry["to"]) for entry in found["history"]] == [
         (None, "submitting"),
         ("submitting", "accepted"),
-        ("accepted", "ready"),
+        ("accepted", "waiting"),
+        ("waiting", "ready"),
     ]
     assert requests.request_by_id(store, 7) == found
     assert requests.known_request_ids(store) == {7}
@@ -66,7 +77,7 @@ def test_due_requests_come_longest_due_first(store: Store, clock: ManualClock) -
     for key, minutes in zip(keys, (5, -5, -10), strict=True):
         due = now + timedelta(minutes=minutes)
         asked: dict[str, Any] = {"request_id": 7, "submitted_at": now}
-        requests.update_request(store, key, SUBMITTING, WAITING, next_poll_at=due, **asked)
+        bring(store, key, WAITING, next_poll_at=due, **asked)
     assert [found["_id"] for found in requests.requests_in(store, WAITING, now)] == [keys[2], keys[1]]
     assert [found["_id"] for found in requests.requests_in(store, [WAITING, READY])] == keys[::-1]
 
@@ -101,7 +112,7 @@ def test_the_ledger_is_what_the_invariant_says(store: Store, made: list[tuple[Re
     for state, hours, size in made:
         key = reserve(store, size)
         at = None if state in IN_DOUBT else now + timedelta(hours=hours)
-        requests.update_request(store, key, SUBMITTING, state, submitted_at=at)
+        bring(store, key, state, submitted_at=at)
         counts = at is None or at > now - DAY
         expected += size if counts and state not in FREE_REQUESTS else 0
     assert sum(entry.bytes for entry in requests.ledger(store, now - DAY)) == expected
@@ -116,10 +127,10 @@ def test_a_request_may_be_joined_for_what_it_brings_while_there_is_time_to_trans
     partial = reserve(store, ids=[jdp_id(6), jdp_id(7), jdp_id(8)])
     asked: dict[str, Any] = {"request_id": 7, "submitted_at": clock.now()}
     here = asked | {"ready_at": clock.now()}
-    requests.update_request(store, waiting, SUBMITTING, WAITING, **asked)
-    requests.update_request(store, ready, SUBMITTING, READY, expiration_date=later, **here)
-    requests.update_request(store, dying, SUBMITTING, READY, expiration_date=soon, **here)
-    requests.update_request(store, partial, SUBMITTING, WAITING, dropped=[jdp_id(7)], **asked)
+    bring(store, waiting, WAITING, **asked)
+    bring(store, ready, READY, expiration_date=later, **here)
+    bring(store, dying, READY, expiration_date=soon, **here)
+    bring(store, partial, WAITING, dropped=[jdp_id(7)], **asked)
     requests.add_lost(store, partial, [jdp_id(8)])
     wanted = [jdp_id(number) for number in range(1, 9)]
     found = requests.open_request_of_sources(store, wanted, clock.now())

@@ -38,9 +38,10 @@ def test_the_way_of_a_task(store: Store, clock: ManualClock) -> None:
     assert tasks.count_active(store) == 1
     assert [task["_id"] for task in tasks.tasks_in(store, SUBMITTING, clock.now())] == [key]
     assert tasks.update_task(
-        store, key, SUBMITTING, ACTIVE, why="accepted", task_id="t1", submitted_at=clock.now()
+        store, key, SUBMITTING, TaskState.SUBMITTED, why="accepted", task_id="t1", submitted_at=clock.now()
     )
-    assert not tasks.update_task(store, key, SUBMITTING, ACTIVE)
+    assert not tasks.update_task(store, key, SUBMITTING, TaskState.SUBMITTED)
+    assert tasks.update_task(store, key, TaskState.SUBMITTED, ACTIVE)
     found = tasks.task_by_id(store, "t1")
     assert found is not None
     assert found == tasks.get_task(store, key)

@@ -1,56 +1,145 @@
-"""The table of moves: complete, without dead ends, and what counts as going back."""
+"""The tables of moves: complete, without dead ends, and what counts as going back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from itertools import product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jgi_stager.lifecycle import (
     AT_JGI,
+    CANCELLABLE,
     FILE_MOVES,
+    FILES,
+    LIFECYCLES,
+    NOTICE_MOVES,
+    OPEN_NOTICES,
+    OPEN_REQUESTS,
+    OPEN_TASKS,
     ORDER,
+    OVER_NOTICES,
+    OVER_PROJECTS,
+    OVER_REQUESTS,
+    OVER_TASKS,
+    PAUSABLE,
+    PROJECT_MOVES,
+    REQUEST_MOVES,
     RESTING,
+    RESUMABLE,
+    TASK_MOVES,
     TERMINAL,
     IllegalMoveError,
+    Lifecycle,
+    ProjectState,
+    RequestState,
     State,
     check_move,
     is_requeue,
-)
+)  # fmt: skip
+from jgi_stager.models import DOCUMENTS
 
 P, RR, R, M, T, D, F = State
 SETBACKS = {(RR, P), (R, P), (M, P), (T, P), (T, M)}
 
 
-def reachable(start: State) -> set[State]:
-    """Every state a file in ``start`` can come to."""
-    found, rim = {start}, [start]
+EACH = pytest.mark.parametrize("lifecycle", LIFECYCLES.values(), ids=lambda one: one.document)
+
+
+def reachable(lifecycle: Lifecycle, start: Iterable[StrEnum]) -> set[StrEnum]:
+    """Every state to which a document in one of ``start`` can come."""
+    found, rim = set[StrEnum](), set(start)
     while rim:
-        rim = [new for old in rim for new in FILE_MOVES[old] if new not in found and not found.add(new)]  # type: ignore[func-returns-value]
+        found |= rim
+        rim = {new for old in rim for new in lifecycle.moves[old]} - found
     return found
 
 
-def names(states: Iterable[State]) -> list[str]:
+def names(states: Iterable[StrEnum]) -> list[str]:
     """For a readable failure."""
     return sorted(state.value for state in states)
 
 
-def test_every_state_has_a_row_and_every_row_leads_to_states() -> None:
-    missing = set(State) - set(FILE_MOVES)
-    assert not missing, f"add a row to lifecycle.FILE_MOVES for {names(missing)}"
-    assert set(FILE_MOVES) == set(State)
-    assert all(isinstance(new, State) and new != old for old, row in FILE_MOVES.items() for new in row)
+@EACH
+def test_every_state_has_a_row_and_every_row_leads_to_states(lifecycle: Lifecycle) -> None:
+    kind: type[StrEnum] = type(next(iter(lifecycle.moves)))
+    missing = set(kind) - set(lifecycle.moves)
+    assert not missing, f"add a row to the moves of a {lifecycle.document} for {names(missing)}"
+    assert list(lifecycle.moves) == list(kind)
+    pairs = [(old, new) for old, row in lifecycle.moves.items() for new in row]
+    assert all(isinstance(new, kind) and new != old for old, new in pairs)
+    assert all(isinstance(state, kind) for state in lifecycle.first)
 
 
-def test_every_state_can_be_reached_from_pending() -> None:
-    assert names(reachable(State.PENDING)) == names(State)
+@EACH
+def test_every_state_can_be_reached_from_the_first(lifecycle: Lifecycle) -> None:
+    assert names(reachable(lifecycle, lifecycle.first)) == names(lifecycle.moves)
+
+
+def test_every_state_of_a_file_can_be_reached_from_pending() -> None:
+    assert names(reachable(FILES, [State.PENDING])) == names(State)
+
+
+@EACH
+def test_every_state_leads_to_one_that_is_terminal(lifecycle: Lifecycle) -> None:
+    terminal = {state for state, row in lifecycle.moves.items() if not row}
+    assert all(reachable(lifecycle, [state]) & terminal for state in lifecycle.moves)
 
 
 @pytest.mark.parametrize("state", [state for state in State if state not in TERMINAL])
 def test_no_state_is_a_dead_end(state: State) -> None:
-    assert State.DONE in reachable(state), f"a file in {state} can never be done"
+    assert State.DONE in reachable(FILES, [state]), f"a file in {state} can never be done"
     assert state is State.FAILED or State.FAILED in FILE_MOVES[state], f"a file in {state} cannot be held"
+
+
+@given(st.sampled_from(list(LIFECYCLES.values())), st.lists(st.integers(0, 99), max_size=60))
+def test_no_way_through_a_table_gets_stuck_before_its_end(lifecycle: Lifecycle, choices: list[int]) -> None:
+    old: StrEnum | None = None
+    for choice in choices:
+        onward = sorted(lifecycle.onward(old))
+        if not onward:
+            break
+        new = onward[choice % len(onward)]
+        check_move(lifecycle, old, new)
+        old = new
+    assert old is None or old in lifecycle.moves
+
+
+@EACH
+def test_all_pairs_that_are_in_no_table_raise(lifecycle: Lifecycle) -> None:
+    for old, new in product((None, *lifecycle.moves), lifecycle.moves):
+        if new in lifecycle.onward(old):
+            check_move(lifecycle, old, new, no_story)
+            continue
+        with pytest.raises(
+            IllegalMoveError, match=f"^a {lifecycle.document} cannot (begin as|move from .* to) {new}"
+        ):
+            check_move(lifecycle, old, new)
+
+
+def no_story() -> str:
+    """The story of a move that is allowed is not asked for."""
+    raise AssertionError
+
+
+def test_every_collection_with_states_has_its_lifecycle() -> None:
+    assert set(LIFECYCLES) == set(DOCUMENTS)
+    for collection, lifecycle in LIFECYCLES.items():
+        assert DOCUMENTS[collection].model_fields["state"].annotation is type(next(iter(lifecycle.moves)))
+
+
+def test_named_states_are_those_that_the_tables_say() -> None:
+    assert not {*OVER_REQUESTS, *OVER_TASKS, *OVER_NOTICES} & {*OPEN_REQUESTS, *OPEN_TASKS, *OPEN_NOTICES}
+    assert [state for state in OVER_REQUESTS if REQUEST_MOVES[state]] == [RequestState.CLOSED]
+    assert not any(TASK_MOVES[state] for state in OVER_TASKS)
+    assert not any(NOTICE_MOVES[state] for state in OVER_NOTICES)
+    assert [state for state in OVER_PROJECTS if PROJECT_MOVES[state]] == [ProjectState.CANCELLED]
+    assert all(ProjectState.PAUSED in PROJECT_MOVES[state] for state in PAUSABLE)
+    assert all(ProjectState.CANCELLED in PROJECT_MOVES[state] for state in CANCELLABLE)
+    assert all(set(PAUSABLE) <= PROJECT_MOVES[state] for state in RESUMABLE)
 
 
 def test_terminal_states_are_left_by_no_move_and_a_failed_file_starts_again() -> None:
@@ -72,7 +161,7 @@ def test_what_hangs_on_a_delivery_can_go_back_to_pending() -> None:
 
 @pytest.mark.parametrize(("old", "new"), [(old, new) for old in State for new in sorted(FILE_MOVES[old])])
 def test_allowed_moves_pass(old: State, new: State) -> None:
-    check_move(old, new, "story")
+    check_move(FILES, old, new, lambda: "story")
     assert is_requeue(old, new) == ((old, new) in SETBACKS)
 
 
@@ -81,7 +170,7 @@ def test_all_other_moves_raise_with_the_story_and_what_is_allowed() -> None:
         if new in FILE_MOVES[old]:
             continue
         with pytest.raises(IllegalMoveError) as caught:
-            check_move(old, new, "river/a.fna (6141): pending -> done")
+            check_move(FILES, old, new, lambda: "river/a.fna (6141): pending -> done")
         assert f"from {old} to {new}" in str(caught.value)
         assert str(caught.value).endswith("; river/a.fna (6141): pending -> done")
         assert all(state in str(caught.value) for state in FILE_MOVES[old])
@@ -89,13 +178,13 @@ def test_all_other_moves_raise_with_the_story_and_what_is_allowed() -> None:
 
 def test_the_message_without_a_story_and_from_a_terminal_state_reads_well() -> None:
     with pytest.raises(IllegalMoveError) as caught:
-        check_move(State.DONE, State.PENDING)
+        check_move(FILES, State.DONE, State.PENDING)
     assert str(caught.value) == "a file cannot move from done to pending (allowed: nothing: it is terminal)"
 
 
 def test_a_state_of_another_version_in_the_books_is_an_illegal_move_not_a_crash() -> None:
     with pytest.raises(IllegalMoveError, match="from archived to pending"):
-        check_move("archived", State.PENDING, "story")  # type: ignore[arg-type]
+        check_move(FILES, "archived", State.PENDING, lambda: "story")
 
 
 def test_release_and_holding_are_no_setbacks() -> None:

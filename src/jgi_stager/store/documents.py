@@ -8,10 +8,11 @@ from typing import Any
 
 from pymongo import ASCENDING
 
+from jgi_stager.lifecycle import LIFECYCLES, Lifecycle, check_move
+from jgi_stager.records import moves_told
 from jgi_stager.store.fencing import Fenced
 
 Document = dict[str, Any]
-
 
 HISTORY_KEPT = 1000
 """The newest entries of a history that are kept: what goes back and forth for ever must not fill its document."""
@@ -22,6 +23,12 @@ LONGEST_WHY = 1000
 def history_entry(at: datetime, old: str | None, new: str, why: str) -> Document:
     """One entry of ``history``: when, from where, to where, and why."""
     return {"at": at, "from": None if old is None else str(old), "to": str(new), "why": why[:LONGEST_WHY]}
+
+
+def first_history(lifecycle: Lifecycle, at: datetime, state: str, why: str) -> list[Document]:
+    """The history of a document that is entered in ``state``. Raises `IllegalMoveError` if none begins there."""
+    check_move(lifecycle, None, state)
+    return [history_entry(at, None, state, why)]
 
 
 def history_push(at: datetime, old: str | None, new: str, why: str) -> Document:
@@ -47,11 +54,14 @@ def update_guarded(
     """Update the document ``key`` if its state is one of ``expected``; whether it was.
 
     With ``new`` the state changes, and the move goes on ``history``. One update per expected state, because
-    the entry names the state it came from.
+    the entry names the state it came from. Raises `IllegalMoveError` if ``new`` is not allowed from each of them.
     """
     forbid_fields(fields, ("_id", "state", "history", "since"))
     changes = {**fields, "update_date": at}
-    for old in as_list(expected):
+    states = as_list(expected)
+    for old in states if new is not None else ():
+        check_move(LIFECYCLES[collection.name], old, str(new), lambda: _story(collection, key))
+    for old in states:
         update: Document = {"$set": changes}
         if new is not None:
             update = {
@@ -61,6 +71,11 @@ def update_guarded(
         if collection.update_one({"_id": key, "state": old}, update).matched_count:
             return True
     return False
+
+
+def _story(collection: Fenced, key: object) -> str:
+    found = collection.find_one({"_id": key}, {"history": 1})
+    return f"{key!s:.200} is not there" if found is None else f"{key!s:.200}: {moves_told(found.get('history'))}"
 
 
 def forbid_fields(fields: Mapping[str, Any], names: Iterable[str]) -> None:

@@ -54,7 +54,7 @@ class Fenced:
 
     def __init__(self, collection: Collection[Document], fence: int | None) -> None:
         self._collection, self.fence = collection, fence
-        self.full_name = collection.full_name
+        self.name, self.full_name = collection.name, collection.full_name
         self.find = collection.find
         self.find_one = collection.find_one
         self.aggregate = collection.aggregate

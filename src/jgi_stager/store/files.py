@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from jgi_stager.lifecycle import ORDER, State
-from jgi_stager.records import FileRecord
+from jgi_stager.lifecycle import FILES, ORDER, State, check_move
+from jgi_stager.records import FileRecord, story
 from jgi_stager.store.database import MOST_REMEMBERED, Document, Store
 from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
@@ -105,6 +106,8 @@ def upsert_files(store: Store, records: Sequence[FileRecord]) -> int:
     upserts = []
     for record in records:
         values = record.model_dump()
+        for entry in record.history:
+            check_move(FILES, entry["from"], entry["to"], partial(story, values))
         upserts.append(Change({name: values[name] for name in key}, {"$setOnInsert": values}, upsert=True))
     try:
         return store.files.update_each(upserts).upserted_count

@@ -13,7 +13,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from jgi_stager.lifecycle import IllegalMoveError, State, check_move, is_requeue
+from jgi_stager.lifecycle import FILES, State, check_move, is_requeue
 from jgi_stager.records import FileRecord, story
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import LONGEST_WHY, as_list, forbid_fields, history_push
@@ -202,12 +202,11 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
 
 
 def _check(store: Store, where: Selection, old: State, new: State) -> None:
-    try:
-        check_move(old, new)
-    except IllegalMoveError:
+    def told() -> str:
         found = store.files.find_one(_guarded(where, old))
-        check_move(old, new, f"asked for {story(found)}" if found else "no file is concerned")
-        raise
+        return f"asked for {story(found)}" if found else "no file is concerned"
+
+    check_move(FILES, old, new, told)
 
 
 def _update(old: State, new: State, why: str, at: datetime, fields: Mapping[str, Any]) -> Document:

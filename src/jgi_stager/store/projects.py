@@ -9,11 +9,11 @@ import bson
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.lifecycle import ProjectState
+from jgi_stager.lifecycle import PROJECTS, ProjectState
 from jgi_stager.models import Project
 from jgi_stager.store import acceptance
 from jgi_stager.store.database import Document, Store, identity
-from jgi_stager.store.documents import as_list, forbid_fields, history_entry, history_push, update_guarded
+from jgi_stager.store.documents import as_list, first_history, forbid_fields, history_push, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import FIELD
 from jgi_stager.stored import misfit
@@ -132,7 +132,7 @@ def set_project(
         raise ValueError("a new record gets a state first")
     forbid_fields(fields, ("_id", "state", "history", "since"))
     # The history is set, not pushed to: the record is from outside and may hold anything under that name.
-    history = [history_entry(at, None, new, why)]
+    history = first_history(PROJECTS, at, new, why)
     changes = {**fields, "state": str(new), "since": at, "update_date": at, "history": history}
     update: Document = {"$set": changes} | ({"$unset": dict.fromkeys(without, "")} if without else {})
     not_invalid = [{"state": {"$ne": ProjectState.INVALID}}, {"state": {"$type": "array"}}]

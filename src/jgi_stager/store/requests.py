@@ -11,10 +11,10 @@ from typing import Any
 
 from pymongo import DESCENDING
 
-from jgi_stager.lifecycle import FREE_REQUESTS, IN_DOUBT, JOINABLE, OVER_REQUESTS, RequestState
+from jgi_stager.lifecycle import FREE_REQUESTS, IN_DOUBT, JOINABLE, OVER_REQUESTS, REQUESTS, RequestState
 from jgi_stager.models import Look, RestoreRequest
 from jgi_stager.store.database import Document, Store
-from jgi_stager.store.documents import as_list, history_entry, in_states, update_guarded
+from jgi_stager.store.documents import as_list, first_history, in_states, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fits, fitting, fitting_one, usable
 from jgi_stager.stored import fields_of, misfit
@@ -108,7 +108,7 @@ def _new(key: str, state: RequestState, at: datetime, why: str, values: Document
         "error": None,
         "manifest": {},
         "update_date": at,
-        "history": [history_entry(at, None, state, why)],
+        "history": first_history(REQUESTS, at, state, why),
         "vouched": {"bytes": values["bytes"], "ids": len(values["file_ids"]), **copied},
         **values,
     }

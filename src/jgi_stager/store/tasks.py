@@ -10,11 +10,11 @@ from typing import Any
 from bson import ObjectId
 from pymongo import DESCENDING
 
-from jgi_stager.lifecycle import AT_GLOBUS, OPEN_TASKS, OVER_TASKS, TaskState
+from jgi_stager.lifecycle import AT_GLOBUS, OPEN_TASKS, OVER_TASKS, TASKS, TaskState
 from jgi_stager.models import TransferTask
 from jgi_stager.records import TaskKind
 from jgi_stager.store.database import Document, Store
-from jgi_stager.store.documents import as_list, history_entry, in_states, update_guarded
+from jgi_stager.store.documents import as_list, first_history, in_states, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fits, fitting, fitting_one
 from jgi_stager.stored import fields_of, misfit
@@ -66,7 +66,7 @@ def insert_task(
             **_UNKNOWN_YET,
             "next_poll_at": at,
             "update_date": at,
-            "history": [history_entry(at, None, TaskState.SUBMITTING, "stored")],
+            "history": first_history(TASKS, at, TaskState.SUBMITTING, "stored"),
         }
     )
     return key
