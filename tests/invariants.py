@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign import judge
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import LIFECYCLES, State
 from jgi_stager.store import Document
 from stage import Stage
 
@@ -40,8 +40,9 @@ def check_limits(stage: Stage, books: dict[str, Any]) -> None:
 
 
 def check_histories(stage: Stage) -> None:
-    """Every move of every file is in the table, and the last one led to the state it is in."""
-    assert list(judge.histories(stage.documents("files"))) == []
+    """Every move of every document is in its table, and the last one led to the state it is in."""
+    for collection in LIFECYCLES:
+        assert list(judge.histories(collection, stage.documents(collection))) == []
 
 
 def check_arrivals(stage: Stage, failed: Collection[str] = ()) -> None:

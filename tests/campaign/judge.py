@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -21,7 +21,7 @@ from campaign import neighbours
 from campaign.people import Changed
 from campaign.script import Hit, Script
 from campaign.staging import cancelled, healthy, is_odd
-from jgi_stager.lifecycle import FILE_MOVES, OPEN_TASKS, RequestState, State
+from jgi_stager.lifecycle import LIFECYCLES, OPEN_TASKS, RequestState, State
 from jgi_stager.simulator import World
 from jgi_stager.simulator.books import books
 
@@ -62,7 +62,7 @@ def verdict(found: Evidence) -> list[str]:
     # Of two steps side by side one may have looked at the clock first and written last: on a fast one, minutes.
     jumps = found.script.live is not None or any(event.clock_hours is not None for event in found.script.events)
     return [
-        *histories(files, jumps=jumps),
+        *(wrong for name in LIFECYCLES for wrong in histories(name, found.documents(name), jumps=jumps)),
         *_arrivals(found, files),
         *_odd_ones(found, outside, files),
         *_restores(found, outside, files),
@@ -72,18 +72,24 @@ def verdict(found: Evidence) -> list[str]:
     ]
 
 
-def histories(files: Sequence[Mapping[str, Any]], *, jumps: bool = False) -> Iterator[str]:
-    """Invariant 1: every file in one state, by moves of the table."""
-    for file in files:
-        entries = file["history"]
+def histories(collection: str, documents: Iterable[Mapping[str, Any]], *, jumps: bool = False) -> Iterator[str]:
+    """Invariant 1: every document in one state, and there by moves of the table of its lifecycle."""
+    lifecycle = LIFECYCLES[collection]
+    for document in documents:
+        if collection == "projects" and "history" not in document:
+            continue  # a record that the daemon has not looked at
+        name = f"{lifecycle.document} {document.get('jdp_file_id', document['_id'])}"
+        entries = document["history"]
         steps = [(entry["from"], entry["to"]) for entry in entries]
-        if steps[0] != (None, State.PENDING) or steps[-1][1] != file["state"]:
-            yield f"file {file['jdp_file_id']} begins or ends wrong: {steps}, {file['state']}"
+        began, ended = steps[0], steps[-1][1]
+        if began[0] is not None or began[1] not in lifecycle.first or ended != document["state"]:
+            yield f"{name} begins or ends wrong: {steps}, {document['state']}"
         for (_, arrived), (left, to) in pairwise(steps):
-            if arrived != left or to not in FILE_MOVES[State(left)]:
-                yield f"file {file['jdp_file_id']} moved {left} to {to} after {arrived}"
+            is_note = collection == "projects" and left == to
+            if arrived != left or not (is_note or to in lifecycle.onward(left)):
+                yield f"{name} moved {left} to {to} after {arrived}"
         if not jumps and any(one["at"] > other["at"] for one, other in pairwise(entries)):
-            yield f"file {file['jdp_file_id']} has a history that goes back in time"
+            yield f"{name} has a history that goes back in time"
 
 
 def _arrivals(found: Evidence, files: Sequence[Mapping[str, Any]]) -> Iterator[str]:
