@@ -10,7 +10,7 @@ import os
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,12 +22,13 @@ import structlog
 
 from catalogues import PROPOSAL, analysis_project, file_id, small_catalogue, small_file, with_shared_file
 from jgi_stager.daemon import is_idle, open_context
+from jgi_stager.lifecycle import Lifecycle, NoticeState, check_move
 from jgi_stager.settings import Settings
 from jgi_stager.simulator import Catalogue, write_secrets
 from jgi_stager.simulator.secret_files import write_secret
-from jgi_stager.steps import STEPS
+from jgi_stager.steps import STEPS, Step
 from jgi_stager.steps.context import StepContext
-from jgi_stager.store import Document, Store, connect
+from jgi_stager.store import Document, Store, connect, documents, moves
 from simulated import Outside, outside
 from wrong_clock import WrongClock
 
@@ -116,15 +117,31 @@ class Stage:
 
     def run(self, *names: str) -> int:
         """Run steps by name, now. Returns how much moved."""
-        known = {step.name: step.run for step in STEPS}
-        moved = sum(known[name](self.ctx) for name in names)
+        known = {step.name: step for step in STEPS}
+        moved = sum(self._run(known[name]) for name in names)
         self.check_bugs()
+        return moved
+
+    def _run(self, step: Step) -> int:
+        """Run one step, and see that documents leave by it only the states that its row in `STEPS` names."""
+        left = set[tuple[str, str]]()
+
+        def note(lifecycle: Lifecycle, old: str | None, new: str, story: Callable[[], str] = str) -> None:
+            # A notice is withdrawn by whichever step hears that it is no longer true.
+            if old is not None and new != NoticeState.WITHDRAWN:
+                left.add((f"{lifecycle.document}s", old))
+            check_move(lifecycle, old, new, story)
+
+        with mock.patch.object(documents, "check_move", note), mock.patch.object(moves, "check_move", note):
+            moved = step.run(self.ctx)
+        unnamed = sorted(f"{kind}={state}" for kind, state in left if state not in getattr(step, kind))
+        assert not unnamed, f"not in the row of {step.name} in steps.STEPS: {unnamed}"
         return moved
 
     def tick(self, minutes: float = 15) -> None:
         """Run every step that moves something once, in order; then the time passes."""
         for step in MOVERS:
-            step.run(self.ctx)
+            self._run(step)
         self.check_bugs()
         self.out.clock.advance(minutes * MINUTES)
 
@@ -146,7 +163,7 @@ class Stage:
         """Run step by step until a file is in this state; then nothing more."""
         for _ in range(int(hours * 60 / minutes)):
             for step in MOVERS:
-                step.run(self.ctx)
+                self._run(step)
                 if self.counts()[state]:
                     return
             self.check_bugs()

@@ -65,8 +65,11 @@ class ProjectState(StrEnum):
     HELD = "held"
     """Only failed files are left: a person decides."""
     DONE = "done"
+    """Every file is done."""
     CANCELLED = "cancelled"
+    """A person gave it up; what is under way is stopped where it can be."""
     INVALID = "invalid"
+    """The record cannot be used; its ``reason`` says why."""
 
 
 PAUSABLE = (ProjectState.DISCOVERING, ProjectState.ACTIVE, ProjectState.HELD)
@@ -95,6 +98,8 @@ PROJECT_MOVES: Mapping[ProjectState, frozenset[ProjectState]] = {
 
 OVER_PROJECTS = (ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID)
 """Projects for which nothing is to begin any more."""
+RESTING_PROJECTS = frozenset({*OVER_PROJECTS, ProjectState.PAUSED})
+"""States that a project leaves by a person alone, or never."""
 
 
 class RequestState(StrEnum):
@@ -111,6 +116,7 @@ class RequestState(StrEnum):
     READY = "ready"
     """Delivered at JGI until ``expiration_date``."""
     EXPIRED = "expired"
+    """It or its delivery has ended; what was not fetched is asked for again."""
     REFUSED = "refused"
     """JDP said no: nothing was asked and no quota was spent."""
     NOT_SENT = "not_sent"
@@ -145,6 +151,8 @@ OPEN_REQUESTS = (
     RequestState.READY,
 )
 OVER_REQUESTS = tuple(state for state in RequestState if state not in OPEN_REQUESTS)
+RESTING_REQUESTS = frozenset(OVER_REQUESTS) - {RequestState.CLOSED}
+"""A closed one does not rest: another file may want what it brought."""
 HOLDING_REQUESTS = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.READY)
 """Requests whose files JDP brings, or has brought."""
 FREE_REQUESTS = (RequestState.REFUSED, RequestState.NOT_SENT)
@@ -163,10 +171,13 @@ class TaskState(StrEnum):
     SUBMITTED = "submitted"
     """Globus gave a task id; the files are not all moved yet."""
     ACTIVE = "active"
+    """Globus works on it; it is polled."""
     ENDED = "ended"
     """Globus is done with it, well or not: what arrived is being checked."""
     CLOSED = "closed"
+    """What it brought is known, and no file is in it any more."""
     REFUSED = "refused"
+    """Globus said no to the body, or it was withdrawn before it was sent."""
 
 
 TASK_MOVES: Mapping[TaskState, frozenset[TaskState]] = {
@@ -193,6 +204,7 @@ class NoticeState(StrEnum):
     SENDING = "sending"
     """Being handed to the mail server; after a crash it is not known whether it left."""
     SENT = "sent"
+    """The mail server took it."""
     REFUSED = "refused"
     """The mail server will never take it, for nobody."""
     FOLDED = "folded"
@@ -216,22 +228,28 @@ OVER_NOTICES = tuple(state for state in NoticeState if state not in OPEN_NOTICES
 
 
 class Lifecycle(NamedTuple):
-    """What a kind of document is called, the states in which it enters the database, and its table of moves."""
+    """What a kind of document is called, the states in which it enters the database, its table of moves, and the
+    states in which no step has anything to do with it."""
 
     document: str
     first: frozenset[StrEnum]
     moves: Mapping[Any, frozenset[StrEnum]]
+    resting: frozenset[StrEnum]
 
     def onward(self, old: str | None) -> frozenset[StrEnum]:
         """The states that a document in ``old`` may move to; None: the states in which it may be entered."""
         return self.first if old is None else self.moves.get(old, frozenset())
 
 
-FILES = Lifecycle("file", frozenset({State.PENDING}), FILE_MOVES)
-PROJECTS = Lifecycle("project", frozenset({ProjectState.DISCOVERING, ProjectState.INVALID}), PROJECT_MOVES)
-REQUESTS = Lifecycle("request", frozenset({RequestState.SUBMITTING, RequestState.CLOSED}), REQUEST_MOVES)
-TASKS = Lifecycle("task", frozenset({TaskState.SUBMITTING}), TASK_MOVES)
-NOTICES = Lifecycle("notice", frozenset({NoticeState.WAITING}), NOTICE_MOVES)
+FILES = Lifecycle("file", frozenset({State.PENDING}), FILE_MOVES, RESTING)
+PROJECTS = Lifecycle(
+    "project", frozenset({ProjectState.DISCOVERING, ProjectState.INVALID}), PROJECT_MOVES, RESTING_PROJECTS
+)
+REQUESTS = Lifecycle(
+    "request", frozenset({RequestState.SUBMITTING, RequestState.CLOSED}), REQUEST_MOVES, RESTING_REQUESTS
+)
+TASKS = Lifecycle("task", frozenset({TaskState.SUBMITTING}), TASK_MOVES, frozenset(OVER_TASKS))
+NOTICES = Lifecycle("notice", frozenset({NoticeState.WAITING}), NOTICE_MOVES, frozenset(OVER_NOTICES))
 LIFECYCLES: Mapping[str, Lifecycle] = {
     "files": FILES,
     "projects": PROJECTS,

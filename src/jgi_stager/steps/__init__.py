@@ -1,11 +1,19 @@
-"""The steps: what the daemon does for the files in each state, and how often. This is the dispatch."""
+"""The steps: what the daemon does for the documents in each state, and how often. This is the dispatch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import NamedTuple
 
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import (
+    AT_JGI,
+    BEFORE_TRANSFER,
+    NoticeState,
+    ProjectState,
+    RequestState,
+    State,
+    TaskState,
+)
 from jgi_stager.steps import (
     accept,
     alerts,
@@ -29,33 +37,65 @@ from jgi_stager.steps.context import StepContext
 
 
 class Step(NamedTuple):
-    """One duty. ``run`` returns how much moved; its period is the setting ``schedule.<name>_seconds``."""
+    """One duty. ``run`` returns how much moved; its period is the setting ``schedule.<name>_seconds``.
+
+    The others are the states that documents leave by this step.
+    """
 
     name: str
     run: Callable[[StepContext], int]
-    states: frozenset[State] = frozenset()
-    """The states that files leave by this step."""
+    files: Set[State] = frozenset()
+    projects: Set[ProjectState] = frozenset()
+    requests: Set[RequestState] = frozenset()
+    tasks: Set[TaskState] = frozenset()
+    notices: Set[NoticeState] = frozenset()
 
 
 STEPS: tuple[Step, ...] = (
     Step("accept", accept.run),
-    Step("discover", discover.run),
-    Step("request_restores", restores.run, frozenset({State.PENDING})),
-    Step("reconcile", reconcile.run, frozenset({State.PENDING})),
-    Step("poll_requests", poll_requests.run, frozenset({State.RESTORE_REQUESTED})),
-    Step("fetch_manifests", manifests.run, frozenset({State.RESTORED})),
-    Step("submit_transfers", transfers.submit_transfers, frozenset({State.MANIFEST_READY})),
-    Step("poll_tasks", poll_tasks.run, frozenset({State.TRANSFERRING})),
-    Step("verify", verify.run, frozenset({State.TRANSFERRING})),
-    Step("cancel", cancel.run),
-    Step("audit", audit.run),
-    Step("finish", finish.run),
+    Step("discover", discover.run, files={State.PENDING}, projects={ProjectState.DISCOVERING}),
+    Step(
+        "request_restores",
+        restores.run,
+        files={State.PENDING},
+        requests={RequestState.SUBMITTING, RequestState.ACCEPTED, RequestState.CLOSED},
+    ),
+    Step(
+        "reconcile",
+        reconcile.run,
+        files={State.PENDING, State.RESTORE_REQUESTED},
+        requests={RequestState.UNKNOWN, RequestState.ACCEPTED, RequestState.WAITING},
+    ),
+    Step(
+        "poll_requests",
+        poll_requests.run,
+        files={*BEFORE_TRANSFER},
+        requests={RequestState.WAITING, RequestState.READY, RequestState.CLOSED},
+    ),
+    Step(
+        "fetch_manifests",
+        manifests.run,
+        files={*BEFORE_TRANSFER},
+        requests={RequestState.READY},
+        tasks={TaskState.SUBMITTING, TaskState.SUBMITTED, TaskState.ENDED},
+    ),
+    Step(
+        "submit_transfers",
+        transfers.submit_transfers,
+        files={State.MANIFEST_READY},
+        tasks={TaskState.SUBMITTING, TaskState.SUBMITTED},
+    ),
+    Step("poll_tasks", poll_tasks.run, tasks={TaskState.ACTIVE}),
+    Step("verify", verify.run, files={State.TRANSFERRING}, tasks={TaskState.ENDED}),
+    Step("cancel", cancel.run, files={*BEFORE_TRANSFER}),
+    Step("audit", audit.run, files={*AT_JGI}),
+    Step("finish", finish.run, projects={ProjectState.ACTIVE, ProjectState.HELD}),
     Step("watch_documents", alerts.alert_documents),
     Step("watch_failures", alerts.alert_failures),
     Step("watch_stalls", alerts.alert_stalls),
-    Step("watch_credentials", credentials.run),
-    Step("digest", digest.run),
-    Step("send_notices", outbox.run),
+    Step("watch_credentials", credentials.run, notices={NoticeState.WAITING}),
+    Step("digest", digest.run, notices={NoticeState.WAITING}),
+    Step("send_notices", outbox.run, notices={NoticeState.WAITING, NoticeState.SENDING}),
     Step("heartbeat", status_report.run),
 )
 """Every step, in the order a file meets them. A state without a step would have no way out: a test looks."""
