@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test acceptance campaign mutants structure changelog lint format constraints dist clean
+.PHONY: demo test acceptance campaign mutants structure diagrams changelog lint format constraints dist clean
 
 demo: $(READY)
 	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
@@ -27,6 +27,10 @@ mutants: $(READY)
 # The structure in figures: the core's reading path, circles, what imports what, typed documents, lifecycles.
 structure: $(READY)
 	$(BIN)/python tests/structure.py $(ARGS)
+
+# docs/lifecycles.md has the lifecycles as src/jgi_stager/lifecycle.py declares them.
+diagrams: $(READY)
+	$(BIN)/python tests/diagrams.py --write
 
 # The part of the next release, from the fragments in changelog.d; with VERSION=x it goes into CHANGELOG.md.
 changelog: $(READY)
