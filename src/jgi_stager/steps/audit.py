@@ -93,7 +93,7 @@ def _tell_of_orphans(ctx: StepContext, orphans: Sequence[TaskStatus]) -> None:
     )
 
 
-OVER = {ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID}
+# --- files that nobody would look at ------------------------------------------------------------------------
 
 
 def run(ctx: StepContext) -> int:
