@@ -180,6 +180,19 @@ def test_headers_that_drip_are_cut_at_the_deadline(name: str) -> None:
     assert (type(read), type(write)) == (Transient, OutcomeUnknown)
 
 
+def test_a_proxy_that_drips_is_left_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with played(drip(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x")) as server:
+        monkeypatch.setenv("https_proxy", server.url)
+        with edge_to("https://jdp.example", 5.0, deadline=0.3) as edge:
+            began = time.monotonic()
+            write = failure(lambda: edge.post_json("/x", {}))
+            assert time.monotonic() - began < 3
+    assert type(write) is Transient, "nothing of the request left this host"
+    assert [request.method for request in server.requests] == ["CONNECT"]
+
+
 def test_a_service_that_does_not_read_is_left_at_the_deadline() -> None:
     """Until its buffers are full the body leaves this host: nobody knows what became of it."""
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:

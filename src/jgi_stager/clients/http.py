@@ -26,7 +26,6 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from jgi_stager import __version__
 from jgi_stager.clients.parsing import excerpt, retry_after
@@ -56,11 +55,15 @@ def _seconds_left(deadline: float, longest: float | None) -> float:
 
 
 class _Until(io.RawIOBase):
-    """What arrives on a socket, until a deadline: the socket's own timeout begins anew with every byte."""
+    """What arrives on a socket until a deadline: the socket's own timeout begins anew with every byte."""
 
-    def __init__(self, raw: Any, sock: socket.socket, deadline: float) -> None:
-        self._raw, self._sock, self._deadline = raw, sock, deadline
-        self._longest = sock.gettimeout()
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._raw = sock.makefile("rb", buffering=0)
+        self._sock, self._deadline, self._longest = sock, deadline, sock.gettimeout()
+
+    def makefile(self, *_: object) -> io.BufferedReader:
+        """What an answer asks of a socket."""
+        return io.BufferedReader(self)
 
     def readable(self) -> bool:
         """Yes."""
@@ -69,8 +72,7 @@ class _Until(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int | None:
         """Read what is there, or wait for it. Raises TimeoutError."""
         self._sock.settimeout(_seconds_left(self._deadline, self._longest))
-        read: int | None = self._raw.readinto(buffer)
-        return read
+        return self._raw.readinto(buffer)
 
     def close(self) -> None:
         """Give the socket back."""
@@ -82,9 +84,8 @@ class _Response(HTTPResponse):
     """An answer whose status line and headers, too, must come before the deadline of the call."""
 
     def __init__(self, sock: socket.socket, *args: Any, **named: Any) -> None:
-        super().__init__(sock, *args, **named)
-        raw = _Until(self.fp.detach(), sock, _CALL.deadline)
-        self.fp = io.BufferedReader(raw)
+        until: Any = _Until(sock, _CALL.deadline)
+        super().__init__(until, *args, **named)
 
 
 class _Connection(HTTPConnection):
@@ -105,15 +106,7 @@ class _SecureConnection(_Connection, HTTPSConnection):
     """The same over TLS."""
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
-_POOLS = {"http": _Pool, "https": _SecurePool}
+_BOUNDED: Mapping[Any, type[_Connection]] = {HTTPConnection: _Connection, HTTPSConnection: _SecureConnection}
 
 
 class BrokenAnswerError(requests.ConnectionError):
@@ -133,17 +126,11 @@ class BoundedAdapter(HTTPAdapter):
         self._deadline_seconds = deadline_seconds
         super().__init__(pool_connections=2, pool_maxsize=pool_size)
 
-    def init_poolmanager(self, *args: Any, **named: Any) -> None:
-        """Make the pools whose connections know the deadline."""
-        super().init_poolmanager(*args, **named)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
-        """The same for a proxy; SOCKS connects in a way of its own, and has only the timeouts."""
-        manager = super().proxy_manager_for(proxy, **named)
-        if not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = _POOLS
-        return manager
+    def get_connection_with_tls_context(self, *args: Any, **named: Any) -> Any:
+        """A pool whose connections know the deadline; SOCKS has a way of its own, and only timeouts."""
+        pool: Any = super().get_connection_with_tls_context(*args, **named)
+        pool.ConnectionCls = _BOUNDED.get(pool.ConnectionCls, pool.ConnectionCls)
+        return pool
 
     def send(
         self,
