@@ -19,7 +19,7 @@ from apscheduler.schedulers.base import BaseScheduler
 from jgi_stager.circuit_breaker import CircuitBreaker
 from jgi_stager.client_factory import open_clients, open_secrets
 from jgi_stager.clock import Clock, ScaledClock
-from jgi_stager.lifecycle import ProjectState
+from jgi_stager.lifecycle import BUSY_PROJECTS
 from jgi_stager.metrics import STEP_FAILURES, STEP_MOVED, STEP_SECONDS, announce
 from jgi_stager.service.lease import Lease, held
 from jgi_stager.service.metrics_snapshot import MetricsReader
@@ -139,8 +139,7 @@ def make_scheduler(ctx: StepContext) -> BackgroundScheduler:
 
 def is_idle(ctx: StepContext) -> bool:
     """Whether nothing is left that the daemon could do by itself."""
-    busy = [ProjectState.DISCOVERING, ProjectState.ACTIVE]
-    if projects.new_records(ctx.store, limit=1) or projects.by_state(ctx.store, busy):
+    if projects.new_records(ctx.store, limit=1) or projects.by_state(ctx.store, BUSY_PROJECTS):
         return False
     everybody = ctx.settings.notifications.mailto
     return not any(notice.to or everybody for notice in notices.open_notices(ctx.store))

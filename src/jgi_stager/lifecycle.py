@@ -53,6 +53,39 @@ ORDER = tuple(State)
 """The states in the order a file passes them, for people to read."""
 
 
+class Phase(StrEnum):
+    """What a file waits for, as people are told: one or several states each."""
+
+    PENDING = "pending"
+    """Its turn within the quota of JDP."""
+    ON_TAPE = "on tape"
+    """Tape."""
+    DELIVERED = "delivered"
+    """Its manifest and a Globus task."""
+    IN_TRANSFER = "in transfer"
+    """Globus, and the check of what arrived."""
+    DONE = "done"
+    """Nothing."""
+    FAILED = "failed"
+    """A person."""
+
+
+FILE_PHASES: Mapping[State, Phase] = {
+    State.PENDING: Phase.PENDING,
+    State.RESTORE_REQUESTED: Phase.ON_TAPE,
+    State.RESTORED: Phase.DELIVERED,
+    State.MANIFEST_READY: Phase.DELIVERED,
+    State.TRANSFERRING: Phase.IN_TRANSFER,
+    State.DONE: Phase.DONE,
+    State.FAILED: Phase.FAILED,
+}
+
+
+def states_in(*phases: Phase) -> tuple[State, ...]:
+    """The states of files in these phases, in order."""
+    return tuple(state for state in State if FILE_PHASES[state] in phases)
+
+
 class ProjectState(StrEnum):
     """Where a project is. A record without a state has just been inserted."""
 
@@ -98,6 +131,8 @@ PROJECT_MOVES: Mapping[ProjectState, frozenset[ProjectState]] = {
 
 OVER_PROJECTS = (ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID)
 """Projects for which nothing is to begin any more."""
+BUSY_PROJECTS = (ProjectState.DISCOVERING, ProjectState.ACTIVE)
+"""Projects for which the daemon has something to do by itself."""
 RESTING_PROJECTS = frozenset({*OVER_PROJECTS, ProjectState.PAUSED})
 """States that a project leaves by a person alone, or never."""
 
@@ -155,6 +190,8 @@ RESTING_REQUESTS = frozenset(OVER_REQUESTS) - {RequestState.CLOSED}
 """A closed one does not rest: another file may want what it brought."""
 HOLDING_REQUESTS = (RequestState.ACCEPTED, RequestState.WAITING, RequestState.READY)
 """Requests whose files JDP brings, or has brought."""
+ON_TAPE_REQUESTS = tuple(state for state in HOLDING_REQUESTS if state is not RequestState.READY)
+"""Requests that JDP has taken and not delivered yet."""
 FREE_REQUESTS = (RequestState.REFUSED, RequestState.NOT_SENT)
 """Requests that never count against the quota."""
 IN_DOUBT = (RequestState.SUBMITTING, RequestState.UNKNOWN)

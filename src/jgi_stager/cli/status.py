@@ -30,6 +30,7 @@ from jgi_stager.cli.common import (
 from jgi_stager.clock import Clock
 from jgi_stager.failures import Service
 from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, left_of, part_of, percent, when
+from jgi_stager.lifecycle import Phase, states_in
 from jgi_stager.notices import COMMANDS
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting import summary as insight
@@ -45,24 +46,24 @@ from jgi_stager.settings import Settings
 
 
 BAR = 34
-SEGMENTS: tuple[tuple[str, tuple[str, ...], str, str, str], ...] = (
-    ("done", ("done",), "\N{FULL BLOCK}", "#", "green"),
-    ("in transfer", ("transferring",), "\N{DARK SHADE}", "=", "cyan"),
-    ("delivered", ("restored", "manifest_ready"), "\N{MEDIUM SHADE}", "+", "blue"),
-    ("on tape", ("restore_requested",), "\N{LIGHT SHADE}", "-", "magenta"),
-    ("pending", ("pending",), "\N{MIDDLE DOT}", ".", "dim"),
-    ("failed", ("failed",), "x", "x", "red"),
+SEGMENTS: tuple[tuple[Phase, str, str, str], ...] = (
+    (Phase.DONE, "\N{FULL BLOCK}", "#", "green"),
+    (Phase.IN_TRANSFER, "\N{DARK SHADE}", "=", "cyan"),
+    (Phase.DELIVERED, "\N{MEDIUM SHADE}", "+", "blue"),
+    (Phase.ON_TAPE, "\N{LIGHT SHADE}", "-", "magenta"),
+    (Phase.PENDING, "\N{MIDDLE DOT}", ".", "dim"),
+    (Phase.FAILED, "x", "x", "red"),
 )
-"""The parts of a bar: what it is called, the states, with and without Unicode, and the colour."""
+"""The parts of a bar: what it is called, with and without Unicode, and the colour."""
 
 
 def bar(project: Project, page: Page, width: int = BAR) -> Text:
     """The states of a project's files in one line, by bytes."""
-    sizes = [project.of(*states).bytes for _, states, _, _, _ in SEGMENTS]
+    sizes = [project.of(*states_in(phase)).bytes for phase, _, _, _ in SEGMENTS]
     if not sum(sizes):
-        sizes = [project.of(*states).files for _, states, _, _, _ in SEGMENTS]
+        sizes = [project.of(*states_in(phase)).files for phase, _, _, _ in SEGMENTS]
     text = Text()
-    for cells, (_, _, glyph, ascii_glyph, style) in zip(shares(sizes, width), SEGMENTS, strict=True):
+    for cells, (_, glyph, ascii_glyph, style) in zip(shares(sizes, width), SEGMENTS, strict=True):
         text.append((glyph if page.unicode else ascii_glyph) * cells, style)
     return text
 
@@ -82,7 +83,7 @@ def shares(sizes: Sequence[int], width: int) -> list[int]:
 def legend(page: Page) -> Text:
     """What the parts of a bar mean."""
     text = Text("", "dim")
-    for name, _, glyph, ascii_glyph, style in SEGMENTS:
+    for name, glyph, ascii_glyph, style in SEGMENTS:
         text.append(glyph if page.unicode else ascii_glyph, style).append(f" {name}  ")
     return text
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from jgi_stager.formatting import ago, count, human_bytes, human_duration, part_of, when
+from jgi_stager.lifecycle import ON_TAPE_REQUESTS
 from jgi_stager.notices import activity
 from jgi_stager.reporting.eta import percentile
 from jgi_stager.reporting.quota import Turns, used, window
@@ -250,7 +251,7 @@ def on_tape(facts: Snapshot, requests: Sequence[Request], source: str | None = N
     """Why files that were asked for are not delivered. ``requests`` are those they hang on; ``source`` is the JDP
     id where it is about one file."""
     delivered = [one for one in requests if one.state == "ready"]
-    requests = [one for one in requests if one.state in ("accepted", "waiting")]
+    requests = [one for one in requests if one.state in ON_TAPE_REQUESTS]
     if delivered and not requests:
         return BlockedReason(
             ReasonCode.TURN, f"request {delivered[0].request_id} is delivered; it goes on {NEXT_RUN}"

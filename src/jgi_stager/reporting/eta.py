@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from itertools import combinations, islice
 from statistics import median
 
-from jgi_stager.lifecycle import IN_DOUBT, RequestState
+from jgi_stager.lifecycle import IN_DOUBT, ON_TAPE_REQUESTS, Phase, states_in
 from jgi_stager.planning import Demand, Spent, Want, plan_restores
 from jgi_stager.reporting.snapshot_types import Count, Project, Request, Snapshot, Task
 
@@ -204,7 +204,9 @@ LEAST_SPREAD = 0.03
 """The range reaches at least this share of the time that is left to either side: the steps have their periods."""
 HORIZON_SECONDS = 10 * 365 * 86_400.0
 """Nobody can say anything about what is further away."""
-ON_TAPE = (RequestState.ACCEPTED, RequestState.WAITING, *IN_DOUBT)
+ON_TAPE = (*ON_TAPE_REQUESTS, *IN_DOUBT)
+NOT_DELIVERED = states_in(Phase.PENDING, Phase.ON_TAPE)
+DELIVERED, MOVING = states_in(Phase.DELIVERED), states_in(Phase.IN_TRANSFER)
 """States of the requests whose bytes JDP has to bring, or may have to."""
 
 
@@ -290,7 +292,7 @@ def _arrival(part: _Part, pace: _Pace, share: float) -> float:
 
 def _delivered(facts: Snapshot) -> list[_Part]:
     """What is past the tape: still to move, or moved and not verified; of a task half done only the rest."""
-    everybody = sum(project.of("transferring").bytes for project in facts.projects)
+    everybody = sum(project.of(*MOVING).bytes for project in facts.projects)
     tasks = [task for task in facts.tasks if task.kind == "files"]
     ended = sum(task.bytes for task in tasks if task.state == "ended")
     flying = sum(task.bytes for task in tasks if task.state != "ended")
@@ -299,7 +301,7 @@ def _delivered(facts: Snapshot) -> list[_Part]:
     to_move = max(0, everybody - to_verify - arrived)
     parts = []
     for project in _going(facts):
-        waiting, mine = project.of("restored", "manifest_ready"), project.of("transferring")
+        waiting, mine = project.of(*DELIVERED), project.of(*MOVING)
         parts.append(_Part(project.name, mine.bytes * to_verify // max(1, everybody), moved=True))
         if waiting.files or mine.files:
             parts.append(_Part(project.name, waiting.bytes + mine.bytes * to_move // max(1, everybody)))
@@ -319,7 +321,7 @@ def _on_tape(facts: Snapshot) -> list[_Part]:
     """
     joining = {one.name: _joining(facts, one).bytes for one in _going(facts)}
     asked_for = {one.name: _pending(facts, one).bytes + joining[one.name] for one in _going(facts)}
-    room = {one.name: one.of("pending", "restore_requested").bytes - asked_for[one.name] for one in _going(facts)}
+    room = {one.name: one.of(*NOT_DELIVERED).bytes - asked_for[one.name] for one in _going(facts)}
     joinable = set(facts.waiting.joinable.values())
     with_them: float | None = None
     parts, backlog = list[_Part](), 0

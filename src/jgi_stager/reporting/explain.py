@@ -9,7 +9,7 @@ from datetime import datetime
 from jgi_stager.formatting import count, when
 from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.reporting import blocked_reasons
-from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, daemon_wait, service_wait
+from jgi_stager.reporting.blocked_reasons import NEXT_RUN, BlockedReason, ReasonCode, daemon_wait, service_wait
 from jgi_stager.reporting.quota import Turns, turns
 from jgi_stager.reporting.snapshot_types import File, Move, Project, Request, Snapshot, Task
 
@@ -164,7 +164,12 @@ def _of_state_of_files(  # noqa: PLR0911 - one for each state
             return blocked_reasons.transfer(facts, carrying, sum(subject.in_tasks.values()))
         case State.FAILED:
             return _failed(subject)
-    return BlockedReason(ReasonCode.NOTHING, "done")
+    return _by_itself(state)
+
+
+def _by_itself(state: str) -> BlockedReason:
+    """For a state of which no more is to say."""
+    return BlockedReason(ReasonCode.TURN, f"{state.replace('_', ' ')}; it goes on {NEXT_RUN}")
 
 
 def _failed(subject: Project) -> BlockedReason:
@@ -236,6 +241,8 @@ def _of_file(  # noqa: PLR0911 - one for each state
             return BlockedReason(
                 ReasonCode.FAILED, sentence, since=subject.since, do=command if subject.retryable else None
             )
+    if subject.state in set(State):
+        return _by_itself(subject.state)
     return BlockedReason(
         ReasonCode.TURN, f"this version does not know the state {subject.state!r}; nothing is done to it"
     )

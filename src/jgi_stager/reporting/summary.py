@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from jgi_stager.failures import Service
 from jgi_stager.formatting import count, when
-from jgi_stager.lifecycle import ProjectState, State
+from jgi_stager.lifecycle import Phase, ProjectState, State, states_in
 from jgi_stager.notices import activity
 from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.reporting import eta, explain
@@ -61,7 +61,7 @@ def _jdp(facts: Snapshot, coming: Turns) -> Iterator[datetime]:
 
 
 def _globus(facts: Snapshot) -> Iterator[datetime]:
-    ready = (State.RESTORED, State.MANIFEST_READY)
+    ready = states_in(Phase.DELIVERED)
     if any(project.state == "active" and project.of(*ready).files for project in facts.projects):
         yield facts.now
     for task in facts.tasks:
@@ -253,6 +253,6 @@ def _expiring(facts: Snapshot, project: Project) -> Iterable[Todo]:
     dates = [
         one.expires_at for one in facts.requests if project.name in one.projects and one.expires_at is not None
     ]
-    if dates and project.of(State.RESTORED, State.MANIFEST_READY).files:
+    if dates and project.of(*states_in(Phase.DELIVERED)).files:
         what = f"{project.name} is paused, and what was delivered for it expires {when(min(dates), facts.now)}"
         yield Todo(what, f"jgi-stager project resume {project.name}")

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple
 
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import FILE_PHASES, Phase
 
 Journey = Sequence[tuple[datetime, str]]
 """When a file entered which state, in order."""
@@ -32,14 +32,13 @@ QUOTA, TAPE, HANDOVER, TRANSFER, PEOPLE, OUT = (
     "people",
     "a service that was out",
 )
-CAUSES: Mapping[str, str] = {
-    State.PENDING: QUOTA,
-    State.RESTORE_REQUESTED: TAPE,
-    State.RESTORED: HANDOVER,
-    State.MANIFEST_READY: HANDOVER,
-    State.TRANSFERRING: TRANSFER,
-    State.FAILED: PEOPLE,
+_CAUSES = {
+    Phase.PENDING: QUOTA,
+    Phase.ON_TAPE: TAPE,
+    Phase.DELIVERED: HANDOVER,
+    Phase.IN_TRANSFER: TRANSFER,
 }
+CAUSES: Mapping[str, str] = {state: _CAUSES.get(phase, PEOPLE) for state, phase in FILE_PHASES.items()}
 """What a file waits for in each state. A failed one waits for a person."""
 ORDER = (QUOTA, TAPE, HANDOVER, TRANSFER, PEOPLE, OUT)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from jgi_stager.failures import NeedsPerson
 from jgi_stager.formatting import human_bytes, percent, when
-from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS, ProjectState, State
+from jgi_stager.lifecycle import BUSY_PROJECTS, OPEN_REQUESTS, OPEN_TASKS, ProjectState, State
 from jgi_stager.limits import restore_limits_now
 from jgi_stager.planning import Spent, bytes_in_window
 from jgi_stager.settings import Settings
@@ -157,8 +157,7 @@ LITTLE = 0.02
 
 def status_line(survey: MetricsSnapshot, persons: Iterable[NeedsPerson]) -> str:
     """Such as ``2 projects, 41 % of 18.2 TB, waiting for quota until 14:07 UTC``."""
-    busy = (ProjectState.DISCOVERING, ProjectState.ACTIVE, NEW)
-    open_projects = sum(survey.projects.get(state, 0) for state in busy)
+    open_projects = sum(survey.projects.get(state, 0) for state in (*BUSY_PROJECTS, NEW))
     count = (
         f"{open_projects} project{'' if open_projects == 1 else 's'}" if open_projects else "no project under way"
     )

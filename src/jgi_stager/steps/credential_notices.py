@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from jgi_stager.failures import NeedsPerson, Service, Transient
-from jgi_stager.lifecycle import NoticeState, ProjectState, State
+from jgi_stager.lifecycle import NoticeState, Phase, ProjectState, State, states_in
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind, until_reminder
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.quota import turns
@@ -33,8 +33,8 @@ log = structlog.get_logger()
 
 
 NEEDED_IN: Mapping[Service, frozenset[State]] = {
-    Service.JDP: frozenset({State.PENDING, State.RESTORE_REQUESTED}),
-    Service.GLOBUS: frozenset({State.RESTORED, State.MANIFEST_READY, State.TRANSFERRING}),
+    Service.JDP: frozenset(states_in(Phase.PENDING, Phase.ON_TAPE)),
+    Service.GLOBUS: frozenset(states_in(Phase.DELIVERED, Phase.IN_TRANSFER)),
 }
 """The states that files leave only with this service."""
 

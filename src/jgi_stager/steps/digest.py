@@ -14,7 +14,7 @@ import structlog
 
 from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
-from jgi_stager.lifecycle import ProjectState, State
+from jgi_stager.lifecycle import FILE_PHASES, OVER_PROJECTS, ProjectState, State
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, Kind
 from jgi_stager.reporting import eta, quota, snapshot
 from jgi_stager.reporting.quota import turns
@@ -30,14 +30,12 @@ log = structlog.get_logger()
 # --- its sentences ------------------------------------------------------------------------------------------
 
 
-STATES: Mapping[str, str] = {
+WORDS: Mapping[State, str] = {
     State.PENDING: "not asked for yet",
-    State.RESTORE_REQUESTED: "on tape",
     State.RESTORED: "delivered at JGI",
     State.MANIFEST_READY: "ready to transfer",
-    State.TRANSFERRING: "in transfer",
-    State.FAILED: "failed",
 }
+"""Of the states for which the phase says too little."""
 WORTH_A_WORD = timedelta(hours=1)
 MOST_NAMED = 5
 """Projects that are named in one sentence."""
@@ -45,8 +43,8 @@ MOST_NAMED = 5
 
 def where(project: Project) -> list[str]:
     """How many files are where, those that are done left out."""
-    found = ((words, project.of(state).files) for state, words in STATES.items())
-    return [f"{files:,} {words}" for words, files in found if files]
+    found = ((state, project.of(state).files) for state in State if state is not State.DONE)
+    return [f"{files:,} {WORDS.get(state, FILE_PHASES[state])}" for state, files in found if files]
 
 
 def needs_you(ctx: StepContext, facts: Snapshot) -> list[str]:
@@ -131,7 +129,7 @@ def _within(stretches: Any, open_since: datetime | None, since: datetime, now: d
 # --- the digest ---------------------------------------------------------------------------------------------
 
 
-LISTED = (ProjectState.ACTIVE, ProjectState.DISCOVERING, ProjectState.PAUSED, ProjectState.HELD)
+LISTED = frozenset(ProjectState) - {*OVER_PROJECTS}
 """Projects that a digest speaks of; it goes out because of those that move."""
 
 
@@ -167,7 +165,7 @@ def _page(
 ) -> dict[str, Any]:
     """Everything that the digest says."""
     before = last.get("projects") or {}
-    listed = [one for one in facts.projects if one.state in set(LISTED) or _just_done(one, last)]
+    listed = [one for one in facts.projects if one.state in LISTED or _just_done(one, last)]
     causes = delay_causes(ctx, facts, last)
     shown = [
         _project(one, estimates.get(one.name), before.get(one.name) or {}, causes)

@@ -20,7 +20,7 @@ import structlog
 
 from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.failures import Rejected, Service, Transient
-from jgi_stager.lifecycle import ProjectState, State
+from jgi_stager.lifecycle import BUSY_PROJECTS, ProjectState, State
 from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.steps import listing, transitions
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
@@ -107,7 +107,6 @@ def _reschedule_listing(ctx: StepContext, ap: Mapping[str, Any], error: str, sec
 
 
 STAGED_TYPES = frozenset({"Metagenome Analysis", "Metatranscriptome Analysis"})
-STUDY_STATES = (ProjectState.DISCOVERING, ProjectState.ACTIVE)
 
 OUTAGE_PATIENCE = timedelta(hours=24)
 
@@ -190,7 +189,7 @@ def _reschedule(ctx: StepContext, doc: Mapping[str, Any], error: str, seconds: f
 
 def _without_study(ctx: StepContext) -> Documents:
     now = ctx.clock.now()
-    for doc in projects.by_state(ctx.store, STUDY_STATES):
+    for doc in projects.by_state(ctx.store, BUSY_PROJECTS):
         due = is_due(doc.get("study_next_try_at"), doc.get("update_date"), now)
         if doc.get("nmdc_study_id") is None and not doc.get("study_looked_up") and due:
             yield {**doc, "attempts": doc.get("study_attempts")}
@@ -206,7 +205,7 @@ def _look_up_study(ctx: StepContext, doc: Mapping[str, Any]) -> int:
         if study is None:
             text = f"NMDC knows no study of proposal {doc['proposal_id']}; the files are staged without"
             warn(ctx, doc, "study", [text])
-    projects.set_project(ctx.store, doc["_id"], STUDY_STATES, nmdc_study_id=study, study_looked_up=True)
+    projects.set_project(ctx.store, doc["_id"], BUSY_PROJECTS, nmdc_study_id=study, study_looked_up=True)
     return 1
 
 
@@ -214,7 +213,7 @@ def _reschedule_study(ctx: StepContext, doc: Mapping[str, Any], error: str, seco
     at = ctx.clock.now() + timedelta(seconds=seconds)
     attempts = int(doc.get("attempts") or 0) + 1
     projects.set_project(
-        ctx.store, doc["_id"], STUDY_STATES, study_next_try_at=at, study_attempts=attempts, study_error=error
+        ctx.store, doc["_id"], BUSY_PROJECTS, study_next_try_at=at, study_attempts=attempts, study_error=error
     )
 
 
