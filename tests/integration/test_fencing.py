@@ -160,6 +160,7 @@ def test_there_is_no_way_to_write_without_the_token(first: Lease) -> None:
         "find",
         "find_one",
         "full_name",
+        "name",
     }
     assert first.store.files.count_documents({})
 
