@@ -63,7 +63,7 @@ def open_clients(
             Nmdc(edge(Service.NMDC, settings.nmdc)),
             Globus(globus, secrets),
         )
-        for client in (found.gold, found.jdp, found.nmdc, found.globus):
+        for client in vars(found).values():
             stack.callback(client.close)
         yield found
 

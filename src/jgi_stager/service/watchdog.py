@@ -25,8 +25,8 @@ FEEDS_PER_WATCHDOG = 4
 
 def silence_bound(settings: Settings) -> float:
     """Real seconds that a step may work without any sign of moving: longer than its longest single call."""
-    services = (settings.gold, settings.jdp, settings.nmdc, settings.globus)
-    longest = max(service.timeout_seconds for service in services)
+    sections = (getattr(settings, name) for name in Settings.model_fields)
+    longest = max(getattr(section, "timeout_seconds", 0.0) for section in sections)
     return max(SHORTEST_BOUND_SECONDS, CALL_DEADLINE_TIMEOUTS * longest)
 
 
