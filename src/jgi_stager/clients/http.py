@@ -1,10 +1,10 @@
-"""The transport under every client: bounded in bytes and time, never redirected, silent about queries.
-
-The one edge for requests: every answer becomes a value or one of the kinds of failure.
+"""HTTP for every client: each answer becomes a value or one of the kinds of failure.
 
 The rules differ by what a lost answer costs. A read may be repeated: every doubt is `Transient`.
 A write may not: it is `Transient` only where none of its body left this host, and refused only where the
 service said so; all else is `OutcomeUnknown`. Nothing is ever repeated in here.
+
+The transport below is bounded in bytes and time, follows no redirect, and keeps queries out of the log.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from jgi_stager.clients.remote_clock import TheirClock, read
 from jgi_stager.clock import boot_seconds
 from jgi_stager.failures import OutcomeUnknown, OutsideError, Service, Transient
 from jgi_stager.metrics import outside_call, result_of
+
+# --- the transport ------------------------------------------------------------------------------------------
+
 
 CHUNK_BYTES = 64 * 1024
 
@@ -198,6 +201,9 @@ def silence_queries() -> None:
     """Keep query strings out of urllib3's own log. Safe to call often."""
     for name in ("urllib3.connectionpool", "urllib3.util.retry", "urllib3.connection"):
         logging.getLogger(name).addFilter(_QUIET)
+
+
+# --- answers become values ----------------------------------------------------------------------------------
 
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
