@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
@@ -152,6 +152,15 @@ class File(StoredDocument):
         return needs(self, self.state, needed)
 
 
+V = TypeVar("V")
+
+
+def _there(value: V | None, name: str, document: StoredDocument) -> V:
+    if value is None:
+        raise ValueError(f"{document.collection} {document.key} has no {name}")
+    return value
+
+
 class Vouched(Stored):
     """A copy of what only the daemon may say of a request, written together with it: an edit of one shows."""
 
@@ -216,6 +225,31 @@ class RestoreRequest(StoredDocument):
     """A delivery that was met at JGI: nobody here asked for it."""
     update_date: Instant
     history: History
+
+    @property
+    def number(self) -> int:
+        """The number that JDP gave it. Raises ValueError if it has none: it was never accepted."""
+        return _there(self.request_id, "request_id", self)
+
+    @property
+    def asked_at(self) -> datetime:
+        """When it was answered, by JDP's clock. Raises ValueError if it never was."""
+        return _there(self.submitted_at, "submitted_at", self)
+
+    @property
+    def due_at(self) -> datetime:
+        """When it is to be looked at next, or was last where that is over. Raises ValueError if never."""
+        return _there(self.next_poll_at, "next_poll_at", self)
+
+    @property
+    def ready_since(self) -> datetime:
+        """When JDP said that it is delivered. Raises ValueError if it never did."""
+        return _there(self.ready_at, "ready_at", self)
+
+    @property
+    def not_brought(self) -> frozenset[str]:
+        """The ids that it does not bring: lost on the way, or unknown to JDP, which drops them."""
+        return frozenset((*(self.lost or ()), *(self.dropped or ())))
 
     @model_validator(mode="after")
     def _of_its_state(self) -> Self:
@@ -300,6 +334,21 @@ class TransferTask(StoredDocument):
     error: str | None = None
     update_date: Instant
     history: Annotated[History, Field(min_length=1)]
+
+    @property
+    def globus_id(self) -> str:
+        """What Globus calls it. Raises ValueError if Globus never answered."""
+        return _there(self.task_id, "task_id", self)
+
+    @property
+    def due_at(self) -> datetime:
+        """When it is to be looked at next, or was last where that is over. Raises ValueError if never."""
+        return _there(self.next_poll_at, "next_poll_at", self)
+
+    @property
+    def begun_at(self) -> datetime:
+        """When Globus took it. Raises ValueError if it never did."""
+        return _there(self.submitted_at, "submitted_at", self)
 
     @model_validator(mode="after")
     def _of_its_state(self) -> Self:

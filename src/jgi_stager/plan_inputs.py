@@ -84,11 +84,11 @@ def read_refusals(ctx: PlanSource) -> Refusals:
     last_by_jdp: dict[str, datetime] = {}
     refused = requests.recent(ctx.store, RequestState.REFUSED, now - REFUSALS_REMEMBERED)
     for document in refused:
-        for file_id in document["file_ids"]:
+        for file_id in document.file_ids:
             times[file_id] += 1
-            group[file_id] = max(1, len(document["file_ids"]) // 2)
-            last[file_id] = document["next_poll_at"]
-            last_by_jdp[file_id] = document["submitted_at"] or document["next_poll_at"]
+            group[file_id] = max(1, len(document.file_ids) // 2)
+            last[file_id] = document.due_at
+            last_by_jdp[file_id] = document.submitted_at or document.due_at
     waiting = frozenset(
         # A refusal of the future is one of a clock that was set back since: it delays nothing any more.
         file_id
@@ -166,7 +166,7 @@ def planning_input(ctx: PlanSource, refusals: Refusals, now: datetime | None = N
         found = files.candidates(ctx.store, name, CANDIDATES_PER_PROJECT)
         ids = {file.source_file_id for file in found}
         held = requests.open_request_of_sources(ctx.store, ids, ctx.clock.now())
-        joinable |= {file_id: request["request_id"] for file_id, request in held.items()}
+        joinable |= {file_id: request.number for file_id, request in held.items()}
         joining[name] = sum(file.source_file_id in held for file in found)
         demands.append(_demand(ctx, project, found, without | held.keys(), asked[name]))
     wanted = tuple(demand for demand in demands if demand.wants)

@@ -49,10 +49,11 @@ def test_the_way_of_a_request(store: Store, clock: ManualClock) -> None:
         store, key, (WAITING, CLOSED), READY, why="polled", polls=1, ready_at=clock.now()
     )
     assert requests.update_request(store, key, READY, status_word="ready")
-    found = requests.get_request(store, key)
+    found, stored = requests.get_request(store, key), store.restore_requests.find_one({"_id": key})
     assert found is not None
-    assert (found["state"], found["polls"], found["status_word"]) == ("ready", 1, "ready")
-    assert [(entry["from"], entry["to"]) for entry in found["history"]] == [
+    assert stored is not None
+    assert (found.state, found.polls, found.status_word) == ("ready", 1, "ready")
+    assert [(entry["from"], entry["to"]) for entry in stored["history"]] == [
         (None, "submitting"),
         ("submitting", "accepted"),
         ("accepted", "waiting"),
@@ -78,8 +79,8 @@ def test_due_requests_come_longest_due_first(store: Store, clock: ManualClock) -
         due = now + timedelta(minutes=minutes)
         asked: dict[str, Any] = {"request_id": 7, "submitted_at": now}
         bring(store, key, WAITING, next_poll_at=due, **asked)
-    assert [found["_id"] for found in requests.requests_in(store, WAITING, now)] == [keys[2], keys[1]]
-    assert [found["_id"] for found in requests.requests_in(store, [WAITING, READY])] == keys[::-1]
+    assert [found.key for found in requests.requests_in(store, WAITING, now)] == [keys[2], keys[1]]
+    assert [found.key for found in requests.requests_in(store, [WAITING, READY])] == keys[::-1]
 
 
 def test_the_ledger_keeps_what_is_in_doubt_and_forgets_what_was_refused(store: Store, clock: ManualClock) -> None:
@@ -134,14 +135,14 @@ def test_a_request_may_be_joined_for_what_it_brings_while_there_is_time_to_trans
     requests.add_lost(store, partial, [jdp_id(8)])
     wanted = [jdp_id(number) for number in range(1, 9)]
     found = requests.open_request_of_sources(store, wanted, clock.now())
-    assert {source: request["_id"] for source, request in found.items()} == {
+    assert {source: request.key for source, request in found.items()} == {
         jdp_id(1): ready,
         jdp_id(2): waiting,
         jdp_id(3): ready,
         jdp_id(6): partial,
     }
     earlier = clock.now() - timedelta(seconds=1)
-    assert requests.open_request_of_sources(store, [jdp_id(4)], earlier)[jdp_id(4)]["_id"] == dying
+    assert requests.open_request_of_sources(store, [jdp_id(4)], earlier)[jdp_id(4)].key == dying
 
 
 @pytest.mark.parametrize("field", ["state", "history", "_id", "since"])

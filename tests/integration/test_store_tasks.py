@@ -36,7 +36,7 @@ def test_the_way_of_a_task(store: Store, clock: ManualClock) -> None:
     key = add_task(store, "s1", [oid])
     assert tasks.open_task_file_oids(store) == {oid}
     assert tasks.count_active(store) == 1
-    assert [task["_id"] for task in tasks.tasks_in(store, SUBMITTING, clock.now())] == [key]
+    assert [task.key for task in tasks.tasks_in(store, SUBMITTING, clock.now())] == [key]
     assert tasks.update_task(
         store, key, SUBMITTING, TaskState.SUBMITTED, why="accepted", task_id="t1", submitted_at=clock.now()
     )
@@ -45,7 +45,7 @@ def test_the_way_of_a_task(store: Store, clock: ManualClock) -> None:
     found = tasks.task_by_id(store, "t1")
     assert found is not None
     assert found == tasks.get_task(store, key)
-    assert (found["body"], found["files"], found["kind"]) == (BODY, 1, "files")
+    assert (tasks.body_of(store, key), found.files, found.kind) == (BODY, 1, "files")
     assert tasks.update_task(store, key, ACTIVE, ENDED, why="SUCCEEDED")
     assert (tasks.count_active(store), tasks.open_task_file_oids(store)) == (0, {oid})
     assert tasks.open_task_file_oids(store, [SUBMITTING]) == set()

@@ -251,9 +251,9 @@ def test_a_restore_that_was_about_to_be_asked_for_is_not(tmp_path: Path, mongod_
         goes_on(st, second)
         st.run("request_restores")
         (doubted,) = requests.requests_in(second.store, RequestState.UNKNOWN)
-        assert doubted["_id"] == intent["_id"]
+        assert doubted.key == intent.key
         spent = requests.ledger(second.store, st.out.clock.now())
-        assert intent["bytes"] in [entry.bytes for entry in spent if entry.in_doubt]
+        assert intent.bytes in [entry.bytes for entry in spent if entry.in_doubt]
         st.drive(hours=96)
         check_run(st)
 
@@ -271,7 +271,7 @@ def test_a_transfer_that_was_about_to_be_submitted_is_not(tmp_path: Path, mongod
         st.drive(hours=72)
         check_run(st)
         sent = [one["submission_id"] for one in st.out.books()["tasks"]]
-        assert sent.count(intent["submission_id"]) == 1
+        assert sent.count(intent.submission_id) == 1
 
 
 def test_a_takeover_is_told_in_plain_words(tmp_path: Path, mongod_uri: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from jgi_stager.clock import Clock
 from jgi_stager.failures import Service
-from jgi_stager.lifecycle import IN_DOUBT, OPEN_REQUESTS, OPEN_TASKS, NoticeState, ProjectState, State
+from jgi_stager.lifecycle import IN_DOUBT, OPEN_REQUESTS, OPEN_TASKS, NoticeState, ProjectState, State, TaskState
 from jgi_stager.limits import limits_now, restore_limits_now, task_slots
-from jgi_stager.models import Project
+from jgi_stager.models import Project, RestoreRequest, TransferTask
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, PlanningInput, Refusals, planning_input, read_refusals
 from jgi_stager.records import TaskKind
 from jgi_stager.reporting import snapshot_types as views
@@ -205,15 +205,13 @@ def daemon(books: SnapshotSource) -> views.DaemonView:
     )
 
 
-def _waiting(
-    planned: PlanningInput, refusals: Refusals, open_requests: Sequence[Mapping[str, Any]]
-) -> views.Waiting:
-    doubtful = [one for one in open_requests if one["state"] in IN_DOUBT]
+def _waiting(planned: PlanningInput, refusals: Refusals, open_requests: Sequence[RestoreRequest]) -> views.Waiting:
+    doubtful = [one for one in open_requests if one.state in IN_DOUBT]
     return views.Waiting(
         demands=planned.demands,
         spent=planned.spent,
         seen_files=CANDIDATES_PER_PROJECT,
-        in_doubt={file_id: one["_id"] for one in doubtful for file_id in one["file_ids"]},
+        in_doubt={file_id: one.key for one in doubtful for file_id in one.file_ids},
         refused_until=refusals.until,
         refused_times={file_id: refusals.times[file_id] for file_id in refusals.until},
         joinable=planned.joinable,
@@ -286,51 +284,50 @@ def history(entries: Any) -> tuple[views.Move, ...]:
     )
 
 
-def request(document: Mapping[str, Any]) -> views.Request:
-    """A document of ``restore_requests``."""
+def request(document: RestoreRequest) -> views.Request:
+    """A request as people see it."""
     return views.Request(
-        key=str(document["_id"]),
-        state=str(document["state"]),
-        request_id=document.get("request_id"),
-        projects=tuple(document["projects"]),
-        ids=len(document.get("file_ids") or ()),
-        files=int(document["files"]),
-        bytes=int(document["bytes"]),
-        reserved_at=document["reserved_at"],
-        submitted_at=document.get("submitted_at"),
-        ready_at=document.get("ready_at"),
-        expires_at=document.get("expiration_date"),
-        next_look_at=document.get("next_poll_at"),
-        word=document.get("status_word"),
-        error=document.get("error"),
-        attempts=int(document.get("attempts") or 0),
-        not_brought=requests.not_brought(document),
+        key=document.key,
+        state=str(document.state),
+        request_id=document.request_id,
+        projects=tuple(document.projects),
+        ids=len(document.file_ids) if "file_ids" in document.model_fields_set else 0,
+        files=document.files,
+        bytes=document.bytes,
+        reserved_at=document.reserved_at,
+        submitted_at=document.submitted_at,
+        ready_at=document.ready_at,
+        expires_at=document.expiration_date,
+        next_look_at=document.next_poll_at,
+        word=document.status_word,
+        error=document.error,
+        attempts=document.attempts,
+        not_brought=document.not_brought,
     )
 
 
-def task(document: Mapping[str, Any]) -> views.Task:
-    """A document of ``globus_tasks``."""
-    closed = document.get("since") if document["state"] == "closed" else None
-    stored = document["history"][0]["at"] if document.get("history") else document["since"]
+def task(document: TransferTask) -> views.Task:
+    """A task as people see it."""
+    history = document.history if "history" in document.model_fields_set else []
     return views.Task(
-        key=str(document["_id"]),
-        kind=str(document["kind"]),
-        state=str(document["state"]),
-        task_id=document.get("task_id"),
-        files=int(document["files"]),
-        bytes=int(document["bytes"]),
-        stored_at=stored,
-        request_ids=tuple(document.get("request_ids") or ()),
-        submitted_at=document.get("submitted_at"),
-        ended_at=document.get("ended_at"),
-        closed_at=closed,
-        next_look_at=document.get("next_poll_at"),
-        status=document.get("status"),
-        nice_status=document.get("nice_status"),
-        faults=int(document.get("faults") or 0),
-        bytes_moved=int(document.get("bytes_transferred") or 0),
-        error=document.get("error"),
-        attempts=int(document.get("attempts") or 0),
+        key=document.key,
+        kind=str(document.kind),
+        state=str(document.state),
+        task_id=document.task_id,
+        files=document.files,
+        bytes=document.bytes,
+        stored_at=history[0].at if history else document.since,
+        request_ids=tuple(document.request_ids),
+        submitted_at=document.submitted_at,
+        ended_at=document.ended_at,
+        closed_at=document.since if document.state == TaskState.CLOSED else None,
+        next_look_at=document.next_poll_at,
+        status=document.status,
+        nice_status=document.nice_status,
+        faults=document.faults or 0,
+        bytes_moved=document.bytes_transferred or 0,
+        error=document.error,
+        attempts=document.attempts,
     )
 
 
@@ -360,7 +357,7 @@ def file(document: Mapping[str, Any]) -> views.File:
 def _past_tasks(store: Store) -> list[views.Task]:
     """The last tasks that brought their files."""
     found = tasks.ended(store, TaskKind.FILES, RECENT)
-    return [task(document) for document in reversed(found) if document.get("status") == "SUCCEEDED"]
+    return [task(document) for document in reversed(found) if document.status == "SUCCEEDED"]
 
 
 def find_files(store: Store, text: str, names: Iterable[str], limit: int = 0) -> list[views.File]:

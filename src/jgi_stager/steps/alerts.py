@@ -17,6 +17,7 @@ import structlog
 from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import RESTING, ProjectState, RequestState, State, TaskState
+from jgi_stager.models import TransferTask
 from jgi_stager.notices import Kind
 from jgi_stager.records import TaskKind
 from jgi_stager.steps.accept import acceptance_key
@@ -146,22 +147,22 @@ def _requests(ctx: StepContext) -> Iterable[dict[str, Any]]:
         return
     now = ctx.clock.now()
     past = requests.delivered(ctx.store, RECENT)
-    known = usual(_lengths(past, "submitted_at", "ready_at"), REQUEST_FLOOR, REQUEST_UNKNOWN)
+    known = usual(_lengths((one.submitted_at, one.ready_at) for one in past), REQUEST_FLOOR, REQUEST_UNKNOWN)
     for one in requests.requests_in(ctx.store, RequestState.WAITING):
-        age = now - one["submitted_at"]
+        age = now - one.asked_at
         # Not asked successfully since: its age says nothing about JDP.
-        if age <= known.limit or one.get("stalled_told_at") or one["attempts"]:
+        if age <= known.limit or one.stalled_told_at or one.attempts:
             continue
         yield {
-            "key": f"request:{one['_id']}",
-            "name": f"JDP request {one['request_id']}",
+            "key": f"request:{one.key}",
+            "name": f"JDP request {one.number}",
             "age_seconds": age.total_seconds(),
             "usual": known.words,
-            "files": one["files"],
-            "bytes": one["bytes"],
-            "projects": list(one["projects"]),
-            "said": one.get("status_word") or "",
-            "ask": f"JGI, about restore request {one['request_id']}; the daemon keeps waiting",
+            "files": one.files,
+            "bytes": one.bytes,
+            "projects": list(one.projects),
+            "said": one.status_word or "",
+            "ask": f"JGI, about restore request {one.number}; the daemon keeps waiting",
         }
 
 
@@ -173,46 +174,48 @@ def _tasks(ctx: StepContext) -> Iterable[dict[str, Any]]:
     lengths: dict[str, Usual] = {}
     for one in tasks.tasks_in(ctx.store, TaskState.ACTIVE):
         moved = _moved_at(ctx, one, now)
-        standing = one.get("status") not in (None, "ACTIVE")  # told when it was seen (`poll_tasks`)
-        if standing or one.get("stalled_told_at") or one["attempts"]:
+        standing = one.status not in (None, "ACTIVE")  # told when it was seen (`poll_tasks`)
+        if standing or one.stalled_told_at or one.attempts:
             continue
-        kind = one["kind"]
+        kind = one.kind
         if kind not in lengths:
             past = tasks.ended(ctx.store, TaskKind(kind), RECENT)
-            lengths[kind] = usual(_lengths(past, "submitted_at", "ended_at"), TASK_FLOOR, TASK_UNKNOWN)
-        age = now - one["submitted_at"]
+            lengths[kind] = usual(
+                _lengths((one.submitted_at, one.ended_at) for one in past), TASK_FLOOR, TASK_UNKNOWN
+            )
+        age = now - one.begun_at
         still = now - moved >= STILL and age >= STILL
         if age <= lengths[kind].limit and not still:
             continue
         yield {
-            "key": f"task:{one['_id']}",
-            "name": f"Globus task {one['task_id']}",
+            "key": f"task:{one.key}",
+            "name": f"Globus task {one.globus_id}",
             "age_seconds": age.total_seconds(),
             "usual": lengths[kind].words,
-            "files": one["files"],
-            "bytes": one["bytes"],
+            "files": one.files,
+            "bytes": one.bytes,
             "projects": [],
             "said": _said(one, now - moved if still else None),
             "ask": "look at it at https://app.globus.org/activity; it goes on when the cause is gone",
         }
 
 
-def _said(task: Mapping[str, Any], still_for: timedelta | None) -> str:
-    words = [str(task.get("nice_status") or task.get("status") or "")]
-    if task.get("faults"):
-        words.append(f"{task['faults']} faults")
+def _said(task: TransferTask, still_for: timedelta | None) -> str:
+    words = [str(task.nice_status or task.status or "")]
+    if task.faults:
+        words.append(f"{task.faults} faults")
     if still_for is not None:
         words.append(f"no byte moved for {human_duration(still_for)}")
     return ", ".join(word for word in words if word)
 
 
-def _moved_at(ctx: StepContext, task: Mapping[str, Any], now: datetime) -> datetime:
+def _moved_at(ctx: StepContext, task: TransferTask, now: datetime) -> datetime:
     """When a task was last seen to have moved something; notes it where it has."""
-    moved = int(task.get("bytes_transferred") or 0)
-    at: datetime | None = task.get("moved_at")
-    if at is not None and moved == task.get("moved_bytes"):
+    moved = int(task.bytes_transferred or 0)
+    at: datetime | None = task.moved_at
+    if at is not None and moved == task.moved_bytes:
         return at
-    tasks.update_task(ctx.store, task["_id"], TaskState.ACTIVE, moved_at=now, moved_bytes=moved)
+    tasks.update_task(ctx.store, task.key, TaskState.ACTIVE, moved_at=now, moved_bytes=moved)
     return now
 
 
@@ -225,8 +228,8 @@ def _note(ctx: StepContext, key: str) -> None:
         tasks.update_task(ctx.store, document, TaskState.ACTIVE, stalled_told_at=at)
 
 
-def _lengths(documents: Iterable[Mapping[str, Any]], begun: str, ended: str) -> list[timedelta]:
-    return [one[ended] - one[begun] for one in documents if one.get(ended) and one.get(begun)]
+def _lengths(spans: Iterable[tuple[datetime | None, datetime | None]]) -> list[timedelta]:
+    return [ended - begun for begun, ended in spans if ended is not None and begun is not None]
 
 
 # --- documents that do not fit ------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def _look(ctx: StepContext) -> int:
     found = ctx.globus.tasks_labelled(f"{transfers.LABEL} ", ctx.clock.now() - LOOK_BACK)
     # In this order. Each task of ours had its intent before Globus had the task. An intent that is not among those
     # without an answer any more has its task id by now, so the read that comes last finds it.
-    awaited = {one["label"] for one in tasks.tasks_in(ctx.store, TaskState.SUBMITTING)}
+    awaited = {one.label for one in tasks.tasks_in(ctx.store, TaskState.SUBMITTING)}
     strange = tasks.unknown_task_ids(ctx.store, [task.task_id for task in found])
     # What one brought that has ended lies at its destination: a new one compares checksums and sends it no more.
     orphans = [
@@ -108,8 +108,8 @@ def run(ctx: StepContext) -> int:
         request = requests.request_by_id(ctx.store, request_id)
         if request is None and damaged:
             continue  # it may be one of those that were set aside
-        if request is None or request["state"] not in HOLDING_REQUESTS:
-            state = "not in the books" if request is None else request["state"]
+        if request is None or request.state not in HOLDING_REQUESTS:
+            state = "not in the books" if request is None else request.state
             why = f"request {request_id} is {state}, and nobody would look at it again"
             moved += transitions.free_files_of_request(ctx.store, request_id, why)
     damaged = tasks.inspect(ctx.store)
@@ -117,7 +117,7 @@ def run(ctx: StepContext) -> int:
         task = tasks.task_by_id(ctx.store, task_id)
         if task is None and damaged:
             continue
-        if task is None or task["state"] not in OPEN_TASKS:
+        if task is None or task.state not in OPEN_TASKS:
             why = f"Globus task {task_id} is over, and it was not verified"
             moved += transitions.free_files_of_task(ctx.store, task_id, why)
     return moved

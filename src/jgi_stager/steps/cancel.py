@@ -13,6 +13,7 @@ import structlog
 
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import AT_JGI, ProjectState, State, TaskState
+from jgi_stager.models import TransferTask
 from jgi_stager.steps import transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.services import isolate_each, process_each, reschedule_fields
@@ -58,35 +59,35 @@ def end_tasks(ctx: StepContext, names: Collection[str]) -> int:
     theirs = [
         task
         for task in active
-        if task["file_oids"] and not task.get("cancelled_at") and _due(ctx, task) and _only_of(ctx, task, names)
+        if task.file_oids and not task.cancelled_at and _due(ctx, task) and _only_of(ctx, task, names)
     ]
     return process_each(ctx, Service.GLOBUS, theirs, _cancel, _reschedule)
 
 
-def _due(ctx: StepContext, task: Mapping[str, Any]) -> bool:
-    return (task.get("cancel_after") or ctx.clock.now()) <= ctx.clock.now()
+def _due(ctx: StepContext, task: TransferTask) -> bool:
+    return (task.cancel_after or ctx.clock.now()) <= ctx.clock.now()
 
 
-def _only_of(ctx: StepContext, task: Mapping[str, Any], names: Collection[str]) -> bool:
-    moving = files.of_task(ctx.store, task["task_id"], State.TRANSFERRING)
+def _only_of(ctx: StepContext, task: TransferTask, names: Collection[str]) -> bool:
+    moving = files.of_task(ctx.store, task.globus_id, State.TRANSFERRING)
     return bool(moving) and all(file.project_name in names for file in moving)
 
 
-def _cancel(ctx: StepContext, task: Mapping[str, Any]) -> int:
+def _cancel(ctx: StepContext, task: TransferTask) -> int:
     problem = None
     try:
-        ctx.globus.cancel(task["task_id"])
+        ctx.globus.cancel(task.globus_id)
     except Rejected as error:
         problem = str(error)  # Globus will not: then it ends by itself, and what arrived is verified.
     now = ctx.clock.now()
     tasks.update_task(
-        ctx.store, task["_id"], TaskState.ACTIVE, cancelled_at=now, cancel_error=problem, next_poll_at=now
+        ctx.store, task.key, TaskState.ACTIVE, cancelled_at=now, cancel_error=problem, next_poll_at=now
     )
-    log.info("task_cancelled", task_id=task["task_id"], files=task["files"], problem=problem)
+    log.info("task_cancelled", task_id=task.globus_id, files=task.files, problem=problem)
     return 1
 
 
-def _reschedule(ctx: StepContext, task: Mapping[str, Any], error: str, seconds: float) -> None:
-    log.warning("task_cancel_postponed", task_id=task.get("task_id"), error=error)
+def _reschedule(ctx: StepContext, task: TransferTask, error: str, seconds: float) -> None:
+    log.warning("task_cancel_postponed", task_id=task.task_id, error=error)
     after = reschedule_fields(ctx, task, error, seconds)["next_poll_at"]
-    tasks.update_task(ctx.store, task["_id"], TaskState.ACTIVE, cancel_after=after)
+    tasks.update_task(ctx.store, task.key, TaskState.ACTIVE, cancel_after=after)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cache, partial
 from pathlib import PurePosixPath
-from typing import Any
 
 import structlog
 
@@ -22,6 +21,7 @@ from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import IN_DOUBT, RequestState
 from jgi_stager.manifests import manifest_name
+from jgi_stager.models import RestoreRequest
 from jgi_stager.steps import jdp_clock
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
@@ -172,14 +172,13 @@ def unreadable(left: Iterable[FileRow], arrived: Iterable[FileRow], skipped: Map
 def start_cooldown(ctx: StepContext, request_id: int) -> None:
     """Let a delivery of which nothing could be read rest a while; tell people when that lasts."""
     request, now = requests.request_by_id(ctx.store, request_id), ctx.clock.now()
-    if request is None or request["state"] != RequestState.READY:
+    if request is None or request.state != RequestState.READY:
         return
-    last: datetime | None = request.get("transfer_after")
-    since = request["unread_since"] if last is not None and abs(now - last) < FORGOTTEN else now
+    last, since = request.transfer_after, now
+    if last is not None and request.unread_since is not None and abs(now - last) < FORGOTTEN:
+        since = request.unread_since
     after = now + min(LONGEST, max(SHORTEST, now - since))
-    requests.update_request(
-        ctx.store, request["_id"], RequestState.READY, transfer_after=after, unread_since=since
-    )
+    requests.update_request(ctx.store, request.key, RequestState.READY, transfer_after=after, unread_since=since)
     log.warning("delivery_out_of_reach", request_id=request_id, since=since, until=after)
     if now - since >= TOLD_AFTER:
         alert(
@@ -194,7 +193,7 @@ def start_cooldown(ctx: StepContext, request_id: int) -> None:
         )
 
 
-def in_cooldown(request: Mapping[str, Any], now: datetime) -> bool:
+def in_cooldown(request: RestoreRequest, now: datetime) -> bool:
     """Whether a delivery is left alone for now. A date too far ahead is one of a clock that was set back."""
-    after: datetime | None = request.get("transfer_after")
+    after = request.transfer_after
     return after is not None and now < after <= now + LONGEST

@@ -14,7 +14,6 @@ import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import structlog
 
@@ -32,6 +31,7 @@ from jgi_stager.manifests import (
     manifest_name,
     parse_manifest,
 )
+from jgi_stager.models import RestoreRequest, TransferTask
 from jgi_stager.records import TaskKind, manifest_directory
 from jgi_stager.steps import poll_requests, transfers, transitions
 from jgi_stager.steps.context import StepContext
@@ -63,11 +63,11 @@ def content(path: Path) -> bytes:
 # --- the Globus tasks that bring manifests ------------------------------------------------------------------
 
 
-def manifest_paths(ctx: StepContext, request: Mapping[str, Any]) -> dict[str, str]:
+def manifest_paths(ctx: StepContext, request: RestoreRequest) -> dict[str, str]:
     """Where the manifest goes, by project: into the directory of each that has files in the request."""
-    name, stage_dir = manifest_name(request["request_id"]), ctx.settings.staging.stage_dir
+    name, stage_dir = manifest_name(request.number), ctx.settings.staging.stage_dir
     found: dict[str, str] = {}
-    for project in sorted(request["projects"]):
+    for project in sorted(request.projects):
         base = str(projects.known(ctx.store, project, "analysis_projects_dir").get("analysis_projects_dir", ""))
         place = PurePosixPath(base)
         if stage_dir is not None and place.is_relative_to(stage_dir) and ".." not in place.parts:
@@ -93,17 +93,17 @@ def _suspects(ctx: StepContext) -> list[str]:
     tried there must not hold up the others; who is to blame shows when each is tried alone."""
     found: dict[str, None] = {}
     for task in tasks.recent(ctx.store, TaskState.CLOSED, ctx.clock.now() - transfers.FAILURES_REMEMBERED):
-        for name in (*(task.get("reached") or ()), *(task.get("not_reached") or ())):
+        for name in (*(task.reached or ()), *(task.not_reached or ())):
             found.pop(name, None)
-        found |= dict.fromkeys(task.get("not_reached") or ())
+        found |= dict.fromkeys(task.not_reached or ())
     return list(found)
 
 
-def fetch(ctx: StepContext, wanted: Sequence[Mapping[str, Any]]) -> int:
+def fetch(ctx: StepContext, wanted: Sequence[RestoreRequest]) -> int:
     """Bring the manifests to every project but the suspects, in one task; what only suspects want goes to one of
     them, as seldom as the failures before it say."""
     suspects = _suspects(ctx)
-    places = {request["request_id"]: manifest_paths(ctx, request) for request in wanted}
+    places = {request.number: manifest_paths(ctx, request) for request in wanted}
     good = {number: [at for name, at in wide.items() if name not in suspects] for number, wide in places.items()}
     brought = _start(ctx, {number: some for number, some in good.items() if some})
     left = {number: wide for number, wide in places.items() if not good[number]}
@@ -131,18 +131,17 @@ def _start(ctx: StepContext, places: Mapping[int, Collection[str]]) -> int:
     return len(taken) if task else 0
 
 
-def close(ctx: StepContext, task: Mapping[str, Any]) -> None:
+def close(ctx: StepContext, task: TransferTask) -> None:
     """The end of such a task: which projects it reached and, if it failed, which it did not."""
-    body = (tasks.get_task(ctx.store, task["_id"]) or task).get("body") or {"DATA": ()}
-    sent = {item["destination_path"] for item in body["DATA"]}
+    sent = {item.destination_path for item in tasks.items_of(ctx.store, task.key)}
     there: dict[str, bool] = {}
-    for request_id in task["request_ids"]:
+    for request_id in task.request_ids:
         request = requests.request_by_id(ctx.store, request_id)
         if request is not None:
             places = manifest_paths(ctx, request)
             there |= {name: os.path.lexists(path) for name, path in places.items() if path in sent}
     reached = sorted(name for name, found in there.items() if found)
-    missed = sorted(there.keys() - reached) if task.get("status") == "FAILED" else []
+    missed = sorted(there.keys() - reached) if task.status == "FAILED" else []
     transitions.close_task(ctx.store, task, "its manifests are read", reached=reached, not_reached=missed)
 
 
@@ -167,14 +166,12 @@ def run(ctx: StepContext) -> int:
     on_their_way = {
         request_id
         for task in tasks.tasks_in(ctx.store, OPEN_TASKS, kind=TaskKind.MANIFESTS)
-        for request_id in task["request_ids"]
+        for request_id in task.request_ids
     }
-    wanted = [
-        request for request in due if request["request_id"] not in on_their_way and _needs_manifest(ctx, request)
-    ]
-    listed: list[Mapping[str, Any]] = []
+    wanted = [request for request in due if request.number not in on_their_way and _needs_manifest(ctx, request)]
+    listed: list[RestoreRequest] = []
 
-    def look(_: StepContext, request: Mapping[str, Any]) -> int:
+    def look(_: StepContext, request: RestoreRequest) -> int:
         listed.extend([request] if _is_listed(ctx, request) else [])
         return 0
 
@@ -186,19 +183,19 @@ def run(ctx: StepContext) -> int:
     return moved
 
 
-def _needs_manifest(ctx: StepContext, request: Mapping[str, Any]) -> bool:
-    return files.any_of_request(ctx.store, request["request_id"], [State.RESTORED])
+def _needs_manifest(ctx: StepContext, request: RestoreRequest) -> bool:
+    return files.any_of_request(ctx.store, request.number, [State.RESTORED])
 
 
-def _reschedule(ctx: StepContext, request: Mapping[str, Any], error: str, seconds: float) -> None:
-    log.warning("manifest_postponed", request_id=request.get("request_id"), error=error)
+def _reschedule(ctx: StepContext, request: RestoreRequest, error: str, seconds: float) -> None:
+    log.warning("manifest_postponed", request_id=request.request_id, error=error)
     fields = reschedule_fields(ctx, request, error, seconds)
-    requests.update_request(ctx.store, request["_id"], RequestState.READY, **fields)
+    requests.update_request(ctx.store, request.key, RequestState.READY, **fields)
 
 
-def _is_listed(ctx: StepContext, request: Mapping[str, Any]) -> bool:
+def _is_listed(ctx: StepContext, request: RestoreRequest) -> bool:
     """Whether the manifest is in the delivery directory. Not yet is no error: it is looked for again."""
-    request_id = request["request_id"]
+    request_id = request.number
     listed = has_manifest(ctx, request_id)
     if listed:
         return True
@@ -210,57 +207,57 @@ def _is_listed(ctx: StepContext, request: Mapping[str, Any]) -> bool:
     return False
 
 
-def _is_gone(ctx: StepContext, request: Mapping[str, Any]) -> bool:
+def _is_gone(ctx: StepContext, request: RestoreRequest) -> bool:
     """Whether a delivery without a directory has ended: only if nobody knows when it ends is that a sign."""
-    ready = request.get("ready_at")
-    return request.get("expiration_date") is None and ready is not None and ctx.clock.now() - ready > GONE
+    ready = request.ready_at
+    return request.expiration_date is None and ready is not None and ctx.clock.now() - ready > GONE
 
 
 def _patience(ctx: StepContext) -> timedelta:
     return timedelta(hours=ctx.settings.jdp.manifest_patience_hours)
 
 
-def _wait(ctx: StepContext, request: Mapping[str, Any], why: str, cure: str = "") -> None:
+def _wait(ctx: StepContext, request: RestoreRequest, why: str, cure: str = "") -> None:
     """Look again later; when the patience is over people hear of it, with what to do (``cure``). Nothing is asked
     from tape for it: what is at JGI stays there until the delivery expires."""
-    now, request_id = ctx.clock.now(), request["request_id"]
-    age = now - (request.get("ready_at") or now)
+    now, request_id = ctx.clock.now(), request.number
+    age = now - (request.ready_at or now)
     wait = min(max(age.total_seconds() / 10, 60.0), 3600.0)
     requests.update_request(
         ctx.store,
-        request["_id"],
+        request.key,
         RequestState.READY,
         next_poll_at=now + timedelta(seconds=wait),
         error=why[:LONGEST_ERROR],
     )
     log.info("manifest_not_complete", request_id=request_id, why=why)
     if age >= _patience(ctx):
-        requests.update_request(ctx.store, request["_id"], RequestState.READY, useless=why[:LONGEST_ERROR])
-        expires = request.get("expiration_date")
+        requests.update_request(ctx.store, request.key, RequestState.READY, useless=why[:LONGEST_ERROR])
+        expires = request.expiration_date
         end = f"ends at {expires:%Y-%m-%d %H:%M} UTC" if expires else "is gone"
         written_anew = f"ask JGI to write {manifest_name(request_id)} of the delivery R{request_id} anew"
         alert(
             ctx,
             f"manifest:{request_id}",
             f"the manifest of request {request_id} does not become complete",
-            f"JDP has called the request ready since {request['ready_at']:%Y-%m-%d %H:%M} UTC, and "
-            f"{len(request['file_ids'])} files wait for its manifest, but: {why}.",
+            f"JDP has called the request ready since {request.ready_at:%Y-%m-%d %H:%M} UTC, and "
+            f"{len(request.file_ids)} files wait for its manifest, but: {why}.",
             you=f"{cure or written_anew}. The manifest is looked at again every hour, and nothing is asked from "
             f"tape again until the delivery {end}.",
         )
 
 
-def _read_all(ctx: StepContext, task: Mapping[str, Any]) -> int:
+def _read_all(ctx: StepContext, task: TransferTask) -> int:
     moved = 0
-    for request_id in task["request_ids"]:
+    for request_id in task.request_ids:
         request = requests.request_by_id(ctx.store, request_id)
-        if request is not None and request["state"] == RequestState.READY:
+        if request is not None and request.state == RequestState.READY:
             moved += _read_one(ctx, request)
     close(ctx, task)
     return moved
 
 
-def _read_one(ctx: StepContext, request: Mapping[str, Any]) -> int:
+def _read_one(ctx: StepContext, request: RestoreRequest) -> int:
     """Read one manifest; whatever is wrong with it stops no other."""
     try:
         return read(ctx, request)
@@ -270,12 +267,12 @@ def _read_one(ctx: StepContext, request: Mapping[str, Any]) -> int:
     except StoreError:
         raise
     except Exception as error:
-        log.exception("step_bug", document=str(request["_id"]))
+        log.exception("step_bug", document=str(request.key))
         _wait(ctx, request, f"its manifest cannot be used: {type(error).__name__}: {error}")
         return 0
 
 
-def read(ctx: StepContext, request: Mapping[str, Any]) -> int:
+def read(ctx: StepContext, request: RestoreRequest) -> int:
     """Use the manifest of one request if it is whole; otherwise wait for it."""
     paths = manifest_paths(ctx, request)
     if not paths:
@@ -283,7 +280,7 @@ def read(ctx: StepContext, request: Mapping[str, Any]) -> int:
             ctx,
             request,
             "its projects are not in the books any more, or have no place for it",
-            f"see with `jgi-stager project list` what became of {', '.join(sorted(request['projects']))}, and "
+            f"see with `jgi-stager project list` what became of {', '.join(sorted(request.projects))}, and "
             "insert a project again if its files are wanted",
         )
         return 0
@@ -301,15 +298,15 @@ def read(ctx: StepContext, request: Mapping[str, Any]) -> int:
     except ManifestNotComplete as error:
         _wait(ctx, request, f"its manifest cannot be used: {error}")
         return 0
-    known = files.sizes_of_sources(ctx.store, request["file_ids"])
+    known = files.sizes_of_sources(ctx.store, request.file_ids)
     # What JDP never took into the request, or what was given up before, will not come.
-    given_up = {*(request.get("lost") or ()), *(request.get("dropped") or ())}
-    delivery = compare(manifest, {one: known.get(one) for one in request["file_ids"]}, given_up)
+    given_up = {*(request.lost or ()), *(request.dropped or ())}
+    delivery = compare(manifest, {one: known.get(one) for one in request.file_ids}, given_up)
     awaited = set(delivery.missing) - given_up
-    is_over = ctx.clock.now() - request["ready_at"] >= _patience(ctx)
+    is_over = ctx.clock.now() - request.ready_since >= _patience(ctx)
     says_nothing = not delivery.delivered and not delivery.unusable
     if (delivery.doubt or awaited) and (says_nothing or not is_over):
-        lacks = f"it lacks {len(awaited)} of {len(request['file_ids'])} files"
+        lacks = f"it lacks {len(awaited)} of {len(request.file_ids)} files"
         _wait(ctx, request, f"its manifest is not complete: {delivery.doubt or lacks}")
         return 0
     return _use(ctx, request, manifest, delivery)
@@ -330,9 +327,9 @@ def _most_complete(paths: Iterable[str]) -> Manifest:
     return max(found, key=lambda one: (one.torn is None and one.unproven is None, len(one.rows)))
 
 
-def _use(ctx: StepContext, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery) -> int:
-    request_id = request["request_id"]
-    lost_before = set(request.get("lost") or ())
+def _use(ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery: Delivery) -> int:
+    request_id = request.number
+    lost_before = set(request.lost or ())
     _report(ctx, request, manifest, delivery, [one for one in delivery.missing if one not in lost_before])
     directory = source_directory(ctx, request_id)
     usable, hopeless = [], {}
@@ -364,11 +361,11 @@ def _differs(file: files.FileRow, row: Row) -> str | None:
 
 
 def _report(
-    ctx: StepContext, request: Mapping[str, Any], manifest: Manifest, delivery: Delivery, missing: Sequence[str]
+    ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery: Delivery, missing: Sequence[str]
 ) -> None:
     if not (manifest.problems or delivery.extra or missing or delivery.doubt):
         return
-    request_id = request["request_id"]
+    request_id = request.number
     names = files.names_of_sources(ctx.store, missing[:MOST_LINES])
     where = f"less {next(iter(manifest_paths(ctx, request).values()), manifest_name(request_id))}"
     parts = (
@@ -384,7 +381,7 @@ def _report(
         ctx,
         f"manifest-differs:{request_id}",
         f"the manifest of request {request_id} differs from what was asked ({counts})",
-        "\n\n".join([f"It is the manifest of {', '.join(sorted(request['projects']))}.", *lists]),
+        "\n\n".join([f"It is the manifest of {', '.join(sorted(request.projects))}.", *lists]),
         you="nothing to do: what is missing is asked for again by itself, and what nobody asked for is left "
         "alone. You hear of a file that fails in the end.",
     )

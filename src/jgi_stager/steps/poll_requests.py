@@ -13,6 +13,7 @@ from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import RequestState, State
+from jgi_stager.models import RestoreRequest
 from jgi_stager.notices import ACTIVITY
 from jgi_stager.steps import deliveries, jdp_clock, transitions
 from jgi_stager.steps.context import StepContext
@@ -43,16 +44,16 @@ def run(ctx: StepContext) -> int:
     return moved + isolate_each(ctx, requests.requests_in(ctx.store, RequestState.READY), housekeeping)
 
 
-def reschedule(ctx: StepContext, document: Mapping[str, Any], error: str, seconds: float) -> None:
+def reschedule(ctx: StepContext, document: RestoreRequest, error: str, seconds: float) -> None:
     """Try this request again in ``seconds``."""
-    log.warning("request_poll_postponed", request_id=document.get("request_id"), error=error)
+    log.warning("request_poll_postponed", request_id=document.request_id, error=error)
     fields = reschedule_fields(ctx, document, error, seconds)
-    requests.update_request(ctx.store, document["_id"], RequestState.WAITING, **fields)
+    requests.update_request(ctx.store, document.key, RequestState.WAITING, **fields)
 
 
-def poll(ctx: StepContext, document: Mapping[str, Any]) -> int:
+def poll(ctx: StepContext, document: RestoreRequest) -> int:
     """Ask JDP about one request and act on its word. An unknown word is waited on and alarmed."""
-    request_id = document["request_id"]
+    request_id = document.number
     try:
         status = ctx.jdp.request_status(request_id)
     except Rejected as error:
@@ -66,7 +67,7 @@ def poll(ctx: StepContext, document: Mapping[str, Any]) -> int:
         "vanished_at": None,
         "dropped": _dropped(document, status),
     }
-    if len(facts["dropped"]) == len(document["file_ids"]):
+    if len(facts["dropped"]) == len(document.file_ids):
         why = f"JDP knows none of the files of request {request_id}"
         return expired(ctx, document, facts, why, useless=True)
     if word == "ready":
@@ -76,46 +77,46 @@ def poll(ctx: StepContext, document: Mapping[str, Any]) -> int:
         return expired(ctx, document, facts, f"request {request_id} expired at JDP")
     if word not in UNDER_WAY:
         _unknown_word(ctx, document, word)
-    elif ctx.clock.now() - document["submitted_at"] > SLOW:
+    elif ctx.clock.now() - document.asked_at > SLOW:
         _slow(ctx, document, word)
     requests.update_request(
-        ctx.store, document["_id"], RequestState.WAITING, next_poll_at=_next_poll(ctx, document), **facts
+        ctx.store, document.key, RequestState.WAITING, next_poll_at=_next_poll(ctx, document), **facts
     )
     return 0
 
 
-def _dropped(document: Mapping[str, Any], status: RequestStatus) -> list[str]:
+def _dropped(document: RestoreRequest, status: RequestStatus) -> list[str]:
     """The ids that JDP did not take into the request: it drops those it does not know without a word."""
-    counts = document.get("restored_count"), document.get("updated_count")
+    counts = document.restored_count, document.updated_count
     if status.file_ids or counts == (0, 0):
-        return sorted(set(document["file_ids"]) - set(status.file_ids))
+        return sorted(set(document.file_ids) - set(status.file_ids))
     return []
 
 
-def _slow(ctx: StepContext, document: Mapping[str, Any], word: str) -> None:
+def _slow(ctx: StepContext, document: RestoreRequest, word: str) -> None:
     """A failed tape pull leaves a request pending for ever: a person should ask JGI."""
-    request_id = document["request_id"]
+    request_id = document.number
     alert(
         ctx,
         f"slow:{request_id}",
         f"JDP has worked on request {request_id} for {SLOW.total_seconds() / 86400:.0f} days",
-        f"It was asked for at {document['submitted_at']:%Y-%m-%d %H:%M} UTC and is still {word!r}. "
-        f"Its {len(document['file_ids'])} files wait; the request is followed until JDP calls it ready or "
+        f"It was asked for at {document.asked_at:%Y-%m-%d %H:%M} UTC and is still {word!r}. "
+        f"Its {len(document.file_ids)} files wait; the request is followed until JDP calls it ready or "
         "expired.",
         you=f"ask JGI about restore request {request_id}: a tape pull may have failed. The daemon keeps waiting.",
     )
 
 
-def _next_poll(ctx: StepContext, document: Mapping[str, Any]) -> datetime:
+def _next_poll(ctx: StepContext, document: RestoreRequest) -> datetime:
     """Dense at first, sparse later: a tenth of the request's age, within the configured bounds, jittered."""
     now, schedule = ctx.clock.now(), ctx.settings.schedule
-    age = (now - document["submitted_at"]).total_seconds()
+    age = (now - document.asked_at).total_seconds()
     wait = min(max(age / 10, schedule.request_poll_seconds), schedule.request_poll_longest_seconds)
     return now + timedelta(seconds=wait * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
 
 
 def expired(
-    ctx: StepContext, document: Mapping[str, Any], facts: Mapping[str, Any], why: str, *, useless: bool = False
+    ctx: StepContext, document: RestoreRequest, facts: Mapping[str, Any], why: str, *, useless: bool = False
 ) -> int:
     """A request or its delivery has ended; people hear of files to which that happens again and again. Returns how
     many files moved."""
@@ -125,12 +126,12 @@ def expired(
     return moved
 
 
-def _tell_of_repeats(ctx: StepContext, document: Mapping[str, Any], why: str) -> None:
+def _tell_of_repeats(ctx: StepContext, document: RestoreRequest, why: str) -> None:
     """Files whose deliveries expire again and again cost quota each time and never arrive: one alarm per project
     and day."""
-    often = requests.expired_often(ctx.store, document["file_ids"], EXPIRIES_TOLD_OF)
+    often = requests.expired_often(ctx.store, document.file_ids, EXPIRIES_TOLD_OF)
     by_project: dict[str, list[str]] = {}
-    for file in files.pending_of_sources(ctx.store, often, document["projects"]):
+    for file in files.pending_of_sources(ctx.store, often, document.projects):
         by_project.setdefault(file.project_name, []).append(file.source_file_id)
     names = files.names_of_sources(ctx.store, often)
     for project, ids in sorted(by_project.items()):
@@ -152,10 +153,10 @@ def _tell_of_repeats(ctx: StepContext, document: Mapping[str, Any], why: str) ->
         )
 
 
-def _vanished(ctx: StepContext, document: Mapping[str, Any], error: Rejected) -> int:
+def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected) -> int:
     """JDP does not know a request that it accepted: wait, then ask for its files again."""
-    now, request_id = ctx.clock.now(), document["request_id"]
-    since = document.get("vanished_at") or now
+    now, request_id = ctx.clock.now(), document.number
+    since = document.vanished_at or now
     if jdp_clock.is_past(ctx, since + VANISHED_PATIENCE):
         if deliveries.has_manifest(ctx, request_id):  # then JDP's word is not needed
             facts = {"error": str(error), "expiration_date": None, "looked_at": now}
@@ -165,12 +166,12 @@ def _vanished(ctx: StepContext, document: Mapping[str, Any], error: Rejected) ->
         ctx,
         f"vanished:{request_id}",
         f"JDP does not know request {request_id}",
-        f"{error}\n\nIts {len(document['file_ids'])} files wait. If this lasts a day they are asked for again.",
+        f"{error}\n\nIts {len(document.file_ids)} files wait. If this lasts a day they are asked for again.",
         you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you.",
     )
     requests.update_request(
         ctx.store,
-        document["_id"],
+        document.key,
         RequestState.WAITING,
         vanished_at=since,
         error=str(error),
@@ -179,52 +180,52 @@ def _vanished(ctx: StepContext, document: Mapping[str, Any], error: Rejected) ->
     return 0
 
 
-def _unknown_word(ctx: StepContext, document: Mapping[str, Any], word: str) -> None:
-    request_id = document["request_id"]
+def _unknown_word(ctx: StepContext, document: RestoreRequest, word: str) -> None:
+    request_id = document.number
     log.warning("request_status_unknown", request_id=request_id, status=word)
     alert(
         ctx,
         f"word:{request_id}:{word[:40]}",
         f"JDP calls request {request_id} {word[:40]!r}",
-        f"This word is not known. The request is kept and waited on; its {len(document['file_ids'])} files "
+        f"This word is not known. The request is kept and waited on; its {len(document.file_ids)} files "
         "neither fail nor count as delivered.",
         you=f"ask JGI what this word means for restore request {request_id}, and report it to whoever maintains "
         "this program. It goes on by itself when JDP says ready or expired.",
     )
 
 
-def _is_undated(ctx: StepContext, document: Mapping[str, Any]) -> bool:
+def _is_undated(ctx: StepContext, document: RestoreRequest) -> bool:
     """Whether a delivery has no date on which it ends, and JDP was not asked about it lately."""
-    if document.get("expiration_date") is not None:
+    if document.expiration_date is not None:
         return False
-    asked = document.get("looked_at") or document.get("ready_at") or document["submitted_at"]
+    asked = document.looked_at or document.ready_at or document.asked_at
     wait = timedelta(seconds=ctx.settings.schedule.request_poll_longest_seconds)
     return bool(abs(ctx.clock.now() - asked) >= wait)
 
 
-def _look_again(ctx: StepContext, document: Mapping[str, Any]) -> int:
+def _look_again(ctx: StepContext, document: RestoreRequest) -> int:
     """Only JDP can say that a delivery without a date has ended."""
     try:
-        status = ctx.jdp.request_status(document["request_id"])
+        status = ctx.jdp.request_status(document.number)
     except Rejected as error:
         _look_later(ctx, document, str(error), 0)
         return 0
     facts: dict[str, Any] = {"looked_at": ctx.clock.now(), "expiration_date": status.expiration_date}
     if status.status == "expired":
         facts["expired_at"] = ctx.clock.now()
-        return expired(ctx, document, facts, f"request {document['request_id']} expired at JDP")
-    requests.update_request(ctx.store, document["_id"], RequestState.READY, **facts)
+        return expired(ctx, document, facts, f"request {document.number} expired at JDP")
+    requests.update_request(ctx.store, document.key, RequestState.READY, **facts)
     return 0
 
 
-def _look_later(ctx: StepContext, document: Mapping[str, Any], error: str, _seconds: float) -> None:
-    log.warning("request_poll_postponed", request_id=document["request_id"], error=error)
-    requests.update_request(ctx.store, document["_id"], RequestState.READY, looked_at=ctx.clock.now())
+def _look_later(ctx: StepContext, document: RestoreRequest, error: str, _seconds: float) -> None:
+    log.warning("request_poll_postponed", request_id=document.number, error=error)
+    requests.update_request(ctx.store, document.key, RequestState.READY, looked_at=ctx.clock.now())
 
 
-def housekeeping(ctx: StepContext, document: Mapping[str, Any]) -> int:
+def housekeeping(ctx: StepContext, document: RestoreRequest) -> int:
     """Look after a delivery: let late joiners in, end it when it expires, close it when nobody needs it."""
-    request_id, expires = document["request_id"], document.get("expiration_date")
+    request_id, expires = document.number, document.expiration_date
     if expires is not None and jdp_clock.is_past(ctx, expires):
         why = f"the delivery R{request_id} expired before it was transferred"
         return expired(ctx, document, {"expired_at": ctx.clock.now()}, why)

@@ -7,12 +7,12 @@ long as it could not be looked for, or JDP says that tape works on the files, no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -20,6 +20,7 @@ from jgi_stager.clients.globus import TransferItem
 from jgi_stager.failures import OutsideError, Rejected, Service
 from jgi_stager.lifecycle import OPEN_TASKS, RequestState, TaskState
 from jgi_stager.manifests import ManifestNotComplete, manifest_name, parse_manifest
+from jgi_stager.models import RestoreRequest
 from jgi_stager.records import TaskKind, manifest_directory
 from jgi_stager.steps import deliveries, jdp_clock, transfers, transitions
 from jgi_stager.steps.context import StepContext
@@ -90,7 +91,7 @@ def fetch(ctx: StepContext, request_ids: Sequence[int], names: Sequence[str]) ->
     """
     since = ctx.clock.now() - FETCH_AGAIN
     late = tasks.tasks_in(ctx.store, OPEN_TASKS) + tasks.recent(ctx.store, TaskState.CLOSED, since)
-    busy = {number for task in late if task["kind"] == TaskKind.MANIFESTS for number in task["request_ids"]}
+    busy = {number for task in late if task.kind == TaskKind.MANIFESTS for number in task.request_ids}
     places = {number: _place(ctx, number, names) for number in request_ids if number not in busy}
     wanted = {number: place for number, place in list(places.items())[:MOST_AT_A_TIME] if place}
     if not wanted or not transfers.free_task_slots(ctx, TaskKind.MANIFESTS) or not may_ask(ctx, Service.GLOBUS):
@@ -118,7 +119,7 @@ SETTLING = timedelta(hours=6)
 LONGEST_DOUBT = timedelta(days=14)
 """What tape works on for longer than a delivery lives is no evidence any more."""
 
-Doubt = Sequence[Mapping[str, Any]]
+Doubt = Sequence[RestoreRequest]
 """The requests in doubt."""
 
 
@@ -151,8 +152,8 @@ def run(ctx: StepContext) -> int:
         if found.request_id in held:
             moved += _adopt_part(ctx, found, held[found.request_id], compared, undecided=undecided)
     for document in unknown:
-        seen = sorted({*(document.get("compared") or ()), *compared})
-        requests.update_request(ctx.store, document["_id"], RequestState.UNKNOWN, compared=seen)
+        seen = sorted({*(document.compared or ()), *compared})
+        requests.update_request(ctx.store, document.key, RequestState.UNKNOWN, compared=seen)
     if compared.issuperset(found.request_id for found in fresh):
         moved += _release_overdue(ctx)
     return moved
@@ -163,13 +164,13 @@ def _fresh_deliveries(ctx: StepContext, unknown: Doubt) -> list[Found] | None:
     first; None if they cannot be listed now."""
     found: dict[int, datetime | None] = {}
 
-    def look(_: StepContext, __: Mapping[str, Any]) -> int:
+    def look(_: StepContext, __: RestoreRequest) -> int:
         found.update(deliveries.unmatched(ctx))
         return 1
 
     if not process_each(ctx, Service.GLOBUS, [unknown[0]], look, _reschedule):
         return None
-    compared = set.intersection(*(set(document.get("compared") or ()) for document in unknown))
+    compared = set.intersection(*(set(document.compared or ()) for document in unknown))
     return [Found(request_id, at) for request_id, at in found.items() if request_id not in compared]
 
 
@@ -209,9 +210,9 @@ def _answers(ctx: StepContext) -> bool:
     return True
 
 
-def _reschedule(ctx: StepContext, document: Mapping[str, Any], error: str, seconds: float) -> None:
+def _reschedule(ctx: StepContext, document: RestoreRequest, error: str, seconds: float) -> None:
     fields = reschedule_fields(ctx, document, error, seconds)
-    requests.update_request(ctx.store, document["_id"], RequestState.UNKNOWN, **fields)
+    requests.update_request(ctx.store, document.key, RequestState.UNKNOWN, **fields)
 
 
 def _adopt_if_exact(ctx: StepContext, found: Found, held: Collection[str], unknown: Doubt) -> int:
@@ -230,7 +231,7 @@ def _adopt_part(
     def compare() -> int:
         document, _verdict = _best(held, requests.requests_in(ctx.store, RequestState.UNKNOWN))
         if document is not None:
-            explained = is_explained(ctx, set(document["file_ids"]) - set(held))
+            explained = is_explained(ctx, set(document.file_ids) - set(held))
             if explained is None and undecided:
                 return 0
             if explained is not False:
@@ -245,7 +246,7 @@ def _adopt_part(
 
 def _compare_manifests(ctx: StepContext, silent: Sequence[Found], unknown: Doubt, compared: set[int]) -> int:
     """Compare deliveries of which JDP says nothing, and note in ``compared`` those that are settled."""
-    names = [name for document in unknown for name in document["projects"]]
+    names = [name for document in unknown for name in document.projects]
     open_ones: list[int] = []
     moved = 0
 
@@ -253,7 +254,7 @@ def _compare_manifests(ctx: StepContext, silent: Sequence[Found], unknown: Doubt
         held = by_manifest(ctx, found.request_id, names)
         document, verdict = _best(held or (), unknown)
         if document is not None and held is not None:
-            missing = set(document["file_ids"]) - held
+            missing = set(document.file_ids) - held
             if verdict == Verdict.EXACT or is_explained(ctx, missing):
                 compared.add(found.request_id)
                 why = f"the manifest of delivery R{found.request_id} holds"
@@ -275,17 +276,17 @@ def _compare_manifests(ctx: StepContext, silent: Sequence[Found], unknown: Doubt
 def _note_open(ctx: StepContext, open_ones: Sequence[int], unknown: Doubt) -> set[int]:
     """Remember since when it cannot be told whose a delivery is. Those of which it took too long count as none."""
     now, patience = ctx.clock.now(), timedelta(hours=ctx.settings.jdp.manifest_patience_hours)
-    since = {number: at for document in unknown for number, at in (document.get("undecided") or {}).items()}
+    since = {number: at for document in unknown for number, at in (document.undecided or {}).items()}
     since = {str(number): since.get(str(number), now) for number in open_ones}
     for document in unknown:
-        requests.update_request(ctx.store, document["_id"], RequestState.UNKNOWN, undecided=since)
+        requests.update_request(ctx.store, document.key, RequestState.UNKNOWN, undecided=since)
     return {number for number in open_ones if now - since[str(number)] >= patience}
 
 
-def _best(held: Collection[str], unknown: Doubt) -> tuple[Mapping[str, Any] | None, Verdict]:
+def _best(held: Collection[str], unknown: Doubt) -> tuple[RestoreRequest | None, Verdict]:
     """The request in doubt that a delivery of these ids is of, if any."""
     for document in unknown:
-        verdict = match_delivery(document["file_ids"], held)
+        verdict = match_delivery(document.file_ids, held)
         if verdict != Verdict.NOT_OURS:
             return document, verdict
     return None, Verdict.NOT_OURS
@@ -294,7 +295,7 @@ def _best(held: Collection[str], unknown: Doubt) -> tuple[Mapping[str, Any] | No
 def _adopt(
     ctx: StepContext,
     found: Found,
-    document: Mapping[str, Any],
+    document: RestoreRequest,
     why: str,
     held: Collection[str],
     *,
@@ -308,14 +309,14 @@ def _adopt(
     receipt = jdp_clock.receipt(ctx)
     moved = transitions.adopt_request(
         ctx.store,
-        document["_id"],
+        document.key,
         first_poll(ctx),
-        f"{why} {len(held)} of its {len(document['file_ids'])} files",
+        f"{why} {len(held)} of its {len(document.file_ids)} files",
         request_id=found.request_id,
-        submitted_at=min(receipt, max(document["submitted_at"], found.changed_at or receipt)),
-        dropped=sorted(set(document["file_ids"]) - set(held)),
+        submitted_at=min(receipt, max(document.asked_at, found.changed_at or receipt)),
+        dropped=sorted(set(document.file_ids) - set(held)),
     )
-    fresh = requests.get_request(ctx.store, document["_id"]) if delivered and moved is not None else None
+    fresh = requests.get_request(ctx.store, document.key) if delivered and moved is not None else None
     if fresh is not None:
         moved = (moved or 0) + transitions.deliver_request(ctx.store, fresh, {"expiration_date": None})
     return moved or 0
@@ -325,40 +326,40 @@ def _release_overdue(ctx: StepContext) -> int:
     jdp, now = ctx.settings.jdp, ctx.clock.now()
     patience = timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours)
     still = requests.requests_in(ctx.store, RequestState.UNKNOWN)
-    overdue = [document for document in still if jdp_clock.is_past(ctx, document["submitted_at"] + patience)]
+    overdue = [document for document in still if jdp_clock.is_past(ctx, document.asked_at + patience)]
 
-    def release(_: StepContext, document: Mapping[str, Any]) -> int:
+    def release(_: StepContext, document: RestoreRequest) -> int:
         return 0 if _tape_works(ctx, document, now) else _release(ctx, document)
 
     return process_each(ctx, Service.JDP, overdue, release, _reschedule, anonymous=True)
 
 
-def _tape_works(ctx: StepContext, document: Mapping[str, Any], now: datetime) -> bool:
+def _tape_works(ctx: StepContext, document: RestoreRequest, now: datetime) -> bool:
     """Whether JDP says that tape works on files of this request: then it may well have arrived."""
-    if now - document["submitted_at"] > LONGEST_DOUBT:
+    if now - document.asked_at > LONGEST_DOUBT:
         return False
     try:
-        files = ctx.jdp.file_status(document["file_ids"])
+        files = ctx.jdp.file_status(document.file_ids)
     except Rejected as error:
         # The call is undocumented: without it, patience alone decides.
-        log.warning("file_status_unknown", request=document["_id"], error=str(error))
+        log.warning("file_status_unknown", request=document.key, error=str(error))
         return False
     working = sum((file.status or "").upper() in TAPE_WORKS for file in files.values())
     if working:
-        log.info("request_in_doubt", request=document["_id"], files_on_their_way=working)
-        requests.update_request(ctx.store, document["_id"], RequestState.UNKNOWN, working_at=now)
+        log.info("request_in_doubt", request=document.key, files_on_their_way=working)
+        requests.update_request(ctx.store, document.key, RequestState.UNKNOWN, working_at=now)
     # Between the tape and the delivery directory JDP needs a while.
-    last = document.get("working_at")
+    last = document.working_at
     return working > 0 or (last is not None and now - last < SETTLING)
 
 
-def _release(ctx: StepContext, document: Mapping[str, Any]) -> int:
-    hours = (ctx.clock.now() - document["submitted_at"]).total_seconds() / 3600
+def _release(ctx: StepContext, document: RestoreRequest) -> int:
+    hours = (ctx.clock.now() - document.asked_at).total_seconds() / 3600
     alert(
         ctx,
-        f"released:{document['_id']}",
-        f"no trace of a request for {len(document['file_ids'])} files; they are asked for again",
-        f"The answer to a request of {document['reserved_at']:%Y-%m-%d %H:%M} UTC was lost, and for "
+        f"released:{document.key}",
+        f"no trace of a request for {len(document.file_ids)} files; they are asked for again",
+        f"The answer to a request of {document.reserved_at:%Y-%m-%d %H:%M} UTC was lost, and for "
         f"{hours:.0f} hours nothing showed that JDP had received it. Its bytes counted against the quota all "
         "that time.",
         you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you.",

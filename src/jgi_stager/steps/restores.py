@@ -89,8 +89,8 @@ def _give_up_unanswered(ctx: StepContext) -> int:
     for document in cut_off:
         # Steps never overlap: an intent found here belongs to a run that died between storing and answering.
         why = "the daemon stopped before the answer was stored"
-        _answered_with(ctx, document["_id"], RequestState.UNKNOWN, why, now)
-        log.warning("restore_unknown", request=document["_id"], ids=len(document["file_ids"]))
+        _answered_with(ctx, document.key, RequestState.UNKNOWN, why, now)
+        log.warning("restore_unknown", request=document.key, ids=len(document.file_ids))
     return len(cut_off)
 
 
@@ -107,8 +107,8 @@ def join_open_requests(ctx: StepContext) -> int:
         name = project["project_name"]
         pending = {file.source_file_id for file in files.candidates(ctx.store, name, CANDIDATES_PER_PROJECT)}
         held = requests.open_request_of_sources(ctx.store, pending, ctx.clock.now())
-        for key, request in {document["_id"]: document for document in held.values()}.items():
-            shared = {file_id for file_id, document in held.items() if document["_id"] == key}
+        for key, request in {document.key: document for document in held.values()}.items():
+            shared = {file_id for file_id, document in held.items() if document.key == key}
             moved += transitions.join_request(ctx.store, request, name, shared)
     return moved
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -27,11 +28,24 @@ from jgi_stager.secrets import CREDENTIALS, credential_fingerprint
 from jgi_stager.steps import credential_notices
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
-from jgi_stager.store import RecordTooLarge, StoreError
+from jgi_stager.store import RecordTooLarge, StoreError, inspection
+from jgi_stager.stored import StoredDocument
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
+
+
+D = TypeVar("D")
+"""A document."""
+
+
+@dataclass(frozen=True)
+class _Called:
+    """What a call is about that belongs to no document."""
+
+    key: str
+
 
 LONGEST_ERROR = 500
 """Characters of a reason that are kept on a request or task."""
@@ -90,7 +104,7 @@ def call(
     try:
         answer = ask()
     except RecordTooLarge as error:
-        too_large(ctx, {"_id": item}, error)
+        too_large(ctx, _Called(item), error)
         return None
     except StoreError:
         raise
@@ -100,20 +114,20 @@ def call(
         return None
     except Exception as error:
         log.exception("step_bug", document=item, illegal=isinstance(error, IllegalMoveError))
-        tell_of_bug(ctx, {"_id": item}, error)
+        tell_of_bug(ctx, _Called(item), error)
         return None
     record_answer(ctx, service, anonymous=anonymous)
     return answer
 
 
-def reschedule_fields(ctx: StepContext, document: Mapping[str, Any], error: str, seconds: float) -> dict[str, Any]:
+def reschedule_fields(ctx: StepContext, document: object, error: str, seconds: float) -> dict[str, Any]:
     """The fields that let a request or task be tried again in ``seconds``, with the reason."""
     at = ctx.clock.now() + timedelta(seconds=seconds)
-    attempts = int(document.get("attempts") or 0) + 1
+    attempts = _attempts(document) + 1
     return {"next_poll_at": at, "attempts": attempts, "error": error[:LONGEST_ERROR]}
 
 
-def too_large(ctx: StepContext, document: Mapping[str, Any], error: RecordTooLarge) -> None:
+def too_large(ctx: StepContext, document: object, error: RecordTooLarge) -> None:
     """A document that has no room for what is to be written on it: its own matter, and a person's."""
     key = _key(document)
     log.error("document_too_large", document=key, error=str(error)[:LONGEST_ERROR])
@@ -124,14 +138,14 @@ def too_large(ctx: StepContext, document: Mapping[str, Any], error: RecordTooLar
         f"Nothing more can be written on it ({error!s:.{LONGEST_ERROR}}), so what it stands for does not go on. "
         "Everything else does.",
         you="look at it in the database, and take out what somebody put into it; if nobody did, report it. Its "
-        f"fields: {', '.join(sorted(map(str, document)))[:LONGEST_ERROR]}",
+        f"fields: {', '.join(_fields(ctx, document))[:LONGEST_ERROR]}",
     )
 
 
 def isolate_each(
     ctx: StepContext,
-    documents: Iterable[Mapping[str, Any]],
-    handle: Callable[[StepContext, Mapping[str, Any]], int],
+    documents: Iterable[D],
+    handle: Callable[[StepContext, D], int],
 ) -> int:
     """Handle every document by itself, where no service is asked: a bug that one causes never stops the others.
 
@@ -153,13 +167,33 @@ def isolate_each(
     return changed
 
 
-def _key(document: Mapping[str, Any]) -> str:
-    return str(document["_id"])[:200]
+def _key(document: object) -> str:
+    return str(document["_id"] if isinstance(document, Mapping) else document.key)[:200]  # type: ignore[attr-defined]
 
 
-def tell_of_bug(ctx: StepContext, document: Mapping[str, Any], error: Exception) -> None:
+def _attempts(document: object) -> int:
+    return int(
+        (document.get("attempts") if isinstance(document, Mapping) else getattr(document, "attempts", 0)) or 0
+    )
+
+
+def _fields(ctx: StepContext, document: object) -> list[str]:
+    """The names of all its fields, also of those that no model knows."""
+    if isinstance(document, Mapping):
+        return sorted(map(str, document))
+    return inspection.field_names(ctx.store, document) if isinstance(document, StoredDocument) else []
+
+
+def tell_of_bug(ctx: StepContext, document: object, error: Exception) -> None:
     """Tell people of a fault of the daemon that one document brings about: at once, and once."""
-    key, name = _key(document), document.get("project_name")
+    key, name = (
+        _key(document),
+        (
+            document.get("project_name")
+            if isinstance(document, Mapping)
+            else getattr(document, "project_name", None)
+        ),
+    )
     project = name if isinstance(name, str) and name.isprintable() else None
     said = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
     alert(
@@ -176,9 +210,9 @@ def tell_of_bug(ctx: StepContext, document: Mapping[str, Any], error: Exception)
 def process_each(
     ctx: StepContext,
     service: Service,
-    documents: Iterable[Mapping[str, Any]],
-    handle: Callable[[StepContext, Mapping[str, Any]], int],
-    postpone: Callable[[StepContext, Mapping[str, Any], str, float], None],
+    documents: Iterable[D],
+    handle: Callable[[StepContext, D], int],
+    postpone: Callable[[StepContext, D, str, float], None],
     *,
     anonymous: bool = False,
 ) -> int:
@@ -191,7 +225,7 @@ def process_each(
     for document in documents:
         if not may_ask(ctx, service, anonymous=anonymous):
             break
-        attempts = int(document.get("attempts") or 0) + 1
+        attempts = _attempts(document) + 1
         try:
             moved += handle(ctx, document)
         except RecordTooLarge as error:
@@ -201,7 +235,7 @@ def process_each(
         except StoreError:
             raise
         except Transient as error:
-            record_failure(ctx, error, str(document["_id"]))
+            record_failure(ctx, error, _key(document))
             postpone(ctx, document, str(error), retry_delay(attempts, error.retry_after))
         except (NeedsPerson, OutcomeUnknown, Rejected) as error:
             record_failure(ctx, error)

@@ -19,6 +19,7 @@ from jgi_stager.clients.globus import TransferItem, item_bytes, transfer_body, u
 from jgi_stager.failures import OutsideError, Rejected, Service, retry_delay
 from jgi_stager.lifecycle import OPEN_TASKS, ProjectState, RequestState, State, TaskState
 from jgi_stager.limits import limits_now, task_slots
+from jgi_stager.models import TransferTask
 from jgi_stager.records import TaskKind
 from jgi_stager.steps import deliveries, transitions
 from jgi_stager.steps.context import StepContext
@@ -69,39 +70,38 @@ def _failures_in_a_row(ctx: StepContext, kind: TaskKind) -> tuple[int, datetime 
     waits: something is wrong with the destination or with Globus, and more of the same would not help."""
     closed = tasks.recent(ctx.store, TaskState.CLOSED, ctx.clock.now() - FAILURES_REMEMBERED)
     count, last = 0, None
-    for task in reversed([one for one in closed if one["kind"] == kind and not one.get("cancelled_at")]):
-        if task.get("status") != "FAILED":
+    for task in reversed([one for one in closed if one.kind == kind and not one.cancelled_at]):
+        if task.status != "FAILED":
             break
-        count, last = count + 1, last or task["next_poll_at"]
-        if task.get("arrived"):
+        count, last = count + 1, last or task.due_at
+        if task.arrived:
             break
     if last is None:
         return 0, None
     return count, last + min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(count - 1, 10))
 
 
-def failed_lately(ctx: StepContext) -> list[dict[str, Any]]:
+def failed_lately(ctx: StepContext) -> list[TransferTask]:
     """The tasks with files that failed as a whole, the oldest first; not those that were cancelled here."""
     closed = tasks.recent(ctx.store, TaskState.CLOSED, ctx.clock.now() - FAILURES_REMEMBERED)
     return [
         task
         for task in closed
-        if task["kind"] == TaskKind.FILES and task.get("status") == "FAILED" and not task.get("cancelled_at")
+        if task.kind == TaskKind.FILES and task.status == "FAILED" and not task.cancelled_at
     ]
 
 
-def failed_by_its_file(ctx: StepContext, task: Mapping[str, Any]) -> bool:
+def failed_by_its_file(ctx: StepContext, task: TransferTask) -> bool:
     """Whether the one file of a task that failed is what is wrong, and not everything: it was in another such task
     before, in which or since which something arrived."""
-    body = (tasks.get_task(ctx.store, task["_id"]) or task).get("body") or {"DATA": ()}
-    if task.get("status") != "FAILED" or task.get("cancelled_at") or len(body["DATA"]) != 1:
+    if task.status != "FAILED" or task.cancelled_at or len(tasks.items_of(ctx.store, task.key)) != 1:
         return False
-    mine = [one for one in failed_lately(ctx) if set(task["file_oids"]) & set(one["file_oids"])]
+    mine = [one for one in failed_lately(ctx) if set(task.file_oids) & set(one.file_oids)]
     if not mine:
         return False
     closed = tasks.recent(ctx.store, TaskState.CLOSED, ctx.clock.now() - FAILURES_REMEMBERED)
-    since = mine[0]["next_poll_at"]
-    return any(one.get("arrived") for one in closed if one["next_poll_at"] >= since)
+    since = mine[0].due_at
+    return any(one.arrived for one in closed if one.due_at >= since)
 
 
 def recover(ctx: StepContext, kind: TaskKind) -> int:
@@ -148,72 +148,70 @@ def start(
     return key
 
 
-def send(ctx: StepContext, task: Mapping[str, Any]) -> int:
+def send(ctx: StepContext, task: TransferTask) -> int:
     """Submit the stored body as it is. Safe to repeat."""
-    if not _may_leave(ctx, task):
+    body = tasks.body_of(ctx.store, task.key)
+    if body is None or not _may_leave(ctx, task):
         return 0
     ctx.assert_lease_held()
     try:
-        task_id = ctx.globus.submit(task["body"])
+        task_id = ctx.globus.submit(body)
     except Rejected as error:
         _refused(ctx, task, error)
         return 0
     return transitions.accept_task(ctx.store, task, task_id, f"Globus calls it {task_id}", _first_poll(ctx))
 
 
-def _may_leave(ctx: StepContext, task: Mapping[str, Any]) -> bool:
+def _may_leave(ctx: StepContext, task: TransferTask) -> bool:
     """Whether to send a stored body. One that may have left before: always. One that never left: only if all its
     files still wait for it. Between their choice and the intent, which reserves them, a project may have been
     cancelled or paused and its files set free; then the intent is withdrawn, and the next run chooses again."""
-    if "sent_at" not in task or task["sent_at"] is not None:
+    if "sent_at" not in task.model_fields_set or task.sent_at is not None:
         return True  # an older release did not note it
-    if task["file_oids"]:
+    if task.file_oids:
         active = {project["project_name"] for project in projects.by_state(ctx.store, ProjectState.ACTIVE)}
-        where = moves.by_oids(task["file_oids"], state=State.MANIFEST_READY.value)
+        where = moves.by_oids(task.file_oids, state=State.MANIFEST_READY.value)
         waiting = sum(file.project_name in active for file in files.select(ctx.store, where))
-        if waiting < len(task["file_oids"]):
-            why = f"{task['files'] - waiting} of its {task['files']} files do not wait any more"
+        if waiting < len(task.file_oids):
+            why = f"{task.files - waiting} of its {task.files} files do not wait any more"
             transitions.withdraw_task(ctx.store, task, why)
             return False
-    return tasks.update_task(ctx.store, task["_id"], TaskState.SUBMITTING, sent_at=ctx.clock.now())
+    return tasks.update_task(ctx.store, task.key, TaskState.SUBMITTING, sent_at=ctx.clock.now())
 
 
-def send_again(ctx: StepContext, task: Mapping[str, Any]) -> int:
+def send_again(ctx: StepContext, task: TransferTask) -> int:
     """Submit a body that was stored before: as it is while Globus still knows its submission id, and later only
     if no task bears its label, with a new id. The label stays, so that the task can be found by it in any case."""
     now = ctx.clock.now()
-    if abs(now - task.get("issued_at", task["since"])) < SUBMISSION_ID_TRUSTED:
+    if abs(now - (task.issued_at or task.since)) < SUBMISSION_ID_TRUSTED:
         return send(ctx, task)
-    found = ctx.globus.find_tasks_by_label(task["label"])
+    found = ctx.globus.find_tasks_by_label(task.label)
     if found:
         first = next((one for one in reversed(found) if one.status != "FAILED"), found[-1])
         why = "found at Globus by its label"
         return transitions.accept_task(ctx.store, task, first.task_id, why, _first_poll(ctx))
-    fresh = ctx.globus.submission_id()
-    body = {**task["body"], "submission_id": fresh}
-    new: dict[str, Any] = {"submission_id": fresh, "body": body, "issued_at": now}
-    if not tasks.update_task(ctx.store, task["_id"], TaskState.SUBMITTING, **new):
+    if not tasks.renew_submission(ctx.store, task.key, ctx.globus.submission_id()):
         return 0
-    log.info("submission_renewed", task=task["_id"], since=task["since"])
-    return send(ctx, {**task, **new})
+    log.info("submission_renewed", task=task.key, since=task.since)
+    return send(ctx, task)
 
 
 def _first_poll(ctx: StepContext) -> datetime:
     return ctx.clock.now() + timedelta(seconds=ctx.settings.schedule.task_poll_seconds)
 
 
-def _reschedule(ctx: StepContext, task: Mapping[str, Any], error: str, seconds: float) -> None:
-    log.warning("transfer_postponed", task=task["_id"], error=error)
+def _reschedule(ctx: StepContext, task: TransferTask, error: str, seconds: float) -> None:
+    log.warning("transfer_postponed", task=task.key, error=error)
     fields = reschedule_fields(ctx, task, error, seconds)
-    tasks.update_task(ctx.store, task["_id"], TaskState.SUBMITTING, **fields)
+    tasks.update_task(ctx.store, task.key, TaskState.SUBMITTING, **fields)
 
 
-def _refused(ctx: StepContext, task: Mapping[str, Any], error: Rejected) -> None:
+def _refused(ctx: StepContext, task: TransferTask, error: Rejected) -> None:
     """Globus said no to the body: its files stay ready and go again in smaller tasks; one alone fails."""
     # Two ids may share one destination.
-    alone = task["kind"] == TaskKind.FILES and len(task["body"]["DATA"]) == 1
+    alone = task.kind == TaskKind.FILES and len(task.body.DATA) == 1
     transitions.refuse_task(ctx.store, task, str(error), to_blame=alone and _is_to_blame(ctx, task))
-    if task["kind"] == TaskKind.MANIFESTS:
+    if task.kind == TaskKind.MANIFESTS:
         _fetch_manifests_later(ctx, task)
     alert(
         ctx,
@@ -225,25 +223,25 @@ def _refused(ctx: StepContext, task: Mapping[str, Any], error: Rejected) -> None
     )
 
 
-def _is_to_blame(ctx: StepContext, task: Mapping[str, Any]) -> bool:
+def _is_to_blame(ctx: StepContext, task: TransferTask) -> bool:
     """Whether the one file of a refused task is what Globus refuses, and not everything: it was refused before,
     and another task was accepted since."""
     since = ctx.clock.now() - REFUSALS_REMEMBERED
     refused = tasks.recent(ctx.store, TaskState.REFUSED, since)
-    mine = [one for one in refused if set(task["file_oids"]) & set(one["file_oids"])]
+    mine = [one for one in refused if set(task.file_oids) & set(one.file_oids)]
     if len(mine) + 1 < REFUSALS_BEFORE_FAILING:  # this one is not written down yet
         return False
     others = tasks.tasks_in(ctx.store, OPEN_TASKS) + tasks.recent(ctx.store, TaskState.CLOSED, since)
-    return any(one["submitted_at"] and one["submitted_at"] >= mine[0]["next_poll_at"] for one in others)
+    return any(one.submitted_at is not None and one.submitted_at >= mine[0].due_at for one in others)
 
 
-def _fetch_manifests_later(ctx: StepContext, task: Mapping[str, Any]) -> None:
+def _fetch_manifests_later(ctx: StepContext, task: TransferTask) -> None:
     """The manifests of a refused task are fetched again later."""
     at = ctx.clock.now() + timedelta(seconds=retry_delay(1))
-    for request_id in task["request_ids"]:
+    for request_id in task.request_ids:
         request = requests.request_by_id(ctx.store, request_id)
         if request is not None:
-            requests.update_request(ctx.store, request["_id"], RequestState.READY, next_poll_at=at)
+            requests.update_request(ctx.store, request.key, RequestState.READY, next_poll_at=at)
 
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -282,14 +280,14 @@ def read_refusals(ctx: StepContext) -> Refusals:
     limits: dict[Any, int] = {}
     until: dict[Any, datetime] = {}
     for task in tasks.recent(ctx.store, TaskState.REFUSED, now - REFUSALS_REMEMBERED):
-        for oid in task["file_oids"]:
+        for oid in task.file_oids:
             times[oid] = times.get(oid, 0) + 1
-            limits[oid] = max(1, len(task["file_oids"]) // 2)
-            until[oid] = task["next_poll_at"] + _wait(times[oid])
+            limits[oid] = max(1, len(task.file_oids) // 2)
+            until[oid] = task.due_at + _wait(times[oid])
     for task in failed_lately(ctx):
-        left = len(task["file_oids"]) - (task.get("arrived") or 0)
-        if task.get("arrived"):  # where nothing arrives it is not one file that is to blame
-            limits |= {oid: min(limits.get(oid, left), max(1, left // 2)) for oid in task["file_oids"]}
+        left = len(task.file_oids) - (task.arrived or 0)
+        if task.arrived:  # where nothing arrives it is not one file that is to blame
+            limits |= {oid: min(limits.get(oid, left), max(1, left // 2)) for oid in task.file_oids}
     return Refusals(limits, frozenset(oid for oid, at in until.items() if at - LONGEST_WAIT <= now < at))
 
 
@@ -306,14 +304,14 @@ def _ready_files(ctx: StepContext, most: int, waiting: frozenset[Any]) -> list[F
         return []  # one of these files may be in a task that does not say so
     delivered = requests.requests_in(ctx.store, RequestState.READY)
     awake = (request for request in delivered if not deliveries.in_cooldown(request, now))
-    open_requests = [request for request in awake if request["request_id"] not in held]
-    by_expiry = sorted(open_requests, key=lambda one: (one.get("expiration_date") or NEVER, one["request_id"]))
+    open_requests = [request for request in awake if request.number not in held]
+    by_expiry = sorted(open_requests, key=lambda one: (one.expiration_date or NEVER, one.number))
     reserved = waiting | tasks.open_task_file_oids(ctx.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
     ready: list[FileRow] = []
     for request in by_expiry:
         if len(ready) >= most:
             break
-        found = files.ready_by_request(ctx.store, request["request_id"])
+        found = files.ready_by_request(ctx.store, request.number)
         mine = [file for file in found if file.oid not in reserved and file.project_name in active]
         ready.extend(file for file in mine if _can_travel(ctx, file))
     return ready

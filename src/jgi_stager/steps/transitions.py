@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from jgi_stager.lifecycle import AT_JGI, BEFORE_TRANSFER, HOLDING_REQUESTS, RequestState, State, TaskState
+from jgi_stager.models import RestoreRequest, TransferTask
 from jgi_stager.store import Store, files, moves, requests, tasks
 from jgi_stager.store.files import FileId
 
@@ -68,12 +69,12 @@ def _finish_accepted(store: Store, key: str, first_poll_at: datetime) -> int:
     return 0 if request is None else finish_accepted_request(store, request, first_poll_at)
 
 
-def finish_accepted_request(store: Store, request: Mapping[str, Any], first_poll_at: datetime) -> int:
+def finish_accepted_request(store: Store, request: RestoreRequest, first_poll_at: datetime) -> int:
     """Move the files behind an accepted request, then let it be polled. Returns how many moved."""
-    request_id = request["request_id"]
+    request_id = request.number
     moved = moves.move(
         store,
-        moves.by_sources(request["file_ids"], request["projects"]),
+        moves.by_sources(request.file_ids, request.projects),
         State.PENDING,
         State.RESTORE_REQUESTED,
         f"asked for in request {request_id}",
@@ -81,7 +82,7 @@ def finish_accepted_request(store: Store, request: Mapping[str, Any], first_poll
     )
     requests.update_request(
         store,
-        request["_id"],
+        request.key,
         RequestState.ACCEPTED,
         RequestState.WAITING,
         why="its files are moved",
@@ -91,42 +92,42 @@ def finish_accepted_request(store: Store, request: Mapping[str, Any], first_poll
     return moved
 
 
-def release_request(store: Store, request: Mapping[str, Any]) -> None:
+def release_request(store: Store, request: RestoreRequest) -> None:
     """Nothing showed that a request in doubt arrived: its bytes count no more, its files are asked for again."""
     why = "no evidence within the patience"
-    requests.update_request(store, request["_id"], RequestState.UNKNOWN, RequestState.RELEASED, why=why)
-    log.warning("request_released", request=request["_id"], ids=len(request["file_ids"]))
+    requests.update_request(store, request.key, RequestState.UNKNOWN, RequestState.RELEASED, why=why)
+    log.warning("request_released", request=request.key, ids=len(request.file_ids))
 
 
-def join_request(store: Store, request: Mapping[str, Any], project: str, source_ids: Iterable[str]) -> int:
+def join_request(store: Store, request: RestoreRequest, project: str, source_ids: Iterable[str]) -> int:
     """Let the pending files of a project with these ids ride along in a request that brings them.
 
     The request is open and names the project before a file hangs on it. Returns how many files moved.
     """
-    if request["state"] == RequestState.CLOSED:
+    if request.state == RequestState.CLOSED:
         _reopen(store, request, f"{project} wants files of it", next_poll_at=store.clock.now())
-    if project not in request["projects"]:
-        names = [*request["projects"], project]
-        requests.update_request(store, request["_id"], HOLDING_REQUESTS, projects=names)
-    request_id = request["request_id"]
+    if project not in request.projects:
+        names = [*request.projects, project]
+        requests.update_request(store, request.key, HOLDING_REQUESTS, projects=names)
+    request_id = request.number
     why = f"already asked for in request {request_id}"
     where = moves.by_sources(source_ids, [project])
     # If it is closed or expires at this very moment, only the audit meets these files again, as after a kill.
     return moves.move(store, where, State.PENDING, State.RESTORE_REQUESTED, why, request_id=request_id)
 
 
-def _reopen(store: Store, request: Mapping[str, Any], why: str, **fields: Any) -> None:
+def _reopen(store: Store, request: RestoreRequest, why: str, **fields: Any) -> None:
     closed, ready = RequestState.CLOSED, RequestState.READY
-    requests.update_request(store, request["_id"], closed, ready, why=why, **fields)
+    requests.update_request(store, request.key, closed, ready, why=why, **fields)
 
 
-def deliver_request(store: Store, request: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
+def deliver_request(store: Store, request: RestoreRequest, facts: Mapping[str, Any]) -> int:
     """A waiting request is delivered: its files are restored. ``facts`` are what JDP said. Returns how many."""
     moved = admit_joined(store, request)
     now = store.clock.now()
     requests.update_request(
         store,
-        request["_id"],
+        request.key,
         RequestState.WAITING,
         RequestState.READY,
         why="JDP says ready",
@@ -134,20 +135,20 @@ def deliver_request(store: Store, request: Mapping[str, Any], facts: Mapping[str
         next_poll_at=now,
         **facts,
     )
-    log.info("files_moved", to=State.RESTORED.value, files=moved, request_id=request["request_id"])
+    log.info("files_moved", to=State.RESTORED.value, files=moved, request_id=request.number)
     return moved
 
 
-def admit_joined(store: Store, request: Mapping[str, Any]) -> int:
+def admit_joined(store: Store, request: RestoreRequest) -> int:
     """The files that hang on a delivered request are restored, also those that joined it late. How many moved."""
-    request_id = request["request_id"]
+    request_id = request.number
     where, why = moves.by_request(request_id), f"request {request_id} is ready"
     return moves.move(store, where, State.RESTORE_REQUESTED, State.RESTORED, why)
 
 
 def expire_request(
     store: Store,
-    request: Mapping[str, Any],
+    request: RestoreRequest,
     facts: Mapping[str, Any],
     why: str,
     max_setbacks: int,
@@ -162,10 +163,10 @@ def expire_request(
     Files of a task that is being submitted belong to it already: they may be there by now. If the task comes to
     nothing, the audit sets them free.
     """
-    moved, request_id = 0, request["request_id"]
+    moved, request_id = 0, request.number
     where = _not_reserved(store, request_id)
     for state in BEFORE_TRANSFER:
-        found = why if useless else request.get("useless") if state == State.RESTORED else None
+        found = why if useless else request.useless if state == State.RESTORED else None
         if found:
             fault = moves.DeliveryFault(request_id, found)
             back, held = moves.requeue_unusable(store, where, state, fault, max_setbacks)
@@ -173,19 +174,19 @@ def expire_request(
             back, held = moves.requeue(store, where, state, State.PENDING, why, max_setbacks)
         moved += back + held
     expired = RequestState.EXPIRED
-    requests.update_request(store, request["_id"], RequestState(request["state"]), expired, why=why, **facts)
+    requests.update_request(store, request.key, RequestState(request.state), expired, why=why, **facts)
     log.warning("request_expired", request_id=request_id, files=moved)
     return moved
 
 
-def close_request(store: Store, request: Mapping[str, Any]) -> bool:
+def close_request(store: Store, request: RestoreRequest) -> bool:
     """Close a delivery that no file needs any more; whether it is closed. One that a file joins between the look
     and the close is open again."""
-    request_id = request["request_id"]
+    request_id = request.number
     if files.any_of_request(store, request_id, AT_JGI):
         return False
     ready, closed = RequestState.READY, RequestState.CLOSED
-    requests.update_request(store, request["_id"], ready, closed, why="no file needs it any more")
+    requests.update_request(store, request.key, ready, closed, why="no file needs it any more")
     if files.any_of_request(store, request_id, AT_JGI):
         _reopen(store, request, "a file joined")
         return False
@@ -195,7 +196,7 @@ def close_request(store: Store, request: Mapping[str, Any]) -> bool:
 
 def use_manifest(
     store: Store,
-    request: Mapping[str, Any],
+    request: RestoreRequest,
     usable: Sequence[tuple[FileId, Mapping[str, Any]]],
     hopeless: Mapping[FileId, str],
     missing: Sequence[str],
@@ -206,7 +207,7 @@ def use_manifest(
 
     The request is marked last: until then the manifest is read again.
     """
-    request_id = request["request_id"]
+    request_id = request.number
     failed = sum(
         moves.fail(store, moves.by_oids([oid]), State.RESTORED, reason) for oid, reason in hopeless.items()
     )
@@ -217,7 +218,7 @@ def use_manifest(
     now = store.clock.now()
     requests.update_request(
         store,
-        request["_id"],
+        request.key,
         RequestState.READY,
         manifest_read_at=now,
         next_poll_at=now,
@@ -229,11 +230,11 @@ def use_manifest(
     return moved + failed
 
 
-def _lose(store: Store, request: Mapping[str, Any], missing: Sequence[str], max_setbacks: int) -> int:
+def _lose(store: Store, request: RestoreRequest, missing: Sequence[str], max_setbacks: int) -> int:
     """Files that were not delivered are asked for again, once; the request is not joined for them any more."""
-    requests.add_lost(store, request["_id"], missing)
-    where = moves.by_sources(missing, request["projects"], request_id=request["request_id"])
-    fault = moves.DeliveryFault(request["request_id"], "it was delivered without it")
+    requests.add_lost(store, request.key, missing)
+    where = moves.by_sources(missing, request.projects, request_id=request.number)
+    fault = moves.DeliveryFault(request.number, "it was delivered without it")
     back, held = moves.requeue_unusable(store, where, State.RESTORED, fault, max_setbacks)
     return back + held
 
@@ -270,14 +271,14 @@ def _reserved(store: Store) -> list[FileId]:
 # --- tasks ---------------------------------------------------------------------------------------------------
 
 
-def accept_task(store: Store, task: Mapping[str, Any], task_id: str, why: str, first_poll_at: datetime) -> int:
+def accept_task(store: Store, task: TransferTask, task_id: str, why: str, first_poll_at: datetime) -> int:
     """Globus made a task of an intent: note its id, and move its files. Returns how many moved.
 
     Killed after the first write the task is ``submitted``, and `finish_accepted_task` is what is left.
     """
     tasks.update_task(
         store,
-        task["_id"],
+        task.key,
         TaskState.SUBMITTING,
         TaskState.SUBMITTED,
         why=why,
@@ -286,17 +287,17 @@ def accept_task(store: Store, task: Mapping[str, Any], task_id: str, why: str, f
         attempts=0,
         error=None,
     )
-    log.info("transfer_submitted", task_id=task_id, kind=task["kind"], files=task["files"], bytes=task["bytes"])
-    return finish_accepted_task(store, {**task, "task_id": task_id}, first_poll_at)
+    log.info("transfer_submitted", task_id=task_id, kind=task.kind, files=task.files, bytes=task.bytes)
+    return finish_accepted_task(store, task.model_copy(update={"task_id": task_id}), first_poll_at)
 
 
-def finish_accepted_task(store: Store, task: Mapping[str, Any], first_poll_at: datetime) -> int:
+def finish_accepted_task(store: Store, task: TransferTask, first_poll_at: datetime) -> int:
     """Move the files of a submitted task, then let it be polled. Returns how many moved."""
-    task_id, moved = task["task_id"], 0
-    if task["file_oids"]:
+    task_id, moved = task.globus_id, 0
+    if task.file_oids:
         moved = moves.move(
             store,
-            moves.by_oids(task["file_oids"]),
+            moves.by_oids(task.file_oids),
             State.MANIFEST_READY,
             State.TRANSFERRING,
             f"part of Globus task {task_id}",
@@ -305,7 +306,7 @@ def finish_accepted_task(store: Store, task: Mapping[str, Any], first_poll_at: d
         log.info("files_moved", to=State.TRANSFERRING.value, files=moved, task_id=task_id)
     tasks.update_task(
         store,
-        task["_id"],
+        task.key,
         TaskState.SUBMITTED,
         TaskState.ACTIVE,
         why="its files are moved",
@@ -314,30 +315,30 @@ def finish_accepted_task(store: Store, task: Mapping[str, Any], first_poll_at: d
     return moved
 
 
-def withdraw_task(store: Store, task: Mapping[str, Any], why: str) -> None:
+def withdraw_task(store: Store, task: TransferTask, why: str) -> None:
     """Close an intent that never left. Without a date it is not counted among what Globus refused."""
     why = f"withdrawn before it was sent: {why}"
     refused = TaskState.REFUSED
-    tasks.update_task(store, task["_id"], TaskState.SUBMITTING, refused, why=why, error=why, next_poll_at=None)
-    log.info("transfer_withdrawn", task=task["_id"], why=why)
+    tasks.update_task(store, task.key, TaskState.SUBMITTING, refused, why=why, error=why, next_poll_at=None)
+    log.info("transfer_withdrawn", task=task.key, why=why)
 
 
-def refuse_task(store: Store, task: Mapping[str, Any], why: str, *, to_blame: bool) -> None:
+def refuse_task(store: Store, task: TransferTask, why: str, *, to_blame: bool) -> None:
     """Globus said no to a body: its files stay ready, unless they are ``to_blame``, which fails them."""
     now = store.clock.now()
     refused = TaskState.REFUSED
-    tasks.update_task(store, task["_id"], TaskState.SUBMITTING, refused, why=why, error=why, next_poll_at=now)
-    log.warning("transfer_refused", task=task["_id"], files=task["files"], error=why)
+    tasks.update_task(store, task.key, TaskState.SUBMITTING, refused, why=why, error=why, next_poll_at=now)
+    log.warning("transfer_refused", task=task.key, files=task.files, error=why)
     if to_blame:
-        moves.fail(store, moves.by_oids(task["file_oids"]), State.MANIFEST_READY, f"Globus refuses it: {why}")
+        moves.fail(store, moves.by_oids(task.file_oids), State.MANIFEST_READY, f"Globus refuses it: {why}")
 
 
-def end_task(store: Store, task: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+def end_task(store: Store, task: TransferTask, facts: Mapping[str, Any]) -> None:
     """A task has ended, by ``facts`` of Globus. Its files stay in transferring until each is verified."""
     now = store.clock.now()
     tasks.update_task(
         store,
-        task["_id"],
+        task.key,
         TaskState.ACTIVE,
         TaskState.ENDED,
         why=f"Globus says {facts['status']}",
@@ -345,7 +346,7 @@ def end_task(store: Store, task: Mapping[str, Any], facts: Mapping[str, Any]) ->
         next_poll_at=now,
         **facts,
     )
-    log.info("task_ended", task_id=task["task_id"], status=facts["status"], files=task["files"])
+    log.info("task_ended", task_id=task.globus_id, status=facts["status"], files=task.files)
 
 
 def finish_files(store: Store, oids: Sequence[FileId], how: str) -> int:
@@ -354,10 +355,10 @@ def finish_files(store: Store, oids: Sequence[FileId], how: str) -> int:
     return moves.move(store, moves.by_oids(oids), State.TRANSFERRING, State.DONE, why)
 
 
-def close_task(store: Store, task: Mapping[str, Any], why: str, **fields: Any) -> None:
+def close_task(store: Store, task: TransferTask, why: str, **fields: Any) -> None:
     """The end of a task that was looked at: what it brought is known, and no file is in it any more."""
     now = store.clock.now()
-    tasks.update_task(store, task["_id"], TaskState.ENDED, TaskState.CLOSED, why=why, next_poll_at=now, **fields)
+    tasks.update_task(store, task.key, TaskState.ENDED, TaskState.CLOSED, why=why, next_poll_at=now, **fields)
 
 
 def free_files_of_task(store: Store, task_id: str, why: str) -> int:
@@ -366,11 +367,11 @@ def free_files_of_task(store: Store, task_id: str, why: str) -> int:
 
 
 def requeue_unusable_file(
-    store: Store, request: Mapping[str, Any], file: files.FileRow, fault: moves.DeliveryFault, max_setbacks: int
+    store: Store, request: RestoreRequest, file: files.FileRow, fault: moves.DeliveryFault, max_setbacks: int
 ) -> int:
     """What a delivery brings of this file is of no use: nothing joins it for this id any more, and the file is
     asked for once more. Returns 1 if it moved."""
-    requests.add_lost(store, request["_id"], [file.source_file_id])
+    requests.add_lost(store, request.key, [file.source_file_id])
     where = moves.by_oids([file.oid])
     back, held = moves.requeue_unusable(store, where, State.TRANSFERRING, fault, max_setbacks)
     return back + held

@@ -24,6 +24,7 @@ from jgi_stager.failures import Rejected, Service, retry_delay
 from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import RequestState, State, TaskState
 from jgi_stager.liveness import mark_progress
+from jgi_stager.models import TransferTask
 from jgi_stager.records import TaskKind
 from jgi_stager.steps import deliveries, transfers, transitions
 from jgi_stager.steps.context import StepContext
@@ -93,15 +94,15 @@ def run(ctx: StepContext) -> int:
     return process_each(ctx, Service.GLOBUS, ended, check, _reschedule)
 
 
-def _reschedule(ctx: StepContext, task: Mapping[str, Any], error: str, seconds: float) -> None:
-    log.warning("verify_postponed", task_id=task.get("task_id"), error=error)
+def _reschedule(ctx: StepContext, task: TransferTask, error: str, seconds: float) -> None:
+    log.warning("verify_postponed", task_id=task.task_id, error=error)
     fields = reschedule_fields(ctx, task, error, seconds)
-    tasks.update_task(ctx.store, task["_id"], TaskState.ENDED, **fields)
+    tasks.update_task(ctx.store, task.key, TaskState.ENDED, **fields)
 
 
-def check(ctx: StepContext, task: Mapping[str, Any]) -> int:
+def check(ctx: StepContext, task: TransferTask) -> int:
     """Look at the destination of every file of a task; what is checked is stored even if the daemon must end."""
-    found = files.of_task(ctx.store, task["task_id"], State.TRANSFERRING)
+    found = files.of_task(ctx.store, task.globus_id, State.TRANSFERRING)
     skipped = _look_at_skipped(ctx, task, found)
     moved = 0
     unseen: list[Unseen] = []
@@ -113,23 +114,23 @@ def check(ctx: StepContext, task: Mapping[str, Any]) -> int:
     if unseen:
         _hold(ctx, task, unseen)
         return moved
-    if files.any_of_task(ctx.store, task["task_id"], State.TRANSFERRING):
+    if files.any_of_task(ctx.store, task.globus_id, State.TRANSFERRING):
         error = "a file of it is set aside: its document does not fit (jgi-stager status)"
-        _reschedule(ctx, task, error, retry_delay(int(task["attempts"]) + 1))
+        _reschedule(ctx, task, error, retry_delay(int(task.attempts) + 1))
         return moved
-    arrived = len(files.of_task(ctx.store, task["task_id"], State.DONE))
+    arrived = len(files.of_task(ctx.store, task.globus_id, State.DONE))
     transitions.close_task(ctx.store, task, "its files are verified", arrived=arrived)
-    log.info("task_verified", task_id=task["task_id"], files=moved)
+    log.info("task_verified", task_id=task.globus_id, files=moved)
     return moved
 
 
-def _hold(ctx: StepContext, task: Mapping[str, Any], unseen: Sequence[Unseen]) -> None:
+def _hold(ctx: StepContext, task: TransferTask, unseen: Sequence[Unseen]) -> None:
     """Some of a task could not be looked at: the rest is done, and these are looked at again and again. After
     a while the people of each project hear of it, once a day."""
     now = ctx.clock.now()
-    since = min(task.get("held_since") or now, now)
-    tasks.update_task(ctx.store, task["_id"], TaskState.ENDED, held_since=since)
-    _reschedule(ctx, task, f"reading back failed: {unseen[0].error}", retry_delay(int(task["attempts"]) + 1))
+    since = min(task.held_since or now, now)
+    tasks.update_task(ctx.store, task.key, TaskState.ENDED, held_since=since)
+    _reschedule(ctx, task, f"reading back failed: {unseen[0].error}", retry_delay(int(task.attempts) + 1))
     if now - since < HELD_TOO_LONG:
         return
     for project in sorted({one.project for one in unseen}):
@@ -139,7 +140,7 @@ def _hold(ctx: StepContext, task: Mapping[str, Any], unseen: Sequence[Unseen]) -
             ctx,
             f"unseen:{project}:{now:%Y-%m-%d}",
             f"what arrived for {project} cannot be looked at",
-            f"Globus task {task['task_id']} has ended, but since {since:%Y-%m-%d %H:%M} UTC its files cannot be "
+            f"Globus task {task.globus_id} has ended, but since {since:%Y-%m-%d %H:%M} UTC its files cannot be "
             f"checked at the destination.\n\n{bullets(lines, UNSEEN_SHOWN, where)}",
             project,
             you="let the Globus identity of the daemon list and read the directories below, or repair the file "
@@ -153,29 +154,29 @@ def _place(file: FileRow) -> tuple[str, str]:
     return str(path.parent), path.name
 
 
-def _look_at_skipped(ctx: StepContext, task: Mapping[str, Any], found: Sequence[FileRow]) -> Skipped:
+def _look_at_skipped(ctx: StepContext, task: TransferTask, found: Sequence[FileRow]) -> Skipped:
     """What the task left out, and why. The deliveries of which it could read nothing rest from now on."""
     codes = _codes(ctx, task)
     silent = set[int]()
     if codes:
-        silent = deliveries.unreadable(found, files.of_task(ctx.store, task["task_id"], State.DONE), codes)
+        silent = deliveries.unreadable(found, files.of_task(ctx.store, task.globus_id, State.DONE), codes)
     for request_id in sorted(silent):
         deliveries.start_cooldown(ctx, request_id)
     return Skipped(codes, silent, deliveries.missing_at_source(ctx))
 
 
-def _codes(ctx: StepContext, task: Mapping[str, Any]) -> Mapping[str, str]:
+def _codes(ctx: StepContext, task: TransferTask) -> Mapping[str, str]:
     """Why Globus left files out, by source path; nothing if it forgot the task."""
     try:
-        return {error.source_path: error.error_code or "" for error in ctx.globus.skipped_errors(task["task_id"])}
+        return {error.source_path: error.error_code or "" for error in ctx.globus.skipped_errors(task.globus_id)}
     except Rejected as error:
-        log.warning("skipped_errors_unknown", task_id=task["task_id"], error=str(error))
+        log.warning("skipped_errors_unknown", task_id=task.globus_id, error=str(error))
         return {}
 
 
 def _check_directory(
     ctx: StepContext,
-    task: Mapping[str, Any],
+    task: TransferTask,
     directory: str,
     group: list[FileRow],
     skipped: Skipped,
@@ -270,22 +271,20 @@ def _chunks(file: Any, stop: threading.Event) -> Iterable[bytes]:
         yield chunk
 
 
-def _requeue(ctx: StepContext, task: Mapping[str, Any], file: FileRow, finding: Finding, skipped: Skipped) -> int:
+def _requeue(ctx: StepContext, task: TransferTask, file: FileRow, finding: Finding, skipped: Skipped) -> int:
     """A file that is not right goes again: from JGI if it is still delivered there, else from tape."""
     code = skipped.codes.get(file.source_path or "")
     said = f"{finding.problem}; {code}" if code else str(finding.problem)
-    why = f"Globus task {task['task_id']} ({task.get('status')}): {said}"
+    why = f"Globus task {task.globus_id} ({task.status}): {said}"
     request = requests.request_by_id(ctx.store, file.request_id or 0)
-    delivered = request is not None and request["state"] == RequestState.READY
+    delivered = request is not None and request.state == RequestState.READY
     gone = code is not None and any(part in code.upper() for part in LOST_AT_SOURCE) and skipped.gone(file)
     limit = ctx.settings.staging.max_setbacks
     log.warning("file_sent_back", file=file.jdp_file_id, project=file.project_name, why=why)
-    nobody = task.get("status") == "FAILED" or file.request_id in skipped.out_of_reach
+    nobody = task.status == "FAILED" or file.request_id in skipped.out_of_reach
     target = State.MANIFEST_READY if delivered else State.PENDING
     if nobody and not gone and transfers.failed_by_its_file(ctx, task):
-        reason = (
-            f"{why}: {task.get('error') or 'no reason given'}. It failed alone, while others arrived: see what "
-        )
+        reason = f"{why}: {task.error or 'no reason given'}. It failed alone, while others arrived: see what "
         reason += f"lies at {file.destination_path}"
         return transitions.fail_file(ctx.store, file.oid, State.TRANSFERRING, reason)
     if nobody and not gone:

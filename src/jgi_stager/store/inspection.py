@@ -11,7 +11,7 @@ from jgi_stager.store.database import Document, Misfit, Store
 from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import described_project, fitting_one
-from jgi_stager.stored import misfit
+from jgi_stager.stored import StoredDocument, misfit
 
 
 @translated
@@ -70,3 +70,10 @@ def _reason(store: Store, collection: str, document: Document) -> str | None:
         return acceptance.problem_of(store, document)
     model: Any = DOCUMENTS.get(collection, Limits)
     return misfit(model, document)
+
+
+@translated
+def field_names(store: Store, document: StoredDocument) -> list[str]:
+    """The names of the fields that a document has in the database, also of those that its model does not know."""
+    found = store.collection(document.collection).find_one({"_id": document.key})
+    return sorted(found or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from jgi_stager.models import Look, RestoreRequest
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import as_list, first_history, in_states, update_guarded
 from jgi_stager.store.errors import translated
-from jgi_stager.store.validation import fits, fitting, fitting_one, usable
+from jgi_stager.store.validation import all_parsed, fits, parsed, usable
 from jgi_stager.stored import fields_of, misfit
 
 _DELIVERIES = "deliveries"
@@ -133,25 +133,27 @@ def update_request(
 @translated
 def requests_in(
     store: Store, states: RequestState | Iterable[RequestState], due: datetime | None = None
-) -> list[Document]:
+) -> list[RestoreRequest]:
     """The requests in these states, the longest due first; with ``due`` only those to be polled by then."""
-    return _fitting(store, in_states(store.restore_requests, states, due, "next_poll_at"))
+    return _parsed(store, in_states(store.restore_requests, states, due, "next_poll_at"))
 
 
-def _fitting(store: Store, documents: Iterable[Document], fields: frozenset[str] | None = None) -> list[Document]:
-    return fitting(store, "restore_requests", documents, fields)
+def _parsed(
+    store: Store, documents: Iterable[Document], fields: frozenset[str] | None = None
+) -> list[RestoreRequest]:
+    return all_parsed(store, RestoreRequest, documents, fields)
 
 
 @translated
-def get_request(store: Store, key: str) -> Document | None:
+def get_request(store: Store, key: str) -> RestoreRequest | None:
     """A request by its key."""
-    return fitting_one(store, "restore_requests", store.restore_requests.find_one({"_id": key}))
+    return parsed(store, RestoreRequest, store.restore_requests.find_one({"_id": key}))
 
 
 @translated
-def request_by_id(store: Store, request_id: int) -> Document | None:
+def request_by_id(store: Store, request_id: int) -> RestoreRequest | None:
     """A request by the number that JDP gave it."""
-    return fitting_one(store, "restore_requests", store.restore_requests.find_one({"request_id": request_id}))
+    return parsed(store, RestoreRequest, store.restore_requests.find_one({"request_id": request_id}))
 
 
 @translated
@@ -196,9 +198,10 @@ def unreadable(store: Store, window_start: datetime) -> list[str]:
 @translated
 def ids_in_doubt(store: Store) -> frozenset[str]:
     """The JDP ids that must not be asked for now: those of requests in doubt, and of open ones that do not fit."""
-    in_doubt = _fitting(store, store.restore_requests.find({"state": {"$in": as_list(IN_DOUBT)}}))
-    documents = [*in_doubt, *(one for one in _open_unfit(store) if _says_its_ids(one))]
-    return frozenset(file_id for one in documents for file_id in one["file_ids"])
+    in_doubt = _parsed(store, store.restore_requests.find({"state": {"$in": as_list(IN_DOUBT)}}))
+    unfit = (one["file_ids"] for one in _open_unfit(store) if _says_its_ids(one))
+    lists = [*(one.file_ids for one in in_doubt), *unfit]
+    return frozenset(file_id for ids in lists for file_id in ids)
 
 
 @translated
@@ -299,7 +302,7 @@ def _entry(document: Document) -> LedgerEntry | None:
 
 
 @translated
-def open_request_of_sources(store: Store, source_ids: Iterable[str], now: datetime) -> dict[str, Document]:
+def open_request_of_sources(store: Store, source_ids: Iterable[str], now: datetime) -> dict[str, RestoreRequest]:
     """Which request files with these JDP ids may join, for it brings them already: id -> request.
 
     Only `JOINABLE` ones that live for `EXPIRY_MARGIN` longer or have no date yet, and that bring the id. Where
@@ -312,22 +315,17 @@ def open_request_of_sources(store: Store, source_ids: Iterable[str], now: dateti
         "state": {"$in": as_list(JOINABLE)},
         "$or": [{"expiration_date": None}, {"expiration_date": {"$gt": now + EXPIRY_MARGIN}}],
     }
-    held: dict[str, Document] = {}
-    for request in sorted(_fitting(store, store.restore_requests.find(where)), key=_worth):
-        held.update(dict.fromkeys(wanted.intersection(request["file_ids"]) - not_brought(request), request))
+    held: dict[str, RestoreRequest] = {}
+    for request in sorted(_parsed(store, store.restore_requests.find(where)), key=_worth):
+        held.update(dict.fromkeys(wanted.intersection(request.file_ids) - request.not_brought, request))
     return held
 
 
-def not_brought(request: Mapping[str, Any]) -> frozenset[str]:
-    """The ids of a request that it does not bring: lost on the way, or unknown to JDP, which drops them."""
-    return frozenset((*(request.get("lost") or ()), *(request.get("dropped") or ())))
-
-
 @translated
-def recent(store: Store, state: RequestState, since: datetime) -> list[Document]:
+def recent(store: Store, state: RequestState, since: datetime) -> list[RestoreRequest]:
     """The requests that entered ``state`` with a ``next_poll_at`` after ``since``, oldest first."""
     where = {"state": str(state), "next_poll_at": {"$gt": since}}
-    return _fitting(store, store.restore_requests.find(where).sort("next_poll_at", 1))
+    return _parsed(store, store.restore_requests.find(where).sort("next_poll_at", 1))
 
 
 @translated
@@ -347,8 +345,8 @@ def expired_often(store: Store, file_ids: Iterable[str], times: int) -> dict[str
         "expired_at": {"$ne": None},
     }
     counted: Counter[str] = Counter()
-    for request in _fitting(store, store.restore_requests.find(where, {"file_ids": 1}), _IDS):
-        counted.update(wanted.intersection(request["file_ids"]))
+    for request in _parsed(store, store.restore_requests.find(where, {"file_ids": 1}), _IDS):
+        counted.update(wanted.intersection(request.file_ids))
     return {file_id: count for file_id, count in counted.items() if count >= times}
 
 
@@ -384,17 +382,17 @@ def count_of_project(store: Store, project_name: str) -> int:
     return store.restore_requests.count_documents(where)
 
 
-def _worth(request: Document) -> tuple[int, float]:
-    expires = request["expiration_date"]
-    return JOINABLE.index(request["state"]), expires.timestamp() if expires else 0.0
+def _worth(request: RestoreRequest) -> tuple[int, float]:
+    expires = request.expiration_date
+    return JOINABLE.index(request.state), expires.timestamp() if expires else 0.0
 
 
 @translated
-def delivered(store: Store, limit: int) -> list[Document]:
+def delivered(store: Store, limit: int) -> list[RestoreRequest]:
     """The requests that were delivered last, newest first, without their ids: how long JDP takes."""
     where = {"request_id": {"$ne": None}, "ready_at": {"$ne": None}, "found": {"$ne": True}}
     found = store.restore_requests.find(where, dict.fromkeys(_DELIVERED, 1))
-    return _fitting(store, found.sort("submitted_at", DESCENDING).limit(limit), _DELIVERED)
+    return _parsed(store, found.sort("submitted_at", DESCENDING).limit(limit), _DELIVERED)
 
 
 _DELIVERED = fields_of(RestoreRequest, without=("file_ids", "history"))

@@ -11,12 +11,12 @@ from bson import ObjectId
 from pymongo import DESCENDING
 
 from jgi_stager.lifecycle import AT_GLOBUS, OPEN_TASKS, OVER_TASKS, TASKS, TaskState
-from jgi_stager.models import TransferTask
+from jgi_stager.models import TransferItem, TransferTask
 from jgi_stager.records import TaskKind
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import as_list, first_history, in_states, update_guarded
 from jgi_stager.store.errors import translated
-from jgi_stager.store.validation import fits, fitting, fitting_one
+from jgi_stager.store.validation import all_parsed, fits, parsed
 from jgi_stager.stored import fields_of, misfit
 
 _UNKNOWN_YET: Document = {
@@ -95,37 +95,65 @@ def tasks_in(
     *,
     kind: TaskKind | None = None,
     body: bool = False,
-) -> list[Document]:
+) -> list[TransferTask]:
     """The tasks in these states, the longest due first; with ``due`` only those to be polled by then.
 
     The transfer document, which may have megabytes, comes along only with ``body``.
     """
     without = None if body else {"body": 0}
-    found = _fitting(store, in_states(store.globus_tasks, states, due, "next_poll_at", without), body=body)
-    return [task for task in found if kind is None or task["kind"] == kind]
+    found = _parsed(store, in_states(store.globus_tasks, states, due, "next_poll_at", without), body=body)
+    return [task for task in found if kind is None or task.kind == kind]
 
 
-def _fitting(store: Store, documents: Iterable[Document], *, body: bool = False) -> list[Document]:
-    return fitting(store, "globus_tasks", documents, None if body else _WITHOUT_BODY)
+def _parsed(store: Store, documents: Iterable[Document], *, body: bool = False) -> list[TransferTask]:
+    return all_parsed(store, TransferTask, documents, None if body else _WITHOUT_BODY)
 
 
 @translated
-def recent(store: Store, state: TaskState, since: datetime) -> list[Document]:
+def recent(store: Store, state: TaskState, since: datetime) -> list[TransferTask]:
     """The tasks in ``state`` whose ``next_poll_at`` is after ``since``, oldest first, without their bodies."""
     where = {"state": str(state), "next_poll_at": {"$gt": since}}
-    return _fitting(store, store.globus_tasks.find(where, {"body": 0}).sort("next_poll_at", 1))
+    return _parsed(store, store.globus_tasks.find(where, {"body": 0}).sort("next_poll_at", 1))
 
 
 @translated
-def get_task(store: Store, key: str) -> Document | None:
+def get_task(store: Store, key: str) -> TransferTask | None:
     """A task by its key."""
-    return fitting_one(store, "globus_tasks", store.globus_tasks.find_one({"_id": key}))
+    return parsed(store, TransferTask, store.globus_tasks.find_one({"_id": key}))
 
 
 @translated
-def task_by_id(store: Store, task_id: str) -> Document | None:
+def body_of(store: Store, key: str) -> Document | None:
+    """The document that is sent to Globus for a task, as it was stored: also what no model knows of it."""
+    found = store.globus_tasks.find_one({"_id": key}, {"body": 1})
+    return None if found is None else dict(found["body"])
+
+
+def items_of(store: Store, key: str) -> list[TransferItem]:
+    """What a task carries, in the order of its body; nothing if there is no such task."""
+    task = get_task(store, key)
+    return [] if task is None else task.body.DATA
+
+
+def renew_submission(store: Store, key: str, submission_id: str) -> bool:
+    """Give a task that was never answered another submission id, in its body too; whether it still waits."""
+    body = body_of(store, key)
+    if body is None:
+        return False
+    return update_task(
+        store,
+        key,
+        TaskState.SUBMITTING,
+        submission_id=submission_id,
+        body={**body, "submission_id": submission_id},
+        issued_at=store.clock.now(),
+    )
+
+
+@translated
+def task_by_id(store: Store, task_id: str) -> TransferTask | None:
     """A task by the id that Globus gave it."""
-    return fitting_one(store, "globus_tasks", store.globus_tasks.find_one({"task_id": task_id}))
+    return parsed(store, TransferTask, store.globus_tasks.find_one({"task_id": task_id}))
 
 
 @translated
@@ -184,11 +212,11 @@ def count_active(store: Store, kind: TaskKind | None = None) -> int:
 
 
 @translated
-def ended(store: Store, kind: TaskKind, limit: int) -> list[Document]:
+def ended(store: Store, kind: TaskKind, limit: int) -> list[TransferTask]:
     """The verified tasks of a kind that ended last, newest first, without their files: how fast Globus is."""
     where = {"state": str(TaskState.CLOSED), "kind": str(kind)}
     found = store.globus_tasks.find(where, dict.fromkeys(_ENDED, 1))
-    return fitting(store, "globus_tasks", found.sort("next_poll_at", DESCENDING).limit(limit), _ENDED)
+    return all_parsed(store, TransferTask, found.sort("next_poll_at", DESCENDING).limit(limit), _ENDED)
 
 
 _ENDED = fields_of(TransferTask, without=("body", "file_oids", "history"))
