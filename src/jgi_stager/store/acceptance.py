@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from jgi_stager.control_models import Acceptance
 from jgi_stager.lifecycle import ProjectState
-from jgi_stager.models import Acceptance, Project
+from jgi_stager.models import Project
 from jgi_stager.store.database import Document, Store, identity
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import set_aside

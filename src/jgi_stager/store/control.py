@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from jgi_stager.models import DaemonReport, DigestMemory, Limits, SetAside, Starts
+from jgi_stager.control_models import DaemonReport, DigestMemory, Limits, SetAside, Starts
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fitting_one, usable

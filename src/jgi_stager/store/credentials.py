@@ -14,7 +14,7 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.models import CredentialLife
+from jgi_stager.control_models import CredentialLife
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import usable

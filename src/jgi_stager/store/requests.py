@@ -11,8 +11,9 @@ from typing import Any
 
 from pymongo import DESCENDING
 
+from jgi_stager.control_models import Look
 from jgi_stager.lifecycle import FREE_REQUESTS, IN_DOUBT, JOINABLE, OVER_REQUESTS, REQUESTS, RequestState
-from jgi_stager.models import Look, RestoreRequest
+from jgi_stager.models import RestoreRequest
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import as_list, first_history, in_states, update_guarded
 from jgi_stager.store.errors import translated

@@ -1,0 +1,126 @@
+"""The documents in ``control``, typed: what people set, and what the daemon remembers of itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from jgi_stager.models import Name
+from jgi_stager.stored import Bytes, Count, Instant, Stored
+
+
+class Acceptance(Stored):
+    """The mark in ``control`` that the daemon accepted a project. An insert of a project cannot bring it along."""
+
+    name: Name
+    at: Instant
+
+
+class Limits(Stored):
+    """``limits`` in ``control``: what people set while the daemon runs."""
+
+    values: dict[str, Annotated[int, Field(ge=1)]] = {}
+    history: list[dict[str, Any]] = []
+
+
+class ServiceReport(Stored):
+    """How the daemon sees a service."""
+
+    state: str
+    since: Instant | None = None
+    problem: str | None = None
+    cure: str | None = None
+
+
+class DaemonReport(Stored):
+    """``daemon`` in ``control``: what the daemon says of itself."""
+
+    at: Instant
+    services: dict[str, ServiceReport] = {}
+
+
+class DigestOfProject(Stored):
+    """What a digest said of a project."""
+
+    files: Count = 0
+    bytes: Bytes = 0
+    eta_at: Instant | None = None
+    eta_late: Instant | None = None
+
+
+class DigestMemory(Stored):
+    """``digest`` in ``control``: what the last digest said."""
+
+    at: Instant
+    projects: dict[str, DigestOfProject] = {}
+    active: list[str] = []
+    fingerprint: list[Any] | None = None
+
+
+class Start(Stored):
+    """One start of the daemon."""
+
+    at: Instant
+    host: str
+    pid: Count
+    clean: bool
+
+
+class Starts(Stored):
+    """``starts`` in ``control``."""
+
+    starts: list[Start] = []
+
+
+class Look(Stored):
+    """``deliveries`` in ``control``: when something was looked at last."""
+
+    at: Instant
+
+
+class Interval(Stored):
+    """Some time, with both ends."""
+
+    begun: Instant
+    ended: Instant
+
+
+class CredentialLife(Stored):
+    """``credential:<service>`` in ``control``: see `jgi_stager.store.credentials.Credential`."""
+
+    identity: str | None = None
+    since: Instant | None = None
+    last_success: Instant | None = None
+    last_probe: Instant | None = None
+    dead_since: Instant | None = None
+    dead_identity: str | None = None
+    problem: str | None = None
+    cure: str | None = None
+    reminders: Count = 0
+    next_reminder_at: Instant | None = None
+    healing_since: Instant | None = None
+    out_since: Instant | None = None
+    out_error: str | None = None
+    lives: list[Interval] = []
+    gaps: list[Interval] = []
+    outages: list[Interval] = []
+    warned: str | None = None
+
+
+class SetAsideEntry(Stored):
+    """A document that was set aside."""
+
+    collection: str
+    key: Any
+    """Its ``_id``, of any type."""
+    project: str | None = None
+    reason: str
+    since: Instant
+    told: bool
+
+
+class SetAside(Stored):
+    """``set_aside`` in ``control``: the documents that do not fit, as people were told."""
+
+    items: list[SetAsideEntry] = []
