@@ -129,7 +129,9 @@ PROJECT_MOVES: Mapping[ProjectState, frozenset[ProjectState]] = {
 }
 """Every allowed move of a project."""
 
-OVER_PROJECTS = (ProjectState.DONE, ProjectState.CANCELLED, ProjectState.INVALID)
+ENDED_PROJECTS = (ProjectState.DONE, ProjectState.CANCELLED)
+"""Projects that had their end: nobody needs to see them any more."""
+OVER_PROJECTS = (*ENDED_PROJECTS, ProjectState.INVALID)
 """Projects for which nothing is to begin any more."""
 BUSY_PROJECTS = (ProjectState.DISCOVERING, ProjectState.ACTIVE)
 """Projects for which the daemon has something to do by itself."""

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from jgi_stager.lifecycle import (
     AT_JGI,
     HOLDING_REQUESTS,
+    IN_DOUBT,
     NoticeState,
     ProjectState,
     RequestState,
@@ -258,7 +259,7 @@ class RestoreRequest(StoredDocument):
             "submitted_at": held or self.state == RequestState.UNKNOWN,
             "request_id": held,
             "ready_at": self.state == RequestState.READY,
-            "next_poll_at": held or self.state in (RequestState.SUBMITTING, RequestState.UNKNOWN),
+            "next_poll_at": held or self.state in IN_DOUBT,
             "unread_since": self.transfer_after is not None,
         }
         return needs(self, self.state, needed)

@@ -30,7 +30,7 @@ from jgi_stager.cli.common import (
 from jgi_stager.clock import Clock
 from jgi_stager.failures import Service
 from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, left_of, part_of, percent, when
-from jgi_stager.lifecycle import Phase, states_in
+from jgi_stager.lifecycle import ENDED_PROJECTS, Phase, states_in
 from jgi_stager.notices import COMMANDS
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting import summary as insight
@@ -91,7 +91,6 @@ def legend(page: Page) -> Text:
 # --- the page -----------------------------------------------------------------------------------------------
 
 
-OVER = ("done", "cancelled")
 LABEL = 8
 NAME, SHORT_BAR = 20, 12
 """What fits beside the rest into 80 characters."""
@@ -130,8 +129,8 @@ def status_lines(found: Status, page: Page, only: str | None) -> list[Text]:
 
 
 def _page(found: Status, page: Page, only: str | None, detail: Detail, todos: int) -> list[Text]:
-    projects = [line for line in found.lines if only is not None or line.project.state not in OVER]
-    over = [line.project for line in found.lines if only is None and line.project.state in OVER]
+    projects = [line for line in found.lines if only is not None or line.project.state not in ENDED_PROJECTS]
+    over = [line.project for line in found.lines if only is None and line.project.state in ENDED_PROJECTS]
     lines = [*_head(found), Text("")]
     below = [*_finished(over, page)]
     if not found.lines:
@@ -218,7 +217,7 @@ def _more(hidden: Sequence[ProjectLine]) -> Iterator[Text]:
 
 
 def _finished(projects: Sequence[Project], page: Page) -> Iterator[Text]:
-    for state in OVER:
+    for state in ENDED_PROJECTS:
         names = [clean(project.name) for project in projects if project.state == state]
         if names:
             text = f"{state}: {', '.join(names)}"

@@ -9,7 +9,16 @@ from typing import Any
 
 from jgi_stager.clock import Clock
 from jgi_stager.failures import Service
-from jgi_stager.lifecycle import IN_DOUBT, OPEN_REQUESTS, OPEN_TASKS, NoticeState, ProjectState, State, TaskState
+from jgi_stager.lifecycle import (
+    ENDED_PROJECTS,
+    IN_DOUBT,
+    OPEN_REQUESTS,
+    OPEN_TASKS,
+    NoticeState,
+    ProjectState,
+    State,
+    TaskState,
+)
 from jgi_stager.limits import limits_now, restore_limits_now, task_slots
 from jgi_stager.models import Project, RestoreRequest, TransferTask
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, PlanningInput, Refusals, planning_input, read_refusals
@@ -44,7 +53,6 @@ from jgi_stager.stored import misfit
 
 SHOWN_FOR = timedelta(days=7)
 """What ended and can no longer be helped by the next mail is shown for so long."""
-_OVER = (ProjectState.DONE, ProjectState.CANCELLED)
 _READ = frozenset({"accepted_name", "notify"})
 
 
@@ -113,7 +121,7 @@ def _mails(record: Mapping[str, Any], now: datetime) -> bool:
     if misfit(Project, record, _READ) is not None:
         return False
     since = record.get("since")
-    return record.get("state") not in _OVER or (isinstance(since, datetime) and now - since < SHOWN_FOR)
+    return record.get("state") not in ENDED_PROJECTS or (isinstance(since, datetime) and now - since < SHOWN_FOR)
 
 
 # --- the snapshot -------------------------------------------------------------------------------------------

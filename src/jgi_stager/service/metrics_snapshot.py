@@ -14,14 +14,13 @@ from typing import Any
 
 from jgi_stager.failures import NeedsPerson
 from jgi_stager.formatting import human_bytes, percent, when
-from jgi_stager.lifecycle import BUSY_PROJECTS, OPEN_REQUESTS, OPEN_TASKS, ProjectState, State
+from jgi_stager.lifecycle import BUSY_PROJECTS, ENDED_PROJECTS, OPEN_REQUESTS, OPEN_TASKS, ProjectState, State
 from jgi_stager.limits import restore_limits_now
 from jgi_stager.planning import Spent, bytes_in_window
 from jgi_stager.settings import Settings
 from jgi_stager.store import Store, credentials, files, notices, projects, requests, tasks
 from jgi_stager.store.files import Tally
 
-ENDED = (ProjectState.DONE, ProjectState.CANCELLED)
 NEW = "new"
 """The state of a record that the daemon has not looked at yet."""
 
@@ -93,7 +92,7 @@ class MetricsReader:
             now=now,
             files=self._files(records),
             going=frozenset(
-                name for one in records if (name := _name(one)) is not None and _state(one) not in ENDED
+                name for one in records if (name := _name(one)) is not None and _state(one) not in ENDED_PROJECTS
             ),
             projects=Counter(_state(record) for record in records),
             requests=Counter(str(request.state) for request in open_requests),
@@ -117,7 +116,7 @@ class MetricsReader:
         return found
 
     def _count(self, record: Mapping[str, Any], name: str) -> Mapping[str, Tally]:
-        if _state(record) not in ENDED:
+        if _state(record) not in ENDED_PROJECTS:
             return files.count_by_state(self.store, name)
         with self._lock:
             since, counted = self._ended.get(record["_id"], (None, {}))
