@@ -10,7 +10,7 @@ from factories import add_files
 from jgi_stager.lifecycle import State
 from jgi_stager.models import Notice
 from jgi_stager.notices import Kind
-from jgi_stager.steps import report
+from jgi_stager.reporting import project_report
 from jgi_stager.store import moves, notices
 from mail_samples import SAMPLES
 from smtp_server import Mailbox, mail_server
@@ -50,7 +50,7 @@ def add_done(daemon: Stage, count: int, project: str = "soil") -> None:
     oids = add_files(daemon.store, count, project_name=project)
     path = [State.PENDING, State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY, State.TRANSFERRING]
     for old, new in zip(path, [*path[1:], State.DONE], strict=True):
-        why = f"{report.VERIFIED}size and md5" if new is State.DONE else "on its way"
+        why = f"{project_report.VERIFIED}size and md5" if new is State.DONE else "on its way"
         moves.move(daemon.store, moves.by_oids(oids), old, new, why)
     for number, oid in enumerate(oids):
         daemon.store.files.update_one(

@@ -128,6 +128,11 @@ def _some_biosamples(value: list[str]) -> list[str]:
     return list(dict.fromkeys(value))
 
 
+TASK_LABEL = "jgi-stager"
+"""Every task of ours begins its label with this, so that it can be told from others of the same user; it ends with
+the id of the database, so that it can be told from those of other installations."""
+
+
 class ProjectRecord(BaseModel):
     """What a person inserts into ``projects``. Anything else in the record makes it invalid."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jgi_stager.notices import Kind
-from jgi_stager.steps import report
+from jgi_stager.reporting import project_report
 from outbox import add_done, mailing_site, put, send, settings, state
 from smtp_server import PASSWORD, USER, Mailbox, mail_server, make_certificate, trusting
 from stage import Stage, stage
@@ -85,7 +85,7 @@ def test_the_last_mail_carries_a_table_of_every_file(daemon: Stage, mailbox: Mai
     (attachment,) = mailbox.mails[0].iter_attachments()
     assert attachment.get_filename() == "soil_files.tsv"
     lines = attachment.get_payload(decode=True).decode().splitlines()  # type: ignore[union-attr]
-    assert lines[0].split("\t") == list(report.COLUMNS)
+    assert lines[0].split("\t") == list(project_report.COLUMNS)
     assert [line.split("\t")[0] for line in lines[1:]] == [f"/n/soil/{n:06d}.faa" for n in range(3)]
     assert {tuple(line.split("\t")[i] for i in (1, 2, 4)) for line in lines[1:]} == {
         ("1000", "d41d8cd98f00b204e9800998ecf8427e", "size and md5")
@@ -96,17 +96,17 @@ def test_a_large_report_is_packed_and_a_huge_one_is_a_summary(
     daemon: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_done(daemon, 60)
-    monkeypatch.setattr(report, "MOST_PLAIN_BYTES", 1000)
-    (packed,) = report.report_of(daemon.store, "soil")
+    monkeypatch.setattr(project_report, "MOST_PLAIN_BYTES", 1000)
+    (packed,) = project_report.report_of(daemon.store, "soil")
     assert packed.name == "soil_files.tsv.gz"
     assert gzip.decompress(packed.content).count(b"\n") == 61
-    assert "packed" in report.describe([packed])
-    monkeypatch.setattr(report, "MOST_PACKED_BYTES", 100)
-    (summary,) = report.report_of(daemon.store, "soil")
+    assert "packed" in project_report.describe([packed])
+    monkeypatch.setattr(project_report, "MOST_PACKED_BYTES", 100)
+    (summary,) = project_report.report_of(daemon.store, "soil")
     assert summary.content.decode().splitlines()[1:] == ["Ga0000001\t60\t60000"]
-    assert "a row per analysis project" in report.describe([summary])
+    assert "a row per analysis project" in project_report.describe([summary])
 
 
 def test_a_table_has_no_formulas_and_no_broken_lines() -> None:
-    table = report._table([("=1+1", "a\tb\nc", "-x", "plain")])
+    table = project_report._table([("=1+1", "a\tb\nc", "-x", "plain")])
     assert table == b"'=1+1\ta b c\t'-x\tplain\n"

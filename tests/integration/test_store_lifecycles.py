@@ -12,14 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from factories import file_record
-from jgi_stager.lifecycle import (
-    LIFECYCLES,
-    IllegalMoveError,
-    NoticeState,
-    ProjectState,
-    RequestState,
-    TaskState,
-)
+from jgi_stager.lifecycle import LIFECYCLES, IllegalMoveError, NoticeState, ProjectState, RequestState, TaskState
 from jgi_stager.store import Store, files, projects, requests, tasks
 from jgi_stager.store.documents import first_history, update_guarded
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jgi_stager.lifecycle import (
+from jgi_stager.lifecycle import (  # fmt: skip
     AT_JGI,
     CANCELLABLE,
     FILE_MOVES,
@@ -39,7 +39,7 @@ from jgi_stager.lifecycle import (
     State,
     check_move,
     is_requeue,
-)  # fmt: skip
+)
 from jgi_stager.models import DOCUMENTS
 
 P, RR, R, M, T, D, F = State

@@ -38,6 +38,10 @@ def checked_label(label: str) -> str:
     return label
 
 
+ENDED = frozenset({"SUCCEEDED", "FAILED"})
+"""The words of Globus for a task that is over. Every other one means that it still moves, or may."""
+
+
 @dataclass(frozen=True)
 class TransferItem:
     """One file to move. ``md5`` (32 lower-case hex digits) is checked by Globus at both ends if it is given.

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Set
 from typing import NamedTuple
 
-from jgi_stager.lifecycle import (
-    AT_JGI,
-    BEFORE_TRANSFER,
-    NoticeState,
-    ProjectState,
-    RequestState,
-    State,
-    TaskState,
-)
+from jgi_stager.lifecycle import AT_JGI, BEFORE_TRANSFER, NoticeState, ProjectState, RequestState, State, TaskState
 from jgi_stager.steps import (
     accept,
     alerts,

@@ -1,9 +1,5 @@
 """Consistency checks: no file, and no Globus task of ours, is left behind without anybody who looks at it.
 
-A Globus task with our label that is not in the database is told of. (One whose intent is there is found by
-`jgi_stager.steps.transfers.send_again`.) Such a task is left by a database that was lost or restored from a copy,
-or belongs to another installation that uses the same login. It is never cancelled.
-
 Steps that run side by side, or a kill at the wrong instant, could leave a file on a request or task that nobody
 looks at any more; every other step follows open requests and tasks and would never meet it again. Both checks run
 at the start and then seldom, for they read all files that are under way. On the same occasion every document of a
@@ -12,15 +8,8 @@ file that does not fit is met.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
-from functools import partial
-
 import structlog
 
-from jgi_stager.clients.globus import TaskStatus
-from jgi_stager.failures import Service
-from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import (
     BEFORE_TRANSFER,
     HOLDING_REQUESTS,
@@ -29,77 +18,19 @@ from jgi_stager.lifecycle import (
     RESTING,
     ProjectState,
     State,
-    TaskState,
 )
-from jgi_stager.notices import ACTIVITY
-from jgi_stager.steps import older_database, transfers, transitions
+from jgi_stager.steps import older_database, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
-from jgi_stager.steps.poll_tasks import ENDED
-from jgi_stager.steps.services import call
-from jgi_stager.store import control, files, projects, requests, tasks
+from jgi_stager.store import files, projects, requests, tasks
 
 log = structlog.get_logger()
-
-
-# --- Globus tasks that are not in the database --------------------------------------------------------------
-
-
-LOOK_BACK = timedelta(days=30)
-"""Globus keeps the details of a task that long."""
-SHOWN = 20
-
-
-def look_for_orphans(ctx: StepContext) -> None:
-    """Look for such tasks once, unless there is no work that they could get in the way of. Nothing moves."""
-    if projects.by_state(ctx.store, ProjectState.ACTIVE):
-        call(ctx, Service.GLOBUS, partial(_look, ctx), "orphans")
-
-
-def _look(ctx: StepContext) -> int:
-    found = ctx.globus.tasks_labelled(f"{transfers.LABEL} ", ctx.clock.now() - LOOK_BACK)
-    # In this order. Each task of ours had its intent before Globus had the task. An intent that is not among those
-    # without an answer any more has its task id by now, so the read that comes last finds it.
-    awaited = {one.label for one in tasks.tasks_in(ctx.store, TaskState.SUBMITTING)}
-    strange = tasks.unknown_task_ids(ctx.store, [task.task_id for task in found])
-    # What one brought that has ended lies at its destination: a new one compares checksums and sends it no more.
-    orphans = [
-        task
-        for task in found
-        if task.task_id in strange and task.label not in awaited and task.status not in ENDED
-    ]
-    ours = [task for task in orphans if (task.label or "").endswith(f" {control.database_id(ctx.store)}")]
-    if ours:
-        why = f"Globus runs {len(ours)} of their tasks that they do not have, such as {ours[0].task_id}"
-        older_database.hold(ctx, [task.task_id for task in ours], why)
-    if others := [task for task in orphans if task not in ours]:
-        _tell_of_orphans(ctx, others)
-    return 0
-
-
-def _tell_of_orphans(ctx: StepContext, orphans: Sequence[TaskStatus]) -> None:
-    """Once a week, however many there are: another installation makes new ones all the time."""
-    log.warning("orphan_tasks", tasks=len(orphans), newest=orphans[0].task_id)
-    year, week, _ = ctx.clock.now().isocalendar()
-    lines = [f"{task.task_id} ({task.status}): {task.label}" for task in orphans]
-    alert(
-        ctx,
-        f"orphan-tasks:{year}-{week}",
-        f"{len(orphans)} running Globus tasks are ours by their label, but not in the books",
-        "Either the database was replaced by another one, or another installation uses the same Globus login. "
-        "They are left alone: they take places among the tasks that Globus runs at a time, and what they bring "
-        f"is not sent a second time.\n\n{bullets(lines, SHOWN, ACTIVITY)}",
-        you=f"cancel them on the Globus site ({ACTIVITY}) if nobody needs them; otherwise nothing.",
-    )
-
-
-# --- files that nobody would look at ------------------------------------------------------------------------
 
 
 def run(ctx: StepContext) -> int:
     """Let every stranded file start again, uncounted: it is not to blame. Returns how many there were."""
     moved = 0
-    look_for_orphans(ctx)
+    older_database.look_for_orphans(ctx)
     _tell_removed(ctx)
     for project in projects.by_state(ctx.store, set(ProjectState).difference(OVER_PROJECTS)):
         files.inspect(ctx.store, project["project_name"])

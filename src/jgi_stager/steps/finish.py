@@ -13,12 +13,12 @@ import structlog
 from jgi_stager.failures import Service
 from jgi_stager.lifecycle import RESTING, ProjectState, State
 from jgi_stager.notices import Kind
+from jgi_stager.reporting.project_report import VERIFIED, describe, report_of
 from jgi_stager.reporting.time_breakdown import Blocked, time_breakdown
 from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.alerts import shown_groups
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import notify
-from jgi_stager.steps.report import VERIFIED, describe, report_of
 from jgi_stager.steps.services import isolate_each
 from jgi_stager.store import Store, credentials, file_queries, files, projects, requests
 from jgi_stager.store.credentials import Interval

@@ -23,9 +23,9 @@ from jgi_stager.liveness import uninterruptible
 from jgi_stager.mail.push import SECRET, push
 from jgi_stager.models import Notice, TriesNotTaken
 from jgi_stager.notices import BATCHES, FORMS, Kind, folds, message_id
+from jgi_stager.reporting.project_report import report_of
 from jgi_stager.steps import credential_notices
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.report import report_of
 from jgi_stager.steps.services import may_ask, record_failure
 from jgi_stager.store import StoreError, notices
 from jgi_stager.store.documents import is_due

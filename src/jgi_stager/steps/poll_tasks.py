@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from jgi_stager.clients.globus import ENDED
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import TaskState
@@ -22,7 +23,6 @@ from jgi_stager.store import tasks
 
 log = structlog.get_logger()
 
-ENDED = frozenset({"SUCCEEDED", "FAILED"})
 MOVING = frozenset({"ACTIVE"})
 VANISHED_FOR = timedelta(hours=6)
 """How long Globus is asked about a task that it does not know: longer than the repair of a service that answers

@@ -27,8 +27,7 @@ from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import source_directory
 from jgi_stager.steps.manifests import content
 from jgi_stager.steps.notify import alert
-from jgi_stager.steps.restores import first_poll
-from jgi_stager.steps.services import call, may_ask, process_each, reschedule_fields
+from jgi_stager.steps.services import call, first_request_poll, may_ask, process_each, reschedule_fields
 from jgi_stager.store import projects, requests, tasks
 
 log = structlog.get_logger()
@@ -310,7 +309,7 @@ def _adopt(
     moved = transitions.adopt_request(
         ctx.store,
         document.key,
-        first_poll(ctx),
+        first_request_poll(ctx),
         f"{why} {len(held)} of its {len(document.file_ids)} files",
         request_id=found.request_id,
         submitted_at=min(receipt, max(document.asked_at, found.changed_at or receipt)),

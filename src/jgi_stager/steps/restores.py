@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
 
 import structlog
 
@@ -21,10 +20,10 @@ from jgi_stager.lifecycle import ProjectState, RequestState
 from jgi_stager.liveness import uninterruptible
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, Refusals, could_ask, make_plan, read_refusals
 from jgi_stager.planning import Want
-from jgi_stager.steps import audit, deliveries, jdp_clock, older_database, transitions
+from jgi_stager.steps import deliveries, jdp_clock, older_database, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
-from jgi_stager.steps.services import may_ask, record_answer, record_failure
+from jgi_stager.steps.services import first_request_poll, may_ask, record_answer, record_failure
 from jgi_stager.store import StoreError, StoreUnavailable, files, projects, requests
 
 log = structlog.get_logger()
@@ -62,7 +61,7 @@ def _books_are_whole(ctx: StepContext, now: ClockEstimate) -> bool:
     """Whether nothing says that the database is older than the work. Where this machine has not seen it yet, the
     tasks at Globus may say so."""
     if not older_database.is_known(ctx):
-        audit.look_for_orphans(ctx)
+        older_database.look_for_orphans(ctx)
         older_database.note_sent(ctx, "")
     return older_database.may_ask_anything(ctx, now)
 
@@ -75,7 +74,7 @@ def _anything_pending(ctx: StepContext) -> bool:
 def recover(ctx: StepContext) -> int:
     """Finish the accepted requests whose files were not all moved; call unknown what was never answered."""
     return _give_up_unanswered(ctx) + sum(
-        transitions.finish_accepted_request(ctx.store, request, first_poll(ctx))
+        transitions.finish_accepted_request(ctx.store, request, first_request_poll(ctx))
         for request in requests.requests_in(ctx.store, RequestState.ACCEPTED)
     )
 
@@ -92,11 +91,6 @@ def _give_up_unanswered(ctx: StepContext) -> int:
         _answered_with(ctx, document.key, RequestState.UNKNOWN, why, now)
         log.warning("restore_unknown", request=document.key, ids=len(document.file_ids))
     return len(cut_off)
-
-
-def first_poll(ctx: StepContext) -> datetime:
-    """When JDP is asked for the first time about a request that it took just now."""
-    return ctx.clock.now() + timedelta(seconds=ctx.settings.schedule.request_poll_seconds)
 
 
 def join_open_requests(ctx: StepContext) -> int:
@@ -175,7 +169,7 @@ def _accepted(ctx: StepContext, intent: str, answer: Accepted, wants: Sequence[W
     transitions.accept_request(
         ctx.store,
         intent,
-        first_poll(ctx),
+        first_request_poll(ctx),
         request_id=answer.request_id,
         restored_count=answer.restored_count,
         updated_count=answer.updated_count,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
@@ -125,6 +125,11 @@ def reschedule_fields(ctx: StepContext, document: object, error: str, seconds: f
     at = ctx.clock.now() + timedelta(seconds=seconds)
     attempts = _attempts(document) + 1
     return {"next_poll_at": at, "attempts": attempts, "error": error[:LONGEST_ERROR]}
+
+
+def first_request_poll(ctx: StepContext) -> datetime:
+    """When JDP is asked for the first time about a request that it took just now."""
+    return ctx.clock.now() + timedelta(seconds=ctx.settings.schedule.request_poll_seconds)
 
 
 def too_large(ctx: StepContext, document: object, error: RecordTooLarge) -> None:

@@ -20,7 +20,7 @@ from jgi_stager.failures import OutsideError, Rejected, Service, retry_delay
 from jgi_stager.lifecycle import OPEN_TASKS, ProjectState, RequestState, State, TaskState
 from jgi_stager.limits import limits_now, task_slots
 from jgi_stager.models import TransferTask
-from jgi_stager.records import TaskKind
+from jgi_stager.records import TASK_LABEL, TaskKind
 from jgi_stager.steps import deliveries, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
@@ -41,9 +41,6 @@ SUBMISSION_ID_TRUSTED = timedelta(hours=12)
 names no end to that (decision 403)."""
 MOST_BODY_BYTES = 8 * 1024 * 1024
 """Of the items of one task, by `item_bytes`: half of what a document of MongoDB may have."""
-LABEL = "jgi-stager"
-"""Every task of ours begins its label with this, so that it can be told from others of the same user; it ends with
-the id of the database, so that it can be told from those of other installations."""
 
 
 def free_task_slots(ctx: StepContext, kind: TaskKind) -> int:
@@ -128,7 +125,7 @@ def start(
     except OutsideError as error:
         record_failure(ctx, error)
         return None
-    label = f"{LABEL} {kind.value} {submission_id} {control.database_id(ctx.store)}"
+    label = f"{TASK_LABEL} {kind.value} {submission_id} {control.database_id(ctx.store)}"
     settings = ctx.settings.globus
     body = transfer_body(
         submission_id, settings.jgi_collection_id, settings.nersc_collection_id, label, list(items)
