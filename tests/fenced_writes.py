@@ -101,6 +101,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
         store, _key(store.restore_requests), RequestState.SUBMITTING, RequestState.UNKNOWN
     ),
     "tasks.insert_task": lambda store: _insert_task(store, "another"),
+    "tasks.renew_submission": lambda store: tasks.renew_submission(store, _key(store.globus_tasks), "another"),
     "tasks.update_task": lambda store: tasks.update_task(
         store, _key(store.globus_tasks), TaskState.SUBMITTING, TaskState.SUBMITTED
     ),
