@@ -1,4 +1,4 @@
-"""The look of the main thread at the steps: the watchdog is fed only while all of them move."""
+"""The watchdog of systemd, fed by the main thread only while all steps move."""
 
 from __future__ import annotations
 

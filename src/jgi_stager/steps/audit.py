@@ -1,9 +1,9 @@
-"""Consistency checks: no file, and no Globus task of ours, is left behind without anybody who looks at it.
+"""The audit: no file is left on a request or task that nobody looks at any more.
 
-Steps that run side by side, or a kill at the wrong instant, could leave a file on a request or task that nobody
-looks at any more; every other step follows open requests and tasks and would never meet it again. Both checks run
-at the start and then seldom, for they read all files that are under way. On the same occasion every document of a
-file that does not fit is met.
+Steps that run side by side, or a kill at the wrong instant, could leave such a file; every other step follows open
+requests and tasks and would never meet it again. It runs at the start and then seldom, for it reads all files that
+are under way. On the same occasion it meets every document of a file that does not fit, and looks for Globus tasks
+of ours that are not in the database (`older_database`).
 """
 
 from __future__ import annotations

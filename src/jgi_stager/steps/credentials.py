@@ -1,5 +1,6 @@
-"""Every credential is tried now and then, so that a dead one is found before it is needed; and is looked after
-while a person is needed, and before it ends.
+"""Probes the credentials: each is tried now and then, so that a dead one is found before it is needed.
+
+One that a person has to renew, or that will end soon, is followed until it works again.
 """
 
 from __future__ import annotations

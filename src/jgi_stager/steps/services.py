@@ -1,7 +1,6 @@
-"""Asking outside services from a step: whether one may be asked, what its answers and failures mean for the next
-call, and how one document that fails leaves the others alone.
+"""How a step asks an outside service: whether it may, and what answers and failures mean for the next call.
 
-What a service says of itself goes to the circuit breaker; what it says of its credential goes to people.
+One document that fails leaves the others alone. What a service says of itself goes to the circuit breaker; what it says of its credential goes to people.
 """
 
 from __future__ import annotations

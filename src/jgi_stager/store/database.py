@@ -1,5 +1,6 @@
-"""The database as its functions get it: the collections, the clock that dates every entry, the fence,
-and what was read and set aside.
+"""The database as the functions of the store get it: the collections, the clock that dates every entry, the fence.
+
+Also what was read and set aside.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Small truths about processes, locks and sockets that the kernel vouches for, unlike a pid in a file."""
+"""Which process is alive, holds a lock or owns a socket, as the kernel knows it: a pid in a file proves nothing."""
 
 from __future__ import annotations
 
