@@ -1,6 +1,7 @@
 """How a step asks an outside service: whether it may, and what answers and failures mean for the next call.
 
-One document that fails leaves the others alone. What a service says of itself goes to the circuit breaker; what it says of its credential goes to people.
+One document that fails leaves the others alone. What a service says of itself goes to the circuit breaker; what it
+says of its credential goes to people.
 """
 
 from __future__ import annotations

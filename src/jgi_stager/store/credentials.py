@@ -1,6 +1,7 @@
 """What is known of each credential: one document per service in ``control``, so that a restart forgets nothing.
 
-It says since when the credential is in place, when it last worked, when it died, and how long those before it lasted.
+It says since when the credential is in place, when it last worked, when it died, and how long those before it
+lasted.
 
 The credential itself is never here: ``identity`` is a short digest of it that only tells one from another.
 """

@@ -1,4 +1,4 @@
-"""Which process is alive, holds a lock or owns a socket, as the kernel knows it: a pid in a file proves nothing."""
+"""Which process lives, holds a lock or owns a socket, as the kernel knows it; a pid in a file proves nothing."""
 
 from __future__ import annotations
 
