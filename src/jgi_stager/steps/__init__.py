@@ -57,6 +57,7 @@ STEPS: tuple[Step, ...] = (
         reconcile.run,
         files={State.PENDING, State.RESTORE_REQUESTED},
         requests={RequestState.UNKNOWN, RequestState.ACCEPTED, RequestState.WAITING},
+        tasks={TaskState.SUBMITTING, TaskState.SUBMITTED},
     ),
     Step(
         "poll_requests",
