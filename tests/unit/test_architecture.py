@@ -12,7 +12,7 @@ import structure
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md")
-MOST_LINES, MOST_FILES, MOST_LINES_OF_THE_CORE = 120, 8, 2000
+MOST_LINES = 120
 
 
 def text_of(page: str) -> str:
@@ -30,13 +30,18 @@ def defined(module: str) -> set[str]:
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
-def test_the_reading_order_is_the_one_that_is_measured_and_is_read_in_an_afternoon() -> None:
+def test_the_reading_order_is_the_one_that_is_measured() -> None:
     order = text_of("ARCHITECTURE.md").partition("reading order")[2].partition("\n## ")[0]
     files = re.findall(r"^\| `(\S+)\.py` \|", order, re.MULTILINE)
-    named = [name.replace("/", ".") for name in files]
-    assert tuple(named) == structure.READING_PATH
-    assert len(named) <= MOST_FILES
-    assert sum(structure.lines(name) for name in named) <= MOST_LINES_OF_THE_CORE
+    assert tuple(name.replace("/", ".") for name in files) == structure.READING_PATH
+
+
+def test_the_pure_core_is_the_one_whose_imports_are_checked() -> None:
+    tree = ast.parse((ROOT / "tests" / "unit" / "test_imports.py").read_text(encoding="utf-8"))
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+    (pure,) = [node.value for node in assigned if ast.unparse(node.targets[0]) == "PURE"]
+    (row,) = re.findall(r"^\| the pure core: ([^|]*)\|", text_of("ARCHITECTURE.md"), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", row)) == ast.literal_eval(pure)
 
 
 @pytest.mark.parametrize("page", PAGES)

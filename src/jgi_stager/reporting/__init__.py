@@ -1,6 +1,6 @@
 """Answers to the questions people have: how far, why does it wait, when is it done, what must I do.
 
-Pure: values in, values out. ``snapshot_types`` is what the database says at one instant
-(`jgi_stager.reporting.snapshot` reads it); ``summary``, ``explain``, ``quota``, ``eta`` and ``preview`` answer
-from it. Nothing here asks a service, the database or the clock, and nothing knows of a terminal.
+``snapshot_types`` is what the database says at one instant; ``snapshot`` reads it, and ``project_report`` the
+files of a project. The answers are pure, values in and values out: ``summary``, ``explain``, ``quota``, ``eta``,
+``preview``. Nothing here asks a service, and nothing knows of a terminal.
 """
