@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from bson import ObjectId
 
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import ProjectState, State
+from jgi_stager.models import Discovery, Project
 from jgi_stager.records import FileRecord
 from jgi_stager.store import Store
 from jgi_stager.store.files import upsert_files
@@ -22,6 +23,24 @@ SOME_TIME = datetime(2025, 3, 1, 12, tzinfo=UTC)
 def jdp_id(number: int) -> str:
     """A JDP file id: 24 hexadecimal digits."""
     return f"{number:024x}"
+
+
+def project(name: str = "p", **fields: Any) -> Project:
+    """An accepted project in discovery."""
+    values: dict[str, Any] = {
+        "key": name,
+        "project_name": name,
+        "accepted_name": name,
+        "accepted_at": SOME_TIME,
+        "proposal_id": "1",
+        "analysis_projects_dir": "/stage",
+        "state": ProjectState.DISCOVERING,
+        "since": SOME_TIME,
+        "update_date": SOME_TIME,
+        "history": [],
+        "discovery": Discovery(),
+    }
+    return Project(**values | fields)
 
 
 def file_record(**fields: Any) -> FileRecord:

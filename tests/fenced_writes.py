@@ -11,7 +11,7 @@ from bson import ObjectId
 from factories import SOME_TIME, add_files, file_record, jdp_id
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import ProjectState, RequestState, State, TaskState
-from jgi_stager.records import TaskKind
+from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.service.lease import DUTY, Lease, take
 from jgi_stager.store import (
     LeaseLost,
@@ -30,6 +30,7 @@ from jgi_stager.store import (
 )
 
 LATER = SOME_TIME + timedelta(hours=1)
+RECORD = ProjectRecord(project_name="new", proposal_id="1")
 ANOTHER = file_record(jdp_file_id=jdp_id(1 << 60))
 P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
 A_FILE = ObjectId("0" * 24)
@@ -55,7 +56,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "credentials.warned": lambda store: credentials.warned(store, "jdp", "i"),
     "credentials.record_outage": lambda store: credentials.record_outage(store, "jdp", "e"),
     "credentials.record_success": lambda store: credentials.record_success(store, "jdp"),
-    "discoveries.enter": lambda store: discoveries.enter(store, "p:1", [{"ap_gold_id": "Ga2"}]),
+    "discoveries.enter": lambda store: discoveries.enter(store, [discoveries.found("p:1", "Ga2", 2, None, None)]),
     "discoveries.note": lambda store: discoveries.note(store, "p:1", "Ga1", listed={"files": 1}),
     "control.keep_digest": lambda store: control.keep_digest(store, {"at": LATER}),
     "control.note_clean_end": lambda store: control.note_clean_end(store, SOME_TIME, 1),
@@ -83,10 +84,11 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "notices.put_notice": lambda store: notices.put_notice(store, "new", kind="k", data={}, to=[]),
     "notices.put_off": lambda store: notices.put_off(store, ["waiting"], LATER, "w"),
     "notices.withdraw": lambda store: notices.withdraw(store, "waiting", "w"),
+    "projects.accept": lambda store: projects.accept(store, "new", RECORD, "/stage", LATER),
     "projects.claim_name": lambda store: projects.claim_name(store, "new", "new"),
     "projects.insert_project": lambda store: projects.insert_project(store, {"project_name": "another"}),
     "projects.note": lambda store: projects.note(store, "discovering", ProjectState.DISCOVERING, "w", priority=1),
-    "projects.record_discovery": lambda store: projects.record_discovery(store, "discovering", {"x": 1}),
+    "projects.record_discovery": lambda store: projects.record_discovery(store, "discovering", {"attempts": 1}),
     "projects.set_project": lambda store: projects.set_project(store, "new", None, ProjectState.INVALID),
     "requests.add_lost": lambda store: requests.add_lost(store, _key(store.restore_requests), [jdp_id(3)]),
     "requests.brings_again": lambda store: requests.brings_again(store, jdp_id(1)),
@@ -185,7 +187,7 @@ def full(store: Store) -> None:
     credentials.record_outage(store, "out", "e")
     control.report_daemon(store, {}, pid=1)
     control.set_hold(store, ["q"], SOME_TIME, "w")
-    discoveries.enter(store, "p:1", [{"ap_gold_id": "Ga1"}])
+    discoveries.enter(store, [discoveries.found("p:1", "Ga1", 1, None, None)])
     control.keep_digest(store, {"at": SOME_TIME})
     control.note_start(store, "h", 1)
 

@@ -7,13 +7,15 @@ one. Nothing here asks anybody outside.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jgi_stager.lifecycle import CANCELLABLE, PAUSABLE, RESUMABLE, ProjectState, State
+from jgi_stager.models import Project
 from jgi_stager.records import is_mail_address
 from jgi_stager.store import Store, file_queries, moves, projects
+from jgi_stager.store.projects import Record
 
 
 class NotAllowed(Exception):  # noqa: N818 - not a failure: the answer is no, and why
@@ -35,67 +37,64 @@ class Change:
 
 def pause_project(store: Store, name: str, who: str, reason: str = "") -> Change:
     """Begin nothing new for it. Raises `Refused`."""
-    document = _accepted(store, name)
-    state = ProjectState(document["state"])
+    record, state = _accepted(store, name)
     if state not in PAUSABLE:
         raise NotAllowed(f"{name} is {state}: only a project that is under way can be paused")
-    _move(store, document, state, ProjectState.PAUSED, _why("paused", who, reason), resumes_to=state.value)
+    _move(store, record, state, ProjectState.PAUSED, _why("paused", who, reason), resumes_to=state.value)
     said = f"{name} is paused. What is under way ends; nothing new begins until: jgi-stager project resume {name}"
     return Change(name, "state", state, ProjectState.PAUSED, said)
 
 
 def resume_project(store: Store, name: str, who: str, reason: str = "") -> Change:
     """Let it go on where it was. Raises `Refused`."""
-    document = _accepted(store, name)
-    state = ProjectState(document["state"])
+    record, state = _accepted(store, name)
     if state not in RESUMABLE:
         raise NotAllowed(f"{name} is {state}: only a paused or cancelled project can be resumed")
-    known = document.get("resumes_to")
+    known = _said(record, "resumes_to")
     target = ProjectState(known) if known in set(PAUSABLE) else ProjectState.ACTIVE
-    _move(store, document, state, target, _why("resumed", who, reason), resumes_to=None, stopped_at=None)
+    _move(store, record, state, target, _why("resumed", who, reason), resumes_to=None, stopped_at=None)
     return Change(name, "state", state, target, f"{name} goes on ({target}).")
 
 
-def check_cancel(store: Store, name: str) -> Mapping[str, Any]:
+def check_cancel(store: Store, name: str) -> Record:
     """The record of a project that can be cancelled. Raises `Refused`."""
-    document = _known(store, name)
-    state = document.get("state")
-    if "accepted_name" in document and state not in (*CANCELLABLE, ProjectState.INVALID):
-        raise NotAllowed(f"{name} is {state} already")
-    return document
+    record = _known(store, name)
+    if _is_accepted(record) and record.state not in (*CANCELLABLE, ProjectState.INVALID):
+        raise NotAllowed(f"{name} is {_word(record)} already")
+    return record
 
 
 def cancel_project(store: Store, name: str, who: str, reason: str = "") -> Change:
     """Stop it for good; a record that is not accepted is withdrawn. Raises `Refused`."""
-    document = check_cancel(store, name)
+    record = check_cancel(store, name)
     why = _why("cancelled", who, reason)
-    if document.get("state") == ProjectState.INVALID:
-        before = document.get("dismissed_at") is not None
-        projects.note(store, document["_id"], ProjectState.INVALID, why, dismissed_at=store.clock.now())
+    if record.state == ProjectState.INVALID:
+        before = _said(record, "dismissed_at") is not None
+        projects.note(store, record.key, ProjectState.INVALID, why, dismissed_at=store.clock.now())
         return Change(name, "dismissed", before, True, f"{name} was invalid anyway; it is not reported any more.")
-    if "accepted_name" not in document:
+    if record.state is None or not _is_accepted(record):
         why = _why("withdrawn before the daemon looked at it", who, reason)
         at = store.clock.now()
         invalid = ProjectState.INVALID
-        if not projects.set_project(store, document["_id"], None, invalid, why=why, reason=why, dismissed_at=at):
+        if not projects.set_project(store, record.key, None, invalid, why=why, reason=why, dismissed_at=at):
             raise NotAllowed(f"{name} was accepted at this moment; give the command again")
         return Change(name, "state", "new", ProjectState.INVALID, f"{name} is withdrawn.")
-    state = ProjectState(document["state"])
-    back = document.get("resumes_to") if state == ProjectState.PAUSED else state.value
-    _move(store, document, state, ProjectState.CANCELLED, why, resumes_to=back, stopped_at=None)
+    state = record.state
+    back = _said(record, "resumes_to") if state == ProjectState.PAUSED else state.value
+    _move(store, record, state, ProjectState.CANCELLED, why, resumes_to=back, stopped_at=None)
     said = (
         f"{name} is cancelled. Its Globus tasks are ended where nobody else needs them; what was asked from JDP "
-        f"stays spent. What has arrived stays in {document.get('analysis_projects_dir')}/{name}."
+        f"stays spent. What has arrived stays in {_said(record, 'analysis_projects_dir')}/{name}."
     )
     return Change(name, "state", state, ProjectState.CANCELLED, said)
 
 
 def set_priority(store: Store, name: str, value: int, who: str, reason: str = "") -> Change:
     """Change the priority. Raises `Refused`."""
-    document = _accepted(store, name)
-    state, before = ProjectState(document["state"]), _before(store, name, "priority") or 0
+    record, state = _accepted(store, name)
+    before = _said(record, "priority") or 0
     why = _why(f"priority {before} -> {value}, set", who, reason)
-    if not projects.note(store, document["_id"], state, why, priority=value):
+    if not projects.note(store, record.key, state, why, priority=value):
         raise NotAllowed(f"{name} changed at this moment; give the command again")
     return Change(name, "priority", before, value, f"{name} has priority {value}; it was {before}.")
 
@@ -105,12 +104,12 @@ def set_notify(store: Store, name: str, addresses: Sequence[str], who: str, reas
 
     Raises `Refused`.
     """
-    document, wanted = _accepted(store, name), list(dict.fromkeys(addresses))
+    (record, state), wanted = _accepted(store, name), list(dict.fromkeys(addresses))
     if wrong := [one for one in wanted if not is_mail_address(one)]:
         raise NotAllowed(f"{wrong[0]} is not a mail address; give plain ones, such as name@example.org")
-    state, before = ProjectState(document["state"]), _before(store, name, "notify") or []
+    before = _said(record, "notify") or []
     why = _why(f"mails also to {', '.join(wanted) or 'nobody'}, set", who, reason)
-    if not projects.note(store, document["_id"], state, why, notify=wanted):
+    if not projects.note(store, record.key, state, why, notify=wanted):
         raise NotAllowed(f"{name} changed at this moment; give the command again")
     said = f"Mails about {name} go to the site's people{' and ' + ', '.join(wanted) if wanted else ' alone'}."
     return Change(name, "notify", before, wanted, said)
@@ -122,8 +121,8 @@ def release(
     """Let failed files of a project start again: all, those with these JDP ids, or those whose reason contains
     ``reason``. Returns how many were released, and how many could not be: without a size or a destination a
     file could only fail again, or count too little against the quota. Raises `Refused`."""
-    document = _accepted(store, name)
-    if document["state"] == ProjectState.CANCELLED:
+    _, state = _accepted(store, name)
+    if state == ProjectState.CANCELLED:
         raise NotAllowed(f"{name} is cancelled; resume it first: jgi-stager project resume {name}")
     chosen: dict[str, Any] = {}
     if file_ids is not None:
@@ -140,32 +139,42 @@ def _why(act: str, who: str, reason: str) -> str:
     return f"{act} by {who}{f': {reason}' if reason else ''}"
 
 
-def _known(store: Store, name: str) -> Mapping[str, Any]:
-    document = projects.get(store, name)
-    if document is None:
+def _known(store: Store, name: str) -> Record:
+    record = projects.get(store, name)
+    if record is None:
         raise NotAllowed(f"there is no project called {name}; see: jgi-stager project list")
-    return document
+    return record
 
 
-def _accepted(store: Store, name: str) -> Mapping[str, Any]:
-    document = _known(store, name)
-    if document.get("state") == ProjectState.INVALID:
-        raise NotAllowed(f"{name} is invalid: {document.get('reason')}")
-    if "accepted_name" not in document:
+def _accepted(store: Store, name: str) -> tuple[Record, ProjectState]:
+    """An accepted project and its state; others of its fields may be damaged. Raises `NotAllowed`."""
+    record = _known(store, name)
+    if record.state == ProjectState.INVALID:
+        raise NotAllowed(f"{name} is invalid: {_said(record, 'reason')}")
+    if not _is_accepted(record):
         raise NotAllowed(f"the daemon has not looked at {name} yet; try again in a minute (is it running?)")
-    if not projects.known(store, name, "state"):
+    if record.state is None or projects.known(store, name, "state") is None:
         cure = f"set it right in the database first; see: jgi-stager explain {name}"
-        raise NotAllowed(f"the state of {name} is {document.get('state')!r:.60}, which is none: {cure}")
-    return document
+        raise NotAllowed(f"the state of {name} is {_word(record)!r:.60}, which is none: {cure}")
+    return record, record.state
 
 
-def _before(store: Store, name: str, field: str) -> Any:
+def _is_accepted(record: Record) -> bool:
+    return isinstance(record, Project) or record.is_accepted
+
+
+def _said(record: Record, field: str) -> Any:
     """What a field says, or None where it says nothing of use: the command that sets it is the cure."""
-    return projects.known(store, name, field).get(field)
+    return getattr(record, field) if isinstance(record, Project) else record.usable(field)
 
 
-def _move(
-    store: Store, document: Mapping[str, Any], old: ProjectState, new: ProjectState, why: str, **fields: Any
-) -> None:
-    if not projects.set_project(store, document["_id"], old, new, why=why, **fields):
-        raise NotAllowed(f"{document['project_name']} changed at this moment; look, and give the command again")
+def _word(record: Record) -> object:
+    """What stands for its state."""
+    return record.state if isinstance(record, Project) else record.document.get("state")
+
+
+def _move(store: Store, record: Record, old: ProjectState, new: ProjectState, why: str, **fields: Any) -> None:
+    if not projects.set_project(store, record.key, old, new, why=why, **fields):
+        raise NotAllowed(
+            f"{_said(record, 'project_name')} changed at this moment; look, and give the command again"
+        )

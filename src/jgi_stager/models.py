@@ -98,6 +98,65 @@ class Project(StoredDocument):
         return self
 
 
+class WarningGroup(Stored):
+    """Warnings that differ only in ids and numbers (`jgi_stager.warning_groups`)."""
+
+    kind: str
+    """The text with ids and numbers left out: what the warnings have in common."""
+    count: Count
+    examples: list[str]
+    """The first of them, as they are."""
+
+
+class DiscoveryEntry(StoredDocument):
+    """What a discovery found out about one thing that it asked: the document in ``discoveries``."""
+
+    collection = "discoveries"
+    key: str = Field(alias="_id")
+    discovery: str
+    """Of which acceptance of which record (`jgi_stager.store.discoveries.key_of`)."""
+    about: str
+    warnings: list[WarningGroup] = []
+
+
+class DroppedFiles(Stored):
+    """How many files a rule of the site leaves out."""
+
+    rule: str
+    files: Count
+
+
+class ListedFiles(Stored):
+    """What JDP's list of an analysis project has for its project."""
+
+    files: Count
+    """Wanted ones that can be asked for."""
+    bytes: Bytes
+    ids: Count
+    """Distinct JDP ids to ask for, and the bytes that this takes."""
+    restore_bytes: Bytes
+    unusable: Count
+    dropped: list[DroppedFiles]
+    dropped_bytes: Bytes
+
+
+class DiscoveredProject(DiscoveryEntry):
+    """An analysis project that a discovery found. The document in ``discoveries`` whose matter it is."""
+
+    ap_gold_id: str
+    its_ap_id: Count
+    """Under which JDP lists its files."""
+    gold_study_id: str | None
+    gold_seq_id: str | None
+    gold_biosample_id: str | None = None
+    listed: ListedFiles | None = None
+    """None until JDP has listed it."""
+    attempts: Count = 0
+    """To list it once more, since it was last listed."""
+    next_try_at: Instant | None = None
+    update_date: Instant | None = None
+
+
 class DeliveryFault(Stored):
     """What was wrong with a file in a delivery."""
 
@@ -425,4 +484,5 @@ class Notice(StoredDocument):
 DOCUMENTS: Mapping[str, type[StoredDocument]] = {
     model.collection: model for model in (Project, File, RestoreRequest, TransferTask, Notice)
 }
-"""The model of each collection but ``control``, where each document has its own."""
+"""The model of each collection but ``discoveries``, which has two, and ``control``, where each document has its
+own (`jgi_stager.control_models`)."""

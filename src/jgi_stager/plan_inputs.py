@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from jgi_stager.clock import Clock
 from jgi_stager.lifecycle import ProjectState, RequestState
 from jgi_stager.limits import restore_limits_now
+from jgi_stager.models import Project
 from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, bytes_in_window, plan_restores
 from jgi_stager.settings import JdpSettings, Settings
 from jgi_stager.store import Store, files, projects, requests
@@ -138,7 +139,7 @@ def could_ask(ctx: PlanSource, now: datetime) -> bool:
         log.error("quota_overspent", bytes=at_newest, quota=ctx.settings.jdp.max_restore_bytes)
     left = limits.quota_bytes - used
     for project in projects.by_state(ctx.store, ProjectState.ACTIVE):
-        found = files.pending_sizes(ctx.store, project["project_name"])
+        found = files.pending_sizes(ctx.store, project.project_name)
         if found is not None and (found[0] <= left or found[1] > limits.quota_bytes):
             return True
     return False
@@ -162,7 +163,7 @@ def planning_input(ctx: PlanSource, refusals: Refusals, now: datetime | None = N
     without = refusals.waiting | requests.ids_in_doubt(ctx.store)
     demands, joinable, joining = [], dict[str, int](), dict[str, int]()
     for project in projects.by_state(ctx.store, ProjectState.ACTIVE):
-        name = project["project_name"]
+        name = project.project_name
         found = files.candidates(ctx.store, name, CANDIDATES_PER_PROJECT)
         ids = {file.source_file_id for file in found}
         held = requests.open_request_of_sources(ctx.store, ids, ctx.clock.now())
@@ -174,9 +175,9 @@ def planning_input(ctx: PlanSource, refusals: Refusals, now: datetime | None = N
 
 
 def _demand(
-    ctx: PlanSource, project: Mapping[str, Any], found: Sequence[files.Candidate], without: Set[str], asked: int
+    ctx: PlanSource, project: Project, found: Sequence[files.Candidate], without: Set[str], asked: int
 ) -> Demand:
-    name = project["project_name"]
+    name = project.project_name
     wants: dict[str, Want] = {}
     for file in found:
         if file.source_file_id not in without:
@@ -185,7 +186,7 @@ def _demand(
     remaining = sum(want.size for want in wants.values())
     if len(found) == CANDIDATES_PER_PROJECT:
         remaining = max(remaining, ctx.settings.jdp.max_restore_bytes)
-    return Demand(name, tuple(wants.values()), int(project.get("priority") or 0), remaining, asked)
+    return Demand(name, tuple(wants.values()), project.priority, remaining, asked)
 
 
 def _split_refused(plan: Plan, refusals: Refusals) -> Plan:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from jgi_stager.models import WarningGroup
 
 _OF_ONE = re.compile(r"(Ga\d+): (.*)", re.DOTALL)
 _NAMES = re.compile(r"\b(?:[0-9a-f]{24,}|G[absp]\d+|IMG_[A-Z]+-\d+)\b")
@@ -33,30 +35,31 @@ class Group:
     """The analysis projects that they are about."""
 
 
-def group(warnings: Iterable[str]) -> list[dict[str, Any]]:
-    """Warnings about one thing, as they are stored: ``kind``, ``count``, ``examples``. Bounded in any case."""
-    found: dict[str, dict[str, Any]] = {}
+def group(warnings: Iterable[str]) -> list[WarningGroup]:
+    """Warnings about one thing, as they are stored. Bounded in any case."""
+    counts: Counter[str] = Counter()
+    examples: dict[str, list[str]] = {}
     for warning in warnings:
         text = warning[:LONGEST].encode("utf-8", "backslashreplace").decode("utf-8")
         kind = _kind(text)
-        if kind not in found and len(found) >= SORTS_KEPT:
+        if kind not in counts and len(counts) >= SORTS_KEPT:
             kind = OTHERS
-        known = found.setdefault(kind, {"kind": kind, "count": 0, "examples": []})
-        known["count"] += 1
-        if len(known["examples"]) < EXAMPLES_KEPT:
-            known["examples"].append(text)
-    return list(found.values())
+        counts[kind] += 1
+        known = examples.setdefault(kind, [])
+        if len(known) < EXAMPLES_KEPT:
+            known.append(text)
+    return [WarningGroup(kind=kind, count=count, examples=examples[kind]) for kind, count in counts.items()]
 
 
-def together(stored: Iterable[Sequence[Mapping[str, Any]]]) -> list[Group]:
+def together(stored: Iterable[Sequence[WarningGroup]]) -> list[Group]:
     """What `group` gave for several things, put together, the most frequent first."""
     found: dict[str, Group] = {}
     for one in (one for groups in stored for one in groups):
-        known = found.setdefault(one["kind"], Group(one["kind"], 0, [], []))
-        known.count += one["count"]
-        places = [match.group(1) for text in one["examples"] if (match := _OF_ONE.fullmatch(text))]
+        known = found.setdefault(one.kind, Group(one.kind, 0, [], []))
+        known.count += one.count
+        places = [match.group(1) for text in one.examples if (match := _OF_ONE.fullmatch(text))]
         known.places += [place for place in dict.fromkeys(places) if place not in known.places]
-        known.examples += one["examples"][: EXAMPLES_KEPT - len(known.examples)]
+        known.examples += one.examples[: EXAMPLES_KEPT - len(known.examples)]
     return sorted(found.values(), key=lambda each: (-each.count, each.kind))
 
 

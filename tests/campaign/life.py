@@ -141,7 +141,7 @@ class Ticks:
         if is_idle(self._tools):
             return True
         names = set(self._spec["enough"])
-        done = {one["project_name"] for one in projects.by_state(self._tools.store, ProjectState.DONE)}
+        done = {one.project_name for one in projects.by_state(self._tools.store, ProjectState.DONE)}
         waiting = {one.project for one in notices.open_notices(self._tools.store)}
         return bool(names) and names <= done and not names & waiting
 

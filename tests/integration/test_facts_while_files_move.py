@@ -20,13 +20,13 @@ def test_files_that_are_asked_for_between_two_reads_are_estimated_once(made: Sta
     total = LARGE * len(made.documents("files"))
     assert made.counts()["pending"] == total // LARGE
     books = snapshot.SnapshotSource(made.store, made.settings, made.clock)
-    read = projects.all_projects
+    read = projects.all_records
 
     def after_a_request(*args: Any) -> Any:
         made.run("request_restores")
         return read(*args)
 
-    with mock.patch.object(projects, "all_projects", after_a_request):
+    with mock.patch.object(projects, "all_records", after_a_request):
         torn = snapshot.take_snapshot(books)
     shown = torn.project("soil")
     assert shown is not None

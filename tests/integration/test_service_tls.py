@@ -183,7 +183,7 @@ def test_a_database_with_a_password_and_tls_is_used(
     store = opened(f"mongodb://stager@127.0.0.1:{guarded}/?tls=true&tlsCAFile={certificates.authority}", clock)
     try:
         assert projects.insert_project(store, {"project_name": "soil"})
-        assert len(projects.all_projects(store)) == 1
+        assert len(projects.all_records(store)) == 1
     finally:
         store.close()
 

@@ -80,7 +80,9 @@ def test_no_document_begins_in_a_state_in_which_none_is_entered(store: Store) ->
     with pytest.raises(IllegalMoveError, match=r"a file cannot begin as done .*; p/.*: done"):
         files.upsert_files(store, [file_record(history=[cheat])])
     assert store.files.count_documents({}) == 0
-    assert "state" not in (projects.get(store, "p") or {})
+    left = projects.get(store, "p")
+    assert isinstance(left, projects.RawRecord)
+    assert "state" not in left.document
 
 
 def test_a_document_in_a_state_of_another_release_is_moved_by_nobody(store: Store) -> None:

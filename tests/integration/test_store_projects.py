@@ -11,7 +11,9 @@ from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import ProjectState
+from jgi_stager.models import Discovery, Project
 from jgi_stager.store import Store, acceptance, projects
+from jgi_stager.store.projects import RawRecord
 
 
 def accepted(store: Store, name: str = "p", **fields: Any) -> object:
@@ -33,22 +35,22 @@ def test_the_way_of_a_project(store: Store, clock: ManualClock) -> None:
     either = (ProjectState.HELD, ProjectState.DISCOVERING)
     assert projects.set_project(store, key, either, ProjectState.ACTIVE, why="85 files", error="x")
     found = projects.get(store, "p")
-    assert found is not None
-    assert (found["state"], found["priority"], found["error"]) == ("active", 3, "x")
-    assert found["history"] == [
+    assert isinstance(found, Project)
+    assert (found.state, found.priority, found.error) == ("active", 3, "x")
+    assert [entry.model_dump(by_alias=True) for entry in found.history] == [
         {"at": at, "from": None, "to": "discovering", "why": "valid"},
         {"at": at, "from": "discovering", "to": "active", "why": "85 files"},
     ]
-    assert [each["_id"] for each in projects.by_state(store, ProjectState.ACTIVE)] == [key]
+    assert [each.key for each in projects.by_state(store, ProjectState.ACTIVE)] == [key]
     assert projects.get_by_id(store, key) == found
 
 
 def test_a_record_is_new_until_its_acceptance_is_whole(store: Store) -> None:
     key = projects.insert_project(store, {"project_name": "p", "proposal_id": "1"})
-    assert [record["_id"] for record in projects.new_records(store)] == [key]
+    assert [record.key for record in projects.new_records(store)] == [key]
     assert projects.claim_name(store, key, "p")
     acceptance.vouch(store, key, "p", store.clock.now())
-    assert [record["_id"] for record in projects.new_records(store)] == [key]
+    assert [record.key for record in projects.new_records(store)] == [key]
 
 
 def test_a_name_that_a_record_only_says_is_its_own_goes_to_whoever_is_accepted(store: Store) -> None:
@@ -57,8 +59,8 @@ def test_a_name_that_a_record_only_says_is_its_own_goes_to_whoever_is_accepted(s
     key = accepted(store)
     found = projects.get(store, "p")
     assert found is not None
-    assert found["_id"] == key
-    assert [record["_id"] for record in projects.new_records(store)] == [forged]
+    assert found.key == key
+    assert [record.key for record in projects.new_records(store)] == [forged]
 
 
 @pytest.mark.parametrize(
@@ -77,10 +79,12 @@ def test_a_name_that_a_record_only_says_is_its_own_goes_to_whoever_is_accepted(s
 def test_a_strange_record_is_new_and_can_be_marked_invalid(store: Store, hostile: dict[str, Any]) -> None:
     key = store.projects.insert_one(dict(hostile)).inserted_id
     assert projects.by_state(store, list(ProjectState)) == []
-    assert [record["_id"] for record in projects.new_records(store)] == [key]
+    assert [record.key for record in projects.new_records(store)] == [key]
     assert projects.set_project(store, key, None, ProjectState.INVALID, why="bad", reason="bad")
     assert projects.new_records(store) == []
-    (found,) = projects.by_state(store, ProjectState.INVALID)
+    (record,) = projects.all_records(store)
+    assert isinstance(record, RawRecord)
+    found = record.document
     assert (found["state"], found["reason"], len(found["history"])) == ("invalid", "bad", 1)
 
 
@@ -91,39 +95,41 @@ def test_broken_text_and_far_dates_do_not_stop_the_reading(store: Store) -> None
     key = store.projects.insert_one(far).inserted_id
     store.projects.update_one({"_id": key}, [{"$set": {"x": {"$toDate": 10_000_000_000_000_000}}}])
     assert len(projects.new_records(store)) == 2
-    assert len(projects.all_projects(store)) == 2
+    assert len(projects.all_records(store)) == 2
 
 
 def test_a_name_belongs_to_one_project(store: Store) -> None:
     first, second = (projects.insert_project(store, {"project_name": "p", "n": n}) for n in (1, 2))
     newest = projects.get(store, "p")
     assert newest is not None
-    assert newest["_id"] == second
+    assert newest.key == second
     assert projects.claim_name(store, first, "p")
     acceptance.vouch(store, first, "p", store.clock.now())
     assert projects.claim_name(store, first, "p")
     assert not projects.claim_name(store, second, "p")
     accepted = projects.get(store, "p")
     assert accepted is not None
-    assert accepted["_id"] == first
+    assert accepted.key == first
     with pytest.raises(DuplicateKeyError):
         store.projects.insert_one({"accepted_name": "p"})
 
 
 def test_discovery_is_recorded_only_while_it_goes_on(store: Store) -> None:
     new = projects.insert_project(store, {"project_name": "q"})
-    assert not projects.record_discovery(store, new, {"discovery.page": 1})
+    assert not projects.record_discovery(store, new, {"discovery.analysis_projects": 1})
     key = accepted(store)
     assert projects.record_discovery(
         store,
         key,
-        {"discovery.page": 2},
+        {"discovery.analysis_projects": 2},
         push={"discovery.biosamples_asked": "Gb1"},
-        increase={"discovery.files": 85},
     )
     found = projects.get_by_id(store, key)
     assert found is not None
-    assert found["discovery"] == {"page": 2, "biosamples_asked": ["Gb1"], "files": 85}
+    assert found.discovery == Discovery(analysis_projects=2, biosamples_asked=["Gb1"])
+    for unknown in ("prioriti", "discovery.page"):
+        with pytest.raises(ValueError, match=unknown.rpartition(".")[2]):
+            projects.record_discovery(store, key, {unknown: 1})
     with pytest.raises(ValueError, match="state"):
         projects.record_discovery(store, key, {"state": "done"})
 

@@ -12,10 +12,10 @@ import pytest
 from bson import ObjectId
 
 from explained import Recorder, explain, stages
-from factories import add_files, file_record, jdp_id
+from factories import add_files, file_record, jdp_id, project
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import NoticeState, ProjectState, RequestState, State, TaskState
-from jgi_stager.records import TaskKind
+from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.store import (
     Store,
     connect,
@@ -46,7 +46,13 @@ MODULES: tuple[ModuleType, ...] = (
     requests,
     tasks,
 )
-LEFT_OUT = {"projects.all_projects", "files.inspect", "control.database_place"}
+LEFT_OUT = {
+    "projects.all_records",
+    "projects.heads",
+    "projects.names_taken",
+    "files.inspect",
+    "control.database_place",
+}
 """They read every project or file on purpose, for `project list` and the audit, not in a tick; or ask nothing."""
 OID = ObjectId()
 P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
@@ -135,14 +141,16 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "notices.put_notice": lambda: notices.put_notice(store, "n", kind="k", data={}, to=[]),
         "projects.by_state": lambda: projects.by_state(store, [ProjectState.ACTIVE]),
         "projects.claim_name": lambda: projects.claim_name(store, OID, "p"),
+        "projects.accept": lambda: projects.accept(
+            store, OID, ProjectRecord(project_name="p", proposal_id="1"), "/stage", now
+        ),
         "projects.get": lambda: projects.get(store, "nobody"),
         "projects.get_by_id": lambda: projects.get_by_id(store, OID),
         "projects.insert_project": lambda: projects.insert_project(store, {"project_name": "p"}),
         "projects.known": lambda: projects.known(store, "p", "notify"),
-        "projects.problems": lambda: projects.problems(store, [{"_id": OID}]),
         "projects.new_records": lambda: projects.new_records(store),
         "projects.note": lambda: projects.note(store, OID, ProjectState.ACTIVE, "w", priority=1),
-        "projects.record_discovery": lambda: projects.record_discovery(store, OID, {"x": 1}),
+        "projects.record_discovery": lambda: projects.record_discovery(store, OID, {"attempts": 1}),
         "projects.set_project": lambda: [
             projects.set_project(store, OID, None, ProjectState.INVALID),
             projects.set_project(store, OID, ProjectState.ACTIVE, ProjectState.DONE),
@@ -171,10 +179,9 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "credentials.record_outage": lambda: credentials.record_outage(store, "jdp", "e"),
         "credentials.record_success": lambda: credentials.record_success(store, "jdp"),
         "discoveries.analysis_projects": lambda: discoveries.analysis_projects(store, "p:1"),
-        "discoveries.chosen": lambda: discoveries.chosen(
-            store, {"_id": 1, "accepted_name": "p", "accepted_at": now}
-        ),
-        "discoveries.enter": lambda: discoveries.enter(store, "p:1", [{"ap_gold_id": "Ga1"}]),
+        "discoveries.chosen": lambda: discoveries.chosen(store, project()),
+        "discoveries.enter": lambda: discoveries.enter(store, [discoveries.found("p:1", "Ga1", 1, None, None)]),
+        "discoveries.is_whole": lambda: discoveries.is_whole(store, project()),
         "discoveries.note": lambda: discoveries.note(store, "p:1", "Ga1", listed={"files": 1}),
         "discoveries.warnings": lambda: discoveries.warnings(store, "p:1"),
         "control.daemon_report": lambda: control.daemon_report(store),

@@ -331,7 +331,7 @@ def test_projects_of_a_release_without_marks_go_on(two: Stage) -> None:
     edit(two, "projects", {"_id": 1}, project_name="../evil", accepted_name="../evil")
     ensure_schema(two.store.database)
     two.run("accept")
-    assert [one["_id"] for one in projects.by_state(two.store, ProjectState.ACTIVE)] == [2]
+    assert [one.key for one in projects.by_state(two.store, ProjectState.ACTIVE)] == [2]
     assert two.documents("projects", _id=1)[0]["state"] == "invalid"
 
 

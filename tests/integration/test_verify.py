@@ -289,4 +289,4 @@ def test_a_release_while_the_end_is_being_decided_is_not_lost(
         assert st.counts()["pending"] == 1
         found = projects.get(st.store, "soil")
         assert found is not None
-        assert found["state"] != "done"
+        assert found.state != "done"

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import pytest
 from pydantic import ValidationError
 
+from factories import project
 from jgi_stager.mail import Attachment, Envelope, Letter, make_mail, render
 from jgi_stager.mail.push import LONGEST_BODY, gist
 from jgi_stager.mail.render import DARK, LIGHT, LONGEST_SUBJECT, WIDTH, Look, facts
@@ -144,11 +145,11 @@ def test_a_list_that_is_cut_says_how_many_more_there_are_and_where() -> None:
 
 def test_the_mail_of_an_accepted_project_drops_no_warning_without_a_word() -> None:
     same = [f"Ga{n}: JDP lists no file of it" for n in range(110)]
-    doc = {"proposal_id": "1", "project_name": "soil", "analysis_projects_dir": "/s"}
+    soil = project("soil", analysis_projects_dir="/s")
 
     def shown(warnings: list[str]) -> str:
         said = [group([warning]) for warning in warnings]
-        data = accepted_data(doc, [], said, Limits(10**13, timedelta(hours=24), 750)) | {"eta": None}
+        data = accepted_data(soil, [], said, Limits(10**13, timedelta(hours=24), 750)) | {"eta": None}
         return " ".join(render(notice(Kind.ACCEPTED, data, project="soil")).text.split())
 
     assert "in 110 analysis projects (Ga0, Ga1, Ga2 and 107 more): JDP lists no file of it" in shown(same)

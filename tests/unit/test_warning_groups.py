@@ -34,7 +34,7 @@ def test_how_often_and_in_how_many_analysis_projects_is_said() -> None:
 def test_what_is_kept_is_bounded_and_counts_everything() -> None:
     texts = [f"{chr(97 + at % 26) * (at % 999)} {at} \udfff" + "x" * 5_000 for at in range(30_000)]
     kept = group(texts)
-    assert sum(one["count"] for one in kept) == 30_000
-    assert len(encode({"warnings": kept})) < 200_000
+    assert sum(one.count for one in kept) == 30_000
+    assert len(encode({"warnings": [one.model_dump() for one in kept]})) < 200_000
     last = sentences(together([kept]))[0]
     assert "warnings of other sorts, such as: " in last

@@ -156,7 +156,7 @@ def _slip(books: SnapshotSource, name: str, value: int) -> str | None:
         return None
     present = limits_now(books.store, books.settings)[name]
     active = projects.by_state(books.store, ProjectState.ACTIVE)
-    sizes = [files.pending_sizes(books.store, one["project_name"]) for one in active]
+    sizes = [files.pending_sizes(books.store, one.project_name) for one in active]
     largest = max((found[1] for found in sizes if found is not None), default=0)
     if value < largest:
         return (

@@ -20,7 +20,9 @@ from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.clock import Clock
 from jgi_stager.daemon import make_clock
 from jgi_stager.formatting import count, human_bytes, left_of
+from jgi_stager.lifecycle import ProjectState
 from jgi_stager.limits import restore_limits
+from jgi_stager.models import Project
 from jgi_stager.records import ProjectRecord, destination_directory, explain_invalid
 from jgi_stager.reporting import preview as insight
 from jgi_stager.reporting import snapshot
@@ -62,23 +64,24 @@ def validated(fields: Mapping[str, Any]) -> ProjectRecord:
         raise Mistake(explain_invalid(error), code=2) from None
 
 
+NOT_LISTED = (ProjectState.DISCOVERING, ProjectState.INVALID)
+"""What JDP lists of such a project is not known, or not all of it."""
+
+
 def of_project(settings: Settings, name: str) -> Preview:
     """The plan of a project that is inserted: from the database where it knows, else from GOLD and JDP."""
     with open_store(settings) as books:
-        document = projects.get(books.store, name)
-        if document is None:
+        record = projects.get(books.store, name)
+        if record is None:
             raise Mistake(f"there is no project called {name}; see: jgi-stager project list, or use --proposal")
         facts = snapshot.take_snapshot(books)
-        if "accepted_name" in document and document.get("state") not in ("discovering", "invalid"):
-            found, to_ask = (
-                _from_books(books.store, document, settings),
-                Count(*file_queries.still_to_ask(books.store, name)),
-            )
-        else:
-            kept = {key: document[key] for key in ProjectRecord.model_fields if document.get(key) is not None}
-            found, to_ask = _ask(settings, books.clock, validated(kept)), None
-        priority = int(document.get("priority") or 0)
-        return _preview(settings, facts, found, name, priority=priority, to_ask=to_ask)
+        if isinstance(record, Project) and record.state not in NOT_LISTED:
+            found = _from_books(books.store, record, settings)
+            to_ask = Count(*file_queries.still_to_ask(books.store, name))
+            return _preview(settings, facts, found, name, priority=record.priority, to_ask=to_ask)
+        wanted = validated(projects.asked_for(record))
+        found = _ask(settings, books.clock, wanted)
+        return _preview(settings, facts, found, name, priority=wanted.priority)
 
 
 def of_record(settings: Settings, fields: Mapping[str, Any]) -> Preview:
@@ -116,10 +119,10 @@ def _preview(
     )
 
 
-def _from_books(store: Store, document: Mapping[str, Any], settings: Settings) -> Found:
-    listed = [ap["listed"] for ap in discoveries.chosen(store, document) if "listed" in ap]
-    said = discoveries.warnings(store, discoveries.key_of(document))
-    data = accepted_data(document, listed, said, restore_limits(settings.jdp))
+def _from_books(store: Store, project: Project, settings: Settings) -> Found:
+    listed = [ap.listed for ap in discoveries.chosen(store, project) if ap.listed is not None]
+    said = discoveries.warnings(store, discoveries.key_of(project))
+    data = accepted_data(project, listed, said, restore_limits(settings.jdp))
     return Found(
         analysis_projects=data["analysis_projects"],
         wanted=Count(data["files"], data["bytes"]),

@@ -38,6 +38,7 @@ from jgi_stager.cli.common import (
     somebody,
 )
 from jgi_stager.formatting import human_bytes, percent
+from jgi_stager.lifecycle import ProjectState
 from jgi_stager.records import ProjectRecord
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.snapshot_types import Project
@@ -163,7 +164,7 @@ def _check_directory(settings: Settings, record: ProjectRecord) -> None:
 
 def _check_name(store: Store, name: str) -> None:
     known = projects.get(store, name)
-    if known is not None and known.get("state") != "invalid":
+    if known is not None and known.state != ProjectState.INVALID:
         raise Mistake(
             f"a project called {name} exists already; choose another name, or look at the first: "
             f"jgi-stager status {name}"
@@ -207,10 +208,10 @@ def show(project: NameArgument, as_json: JsonOption = False, config: ConfigOptio
     settings = settings_or_exit(config)
     with handled(), open_store(settings) as books:
         found = snapshot.take_snapshot(books).project(project)
-        document = projects.get(books.store, project)
-        if found is None or document is None:
+        inserted = projects.get(books.store, project)
+        if found is None or inserted is None:
             raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
-        record = {key: document[key] for key in ProjectRecord.model_fields if document.get(key) is not None}
+        record = projects.asked_for(inserted)
         if as_json:
             emit({**json_output.project(found), "record": record, "history": json_output.history(found.history)})
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,7 +29,6 @@ from jgi_stager.reporting.snapshot_types import Login, RefusedAddress, SetAside,
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
 from jgi_stager.store import (
-    Document,
     Store,
     control,
     credentials,
@@ -45,15 +44,14 @@ from jgi_stager.store import (
 )
 from jgi_stager.store.credentials import Credential
 from jgi_stager.store.database import shown
+from jgi_stager.store.projects import RawRecord, Record
 from jgi_stager.store.validation import usable
-from jgi_stager.stored import misfit
 
 # --- what only a person can help: credentials, mails, documents ---------------------------------------------
 
 
 SHOWN_FOR = timedelta(days=7)
 """What ended and can no longer be helped by the next mail is shown for so long."""
-_READ = frozenset({"accepted_name", "notify"})
 
 
 def logins(store: Store, settings: Settings, now: datetime) -> dict[str, Login]:
@@ -81,14 +79,14 @@ def _login(known: Credential, now: datetime, *, confidential: bool) -> Login:
 
 
 def refused_addresses(
-    store: Store, settings: Settings, records: Iterable[Mapping[str, Any]], now: datetime
+    store: Store, settings: Settings, records: Iterable[Record], now: datetime
 ) -> tuple[RefusedAddress, ...]:
     """The refused addresses that still are on a list: that of the site, or of a project that may send a mail.
 
     A project that is over sends none any more, so nothing would ever solve it: its people count for a week.
     """
     site = set(settings.notifications.mailto)
-    lists = [(one["accepted_name"], one.get("notify") or ()) for one in records if _mails(one, now)]
+    lists = [people for one in records if (people := _people(one, now)) is not None]
     found = []
     for one in notices.refusals(store):
         projects = tuple(name for name, notify in lists if one.address in notify)
@@ -116,12 +114,14 @@ def given_up(store: Store, now: datetime) -> tuple[str, ...]:
     return tuple(f"{one.kind}: {one.error}" for one in notices.given_up(store, now - SHOWN_FOR))
 
 
-def _mails(record: Mapping[str, Any], now: datetime) -> bool:
-    """Whether mails of this record go to those whom it names: it was accepted, and they can be read."""
-    if misfit(Project, record, _READ) is not None:
-        return False
-    since = record.get("since")
-    return record.get("state") not in ENDED_PROJECTS or (isinstance(since, datetime) and now - since < SHOWN_FOR)
+def _people(record: Record, now: datetime) -> tuple[str, Sequence[str]] | None:
+    """The name of a record and whom it names, if mails of it go to them: it was accepted, and they can be read."""
+    if isinstance(record, Project):
+        name, notify, since = record.accepted_name, record.notify, record.since
+    else:
+        name, notify, since = (record.usable(field) for field in ("accepted_name", "notify", "since"))
+    over = record.state in ENDED_PROJECTS and (since is None or now - since >= SHOWN_FOR)
+    return None if name is None or over else (name, notify or ())
 
 
 # --- the snapshot -------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
     planned = planning_input(books, refusals)
     open_requests = requests.requests_in(store, OPEN_REQUESTS)
     open_tasks = tasks.tasks_in(store, OPEN_TASKS)
-    records = projects.all_projects(store)
+    records = projects.all_records(store)
     jdp = settings.jdp
     return Snapshot(
         now=now,
@@ -165,7 +165,7 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
         ceiling=jdp.max_restore_bytes,
         slots=task_slots(limits_now(store, settings)["max_active_tasks"]),
         reads_back=settings.staging.md5_max_bytes != 0,
-        projects=tuple(_project(store, document) for document in records),
+        projects=tuple(_project(store, record) for record in records),
         requests=tuple(request(document) for document in open_requests),
         tasks=tuple(task(document) for document in open_tasks),
         past_requests=[request(document) for document in reversed(requests.delivered(store, RECENT))],
@@ -227,59 +227,74 @@ def _waiting(planned: PlanningInput, refusals: Refusals, open_requests: Sequence
     )
 
 
-def _project(store: Store, document: Mapping[str, Any]) -> views.Project:
+def _project(store: Store, record: Record) -> views.Project:
     """One record. It is from outside: nothing in it can be relied on until the daemon has accepted it, and then
     only what nobody edited into something else."""
-    accepted = "accepted_name" in document
-    if accepted and misfit(Project, document) is not None:
-        document = {"_id": document["_id"], **usable(Project, dict(document))}
-    state = document.get("state")
-    known = isinstance(state, str) and state in set(ProjectState) and (accepted or state == ProjectState.INVALID)
-    name = document.get("accepted_name", document.get("project_name"))
-    found = views.Project(
-        key=str(document["_id"]),
-        name=name if isinstance(name, str) else "",
-        state=str(state) if known else NOT_OURS,
+    return _accepted(store, record) if isinstance(record, Project) else _raw(store, record)
+
+
+def _accepted(store: Store, project: Project) -> views.Project:
+    listing = project.state == ProjectState.DISCOVERING and project.discovery.analysis_projects is not None
+    to_list = discoveries.chosen(store, project) if listing else None
+    view = views.Project(
+        key=str(project.key),
+        name=project.project_name,
+        state=str(project.state),
+        since=project.since,
+        priority=project.priority,
+        proposal_id=project.proposal_id,
+        reason=project.reason,
+        error=project.error,
+        error_since=project.error_since,
+        next_try_at=project.next_try_at,
+        accepted_at=project.accepted_at,
+        done_at=project.done_at,
+        destination=f"{project.analysis_projects_dir}/{project.project_name}",
+        listed=sum(ap.listed is not None for ap in to_list or ()),
+        to_list=None if to_list is None else len(to_list),  # None while GOLD is being asked for them
+        dismissed=project.dismissed_at is not None,
+        history=tuple(views.Move(one.at, one.old, one.to, one.why) for one in project.history),
     )
-    return _known_project(store, document, found) if known else found
+    return _with_files(store, view)
 
 
-def _known_project(store: Store, document: Mapping[str, Any], found: views.Project) -> views.Project:
-    accepted = "accepted_name" in document
-    counts = files.count_by_state(store, found.name) if accepted else {}
-    failed = files.failed_groups(store, found.name, 3) if accepted and counts[State.FAILED].files else []
-    to_list = _to_list(store, document) if found.state == ProjectState.DISCOVERING else None
-    directory = document.get("analysis_projects_dir")
-    return views.Project(
-        key=found.key,
-        name=found.name,
-        state=found.state,
-        since=_instant(document.get("since")),
-        priority=_number(document.get("priority")),
-        proposal_id=str(document.get("proposal_id") or ""),
+def _raw(store: Store, record: RawRecord) -> views.Project:
+    """One that is new, invalid, or was edited after it was accepted: what can be read of it."""
+    said = usable(Project, dict(record.document)) if record.is_accepted else record.document
+    name, state = said.get("accepted_name", said.get("project_name")), record.state
+    found = views.Project(str(record.key), name if isinstance(name, str) else "", NOT_OURS)
+    if state is None or not (record.is_accepted or state == ProjectState.INVALID):
+        return found
+    directory = said.get("analysis_projects_dir")
+    view = replace(
+        found,
+        state=str(state),
+        since=_instant(said.get("since")),
+        priority=_number(said.get("priority")),
+        proposal_id=str(said.get("proposal_id") or ""),
+        reason=_text(said.get("reason")),
+        error=_text(said.get("error")),
+        error_since=_instant(said.get("error_since")),
+        next_try_at=_instant(said.get("next_try_at")),
+        accepted_at=_instant(said.get("accepted_at")),
+        done_at=_instant(said.get("done_at")),
+        destination=f"{directory}/{found.name}" if record.is_accepted and isinstance(directory, str) else None,
+        dismissed=said.get("dismissed_at") is not None,
+        history=history(said.get("history")),
+    )
+    return _with_files(store, view) if record.is_accepted else view
+
+
+def _with_files(store: Store, view: views.Project) -> views.Project:
+    """An accepted project with its files."""
+    counts = files.count_by_state(store, view.name)
+    failed = files.failed_groups(store, view.name, 3) if counts[State.FAILED].files else []
+    return replace(
+        view,
         counts={str(state): views.Count(tally.files, tally.bytes) for state, tally in counts.items()},
-        in_tasks=file_queries.in_tasks(store, found.name) if accepted and counts[State.TRANSFERRING].files else {},
+        in_tasks=file_queries.in_tasks(store, view.name) if counts[State.TRANSFERRING].files else {},
         failed=tuple(views.FailedGroup(one.reason, one.files, one.bytes, one.names) for one in failed),
-        reason=_text(document.get("reason")),
-        error=_text(document.get("error")),
-        error_since=_instant(document.get("error_since")),
-        next_try_at=_instant(document.get("next_try_at")),
-        accepted_at=_instant(document.get("accepted_at")),
-        done_at=_instant(document.get("done_at")),
-        destination=f"{directory}/{found.name}" if accepted and isinstance(directory, str) else None,
-        listed=sum("listed" in one for one in to_list or ()),
-        to_list=None if to_list is None else len(to_list),
-        dismissed=document.get("dismissed_at") is not None,
-        history=history(document.get("history")),
     )
-
-
-def _to_list(store: Store, document: Mapping[str, Any]) -> list[Document] | None:
-    """The analysis projects that are to be listed, or are; None while GOLD is being asked for them."""
-    discovery = document.get("discovery")
-    named = isinstance(discovery, Mapping) and isinstance(discovery.get("analysis_projects"), int)
-    named = named and {"accepted_name", "accepted_at"} <= document.keys()
-    return discoveries.chosen(store, document) if named else None
 
 
 def history(entries: Any) -> tuple[views.Move, ...]:

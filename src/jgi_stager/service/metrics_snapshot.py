@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from jgi_stager.failures import NeedsPerson
 from jgi_stager.formatting import human_bytes, percent, when
-from jgi_stager.lifecycle import BUSY_PROJECTS, ENDED_PROJECTS, OPEN_REQUESTS, OPEN_TASKS, ProjectState, State
+from jgi_stager.lifecycle import BUSY_PROJECTS, ENDED_PROJECTS, OPEN_REQUESTS, OPEN_TASKS, State
 from jgi_stager.limits import restore_limits_now
 from jgi_stager.planning import Spent, bytes_in_window
 from jgi_stager.settings import Settings
 from jgi_stager.store import Store, credentials, files, notices, projects, requests, tasks
 from jgi_stager.store.files import Tally
+from jgi_stager.store.projects import Head
 
 NEW = "new"
 """The state of a record that the daemon has not looked at yet."""
@@ -84,7 +84,7 @@ class MetricsReader:
     def look(self) -> MetricsSnapshot:
         """Read the database. Raises `StoreError`."""
         now = self.store.clock.now()
-        records = projects.all_projects(self.store)
+        records = projects.heads(self.store)
         open_requests = requests.requests_in(self.store, OPEN_REQUESTS)
         open_tasks = tasks.tasks_in(self.store, OPEN_TASKS)
         waiting = notices.open_notices(self.store)
@@ -92,9 +92,9 @@ class MetricsReader:
             now=now,
             files=self._files(records),
             going=frozenset(
-                name for one in records if (name := _name(one)) is not None and _state(one) not in ENDED_PROJECTS
+                one.name for one in records if one.name is not None and one.state not in ENDED_PROJECTS
             ),
-            projects=Counter(_state(record) for record in records),
+            projects=Counter(str(record.state or NEW) for record in records),
             requests=Counter(str(request.state) for request in open_requests),
             tasks=Counter(str(task.state) for task in open_tasks),
             oldest_request=min((request.reserved_at for request in open_requests), default=None),
@@ -105,36 +105,25 @@ class MetricsReader:
             credentials={one.service: one.since for one in credentials.everything(self.store) if one.since},
         )
 
-    def _files(self, records: list[dict[str, Any]]) -> dict[tuple[str, str], Tally]:
+    def _files(self, records: Sequence[Head]) -> dict[tuple[str, str], Tally]:
         found: dict[tuple[str, str], Tally] = {}
         for record in records:
-            name = _name(record)
-            if name is None:
+            if record.name is None:
                 continue  # never accepted: it has no files
-            for state, tally in self._count(record, name).items():
-                found[name, state] = tally
+            for state, tally in self._count(record, record.name).items():
+                found[record.name, state] = tally
         return found
 
-    def _count(self, record: Mapping[str, Any], name: str) -> Mapping[str, Tally]:
-        if _state(record) not in ENDED_PROJECTS:
+    def _count(self, record: Head, name: str) -> Mapping[str, Tally]:
+        if record.state not in ENDED_PROJECTS:
             return files.count_by_state(self.store, name)
         with self._lock:
-            since, counted = self._ended.get(record["_id"], (None, {}))
-        if since != record.get("update_date") or not counted:
+            since, counted = self._ended.get(record.key, (None, {}))
+        if since != record.updated or not counted:
             counted = files.count_by_state(self.store, name)
             with self._lock:
-                self._ended[record["_id"]] = (record.get("update_date"), counted)
+                self._ended[record.key] = (record.updated, counted)
         return counted
-
-
-def _name(record: Mapping[str, Any]) -> str | None:
-    name = record.get("accepted_name")
-    return name if isinstance(name, str) else None
-
-
-def _state(record: Mapping[str, Any]) -> str:
-    state = record.get("state")
-    return state if isinstance(state, str) and state in set(ProjectState) else NEW
 
 
 def _quota(store: Store, settings: Settings, now: datetime) -> Quota:

@@ -17,7 +17,7 @@ import structlog
 from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import RESTING, ProjectState, RequestState, State, TaskState
-from jgi_stager.models import TransferTask
+from jgi_stager.models import Project, TransferTask
 from jgi_stager.notices import Kind
 from jgi_stager.records import TaskKind
 from jgi_stager.steps.accept import acceptance_key
@@ -47,12 +47,12 @@ def alert_failures(ctx: StepContext) -> int:
     return isolate_each(ctx, projects.by_state(ctx.store, ProjectState.ACTIVE), _look)
 
 
-def _look(ctx: StepContext, project: Mapping[str, Any]) -> int:
+def _look(ctx: StepContext, project: Project) -> int:
     """Tell what failed since the last time, unless that was a moment ago."""
-    now, name = ctx.clock.now(), project["project_name"]
+    now, name = ctx.clock.now(), project.project_name
     if not files.any_in(ctx.store, name, [State.FAILED]):
         return 0
-    told_at, seen_at = project.get("failures_told_at"), project.get("failures_seen_at")
+    told_at, seen_at = project.failures_told_at, project.failures_seen_at
     between = timedelta(hours=ctx.settings.notifications.failures_hours)
     if seen_at and (now - seen_at < SETTLE or (told_at is not None and now - told_at < between)):
         return 0  # before the files are read: thousands of reasons take a part of a second for each project
@@ -60,7 +60,7 @@ def _look(ctx: StepContext, project: Mapping[str, Any]) -> int:
     if not groups:
         return 0
     if seen_at is None:
-        projects.set_project(ctx.store, project["_id"], ProjectState.ACTIVE, failures_seen_at=now)
+        projects.set_project(ctx.store, project.key, ProjectState.ACTIVE, failures_seen_at=now)
         return 0
     counts = files.count_by_state(ctx.store, name)
     moving = sum(tally.files for state, tally in counts.items() if state not in RESTING)
@@ -73,11 +73,11 @@ def _look(ctx: StepContext, project: Mapping[str, Any]) -> int:
         "total": sum(tally.files for tally in counts.values()),
         **shown_groups(groups),
     }
-    number = int(project.get("failures_mails") or 0) + 1
+    number = (project.failures_mails or 0) + 1
     notify(ctx, Kind.FAILED, f"{acceptance_key(project)}:{number}", data, name)
     projects.set_project(
         ctx.store,
-        project["_id"],
+        project.key,
         ProjectState.ACTIVE,
         failures_told_at=now,
         failures_seen_at=None,
@@ -245,6 +245,7 @@ MEANS: Mapping[str, str] = {
     "is corrected.",
     "globus_tasks": "The task is not followed here, whatever Globus does with it; its files stand still and go "
     "into no other task.",
+    "discoveries": "Its project is not done being listed without it.",
     "notices": "It is not mailed.",
     "control": "What cannot be used of it does not hold; the settings do.",
 }

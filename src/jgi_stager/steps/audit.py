@@ -33,7 +33,7 @@ def run(ctx: StepContext) -> int:
     older_database.look_for_orphans(ctx)
     _tell_removed(ctx)
     for project in projects.by_state(ctx.store, set(ProjectState).difference(OVER_PROJECTS)):
-        files.inspect(ctx.store, project["project_name"])
+        files.inspect(ctx.store, project.project_name)
     damaged = requests.inspect(ctx.store)
     for request_id in sorted(files.requests_behind(ctx.store, BEFORE_TRANSFER)):
         request = requests.request_by_id(ctx.store, request_id)
@@ -56,15 +56,9 @@ def run(ctx: StepContext) -> int:
 
 def _tell_removed(ctx: StepContext) -> None:
     """Tell of files whose project is not in the database any more: somebody removed its record."""
-    # Also one that is set aside is in the database: by either of its names.
-    records = [
-        record.get(field)
-        for record in projects.all_projects(ctx.store)
-        for field in ("accepted_name", "project_name")
-        if "accepted_at" in record or field == "accepted_name"
-    ]
+    taken = projects.names_taken(ctx.store)
     for name in files.project_names(ctx.store):
-        if name in records:
+        if name in taken:
             continue
         counts = files.count_by_state(ctx.store, name)
         under_way = sum(tally.files for state, tally in counts.items() if state not in RESTING)

@@ -6,14 +6,13 @@ closed. A Globus task is cancelled when nobody else has files in it; else it end
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 import structlog
 
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import AT_JGI, ProjectState, State, TaskState
-from jgi_stager.models import TransferTask
+from jgi_stager.models import Project, TransferTask
 from jgi_stager.steps import transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.services import isolate_each, process_each, reschedule_fields
@@ -26,29 +25,25 @@ def run(ctx: StepContext) -> int:
     """Stop what still moves for cancelled projects. Returns how many files were stopped."""
     cancelled = projects.by_state(ctx.store, ProjectState.CANCELLED)
     moved = isolate_each(ctx, cancelled, _free)
-    names = {_name(project) for project in cancelled if project.get("accepted_name")}
+    names = {project.project_name for project in cancelled}
     if any(files.any_in(ctx.store, name, AT_JGI) for name in names):
         end_tasks(ctx, names)
     isolate_each(ctx, cancelled, _note_end)
     return moved
 
 
-def _name(project: Mapping[str, Any]) -> str:
-    return str(project.get("project_name"))
-
-
-def _note_end(ctx: StepContext, project: Mapping[str, Any]) -> int:
+def _note_end(ctx: StepContext, project: Project) -> int:
     """Write down when nothing is under way any more for a project."""
-    if project.get("stopped_at") is not None or files.any_in(ctx.store, _name(project), AT_JGI):
+    if project.stopped_at is not None or files.any_in(ctx.store, project.project_name, AT_JGI):
         return 0
     why = "nothing is under way any more"
-    return projects.note(ctx.store, project["_id"], ProjectState.CANCELLED, why, stopped_at=ctx.clock.now())
+    return projects.note(ctx.store, project.key, ProjectState.CANCELLED, why, stopped_at=ctx.clock.now())
 
 
-def _free(ctx: StepContext, project: Mapping[str, Any]) -> int:
+def _free(ctx: StepContext, project: Project) -> int:
     """Set the files free that are not in a task. Those of a task that is being submitted belong to it already."""
-    name = _name(project)
-    if not project.get("accepted_name") or not files.any_in(ctx.store, name, AT_JGI):
+    name = project.project_name
+    if not files.any_in(ctx.store, name, AT_JGI):
         return 0
     return transitions.free_files_of_project(ctx.store, name, "the project is cancelled")
 

@@ -44,17 +44,17 @@ def waiting_for(store: Store, service: Service) -> dict[str, Any]:
 
     GOLD is needed to list the files of a project: what waits for it are projects without files yet.
     """
-    found = []
+    found: list[dict[str, Any]] = []
     if service is Service.GOLD:
         listing = projects.by_state(store, ProjectState.DISCOVERING)
-        found = [{"name": one["project_name"], "files": 0, "bytes": 0} for one in listing]
+        found = [{"name": one.project_name, "files": 0, "bytes": 0} for one in listing]
     for project in projects.by_state(store, ProjectState.ACTIVE) if service in NEEDED_IN else ():
-        counts = files.count_by_state(store, project["project_name"])
+        counts = files.count_by_state(store, project.project_name)
         there = [counts[state] for state in NEEDED_IN[service]]
         if any(tally.files for tally in there):
             size = sum(tally.bytes for tally in there)
             number = sum(tally.files for tally in there)
-            found.append({"name": project["project_name"], "files": number, "bytes": size})
+            found.append({"name": project.project_name, "files": number, "bytes": size})
     found.sort(key=lambda one: (-one["bytes"], one["name"]))
     return {
         "files": sum(one["files"] for one in found),

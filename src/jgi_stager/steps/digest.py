@@ -267,7 +267,7 @@ def _notify(ctx: StepContext, page: Mapping[str, Any], now: datetime) -> int:
     notices.put_notice(ctx.store, today, kind=Kind.DIGEST.value, data=data, to=site)
     stored, groups = 1, dict[tuple[str, ...], list[str]]()
     for one in page["projects"]:
-        notify = projects.known(ctx.store, one["name"], "notify").get("notify") or ()
+        notify = projects.known(ctx.store, one["name"], "notify") or ()
         others = tuple(sorted({address for address in notify if address not in site}))
         if others:
             groups.setdefault(others, []).append(one["name"])

@@ -12,15 +12,16 @@ is not expired is joined and nothing is asked from tape twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any
+from functools import partial
 
 import structlog
 
 from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.failures import Rejected, Service, Transient
 from jgi_stager.lifecycle import BUSY_PROJECTS, ProjectState, State
+from jgi_stager.models import DiscoveredProject, Project
 from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.steps import listing, transitions
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
@@ -42,34 +43,36 @@ NOT_LISTED = "JDP does not list it any more, or the rules of this site drop it n
 
 def list_again(ctx: StepContext) -> int:
     """Ask JDP about the analysis projects of these files. Returns how many files it told of."""
-    return process_each(ctx, Service.JDP, _waiting(ctx), _list, _reschedule_listing, anonymous=True)
-
-
-def _waiting(ctx: StepContext) -> Iterable[Mapping[str, Any]]:
-    """The analysis projects with such files, each with its project."""
+    told = 0
     for project in projects.by_state(ctx.store, ProjectState.ACTIVE):
-        marked = files.to_list_again(ctx.store, project["project_name"])
-        if not marked:
-            continue
-        known = {
-            one["ap_gold_id"]: one for one in discoveries.analysis_projects(ctx.store, discoveries.key_of(project))
-        }
-        for ap_gold_id in sorted({file.ap_gold_id for file in marked}):
-            found = known.get(ap_gold_id)
-            if found is None:
-                # Nobody knows under which number JDP lists it: it goes on as it was entered.
-                for file in (file for file in marked if file.ap_gold_id == ap_gold_id):
-                    files.listed_again(ctx.store, file.oid)
-            elif is_due(found.get("next_try_at"), found.get("update_date"), ctx.clock.now()):
-                yield {**found, "project": project}
+        ask = partial(_list, project=project)
+        later = partial(_reschedule_listing, project=project)
+        told += process_each(ctx, Service.JDP, _waiting(ctx, project), ask, later, anonymous=True)
+    return told
 
 
-def _list(ctx: StepContext, ap: Mapping[str, Any]) -> int:
-    project = ap["project"]
-    answer = ctx.jdp.files_of_analysis_project(ap["its_ap_id"])
+def _waiting(ctx: StepContext, project: Project) -> Iterable[DiscoveredProject]:
+    """The analysis projects of a project that have such files."""
+    marked = files.to_list_again(ctx.store, project.project_name)
+    if not marked:
+        return
+    found = discoveries.analysis_projects(ctx.store, discoveries.key_of(project))
+    known = {one.ap_gold_id: one for one in found}
+    for ap_gold_id in sorted({file.ap_gold_id for file in marked}):
+        ap = known.get(ap_gold_id)
+        if ap is not None and is_due(ap.next_try_at, ap.update_date, ctx.clock.now()):
+            yield ap
+        elif ap is None and discoveries.is_whole(ctx.store, project):
+            # Nobody knows under which number JDP lists it: it goes on as it was entered.
+            for file in (file for file in marked if file.ap_gold_id == ap_gold_id):
+                files.listed_again(ctx.store, file.oid)
+
+
+def _list(ctx: StepContext, ap: DiscoveredProject, *, project: Project) -> int:
+    answer = ctx.jdp.files_of_analysis_project(ap.its_ap_id)
     records = {one.jdp_file_id: one for one in listing.chosen_files(ctx, project, ap, answer).records}
-    marked = files.to_list_again(ctx.store, project["project_name"])
-    told = [file for file in marked if file.ap_gold_id == ap["ap_gold_id"]]
+    marked = files.to_list_again(ctx.store, project.project_name)
+    told = [file for file in marked if file.ap_gold_id == ap.ap_gold_id]
     for file in told:
         record = records.get(file.jdp_file_id)
         if record is None or record.reason:
@@ -90,16 +93,18 @@ def _list(ctx: StepContext, ap: Mapping[str, Any]) -> int:
             source_file_id=record.source_file_id,
             destination_path=record.destination_path,
         )
-    discoveries.note(ctx.store, discoveries.key_of(project), ap["ap_gold_id"], attempts=0, next_try_at=None)
+    discoveries.note(ctx.store, ap.discovery, ap.ap_gold_id, attempts=0, next_try_at=None)
     return len(told)
 
 
-def _reschedule_listing(ctx: StepContext, ap: Mapping[str, Any], error: str, seconds: float) -> None:
-    log.warning("list_again_postponed", project=ap["project"]["project_name"], error=error)
-    at, attempts = ctx.clock.now() + timedelta(seconds=seconds), int(ap.get("attempts") or 0) + 1
-    key = discoveries.key_of(ap["project"])
+def _reschedule_listing(
+    ctx: StepContext, ap: DiscoveredProject, error: str, seconds: float, *, project: Project
+) -> None:
+    log.warning("list_again_postponed", project=project.project_name, error=error)
+    now = ctx.clock.now()
+    at = now + timedelta(seconds=seconds)
     discoveries.note(
-        ctx.store, key, ap["ap_gold_id"], attempts=attempts, next_try_at=at, update_date=ctx.clock.now()
+        ctx.store, ap.discovery, ap.ap_gold_id, attempts=ap.attempts + 1, next_try_at=at, update_date=now
     )
 
 
@@ -110,13 +115,13 @@ STAGED_TYPES = frozenset({"Metagenome Analysis", "Metatranscriptome Analysis"})
 
 OUTAGE_PATIENCE = timedelta(hours=24)
 
-Documents = Iterable[Mapping[str, Any]]
-
 
 def run(ctx: StepContext) -> int:
     """Bring every project in discovery as far as it goes now. Returns how many answers were stored."""
-    moved = process_each(ctx, Service.NMDC, _without_study(ctx), _look_up_study, _reschedule_study)
-    waiting = [doc for doc in projects.by_state(ctx.store, ProjectState.DISCOVERING) if _due(doc, ctx)]
+    moved = process_each(
+        ctx, Service.NMDC, _without_study(ctx), _look_up_study, _reschedule_study, attempts_of=_study_attempts
+    )
+    waiting = [one for one in projects.by_state(ctx.store, ProjectState.DISCOVERING) if _due(one, ctx)]
     for lacks, ask in (
         (_lacks_analysis_projects, _name_analysis_projects),
         (_lacks_biosample_names, _name_biosamples),
@@ -128,116 +133,130 @@ def run(ctx: StepContext) -> int:
     return moved + list_again(ctx)
 
 
-def _due(doc: Mapping[str, Any], ctx: StepContext) -> bool:
-    return is_due(doc.get("next_try_at"), doc.get("update_date"), ctx.clock.now())
+def _due(project: Project, ctx: StepContext) -> bool:
+    return is_due(project.next_try_at, project.update_date, ctx.clock.now())
 
 
-def _refreshed(ctx: StepContext, documents: Documents, wanted: Callable[[Mapping[str, Any]], bool]) -> Documents:
-    for document in documents:
-        fresh = projects.get_by_id(ctx.store, document["_id"])
-        if fresh and fresh.get("state") == ProjectState.DISCOVERING and _due(fresh, ctx) and wanted(fresh):
+def _refreshed(
+    ctx: StepContext, waiting: Iterable[Project], wanted: Callable[[Project], bool]
+) -> Iterable[Project]:
+    """Those of the projects that wait for this as they are now, and of which no analysis project is set aside."""
+    for project in waiting:
+        fresh = projects.get_by_id(ctx.store, project.key)
+        if fresh is None or fresh.state != ProjectState.DISCOVERING:
+            continue
+        if _due(fresh, ctx) and wanted(fresh) and discoveries.is_whole(ctx.store, fresh):
             yield fresh
 
 
-def _lacks_analysis_projects(doc: Mapping[str, Any]) -> bool:
-    return "analysis_projects" not in doc["discovery"]
+def _lacks_analysis_projects(project: Project) -> bool:
+    return project.discovery.analysis_projects is None
 
 
-def _lacks_biosample_names(doc: Mapping[str, Any]) -> bool:
-    return not _lacks_analysis_projects(doc) and "biosamples" not in doc["discovery"]
+def _lacks_biosample_names(project: Project) -> bool:
+    return not _lacks_analysis_projects(project) and project.discovery.biosamples is None
 
 
-def _lacks_biosamples(doc: Mapping[str, Any]) -> bool:
-    found = doc["discovery"]
-    return bool(set(found.get("biosamples", ())) - set(found.get("biosamples_asked", ())))
+def _lacks_biosamples(project: Project) -> bool:
+    return bool(_biosamples_to_ask(project))
 
 
-def _is_named(doc: Mapping[str, Any]) -> bool:
-    return "biosamples" in doc["discovery"] and not _lacks_analysis_projects(doc) and not _lacks_biosamples(doc)
+def _biosamples_to_ask(project: Project) -> list[str]:
+    found = project.discovery
+    return sorted(set(found.biosamples or ()) - set(found.biosamples_asked))
 
 
-def _reschedule(ctx: StepContext, doc: Mapping[str, Any], error: str, seconds: float) -> None:
+def _is_named(project: Project) -> bool:
+    named = project.discovery.biosamples is not None and not _lacks_analysis_projects(project)
+    return named and not _lacks_biosamples(project)
+
+
+def _reschedule(ctx: StepContext, project: Project, error: str, seconds: float) -> None:
     now = ctx.clock.now()
-    since = min(doc.get("error_since") or now, now)
+    since = min(project.error_since or now, now)
     projects.set_project(
         ctx.store,
-        doc["_id"],
+        project.key,
         ProjectState.DISCOVERING,
         next_try_at=now + timedelta(seconds=seconds),
-        attempts=int(doc.get("attempts") or 0) + 1,
+        attempts=(project.attempts or 0) + 1,
         error=error,
         error_since=since,
     )
-    log.warning("discovery_postponed", project=doc.get("project_name"), error=error)
+    log.warning("discovery_postponed", project=project.project_name, error=error)
     # What a service that is out holds up is told of with the service, and of the project only after a day.
     out = ctx.circuit_breaker.is_out(Service.GOLD) or ctx.circuit_breaker.is_out(Service.JDP)
     if now - since > (OUTAGE_PATIENCE if out else DISCOVERY_PATIENCE):
         alert(
             ctx,
-            f"discovery:{acceptance_key(doc)}:{since:%Y-%m-%dT%H:%M:%S}",
-            f"the files of {doc['project_name']} cannot all be listed",
+            f"discovery:{acceptance_key(project)}:{since:%Y-%m-%dT%H:%M:%S}",
+            f"the files of {project.project_name} cannot all be listed",
             f"{error}\n\nIt is tried again and again, and nothing is staged until the list is complete.",
-            doc["project_name"],
+            project.project_name,
             you="see with this command what is asked and answered, and ask JGI if the answer is theirs to mend. "
             "When the list is complete it goes on by itself, and a mail says so.",
-            command=f"jgi-stager explain {doc['project_name']}",
+            command=f"jgi-stager explain {project.project_name}",
         )
 
 
 # --- the study id, which nothing else waits for -------------------------------------------------------------
 
 
-def _without_study(ctx: StepContext) -> Documents:
+def _without_study(ctx: StepContext) -> Iterable[Project]:
     now = ctx.clock.now()
-    for doc in projects.by_state(ctx.store, BUSY_PROJECTS):
-        due = is_due(doc.get("study_next_try_at"), doc.get("update_date"), now)
-        if doc.get("nmdc_study_id") is None and not doc.get("study_looked_up") and due:
-            yield {**doc, "attempts": doc.get("study_attempts")}
+    for project in projects.by_state(ctx.store, BUSY_PROJECTS):
+        due = is_due(project.study_next_try_at, project.update_date, now)
+        if project.nmdc_study_id is None and not project.study_looked_up and due:
+            yield project
 
 
-def _look_up_study(ctx: StepContext, doc: Mapping[str, Any]) -> int:
+def _study_attempts(project: Project) -> int | None:
+    return project.study_attempts
+
+
+def _look_up_study(ctx: StepContext, project: Project) -> int:
     try:
-        study = ctx.nmdc.study_of_proposal(doc["proposal_id"])
+        study = ctx.nmdc.study_of_proposal(project.proposal_id)
     except Rejected as error:
         study = None
-        warn(ctx, doc, "study", [str(error)])
+        warn(ctx, project, "study", [str(error)])
     else:
         if study is None:
-            text = f"NMDC knows no study of proposal {doc['proposal_id']}; the files are staged without"
-            warn(ctx, doc, "study", [text])
-    projects.set_project(ctx.store, doc["_id"], BUSY_PROJECTS, nmdc_study_id=study, study_looked_up=True)
+            text = f"NMDC knows no study of proposal {project.proposal_id}; the files are staged without"
+            warn(ctx, project, "study", [text])
+    projects.set_project(ctx.store, project.key, BUSY_PROJECTS, nmdc_study_id=study, study_looked_up=True)
     return 1
 
 
-def _reschedule_study(ctx: StepContext, doc: Mapping[str, Any], error: str, seconds: float) -> None:
+def _reschedule_study(ctx: StepContext, project: Project, error: str, seconds: float) -> None:
     at = ctx.clock.now() + timedelta(seconds=seconds)
-    attempts = int(doc.get("attempts") or 0) + 1
+    attempts = (project.study_attempts or 0) + 1
     projects.set_project(
-        ctx.store, doc["_id"], BUSY_PROJECTS, study_next_try_at=at, study_attempts=attempts, study_error=error
+        ctx.store, project.key, BUSY_PROJECTS, study_next_try_at=at, study_attempts=attempts, study_error=error
     )
 
 
 # --- the analysis projects -----------------------------------------------------------------------------------
 
 
-def _name_analysis_projects(ctx: StepContext, doc: Mapping[str, Any]) -> int:
-    proposal = doc["proposal_id"]
+def _name_analysis_projects(ctx: StepContext, project: Project) -> int:
+    proposal, discovery = project.proposal_id, discoveries.key_of(project)
     answer = ctx.gold.analysis_projects_of_proposal(proposal)
-    staged = [project for project in answer if project.ap_type in STAGED_TYPES]
-    usable = {project.ap_gold_id: project for project in staged if project.its_ap_id is not None}
+    staged = [ap for ap in answer if ap.ap_type in STAGED_TYPES]
+    usable = {ap.ap_gold_id: _found(discovery, ap, ap.its_ap_id) for ap in staged if ap.its_ap_id is not None}
     if answer.problems and not usable:
         # Rows that nobody can read are not the same as no rows: perhaps GOLD changed, or is half down.
         said = f"gold: no row can be used: {answer.problems[0]:.300}"
         raise Transient(Service.GOLD, said, answered=True)
     if not usable:
-        mark_invalid(ctx, doc, _no_analysis_projects(proposal, len(answer), len(staged)))
+        mark_invalid(ctx, project, _no_analysis_projects(proposal, len(answer), len(staged)))
         return 1
-    nameless = [project.ap_gold_id for project in staged if project.its_ap_id is None]
-    without_id = (f"{ap}: GOLD gives no ITS id, so JDP cannot be asked" for ap in nameless)
-    warn(ctx, doc, "analysis projects", [*answer.problems, *without_id])
-    discoveries.enter(ctx.store, discoveries.key_of(doc), [_stored(project) for project in usable.values()])
-    projects.record_discovery(ctx.store, doc["_id"], {"discovery.analysis_projects": len(usable)})
-    log.info("analysis_projects_named", project=doc["project_name"], count=len(usable))
+    nameless = [ap.ap_gold_id for ap in staged if ap.its_ap_id is None]
+    without_id = (f"{name}: GOLD gives no ITS id, so JDP cannot be asked" for name in nameless)
+    warn(ctx, project, "analysis projects", [*answer.problems, *without_id])
+    discoveries.enter(ctx.store, list(usable.values()))
+    projects.record_discovery(ctx.store, project.key, {"discovery.analysis_projects": len(usable)})
+    log.info("analysis_projects_named", project=project.project_name, count=len(usable))
     return 1
 
 
@@ -259,42 +278,36 @@ def _no_analysis_projects(proposal: str, listed: int, staged: int) -> str:
     )
 
 
-def _stored(project: AnalysisProject) -> dict[str, Any]:
-    return {
-        "ap_gold_id": project.ap_gold_id,
-        "its_ap_id": project.its_ap_id,
-        "gold_study_id": project.study_id,
-        "gold_seq_id": project.projects[0] if project.projects else None,
-    }
+def _found(discovery: str, ap: AnalysisProject, its_ap_id: int) -> DiscoveredProject:
+    sequencing = ap.projects[0] if ap.projects else None
+    return discoveries.found(discovery, ap.ap_gold_id, its_ap_id, ap.study_id, sequencing)
 
 
 # --- the biosamples ------------------------------------------------------------------------------------------
 
 
-def _name_biosamples(ctx: StepContext, doc: Mapping[str, Any]) -> int:
-    wanted = doc.get("biosample_ids")
+def _name_biosamples(ctx: StepContext, project: Project) -> int:
+    wanted = project.biosample_ids
     if not wanted:
-        answer = ctx.gold.biosamples_of_proposal(doc["proposal_id"])
-        warn(ctx, doc, "biosamples", answer.problems)
+        answer = ctx.gold.biosamples_of_proposal(project.proposal_id)
+        warn(ctx, project, "biosamples", answer.problems)
         wanted = list(answer)
-    projects.record_discovery(ctx.store, doc["_id"], {"discovery.biosamples": sorted(set(wanted))})
+    projects.record_discovery(ctx.store, project.key, {"discovery.biosamples": sorted(set(wanted))})
     return 1
 
 
-def _ask_biosamples(ctx: StepContext, doc: Mapping[str, Any]) -> int:
-    found = doc["discovery"]
-    missing = sorted(set(found["biosamples"]) - set(found.get("biosamples_asked", ())))
-    discovery = discoveries.key_of(doc)
-    ours = {project["ap_gold_id"] for project in discoveries.analysis_projects(ctx.store, discovery)}
+def _ask_biosamples(ctx: StepContext, project: Project) -> int:
+    discovery = discoveries.key_of(project)
+    ours = {ap.ap_gold_id for ap in discoveries.analysis_projects(ctx.store, discovery)}
 
-    def store_answer(biosample: str, answer: Any) -> None:
-        theirs = [project.ap_gold_id for project in answer if project.ap_type in STAGED_TYPES]
+    def store_answer(biosample: str, answer: Iterable[AnalysisProject]) -> None:
+        theirs = [ap.ap_gold_id for ap in answer if ap.ap_type in STAGED_TYPES]
         links = ours.intersection(theirs)
         for ap in links:
             discoveries.note(ctx.store, discovery, ap, gold_biosample_id=biosample)
-        if doc.get("biosample_ids") and not links:
-            warn(ctx, doc, biosample, [f"{biosample}: no analysis project of this proposal belongs to it"])
-        projects.record_discovery(ctx.store, doc["_id"], push={"discovery.biosamples_asked": biosample})
+        if project.biosample_ids and not links:
+            warn(ctx, project, biosample, [f"{biosample}: no analysis project of this proposal belongs to it"])
+        projects.record_discovery(ctx.store, project.key, push={"discovery.biosamples_asked": biosample})
 
     ask, size = ctx.gold.analysis_projects_of_biosample, ctx.settings.gold.pool_size
-    return ask_all(ctx, Service.GOLD, missing, ask, store_answer, size)
+    return ask_all(ctx, Service.GOLD, _biosamples_to_ask(project), ask, store_answer, size)

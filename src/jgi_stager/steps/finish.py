@@ -12,6 +12,7 @@ import structlog
 
 from jgi_stager.failures import Service
 from jgi_stager.lifecycle import RESTING, ProjectState, State
+from jgi_stager.models import Project
 from jgi_stager.notices import Kind
 from jgi_stager.reporting.project_report import VERIFIED, describe, report_of
 from jgi_stager.reporting.time_breakdown import Blocked, time_breakdown
@@ -74,29 +75,28 @@ def run(ctx: StepContext) -> int:
     return isolate_each(ctx, projects.by_state(ctx.store, [ProjectState.ACTIVE, ProjectState.HELD]), finish)
 
 
-def finish(ctx: StepContext, project: Mapping[str, Any]) -> int:
+def finish(ctx: StepContext, project: Project) -> int:
     """Move one project to the state that its files are in."""
-    name, state = project["project_name"], ProjectState(project["state"])
+    name, state = project.project_name, project.state
     if files.any_in(ctx.store, name, MOVING):
         if state == ProjectState.HELD:
-            projects.set_project(
-                ctx.store, project["_id"], state, ProjectState.ACTIVE, why="failed files were released"
-            )
+            why = "failed files were released"
+            projects.set_project(ctx.store, project.key, state, ProjectState.ACTIVE, why=why)
             return 1
         return 0
     counts = files.count_by_state(ctx.store, name)
     if any(tally.files for state, tally in counts.items() if state not in RESTING):
         # Released a moment ago, or in a state that this version does not know: not the end in any case.
         return 0
-    if files.any_stray(ctx.store, f"{project['analysis_projects_dir']}/{name}"):
+    if files.any_stray(ctx.store, f"{project.analysis_projects_dir}/{name}"):
         return 0  # a file of it is set aside: its project cannot be read
     if counts[State.FAILED].files:
         return _hold(ctx, project, counts) if state == ProjectState.ACTIVE else 0
     return _done(ctx, project, counts)
 
 
-def _hold(ctx: StepContext, project: Mapping[str, Any], counts: Mapping[str, Tally]) -> int:
-    name = project["project_name"]
+def _hold(ctx: StepContext, project: Project, counts: Mapping[str, Tally]) -> int:
+    name = project.project_name
     failed = counts[State.FAILED].files
     data = {
         "failed": failed,
@@ -104,32 +104,29 @@ def _hold(ctx: StepContext, project: Mapping[str, Any], counts: Mapping[str, Tal
         "total": sum(tally.files for tally in counts.values()),
         **shown_groups(files.failed_groups(ctx.store, name)),
     }
-    held_before = sum(entry.get("to") == ProjectState.HELD for entry in project.get("history", ()))
+    held_before = sum(entry.to == ProjectState.HELD for entry in project.history)
     notify(ctx, Kind.HELD, f"{acceptance_key(project)}:{held_before}", data, name)
-    projects.set_project(
-        ctx.store, project["_id"], ProjectState.ACTIVE, ProjectState.HELD, why=f"{failed} files failed"
-    )
+    why = f"{failed} files failed"
+    projects.set_project(ctx.store, project.key, ProjectState.ACTIVE, ProjectState.HELD, why=why)
     log.warning("project_held", project=name, failed=failed)
     return 1
 
 
-def _done(ctx: StepContext, project: Mapping[str, Any], counts: Mapping[str, Tally]) -> int:
-    name, now = project["project_name"], ctx.clock.now()
+def _done(ctx: StepContext, project: Project, counts: Mapping[str, Tally]) -> int:
+    name, now = project.project_name, ctx.clock.now()
     done = counts[State.DONE]
     data = {
         "files": done.files,
         "bytes": done.bytes,
-        "accepted_at": project["accepted_at"],
+        "accepted_at": project.accepted_at,
         "done_at": now,
-        "took_seconds": (now - project["accepted_at"]).total_seconds(),
+        "took_seconds": (now - project.accepted_at).total_seconds(),
         "requests": requests.count_of_project(ctx.store, name),
-        "destination": f"{project['analysis_projects_dir']}/{name}",
+        "destination": f"{project.analysis_projects_dir}/{name}",
         **of_project(ctx.store, name),
     }
     notify(ctx, Kind.DONE, acceptance_key(project), data, name)
-    state = ProjectState(project["state"])
-    projects.set_project(
-        ctx.store, project["_id"], state, ProjectState.DONE, why="every file is done", done_at=now
-    )
+    why = "every file is done"
+    projects.set_project(ctx.store, project.key, project.state, ProjectState.DONE, why=why, done_at=now)
     log.info("project_done", project=name, files=done.files, bytes=done.bytes)
     return 1

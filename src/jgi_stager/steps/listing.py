@@ -18,6 +18,7 @@ from jgi_stager.failures import OutsideError, Service
 from jgi_stager.formatting import cut
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.limits import restore_limits
+from jgi_stager.models import DiscoveredProject, DroppedFiles, ListedFiles, Project, WarningGroup
 from jgi_stager.notices import Kind
 from jgi_stager.planning import Limits, days_of_quota, least_requests
 from jgi_stager.records import FileRecord, destination_directory
@@ -37,7 +38,7 @@ log = structlog.get_logger()
 # --- when it will be done, for the first mail ---------------------------------------------------------------
 
 
-def of_new(ctx: StepContext, doc: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any] | None:
+def of_new(ctx: StepContext, project: Project, data: Mapping[str, Any]) -> dict[str, Any] | None:
     """``early``, ``late``, ``at`` and whether anything behind it was ``measured``; None if nothing can be said.
 
     ``data`` is what the first mail says. The estimate shares the quota with everything under way.
@@ -53,12 +54,12 @@ def of_new(ctx: StepContext, doc: Mapping[str, Any], data: Mapping[str, Any]) ->
     )
     try:
         facts = snapshot.take_snapshot(snapshot.SnapshotSource(ctx.store, ctx.settings, ctx.clock))
-        estimate = preview.preview(facts, found, doc["project_name"], priority=int(doc.get("priority") or 0)).eta
+        estimate = preview.preview(facts, found, project.project_name, priority=project.priority).eta
     except StoreError:
         raise
     except Exception:
         # An estimate is a courtesy: no project waits for one.
-        log.exception("estimate_failed", project=doc["project_name"])
+        log.exception("estimate_failed", project=project.project_name)
         return None
     if estimate is None:
         return None
@@ -75,16 +76,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def warn(ctx: StepContext, doc: Mapping[str, Any], about: str, warnings: Sequence[str], **found: Any) -> None:
+def warn(ctx: StepContext, project: Project, about: str, warnings: Sequence[str], **found: Any) -> None:
     """Keep what people should know about one thing that was asked, and with it what was ``found``; the mail about
     the end of the discovery names it. Asking the same again replaces it."""
     groups = group(warnings)
     for one in groups:
-        log.warning(
-            "discovery_warning", project=doc["project_name"], warning=one["examples"][0], times=one["count"]
-        )
+        log.warning("discovery_warning", project=project.project_name, warning=one.examples[0], times=one.count)
     if groups or found:
-        discoveries.note(ctx.store, discoveries.key_of(doc), about, warnings=groups, **found)
+        discoveries.note(ctx.store, discoveries.key_of(project), about, warnings=groups, **found)
 
 
 def ask_all(
@@ -134,48 +133,48 @@ def _give_up(calls: Mapping[Future[R], Any]) -> None:
         call.cancel()
 
 
-def list_files(ctx: StepContext, doc: Mapping[str, Any]) -> int:
+def list_files(ctx: StepContext, project: Project) -> int:
     """Ask JDP about the analysis projects that are not listed yet; let the project go when all are."""
-    chosen = discoveries.chosen(ctx.store, doc)
+    chosen = discoveries.chosen(ctx.store, project)
     if not chosen:
-        names = ", ".join(doc["biosample_ids"][:5])
+        names = ", ".join((project.biosample_ids or [])[:5])
         why = (
-            f"biosample_ids: no analysis project of proposal {doc['proposal_id']} belongs to {names}; "
+            f"biosample_ids: no analysis project of proposal {project.proposal_id} belongs to {names}; "
             "correct the ids or the proposal, and insert it again"
         )
-        mark_invalid(ctx, doc, why)
+        mark_invalid(ctx, project, why)
         return 1
     kept = ask_all(
         ctx,
         Service.JDP,
-        [ap for ap in chosen if "listed" not in ap],
-        lambda ap: ctx.jdp.files_of_analysis_project(ap["its_ap_id"]),
-        lambda ap, listing: _keep_listing(ctx, doc, ap, listing),
+        [ap for ap in chosen if ap.listed is None],
+        lambda ap: ctx.jdp.files_of_analysis_project(ap.its_ap_id),
+        lambda ap, listing: _keep_listing(ctx, project, ap, listing),
         ctx.settings.jdp.pool_size,
         anonymous=True,
     )
-    fresh = projects.get_by_id(ctx.store, doc["_id"])
-    if fresh and all("listed" in ap for ap in discoveries.chosen(ctx.store, doc)):
-        _finish(ctx, fresh)
+    fresh = projects.get_by_id(ctx.store, project.key)
+    listed = [ap.listed for ap in discoveries.chosen(ctx.store, project)]
+    if fresh and discoveries.is_whole(ctx.store, fresh) and None not in listed:
+        _finish(ctx, fresh, [one for one in listed if one is not None])
         return kept + 1
     return kept
 
 
-def _owner(doc: Mapping[str, Any], ap: Mapping[str, Any], listing: ApListing) -> Owner:
-    ap_gold_id = ap["ap_gold_id"]
+def _owner(project: Project, ap: DiscoveredProject, listing: ApListing) -> Owner:
     return Owner(
-        project_name=doc["project_name"],
-        ap_gold_id=ap_gold_id,
-        its_ap_id=ap["its_ap_id"],
-        directory=destination_directory(doc["analysis_projects_dir"], doc["project_name"], ap_gold_id),
-        gold_study_id=ap["gold_study_id"],
-        gold_biosample_id=ap.get("gold_biosample_id"),
-        gold_seq_id=ap["gold_seq_id"],
+        project_name=project.project_name,
+        ap_gold_id=ap.ap_gold_id,
+        its_ap_id=ap.its_ap_id,
+        directory=destination_directory(project.analysis_projects_dir, project.project_name, ap.ap_gold_id),
+        gold_study_id=ap.gold_study_id,
+        gold_biosample_id=ap.gold_biosample_id,
+        gold_seq_id=ap.gold_seq_id,
         jgi_ap_id=listing.organism_id,
     )
 
 
-def chosen_files(ctx: StepContext, doc: Mapping[str, Any], ap: Mapping[str, Any], listing: ApListing) -> Selection:
+def chosen_files(ctx: StepContext, project: Project, ap: DiscoveredProject, listing: ApListing) -> Selection:
     """What a project wants of the files that JDP lists of an analysis project."""
     listed = [
         Listed(
@@ -189,18 +188,24 @@ def chosen_files(ctx: StepContext, doc: Mapping[str, Any], ap: Mapping[str, Any]
         )
         for file in listing.files
     ]
-    return select(_owner(doc, ap, listing), listed, ctx.settings.jdp.remove_files, ctx.clock.now())
+    return select(_owner(project, ap, listing), listed, ctx.settings.jdp.remove_files, ctx.clock.now())
 
 
-def _keep_listing(ctx: StepContext, doc: Mapping[str, Any], ap: Mapping[str, Any], listing: ApListing) -> None:
-    ap_gold_id, selection = ap["ap_gold_id"], chosen_files(ctx, doc, ap, listing)
-    _take_over(ctx, _owner(doc, ap, listing), selection.records)
+def _keep_listing(ctx: StepContext, project: Project, ap: DiscoveredProject, listing: ApListing) -> None:
+    ap_gold_id, selection = ap.ap_gold_id, chosen_files(ctx, project, ap, listing)
+    _take_over(ctx, _owner(project, ap, listing), selection.records)
     files.upsert_files(ctx.store, selection.records)
     nothing = [] if listing.files else [f"{ap_gold_id}: JDP lists no file of it"]
     problems = (f"{ap_gold_id}: {problem}" for problem in listing.problems)
     # In one write: whether an analysis project is listed, and what is worth knowing about it.
-    warn(ctx, doc, ap_gold_id, [*nothing, *problems, *selection.warnings], listed=_summary(selection))
-    projects.record_discovery(ctx.store, doc["_id"])
+    warn(
+        ctx,
+        project,
+        ap_gold_id,
+        [*nothing, *problems, *selection.warnings],
+        listed=_summary(selection).model_dump(),
+    )
+    projects.record_discovery(ctx.store, project.key)
 
 
 def _take_over(ctx: StepContext, owner: Owner, records: Sequence[FileRecord]) -> None:
@@ -220,63 +225,64 @@ def _take_over(ctx: StepContext, owner: Owner, records: Sequence[FileRecord]) ->
     log.info("files_taken_over", project=owner.project_name, ap_gold_id=owner.ap_gold_id, files=kept)
 
 
-def _summary(selection: Selection) -> dict[str, Any]:
+def _summary(selection: Selection) -> ListedFiles:
     wanted = [record for record in selection.records if record.failed_from is None]
     sources = {record.source_file_id: record.jdp_file_size or 0 for record in wanted}
-    return {
-        "files": len(wanted),
-        "bytes": sum(record.jdp_file_size or 0 for record in wanted),
-        "ids": len(sources),
-        "restore_bytes": sum(sources.values()),
-        "unusable": len(selection.records) - len(wanted),
-        "dropped": [{"rule": rule, "files": count} for rule, count in selection.dropped.items()],
-        "dropped_bytes": selection.dropped_bytes,
-    }
+    return ListedFiles(
+        files=len(wanted),
+        bytes=sum(record.jdp_file_size or 0 for record in wanted),
+        ids=len(sources),
+        restore_bytes=sum(sources.values()),
+        unusable=len(selection.records) - len(wanted),
+        dropped=[DroppedFiles(rule=rule, files=count) for rule, count in selection.dropped.items()],
+        dropped_bytes=selection.dropped_bytes,
+    )
 
 
-def _finish(ctx: StepContext, doc: Mapping[str, Any]) -> None:
-    listed = [ap["listed"] for ap in discoveries.chosen(ctx.store, doc)]
-    if not any(summary["files"] + summary["unusable"] for summary in listed):
+def _finish(ctx: StepContext, project: Project, listed: Sequence[ListedFiles]) -> None:
+    if not any(summary.files + summary.unusable for summary in listed):
         why = (
             f"proposal_id: JDP lists no wanted file for the {len(listed)} analysis projects of proposal "
-            f"{doc['proposal_id']}; ask JGI whether its data is released, and insert the record again"
+            f"{project.proposal_id}; ask JGI whether its data is released, and insert the record again"
         )
-        mark_invalid(ctx, doc, why)
+        mark_invalid(ctx, project, why)
         return
-    said = discoveries.warnings(ctx.store, discoveries.key_of(doc))
-    data = accepted_data(doc, listed, said, restore_limits(ctx.settings.jdp))
-    data["eta"] = of_new(ctx, doc, data)
-    notify(ctx, Kind.ACCEPTED, acceptance_key(doc), data, doc["project_name"])
+    said = discoveries.warnings(ctx.store, discoveries.key_of(project))
+    data = accepted_data(project, listed, said, restore_limits(ctx.settings.jdp))
+    data["eta"] = of_new(ctx, project, data)
+    notify(ctx, Kind.ACCEPTED, acceptance_key(project), data, project.project_name)
     why = "every file is listed"
-    projects.set_project(ctx.store, doc["_id"], ProjectState.DISCOVERING, ProjectState.ACTIVE, why=why)
-    log.info("project_discovered", project=doc["project_name"], files=data["files"], bytes=data["bytes"])
+    projects.set_project(ctx.store, project.key, ProjectState.DISCOVERING, ProjectState.ACTIVE, why=why)
+    log.info("project_discovered", project=project.project_name, files=data["files"], bytes=data["bytes"])
 
 
 def accepted_data(
-    doc: Mapping[str, Any],
-    listed: Sequence[Mapping[str, Any]],
-    said: Sequence[Sequence[Mapping[str, Any]]],
+    project: Project,
+    listed: Sequence[ListedFiles],
+    said: Sequence[Sequence[WarningGroup]],
     limits: Limits,
 ) -> dict[str, Any]:
     """What the first mail about a project says, from what was ``listed`` and is worth knowing (``said``)."""
     dropped: dict[str, int] = {}
     for summary in listed:
-        for drop in summary["dropped"]:
-            dropped[drop["rule"]] = dropped.get(drop["rule"], 0) + drop["files"]
-    ids = sum(summary["ids"] for summary in listed)
-    restore_bytes = sum(summary["restore_bytes"] for summary in listed)
+        for drop in summary.dropped:
+            dropped[drop.rule] = dropped.get(drop.rule, 0) + drop.files
+    ids = sum(summary.ids for summary in listed)
+    restore_bytes = sum(summary.restore_bytes for summary in listed)
     return {
-        "proposal_id": doc["proposal_id"],
+        "proposal_id": project.proposal_id,
         "analysis_projects": len(listed),
-        "files": sum(summary["files"] for summary in listed),
-        "bytes": sum(summary["bytes"] for summary in listed),
+        "files": sum(summary.files for summary in listed),
+        "bytes": sum(summary.bytes for summary in listed),
         "restore_bytes": restore_bytes,
-        "dropped_bytes": sum(summary["dropped_bytes"] for summary in listed),
-        "unusable": sum(summary["unusable"] for summary in listed),
+        "dropped_bytes": sum(summary.dropped_bytes for summary in listed),
+        "unusable": sum(summary.unusable for summary in listed),
         "requests": least_requests(ids, restore_bytes, limits),
         "ids": ids,
         "days_of_quota": days_of_quota(restore_bytes, limits),
-        "destination": f"{doc['analysis_projects_dir']}/{doc['project_name']}",
+        "destination": f"{project.analysis_projects_dir}/{project.project_name}",
         "dropped": dropped,
-        "warnings": cut(sentences(together(said)), MOST_WARNINGS, f"jgi-stager plan {doc['project_name']} --json"),
+        "warnings": cut(
+            sentences(together(said)), MOST_WARNINGS, f"jgi-stager plan {project.project_name} --json"
+        ),
     }

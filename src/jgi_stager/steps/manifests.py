@@ -68,7 +68,7 @@ def manifest_paths(ctx: StepContext, request: RestoreRequest) -> dict[str, str]:
     name, stage_dir = manifest_name(request.number), ctx.settings.staging.stage_dir
     found: dict[str, str] = {}
     for project in sorted(request.projects):
-        base = str(projects.known(ctx.store, project, "analysis_projects_dir").get("analysis_projects_dir", ""))
+        base = str(projects.known(ctx.store, project, "analysis_projects_dir") or "")
         place = PurePosixPath(base)
         if stage_dir is not None and place.is_relative_to(stage_dir) and ".." not in place.parts:
             found[project] = str(manifest_directory(base, project) / name)

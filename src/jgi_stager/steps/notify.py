@@ -25,7 +25,7 @@ def notify(
     ``key`` names the event. Notices of one ``thread``, by default those of a project, leave in order.
     """
     to = list(ctx.settings.notifications.mailto)
-    known = projects.known(ctx.store, project, "notify").get("notify") if project is not None else None
+    known = projects.known(ctx.store, project, "notify") if project is not None else None
     to += [address for address in dict.fromkeys([*(known or ()), *also]) if address not in to]
     name = f"{kind.value}:{key}"
     put_notice(ctx.store, name, kind=kind.value, data=dict(data), to=to, project=project, thread=thread)

@@ -105,7 +105,7 @@ def fetch(ctx: StepContext, request_ids: Sequence[int], names: Sequence[str]) ->
 
 def _place(ctx: StepContext, request_id: int, names: Sequence[str]) -> str | None:
     found = ((name, projects.known(ctx.store, name, "analysis_projects_dir")) for name in names)
-    known = next(((name, one["analysis_projects_dir"]) for name, one in found if one), None)
+    known = next(((name, directory) for name, directory in found if directory), None)
     if known is None:
         return None
     directory = manifest_directory(known[1], known[0])

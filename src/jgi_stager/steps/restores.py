@@ -68,7 +68,7 @@ def _books_are_whole(ctx: StepContext, now: ClockEstimate) -> bool:
 
 def _anything_pending(ctx: StepContext) -> bool:
     active = projects.by_state(ctx.store, ProjectState.ACTIVE)
-    return any(files.candidates(ctx.store, project["project_name"], 1) for project in active)
+    return any(files.candidates(ctx.store, project.project_name, 1) for project in active)
 
 
 def recover(ctx: StepContext) -> int:
@@ -98,7 +98,7 @@ def join_open_requests(ctx: StepContext) -> int:
     is asked for and counted once."""
     moved = 0
     for project in projects.by_state(ctx.store, ProjectState.ACTIVE):
-        name = project["project_name"]
+        name = project.project_name
         pending = {file.source_file_id for file in files.candidates(ctx.store, name, CANDIDATES_PER_PROJECT)}
         held = requests.open_request_of_sources(ctx.store, pending, ctx.clock.now())
         for key, request in {document.key: document for document in held.values()}.items():
@@ -147,7 +147,7 @@ def _still_wanted(ctx: StepContext, file_ids: Sequence[str]) -> list[files.Candi
     """The pending files that these ids serve, but for what a person paused or cancelled since the plan was made,
     which must not cost quota, and for what another request brings: by now, or for a file beyond those that were
     looked at. That joins the other request at the next run."""
-    active = [project["project_name"] for project in projects.by_state(ctx.store, ProjectState.ACTIVE)]
+    active = [project.project_name for project in projects.by_state(ctx.store, ProjectState.ACTIVE)]
     held = requests.open_request_of_sources(ctx.store, file_ids, ctx.clock.now())
     pending = files.pending_of_sources(ctx.store, file_ids, active)
     return [file for file in pending if file.source_file_id not in held]
@@ -217,5 +217,5 @@ def _fail_too_big(ctx: StepContext, want: Want) -> int:
 
 
 def _fail(ctx: StepContext, file_id: str, reason: str) -> int:
-    active = [project["project_name"] for project in projects.by_state(ctx.store, ProjectState.ACTIVE)]
+    active = [project.project_name for project in projects.by_state(ctx.store, ProjectState.ACTIVE)]
     return transitions.fail_pending(ctx.store, file_id, active, reason)

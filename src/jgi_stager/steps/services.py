@@ -6,7 +6,7 @@ says of its credential goes to people.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,10 +34,7 @@ from jgi_stager.stored import StoredDocument
 log = structlog.get_logger()
 
 T = TypeVar("T")
-
-
-D = TypeVar("D")
-"""A document."""
+D = TypeVar("D", bound=StoredDocument)
 
 
 @dataclass(frozen=True)
@@ -120,11 +117,10 @@ def call(
     return answer
 
 
-def reschedule_fields(ctx: StepContext, document: object, error: str, seconds: float) -> dict[str, Any]:
+def reschedule_fields(ctx: StepContext, document: StoredDocument, error: str, seconds: float) -> dict[str, Any]:
     """The fields that let a request or task be tried again in ``seconds``, with the reason."""
     at = ctx.clock.now() + timedelta(seconds=seconds)
-    attempts = _attempts(document) + 1
-    return {"next_poll_at": at, "attempts": attempts, "error": error[:LONGEST_ERROR]}
+    return {"next_poll_at": at, "attempts": _attempts(document) + 1, "error": error[:LONGEST_ERROR]}
 
 
 def first_request_poll(ctx: StepContext) -> datetime:
@@ -132,7 +128,7 @@ def first_request_poll(ctx: StepContext) -> datetime:
     return ctx.clock.now() + timedelta(seconds=ctx.settings.schedule.request_poll_seconds)
 
 
-def too_large(ctx: StepContext, document: object, error: RecordTooLarge) -> None:
+def too_large(ctx: StepContext, document: StoredDocument | _Called, error: RecordTooLarge) -> None:
     """A document that has no room for what is to be written on it: its own matter, and a person's."""
     key = _key(document)
     log.error("document_too_large", document=key, error=str(error)[:LONGEST_ERROR])
@@ -172,33 +168,23 @@ def isolate_each(
     return changed
 
 
-def _key(document: object) -> str:
-    return str(document["_id"] if isinstance(document, Mapping) else document.key)[:200]  # type: ignore[attr-defined]
+def _key(document: StoredDocument | _Called) -> str:
+    return str(document.key)[:200]
 
 
-def _attempts(document: object) -> int:
-    return int(
-        (document.get("attempts") if isinstance(document, Mapping) else getattr(document, "attempts", 0)) or 0
-    )
+def _attempts(document: StoredDocument) -> int:
+    """How often it failed in a row; 0 where documents of its collection do not count that."""
+    return getattr(document, "attempts", None) or 0
 
 
-def _fields(ctx: StepContext, document: object) -> list[str]:
+def _fields(ctx: StepContext, document: StoredDocument | _Called) -> list[str]:
     """The names of all its fields, also of those that no model knows."""
-    if isinstance(document, Mapping):
-        return sorted(map(str, document))
     return inspection.field_names(ctx.store, document) if isinstance(document, StoredDocument) else []
 
 
-def tell_of_bug(ctx: StepContext, document: object, error: Exception) -> None:
+def tell_of_bug(ctx: StepContext, document: StoredDocument | _Called, error: Exception) -> None:
     """Tell people of a fault of the daemon that one document brings about: at once, and once."""
-    key, name = (
-        _key(document),
-        (
-            document.get("project_name")
-            if isinstance(document, Mapping)
-            else getattr(document, "project_name", None)
-        ),
-    )
+    key, name = _key(document), getattr(document, "project_name", None)
     project = name if isinstance(name, str) and name.isprintable() else None
     said = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
     alert(
@@ -220,17 +206,18 @@ def process_each(
     postpone: Callable[[StepContext, D, str, float], None],
     *,
     anonymous: bool = False,
+    attempts_of: Callable[[D], int | None] = _attempts,
 ) -> int:
     """Handle every document by itself: one that fails is postponed and never stops the others.
 
     Returns how much moved. Stops early when ``service`` is out, needs a person, or the daemon stops.
-    ``anonymous``: ``handle`` needs no credential.
+    ``anonymous``: ``handle`` needs no credential. ``attempts_of`` tells how often it failed in a row before.
     """
     moved = 0
     for document in documents:
         if not may_ask(ctx, service, anonymous=anonymous):
             break
-        attempts = _attempts(document) + 1
+        attempts = (attempts_of(document) or 0) + 1
         try:
             moved += handle(ctx, document)
         except RecordTooLarge as error:

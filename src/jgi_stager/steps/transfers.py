@@ -166,7 +166,7 @@ def _may_leave(ctx: StepContext, task: TransferTask) -> bool:
     if "sent_at" not in task.model_fields_set or task.sent_at is not None:
         return True  # an older release did not note it
     if task.file_oids:
-        active = {project["project_name"] for project in projects.by_state(ctx.store, ProjectState.ACTIVE)}
+        active = {project.project_name for project in projects.by_state(ctx.store, ProjectState.ACTIVE)}
         where = moves.by_oids(task.file_oids, state=State.MANIFEST_READY.value)
         waiting = sum(file.project_name in active for file in files.select(ctx.store, where))
         if waiting < len(task.file_oids):
@@ -295,7 +295,7 @@ def _wait(times: int) -> timedelta:
 def _ready_files(ctx: StepContext, most: int, waiting: frozenset[Any]) -> list[FileRow]:
     """Files ready to go, whole requests at a time, those of the soonest-expiring delivery first."""
     now = ctx.clock.now()
-    active = {project["project_name"] for project in projects.by_state(ctx.store, ProjectState.ACTIVE)}
+    active = {project.project_name for project in projects.by_state(ctx.store, ProjectState.ACTIVE)}
     held = tasks.deliveries_held(ctx.store)
     if held is None:
         return []  # one of these files may be in a task that does not say so

@@ -7,9 +7,8 @@ One with a mark is a project of ours: if it does not fit, somebody edited it, an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 from jgi_stager.control_models import Acceptance
 from jgi_stager.lifecycle import ProjectState
@@ -17,7 +16,7 @@ from jgi_stager.models import Project
 from jgi_stager.store.database import Document, Store, identity
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import set_aside
-from jgi_stager.stored import misfit
+from jgi_stager.stored import UnfitError, misfit, parse
 
 _PREFIX = "accepted:"
 _OURS = ("accepted_at", "history", "state")
@@ -54,8 +53,8 @@ def is_anothers(store: Store, key: object, name: str) -> bool:
     )
 
 
-def of_ours(store: Store, documents: Iterable[Document]) -> list[tuple[Document, str | None]]:
-    """Those of these records that the daemon accepted, each with the reason why it does not fit, or None.
+def of_ours(store: Store, documents: Iterable[Document]) -> list[tuple[Document, Document]]:
+    """Those of these records that the daemon accepted, each with its mark. They may hold anything.
 
     A record in which nothing is left of its acceptance is a new one, whatever its id.
     """
@@ -64,39 +63,44 @@ def of_ours(store: Store, documents: Iterable[Document]) -> list[tuple[Document,
     marks = {str(mark["_id"]): mark for mark in found}
     pairs = ((document, marks.get(mark_of(document["_id"]))) for document in known)
     return [
-        (document, _problem(document, mark))
+        (document, mark)
         for document, mark in pairs
         if mark is not None and any(name in document for name in _OURS)
     ]
 
 
-def accepted(store: Store, documents: Iterable[Document]) -> list[Document]:
+def accepted(store: Store, documents: Iterable[Document]) -> list[Project]:
     """Those of these records that the daemon accepted and that fit. Those of ours that do not are set aside."""
     whole = []
-    for document, problem in of_ours(store, documents):
-        if problem is None:
-            whole.append(document)
-        elif document.get("state") != ProjectState.INVALID:
-            set_aside(store, "projects", document, problem)
+    for document, mark in of_ours(store, documents):
+        try:
+            whole.append(_project(document, mark))
+        except UnfitError as error:
+            if document.get("state") != ProjectState.INVALID:
+                set_aside(store, "projects", document, str(error))
     return whole
 
 
 def problem_of(store: Store, document: Document) -> str | None:
     """Why a record that the daemon accepted does not fit; None if it does, or is none of ours."""
-    return next((problem for _, problem in of_ours(store, [document])), None)
-
-
-def _problem(document: Mapping[str, Any], mark: Mapping[str, Any]) -> str | None:
-    reason = misfit(Project, document)
-    if reason is not None:
-        return reason
-    if (wrong := misfit(Acceptance, mark)) is not None:
-        return f"its mark in control ({mark['_id']}) was changed: {wrong}"
-    if document["accepted_name"] != mark["name"]:
-        return f"accepted_name is {document['accepted_name']!r}, but it was accepted as {mark['name']!r}"
-    if document["accepted_at"] != mark["at"]:
-        return f"accepted_at is {document['accepted_at']}, but it was accepted at {mark['at']}"
+    for _, mark in of_ours(store, [document]):
+        try:
+            _project(document, mark)
+        except UnfitError as error:
+            return str(error)
     return None
+
+
+def _project(document: Document, mark: Document) -> Project:
+    """The project that a record of ours is. Raises `UnfitError` if it does not fit, or its mark says another."""
+    project = parse(Project, document)
+    if (wrong := misfit(Acceptance, mark)) is not None:
+        raise UnfitError(f"its mark in control ({mark['_id']}) was changed: {wrong}")
+    if project.accepted_name != mark["name"]:
+        raise UnfitError(f"accepted_name is {project.accepted_name!r}, but it was accepted as {mark['name']!r}")
+    if project.accepted_at != mark["at"]:
+        raise UnfitError(f"accepted_at is {project.accepted_at}, but it was accepted at {mark['at']}")
+    return project
 
 
 def mark_of(key: object) -> str:

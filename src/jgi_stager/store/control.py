@@ -119,7 +119,7 @@ def _find(store: Store, key: str) -> Document | None:
 
 @translated
 def documents_set_aside(store: Store) -> list[Document]:
-    """The documents that do not fit, as the daemon noted them last: `models.SetAsideEntry`."""
+    """The documents that do not fit, as the daemon noted them last: `control_models.SetAsideEntry`."""
     return list(usable(SetAside, store.control.find_one({"_id": _SET_ASIDE})).get("items") or [])
 
 

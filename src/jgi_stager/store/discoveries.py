@@ -7,57 +7,103 @@ acceptance of a record: one that is inserted again begins anew.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from pymongo import ASCENDING
 
+from jgi_stager.models import DiscoveredProject, DiscoveryEntry, Project, WarningGroup
 from jgi_stager.store.database import Document, Store
+from jgi_stager.store.documents import require_fields
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import Change
+from jgi_stager.store.validation import all_parsed
 
 
-def key_of(project: Mapping[str, Any]) -> str:
+def key_of(project: Project) -> str:
     """Which discovery: that of one acceptance of one record. Another of the same name begins anew."""
-    record = hashlib.sha256(repr(project["_id"]).encode("utf-8", "backslashreplace")).hexdigest()[:12]
-    return f"{project['accepted_name']}:{project['accepted_at'].isoformat(timespec='milliseconds')}:{record}"
+    return key_of_acceptance(project.key, project.accepted_name, project.accepted_at)
+
+
+def key_of_acceptance(key: object, name: str, at: datetime) -> str:
+    """The same for the record ``key``, accepted under this name and at that instant."""
+    record = hashlib.sha256(repr(key).encode("utf-8", "backslashreplace")).hexdigest()[:12]
+    return f"{name}:{at.isoformat(timespec='milliseconds')}:{record}"
+
+
+def found(
+    discovery: str, ap_gold_id: str, its_ap_id: int, gold_study_id: str | None, gold_seq_id: str | None
+) -> DiscoveredProject:
+    """An analysis project as GOLD names it; the arguments are its fields."""
+    return DiscoveredProject(
+        key=f"{discovery}:{ap_gold_id}",
+        discovery=discovery,
+        about=ap_gold_id,
+        ap_gold_id=ap_gold_id,
+        its_ap_id=its_ap_id,
+        gold_study_id=gold_study_id,
+        gold_seq_id=gold_seq_id,
+    )
 
 
 @translated
-def enter(store: Store, discovery: str, analysis_projects: Sequence[Mapping[str, Any]]) -> None:
-    """Enter the analysis projects that are not there yet: ``ap_gold_id`` and what GOLD says of each."""
+def enter(store: Store, analysis_projects: Sequence[DiscoveredProject]) -> None:
+    """Enter the analysis projects that are not there yet."""
     if analysis_projects:
-        store.discoveries.update_each([entry(discovery, one) for one in analysis_projects])
+        store.discoveries.update_each([entry(one) for one in analysis_projects])
+
+
+def entry(one: DiscoveredProject) -> Change:
+    """The change that enters an analysis project unless it is there."""
+    values = one.model_dump(exclude_unset=True, exclude={"key"})
+    return Change({"_id": one.key}, {"$setOnInsert": values}, upsert=True)
 
 
 @translated
-def note(store: Store, discovery: str, about: str, **fields: Any) -> None:
+def note(
+    store: Store, discovery: str, about: str, *, warnings: Sequence[WarningGroup] | None = None, **fields: Any
+) -> None:
     """Set fields of what was found out about something: an analysis project by its GOLD id, or a question."""
+    require_fields(DiscoveredProject, fields)
     values = {"discovery": discovery, "about": about, **fields}
+    if warnings is not None:
+        values["warnings"] = [one.model_dump() for one in warnings]
     store.discoveries.update_one({"_id": f"{discovery}:{about}"}, {"$set": values}, upsert=True)
 
 
 @translated
-def analysis_projects(store: Store, discovery: str) -> list[Document]:
-    """The analysis projects of a discovery by GOLD id; ``listed`` is there when JDP's list of one is entered."""
-    where = {"discovery": discovery, "ap_gold_id": {"$exists": True}}
-    return list(store.discoveries.find(where).sort("_id", ASCENDING))
-
-
-def chosen(store: Store, project: Mapping[str, Any]) -> list[Document]:
-    """The analysis projects that a project wants, as far as they are known: of the biosamples it names, or all."""
-    found = analysis_projects(store, key_of(project))
-    return [one for one in found if not project.get("biosample_ids") or one.get("gold_biosample_id")]
+def analysis_projects(store: Store, discovery: str) -> list[DiscoveredProject]:
+    """The analysis projects of a discovery that fit, by GOLD id."""
+    return all_parsed(store, DiscoveredProject, store.discoveries.find(_named(discovery)).sort("_id", ASCENDING))
 
 
 @translated
-def warnings(store: Store, discovery: str) -> list[list[dict[str, Any]]]:
+def is_whole(store: Store, project: Project) -> bool:
+    """Whether no analysis project of a discovery is set aside: as long as one is, nobody knows what is wanted."""
+    return store.discoveries.count_documents(_named(key_of(project))) == len(
+        analysis_projects(store, key_of(project))
+    )
+
+
+def _named(discovery: str) -> Document:
+    return {"discovery": discovery, "ap_gold_id": {"$exists": True}}
+
+
+def chosen(store: Store, project: Project) -> list[DiscoveredProject]:
+    """The analysis projects that a project wants, as far as they are known: of the biosamples it names, or all."""
+    found = analysis_projects(store, key_of(project))
+    return [one for one in found if not project.biosample_ids or one.gold_biosample_id]
+
+
+@translated
+def warnings(store: Store, discovery: str) -> list[list[WarningGroup]]:
     """The warnings of a discovery, grouped for each thing they are about (`jgi_stager.warning_groups`)."""
     found = store.discoveries.find({"discovery": discovery}, {"warnings": 1}).sort("_id", ASCENDING)
-    return [one["warnings"] for one in found if one.get("warnings")]
+    whole = all_parsed(store, DiscoveryEntry, found, frozenset({"warnings"}))
+    return [one.warnings for one in whole if one.warnings]
 
 
-def entry(discovery: str, one: Mapping[str, Any]) -> Change:
-    """The change that enters an analysis project unless it is there."""
-    values = {"discovery": discovery, "about": one["ap_gold_id"], **one}
-    return Change({"_id": f"{discovery}:{one['ap_gold_id']}"}, {"$setOnInsert": values}, upsert=True)
+def model_of(document: Document) -> type[DiscoveryEntry]:
+    """The model of a document in ``discoveries``."""
+    return DiscoveredProject if "ap_gold_id" in document else DiscoveryEntry

@@ -11,6 +11,7 @@ from pymongo import ASCENDING
 from jgi_stager.lifecycle import LIFECYCLES, Lifecycle, check_move
 from jgi_stager.records import moves_told
 from jgi_stager.store.fencing import Fenced
+from jgi_stager.stored import Stored
 
 Document = dict[str, Any]
 
@@ -82,6 +83,12 @@ def forbid_fields(fields: Mapping[str, Any], names: Iterable[str]) -> None:
     """Raise ValueError if ``fields`` would overwrite one of ``names``, which the store keeps itself."""
     if taken := sorted(set(fields) & set(names)):
         raise ValueError(f"the store keeps {', '.join(taken)} itself")
+
+
+def require_fields(model: type[Stored], names: Iterable[str]) -> None:
+    """Raise ValueError for a name that is no field of ``model``: nobody would ever read what is stored there."""
+    if unknown := sorted(set(names) - model.model_fields.keys()):
+        raise ValueError(f"{model.__name__} has no {', '.join(unknown)}")
 
 
 def is_due(at: datetime | None, written: datetime | None, now: datetime) -> bool:

@@ -6,8 +6,8 @@ from typing import Any
 
 from jgi_stager.control_models import Limits
 from jgi_stager.lifecycle import OVER_PROJECTS
-from jgi_stager.models import DOCUMENTS
-from jgi_stager.store import acceptance, files, notices, requests, tasks
+from jgi_stager.models import DOCUMENTS, DiscoveryEntry
+from jgi_stager.store import acceptance, discoveries, files, notices, requests, tasks
 from jgi_stager.store.database import Document, Misfit, Store
 from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import translated
@@ -21,9 +21,9 @@ def inspect(store: Store) -> None:
 
     The cost follows the number of open projects, requests, tasks and notices, not that of files."""
     under_way = store.projects.find({"state": {"$nin": as_list(OVER_PROJECTS)}})
-    ours = acceptance.of_ours(store, under_way)
-    acceptance.accepted(store, [document for document, _ in ours])
-    for document, _ in ours:
+    ours = [document for document, _ in acceptance.of_ours(store, under_way)]
+    acceptance.accepted(store, ours)
+    for document in ours:
         if isinstance(name := document.get("accepted_name"), str):
             files.inspect_states(store, name)
     files.inspect_strays(store)
@@ -69,6 +69,8 @@ def _words(found: Any) -> list[str]:
 def _reason(store: Store, collection: str, document: Document) -> str | None:
     if collection == "projects":
         return acceptance.problem_of(store, document)
+    if collection == DiscoveryEntry.collection:
+        return misfit(discoveries.model_of(document), document)
     model: Any = DOCUMENTS.get(collection, Limits)
     return misfit(model, document)
 

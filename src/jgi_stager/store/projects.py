@@ -1,8 +1,15 @@
-"""Projects: what a person inserted, and what became of it. A record may hold anything: it is from outside."""
+"""Projects: what a person inserted, and what became of it.
+
+A record may hold anything: it is from outside. What the daemon accepted and fits is a `Project`; all else is a
+`RawRecord`, and only who looks at new records, or shows them to people, meets it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import bson
@@ -10,13 +17,21 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.lifecycle import PROJECTS, ProjectState
-from jgi_stager.models import Project
+from jgi_stager.models import Discovery, Project
+from jgi_stager.records import ProjectRecord
 from jgi_stager.store import acceptance
 from jgi_stager.store.database import Document, Store, identity
-from jgi_stager.store.documents import as_list, first_history, forbid_fields, history_push, update_guarded
+from jgi_stager.store.documents import (
+    as_list,
+    first_history,
+    forbid_fields,
+    history_push,
+    require_fields,
+    update_guarded,
+)
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import FIELD
-from jgi_stager.stored import misfit
+from jgi_stager.stored import HistoryEntry, UnfitError, misfit, parse
 
 _OVERWRITTEN = {"state", "since", "update_date", "history", "reason", FIELD}
 """What we write on a new record, whatever is there."""
@@ -24,61 +39,130 @@ LARGEST_WRITABLE = 15 * 1024 * 1024
 """Bytes of a record on which something can still be written: MongoDB's limit is 16 MiB."""
 
 
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """A record of which nothing can be relied on: new, invalid, or accepted and edited so that it does not fit."""
+
+    key: object
+    document: Mapping[str, Any]
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether it says that the daemon accepted it."""
+        return "accepted_name" in self.document
+
+    @property
+    def state(self) -> ProjectState | None:
+        """Its state, if that is one."""
+        state = self.usable("state")
+        return None if state is None else ProjectState(state)
+
+    def usable(self, field: str) -> Any:
+        """What it says under ``field``, if a project may say that; else None."""
+        return self.document.get(field) if _is_usable(self.document, field) else None
+
+
+Record = Project | RawRecord
+
+
 @translated
-def new_records(store: Store, limit: int = 100) -> list[Document]:
+def new_records(store: Store, limit: int = 100) -> list[RawRecord]:
     """Records that the daemon has not looked at yet, by id, whatever they say of themselves."""
     not_invalid = {"$or": [{"state": {"$ne": ProjectState.INVALID}}, {"state": {"$type": "array"}}]}
     fields = dict.fromkeys(("_id", "state", "accepted_at", "history.at"), 1)
     heads = list(store.projects.find(not_invalid, fields).sort("_id", ASCENDING))
     ours = {identity(document["_id"]) for document, _ in acceptance.of_ours(store, heads)}
     new = [head["_id"] for head in heads if identity(head["_id"]) not in ours][:limit]
-    return list(store.projects.find({"_id": {"$in": new}}).sort("_id", ASCENDING)) if new else []
+    found = store.projects.find({"_id": {"$in": new}}).sort("_id", ASCENDING) if new else ()
+    return [RawRecord(document["_id"], document) for document in found]
 
 
 @translated
-def by_state(store: Store, states: ProjectState | Iterable[ProjectState]) -> list[Document]:
-    """The projects in these states, by id: accepted ones that fit, and invalid ones, which may hold anything."""
+def by_state(store: Store, states: ProjectState | Iterable[ProjectState]) -> list[Project]:
+    """The accepted projects in these states that fit, by id."""
     where: Document = {"state": {"$in": as_list(states), "$not": {"$type": "array"}}}
-    found = list(store.projects.find(where).sort("_id", ASCENDING))
-    fit = {identity(document["_id"]) for document in acceptance.accepted(store, found)}
-    return [one for one in found if one["state"] == ProjectState.INVALID or identity(one["_id"]) in fit]
+    return acceptance.accepted(store, store.projects.find(where).sort("_id", ASCENDING))
 
 
 @translated
-def all_projects(store: Store) -> list[Document]:
-    """Every record, new and invalid ones included, by id. They may hold anything."""
-    return list(store.projects.find().sort("_id", ASCENDING))
+def all_records(store: Store) -> list[Record]:
+    """Every record, new and invalid ones included, by id, for people to look at."""
+    return [_record(document) for document in store.projects.find().sort("_id", ASCENDING)]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What can be counted of any record: ``name`` if it says that it was accepted, ``state`` if that is one."""
+
+    key: object
+    name: str | None
+    state: ProjectState | None
+    updated: object
+    """Another value after each change that the daemon makes."""
 
 
 @translated
-def problems(store: Store, documents: Iterable[Document]) -> dict[bytes, str | None]:
-    """Those of these records that the daemon accepted, by `identity`, each with why it is set aside, or None."""
-    return {identity(document["_id"]): reason for document, reason in acceptance.of_ours(store, documents)}
+def heads(store: Store) -> list[Head]:
+    """The head of every record, new and invalid ones included."""
+    found = store.projects.find({}, dict.fromkeys(("accepted_name", "state", "update_date"), 1))
+    return [_head(document) for document in found]
+
+
+def _head(document: Document) -> Head:
+    name, state = document.get("accepted_name"), RawRecord(document["_id"], document).state
+    return Head(document["_id"], name if isinstance(name, str) else None, state, document.get("update_date"))
 
 
 @translated
-def get(store: Store, name: str) -> Document | None:
-    """The record of this name, for people to look at: the accepted one, else the newest that asks for the name. It
-    may hold anything."""
-    accepted = store.projects.find_one({"accepted_name": name})
-    if accepted is not None and acceptance.is_vouched(store, accepted["_id"]):
-        return accepted
-    return store.projects.find_one({"project_name": name}, sort=[("_id", DESCENDING)])
+def names_taken(store: Store) -> set[str]:
+    """The names that accepted records say are theirs, under either field, also where one of them was edited."""
+    fields = ("accepted_name", "project_name", "accepted_at")
+    found = list(store.projects.find({}, dict.fromkeys(fields, 1)))
+    said = [one.get("accepted_name") for one in found]
+    said += [one.get("project_name") for one in found if "accepted_at" in one]
+    return {name for name in said if isinstance(name, str)}
 
 
 @translated
-def known(store: Store, name: str, *fields: str) -> Document:
-    """These fields of the accepted project of this name, in any state, as far as they fit; without one that does
-    not. Empty if there is no such project. What is under way for a project goes on though others of its fields are
-    damaged."""
-    found = store.projects.find_one({"accepted_name": name}, dict.fromkeys(fields, 1))
+def get(store: Store, name: str) -> Record | None:
+    """The record of this name, for people to look at: the accepted one, else the newest that asks for it."""
+    found = store.projects.find_one({"accepted_name": name})
     if found is None or not acceptance.is_vouched(store, found["_id"]):
-        return {}
-    return {one: found[one] for one in fields if one in found and misfit(Project, found, frozenset({one})) is None}
+        found = store.projects.find_one({"project_name": name}, sort=[("_id", DESCENDING)])
+    return None if found is None else _record(found)
+
+
+def _record(document: Document) -> Record:
+    if "accepted_name" in document:
+        with suppress(UnfitError):
+            return parse(Project, document)
+    return RawRecord(document["_id"], document)
+
+
+def asked_for(record: Record) -> dict[str, Any]:
+    """What the person who inserted a record wants, with what acceptance filled in; without what is not said."""
+    if isinstance(record, Project):
+        return record.model_dump(include=set(ProjectRecord.model_fields), exclude_none=True)
+    said = record.document
+    return {name: said[name] for name in ProjectRecord.model_fields if said.get(name) is not None}
 
 
 @translated
-def get_by_id(store: Store, key: object) -> Document | None:
+def known(store: Store, name: str, field: str) -> Any:
+    """A field of the accepted project of this name, in any state; None if it does not fit, or there is no such
+    project. What is under way for a project goes on though others of its fields are damaged."""
+    found = store.projects.find_one({"accepted_name": name}, {field: 1})
+    if found is None or not acceptance.is_vouched(store, found["_id"]):
+        return None
+    return RawRecord(found["_id"], found).usable(field)
+
+
+def _is_usable(document: Mapping[str, Any], field: str) -> bool:
+    return misfit(Project, document, frozenset({field})) is None
+
+
+@translated
+def get_by_id(store: Store, key: object) -> Project | None:
     """The accepted project with this ``_id``, which may be of any type, if it fits."""
     return next(iter(acceptance.accepted(store, store.projects.find({"_id": key}))), None)
 
@@ -126,6 +210,7 @@ def set_project(
     ``without``. ``claims``: whether it said of itself that it was accepted; if it was since, it is left alone.
     """
     at = store.clock.now()
+    require_fields(Project, fields)
     if expected is not None:
         return update_guarded(store.projects, key, expected, new, fields, at=at, why=why)
     if new is None:
@@ -138,6 +223,29 @@ def set_project(
     not_invalid = [{"state": {"$ne": ProjectState.INVALID}}, {"state": {"$type": "array"}}]
     where: Document = {"_id": key, "accepted_at": {"$exists": claims}, "$or": not_invalid}
     return store.projects.update_one(where, update).matched_count == 1
+
+
+@translated
+def accept(store: Store, key: object, record: ProjectRecord, directory: str, at: datetime) -> bool:
+    """Let the discovery of a new record begin, whose name is claimed and whose mark says ``at``; whether it was
+    still new. ``directory``: the one that its own goes into."""
+    why = "the record is valid"
+    project = Project(
+        key=key,
+        accepted_name=record.project_name,
+        accepted_at=at,
+        state=ProjectState.DISCOVERING,
+        since=at,
+        update_date=at,
+        history=[HistoryEntry(at=at, old=None, to=ProjectState.DISCOVERING, why=why)],
+        discovery=Discovery(),
+        **record.model_dump() | {"analysis_projects_dir": directory},
+    )
+    fields = project.model_dump(by_alias=True, exclude_unset=True, exclude={"key", "accepted_name", *_KEPT})
+    return set_project(store, key, None, project.state, why=why, **fields)
+
+
+_KEPT = ("state", "since", "update_date", "history")
 
 
 @translated
@@ -170,19 +278,19 @@ def record_discovery(
     values: Mapping[str, Any] | None = None,
     *,
     push: Mapping[str, Any] | None = None,
-    increase: Mapping[str, int] | None = None,
 ) -> bool:
-    """Note progress of a discovery: set (dotted) fields, push to lists, increase counts; whether it is there.
+    """Note progress of a discovery: set (dotted) fields, and push to lists; whether it is there.
 
     Only while the project is being discovered. What had gone wrong before is over then.
     """
     changes: Document = {"attempts": 0, "error": None, "error_since": None, **(values or {})}
     forbid_fields(changes, ("_id", "state", "history", "since"))
+    dotted = [name for name in (*changes, *(push or ())) if "." in name]
+    require_fields(Project, changes.keys() - set(dotted))
+    require_fields(Discovery, [name.removeprefix("discovery.") for name in dotted])
     update: Document = {"$set": {**changes, "update_date": store.clock.now()}}
     if push:
         update["$push"] = dict(push)
-    if increase:
-        update["$inc"] = dict(increase)
     where = {"_id": key, "state": ProjectState.DISCOVERING}
     return store.projects.update_one(where, update).matched_count == 1
 
@@ -191,6 +299,7 @@ def record_discovery(
 def note(store: Store, key: object, state: ProjectState, why: str, **fields: Any) -> bool:
     """Set fields of a project that is and stays in ``state``, with an entry on its history; whether it was."""
     forbid_fields(fields, ("_id", "state", "history", "since"))
+    require_fields(Project, fields)
     at = store.clock.now()
     entry = history_push(at, state, state, why)
     update = {"$set": {**fields, "update_date": at}, "$push": {"history": entry}}

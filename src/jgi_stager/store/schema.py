@@ -17,12 +17,12 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.models import Project
+from jgi_stager.models import DiscoveredProject, ListedFiles, Project
 from jgi_stager.store import discoveries
 from jgi_stager.store.acceptance import mark_of
 from jgi_stager.store.errors import StoreRefused
 from jgi_stager.store.fencing import clear
-from jgi_stager.stored import Count, Stored, misfit
+from jgi_stager.stored import Count, Stored, misfit, parse
 from jgi_stager.warning_groups import group
 
 # --- indexes ------------------------------------------------------------------------------------------------
@@ -120,23 +120,6 @@ class _Named(Stored):
     gold_seq_id: str | None
 
 
-class _Dropped(Stored):
-    rule: str
-    files: Count
-
-
-class _Listed(Stored):
-    """What such a release kept of JDP's list of one."""
-
-    files: Count
-    bytes: Count
-    ids: Count
-    restore_bytes: Count
-    unusable: Count
-    dropped: list[_Dropped]
-    dropped_bytes: Count
-
-
 def _discoveries_leave_the_projects(database: Database[Document]) -> None:
     """Move what an earlier release kept of discoveries on the projects. May be repeated.
 
@@ -150,13 +133,16 @@ def _discoveries_leave_the_projects(database: Database[Document]) -> None:
         named = found.get("analysis_projects")
         if not isinstance(named, list) and not warnings:
             continue
-        discovery = discoveries.key_of(project)
-        rows = [_row(found, one) for one in named if _fits(_Named, one)] if isinstance(named, list) else []
+        acceptance = (project["_id"], project["accepted_name"], project["accepted_at"])
+        discovery = discoveries.key_of_acceptance(*acceptance)
+        rows = (
+            [_row(discovery, found, one) for one in named if _fits(_Named, one)] if isinstance(named, list) else []
+        )
         if rows:
-            entries = [discoveries.entry(discovery, row).operation() for row in rows]
+            entries = [discoveries.entry(row).operation() for row in rows]
             database["discoveries"].bulk_write(entries, ordered=False)
         texts = [one for one in warnings if isinstance(one, str)] if isinstance(warnings, list) else []
-        said = {"discovery": discovery, "about": "earlier", "warnings": group(texts)}
+        said = {"discovery": discovery, "about": "earlier", "warnings": [one.model_dump() for one in group(texts)]}
         database["discoveries"].update_one({"_id": f"{discovery}:earlier"}, {"$set": said}, upsert=True)
         gone = dict.fromkeys(("discovery.listed", "discovery.biosample_of", "warnings"), "")
         number = {}
@@ -169,13 +155,14 @@ def _discoveries_leave_the_projects(database: Database[Document]) -> None:
         )
 
 
-def _row(found: Document, one: Document) -> Document:
+def _row(discovery: str, found: Document, one: Document) -> DiscoveredProject:
     """An analysis project with what was known of it, without what makes no sense."""
     name = one["ap_gold_id"]
     listed, biosample = _of(found, "listed", name), _of(found, "biosample_of", name)
     row = {field: one[field] for field in _Named.model_fields}
+    row |= {"_id": f"{discovery}:{name}", "discovery": discovery, "about": name}
     row["gold_biosample_id"] = biosample if isinstance(biosample, str) else None
-    return row | ({"listed": listed} if _fits(_Listed, listed) else {})
+    return parse(DiscoveredProject, row | ({"listed": listed} if _fits(ListedFiles, listed) else {}))
 
 
 def _of(found: Document, table: str, name: str) -> Any:

@@ -91,6 +91,8 @@ def set_aside(store: Store, collection: str, document: Document, reason: str) ->
 
 def described_project(collection: str, document: Document) -> str | None:
     """The project that a document says it is of."""
-    fields = {"notices": "project", "projects": "accepted_name"}
+    fields = {"notices": "project", "projects": "accepted_name", "discoveries": "discovery"}
     name = document.get(fields.get(collection, "project_name"))
+    if collection == "discoveries" and isinstance(name, str):
+        name = name.partition(":")[0]  # it begins with the name, which has no colon
     return name if isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME else None
