@@ -91,7 +91,7 @@ def test_a_strange_record_is_new_and_can_be_marked_invalid(store: Store, hostile
 def test_broken_text_and_far_dates_do_not_stop_the_reading(store: Store) -> None:
     broken = BSON.encode({"_id": ObjectId(), "project_name": "XXX"}).replace(b"XXX", b"\xff\xfe\xff")
     far = {"project_name": "far"}
-    store.projects.insert_one(RawBSONDocument(broken))
+    store.database.projects.insert_one(RawBSONDocument(broken))
     key = store.projects.insert_one(far).inserted_id
     store.projects.update_one({"_id": key}, [{"$set": {"x": {"$toDate": 10_000_000_000_000_000}}}])
     assert len(projects.new_records(store)) == 2
