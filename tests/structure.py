@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -107,7 +108,7 @@ def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
 
-DOCUMENT_TYPES = ("Mapping[str, Any]", "dict[str, Any]", "Document")
+DOCUMENT_TYPES = re.compile(r"Mapping\[str, Any\]|dict\[str, Any\]|\bDocument\b")
 
 
 def dict_typed() -> list[str]:
@@ -118,7 +119,7 @@ def dict_typed() -> list[str]:
         if name.startswith("steps.")
         for function in _functions(tree)
         if any(
-            any(kind in ast.unparse(argument.annotation) for kind in DOCUMENT_TYPES)
+            DOCUMENT_TYPES.search(ast.unparse(argument.annotation))
             for argument in (*function.args.args, *function.args.kwonlyargs)
             if argument.annotation is not None and argument.arg in DOCUMENT_NAMES
         )

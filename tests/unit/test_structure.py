@@ -28,9 +28,20 @@ def test_the_reading_path_of_the_core_is_read_in_an_afternoon() -> None:
     assert sum(lines) <= 2000
 
 
+def test_steps_get_documents_as_their_models() -> None:
+    assert structure.dict_typed() == []
+
+
+def test_steps_hang_on_each_other_where_they_must() -> None:
+    assert len(structure.between_steps()) <= 22
+
+
 def test_the_figures_see_what_they_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """A circle, a move of files and a change of a state in a step are found where they are."""
-    text = "from jgi_stager.steps import b\nmoves.move(s, w, o, n, y)\nrequests.update_request(s, k, o, n)\n"
+    text = (
+        "from jgi_stager.steps import b\ndef f(request: Mapping[str, Any]): ...\n"
+        "moves.move(s, w, o, n, y)\nrequests.update_request(s, k, o, n)\n"
+    )
     made = {
         "steps.a": ast.parse(text),
         "steps.b": ast.parse("from jgi_stager.steps.a import x\nrequests.update_request(s, k, o, attempts=1)\n"),
@@ -40,6 +51,7 @@ def test_the_figures_see_what_they_count(monkeypatch: pytest.MonkeyPatch) -> Non
     try:
         assert structure.circles() == [["steps.a", "steps.b"]]
         assert structure.between_steps() == [("steps.a", "steps.b"), ("steps.b", "steps.a")]
+        assert structure.dict_typed() == ["steps.a.f"]
         assert [one.partition(" ")[2] for one in structure.writes_beside_transitions()] == [
             "moves.move",
             "requests.update_request",
