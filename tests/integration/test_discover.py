@@ -240,6 +240,31 @@ def test_one_analysis_project_that_fails_does_not_stop_the_others(tmp_path: Path
         assert st.calls()["jdp.search"] == 30
 
 
+@pytest.mark.parametrize("odd", [{"its_ap_id": "many"}, {"listed": {"files": 1}}, {"gold_study_id": 5}])
+def test_an_analysis_project_that_cannot_be_read_holds_the_listing_until_it_is_corrected(
+    tmp_path: Path, mongod_uri: str, odd: dict[str, Any]
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(3, 1), sections={"jdp": {"pool_size": 1}}) as st:
+        st.insert()
+        st.faults({"match": "jdp.search", "kind": "status:500", "nth": [1]})
+        st.run("accept", "discover")
+        assert len(st.documents("files")) == 2
+        (before,) = st.documents("discoveries", ap_gold_id={"$exists": True}, listed={"$exists": False})
+        kept = st.store.database.discoveries
+        kept.update_one({"_id": before["_id"]}, {"$set": odd})
+        settle(st)
+        st.run("watch_documents")
+        assert st.project()["state"] == "discovering"
+        (told,) = st.alarms("a document in discoveries of soil cannot be used")
+        assert next(iter(odd)) in told
+        kept.replace_one({"_id": before["_id"]}, before)
+        settle(st)
+        st.run("watch_documents")
+        assert st.project()["state"] == "active"
+        assert len(st.documents("files")) == 3
+        assert st.documents("control", _id="set_aside")[0]["items"] == []
+
+
 def test_a_listing_that_stays_short_is_never_accepted_and_told_once(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(2, 3)) as st:
         short = '{"organisms": [], "total": 1, "file_total": 3, "unique_file_total": 3, "next_page": false}'
