@@ -99,11 +99,11 @@ def set_aside(store: Store) -> tuple[SetAside, ...]:
     """The documents that do not fit, as the step ``watch_documents`` noted them: what this process met is less."""
     return tuple(
         SetAside(
-            collection=one["collection"],
-            document=shown(one["key"]),
-            reason=one["reason"],
-            since=one["since"],
-            projects=tuple(inspection.concerned(store, one["collection"], one["key"], one.get("project"))),
+            collection=one.collection,
+            document=shown(one.key),
+            reason=one.reason,
+            since=one.since,
+            projects=tuple(inspection.concerned(store, one.collection, one.key, one.project)),
         )
         for one in control.documents_set_aside(store)
     )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from jgi_stager.control_models import SetAsideEntry
 from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import RESTING, ProjectState, RequestState, State, TaskState
@@ -258,19 +259,19 @@ def alert_documents(ctx: StepContext) -> int:
     items = _now(ctx, before)
     if items != before:
         control.note_set_aside(ctx.store, items)
-    new = [item for item in items if not item["told"]]
+    new = [item for item in items if not item.told]
     for group in _groups(new):
         _notify(ctx, group)
     if new:
-        control.note_set_aside(ctx.store, [{**item, "told": True} for item in items])
+        control.note_set_aside(ctx.store, [item.model_copy(update={"told": True}) for item in items])
     return len(new)
 
 
-def _now(ctx: StepContext, before: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _now(ctx: StepContext, before: Sequence[SetAsideEntry]) -> list[SetAsideEntry]:
     """Those that do not fit now, with since when that is known. One that is wrong in another way is a new one."""
     at = ctx.clock.now()
-    known = {(item["collection"], identity(item["key"]), item["reason"]): item for item in before}
-    noted = [Misfit(item["collection"], item["key"], item["reason"], item.get("project")) for item in before]
+    known = {(item.collection, identity(item.key), item.reason): item for item in before}
+    noted = [Misfit(item.collection, item.key, item.reason, item.project) for item in before]
     met = {(one.collection, identity(one.key)): one for one in [*noted, *ctx.store.misfits.all()]}
     items = []
     for place, one in met.items():
@@ -279,32 +280,32 @@ def _now(ctx: StepContext, before: Sequence[Mapping[str, Any]]) -> list[dict[str
             ctx.store.misfits.forget(one)
             continue
         ctx.store.misfits.add(still)
-        new = {
-            "collection": still.collection,
-            "key": still.key,
-            "project": still.project,
-            "reason": still.reason,
-            "since": at,
-            "told": False,
-        }
-        items.append(dict(known.get((*place, still.reason), new)))
+        new = SetAsideEntry(
+            collection=still.collection,
+            key=still.key,
+            project=still.project,
+            reason=still.reason,
+            since=at,
+            told=False,
+        )
+        items.append(known.get((*place, still.reason), new))
     return items
 
 
-def _groups(items: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+def _groups(items: Sequence[SetAsideEntry]) -> list[list[SetAsideEntry]]:
     """What is wrong in the same way is told together."""
-    groups: dict[tuple[str, str | None, str], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, str | None, str], list[SetAsideEntry]] = {}
     for item in items:
-        groups.setdefault((item["collection"], item.get("project"), item["reason"]), []).append(item)
+        groups.setdefault((item.collection, item.project, item.reason), []).append(item)
     return list(groups.values())
 
 
-def _notify(ctx: StepContext, group: Sequence[Mapping[str, Any]]) -> None:
+def _notify(ctx: StepContext, group: Sequence[SetAsideEntry]) -> None:
     first = group[0]
-    collection, project, reason = first["collection"], first.get("project"), first["reason"]
-    keys = [shown(item["key"]) for item in group]
+    collection, project, reason = first.collection, first.project, first.reason
+    keys = [shown(item.key) for item in group]
     said = "|".join([collection, reason, *sorted(keys)]).encode("utf-8", "replace")
-    event = f"{collection}:{hashlib.sha256(said).hexdigest()[:16]}:{first['since']:%Y-%m-%dT%H:%M:%S}"
+    event = f"{collection}:{hashlib.sha256(said).hexdigest()[:16]}:{first.since:%Y-%m-%dT%H:%M:%S}"
     number = f"{len(group)} documents" if len(group) > 1 else "a document"
     of = f" of {project}" if project else ""
     lines = [f"  {collection}: {{_id: {key}}}" for key in keys[:SHOWN]]

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from jgi_stager.control_models import DaemonReport, DigestMemory, Limits, SetAside, Starts
+from jgi_stager.control_models import DaemonReport, DigestMemory, Limits, SetAside, SetAsideEntry, Starts
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fitting_one, usable
-from jgi_stager.stored import misfit
+from jgi_stager.stored import UnfitError, misfit, parse
 
 _LIMITS, _DAEMON, _BOOKS, _HOLD, _SET_ASIDE = "limits", "daemon", "books", "hold", "set_aside"
 
@@ -118,15 +119,19 @@ def _find(store: Store, key: str) -> Document | None:
 
 
 @translated
-def documents_set_aside(store: Store) -> list[Document]:
-    """The documents that do not fit, as the daemon noted them last: `control_models.SetAsideEntry`."""
-    return list(usable(SetAside, store.control.find_one({"_id": _SET_ASIDE})).get("items") or [])
+def documents_set_aside(store: Store) -> list[SetAsideEntry]:
+    """The documents that do not fit, as the daemon noted them last."""
+    found = store.control.find_one({"_id": _SET_ASIDE})
+    with suppress(UnfitError):  # what was damaged is noted anew
+        return parse(SetAside, found or {}).items
+    return []
 
 
 @translated
-def note_set_aside(store: Store, items: Sequence[Mapping[str, Any]]) -> None:
+def note_set_aside(store: Store, items: Sequence[SetAsideEntry]) -> None:
     """Note the documents that do not fit, instead of those noted before."""
-    store.control.replace_one({"_id": _SET_ASIDE}, {"items": [dict(item) for item in items]}, upsert=True)
+    noted = SetAside(items=list(items)).model_dump()
+    store.control.replace_one({"_id": _SET_ASIDE}, noted, upsert=True)
 
 
 _DIGEST, _STARTS = "digest", "starts"
