@@ -22,7 +22,7 @@ import structlog
 
 from catalogues import PROPOSAL, analysis_project, file_id, small_catalogue, small_file, with_shared_file
 from jgi_stager.daemon import is_idle, open_context
-from jgi_stager.lifecycle import PROJECTS, RESUMABLE, Lifecycle, NoticeState, check_move
+from jgi_stager.lifecycle import FILES, PROJECTS, RESUMABLE, Lifecycle, NoticeState, State, check_move
 from jgi_stager.settings import Settings
 from jgi_stager.simulator import Catalogue, write_secrets
 from jgi_stager.simulator.secret_files import write_secret
@@ -128,8 +128,9 @@ class Stage:
 
         def note(lifecycle: Lifecycle, old: str | None, new: str, story: Callable[[], str] = str) -> None:
             # A notice is withdrawn by whichever step hears that it is no longer true, and a test may let a person
-            # pause or cancel a project in the middle of a step.
+            # pause or cancel a project, or release a file, in the middle of a step.
             by_another = lifecycle is PROJECTS and (old in RESUMABLE or new in RESUMABLE)
+            by_another |= lifecycle is FILES and old == State.FAILED
             if old is not None and new != NoticeState.WITHDRAWN and not by_another:
                 left.add((f"{lifecycle.document}s", old))
             check_move(lifecycle, old, new, story)
