@@ -166,7 +166,7 @@ def bad_neighbours() -> Iterator[Fault]:
     for name, neighbour in NEIGHBOURS.items():
         if name != LATE:
             for batch in (1, 4):
-                scenario = Scenario(batch=batch, neighbour=name, window_files=8, files=3)
+                scenario = Scenario(batch=batch, neighbour=name, window_files=12, files=3)
                 yield Fault(clean=False, scenario=scenario, hours=neighbour.hours)
 
 

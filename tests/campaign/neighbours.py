@@ -17,9 +17,10 @@ WELL = "well"
 LATE = "late"
 """No bad data: ``odd`` is edited or forged in the middle of the run, and ``soil`` comes after that."""
 
-BLOCKED_HOURS = 80.0
+BLOCKED_HOURS = 96.0
 """A Globus task with a destination that cannot be written ends at its deadline, a day later; only then can the
-daemon know which project it was. That is met once with manifests and once with files."""
+daemon know which project it was. That is met once or twice with manifests, whose deliveries come one after the
+other, and once with files."""
 
 
 def _as_it_is(project: AnalysisProject) -> AnalysisProject:

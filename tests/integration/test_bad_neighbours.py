@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -54,6 +55,18 @@ def test_a_directory_that_cannot_be_written_delays_the_others_by_one_task(tmp_pa
         st.wait(hours=24, minutes=60)
         assert states(st, "sand") == {"done": 3}
         assert states(st, "aaa")["done"] == 0
+
+
+def test_after_a_task_that_brought_nothing_each_project_goes_alone(tmp_path: Path, mongod_uri: str) -> None:
+    """Globus tries the first file until the deadline of the task: the others of the task never begin."""
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 3)) as st:
+        insert_both(st)
+        st.until("manifest_ready")
+        shutil.rmtree(st.staged / "aaa")
+        (st.staged / "aaa").write_text("in the way")
+        st.wait(hours=60, minutes=60)
+        assert states(st, "soil") == {"done": 3}
+        assert len([one for one in st.documents("globus_tasks", kind="files") if one["status"] == "FAILED"]) <= 3
 
 
 def test_a_directory_that_was_changed_by_hand_is_told_of_and_stops_nobody(tmp_path: Path, mongod_uri: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import bson
 import pytest
@@ -33,9 +34,25 @@ def row(number: int, length: int) -> FileRow:
 @pytest.mark.parametrize(("length", "tasks"), [(100, 1), (1000, 6), (4096, 20)])
 def test_a_task_has_no_more_files_than_a_document_can_hold(length: int, tasks: int) -> None:
     ready = [row(number, length) for number in range(MOST_FILES)]
-    groups = transfers._groups(ready, {}, MOST_FILES)
+    groups = transfers._groups(ready, transfers.Refusals({}, frozenset()), MOST_FILES)
     assert [file for group in groups for file in group] == ready
     assert len(groups) == tasks
     for group in groups:
         body = transfer_body("id", "a", "b", "label", list(transfers.items_of(group)))
         assert len(bson.encode({"body": body, "file_oids": [file.oid for file in group]})) < 12 * 2**20
+
+
+def test_what_failed_in_vain_goes_by_project_and_then_by_directory_behind_the_others() -> None:
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    rows = [
+        replace(row(number, 100), project_name=project, destination_path=f"/stage/{project}/{directory}/{number}")
+        for number, (project, directory) in enumerate([("a", "x"), ("a", "y"), ("b", "x"), ("b", "x"), ("c", "x")])
+    ]
+    vain = {one.oid: 1 for one in rows[:4]}
+    refusals = transfers.Refusals({}, frozenset(), vain, dict.fromkeys(vain, at))
+    assert transfers._groups(rows, refusals, MOST_FILES) == [[rows[4]], rows[:2], rows[2:4]]
+    again = transfers.Refusals({}, frozenset(), dict.fromkeys(vain, 2), dict.fromkeys(vain, at))
+    assert transfers._groups(rows, again, MOST_FILES) == [[rows[4]], [rows[0]], [rows[1]], rows[2:4]]
+    later = {rows[0].oid: at + timedelta(hours=1)}
+    last = transfers.Refusals({}, frozenset(), dict.fromkeys(vain, 2), dict.fromkeys(vain, at) | later)
+    assert transfers._groups(rows, last, MOST_FILES)[-1] == [rows[0]]

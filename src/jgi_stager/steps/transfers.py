@@ -8,9 +8,11 @@ Files whose source is known go into tasks with the soonest-expiring deliveries f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
 from typing import Any
 
 import structlog
@@ -252,22 +254,50 @@ def submit_transfers(ctx: StepContext) -> int:
         return moved
     limit = ctx.settings.globus.max_files_per_task
     refusals = read_refusals(ctx)
-    ready = _ready_files(ctx, places * limit, refusals.waiting)
-    for group in _groups(ready, refusals.limits, limit)[:places]:
+    ready = _ready_files(ctx, (_wide(ctx) if refusals.in_vain else places) * limit, refusals.waiting)
+    for group in _chosen(ctx, _groups(ready, refusals, limit), places, refusals):
         if not may_ask(ctx, Service.GLOBUS) or _submit(ctx, group) is None:
             break
         moved += len(group)
     return moved
 
 
+def _chosen(
+    ctx: StepContext, groups: Sequence[list[FileRow]], places: int, refusals: Refusals
+) -> Sequence[list[FileRow]]:
+    """The groups that go now: as many as there are places. After tasks that brought nothing, when one at a time
+    may go and none is under way, one of each project: a single round tells whose place is to blame."""
+    tried = [group for group in groups if group[0].oid in refusals.in_vain]
+    if places > 1 or not tried or tasks.count_active(ctx.store, TaskKind.FILES):
+        return groups[:places]
+    first: dict[str, list[FileRow]] = {}
+    for group in groups:
+        first.setdefault(group[0].project_name, group)
+    return list(first.values())[: _wide(ctx)]
+
+
+def _wide(ctx: StepContext) -> int:
+    """How many tasks with files may be active at once, however the last ones ended."""
+    return min(free_places(ctx), task_slots(limits_now(ctx.store, ctx.settings)["max_active_tasks"]))
+
+
 @dataclass(frozen=True)
 class Refusals:
-    """What Globus refused lately, or could not finish though some of the task arrived: those files go again in
-    smaller tasks, so that one bad file ends up alone; what was refused goes after a wait that grows."""
+    """What Globus refused lately, or could not finish.
+
+    Where some of a task arrived it is single files that are to blame: those that were left go again in smaller
+    tasks, so that a bad one ends up alone. Where nothing did, one place may hold up all that goes with it: they go
+    again by project, and then by directory, those that were tried last behind the others; twice in vain while
+    others arrived, in smaller tasks too. What was refused goes after a wait that grows.
+    """
 
     limits: Mapping[Any, int]
     """By document id: how many files the next task with this one may carry."""
     waiting: frozenset[Any]
+    in_vain: Mapping[Any, int] = field(default_factory=dict)
+    """By document id: how many tasks with this one failed without bringing anything."""
+    tried_at: Mapping[Any, datetime] = field(default_factory=dict)
+    """By document id: when the last task with this one failed."""
 
 
 def read_refusals(ctx: StepContext) -> Refusals:
@@ -281,11 +311,21 @@ def read_refusals(ctx: StepContext) -> Refusals:
             times[oid] = times.get(oid, 0) + 1
             limits[oid] = max(1, len(task.file_oids) // 2)
             until[oid] = task.due_at + _wait(times[oid])
+    closed = tasks.recent(ctx.store, TaskState.CLOSED, now - FAILURES_REMEMBERED)
+    arrivals = [task.due_at for task in closed if task.kind == TaskKind.FILES and task.arrived]
+    in_vain: Counter[Any] = Counter()
+    tried_at: dict[Any, datetime] = {}
     for task in failed_lately(ctx):
         left = len(task.file_oids) - (task.arrived or 0)
-        if task.arrived:  # where nothing arrives it is not one file that is to blame
-            limits |= {oid: min(limits.get(oid, left), max(1, left // 2)) for oid in task.file_oids}
-    return Refusals(limits, frozenset(oid for oid, at in until.items() if at - LONGEST_WAIT <= now < at))
+        if not task.arrived:
+            in_vain.update(task.file_oids)
+        others_arrived = any(at > task.due_at for at in arrivals)
+        for oid in task.file_oids:
+            if task.arrived or (others_arrived and in_vain[oid] > 1):
+                limits[oid] = min(limits.get(oid, left), max(1, left // 2))
+        tried_at |= dict.fromkeys(task.file_oids, task.due_at)
+    waiting = frozenset(oid for oid, at in until.items() if at - LONGEST_WAIT <= now < at)
+    return Refusals(limits, waiting, in_vain, tried_at)
 
 
 def _wait(times: int) -> timedelta:
@@ -324,25 +364,40 @@ def _can_travel(ctx: StepContext, file: FileRow) -> bool:
     return not reasons
 
 
-def _groups(ready: Sequence[FileRow], limits: Mapping[Any, int], limit: int) -> list[list[FileRow]]:
-    """The files of one task each, that with the soonest-expiring file first. Files with one destination stay
-    together: two tasks must not write it."""
-    places: dict[tuple[int, str | None], list[FileRow]] = {}
+Company = tuple[int, str]
+"""What the files of one task have in common: how many they may be, and the place they are kept to."""
+
+
+def _groups(ready: Sequence[FileRow], refusals: Refusals, limit: int) -> list[list[FileRow]]:
+    """The files of one task each: what was not tried in vain first, then that with the soonest-expiring file.
+
+    Files with one destination stay together: two tasks must not write it.
+    """
+    places: dict[Company, dict[str | None, list[FileRow]]] = {}
     for file in ready:
-        size = min(limit, limits.get(file.oid, limit))
-        places.setdefault((size, file.destination_path), []).append(file)
+        company = min(limit, refusals.limits.get(file.oid, limit)), _kept_to(file, refusals.in_vain)
+        places.setdefault(company, {}).setdefault(file.destination_path, []).append(file)
     order = {file.oid: number for number, file in enumerate(ready)}
-    groups = [group for size in {size for size, _ in places} for group in _of_size(places, size)]
-    return sorted(groups, key=lambda group: order[group[0].oid])
+    groups = [group for (size, _), together in places.items() for group in _of_size(together.values(), size)]
+    never = datetime.min.replace(tzinfo=UTC)
+    tried = {id(group): max(refusals.tried_at.get(file.oid, never) for file in group) for group in groups}
+    return sorted(groups, key=lambda group: (tried[id(group)], order[group[0].oid]))
 
 
-def _of_size(places: Mapping[tuple[int, str | None], list[FileRow]], size: int) -> Iterator[list[FileRow]]:
-    """Those of one size of task, as full as can be: so many files, and no more than a document can hold."""
+def _kept_to(file: FileRow, in_vain: Mapping[Any, int]) -> str:
+    """The place that a file shares a task with; empty for any."""
+    times = in_vain.get(file.oid, 0)
+    if times == 0:
+        return ""
+    directory = PurePosixPath(file.destination_path or "/").parent
+    return file.project_name if times == 1 else f"{file.project_name}:{directory}"
+
+
+def _of_size(places: Iterable[list[FileRow]], size: int) -> Iterator[list[FileRow]]:
+    """Tasks as full as can be: so many files, and no more than a document can hold."""
     group: list[FileRow] = []
     weight = 0
-    for (wanted, _), together in places.items():
-        if wanted != size:
-            continue
+    for together in places:
         more = sum(item_bytes(item) for item in items_of(together))
         if group and (len(group) + len(together) > size or weight + more > MOST_BODY_BYTES):
             yield group
