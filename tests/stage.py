@@ -64,6 +64,7 @@ class Stage:
     settings: Settings
     events: list[Mapping[str, Any]]
     _open: ExitStack = field(default_factory=ExitStack)
+    _beside: bool = False
     ctx: StepContext = field(init=False)
     clock: WrongClock = field(init=False)
     """The daemon's own: right until `jump`."""
@@ -131,7 +132,7 @@ class Stage:
             # pause or cancel a project, or release a file, in the middle of a step.
             by_another = lifecycle is PROJECTS and (old in RESUMABLE or new in RESUMABLE)
             by_another |= lifecycle is FILES and old == State.FAILED
-            if old is not None and new != NoticeState.WITHDRAWN and not by_another:
+            if old is not None and new != NoticeState.WITHDRAWN and not by_another and not self._beside:
                 left.add((f"{lifecycle.document}s", old))
             check_move(lifecycle, old, new, story)
 
@@ -140,6 +141,15 @@ class Stage:
         unnamed = sorted(f"{kind}={state}" for kind, state in left if state not in getattr(step, kind))
         assert not unnamed, f"not in the row of {step.name} in steps.STEPS: {unnamed}"
         return moved
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """What happens in this block, in the middle of a step, is done by another step that runs side by side."""
+        self._beside = True
+        try:
+            yield
+        finally:
+            self._beside = False
 
     def tick(self, minutes: float = 15) -> None:
         """Run every step that moves something once, in order; then the time passes."""

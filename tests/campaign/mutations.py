@@ -165,7 +165,7 @@ def _sent_before_the_mail() -> None:
     hand_over = outbox._hand_over
 
     def careless(ctx: Any, notice: Any, letter: Any, to: Any) -> Any:
-        notices.mark_sent(ctx.store, notice["_id"], letter.subject)
+        notices.mark_sent(ctx.store, notice.key, letter.subject)
         return hand_over(ctx, notice, letter, to)
 
     outbox._hand_over = careless

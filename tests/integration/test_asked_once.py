@@ -89,7 +89,8 @@ def test_a_project_that_is_discovered_while_it_is_planned_is_not_asked_for_again
         real = plan_inputs.could_ask
 
         def late(ctx: PlanSource, now: datetime) -> bool:
-            discover.run(st.ctx)
+            with st.beside():
+                discover.run(st.ctx)
             return real(ctx, now)
 
         with monkeypatch.context() as patch:

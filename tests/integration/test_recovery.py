@@ -222,7 +222,8 @@ def test_a_task_that_is_adopted_while_it_is_looked_at_is_not_called_unknown(
                 found = read(*args, **options)
                 left[0] -= 1
                 if left[0] == -1:
-                    transfers.submit_transfers(st.ctx)
+                    with st.beside():
+                        transfers.submit_transfers(st.ctx)
                 return found
 
             return called
