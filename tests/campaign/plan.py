@@ -9,7 +9,7 @@ from campaign.menu import Fault
 from campaign.script import MOMENTS, Beside, Kill, Moment, Outcome, Scenario, Script
 from jgi_stager.steps import STEPS
 
-FEW_TICKS = 120
+FEW_TICKS = 240
 """For a run in which what is well is not held up for long."""
 Spot = tuple[str, Moment]
 """A site and a moment."""

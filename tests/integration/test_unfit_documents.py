@@ -376,7 +376,47 @@ def test_no_edit_of_a_request_frees_quota(two: Stage, field: str, odd: Any) -> N
     assert sum(entry.bytes for entry in requests.ledger(two.store, start)) == spent
 
 
-@pytest.mark.parametrize("fields", [{"bytes": "few", "vouched": 5}, {"file_ids": []}, {"file_ids": GONE}])
+@pytest.mark.parametrize("value", ["all", [], None])
+def test_the_ids_of_a_request_that_is_followed_are_told_by_its_files(two: Stage, value: Any) -> None:
+    two.run("accept", "discover")
+    two.store.database.projects.update_one({"_id": 2}, {"$set": {"state": "paused"}})
+    two.run("request_restores")
+    (asked,) = two.documents("restore_requests")
+    edit(two, "restore_requests", {}, file_ids=value)
+    assert requests.ids_in_doubt(two.store) == set(asked["file_ids"])
+    two.store.database.projects.update_one({"_id": 2}, {"$set": {"state": "active"}})
+    two.run("watch_documents")
+    assert two.alarms("restore_requests")
+    two.wait(hours=72)
+    assert ours(two)["soil"] == "done", (two.counts(), two.states())
+
+
+@pytest.mark.parametrize(
+    ("collection", "document"),
+    [
+        ("restore_requests", {"state": "waiting"}),
+        ("restore_requests", {"_id": 7, "state": "ready", "request_id": 1, "file_ids": 5}),
+        ("restore_requests", {"_id": "mine", "state": "submitting", "bytes": 10**12}),
+        ("globus_tasks", {"state": "active"}),
+        ("globus_tasks", {"_id": "mine", "state": "ended", "kind": "files", "task_id": "x"}),
+    ],
+)
+def test_what_somebody_inserts_beside_the_daemon_holds_nothing(
+    two: Stage, collection: str, document: dict[str, Any]
+) -> None:
+    """Its ``_id``, which nobody can change, shows that the daemon did not write it."""
+    two.run("accept", "discover")
+    two.store.database[collection].insert_one(dict(document))
+    two.run("watch_documents")
+    assert two.alarms(collection)
+    two.wait(hours=12)
+    assert ours(two) == {"odd": "done", "soil": "done"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"bytes": "few", "vouched": 5}, {"file_ids": [], "state": "accepted"}, {"file_ids": GONE, "request_id": 1}],
+)
 def test_a_request_that_says_nothing_of_use_holds_all_restores_until_it_is_corrected(
     two: Stage, fields: dict[str, Any]
 ) -> None:

@@ -213,8 +213,17 @@ def clean(value: Any) -> Any:
     return value
 
 
+class UnknownKindError(ValueError):
+    """A notice of a kind that this release does not know: another one stored it, or somebody edited it."""
+
+
 def render(notice: Notice, at: datetime | None = None) -> Letter:
-    """A notice as a letter that leaves ``at``. Raises what Jinja raises for data that do not fit."""
+    """A notice as a letter that leaves ``at``.
+
+    Raises `UnknownKindError`, and what Jinja raises for data that do not fit.
+    """
+    if notice.kind not in set(Kind):
+        raise UnknownKindError(f"this release knows no notices of the kind {notice.kind[:40]!r}")
     kind = Kind(notice.kind)
     late = _why_late(notice, at)
     data = {"project": clean(notice.project), "kind": kind.value, **clean(notice.data)}

@@ -236,20 +236,27 @@ def _send(ctx: StepContext, notice: Notice) -> bool:
         log.warning("mail_refused", notice=key, error=str(error))
         return False
     except Exception as error:
-        # A notice that cannot be written must not end those behind it, and is not given up for one bad hour.
-        log.exception("step_bug", document=key)
-        said = f"bug: {type(error).__name__}: {error}"[:500]
-        if attempts >= MOST_BUGS:
-            notices.mark_refused(ctx.store, key, said)
+        if isinstance(error, mail.UnknownKindError):
+            log.warning("notice_unknown", notice=key, error=str(error))
         else:
-            later = ctx.clock.now() + timedelta(seconds=retry_delay(attempts))
-            notices.mark_waiting(ctx.store, key, later, said)
+            log.exception("step_bug", document=key)
+        _cannot_be_written(ctx, key, attempts, f"{type(error).__name__}: {error}"[:500])
         return False
     # First what became of it: who dies in between sends it again.
     left = _note(ctx, notice, letter.subject, outcome, attempts)
     if to:
         credential_notices.record_success(ctx, Service.SMTP, proof=ctx.circuit_breaker.succeeded(Service.SMTP))
     return left
+
+
+def _cannot_be_written(ctx: StepContext, key: str, attempts: int, why: str) -> None:
+    """A notice that cannot be written must not end those behind it, and is not given up for one bad hour."""
+    why = f"bug: {why}"
+    if attempts >= MOST_BUGS:
+        notices.mark_refused(ctx.store, key, why)
+    else:
+        later = ctx.clock.now() + timedelta(seconds=retry_delay(attempts))
+        notices.mark_waiting(ctx.store, key, later, why)
 
 
 def _addresses(ctx: StepContext, notice: Notice) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -35,6 +36,15 @@ def first_history(lifecycle: Lifecycle, at: datetime, state: str, why: str) -> l
 def history_push(at: datetime, old: str | None, new: str, why: str) -> Document:
     """What ``$push`` puts on a history: one more entry, of which the oldest give place."""
     return {"$each": [history_entry(at, old, new, why)], "$slice": -HISTORY_KEPT}
+
+
+_OWN_KEY = re.compile(r"[0-9a-f]{32}|R[0-9]+", re.ASCII)
+
+
+def is_own_key(key: object) -> bool:
+    """Whether the daemon can have given this ``_id`` to a request or task; nobody can change one. A document that
+    somebody inserted is told of, and stands for nothing that was asked for or sent."""
+    return isinstance(key, str) and _OWN_KEY.fullmatch(key) is not None
 
 
 def as_list(states: str | Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ from jgi_stager.control_models import Look
 from jgi_stager.lifecycle import FREE_REQUESTS, IN_DOUBT, JOINABLE, OVER_REQUESTS, REQUESTS, RequestState
 from jgi_stager.models import RestoreRequest
 from jgi_stager.store.database import Document, Store
-from jgi_stager.store.documents import as_list, first_history, in_states, update_guarded
+from jgi_stager.store.documents import as_list, first_history, in_states, is_own_key, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import all_parsed, fits, parsed, usable
 from jgi_stager.stored import fields_of, misfit
@@ -192,7 +192,7 @@ def unreadable(store: Store, window_start: datetime) -> list[str]:
     """The keys of requests of which not even the ledger can tell what they spend, or which ids they hold: as long
     as there is one, asking for anything could break the quota, or ask twice."""
     spending = {str(one["_id"]) for one in _spending(store, window_start) if _bytes(one) is None}
-    held = {str(one["_id"]) for one in _open_unfit(store) if not _says_its_ids(one)}
+    held = {str(one["_id"]) for one in _open_unfit(store) if _ids_of_unfit(store, one) is None}
     return sorted(spending | held)
 
 
@@ -200,7 +200,7 @@ def unreadable(store: Store, window_start: datetime) -> list[str]:
 def ids_in_doubt(store: Store) -> frozenset[str]:
     """The JDP ids that must not be asked for now: those of requests in doubt, and of open ones that do not fit."""
     in_doubt = _parsed(store, store.restore_requests.find({"state": {"$in": as_list(IN_DOUBT)}}))
-    unfit = (one["file_ids"] for one in _open_unfit(store) if _says_its_ids(one))
+    unfit = (_ids_of_unfit(store, one) or [] for one in _open_unfit(store))
     lists = [*(one.file_ids for one in in_doubt), *unfit]
     return frozenset(file_id for ids in lists for file_id in ids)
 
@@ -217,7 +217,25 @@ _IDS = frozenset({"file_ids"})
 def _open_unfit(store: Store) -> list[Document]:
     """The requests that may be under way, by their state or for want of one, and do not fit."""
     found = store.restore_requests.find({"state": {"$nin": as_list(OVER_REQUESTS)}})
-    return [document for document in found if not fits(store, "restore_requests", document)]
+    unfit = [document for document in found if not fits(store, "restore_requests", document)]
+    return [document for document in unfit if is_own_key(document["_id"])]
+
+
+_FOLLOWED = frozenset({RequestState.WAITING, RequestState.READY})
+"""The states in which all files of a request have its number."""
+
+
+def _ids_of_unfit(store: Store, document: Document) -> list[str] | None:
+    """The ids of a request that does not fit: what it says, if that can be so, or what its files say, if they have
+    its number for certain. None if neither can be told."""
+    if _says_its_ids(document):
+        return list(document["file_ids"])
+    vouched, number = document.get("vouched"), document.get("request_id")
+    same = isinstance(vouched, dict) and vouched.get("request_id") == number and isinstance(number, int)
+    if not same or not {document.get("state"), _last_state(document)} <= _FOLLOWED:
+        return None
+    found = store.files.distinct("source_file_id", {"request_id": number})
+    return [one for one in found if isinstance(one, str)]
 
 
 def _says_its_ids(document: Document) -> bool:
@@ -241,7 +259,8 @@ def _spending(store: Store, window_start: datetime) -> list[Document]:
     }
     fields = ("submitted_at", "reserved_at", "bytes", "projects", "state", "vouched", "history")
     found = store.restore_requests.find(where, dict.fromkeys(fields, 1))
-    return [one for one in found if not _is_free(one) and not _is_long_ago(one, window_start)]
+    spending = (one for one in found if not _is_free(one) and not _is_long_ago(one, window_start))
+    return [one for one in spending if is_own_key(one["_id"])]
 
 
 def _is_free(document: Document) -> bool:

@@ -14,7 +14,7 @@ from jgi_stager.lifecycle import AT_GLOBUS, OPEN_TASKS, OVER_TASKS, TASKS, TaskS
 from jgi_stager.models import TransferItem, TransferTask
 from jgi_stager.records import TaskKind
 from jgi_stager.store.database import Document, Store
-from jgi_stager.store.documents import as_list, first_history, in_states, update_guarded
+from jgi_stager.store.documents import as_list, first_history, in_states, is_own_key, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import all_parsed, fits, parsed
 from jgi_stager.stored import fields_of, misfit
@@ -201,7 +201,8 @@ _NAMED, _REQUESTS = frozenset({"file_oids"}), frozenset({"request_ids"})
 def _open_unfit(store: Store) -> list[Document]:
     """The tasks that may be under way, by their state or for want of one, and do not fit."""
     found = store.globus_tasks.find({"state": {"$nin": as_list(OVER_TASKS)}})
-    return [document for document in found if not fits(store, "globus_tasks", document)]
+    unfit = [document for document in found if not fits(store, "globus_tasks", document)]
+    return [document for document in unfit if is_own_key(document["_id"])]
 
 
 @translated
