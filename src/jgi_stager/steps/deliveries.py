@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 DELIVERY = re.compile(r"R([0-9]{1,18})", re.ASCII)
 LOOK_AGAIN = timedelta(hours=6)
+NOT_EXPLAINED = "delivery_not_explained"
+"""The log event for a delivery of which nothing could be learned now."""
 MOST_AT_A_TIME = 50
 """The newest; older ones live no longer than two weeks."""
 
@@ -78,12 +80,13 @@ def note_unmatched(ctx: StepContext, *, at_once: bool = False) -> int | None:
         return 0
     if requests.requests_in(ctx.store, IN_DOUBT):
         return None
-    found = call(ctx, Service.GLOBUS, partial(unmatched, ctx), "deliveries")
+    found = call(ctx, Service.GLOBUS, partial(unmatched, ctx), "deliveries", NOT_EXPLAINED)
     if found is None:
         return None
     noted = 0
     for number in list(found)[:MOST_AT_A_TIME]:
-        noted += call(ctx, Service.JDP, partial(_note, ctx, number, found[number]), f"delivery R{number}") or 0
+        ask, item = partial(_note, ctx, number, found[number]), f"delivery R{number}"
+        noted += call(ctx, Service.JDP, ask, item, NOT_EXPLAINED, request_id=number) or 0
     if found and not may_ask(ctx, Service.JDP):
         return None
     requests.note_deliveries_looked_at(ctx.store)

@@ -172,7 +172,7 @@ SHOWN = 20
 def look_for_orphans(ctx: StepContext) -> None:
     """Look for such tasks once, unless there is no work that they could get in the way of. Nothing moves."""
     if projects.by_state(ctx.store, ProjectState.ACTIVE):
-        call(ctx, Service.GLOBUS, partial(_look, ctx), "orphans")
+        call(ctx, Service.GLOBUS, partial(_look, ctx), "orphans", "orphans_not_looked_for")
 
 
 def _look(ctx: StepContext) -> int:

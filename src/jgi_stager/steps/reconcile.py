@@ -7,12 +7,12 @@ long as it could not be looked for, or JDP says that tape works on the files, no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import structlog
 
@@ -31,6 +31,8 @@ from jgi_stager.steps.services import call, first_request_poll, may_ask, process
 from jgi_stager.store import projects, requests, tasks
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 UNCLAIMED = "unclaimed"
@@ -181,7 +183,7 @@ def _ask_jdp(ctx: StepContext, fresh: Sequence[Found]) -> tuple[dict[int, Collec
     for found in fresh:
         if not may_ask(ctx, Service.JDP):
             break
-        ids = call(ctx, Service.JDP, partial(_ids_of, ctx, found.request_id), _named(found))
+        ids = _call(ctx, partial(_ids_of, ctx, found.request_id), found)
         if ids:
             held[found.request_id] = ids
         elif ids is not None or _answers(ctx):
@@ -196,8 +198,10 @@ def _ids_of(ctx: StepContext, request_id: int) -> Collection[str]:
         return ()
 
 
-def _named(found: Found) -> str:
-    return f"delivery R{found.request_id}"
+def _call(ctx: StepContext, ask: Callable[[], T], found: Found) -> T | None:
+    """What JDP answers about one delivery; None if it may not be asked now or fails."""
+    number = found.request_id
+    return call(ctx, Service.JDP, ask, f"delivery R{number}", deliveries.NOT_EXPLAINED, request_id=number)
 
 
 def _answers(ctx: StepContext) -> bool:
@@ -240,7 +244,7 @@ def _adopt_part(
         compared.add(found.request_id)
         return 0
 
-    return call(ctx, Service.JDP, compare, _named(found)) or 0
+    return _call(ctx, compare, found) or 0
 
 
 def _compare_manifests(ctx: StepContext, silent: Sequence[Found], unknown: Doubt, compared: set[int]) -> int:
@@ -265,7 +269,7 @@ def _compare_manifests(ctx: StepContext, silent: Sequence[Found], unknown: Doubt
         return 0
 
     for found in silent:
-        moved += call(ctx, Service.JDP, partial(compare, found), _named(found)) or 0
+        moved += _call(ctx, partial(compare, found), found) or 0
     given_up = _note_open(ctx, open_ones, unknown)
     compared.update(given_up)
     fetch(ctx, [number for number in open_ones if number not in given_up], names)

@@ -90,13 +90,14 @@ def record_failure(ctx: StepContext, error: OutsideError, item: object = None) -
 
 
 def call(
-    ctx: StepContext, service: Service, ask: Callable[[], T], item: str, *, anonymous: bool = False
+    ctx: StepContext, service: Service, ask: Callable[[], T], item: str, event: str, **about: object
 ) -> T | None:
     """What ``service`` answers to one call that belongs to no document; None if it may not be asked now or fails.
 
-    ``item`` names what is asked about. A failure is logged and noted as for any other call.
+    ``item`` names what is asked about. A failure is noted as for any other call, and logged as ``event`` with what
+    it is ``about``.
     """
-    if not may_ask(ctx, service, anonymous=anonymous):
+    if not may_ask(ctx, service):
         return None
     try:
         answer = ask()
@@ -107,13 +108,13 @@ def call(
         raise
     except OutsideError as error:
         record_failure(ctx, error, item if isinstance(error, Transient) else None)
-        log.warning("call_failed", service=service.value, item=item, error=str(error)[:LONGEST_ERROR])
+        log.warning(event, **about, error=str(error)[:LONGEST_ERROR])
         return None
     except Exception as error:
         log.exception("step_bug", document=item, illegal=isinstance(error, IllegalMoveError))
         tell_of_bug(ctx, _Called(item), error)
         return None
-    record_answer(ctx, service, anonymous=anonymous)
+    record_answer(ctx, service)
     return answer
 
 
