@@ -30,6 +30,8 @@ WRITES = frozenset({"insert", "update", "delete", "findAndModify", "collMod", "c
 STORE, STEPS = "jgi_stager/store", "jgi_stager/steps"
 PLUMBING = ("documents.py", "fencing.py", "connection.py")
 """Files of the store through which every write goes: the function behind them names it."""
+TRANSITIONS = "transitions.py"
+"""The file of the steps through which many of them write: its function names the write."""
 QUIET = ("mongo control", "mongo leases")
 """Writes by which the daemon only says that it lives."""
 
@@ -186,7 +188,10 @@ def _writer() -> str:
         folder, _, name = frame.f_code.co_filename.rpartition("/")
         function = f"{name.removesuffix('.py')}.{frame.f_code.co_name}"
         if folder.endswith(STEPS):
-            step = f" < {name.removesuffix('.py')}"
+            if name != TRANSITIONS:
+                step = f" < {name.removesuffix('.py')}"
+            elif not frame.f_code.co_name.startswith("_"):
+                step = f" < {function}"
         elif folder.endswith(STORE) and not frame.f_code.co_name.startswith("_") and name != "errors.py":
             if name in PLUMBING:
                 plumbing = plumbing or function

@@ -105,7 +105,7 @@ PROBES: Mapping[str, Probe] = {
             hours=12.0,
             ticks=60,
         ),
-        "step_failed",
+        "_failed",
     ),
     "cancel_ignores_reserved": Probe(
         Script(
@@ -120,7 +120,7 @@ PROBES: Mapping[str, Probe] = {
             kind="mutant",
             scenario=SMALL,
             events=(_later(SMALL, "wetland", DONE),),
-            beside=(Beside(site="moves.move < request_restores", nth=2, step="poll_requests"),),
+            beside=(Beside(site="moves.move < transitions.join_request", step="poll_requests"),),
             clean=False,
             hours=3.0,
             ticks=80,
