@@ -20,7 +20,6 @@ from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import RESTING, ProjectState, RequestState, State, TaskState
 from jgi_stager.models import Project, TransferTask
 from jgi_stager.notices import Kind
-from jgi_stager.records import TaskKind
 from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert, notify
@@ -180,7 +179,7 @@ def _tasks(ctx: StepContext) -> Iterable[dict[str, Any]]:
             continue
         kind = one.kind
         if kind not in lengths:
-            past = tasks.ended(ctx.store, TaskKind(kind), RECENT)
+            past = tasks.ended(ctx.store, kind, RECENT)
             lengths[kind] = usual(
                 _lengths((one.submitted_at, one.ended_at) for one in past), TASK_FLOOR, TASK_UNKNOWN
             )

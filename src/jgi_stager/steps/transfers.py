@@ -67,7 +67,7 @@ def free_places(ctx: StepContext) -> int:
 def _failures_in_a_row(ctx: StepContext, kind: TaskKind) -> tuple[int, datetime | None]:
     """How many tasks failed as a whole since the last one that brought something, and until when the next one
     waits: something is wrong with the destination or with Globus, and more of the same would not help."""
-    closed = tasks.recent(ctx.store, TaskState.CLOSED, ctx.clock.now() - FAILURES_REMEMBERED)
+    closed = _closed_lately(ctx)
     count, last = 0, None
     for task in reversed([one for one in closed if one.kind == kind and not one.cancelled_at]):
         if task.status != "FAILED":
@@ -80,9 +80,13 @@ def _failures_in_a_row(ctx: StepContext, kind: TaskKind) -> tuple[int, datetime 
     return count, last + min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(count - 1, 10))
 
 
-def failed_lately(ctx: StepContext) -> list[TransferTask]:
-    """The tasks with files that failed as a whole, the oldest first; not those that were cancelled here."""
-    closed = tasks.recent(ctx.store, TaskState.CLOSED, ctx.clock.now() - FAILURES_REMEMBERED)
+def _closed_lately(ctx: StepContext) -> list[TransferTask]:
+    """The tasks that are over and still say something about the next ones, the oldest first."""
+    return tasks.recent(ctx.store, TaskState.CLOSED, ctx.clock.now() - FAILURES_REMEMBERED)
+
+
+def _failed(closed: Iterable[TransferTask]) -> list[TransferTask]:
+    """Those with files that failed as a whole, in their order; not those that were cancelled here."""
     return [
         task
         for task in closed
@@ -95,10 +99,10 @@ def failed_by_its_file(ctx: StepContext, task: TransferTask) -> bool:
     before, in which or since which something arrived."""
     if task.status != "FAILED" or task.cancelled_at or len(tasks.items_of(ctx.store, task.key)) != 1:
         return False
-    mine = [one for one in failed_lately(ctx) if set(task.file_oids) & set(one.file_oids)]
+    closed = _closed_lately(ctx)
+    mine = [one for one in _failed(closed) if set(task.file_oids) & set(one.file_oids)]
     if not mine:
         return False
-    closed = tasks.recent(ctx.store, TaskState.CLOSED, ctx.clock.now() - FAILURES_REMEMBERED)
     since = mine[0].due_at
     return any(one.arrived for one in closed if one.due_at >= since)
 
@@ -311,11 +315,11 @@ def read_refusals(ctx: StepContext) -> Refusals:
             times[oid] = times.get(oid, 0) + 1
             limits[oid] = max(1, len(task.file_oids) // 2)
             until[oid] = task.due_at + _wait(times[oid])
-    closed = tasks.recent(ctx.store, TaskState.CLOSED, now - FAILURES_REMEMBERED)
+    closed = _closed_lately(ctx)
     arrivals = [task.due_at for task in closed if task.kind == TaskKind.FILES and task.arrived]
     in_vain: Counter[Any] = Counter()
     tried_at: dict[Any, datetime] = {}
-    for task in failed_lately(ctx):
+    for task in _failed(closed):
         left = len(task.file_oids) - (task.arrived or 0)
         if not task.arrived:
             in_vain.update(task.file_oids)

@@ -174,7 +174,7 @@ def expire_request(
             back, held = moves.requeue(store, where, state, State.PENDING, why, max_setbacks)
         moved += back + held
     expired = RequestState.EXPIRED
-    requests.update_request(store, request.key, RequestState(request.state), expired, why=why, **facts)
+    requests.update_request(store, request.key, request.state, expired, why=why, **facts)
     log.warning("request_expired", request_id=request_id, files=moved)
     return moved
 
