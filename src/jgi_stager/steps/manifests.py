@@ -175,7 +175,7 @@ def run(ctx: StepContext) -> int:
         listed.extend([request] if _is_listed(ctx, request) else [])
         return 0
 
-    if not transfers.free_places(ctx):
+    if not transfers.free_places(ctx, TaskKind.MANIFESTS):
         return moved
     process_each(ctx, Service.GLOBUS, wanted, look, _reschedule)
     if listed and may_ask(ctx, Service.GLOBUS):

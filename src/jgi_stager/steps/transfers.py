@@ -47,21 +47,20 @@ MOST_BODY_BYTES = 8 * 1024 * 1024
 
 def free_task_slots(ctx: StepContext, kind: TaskKind) -> int:
     """How many more tasks of this kind may be submitted now, by the cap on active tasks and by how the last ones
-    ended. One place is kept for manifests, which everything else waits for."""
-    most = limits_now(ctx.store, ctx.settings)["max_active_tasks"]
-    mine = tasks.count_active(ctx.store, kind)
-    free = free_places(ctx)
-    if kind == TaskKind.FILES:
-        free = min(free, task_slots(most) - mine)
+    ended."""
+    free = free_places(ctx, kind)
     failures, until = _failures_in_a_row(ctx, kind)
     if until is not None and until - LONGEST_WAIT <= ctx.clock.now() < until:
         return 0
-    return max(0, min(free, 1 - mine) if failures else free)
+    return max(0, min(free, 1 - tasks.count_active(ctx.store, kind)) if failures else free)
 
 
-def free_places(ctx: StepContext) -> int:
-    """How many more tasks may be active at once, however the last ones ended."""
-    return limits_now(ctx.store, ctx.settings)["max_active_tasks"] - tasks.count_active(ctx.store)
+def free_places(ctx: StepContext, kind: TaskKind) -> int:
+    """How many more tasks of this kind may be active at once, however the last ones ended. One place is kept for
+    manifests, which everything else waits for."""
+    most = limits_now(ctx.store, ctx.settings)["max_active_tasks"]
+    free = most - tasks.count_active(ctx.store)
+    return free if kind != TaskKind.FILES else min(free, task_slots(most) - tasks.count_active(ctx.store, kind))
 
 
 def _failures_in_a_row(ctx: StepContext, kind: TaskKind) -> tuple[int, datetime | None]:
@@ -258,7 +257,9 @@ def submit_transfers(ctx: StepContext) -> int:
         return moved
     limit = ctx.settings.globus.max_files_per_task
     refusals = read_refusals(ctx)
-    ready = _ready_files(ctx, (_wide(ctx) if refusals.in_vain else places) * limit, refusals.waiting)
+    ready = _ready_files(
+        ctx, (free_places(ctx, TaskKind.FILES) if refusals.in_vain else places) * limit, refusals.waiting
+    )
     for group in _chosen(ctx, _groups(ready, refusals, limit), places, refusals):
         if not may_ask(ctx, Service.GLOBUS) or _submit(ctx, group) is None:
             break
@@ -272,17 +273,12 @@ def _chosen(
     """The groups that go now: as many as there are places. After tasks that brought nothing, when one at a time
     may go and none is under way, one of each project: a single round tells whose place is to blame."""
     tried = [group for group in groups if group[0].oid in refusals.in_vain]
-    if places > 1 or not tried or tasks.count_active(ctx.store, TaskKind.FILES):
+    if places > 1 or not tried:
         return groups[:places]
     first: dict[str, list[FileRow]] = {}
     for group in groups:
         first.setdefault(group[0].project_name, group)
-    return list(first.values())[: _wide(ctx)]
-
-
-def _wide(ctx: StepContext) -> int:
-    """How many tasks with files may be active at once, however the last ones ended."""
-    return min(free_places(ctx), task_slots(limits_now(ctx.store, ctx.settings)["max_active_tasks"]))
+    return list(first.values())[: free_places(ctx, TaskKind.FILES)]
 
 
 @dataclass(frozen=True)
