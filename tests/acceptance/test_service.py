@@ -35,7 +35,8 @@ def journal(machine: Machine, unit: str = UNIT) -> list[str]:
 
 def test_installing_says_what_it_does_and_repeating_it_changes_nothing(machine: Machine) -> None:
     shown = machine.run(str(PROGRAM), "install-service", "--dry-run")
-    assert "written" in shown
+    assert re.search(r"^would write ", shown, re.MULTILINE)
+    assert not re.search(r"^(written|replaced|created) ", shown, re.MULTILINE), shown
     assert not (machine.tree / "etc/systemd/system" / UNIT).exists()
     first = machine.run(str(PROGRAM), "install-service", "--staging", STAGING)
     assert len(re.findall(r"^written ", first, re.MULTILINE)) >= 6
