@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from bson import ObjectId
 
 from jgi_stager.lifecycle import ProjectState, State
-from jgi_stager.models import Discovery, Project
+from jgi_stager.models import Alarm, Cause, Discovery, Project
 from jgi_stager.records import FileRecord
 from jgi_stager.store import Store
 from jgi_stager.store.files import upsert_files
@@ -41,6 +41,12 @@ def project(name: str = "p", **fields: Any) -> Project:
         "discovery": Discovery(),
     }
     return Project(**values | fields)
+
+
+def alarm(topic: str, at: datetime, **fields: Any) -> Alarm:
+    """An open alarm."""
+    values: dict[str, Any] = {"subject": "s", "found": "f", "you": "y", "cause": Cause.OTHER}
+    return Alarm(key=topic, opened_at=at, seen_at=at, **values | fields)
 
 
 def file_record(**fields: Any) -> FileRecord:

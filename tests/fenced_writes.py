@@ -8,7 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from factories import SOME_TIME, add_files, file_record, jdp_id
+from factories import SOME_TIME, add_files, alarm, file_record, jdp_id
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import ProjectState, RequestState, State, TaskState
 from jgi_stager.records import ProjectRecord, TaskKind
@@ -17,6 +17,7 @@ from jgi_stager.store import (
     LeaseLost,
     Store,
     acceptance,
+    alarms,
     control,
     credentials,
     discoveries,
@@ -38,6 +39,8 @@ A_FILE = ObjectId("0" * 24)
 
 WRITES: Mapping[str, Callable[[Store], object]] = {
     "acceptance.vouch": lambda store: acceptance.vouch(store, "new", "new", LATER),
+    "alarms.end_alarm": lambda store: alarms.end_alarm(store, "told", "w"),
+    "alarms.open_alarm": lambda store: alarms.open_alarm(store, alarm("new", SOME_TIME)),
     "control.database_id": control.database_id,
     "control.end_hold": lambda store: control.end_hold(store, "w"),
     "control.note_set_aside": lambda store: control.note_set_aside(store, []),
@@ -185,6 +188,7 @@ def full(store: Store) -> None:
         credentials.seen(store, name, "i", SOME_TIME)
     credentials.record_rejected(store, "dead", "i", "p", "c", timedelta(days=1))
     credentials.record_outage(store, "out", "e")
+    alarms.open_alarm(store, alarm("told", SOME_TIME))
     control.report_daemon(store, {}, pid=1)
     control.set_hold(store, ["q"], SOME_TIME, "w")
     discoveries.enter(store, [discoveries.found("p:1", "Ga1", 1, None, None)])

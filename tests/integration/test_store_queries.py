@@ -12,12 +12,13 @@ import pytest
 from bson import ObjectId
 
 from explained import Recorder, explain, stages
-from factories import add_files, file_record, jdp_id, project
+from factories import add_files, alarm, file_record, jdp_id, project
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import NoticeState, ProjectState, RequestState, State, TaskState
 from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.store import (
     Store,
+    alarms,
     connect,
     control,
     credentials,
@@ -34,6 +35,7 @@ from jgi_stager.store import (
 from jgi_stager.store.schema import INDEXES
 
 MODULES: tuple[ModuleType, ...] = (
+    alarms,
     credentials,
     control,
     discoveries,
@@ -70,6 +72,11 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
     now = store.clock.now()
     task = {"kind": TaskKind.FILES, "submission_id": "s", "label": "l", "body": {}}
     return {
+        "alarms.end_alarm": lambda: alarms.end_alarm(store, "told", "w"),
+        "alarms.ended_since": lambda: alarms.ended_since(store, now),
+        "alarms.get_alarm": lambda: alarms.get_alarm(store, "told"),
+        "alarms.open_alarm": lambda: alarms.open_alarm(store, alarm("new", now)),
+        "alarms.open_alarms": lambda: alarms.open_alarms(store),
         "files.any_in": lambda: files.any_in(store, "p", [P, R]),
         "files.any_of_request": lambda: files.any_of_request(store, 7, [P, R]),
         "files.any_of_task": lambda: files.any_of_task(store, "t", T),
@@ -270,6 +277,7 @@ def watched(mongod_uri: str, database: str, clock: ManualClock, recorder: Record
     oids = add_files(store, 6)
     add_files(store, 3, project_name="q")
     moves.move(store, moves.by_oids(oids[:2]), State.PENDING, State.RESTORE_REQUESTED, "asked", request_id=7)
+    alarms.open_alarm(store, alarm("told", clock.now()))
     recorder.commands.clear()
     yield store
     store.client.drop_database(database)

@@ -1,14 +1,44 @@
-"""A notice to people: stored here, and mailed by the step ``send_notices``."""
+"""A notice to people: stored here, and mailed by the step ``send_notices``. What lasts is an open alarm, too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
+from jgi_stager.models import About, Alarm, Cause
 from jgi_stager.notices import Kind
 from jgi_stager.steps.context import StepContext
-from jgi_stager.store import projects
+from jgi_stager.store import alarms
+from jgi_stager.store import projects as known_projects
 from jgi_stager.store.notices import put_notice
+
+log = structlog.get_logger()
+
+DATED = re.compile(r":[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2})?\Z", re.ASCII)
+"""The date at the end of a key."""
+LONGEST_TOPIC, LONGEST_SUBJECT, LONGEST_TEXT = 300, 300, 2000
+MOST_PROJECTS = 100
+"""Of one alarm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lasts:
+    """What an alarm is that stands until it is over."""
+
+    cause: Cause = Cause.OTHER
+    about: About = field(default_factory=About)
+    """When that is over, so is the alarm."""
+    projects: Sequence[str] = ()
+    """Those that it concerns, besides the one whose people are told."""
+    topic: str | None = None
+    """What is the same matter has the same one. None: the key without the date at its end."""
+    quiet_hours: int | None = None
+    """It is over when it was not told for so long: for what nobody can see to be over."""
 
 
 def notify(
@@ -25,7 +55,7 @@ def notify(
     ``key`` names the event. Notices of one ``thread``, by default those of a project, leave in order.
     """
     to = list(ctx.settings.notifications.mailto)
-    known = projects.known(ctx.store, project, "notify") if project is not None else None
+    known = known_projects.known(ctx.store, project, "notify") if project is not None else None
     to += [address for address in dict.fromkeys([*(known or ()), *also]) if address not in to]
     name = f"{kind.value}:{key}"
     put_notice(ctx.store, name, kind=kind.value, data=dict(data), to=to, project=project, thread=thread)
@@ -40,12 +70,55 @@ def alert(
     *,
     you: str,
     command: str | None = None,
+    lasts: Lasts | None = Lasts(),
 ) -> None:
     """Tell once of something that a person should look at, though the daemon goes on.
 
     ``text`` says what happened in its first paragraph; further ones follow after ``you``, which says what the
     reader does now: a clause in lower case, such as "ask JGI about request 7"; where that is nothing, how it
     goes on by itself and when they hear of it again. ``command`` is shown below it, to be copied.
+
+    It also stands as an open alarm until `solve` ends it, or what it is about is over (``lasts``). None: it is an
+    event that is over when it is told.
     """
     data = {"subject": subject, "text": text, "you": you, "command": command}
+    # The mail first. A kill here leaves a mail without an alarm, which the next time opens if it still lasts; an
+    # alarm without a mail would stand where nobody was told.
     notify(ctx, Kind.ALARM, key, data, project)
+    if lasts is None:
+        return
+    now = ctx.clock.now()
+    alarm = Alarm(
+        key=topic_of(lasts.topic or key),
+        subject=subject[:LONGEST_SUBJECT],
+        found=text.partition("\n\n")[0][:LONGEST_TEXT],
+        you=you[:LONGEST_TEXT],
+        command=command,
+        projects=sorted({*lasts.projects, *([project] if project else ())})[:MOST_PROJECTS],
+        about=lasts.about,
+        cause=lasts.cause,
+        opened_at=now,
+        seen_at=now,
+        quiet_hours=lasts.quiet_hours,
+    )
+    if alarms.open_alarm(ctx.store, alarm):
+        log.warning("alarm_opened", topic=alarm.key, cause=alarm.cause.value)
+
+
+def topic_of(key: str) -> str:
+    """The topic of what was told under ``key``: what is the same matter on another day has the same one. Pure."""
+    topic = DATED.sub("", key)
+    if len(topic) <= LONGEST_TOPIC:
+        return topic
+    return f"{topic[:LONGEST_TOPIC]}~{hashlib.sha256(topic.encode('utf-8', 'replace')).hexdigest()[:16]}"
+
+
+def solve(ctx: StepContext, topic: str, why: str) -> bool:
+    """End the alarm of ``topic`` (or of the key that it was told under), if one is open; whether one was.
+
+    ``why`` is a short clause for people: "JDP calls it ready". Cheap and harmless where nothing is open.
+    """
+    ended = alarms.end_alarm(ctx.store, topic_of(topic), why)
+    if ended:
+        log.info("alarm_ended", topic=topic, why=why)
+    return ended

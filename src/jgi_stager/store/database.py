@@ -132,6 +132,11 @@ class Store:
         return self.collection("notices")
 
     @property
+    def alarms(self) -> Fenced:
+        """What people were told of and is not over yet, or was so lately: a document per topic."""
+        return self.collection("alarms")
+
+    @property
     def control(self) -> Fenced:
         """What people set, and what the daemon remembers of itself: a document for each matter."""
         return self.collection("control")

@@ -26,7 +26,16 @@ Update = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 FIELD = "fence"
 REPLACED = "another daemon took over this database while this one stood still; it works on there"
-FENCED = ("control", "discoveries", "files", "globus_tasks", "notices", "projects", "restore_requests")
+FENCED = (
+    "alarms",
+    "control",
+    "discoveries",
+    "files",
+    "globus_tasks",
+    "notices",
+    "projects",
+    "restore_requests",
+)
 """Every collection that the daemon writes, but ``leases``, whose updates name the token themselves."""
 _NAMESPACE_NOT_FOUND, _NAMESPACE_EXISTS = 26, 48
 """Server codes."""

@@ -79,6 +79,8 @@ INDEXES: tuple[Index, ...] = (
     Index("notices", _up("refused.at"), "addresses that the mail server refused", {"sparse": True}),
     Index("notices", _up("delivered", "created"), "when an address got its last mail", {}),
     Index("notices", _up("kind", "created"), "what the second channel has not seen", {}),
+    Index("alarms", _up("ended_at", "opened_at"), "what is open, and what ended lately", {}),
+    Index("alarms", _up("gone_at"), "the server removes what ended long ago", {"expireAfterSeconds": 0}),
 )
 
 
