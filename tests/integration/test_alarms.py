@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from factories import alarm
+from jgi_stager.alarm_models import About, Cause
 from jgi_stager.clock import ManualClock
-from jgi_stager.models import About, Cause
 from jgi_stager.steps.notify import LONGEST_TOPIC, Lasts, alert, solve, topic_of
 from jgi_stager.store import Store, alarms
 from stage import Stage, small_catalogue, stage

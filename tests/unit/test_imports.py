@@ -17,6 +17,7 @@ PURE = {
     "planning",
     "records",
     "models",
+    "alarm_models",
     "control_models",
     "stored",
     "failures",

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from jgi_stager.models import About, Alarm, Cause
+from jgi_stager.alarm_models import About, Alarm, Cause
 from jgi_stager.notices import Kind
 from jgi_stager.steps.context import StepContext
 from jgi_stager.store import alarms

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pymongo import ASCENDING
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.models import Alarm, Cause
+from jgi_stager.alarm_models import Alarm, Cause
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import translated
 from jgi_stager.stored import UnfitError, parse
