@@ -28,9 +28,11 @@ mutants: $(READY)
 structure: $(READY)
 	$(BIN)/python tests/structure.py $(ARGS)
 
-# docs/lifecycles.md has the lifecycles as src/jgi_stager/lifecycle.py declares them.
+# docs/lifecycles.md has the lifecycles as src/jgi_stager/lifecycle.py declares them, docs/contract.md the assumptions of
+# src/jgi_stager/contract.py.
 diagrams: $(READY)
 	$(BIN)/python tests/diagrams.py --write
+	$(BIN)/python tests/contract_page.py --write
 
 # The part of the next release, from the fragments in changelog.d; with VERSION=x it goes into CHANGELOG.md.
 changelog: $(READY)

@@ -22,8 +22,14 @@ READING_PATH = (
 """The core, in the order in which ARCHITECTURE.md says to read it."""
 NOT_THE_PRODUCT = ("simulator", "demo")
 SERVING_ALL_STEPS = {
-    f"steps.{name}"
-    for name in ("__init__", "context", "credential_notices", "jdp_clock", "notify", "services", "transitions")
+    "steps.__init__",
+    "steps.context",
+    "steps.credential_notices",
+    "steps.first_contact",
+    "steps.jdp_clock",
+    "steps.notify",
+    "steps.services",
+    "steps.transitions",
 }
 """What the steps are made with, and no step: an import of one of these ties no step to another."""
 LIFECYCLES = ("FILE", "PROJECT", "REQUEST", "TASK", "NOTICE")

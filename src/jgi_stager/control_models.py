@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from jgi_stager.models import Name
-from jgi_stager.stored import Bytes, Count, Instant, Stored
+from jgi_stager.stored import Bytes, Count, Instant, RequestNumber, Stored
 
 
 class Acceptance(Stored):
@@ -124,3 +124,53 @@ class SetAside(Stored):
     """``set_aside`` in ``control``: the documents that do not fit, as people were told."""
 
     items: list[SetAsideEntry] = []
+
+
+class Seen(Stored):
+    """When an assumption was first seen to hold."""
+
+    at: Instant
+    evidence: str
+
+
+class Bent(Stored):
+    """When an assumption was first seen to be wrong in this way."""
+
+    at: Instant
+    evidence: str
+    request_id: RequestNumber | None = None
+    """The request whose delivery showed it, if one did."""
+
+
+class RowEvidence(Stored):
+    """What is known of one assumption of `jgi_stager.contract`."""
+
+    seen: Seen | None = None
+    bent: list[Bent] = []
+    """Each way once, oldest first."""
+
+
+class Proof(Stored):
+    """A delivery that was used end to end: asked, ready, manifest, transferred, verified."""
+
+    at: Instant
+    asked_at: Instant
+    """When its request was answered, by JDP's clock."""
+    request_id: RequestNumber
+    evidence: str
+
+
+class ContractEvidence(Stored):
+    """``contract`` in ``control``: what the services were seen to do."""
+
+    rows: dict[str, dict[str, RowEvidence]] = {}
+    """By service or matter, and by the rest of the id: ``rows.jdp.date``."""
+    proof: Proof | None = None
+    """The newest, as far as one was needed."""
+    decided_at: Instant | None = None
+    """When it was decided whether this database had used a delivery before there was this document."""
+
+    def row(self, assumption: str) -> RowEvidence:
+        """What is known of the assumption with this id."""
+        matter, _, rest = assumption.partition(".")
+        return self.rows.get(matter, {}).get(rest, RowEvidence())

@@ -19,6 +19,7 @@ PURE = {
     "models",
     "alarm_models",
     "control_models",
+    "contract",
     "stored",
     "failures",
     "selection",

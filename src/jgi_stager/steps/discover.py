@@ -26,6 +26,7 @@ from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.steps import listing, transitions
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.first_contact import seen
 from jgi_stager.steps.listing import ask_all, warn
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import process_each
@@ -256,6 +257,7 @@ def _name_analysis_projects(ctx: StepContext, project: Project) -> int:
     warn(ctx, project, "analysis projects", [*answer.problems, *without_id])
     discoveries.enter(ctx.store, list(usable.values()))
     projects.record_discovery(ctx.store, project.key, {"discovery.analysis_projects": len(usable)})
+    seen(ctx, "gold.form", f"GOLD listed {len(answer)} analysis projects of proposal {proposal}")
     log.info("analysis_projects_named", project=project.project_name, count=len(usable))
     return 1
 

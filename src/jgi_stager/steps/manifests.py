@@ -36,6 +36,7 @@ from jgi_stager.records import TaskKind, manifest_directory
 from jgi_stager.steps import poll_requests, transfers, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import has_manifest, source_directory
+from jgi_stager.steps.first_contact import seen
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import LONGEST_ERROR, may_ask, process_each, reschedule_fields, too_large
 from jgi_stager.store import RecordTooLarge, StoreError, files, projects, requests, tasks
@@ -198,6 +199,8 @@ def _is_listed(ctx: StepContext, request: RestoreRequest) -> bool:
     request_id = request.number
     listed = has_manifest(ctx, request_id)
     if listed:
+        seen(ctx, "delivery.directory", f"R{request_id} is there")
+        seen(ctx, "delivery.manifest_name", f"R{request_id} has {manifest_name(request_id)}")
         return True
     if listed is None and _is_gone(ctx, request):
         poll_requests.expired(ctx, request, {}, f"the delivery R{request_id} is not there any more")
@@ -309,7 +312,22 @@ def read(ctx: StepContext, request: RestoreRequest) -> int:
         lacks = f"it lacks {len(awaited)} of {len(request.file_ids)} files"
         _wait(ctx, request, f"its manifest is not complete: {delivery.doubt or lacks}")
         return 0
+    _note_seen(ctx, request, delivery)
     return _use(ctx, request, manifest, delivery)
+
+
+def _note_seen(ctx: StepContext, request: RestoreRequest, delivery: Delivery) -> None:
+    """What a manifest that is used shows of the assumptions about it."""
+    number, brought = request.number, len(delivery.delivered)
+    seen(ctx, "manifest.columns", f"the manifest of request {number} could be read")
+    if not brought:
+        return
+    whole = f"the manifest of request {number} lists {brought} of {len(request.file_ids)} files"
+    seen(ctx, "manifest.ids", whole)
+    if brought == len(request.file_ids):
+        seen(ctx, "manifest.whole", whole)
+        if request.updated_count:
+            seen(ctx, "jdp.delivers_updated", f"{whole}; {request.updated_count} were on disk already")
 
 
 def _most_complete(paths: Iterable[str]) -> Manifest:

@@ -17,6 +17,7 @@ from jgi_stager.models import RestoreRequest
 from jgi_stager.notices import ACTIVITY
 from jgi_stager.steps import deliveries, jdp_clock, transitions
 from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.first_contact import bent, seen
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import isolate_each, process_each, reschedule_fields
 from jgi_stager.store import files, requests
@@ -70,7 +71,14 @@ def poll(ctx: StepContext, document: RestoreRequest) -> int:
     if len(facts["dropped"]) == len(document.file_ids):
         why = f"JDP knows none of the files of request {request_id}"
         return expired(ctx, document, facts, why, useless=True)
+    if facts["dropped"]:
+        seen(
+            ctx, "jdp.unknown_ids", f"request {request_id} was accepted without {len(facts['dropped'])} of its ids"
+        )
     if word == "ready":
+        seen(ctx, "jdp.status_words", f"request {request_id} is {word!r}")
+        if status.expiration_date is not None:
+            seen(ctx, "jdp.expiry", f"delivery R{request_id} stays until {status.expiration_date:%Y-%m-%d}")
         return transitions.deliver_request(ctx.store, document, facts)
     if word == "expired":
         facts["expired_at"] = ctx.clock.now()
@@ -183,6 +191,7 @@ def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected) -> in
 def _unknown_word(ctx: StepContext, document: RestoreRequest, word: str) -> None:
     request_id = document.number
     log.warning("request_status_unknown", request_id=request_id, status=word)
+    bent(ctx, "jdp.status_words", f"a request is {word[:40]!r}", request_id)
     alert(
         ctx,
         f"word:{request_id}:{word[:40]}",

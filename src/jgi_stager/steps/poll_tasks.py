@@ -17,6 +17,7 @@ from jgi_stager.models import TransferTask
 from jgi_stager.notices import COMMANDS, activity
 from jgi_stager.steps import transitions
 from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.first_contact import bent, seen
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import process_each, reschedule_fields
 from jgi_stager.store import tasks
@@ -98,6 +99,8 @@ def _end(ctx: StepContext, task: TransferTask, facts: Mapping[str, Any]) -> int:
     if facts["status"] == "FAILED" and not task.cancelled_at:
         _failed(ctx, task, str(facts["error"] or "no reason given"))
     transitions.end_task(ctx.store, task, facts)
+    if facts["status"] == "SUCCEEDED":
+        seen(ctx, "globus.active", f"task {task.globus_id} went on to {facts['status']}")
     return 1
 
 
@@ -121,6 +124,7 @@ def _stands_still(ctx: StepContext, task: TransferTask, status: str, nice_status
     """INACTIVE means credentials or a paused collection; an unknown word is kept and waited on."""
     task_id = task.globus_id
     log.warning("task_stands_still", task_id=task_id, status=status, nice_status=nice_status)
+    bent(ctx, "globus.active", f"a task is {status[:40]} ({nice_status or 'no reason given'})")
     alert(
         ctx,
         f"task:{task_id}:{status[:40]}",

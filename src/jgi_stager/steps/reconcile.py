@@ -25,6 +25,7 @@ from jgi_stager.records import TaskKind, manifest_directory
 from jgi_stager.steps import deliveries, jdp_clock, transfers, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import source_directory
+from jgi_stager.steps.first_contact import seen
 from jgi_stager.steps.manifests import content
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import call, first_request_poll, may_ask, process_each, reschedule_fields
@@ -68,6 +69,8 @@ def is_explained(ctx: StepContext, missing: Iterable[str]) -> bool | None:
     except Rejected as error:
         log.warning("file_status_unknown", error=str(error))
         return None
+    if files:
+        seen(ctx, "jdp.file_status", f"JDP gives the status of {len(files)} files by their ids")
     return all((file.status or "").upper() == "PURGED" for file in files.values())
 
 

@@ -22,6 +22,7 @@ from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, Refusals, could_ask, 
 from jgi_stager.planning import Want
 from jgi_stager.steps import deliveries, jdp_clock, older_database, transitions
 from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.first_contact import seen
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import first_request_poll, may_ask, record_answer, record_failure
 from jgi_stager.store import StoreError, StoreUnavailable, files, projects, requests
@@ -54,6 +55,9 @@ def run(ctx: StepContext) -> int:
         if not may_ask(ctx, Service.JDP) or not submit(ctx, wants, refusals, now):
             break
         moved += len(wants)
+    else:
+        if plan.requests and plan.deferred:
+            seen(ctx, "jdp.window", "every request of a full window was accepted")
     return moved
 
 
@@ -165,7 +169,8 @@ def _assert_lease_held(ctx: StepContext, intent: str, now: ClockEstimate) -> Non
 
 def _accepted(ctx: StepContext, intent: str, answer: Accepted, wants: Sequence[Want], now: ClockEstimate) -> None:
     size = sum(want.size for want in wants)
-    log.info("restore_requested", request_id=answer.request_id, ids=len(wants), bytes=size)
+    number, before = answer.request_id, requests.newest_id(ctx.store)
+    log.info("restore_requested", request_id=number, ids=len(wants), bytes=size)
     transitions.accept_request(
         ctx.store,
         intent,
@@ -175,6 +180,13 @@ def _accepted(ctx: StepContext, intent: str, answer: Accepted, wants: Sequence[W
         updated_count=answer.updated_count,
         submitted_at=now.latest(ctx.clock.monotonic()),
     )
+    seen(ctx, "jdp.request_id", f"a request was accepted as {number}")
+    if before is not None and before != number:
+        seen(ctx, "jdp.request_id_unique", f"request {number} came after {before}")
+    if len(wants) == ctx.settings.jdp.restore_batch_size:
+        seen(ctx, "jdp.batch", f"request {number} of {len(wants)} ids was accepted")
+    if ctx.jdp.clock.agreed is not None:
+        seen(ctx, "jdp.date", f"request {number} is dated by the Date of JDP's answers")
 
 
 def _answered_with(

@@ -25,6 +25,7 @@ from jgi_stager.models import TransferTask
 from jgi_stager.records import TASK_LABEL, TaskKind
 from jgi_stager.steps import deliveries, transitions
 from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.first_contact import seen
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import may_ask, process_each, record_failure, reschedule_fields
 from jgi_stager.store import control, files, moves, projects, requests, tasks
@@ -161,7 +162,9 @@ def send(ctx: StepContext, task: TransferTask) -> int:
     except Rejected as error:
         _refused(ctx, task, error)
         return 0
-    return transitions.accept_task(ctx.store, task, task_id, f"Globus calls it {task_id}", _first_poll(ctx))
+    moved = transitions.accept_task(ctx.store, task, task_id, f"Globus calls it {task_id}", _first_poll(ctx))
+    seen(ctx, "globus.consent", f"task {task_id} was accepted")
+    return moved
 
 
 def _may_leave(ctx: StepContext, task: TransferTask) -> bool:

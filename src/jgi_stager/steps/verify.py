@@ -26,7 +26,7 @@ from jgi_stager.lifecycle import RequestState, State, TaskState
 from jgi_stager.liveness import mark_progress
 from jgi_stager.models import TransferTask
 from jgi_stager.records import TaskKind
-from jgi_stager.steps import deliveries, transfers, transitions
+from jgi_stager.steps import deliveries, first_contact, transfers, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import process_each, reschedule_fields
@@ -212,6 +212,10 @@ def _check_directory(
         # Hours of reading must not be lost because the daemon is asked to end.
         for how, oids in right.items():
             moved += transitions.finish_files(ctx.store, oids, how)
+    for how, oids in right.items():
+        found = f"{len(oids)} files of Globus task {task.globus_id}"
+        first_contact.seen(ctx, "delivery.names", f"{found} had the names of their manifest")
+        first_contact.seen(ctx, "delivery.content", f"{found} are right by {how}")
     return moved
 
 
@@ -281,6 +285,9 @@ def _requeue(ctx: StepContext, task: TransferTask, file: FileRow, finding: Findi
     gone = code is not None and any(part in code.upper() for part in LOST_AT_SOURCE) and skipped.gone(file)
     limit = ctx.settings.staging.max_setbacks
     log.warning("file_sent_back", file=file.jdp_file_id, project=file.project_name, why=why)
+    if finding.spoilt:
+        said = "a file arrived with another size or md5 than JDP gives"
+        first_contact.bent(ctx, "delivery.content", said, file.request_id)
     nobody = task.status == "FAILED" or file.request_id in skipped.out_of_reach
     target = State.MANIFEST_READY if delivered else State.PENDING
     if nobody and not gone and transfers.failed_by_its_file(ctx, task):

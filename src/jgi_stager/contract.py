@@ -1,0 +1,301 @@
+"""The contract: what is assumed of GOLD, JDP and Globus, one row for each assumption. Pure.
+
+Nobody could try the daemon on the real services before its users do. So each assumption says where it is read, how
+it shows when it is wrong, and what is done then. docs/contract.md is made from this table, and
+`jgi_stager.steps.first_contact` notes what was seen to hold and what was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jgi_stager.failures import Service
+
+Bend = Mapping[str, Any]
+"""Switches of the simulator, with values for which an assumption is wrong."""
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """One thing that is taken for granted of a service."""
+
+    id: str
+    service: Service
+    assumed: str
+    read_in: str
+    """The function that meets it, with its module below the package."""
+    shows: str
+    """How it shows when it is wrong."""
+    then: str
+    """What is done then."""
+    bends: tuple[Bend, ...] = ()
+    """How the simulator bends it: each alone."""
+    unbent: str = ""
+    """Why the simulator does not bend it, where it does not."""
+    format: bool = False
+    """Whether a change is one of a format: deliveries must prove themselves anew then (`jgi_stager.trial`)."""
+
+
+def _fault(kind: str, **values: Any) -> Bend:
+    return {"world_faults": [{"kind": kind, **values}]}
+
+
+_LATER = "not yet"
+
+CONTRACT: tuple[Assumption, ...] = (
+    Assumption(
+        id="gold.one_page",
+        service=Service.GOLD,
+        assumed="GOLD answers with all analysis projects of a proposal at once, without pages.",
+        read_in="clients.gold.Gold.analysis_projects_of_proposal",
+        shows="The answer names a next page.",
+        then="The list is taken as it is.",
+        unbent=_LATER,
+    ),
+    Assumption(
+        id="gold.complete",
+        service=Service.GOLD,
+        assumed="GOLD lists every sequencing project of the proposal that NMDC knows.",
+        read_in="steps.discover.run",
+        shows="NMDC has records of sequencing projects that no analysis project of GOLD's answer is made from.",
+        then="What GOLD lists is staged.",
+        unbent=_LATER,
+    ),
+    Assumption(
+        id="gold.form",
+        service=Service.GOLD,
+        assumed="GOLD answers with a JSON list of objects that have apGoldId, apType and itsApId.",
+        read_in="clients.gold.Gold.analysis_projects_of_proposal",
+        shows="The answer is something else, or no row can be used.",
+        then="The project waits, GOLD is asked again, and people are told what came.",
+        unbent=_LATER,
+    ),
+    Assumption(
+        id="jdp.request_id",
+        service=Service.JDP,
+        assumed="An accepted request is answered with status 200 and its request_id.",
+        read_in="steps.restores.submit",
+        shows="The answer has status 200 and no number.",
+        then="The request counts as received, and its delivery is looked for.",
+        unbent=_LATER,
+        format=True,
+    ),
+    Assumption(
+        id="jdp.request_id_unique",
+        service=Service.JDP,
+        assumed="Each request gets a number of its own.",
+        read_in="steps.restores.submit",
+        shows="The number is that of another request of ours.",
+        then="The database refuses the second use of a number.",
+        unbent=_LATER,
+    ),
+    Assumption(
+        id="jdp.status_words",
+        service=Service.JDP,
+        assumed="A request is new, pending, staging, ready or expired, in any case of letters.",
+        read_in="steps.poll_requests.poll",
+        shows="JDP calls a request by another word.",
+        then="The request is kept and waited on; people are asked what the word means.",
+        bends=(_fault("request_status_word", word="Quantum Flux"),),
+        format=True,
+    ),
+    Assumption(
+        id="jdp.delivers_updated",
+        service=Service.JDP,
+        assumed="Files that JDP has on disk already (updated_count) are delivered with the others.",
+        read_in="steps.manifests.read",
+        shows="The delivery lacks exactly as many files as were on disk.",
+        then="What is missing is asked for again, once.",
+        unbent=_LATER,
+    ),
+    Assumption(
+        id="jdp.login_page",
+        service=Service.JDP,
+        assumed="A session token that has ended is answered with 401 or 403.",
+        read_in="clients.jdp.Jdp.probe",
+        shows="A page for signing in comes with status 200.",
+        then="JDP is taken for out of order, and asked again later.",
+        unbent=_LATER,
+    ),
+    Assumption(
+        id="jdp.batch",
+        service=Service.JDP,
+        assumed="One request may hold 750 ids.",
+        read_in="steps.restores.submit",
+        shows="JDP refuses a request for the number of its ids.",
+        then="The ids are asked for again in smaller groups.",
+        unbent=_LATER,
+    ),
+    Assumption(
+        id="jdp.window",
+        service=Service.JDP,
+        assumed="10 TB may be asked for in any 24 hours; of what is beyond, nothing is, and JDP says so.",
+        read_in="steps.restores.submit",
+        shows="A request within our count of the window is refused for its amount.",
+        then="The files stay pending and are asked for later; people are told.",
+        unbent=_LATER,
+    ),
+    Assumption(
+        id="jdp.unknown_ids",
+        service=Service.JDP,
+        assumed="Ids that JDP does not know are left out of a request without a word.",
+        read_in="steps.poll_requests.poll",
+        shows="The whole request is refused.",
+        then="Its ids are asked for again in ever smaller groups; the one that is refused alone fails.",
+        bends=({"unknown_ids": "404"},),
+    ),
+    Assumption(
+        id="jdp.date",
+        service=Service.JDP,
+        assumed="The Date of JDP's answers is the clock by which it counts the quota.",
+        read_in="steps.jdp_clock.planning",
+        shows="The Date is missing, makes no sense, or is far from this machine's clock.",
+        then="The wider of the times that are possible counts, or nothing is asked until the clocks agree.",
+        bends=({"dates": False}, {"jdp_date": "yesterday"}, {"jdp_date_ahead_hours": 30.0}),
+    ),
+    Assumption(
+        id="jdp.expiry",
+        service=Service.JDP,
+        assumed="A delivery stays until its expiration_date, two weeks after it was made.",
+        read_in="steps.poll_requests.housekeeping",
+        shows="A delivery is gone before it was fetched.",
+        then="What was not fetched is asked for again; people are told when that goes on.",
+        bends=(_fault("request_expires_early", count=1),),
+    ),
+    Assumption(
+        id="jdp.file_status",
+        service=Service.JDP,
+        assumed="The status of a file is evidence, and no word of it is needed.",
+        read_in="steps.reconcile.is_explained",
+        shows="A file has a status that nobody knows.",
+        then="The word is taken for no evidence.",
+        bends=(_fault("file_status_word"),),
+    ),
+    Assumption(
+        id="delivery.directory",
+        service=Service.GLOBUS,
+        assumed="The delivery of request N lies in the directory R<N> below the delivery folder.",
+        read_in="steps.deliveries.source_directory",
+        shows="There is no such directory though JDP calls the request ready.",
+        then="It is waited for, and people are told what is missing.",
+        unbent=_LATER,
+        format=True,
+    ),
+    Assumption(
+        id="delivery.manifest_name",
+        service=Service.GLOBUS,
+        assumed="A delivery has one manifest, Globus_Download_<N>_File_Manifest.csv.",
+        read_in="steps.manifests.run",
+        shows="The delivery has no file of that name, or several manifests.",
+        then="It is waited for, and people are told what is missing.",
+        unbent=_LATER,
+        format=True,
+    ),
+    Assumption(
+        id="manifest.columns",
+        service=Service.JDP,
+        assumed="A manifest is a CSV whose header has the eight names that are known, in their order.",
+        read_in="manifests.parse_manifest",
+        shows="The header is another one.",
+        then="The manifest is not used. It is fetched again while the delivery is there, and people are told.",
+        bends=(_fault("manifest_bad_header"),),
+        format=True,
+    ),
+    Assumption(
+        id="manifest.ids",
+        service=Service.JDP,
+        assumed="The ids of a manifest are those that were asked for, in lower case.",
+        read_in="manifests.compare",
+        shows="The manifest has other ids, or none that can be read.",
+        then="People are told how the manifest differs.",
+        unbent=_LATER,
+        format=True,
+    ),
+    Assumption(
+        id="manifest.whole",
+        service=Service.JDP,
+        assumed="A manifest is whole soon after its request is ready, and lists every file that was delivered.",
+        read_in="steps.manifests.read",
+        shows="Lines or files are missing, or the last line is torn.",
+        then="It is read again until the patience is over, and then used as far as it goes.",
+        bends=(
+            _fault("manifest_short"),
+            _fault("manifest_torn"),
+            _fault("manifest_extra"),
+            _fault("manifest_bad_encoding"),
+            _fault("delivery_lacks", count=1),
+        ),
+    ),
+    Assumption(
+        id="delivery.names",
+        service=Service.GLOBUS,
+        assumed="The delivered files have the names that the manifest gives them.",
+        read_in="steps.verify.check",
+        shows="Globus does not find a file that the manifest names.",
+        then="The file is asked for again, once.",
+        unbent=_LATER,
+        format=True,
+    ),
+    Assumption(
+        id="delivery.content",
+        service=Service.GLOBUS,
+        assumed="What arrives has the size and the md5 that JDP and the manifest give.",
+        read_in="steps.verify.look_at",
+        shows="The size or the md5 of a file at the destination is another one.",
+        then="It is fetched once more, and asked for again if that does not help; then it fails with both values.",
+        bends=(
+            _fault("delivery_wrong_content", count=1),
+            _fault("delivery_wrong_size", count=1),
+            _fault("arrival_wrong_content", count=1),
+            _fault("arrival_wrong_size", count=1),
+            _fault("directory_incomplete", count=1, seconds=7200.0),
+        ),
+    ),
+    Assumption(
+        id="globus.consent",
+        service=Service.GLOBUS,
+        assumed="The collections need no consent beyond the login.",
+        read_in="steps.services.record_failure",
+        shows="Globus refuses a call for want of a consent.",
+        then="Nothing more is transferred, and people are told what to allow.",
+        bends=({"require_data_access": True},),
+    ),
+    Assumption(
+        id="globus.active",
+        service=Service.GLOBUS,
+        assumed="A task is ACTIVE until it has SUCCEEDED or FAILED; nobody pauses it.",
+        read_in="steps.poll_tasks.poll",
+        shows="A task is INACTIVE, or in a state that nobody knows.",
+        then="The task is kept and asked about; people are told.",
+        bends=(
+            _fault("tasks_inactive", count=1, seconds=36_000.0),
+            _fault("task_status_word", count=1, seconds=36_000.0),
+        ),
+    ),
+    Assumption(
+        id="globus.submission_id",
+        service=Service.GLOBUS,
+        assumed="A submission id that is sent twice within a day makes one task.",
+        read_in="steps.transfers.send",
+        shows="Two tasks bear the same label.",
+        then="Both end; a file that one of them brought is right, and the other one finds it there.",
+        unbent="whether an id is remembered is fixed when the simulator starts (submission_id_hours)",
+    ),
+)
+"""Every assumption, in the order in which a delivery meets them."""
+
+BY_ID: Mapping[str, Assumption] = {row.id: row for row in CONTRACT}
+
+
+class UnknownAssumptionError(KeyError):
+    """Evidence names an assumption that is in no row: a bug."""
+
+
+def assumption(row: str) -> Assumption:
+    """The row of that id. Raises `UnknownAssumptionError`."""
+    try:
+        return BY_ID[row]
+    except KeyError:
+        raise UnknownAssumptionError(row) from None
