@@ -16,6 +16,7 @@ SERVES_NO_STATE = {
     "watch_documents": "looks for documents that do not fit, and tells people",
     "watch_failures": "tells people of files that failed",
     "watch_stalls": "tells people of requests and tasks that take long",
+    "close_alarms": "ends what people were told of and is over",
     "heartbeat": "says how the daemon is",
 }
 """Steps by which no document leaves a state, and why there is such a step."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from jgi_stager.alarm_models import About, Cause
 from jgi_stager.control_models import SetAsideEntry
 from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
@@ -22,7 +23,7 @@ from jgi_stager.models import Project, TransferTask
 from jgi_stager.notices import Kind
 from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import alert, notify
+from jgi_stager.steps.notify import Lasts, alert, notify, open_alarm
 from jgi_stager.steps.services import isolate_each, may_ask
 from jgi_stager.store import control, files, inspection, projects, requests, tasks
 from jgi_stager.store.database import Misfit, identity, shown
@@ -120,14 +121,29 @@ def alert_stalls(ctx: StepContext) -> int:
     if not found:
         return 0
     keys = sorted(item["key"] for item in found)
-    shown = [{name: value for name, value in item.items() if name != "key"} for item in found[:MOST_ITEMS]]
+    own = {"key", "about"}
+    shown = [{name: value for name, value in item.items() if name not in own} for item in found[:MOST_ITEMS]]
     # The key is made of what is stalled: after a crash before it is noted, the same mail is not stored twice.
     name = hashlib.sha256("|".join(keys).encode()).hexdigest()[:16]
     notify(ctx, Kind.STALLED, name, {"items": shown, "more": max(0, len(found) - MOST_ITEMS)})
     for item in found:
+        _open(ctx, item)
         _note(ctx, item["key"])
     log.warning("stalled", items=len(found))
     return 1
+
+
+def _open(ctx: StepContext, item: Mapping[str, Any]) -> None:
+    """It stands as an alarm until the request or task has moved on."""
+    age = human_duration(timedelta(seconds=item["age_seconds"]))
+    said = f" ({item['said']})" if item["said"] else ""
+    words = {
+        "subject": f"{item['name']} takes longer than usual",
+        "text": f"Its {item['files']} files wait for {age} already{said}; usual: {item['usual']}.",
+        "you": f"ask {item['ask']}" if item["key"].startswith("request:") else item["ask"],
+        "command": None,
+    }
+    open_alarm(ctx, f"stalled:{item['key']}", words, Lasts(Cause.DELAY, item["about"], item["projects"]))
 
 
 def usual(lengths: Sequence[timedelta], floor: timedelta, unknown: timedelta) -> Usual:
@@ -155,6 +171,7 @@ def _requests(ctx: StepContext) -> Iterable[dict[str, Any]]:
             continue
         yield {
             "key": f"request:{one.key}",
+            "about": About(request_id=one.number, request_key=one.key),
             "name": f"JDP request {one.number}",
             "age_seconds": age.total_seconds(),
             "usual": known.words,
@@ -189,6 +206,7 @@ def _tasks(ctx: StepContext) -> Iterable[dict[str, Any]]:
             continue
         yield {
             "key": f"task:{one.key}",
+            "about": About(task_id=one.globus_id),
             "name": f"Globus task {one.globus_id}",
             "age_seconds": age.total_seconds(),
             "usual": lengths[kind].words,
@@ -319,5 +337,6 @@ def _notify(ctx: StepContext, group: Sequence[SetAsideEntry]) -> None:
         you="set the field right in the database (in mongosh: updateOne with $set); it is read again within a "
         "minute, and goes on by itself",
         command=f"db.{collection}.findOne({{_id: {keys[0]}}})",
+        lasts=None,  # what is set aside stands in the database itself, and is shown from there
     )
     log.warning("documents_told", collection=collection, documents=len(group), reason=reason)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import structlog
 
+from jgi_stager.alarm_models import Cause
 from jgi_stager.lifecycle import (
     BEFORE_TRANSFER,
     HOLDING_REQUESTS,
@@ -21,7 +22,7 @@ from jgi_stager.lifecycle import (
 )
 from jgi_stager.steps import older_database, transitions
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import alert
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
 from jgi_stager.store import files, projects, requests, tasks
 
 log = structlog.get_logger()
@@ -59,6 +60,7 @@ def _tell_removed(ctx: StepContext) -> None:
     taken = projects.names_taken(ctx.store)
     for name in files.project_names(ctx.store):
         if name in taken:
+            solve(ctx, f"removed:{name}", "there is a record of this name")
             continue
         counts = files.count_by_state(ctx.store, name)
         under_way = sum(tally.files for state, tally in counts.items() if state not in RESTING)
@@ -76,4 +78,5 @@ def _tell_removed(ctx: StepContext) -> None:
             "under way, and what has arrived is taken over; nothing of that is asked from tape again. To end a "
             "project, cancel it instead.",
             command=f"jgi-stager project add {name} --help",
+            lasts=Lasts(Cause.DIFFERENCE, topic=f"removed:{name}", quiet_hours=QUIET_HOURS),
         )

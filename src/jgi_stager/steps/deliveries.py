@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 
 import structlog
 
+from jgi_stager.alarm_models import About, Cause
 from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import IN_DOUBT, RequestState
@@ -24,7 +25,7 @@ from jgi_stager.manifests import manifest_name
 from jgi_stager.models import RestoreRequest
 from jgi_stager.steps import jdp_clock
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import alert
+from jgi_stager.steps.notify import Lasts, alert
 from jgi_stager.steps.services import call, may_ask
 from jgi_stager.store import files, requests
 from jgi_stager.store.files import FileRow
@@ -193,6 +194,7 @@ def start_cooldown(ctx: StepContext, request_id: int) -> None:
             "for it.",
             you="if this lasts, ask JGI whether the directory can be read with our Globus login. You hear of it "
             "once a day while it lasts.",
+            lasts=Lasts(Cause.CONSENT, About(request_id=request_id, request_key=request.key), request.projects),
         )
 
 

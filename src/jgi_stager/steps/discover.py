@@ -28,7 +28,7 @@ from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import seen
 from jgi_stager.steps.listing import ask_all, warn
-from jgi_stager.steps.notify import alert
+from jgi_stager.steps.notify import Lasts, alert
 from jgi_stager.steps.services import process_each
 from jgi_stager.store import discoveries, files, projects, requests
 from jgi_stager.store.documents import is_due
@@ -197,6 +197,7 @@ def _reschedule(ctx: StepContext, project: Project, error: str, seconds: float) 
             you="see with this command what is asked and answered, and ask JGI if the answer is theirs to mend. "
             "When the list is complete it goes on by itself, and a mail says so.",
             command=f"jgi-stager explain {project.project_name}",
+            lasts=Lasts(topic=f"discovery:{project.project_name}"),
         )
 
 

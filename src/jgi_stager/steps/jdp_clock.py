@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import structlog
 
+from jgi_stager.alarm_models import About, Cause
 from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, ClockEstimate, at_least
 from jgi_stager.failures import OutsideError, Rejected, Service
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import alert
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
 from jgi_stager.steps.services import may_ask, record_failure
 
 log = structlog.get_logger()
@@ -81,6 +82,8 @@ def planning(ctx: StepContext) -> ClockEstimate | None:
     found, difference = span(ctx), _difference(ctx)
     if difference is not None:
         _notify(ctx, difference, held=found is None)
+    elif ctx.jdp.clock.agreed is not None:
+        solve(ctx, "clock", "JDP's clock and ours agree")
     return found
 
 
@@ -189,4 +192,5 @@ def _notify(ctx: StepContext, wrong: Wrong, *, held: bool) -> None:
     text = f"{wrong.problem[0].upper()}{wrong.problem[1:]}.\n\n{effect}"
     agreed = ctx.jdp.clock.agreed
     day = ctx.clock.now() if agreed is None else agreed.earliest(ctx.clock.monotonic())
-    alert(ctx, f"clock-{wrong.key}:{day:%Y-%m-%d}", subject, text, you=f"{wrong.cure}.")
+    lasts = Lasts(Cause.DIFFERENCE, About(service=Service.JDP), topic="clock", quiet_hours=QUIET_HOURS)
+    alert(ctx, f"clock-{wrong.key}:{day:%Y-%m-%d}", subject, text, you=f"{wrong.cure}.", lasts=lasts)

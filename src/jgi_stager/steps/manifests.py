@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import structlog
 
+from jgi_stager.alarm_models import About, Cause
 from jgi_stager.clients.globus import TransferItem, item_bytes
 from jgi_stager.failures import Service
 from jgi_stager.formatting import bullets
@@ -37,7 +38,7 @@ from jgi_stager.steps import poll_requests, transfers, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import has_manifest, source_directory
 from jgi_stager.steps.first_contact import seen
-from jgi_stager.steps.notify import alert
+from jgi_stager.steps.notify import Lasts, alert, solve
 from jgi_stager.steps.services import LONGEST_ERROR, may_ask, process_each, reschedule_fields, too_large
 from jgi_stager.store import RecordTooLarge, StoreError, files, projects, requests, tasks
 
@@ -73,6 +74,7 @@ def manifest_paths(ctx: StepContext, request: RestoreRequest) -> dict[str, str]:
         place = PurePosixPath(base)
         if stage_dir is not None and place.is_relative_to(stage_dir) and ".." not in place.parts:
             found[project] = str(manifest_directory(base, project) / name)
+            solve(ctx, f"directory:{project}", "its directory is below the staging directory again")
         elif base:
             # Checked when the record was accepted: somebody changed it in the database since.
             alert(
@@ -85,6 +87,7 @@ def manifest_paths(ctx: StepContext, request: RestoreRequest) -> dict[str, str]:
                 you="set analysis_projects_dir right in the project's document, which this command shows. It goes "
                 "on by itself then.",
                 command=f"jgi-stager project show {project}",
+                lasts=Lasts(Cause.DIFFERENCE, topic=f"directory:{project}"),
             )
     return found
 
@@ -247,6 +250,9 @@ def _wait(ctx: StepContext, request: RestoreRequest, why: str, cure: str = "") -
             f"{len(request.file_ids)} files wait for its manifest, but: {why}.",
             you=f"{cure or written_anew}. The manifest is looked at again every hour, and nothing is asked from "
             f"tape again until the delivery {end}.",
+            lasts=Lasts(
+                Cause.FORMAT, About(request_id=request_id, request_key=request.key), sorted(request.projects)
+            ),
         )
 
 
@@ -347,6 +353,7 @@ def _most_complete(paths: Iterable[str]) -> Manifest:
 
 def _use(ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery: Delivery) -> int:
     request_id = request.number
+    solve(ctx, f"manifest:{request_id}", "its manifest is read and used")
     lost_before = set(request.lost or ())
     _report(ctx, request, manifest, delivery, [one for one in delivery.missing if one not in lost_before])
     directory = source_directory(ctx, request_id)
@@ -402,4 +409,5 @@ def _report(
         "\n\n".join([f"It is the manifest of {', '.join(sorted(request.projects))}.", *lists]),
         you="nothing to do: what is missing is asked for again by itself, and what nobody asked for is left "
         "alone. You hear of a file that fails in the end.",
+        lasts=None,
     )

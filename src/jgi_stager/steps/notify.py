@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 DATED = re.compile(r":[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2})?\Z", re.ASCII)
 """The date at the end of a key."""
+QUIET_HOURS = 48
+"""What nobody can see to be over, and was not met for so long, is over: what lasts is met within a day."""
 LONGEST_TOPIC, LONGEST_SUBJECT, LONGEST_TEXT = 300, 300, 2000
 MOST_PROJECTS = 100
 """Of one alarm."""
@@ -85,16 +87,21 @@ def alert(
     # The mail first. A kill here leaves a mail without an alarm, which the next time opens if it still lasts; an
     # alarm without a mail would stand where nobody was told.
     notify(ctx, Kind.ALARM, key, data, project)
-    if lasts is None:
-        return
+    if lasts is not None:
+        of_it = replace(lasts, projects=[*lasts.projects, *([project] if project else ())])
+        open_alarm(ctx, lasts.topic or key, data, of_it)
+
+
+def open_alarm(ctx: StepContext, topic: str, words: Mapping[str, str | None], lasts: Lasts) -> None:
+    """Let something stand as an alarm of which people were told: ``words`` are those of `alert`."""
     now = ctx.clock.now()
     alarm = Alarm(
-        key=topic_of(lasts.topic or key),
-        subject=subject[:LONGEST_SUBJECT],
-        found=text.partition("\n\n")[0][:LONGEST_TEXT],
-        you=you[:LONGEST_TEXT],
-        command=command,
-        projects=sorted({*lasts.projects, *([project] if project else ())})[:MOST_PROJECTS],
+        key=topic_of(topic),
+        subject=(words["subject"] or "")[:LONGEST_SUBJECT],
+        found=(words["text"] or "").partition("\n\n")[0][:LONGEST_TEXT],
+        you=(words["you"] or "")[:LONGEST_TEXT],
+        command=words["command"],
+        projects=sorted(set(lasts.projects))[:MOST_PROJECTS],
         about=lasts.about,
         cause=lasts.cause,
         opened_at=now,

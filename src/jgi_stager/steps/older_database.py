@@ -24,6 +24,7 @@ from pathlib import Path
 
 import structlog
 
+from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.globus import ENDED, TaskStatus
 from jgi_stager.clients.remote_clock import ClockEstimate
 from jgi_stager.failures import Service
@@ -33,7 +34,7 @@ from jgi_stager.notices import ACTIVITY
 from jgi_stager.records import TASK_LABEL
 from jgi_stager.steps import deliveries, jdp_clock
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import alert
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
 from jgi_stager.steps.services import call
 from jgi_stager.store import control, projects, requests, tasks
 
@@ -111,6 +112,7 @@ def hold(ctx: StepContext, missing: Sequence[str], why: str) -> None:
         "Deliveries that appear meanwhile are found and used; everything else goes on.\n\nProjects added "
         "since the backup are to be added again.",
         you=f"{CURE}.",
+        lasts=Lasts(Cause.DIFFERENCE, topic="older-books"),
     )
     # Last: after a kill before it people are told again, under the same key, which is once.
     control.set_hold(ctx.store, missing, until, why)
@@ -120,6 +122,7 @@ def problem(ctx: StepContext) -> tuple[str, str] | None:
     """That asking is held, and what to do; None if it is not."""
     found = control.hold(ctx.store)
     if found is None or found["ended_at"] is not None or ctx.clock.now() >= found["until"]:
+        solve(ctx, "older-books", "files are asked for again")
         return None
     until = f"{found['until']:%Y-%m-%d %H:%M} UTC"
     return f"the database is older than the work ({found['why']}): nothing is asked for until {until}", CURE
@@ -193,6 +196,8 @@ def _look(ctx: StepContext) -> int:
         hold(ctx, [task.task_id for task in ours], why)
     if others := [task for task in orphans if task not in ours]:
         _tell_of_orphans(ctx, others)
+    else:
+        solve(ctx, "orphan-tasks", "Globus runs no such task any more")
     return 0
 
 
@@ -209,4 +214,5 @@ def _tell_of_orphans(ctx: StepContext, orphans: Sequence[TaskStatus]) -> None:
         "They are left alone: they take places among the tasks that Globus runs at a time, and what they bring "
         f"is not sent a second time.\n\n{bullets(lines, SHOWN, ACTIVITY)}",
         you=f"cancel them on the Globus site ({ACTIVITY}) if nobody needs them; otherwise nothing.",
+        lasts=Lasts(Cause.DIFFERENCE, topic="orphan-tasks", quiet_hours=QUIET_HOURS),
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from jgi_stager.alarm_models import About, Cause
 from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import bullets
@@ -18,7 +19,7 @@ from jgi_stager.notices import ACTIVITY
 from jgi_stager.steps import deliveries, jdp_clock, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent, seen
-from jgi_stager.steps.notify import alert
+from jgi_stager.steps.notify import Lasts, alert, solve
 from jgi_stager.steps.services import isolate_each, process_each, reschedule_fields
 from jgi_stager.store import files, requests
 
@@ -26,10 +27,14 @@ log = structlog.get_logger()
 
 UNDER_WAY = frozenset({"new", "pending", "staging"})
 """Words of JDP for a request that is being worked on (documented: new, pending; one client: staging)."""
+ENDS = frozenset({"ready", "expired"})
+KNOWN = UNDER_WAY | ENDS
 SLOW = timedelta(days=3)
 """Tape takes hours, a day at worst."""
 EXPIRIES_TOLD_OF = 3
 """The third time is no accident any more."""
+EXPIRIES_QUIET_HOURS = 7 * 24
+"""Without another one for so long they have come to an end."""
 MOST_LINES = 20
 """Of a list in a mail."""
 VANISHED_PATIENCE = timedelta(hours=24)
@@ -60,6 +65,7 @@ def poll(ctx: StepContext, document: RestoreRequest) -> int:
     except Rejected as error:
         return _vanished(ctx, document, error)
     word = status.status
+    _solved(ctx, document, word)
     facts: dict[str, Any] = {
         "status_word": word,
         "expiration_date": status.expiration_date,
@@ -93,6 +99,16 @@ def poll(ctx: StepContext, document: RestoreRequest) -> int:
     return 0
 
 
+def _solved(ctx: StepContext, document: RestoreRequest, word: str) -> None:
+    """JDP answers about the request: what it said or did not say before may be over."""
+    request_id = document.number
+    solve(ctx, f"vanished:{request_id}", "JDP knows the request again")
+    if word in KNOWN:
+        solve(ctx, f"word:{request_id}", f"JDP calls the request {word}, which is known")
+    if word in ENDS:
+        solve(ctx, f"slow:{request_id}", f"JDP calls the request {word}")
+
+
 def _dropped(document: RestoreRequest, status: RequestStatus) -> list[str]:
     """The ids that JDP did not take into the request: it drops those it does not know without a word."""
     counts = document.restored_count, document.updated_count
@@ -112,6 +128,7 @@ def _slow(ctx: StepContext, document: RestoreRequest, word: str) -> None:
         f"Its {len(document.file_ids)} files wait; the request is followed until JDP calls it ready or "
         "expired.",
         you=f"ask JGI about restore request {request_id}: a tape pull may have failed. The daemon keeps waiting.",
+        lasts=_about(document, Cause.DELAY),
     )
 
 
@@ -158,7 +175,13 @@ def _tell_of_repeats(ctx: StepContext, document: RestoreRequest, why: str) -> No
             f"({ACTIVITY}). Until the transfers keep up, ask for less at a time (jgi-stager limits set "
             "max_restore_bytes SIZE), or ask JGI for a longer life of deliveries.",
             command=f"jgi-stager explain {project}",
+            lasts=Lasts(Cause.DELAY, quiet_hours=EXPIRIES_QUIET_HOURS),
         )
+
+
+def _about(document: RestoreRequest, cause: Cause, topic: str | None = None) -> Lasts:
+    """What an alarm about a request is that lasts as long as JDP says so, or the request is open."""
+    return Lasts(cause, About(request_id=document.request_id, request_key=document.key), document.projects, topic)
 
 
 def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected) -> int:
@@ -176,6 +199,7 @@ def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected) -> in
         f"JDP does not know request {request_id}",
         f"{error}\n\nIts {len(document.file_ids)} files wait. If this lasts a day they are asked for again.",
         you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you.",
+        lasts=_about(document, Cause.DIFFERENCE),
     )
     requests.update_request(
         ctx.store,
@@ -200,6 +224,7 @@ def _unknown_word(ctx: StepContext, document: RestoreRequest, word: str) -> None
         "neither fail nor count as delivered.",
         you=f"ask JGI what this word means for restore request {request_id}, and report it to whoever maintains "
         "this program. It goes on by itself when JDP says ready or expired.",
+        lasts=_about(document, Cause.WORD, f"word:{request_id}"),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from jgi_stager.alarm_models import About, Cause
 from jgi_stager.clients.globus import ENDED
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import human_duration
@@ -18,7 +19,7 @@ from jgi_stager.notices import COMMANDS, activity
 from jgi_stager.steps import transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent, seen
-from jgi_stager.steps.notify import alert
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
 from jgi_stager.steps.services import process_each, reschedule_fields
 from jgi_stager.store import tasks
 
@@ -57,6 +58,9 @@ def poll(ctx: StepContext, task: TransferTask) -> int:
         "error": status.fatal_error or status.nice_details,
         "vanished_at": None,
     }
+    solve(ctx, f"task-unknown:{task.globus_id}", "Globus knows the task again")
+    if status.status in MOVING | ENDED:
+        solve(ctx, f"task:{task.globus_id}", f"Globus calls the task {status.status}")
     if status.status in ENDED:
         return _end(ctx, task, facts)
     if status.status not in MOVING:
@@ -87,6 +91,7 @@ def _unknown(ctx: StepContext, task: TransferTask, error: str) -> int:
         you="if the Globus login was changed, go back to the one that made the task, with the command below. "
         "Otherwise nothing: it goes on by itself.",
         command=COMMANDS[Service.GLOBUS],
+        lasts=Lasts(Cause.DIFFERENCE, About(task_id=task.globus_id)),
     )
     wait = timedelta(seconds=ctx.settings.schedule.task_poll_longest_seconds)
     tasks.update_task(
@@ -117,6 +122,7 @@ def _failed(ctx: StepContext, task: TransferTask, fatal: str) -> None:
         "failure in a row.",
         you=f"look at the task ({activity(task.globus_id)}), and at the space at the destination. When the cause "
         "is gone it goes on by itself.",
+        lasts=Lasts(Cause.REFUSAL, quiet_hours=QUIET_HOURS),
     )
 
 
@@ -134,4 +140,7 @@ def _stands_still(ctx: StepContext, task: TransferTask, status: str, nice_status
         you=f"look at the task ({activity(task_id)}); if it says that the login has ended, log in again with the "
         "command below. The task is kept, and goes on by itself when the cause is gone.",
         command=COMMANDS[Service.GLOBUS],
+        lasts=Lasts(
+            Cause.CONSENT if status == "INACTIVE" else Cause.WORD, About(task_id=task_id), topic=f"task:{task_id}"
+        ),
     )

@@ -369,6 +369,7 @@ def _release(ctx: StepContext, document: RestoreRequest) -> int:
         f"{hours:.0f} hours nothing showed that JDP had received it. Its bytes counted against the quota all "
         "that time.",
         you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you.",
+        lasts=None,
     )
     transitions.release_request(ctx.store, document)
     return 1

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import structlog
 
+from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.jdp import Accepted
 from jgi_stager.clients.remote_clock import ClockEstimate
 from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
@@ -23,7 +24,7 @@ from jgi_stager.planning import Want
 from jgi_stager.steps import deliveries, jdp_clock, older_database, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import seen
-from jgi_stager.steps.notify import alert
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
 from jgi_stager.steps.services import first_request_poll, may_ask, record_answer, record_failure
 from jgi_stager.store import StoreError, StoreUnavailable, files, projects, requests
 
@@ -171,6 +172,7 @@ def _accepted(ctx: StepContext, intent: str, answer: Accepted, wants: Sequence[W
     size = sum(want.size for want in wants)
     number, before = answer.request_id, requests.newest_id(ctx.store)
     log.info("restore_requested", request_id=number, ids=len(wants), bytes=size)
+    solve(ctx, "refused", f"JDP took request {number}")
     transitions.accept_request(
         ctx.store,
         intent,
@@ -216,6 +218,7 @@ def _refused(ctx: StepContext, wants: Sequence[Want], error: Rejected, refusals:
         you="nothing to do if it was one file: it is found by itself, fails with this reason, and a mail says so. "
         "If JDP names a limit that is lower than ours, lower ours (jgi-stager limits set NAME VALUE). They are:",
         command="jgi-stager limits show",
+        lasts=Lasts(Cause.REFUSAL, quiet_hours=QUIET_HOURS),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from jgi_stager.alarm_models import Cause
 from jgi_stager.failures import (
     NeedsPerson,
     OutcomeUnknown,
@@ -27,7 +28,7 @@ from jgi_stager.lifecycle import IllegalMoveError
 from jgi_stager.secrets import CREDENTIALS, credential_fingerprint
 from jgi_stager.steps import credential_notices
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import alert
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert
 from jgi_stager.store import RecordTooLarge, StoreError, inspection
 from jgi_stager.stored import StoredDocument
 
@@ -141,6 +142,7 @@ def too_large(ctx: StepContext, document: StoredDocument | _Called, error: Recor
         "Everything else does.",
         you="look at it in the database, and take out what somebody put into it; if nobody did, report it. Its "
         f"fields: {', '.join(_fields(ctx, document))[:LONGEST_ERROR]}",
+        lasts=Lasts(Cause.DAEMON, quiet_hours=QUIET_HOURS),
     )
 
 
@@ -196,6 +198,7 @@ def tell_of_bug(ctx: StepContext, document: StoredDocument | _Called, error: Exc
         project,
         you="report it with the lines of the log that say step_bug",
         command="journalctl -u jgi-stager -n 200",
+        lasts=Lasts(Cause.DAEMON, quiet_hours=QUIET_HOURS),
     )
 
 

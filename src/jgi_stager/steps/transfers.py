@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.globus import TransferItem, item_bytes, transfer_body, unusable_path
 from jgi_stager.failures import OutsideError, Rejected, Service, retry_delay
 from jgi_stager.lifecycle import OPEN_TASKS, ProjectState, RequestState, State, TaskState
@@ -26,7 +27,7 @@ from jgi_stager.records import TASK_LABEL, TaskKind
 from jgi_stager.steps import deliveries, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import seen
-from jgi_stager.steps.notify import alert
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
 from jgi_stager.steps.services import may_ask, process_each, record_failure, reschedule_fields
 from jgi_stager.store import control, files, moves, projects, requests, tasks
 from jgi_stager.store.files import FileRow
@@ -162,6 +163,7 @@ def send(ctx: StepContext, task: TransferTask) -> int:
     except Rejected as error:
         _refused(ctx, task, error)
         return 0
+    solve(ctx, "transfer-refused", "Globus took a transfer")
     moved = transitions.accept_task(ctx.store, task, task_id, f"Globus calls it {task_id}", _first_poll(ctx))
     seen(ctx, "globus.consent", f"task {task_id} was accepted")
     return moved
@@ -225,6 +227,7 @@ def _refused(ctx: StepContext, task: TransferTask, error: Rejected) -> None:
         f"{error}\n\nNothing was transferred. The files stay ready and are submitted again in smaller tasks.",
         you="nothing to do if it was one file: it is found by itself, fails with this reason, and a mail says so. "
         "If this comes again tomorrow, everything is refused: see what the words above ask for.",
+        lasts=Lasts(Cause.REFUSAL, quiet_hours=QUIET_HOURS),
     )
 
 

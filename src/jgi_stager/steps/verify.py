@@ -20,6 +20,7 @@ from typing import Any
 
 import structlog
 
+from jgi_stager.alarm_models import About
 from jgi_stager.failures import Rejected, Service, retry_delay
 from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import RequestState, State, TaskState
@@ -28,7 +29,7 @@ from jgi_stager.models import TransferTask
 from jgi_stager.records import TaskKind
 from jgi_stager.steps import deliveries, first_contact, transfers, transitions
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import alert
+from jgi_stager.steps.notify import Lasts, alert, solve
 from jgi_stager.steps.services import process_each, reschedule_fields
 from jgi_stager.store import files, moves, requests, tasks
 from jgi_stager.store.files import FileRow
@@ -118,8 +119,10 @@ def check(ctx: StepContext, task: TransferTask) -> int:
         error = "a file of it is set aside: its document does not fit (jgi-stager status)"
         _reschedule(ctx, task, error, retry_delay(int(task.attempts) + 1))
         return moved
-    arrived = len(files.of_task(ctx.store, task.globus_id, State.DONE))
-    transitions.close_task(ctx.store, task, "its files are verified", arrived=arrived)
+    arrived = files.of_task(ctx.store, task.globus_id, State.DONE)
+    for request_id in sorted({file.request_id for file in arrived if file.request_id is not None}):
+        solve(ctx, f"unread:{request_id}", "files of the delivery were read and have arrived")
+    transitions.close_task(ctx.store, task, "its files are verified", arrived=len(arrived))
     log.info("task_verified", task_id=task.globus_id, files=moved)
     return moved
 
@@ -146,6 +149,7 @@ def _hold(ctx: StepContext, task: TransferTask, unseen: Sequence[Unseen]) -> Non
             you="let the Globus identity of the daemon list and read the directories below, or repair the file "
             "system there. They are looked at again every hour, and nothing else waits for them.",
             command=where,
+            lasts=Lasts(about=About(task_id=task.globus_id), topic=f"unseen:{project}:{task.globus_id}"),
         )
 
 

@@ -1,0 +1,76 @@
+"""Ends the alarms whose matter is over by itself: the request or task is closed, the projects are at rest.
+
+What can be seen to be over where it is looked at is ended there (`jgi_stager.steps.notify.solve`).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from jgi_stager.alarm_models import Alarm
+from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS, OVER_PROJECTS, ProjectState, RequestState, TaskState
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import solve
+from jgi_stager.store import alarms, control, projects, requests, tasks
+
+
+def run(ctx: StepContext) -> int:
+    """Look at every open alarm. Returns how many are over."""
+    over = 0
+    for alarm in alarms.open_alarms(ctx.store):
+        why = _over(ctx, alarm)
+        over += why is not None and solve(ctx, alarm.key, why)
+    return over
+
+
+def _over(ctx: StepContext, alarm: Alarm) -> str | None:
+    """Why an alarm is over; None if it is not, or nobody can tell."""
+    if alarm.quiet_hours is not None:
+        # While no daemon ran nobody looked.
+        begun = [one["at"] for one in control.starts(ctx.store)[-1:]]
+        quiet = ctx.clock.now() - max([alarm.seen_at, *begun])
+        is_over = quiet > timedelta(hours=alarm.quiet_hours) + alarms.REFRESHED
+        return f"it was not met again for {alarm.quiet_hours} hours" if is_over else None
+    return _request_over(ctx, alarm) or _task_over(ctx, alarm) or _projects_over(ctx, alarm)
+
+
+def _request_over(ctx: StepContext, alarm: Alarm) -> str | None:
+    about = alarm.about
+    if about.request_key is not None:
+        request = requests.get_request(ctx.store, about.request_key)
+    elif about.request_id is not None:
+        request = requests.request_by_id(ctx.store, about.request_id)
+    else:
+        return None
+    if request is None:
+        return None  # it was edited, or removed: not seen to be over
+    if alarm.key.startswith(STALLED) and request.state != RequestState.WAITING:
+        return f"the request is {request.state}"
+    return None if request.state in OPEN_REQUESTS else f"the request is {request.state}"
+
+
+def _task_over(ctx: StepContext, alarm: Alarm) -> str | None:
+    task = tasks.task_by_id(ctx.store, alarm.about.task_id) if alarm.about.task_id is not None else None
+    if task is None:
+        return None
+    if alarm.key.startswith(STALLED) and task.state != TaskState.ACTIVE:
+        return f"the task is {task.state}"
+    return None if task.state in OPEN_TASKS else f"the task is {task.state}"
+
+
+def _projects_over(ctx: StepContext, alarm: Alarm) -> str | None:
+    """It concerns projects alone for which nothing is to begin any more, or whose record is gone."""
+    if not alarm.projects:
+        return None
+    records = [projects.get(ctx.store, name) for name in alarm.projects]
+    if alarm.key.startswith(DISCOVERY) and not any(
+        one is not None and one.state == ProjectState.DISCOVERING for one in records
+    ):
+        return "the files are listed"
+    if any(one is not None and one.state not in OVER_PROJECTS for one in records):
+        return None
+    return "the projects that it concerns are over"
+
+
+STALLED, DISCOVERY = "stalled:", "discovery:"
+"""Alarms that are over before their request, task or project is."""
