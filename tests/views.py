@@ -39,7 +39,7 @@ def facts(**fields: Any) -> Snapshot:
 def project(name: str = "soil", state: str = "active", **fields: Any) -> Project:
     """A project; ``counts`` by state as (files, bytes)."""
     counts = {key: Count(*value) for key, value in fields.pop("counts", {}).items()}
-    return Project(key="1", name=name, state=state, since=NOW - HOUR, counts=counts, **fields)
+    return Project(key="1", name=name, state=state, counts=counts, **{"since": NOW - HOUR} | fields)
 
 
 def request(number: int = 652_404, state: str = "waiting", *, hours: float = 5, **fields: Any) -> Request:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from jgi_stager.alarm_models import Alarm
 from jgi_stager.reporting.blocked_reasons import BlockedReason
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.explain import Explanation
@@ -43,8 +44,25 @@ def status(found: Status) -> Document:
             "given_up": facts.mails_given_up,
             "refused_addresses": [refused_address(one) for one in facts.refused_addresses],
         },
+        "alarms": [alarm(one) for one in facts.alarms],
         "set_aside": [set_aside(one) for one in facts.set_aside],
         "todo": [{"what": one.what, "do": one.do} for one in found.todos],
+    }
+
+
+def alarm(found: Alarm) -> Document:
+    """Something that people were told of and is not over."""
+    return {
+        "topic": found.key,
+        "cause": found.cause,
+        "subject": found.subject,
+        "found": found.found,
+        "you": found.you,
+        "command": found.command,
+        "projects": found.projects,
+        "about": found.about.model_dump(exclude_none=True),
+        "opened_at": found.opened_at,
+        "seen_at": found.seen_at,
     }
 
 

@@ -175,6 +175,8 @@ def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, f
     yield head
     if line.total.files:
         when_done = _eta(line.eta, found.now)
+        if line.alarm is not None:
+            when_done = Text("no finish time while an alarm is open", "yellow")
         width = min(BAR, max(16, page.width - 4 - len(when_done)))
         yield Text("  ").append_text(bar(project, page, width)).append("  ").append_text(when_done)
     yield from (Text(f"  {one}") for one in _lines(_waits_for(line.wait, found.now), page, 2, detail))

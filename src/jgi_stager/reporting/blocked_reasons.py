@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from jgi_stager.alarm_models import Alarm
 from jgi_stager.formatting import ago, count, human_bytes, human_duration, part_of, when
 from jgi_stager.lifecycle import ON_TAPE_REQUESTS
 from jgi_stager.notices import activity
@@ -52,6 +53,7 @@ class ReasonCode(StrEnum):
     PAUSED = "paused"
     CANCELLED = "cancelled"
     INVALID = "invalid"
+    ALARM = "alarm"
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,17 @@ def daemon_wait(daemon: DaemonView, now: datetime) -> BlockedReason | None:
     return BlockedReason(
         ReasonCode.DAEMON, sentence, since=daemon.seen_at, do="systemctl start jgi-stager  (or: jgi-stager run)"
     )
+
+
+def alarm_wait(alarm: Alarm, now: datetime) -> BlockedReason:
+    """Something that people were told of, and that is not over."""
+    sentence = f"{alarm.subject}, since {when(alarm.opened_at, now)}: {alarm.found}"
+    return BlockedReason(ReasonCode.ALARM, sentence, since=alarm.opened_at, do=what_to_do(alarm))
+
+
+def what_to_do(alarm: Alarm) -> str:
+    """What a person does about it, with the command if there is one."""
+    return f"{alarm.you.rstrip('.')}: {alarm.command}" if alarm.command else alarm.you
 
 
 def service_wait(facts: Snapshot, *names: str) -> BlockedReason | None:

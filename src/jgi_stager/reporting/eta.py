@@ -250,7 +250,8 @@ class _Pace:
 
 
 def estimate(facts: Snapshot) -> dict[str, Eta]:
-    """The estimate for every active project that has something under way and an end in sight, by name."""
+    """The estimate for every active project that has something under way and an end in sight, by name. There is
+    none beside an open alarm that concerns it: until that is over nobody can say."""
     pace = _Pace(
         tape(facts.past_requests),
         transfer(facts.past_tasks, [*facts.past_requests, *facts.requests]),
@@ -261,7 +262,7 @@ def estimate(facts: Snapshot) -> dict[str, Eta]:
     early, middle, late = (_ends(parts, pace, share) for share in (EARLY, MIDDLE, LATE))
     found = {}
     for name in middle.keys() - beyond:
-        if late[name] <= HORIZON_SECONDS:
+        if late[name] <= HORIZON_SECONDS and not facts.alarms_of(name):
             at, first, last = (facts.now + timedelta(seconds=ends[name]) for ends in (middle, early, late))
             least = (at - facts.now) * LEAST_SPREAD
             first, last = min(first, at - least), max(last, at + least)

@@ -6,15 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from jgi_stager.alarm_models import Alarm
 from jgi_stager.formatting import count, when
 from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.reporting import blocked_reasons
-from jgi_stager.reporting.blocked_reasons import NEXT_RUN, BlockedReason, ReasonCode, daemon_wait, service_wait
+from jgi_stager.reporting.blocked_reasons import (
+    NEXT_RUN,
+    BlockedReason,
+    ReasonCode,
+    alarm_wait,
+    daemon_wait,
+    service_wait,
+)
 from jgi_stager.reporting.quota import Turns, turns
 from jgi_stager.reporting.snapshot_types import File, Move, Project, Request, Snapshot, Task
 
 DOCUMENTS_SHOWN = 5
 """Documents of a project that cannot be used, each as a reason of its own."""
+ALARMS_SHOWN = 5
 STANDING = frozenset({"done", "held", "cancelled", "invalid"})
 """States of a project in which nothing moves, whether the daemon runs or not."""
 
@@ -49,6 +58,7 @@ def project(facts: Snapshot, subject: Project, coming: Turns | None = None) -> E
         waits += _of_files(facts, subject, coming)
     waits += _of_documents(facts, subject)
     waits = waits or [BlockedReason(ReasonCode.TURN, "its files are done; the project is closed within minutes")]
+    waits += [alarm_wait(one, facts.now) for one in facts.alarms_of(subject.name)[:ALARMS_SHOWN]]
     waits.sort(key=lambda wait: _URGENCY.get(wait.why, 5))
     return Explanation(subject.name, "project", subject.state, subject.since, tuple(waits), subject.history)
 
@@ -60,6 +70,7 @@ _URGENCY = {
     ReasonCode.INVALID: 1,
     ReasonCode.PERSON: 2,
     ReasonCode.SERVICE: 3,
+    ReasonCode.ALARM: 6,
 }
 """The order of reasons; within one the files further back come first, for they are what takes longest."""
 
@@ -205,8 +216,22 @@ def file(
     else:
         waits.append(replace(_of_file(facts, subject, owner, request, task, coming), state=subject.state))
     waits = [replace(wait, files=1, bytes=subject.size or 0) for wait in waits]
+    waits += [alarm_wait(one, facts.now) for one in facts.alarms_of(subject.project) if _is_about(one, subject)]
     identity = _identity(subject)
     return Explanation(subject.name, "file", subject.state, subject.since, tuple(waits), subject.history, identity)
+
+
+def _is_about(alarm: Alarm, subject: File) -> bool:
+    """Whether an alarm that concerns the project of a file is about this file, as far as it is about one thing."""
+    if subject.state == State.DONE:
+        return False
+    about = alarm.about
+    pairs = (
+        (about.request_id, subject.request_id),
+        (about.task_id, subject.task_id),
+        (about.file_id, subject.source_file_id),
+    )
+    return all(theirs is None or theirs == ours for theirs, ours in pairs)
 
 
 def _of_file(  # noqa: PLR0911 - one for each state

@@ -30,6 +30,7 @@ from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
 from jgi_stager.store import (
     Store,
+    alarms,
     control,
     credentials,
     discoveries,
@@ -176,6 +177,7 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
         mails_refused=notices.count_in(store, NoticeState.REFUSED),
         mails_given_up=given_up(store, now),
         refused_addresses=refused_addresses(store, settings, records, now),
+        alarms=tuple(alarms.open_alarms(store)),
         set_aside=set_aside(store),
         unknown_patience=timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours),
         clock_scale=settings.clock.scale,
@@ -349,6 +351,7 @@ def task(document: TransferTask) -> views.Task:
         nice_status=document.nice_status,
         faults=document.faults or 0,
         bytes_moved=document.bytes_transferred or 0,
+        moved_at=document.moved_at,
         error=document.error,
         attempts=document.attempts,
     )

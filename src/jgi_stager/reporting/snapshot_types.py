@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from jgi_stager.alarm_models import Alarm
 from jgi_stager.planning import Demand, Limits, Spent
 
 ALMOST = 0.9999
@@ -112,6 +113,8 @@ class Task:
     nice_status: str | None = None
     faults: int = 0
     bytes_moved: int = 0
+    moved_at: datetime | None = None
+    """When it was last seen to have moved a byte."""
     error: str | None = None
     attempts: int = 0
 
@@ -326,6 +329,8 @@ class Snapshot:
     """Why mails were given up lately for another reason than their addresses, the newest last."""
     refused_addresses: tuple[RefusedAddress, ...] = ()
     """Those that are not solved: still on a list, and without a mail delivered since."""
+    alarms: tuple[Alarm, ...] = ()
+    """What people were told of and is not over, the oldest first."""
     set_aside: tuple[SetAside, ...] = ()
     """Documents that do not fit, as the daemon noted them last."""
     unknown_patience: timedelta = timedelta(hours=24)
@@ -335,3 +340,15 @@ class Snapshot:
     def project(self, name: str) -> Project | None:
         """The project of this name."""
         return next((project for project in self.projects if project.name == name), None)
+
+    def alarms_of(self, name: str) -> tuple[Alarm, ...]:
+        """The open alarms that concern a project: what is about no project concerns all."""
+        found = self.project(name)
+        carried = found.in_tasks if found is not None else {}
+        return tuple(one for one in self.alarms if _concerns(one, name, carried))
+
+
+def _concerns(alarm: Alarm, name: str, carried: Mapping[str, int]) -> bool:
+    if alarm.projects:
+        return name in alarm.projects
+    return alarm.about.task_id is None or alarm.about.task_id in carried

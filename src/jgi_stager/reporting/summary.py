@@ -14,8 +14,8 @@ from jgi_stager.formatting import count, when
 from jgi_stager.lifecycle import Phase, ProjectState, State, states_in
 from jgi_stager.notices import activity
 from jgi_stager.records import DISCOVERY_PATIENCE
-from jgi_stager.reporting import eta, explain
-from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, found_out, since
+from jgi_stager.reporting import eta, explain, standstill
+from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, found_out, since, what_to_do
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.quota import Turns, Window, turns, window
 from jgi_stager.reporting.snapshot_types import Count, Login, Project, RefusedAddress, Snapshot
@@ -83,6 +83,7 @@ def _looks_at_tape(facts: Snapshot) -> Iterator[datetime]:
 ORDER = ("invalid", "held", "active", "discovering", "new", "paused", "done", "cancelled")
 """The projects of a page: what needs somebody first, what is over last."""
 INVALID_SHOWN = timedelta(days=7)
+ALARMS_SHOWN = 20
 DOCUMENTS_SHOWN = 20
 """Documents that cannot be used, each on a line of its own."""
 
@@ -96,6 +97,8 @@ class ProjectLine:
     done: Count
     wait: BlockedReason
     eta: Eta | None = None
+    alarm: str | None = None
+    """The oldest alarm that is open about it: beside it no finish time is told."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,8 @@ class Status:
     window: Window
     credentials: tuple[Credential, ...]
     todos: tuple[Todo, ...]
+    """What a person should do or know. Only if there is none there is nothing to do: no alarm is open, nobody is
+    needed, and each project moves or waits for quota or tape within what is usual."""
 
 
 def status(facts: Snapshot, credentials: Iterable[Credential] = (), only: str | None = None) -> Status:
@@ -151,7 +156,9 @@ def _line(facts: Snapshot, project: Project, coming: Turns, when_done: Eta | Non
     why = explain.project(facts, project, coming).why
     stuck = why.why in (ReasonCode.DAEMON, ReasonCode.PERSON)
     going = project.state == "active" and not stuck
-    return ProjectLine(project, project.total, project.of(State.DONE), why, when_done if going else None)
+    open_alarms = facts.alarms_of(project.name) if going else ()
+    alarm = open_alarms[0].subject if open_alarms else None
+    return ProjectLine(project, project.total, project.of(State.DONE), why, when_done if going else None, alarm)
 
 
 def _todos(
@@ -164,14 +171,25 @@ def _todos(
     yield from _of_logins(facts, coming, logins)
     for line in lines:
         yield from _of_project(facts, line)
+    told = {one.about.task_id for one in facts.alarms}
     for task in facts.tasks:
-        if task.status not in (None, "ACTIVE") and task.state == "active":
+        if task.status not in (None, "ACTIVE") and task.state == "active" and task.task_id not in told:
             yield Todo(
                 f"Globus task {task.task_id} stands still ({task.status}, {task.nice_status or 'no reason'})",
                 activity(task.task_id),
             )
+    yield from _of_alarms(facts, only)
+    yield from (Todo(what, do) for what, do in standstill.sentences(facts, coming, only))
     yield from _of_documents(facts, only)
     yield from _of_mails(facts)
+
+
+def _of_alarms(facts: Snapshot, only: str | None) -> Iterable[Todo]:
+    found = facts.alarms if only is None else facts.alarms_of(only)
+    for one in found[:ALARMS_SHOWN]:
+        yield Todo(f"{one.subject}, since {when(one.opened_at, facts.now)}", what_to_do(one))
+    if len(found) > ALARMS_SHOWN:
+        yield Todo(f"and {len(found) - ALARMS_SHOWN} more alarms are open", "jgi-stager status --json")
 
 
 def _of_documents(facts: Snapshot, only: str | None) -> Iterable[Todo]:
@@ -238,6 +256,8 @@ def _of_project(facts: Snapshot, line: ProjectLine) -> Iterable[Todo]:
 
 def _stuck(facts: Snapshot, project: Project) -> bool:
     """Whether its discovery gets no further, though the services answer."""
+    if any(one.key == f"discovery:{project.name}" for one in facts.alarms):
+        return False  # told of with the alarm
     if project.error_since is None or any(facts.daemon.trouble(name) for name in ("gold", "jdp")):
         return False
     return facts.now - project.error_since > DISCOVERY_PATIENCE

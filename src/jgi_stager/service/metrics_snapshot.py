@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from jgi_stager.alarm_models import Alarm
 from jgi_stager.failures import NeedsPerson
 from jgi_stager.formatting import human_bytes, percent, when
 from jgi_stager.lifecycle import BUSY_PROJECTS, ENDED_PROJECTS, OPEN_REQUESTS, OPEN_TASKS, State
 from jgi_stager.limits import restore_limits_now
 from jgi_stager.planning import Spent, bytes_in_window
 from jgi_stager.settings import Settings
-from jgi_stager.store import Store, credentials, files, notices, projects, requests, tasks
+from jgi_stager.store import Store, alarms, credentials, files, notices, projects, requests, tasks
 from jgi_stager.store.files import Tally
 from jgi_stager.store.projects import Head
 
@@ -61,6 +62,8 @@ class MetricsSnapshot:
     quota: Quota
     credentials: Mapping[str, datetime]
     """Service -> since when its credential is in place."""
+    alarms: Sequence[Alarm] = ()
+    """Those that are open, the oldest first."""
 
     def total(self, *states: State) -> Tally:
         """Files and bytes of all projects that have not ended, in these states; without states in all."""
@@ -103,6 +106,7 @@ class MetricsReader:
             oldest_notice=min((notice.created for notice in waiting), default=None),
             quota=_quota(self.store, self.settings, now),
             credentials={one.service: one.since for one in credentials.everything(self.store) if one.since},
+            alarms=alarms.open_alarms(self.store),
         )
 
     def _files(self, records: Sequence[Head]) -> dict[tuple[str, str], Tally]:
@@ -154,6 +158,9 @@ def status_line(survey: MetricsSnapshot, persons: Iterable[NeedsPerson]) -> str:
         share = survey.total(State.DONE).bytes / total
         parts.append(f"{percent(share)} of {human_bytes(total)}")
     parts += _waiting(survey, list(persons))
+    if survey.alarms:
+        number = len(survey.alarms)
+        parts.append(f"{number} open alarm{'' if number == 1 else 's'}")
     return ", ".join(parts)
 
 

@@ -16,13 +16,14 @@ from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import FILE_PHASES, OVER_PROJECTS, ProjectState, State
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, Kind
-from jgi_stager.reporting import eta, quota, snapshot
+from jgi_stager.reporting import eta, quota, snapshot, standstill
+from jgi_stager.reporting.blocked_reasons import what_to_do
 from jgi_stager.reporting.quota import turns
 from jgi_stager.reporting.snapshot_types import Project, Snapshot
 from jgi_stager.reporting.summary import deadline, needed_at
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.credentials import ends_soon
-from jgi_stager.store import control, credentials, notices, projects
+from jgi_stager.store import alarms, control, credentials, notices, projects
 
 log = structlog.get_logger()
 
@@ -37,6 +38,8 @@ WORDS: Mapping[State, str] = {
 }
 """Of the states for which the phase says too little."""
 WORTH_A_WORD = timedelta(hours=1)
+MOST_ALARMS = 10
+"""Open ones, and as many that are over."""
 MOST_NAMED = 5
 """Projects that are named in one sentence."""
 
@@ -61,6 +64,13 @@ def needs_you(ctx: StepContext, facts: Snapshot) -> list[str]:
                 f"{CREDENTIAL_NAMES.get(service, service)} has been refused since {since} ({needed}); {what}"
             )
     lines += [
+        f"{one.subject}: still open, since {one.opened_at:%Y-%m-%d %H:%M} UTC; {what_to_do(one)}"
+        for one in facts.alarms[:MOST_ALARMS]
+    ]
+    if len(facts.alarms) > MOST_ALARMS:
+        lines.append(f"{len(facts.alarms) - MOST_ALARMS} more alarms are open; see: jgi-stager status")
+    lines += [f"{what}; see: {do}" for what, do in standstill.sentences(facts, turns(facts))]
+    lines += [
         f"{project.name}: {project.of(State.FAILED).files:,} files failed; see: jgi-stager explain {project.name}"
         for project in facts.projects
         if project.state == ProjectState.HELD
@@ -83,6 +93,8 @@ def notes(ctx: StepContext, facts: Snapshot, since: datetime | None) -> list[str
             )
         if known.out_since is not None:
             lines.append(f"{service.value.upper()} has not answered since {known.out_since:%Y-%m-%d %H:%M} UTC")
+    over = alarms.ended_since(ctx.store, since) if since is not None else []
+    lines += [f"solved: {one.subject} ({one.ended_why})" for one in over[:MOST_ALARMS]]
     lines += [
         f"mails to {one.address} are refused by the mail server: {one.reason}"
         for one in notices.refusals(ctx.store)
@@ -156,8 +168,9 @@ def run(ctx: StepContext) -> int:
 
 
 def _is_news(page: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
-    """Whether anything happened since the digest before."""
-    return bool(page["fingerprint"] != last.get("fingerprint"))
+    """Whether anything happened since the digest before, or a person is still to do something: what was told once
+    must not be silent for days."""
+    return bool(page["open"]) or bool(page["fingerprint"] != last.get("fingerprint"))
 
 
 def _page(
@@ -168,7 +181,7 @@ def _page(
     listed = [one for one in facts.projects if one.state in LISTED or _just_done(one, last)]
     causes = delay_causes(ctx, facts, last)
     shown = [
-        _project(one, estimates.get(one.name), before.get(one.name) or {}, causes)
+        _project(one, estimates.get(one.name), before.get(one.name) or {}, causes) | _alarm(facts, one)
         for one in sorted(listed, key=lambda one: (one.state != ProjectState.ACTIVE, one.name))
     ]
     return {
@@ -177,6 +190,7 @@ def _page(
         "projects": shown,
         "quota": _quota(facts),
         "needs": needs_you(ctx, facts),
+        "open": [one.key for one in facts.alarms],
         "notes": notes(ctx, facts, last.get("at")),
         # The quota window moves by itself, and so does an estimate: neither is news.
         "fingerprint": [[one["name"], one["state"], *one["where"], one["done_files"]] for one in shown],
@@ -206,6 +220,12 @@ def _project(
         "eta": {"early": estimate.early, "late": estimate.late} if estimate else None,
     }
     return shown | _moved(estimate, before, causes)
+
+
+def _alarm(facts: Snapshot, one: Project) -> dict[str, Any]:
+    """Why no finish time is told."""
+    found = facts.alarms_of(one.name) if one.state == ProjectState.ACTIVE else ()
+    return {"no_eta": found[0].subject} if found else {}
 
 
 def _moved(estimate: eta.Eta | None, before: Mapping[str, Any], causes: Sequence[str]) -> dict[str, Any]:
@@ -263,7 +283,7 @@ def _notify(ctx: StepContext, page: Mapping[str, Any], now: datetime) -> int:
         # Those of today are there if the daemon died before it kept what they say.
         if old != today and not old.startswith(f"{today}:"):
             notices.withdraw(ctx.store, old, "a newer digest says it")
-    data = {name: value for name, value in page.items() if name != "fingerprint"}
+    data = {name: value for name, value in page.items() if name not in ("fingerprint", "open")}
     notices.put_notice(ctx.store, today, kind=Kind.DIGEST.value, data=data, to=site)
     stored, groups = 1, dict[tuple[str, ...], list[str]]()
     for one in page["projects"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from jgi_stager import __version__
+from jgi_stager.alarm_models import Cause
 from jgi_stager.failures import Service
 from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS, ProjectState
 from jgi_stager.service.lease import DUTY
@@ -46,6 +48,7 @@ class StoreCollector(Collector):
             yield from self._rest(survey)
             yield from _quota(survey)
             yield self._credentials(survey)
+            yield self._alarms(survey)
             yield self._lease()
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -111,6 +114,12 @@ class StoreCollector(Collector):
             (name,): (survey.now - since).total_seconds() for name, since in survey.credentials.items()
         }
         return self._filled(family, ages)
+
+    def _alarms(self, survey: MetricsSnapshot) -> GaugeMetricFamily:
+        family = _gauge("alarms_open", "What people were told of and is not over, by cause.", ["cause"])
+        counts = Counter(one.cause.value for one in survey.alarms)
+        values: dict[tuple[str, ...], float] = {(cause,): float(number) for cause, number in counts.items()}
+        return self._filled(family, values, [cause.value for cause in Cause])
 
     def _lease(self) -> GaugeMetricFamily:
         family = _gauge("lease_held", "1 for the daemon that holds the lease of the database.", ["owner"])

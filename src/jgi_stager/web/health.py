@@ -27,6 +27,10 @@ FRESH_SECONDS = 5.0
 """Real. A snapshot is used for so long: asking often must not cost the database anything."""
 
 
+MOST_ALARMS = 50
+"""On the page."""
+
+
 @dataclass(frozen=True)
 class Health:
     """``live``: every step moves. ``ready``: and everything that it needs can be used. ``reasons`` else."""
@@ -34,6 +38,8 @@ class Health:
     live: bool
     ready: bool
     reasons: tuple[str, ...]
+    alarms: tuple[str, ...] = ()
+    """What people were told of and is not over. It does not make the daemon unready: it goes on beside them."""
 
 
 @dataclass
@@ -64,12 +70,13 @@ class Monitor:
         """How the daemon is now."""
         hung = [f"{name} has not moved for {seconds:.0f} s" for name, seconds in sorted(self.stuck().items())]
         reasons = list(hung)
-        if self.survey() is None:
+        survey = self.survey()
+        if survey is None:
             reasons.append(f"the database cannot be read: {self._problem}")
         reasons += [f"{name}: {problem}" for name, problem in self.troubles().items()]
         if self.ctx.stop.is_set():
             reasons.append("the daemon is stopping")
-        return Health(not hung, not reasons, tuple(reasons))
+        return Health(not hung, not reasons, tuple(reasons), _alarms(survey))
 
     def troubles(self) -> dict[str, str]:
         """The services that cannot be used now, and why."""
@@ -84,6 +91,11 @@ class Monitor:
             ):
                 found[service.value] = "does not answer; it is asked again later"
         return found
+
+
+def _alarms(survey: MetricsSnapshot | None) -> tuple[str, ...]:
+    known = survey.alarms[:MOST_ALARMS] if survey is not None else ()
+    return tuple(f"{one.subject}, since {one.opened_at:%Y-%m-%d %H:%M} UTC" for one in known)
 
 
 # --- the status line ----------------------------------------------------------------------------------------

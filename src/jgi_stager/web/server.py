@@ -131,6 +131,7 @@ def make_app(monitor: Monitor, host: str) -> Starlette:
 
     def answer(health: Health, good: bool) -> Response:
         document = {"live": health.live, "ready": health.ready, "reasons": list(health.reasons)}
+        document["alarms"] = list(health.alarms)
         return JSONResponse(document, status_code=200 if good else 503, headers=_HEADERS)
 
     # Not async: they read the database, and run in a thread of their own.

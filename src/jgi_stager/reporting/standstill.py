@@ -1,0 +1,87 @@
+"""Whether a project stands still without a reason that ends by itself: then there is something to do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from jgi_stager.formatting import when
+from jgi_stager.lifecycle import BUSY_PROJECTS
+from jgi_stager.reporting import explain
+from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode
+from jgi_stager.reporting.eta import percentile
+from jgi_stager.reporting.quota import Turns
+from jgi_stager.reporting.snapshot_types import Project, Snapshot
+
+STILL_AFTER = timedelta(days=1)
+"""A project that did not move for so long stands still."""
+TAPE_FLOOR, TAPE_UNKNOWN, FEW = timedelta(hours=24), timedelta(hours=72), 10
+"""What tape may take where little is known of it: with fewer than ``FEW`` deliveries the second counts."""
+TOLD_ELSEWHERE = frozenset({ReasonCode.PERSON, ReasonCode.DAEMON})
+"""What a person is asked to do about these stands on the same page."""
+
+
+def sentences(facts: Snapshot, coming: Turns, only: str | None = None) -> list[tuple[str, str]]:
+    """Each project that stands still, and what to do: a sentence and a command."""
+    return [
+        (f"{project.name} has not moved since {when(moved, facts.now)}: {why.sentence}", command(project.name))
+        for project, moved, why in standing(facts, coming)
+        if only is None or project.name == only
+    ]
+
+
+def command(project: str) -> str:
+    """What shows more of it."""
+    return f"jgi-stager explain {project}"
+
+
+def standing(facts: Snapshot, coming: Turns) -> Iterable[tuple[Project, datetime, BlockedReason]]:
+    """The projects that did not move for a day, and wait neither for quota nor for tape within the usual: since
+    when, and the first reason that is none of these. One with an open alarm is told of with that."""
+    for project in facts.projects:
+        if project.state not in BUSY_PROJECTS or facts.alarms_of(project.name):
+            continue
+        moved = moved_at(facts, project)
+        if moved is None or facts.now - moved < STILL_AFTER:
+            continue
+        waits = explain.project(facts, project, coming).waits
+        if any(one.why in TOLD_ELSEWHERE for one in waits):
+            continue
+        odd = [one for one in waits if not _is_usual(facts, one)]
+        if odd:
+            yield project, moved, odd[0]
+
+
+def moved_at(facts: Snapshot, project: Project) -> datetime | None:
+    """When something of a project last moved, as far as its open and its latest requests and tasks show."""
+    found = [project.since, project.accepted_at]
+    for request in (*facts.requests, *facts.past_requests):
+        if project.name in request.projects:
+            found += [request.submitted_at, request.ready_at]
+    for task in (*facts.tasks, *facts.past_tasks):
+        if task.task_id in project.in_tasks or _carried_for(facts, task.request_ids, project):
+            found += [task.submitted_at, task.ended_at, task.closed_at, task.moved_at]
+    return max((one for one in found if one is not None), default=None)
+
+
+def _carried_for(facts: Snapshot, numbers: Iterable[int], project: Project) -> bool:
+    wanted = set(numbers)
+    known = (*facts.requests, *facts.past_requests)
+    return any(one.request_id in wanted and project.name in one.projects for one in known)
+
+
+def _is_usual(facts: Snapshot, wait: BlockedReason) -> bool:
+    """Whether a reason is one that ends by itself within what is usual."""
+    if wait.why == ReasonCode.TAPE:
+        return wait.since is None or facts.now - wait.since <= usual_tape(facts)
+    return wait.why in (ReasonCode.QUOTA, ReasonCode.NOTHING)
+
+
+def usual_tape(facts: Snapshot) -> timedelta:
+    """How long tape may take without a word."""
+    took = [
+        (one.ready_at - one.asked_at).total_seconds() for one in facts.past_requests if one.ready_at is not None
+    ]
+    if len(took) < FEW:
+        return TAPE_UNKNOWN
+    return max(TAPE_FLOOR, timedelta(seconds=percentile(took, 0.95)))
