@@ -125,7 +125,7 @@ def insert_project(store: Store, name: str, **states: int) -> None:
 
 def test_a_healthy_daemon_is_live_and_ready(site: Site) -> None:
     status, body = site.get("/healthz")
-    assert (status, json.loads(body)) == (200, {"live": True, "ready": True, "reasons": []})
+    assert (status, json.loads(body)) == (200, {"live": True, "ready": True, "reasons": [], "alarms": []})
     assert site.get("/healthz/live")[0] == 200
 
 
