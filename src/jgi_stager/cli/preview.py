@@ -223,6 +223,7 @@ def document(found: Preview) -> dict[str, Any]:
         "quota_bytes": found.quota_bytes,
         "quota_left_bytes": found.quota_left,
         "eta": None if found.eta is None else json_output.eta(found.eta),
+        "alarm": found.alarm,
         "destination": found.destination,
         "free_bytes": found.free_bytes,
         "fits": found.fits,
@@ -286,7 +287,9 @@ def _optional(found: Preview) -> list[tuple[str, str]]:
         rows.append(("unusable", f"{count(found.unusable, 'file')} without a usable name or size"))
     if found.too_big:
         rows.append(("too big", f"{count(found.too_big, 'file')} larger than the whole quota"))
-    if found.eta is not None:
+    if found.alarm is not None:
+        rows.append(("done", f"no finish time while this is open: {found.alarm}"))
+    elif found.eta is not None:
         basis = "" if found.eta.measured else "; nothing was measured yet, so this is a guess"
         early, late = _date(found.eta.early), _date(found.eta.late)
         rows.append(("done", f"{_date(found.eta.at)} UTC ({early} - {late}){basis}"))

@@ -38,6 +38,8 @@ class Preview:
     quota_bytes: int
     quota_left: int
     eta: Eta | None = None
+    alarm: str | None = None
+    """The oldest alarm that is open about it: beside it no finish time is told."""
     destination: str | None = None
     free_bytes: int | None = None
     warnings: tuple[str, ...] = ()
@@ -129,6 +131,7 @@ def preview(
         quota_bytes=facts.limits.quota_bytes,
         quota_left=quota_left,
         eta=eta.estimate(world).get(name or ASSUMED_NAME),
+        alarm=next((one.subject for one in world.alarms_of(name or ASSUMED_NAME)), None),
         destination=destination,
         free_bytes=free_bytes,
         warnings=found.warnings,
