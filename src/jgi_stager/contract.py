@@ -177,20 +177,23 @@ CONTRACT: tuple[Assumption, ...] = (
         id="delivery.directory",
         service=Service.GLOBUS,
         assumed="The delivery of request N lies in the directory R<N> below the delivery folder.",
-        read_in="steps.deliveries.source_directory",
+        read_in="steps.deliveries.locate",
         shows="There is no such directory though JDP calls the request ready.",
-        then="It is waited for, and people are told what is missing.",
-        unbent=_LATER,
+        then=(
+            "Directories whose names contain the number are looked into; one whose manifest holds the ids is used,"
+            " and told. Otherwise it is waited for, and people are told what was found."
+        ),
+        bends=({"delivery_directory": "year"},),
         format=True,
     ),
     Assumption(
         id="delivery.manifest_name",
         service=Service.GLOBUS,
         assumed="A delivery has one manifest, Globus_Download_<N>_File_Manifest.csv.",
-        read_in="steps.manifests.run",
+        read_in="steps.deliveries.list_delivery",
         shows="The delivery has no file of that name, or several manifests.",
-        then="It is waited for, and people are told what is missing.",
-        unbent=_LATER,
+        then="All *Manifest*.csv of it are read together; without any, people are told of the other tables there.",
+        bends=({"manifest_files": "two"}, {"manifest_files": "renamed"}),
         format=True,
     ),
     Assumption(
@@ -199,8 +202,17 @@ CONTRACT: tuple[Assumption, ...] = (
         assumed="A manifest is a CSV whose header has the eight names that are known, in their order.",
         read_in="manifests.parse_manifest",
         shows="The header is another one.",
-        then="The manifest is not used. It is fetched again while the delivery is there, and people are told.",
-        bends=(_fault("manifest_bad_header"),),
+        then=(
+            "Columns are found by their names. Where one that is needed is not there, the manifest is not used,"
+            " fetched again when it changes or once a day, and people are told of both headers."
+        ),
+        bends=(
+            {"manifest_columns": "reordered"},
+            {"manifest_columns": "extra"},
+            {"manifest_columns": "renamed"},
+            {"manifest_columns": "unknown"},
+            _fault("manifest_bad_header"),
+        ),
         format=True,
     ),
     Assumption(
@@ -209,8 +221,8 @@ CONTRACT: tuple[Assumption, ...] = (
         assumed="The ids of a manifest are those that were asked for, in lower case.",
         read_in="manifests.compare",
         shows="The manifest has other ids, or none that can be read.",
-        then="People are told how the manifest differs.",
-        unbent=_LATER,
+        then="Ids are compared in lower case; of others people are told how the manifest differs.",
+        bends=({"ids_in_capitals": True},),
         format=True,
     ),
     Assumption(
@@ -234,8 +246,11 @@ CONTRACT: tuple[Assumption, ...] = (
         assumed="The delivered files have the names that the manifest gives them.",
         read_in="steps.verify.check",
         shows="Globus does not find a file that the manifest names.",
-        then="The file is asked for again, once.",
-        unbent=_LATER,
+        then=(
+            "The only file of that size whose name differs in blanks, _, -, %20 or capitals is used, and told."
+            " If there is none the file is asked for again, once; if there are several a person decides."
+        ),
+        bends=({"delivered_names": "underscore"},),
         format=True,
     ),
     Assumption(

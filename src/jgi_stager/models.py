@@ -23,9 +23,11 @@ from jgi_stager.lifecycle import (
     State,
     TaskState,
 )
+from jgi_stager.manifests import ListedManifest
 from jgi_stager.records import MAIL_ADDRESS, PROJECT_NAME, PROPOSAL_ID, TaskKind, absolute_path
 from jgi_stager.stored import (
     Bytes,
+    Component,
     Count,
     History,
     Instant,
@@ -261,6 +263,12 @@ class RestoreRequest(StoredDocument):
     error: str | None = None
     manifest: dict[str, Any] = {}
     manifest_read_at: Instant | None = None
+    delivery_directory: Component | None = None
+    """The name of its delivery directory, where that is another one than ``R<number>``."""
+    manifests: list[ListedManifest] = []
+    """Its manifests, as they were listed when they were fetched last."""
+    manifests_fetched_at: Instant | None = None
+    """When that was; None until they have arrived."""
     ready_at: Instant | None = None
     expired_at: Instant | None = None
     vanished_at: Instant | None = None

@@ -75,6 +75,12 @@ def unsafe_relative_path(path: str) -> str | None:
     return next((f"component {part[:60]!r} {why}" for part, why in parts if why), None)
 
 
+def jdp_file_id(text: object) -> str | None:
+    """JDP's id of a file as it is compared and stored, in lower case; None if ``text`` is none."""
+    found = text.lower() if isinstance(text, str) and text.isascii() else ""
+    return found if JDP_FILE_ID.match(found) else None
+
+
 def usable_size(size: int | None) -> int | None:
     """The bytes of a file, or None if it is unknown or no file has so many."""
     return size if size is not None and 0 <= size <= LARGEST_FILE_BYTES else None

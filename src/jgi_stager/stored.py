@@ -12,6 +12,8 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from jgi_stager.records import unsafe_name
+
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 _INT64 = 2**63
 """What MongoDB can hold is smaller."""
@@ -36,6 +38,16 @@ def _object_ids(values: list[Any]) -> list[Any]:
 
 
 ObjectIds = Annotated[list[Any], AfterValidator(_object_ids)]
+
+
+def _component(name: str) -> str:
+    if why := unsafe_name(name):
+        raise PydanticCustomError("component", "is no name of a file: it {why}", {"why": why})
+    return name
+
+
+Component = Annotated[str, AfterValidator(_component)]
+"""The name of a file or directory at JGI, as one component of a path."""
 
 
 class Stored(BaseModel):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jgi_stager.steps.manifests import content
+from jgi_stager.manifest_files import content
 from stage import Stage, small_catalogue, stage
 
 FIRST, SECOND = ["Gb0258001"], ["Gb0258002"]
@@ -35,7 +35,7 @@ def test_a_manifest_is_read_where_it_can_be_read(
             raise PermissionError(13, "Permission denied")
         return content(path)
 
-    monkeypatch.setattr("jgi_stager.steps.manifests.content", read)
+    monkeypatch.setattr("jgi_stager.manifest_files.content", read)
     with stage(tmp_path, mongod_uri, small_catalogue(2, 2)) as st:
         insert_both(st)
         st.drive(hours=48, minutes=60)

@@ -187,6 +187,13 @@ def accept_task(store: Store) -> None:
         transitions.finish_accepted_task(store, task, now)
 
 
+def rename(store: Store) -> None:
+    """Each file that is on its way lies in its delivery under another name."""
+    for file in files.select(store, moves.by_request(NUMBER)):
+        if file.state == TRANSFERRING:
+            transitions.rename_source(store, file, "/R7/y", "it lies in its delivery as 'y'")
+
+
 def spoil(store: Store) -> None:
     """What arrived of every file is of no use."""
     fault = moves.DeliveryFault(NUMBER, "its md5 is wrong", spoilt=True)
@@ -263,6 +270,7 @@ CASES = [
     (restored, use_manifest),
     (submitted, accept_task),
     (arrived, spoil),
+    (arrived, rename),
 ]
 FILE_FIELDS = ("state", "request_id", "globus_task_id", "source_path", "setbacks", "reason", "delivery_faults")
 

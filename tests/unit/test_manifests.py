@@ -12,8 +12,22 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jgi_stager import manifests
-from jgi_stager.manifests import HEADER, Manifest, ManifestNotComplete, Row, compare, manifest_name, parse_manifest
-from jgi_stager.records import unsafe_relative_path
+from jgi_stager.manifests import (
+    HEADER,
+    Manifest,
+    ManifestNotComplete,
+    Row,
+    UnknownFormat,
+    compare,
+    find_columns,
+    holds_request,
+    local_name,
+    manifest_name,
+    merge,
+    parse_manifest,
+    similar_names,
+)
+from jgi_stager.records import unsafe_name, unsafe_relative_path
 
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "recorded"
 ROWS = {201545: 1, 201547: 1, 201572: 74, 521076: 247}
@@ -212,8 +226,9 @@ def test_another_encoding_is_refused(encoding: str) -> None:
         b"<html><body>Down for maintenance</body></html>\n",
         b"filename,file_id\n",
         (",".join(HEADER[:-1]) + "\n").encode(),
-        (",".join([*HEADER, "more"]) + "\n").encode(),
-        (",".join(reversed(HEADER)) + "\n").encode(),
+        (",".join([*HEADER, "file id"]) + "\n").encode(),
+        (",".join(HEADER).replace("directory/path", "path") + "\n").encode(),
+        (",".join([*HEADER, *map(str, range(200))]) + "\n").encode(),
         written(THREE).split("\n", 1)[1].encode(),
         b"\0" * 4096,
         written(THREE).encode() + b"\0" * 100,
@@ -281,7 +296,7 @@ def test_blank_lines_and_blanks_around_the_header_do_not_matter() -> None:
         (cells(1, directory="/".join(["d" * 250] * 17)), "its path is longer than 4096 bytes"),
         (["x", "../" + "0" * 21, *cells(1)[2:]], "file_id is not 24 hexadecimal digits"),
         (["x", "0" * 24 + "\n", *cells(1)[2:]], "file_id is not 24 hexadecimal digits"),
-        (["x", "A" * 24, *cells(1)[2:]], "file_id is not 24 hexadecimal digits"),
+        (["x", "G" * 24, *cells(1)[2:]], "file_id is not 24 hexadecimal digits"),
     ],
 )
 def test_a_hostile_row_is_reported_by_name_and_not_used(row: list[str], why: str) -> None:
@@ -298,7 +313,7 @@ def test_a_hostile_row_is_reported_by_name_and_not_used(row: list[str], why: str
 
 
 def test_a_line_that_names_no_file_settles_nothing_while_others_may_come() -> None:
-    bad = ["x", "A" * 24, *cells(1)[2:]]
+    bad = ["x", "G" * 24, *cells(1)[2:]]
     manifest = parse_manifest(written([cells(0), bad]).encode())
     delivery = compare(manifest, dict.fromkeys(IDS[:3]))
     assert (delivery.missing, delivery.unusable) == ((IDS[1], IDS[2]), {})
@@ -379,5 +394,176 @@ def test_what_was_written_is_read_or_reported_and_no_path_leaves_the_delivery(
         cut = parse_manifest(raw[:position])
     except ManifestNotComplete:
         return
-    sure = {file_id: row for file_id, row in cut.rows.items() if file_id != cut.unproven}
+    sure = {file_id: row for file_id, row in cut.rows.items() if file_id not in cut.unproven}
     assert all(manifest.rows[file_id] == row for file_id, row in sure.items())
+
+
+# --- columns by name, several manifests, names that differ -----------------------------------------------------
+
+
+def shuffled(rows: Sequence[Sequence[str]], order: Sequence[int], names: Sequence[str] = HEADER) -> str:
+    """The manifest with its columns in this order and under these names, without quotes or a final line break."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([[one[at] for at in order] for one in (names, *rows)])
+    return text.getvalue().removesuffix("\n")
+
+
+@given(st.permutations(range(8)), st.sampled_from([str.upper, str.title, lambda name: f" {name} ", str]))
+def test_columns_are_found_by_name_in_any_order_and_case(order: Sequence[int], change: type[str]) -> None:
+    text = shuffled(THREE, order, [change(name) for name in HEADER])
+    assert parse_manifest(text.encode()).rows == parse_manifest(written(THREE).encode()).rows
+
+
+@given(st.permutations(range(8)), st.data())
+def test_columns_in_another_order_cut_at_any_byte_are_never_silently_short(
+    order: Sequence[int], data: st.DataObject
+) -> None:
+    raw = shuffled(THREE, order).encode()
+    whole = parse_manifest(raw + b"\n")
+    sizes = sizes_of(whole)
+    try:
+        cut = parse_manifest(raw[: data.draw(st.integers(0, len(raw)))])
+    except ManifestNotComplete:
+        return
+    delivery = compare(cut, sizes)
+    # What ends in a column that nobody needs is whole all the same; the others are missing by name.
+    assert all(whole.rows[file_id] == row for file_id, row in delivery.delivered.items())
+    assert set(delivery.missing) == set(whole.rows) - set(delivery.delivered)
+    assert (cut.problems, cut.unusable) == ((), {})
+
+
+def test_a_column_more_and_columns_of_another_name_that_mean_the_same() -> None:
+    renamed = dict(zip(HEADER, HEADER, strict=True)) | {
+        "filename": "File_Name",
+        "file_id": "File ID",
+        "directory/path": "Directory",
+        "md5 checksum": "MD5",
+        "file size": "File Size (bytes)",
+    }
+    text = shuffled([[*row, "x"] for row in THREE], [8, *range(8)], [*renamed.values(), "Delivered by"])
+    assert parse_manifest(text.encode()).rows == parse_manifest(written(THREE).encode()).rows
+
+
+def test_without_a_column_of_checksums_there_are_none() -> None:
+    (row, *_) = parse_manifest((shuffled(THREE, [0, 1, 3, 7]) + "\n").encode()).rows.values()
+    assert row == Row(IDS[0], "Soil_1/IMG_Data/file0.txt", 353, None)
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (["Portal Key", "path", *HEADER[2:]], "filename, file_id"),
+        (["filename", "file_id", *HEADER[2:7], "length"], "file size"),
+        (["filename", "file_id", "File ID", *HEADER[3:]], "file_id"),
+    ],
+)
+def test_a_header_that_does_not_name_what_is_needed_is_shown(names: list[str], missing: str) -> None:
+    with pytest.raises(UnknownFormat, match=f"it has no column {missing}$") as caught:
+        find_columns(names)
+    assert caught.value.header == ",".join(names)
+
+
+def test_what_is_shown_of_a_header_is_bounded_and_printable() -> None:
+    with pytest.raises(UnknownFormat) as caught:
+        find_columns(["\x1b[2J", "\u202e" * 5000] * 200)
+    assert caught.value.header.isprintable()
+    assert len(caught.value.header) <= 300
+
+
+def test_an_id_in_capitals_is_that_in_lower_case() -> None:
+    row = ["x", "AB" * 12, *cells(1)[2:]]
+    assert set(parse_manifest(written([row]).encode()).rows) == {"ab" * 12}
+
+
+@given(st.permutations(range(8)), st.integers(0, 8))
+def test_two_manifests_say_together_what_one_would_say(order: Sequence[int], at: int) -> None:
+    rows = [cells(number) for number in order]
+    parts = {str(part): parse_manifest(written(some).encode()) for part, some in enumerate((rows[:at], rows[at:]))}
+    assert merge(parts).rows == parse_manifest(written(rows).encode()).rows
+    assert merge(parts).problems == ()
+
+
+def test_manifests_that_contradict_each_other_concern_that_file_alone() -> None:
+    first = parse_manifest(written([cells(0), cells(1), cells(2, name="../x")]).encode())
+    second = parse_manifest(written([cells(1, size="9"), cells(2), cells(3)]).encode())
+    manifest = merge({"a.csv": first, "b.csv": second})
+    assert set(manifest.rows) == {IDS[0], IDS[2], IDS[3]}
+    assert manifest.unusable == {IDS[1]: f"'a.csv' and 'b.csv' say different things about {IDS[1]}"}
+    assert manifest.problems[0].startswith("'a.csv', line 4 ('../x')")
+
+
+def test_one_torn_manifest_of_two_leaves_a_doubt_about_both() -> None:
+    whole, torn = written([cells(0)]).encode(), written(THREE[1:]).encode()[:-40]
+    manifest = merge({"a.csv": parse_manifest(whole), "b.csv": parse_manifest(torn)})
+    assert set(manifest.rows) == {IDS[0], IDS[1]}
+    assert (compare(manifest, dict.fromkeys(IDS[:3])).doubt or "").startswith("'b.csv', its last line is torn")
+
+
+@pytest.mark.parametrize("last", [0, 3, 6])
+def test_a_value_at_the_end_of_a_text_without_a_line_break_is_believed_once_nothing_changes_any_more(
+    last: int,
+) -> None:
+    order = [*(at for at in range(8) if at != last), last]
+    manifest = parse_manifest(shuffled(THREE, order).encode())
+    sizes = sizes_of(manifest)
+    assert "what it ends with may be cut" in (compare(manifest, sizes).doubt or "")
+    assert compare(manifest, sizes, settled=True).doubt is None
+    assert len(compare(manifest, sizes, settled=True).delivered) == 3
+
+
+NAMES = st.text(st.sampled_from("aB _-%20."), min_size=1, max_size=8)
+
+
+@given(NAMES, st.lists(NAMES, max_size=6))
+def test_similar_names_are_safe_and_similar_both_ways(name: str, listed: list[str]) -> None:
+    for one in similar_names(name, listed):
+        assert one in listed
+        assert unsafe_name(one) is None
+        assert similar_names(one, [name]) == ((name,) if unsafe_name(name) is None else ())
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "similar"),
+    [
+        ("a b.txt", "a_b.txt", True),
+        ("a b.txt", "a%20b.txt", True),
+        ("a b.txt", "A-B.TXT", True),
+        ("a b.txt", "a b.txt", False),
+        ("a b.txt", "ab.tx", False),
+        ("a1.txt", "a2.txt", False),
+        ("_", "-", False),
+        ("a b", "a\x1bb", False),
+        ("a_b", "a/b", False),
+    ],
+)
+def test_which_names_are_similar(name: str, other: str, similar: bool) -> None:
+    assert similar_names(name, [other]) == ((other,) if similar else ())
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "is_it"),
+    [
+        ("abc", "abc", True),
+        ("abcd", "abc", True),
+        ("bc", "abcd", True),
+        ("b", "abcd", False),
+        ("bx", "abc", False),
+        ("", "abc", False),
+        ("", "", False),
+        ("abc", "", False),
+    ],
+)
+def test_only_the_ids_decide_whose_a_delivery_is(held: str, asked: str, is_it: bool) -> None:
+    assert holds_request(held, asked) is is_it
+
+
+@given(st.text(min_size=1, max_size=255), st.text(min_size=1, max_size=255))
+def test_the_local_name_of_a_manifest_is_safe_and_its_own(directory: str, name: str) -> None:
+    if unsafe_name(directory) or unsafe_name(name):
+        return
+    found = local_name(7, directory, name)
+    assert found.isascii()
+    assert unsafe_name(found) is None
+    assert found != local_name(7, directory, name + "x")
+    assert local_name(7, "R7", manifest_name(7)) == manifest_name(7)

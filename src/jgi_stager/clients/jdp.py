@@ -12,7 +12,7 @@ from jgi_stager.clients.http import HttpEdge, RefusedError
 from jgi_stager.clients.parsing import excerpt, instant, plain, strings, whole
 from jgi_stager.clients.remote_clock import TheirClock
 from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
-from jgi_stager.records import JDP_FILE_ID, usable_size
+from jgi_stager.records import JDP_FILE_ID, jdp_file_id, usable_size
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import JdpSettings
 
@@ -179,10 +179,11 @@ def _next_page(value: Any, page: int) -> int | None:
 
 def parse_file(entry: Any) -> tuple[JdpFile | None, list[str]]:
     """One file of a search result, and what about it was not understood. No id or name: no file."""
-    file_id = entry.get("_id") if isinstance(entry, dict) else None
+    said = entry.get("_id") if isinstance(entry, dict) else None
+    file_id = jdp_file_id(said)
     name = entry.get("file_name") if isinstance(entry, dict) else None
-    if not isinstance(file_id, str) or not JDP_FILE_ID.fullmatch(file_id) or not isinstance(name, str):
-        shown = excerpt(f"{file_id!r} {name!r}", limit=80)
+    if file_id is None or not isinstance(name, str):
+        shown = excerpt(f"{said!r} {name!r}", limit=80)
         return None, [f"a file without an id of 24 hex digits or without a name: {shown}"]
     problems: list[str] = []
     metadata = entry.get("metadata")
@@ -227,7 +228,8 @@ def parse_status(document: Any) -> RequestStatus:
     if not isinstance(status, str) or not plain(status):
         raise BadShapeError("an object with a status (a word)")
     problems = []
-    ends, ids = document.get("expiration_date"), strings(document.get("file_ids"))
+    ends, listed = document.get("expiration_date"), strings(document.get("file_ids"))
+    ids = listed and tuple(dict.fromkeys(jdp_file_id(one) or one for one in listed))
     if ends is not None and instant(ends) is None:
         problems.append(f"expiration_date makes no sense: {excerpt(repr(ends), limit=60)}")
     if ids is None:

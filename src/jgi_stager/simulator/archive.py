@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from .catalogue import Catalogue, CatalogueFile
 from .delivery import (
     DeliveredFile,
+    Form,
     manifest_text,
+    place_of,
     plan_delivery,
     spoilt_manifest,
     write_delivery,
@@ -21,7 +23,7 @@ from .delivery import (
 from .filesystem import Collections
 from .mishaps import Mishaps, chosen
 from .restores import ON_DISK, Breach, FileState, Request
-from .settings import MANIFEST_FAULTS, SimulatorSettings
+from .settings import MANIFEST_FAULTS, SimulatorSettings, Switches
 from .tape import Pull, TapeRobot
 
 DAY = 86_400.0
@@ -37,6 +39,7 @@ class Archive:
     collections: Collections
     mishaps: Mishaps
     started: float
+    switches: Switches = field(default_factory=Switches)
     requests: dict[int, Request] = field(default_factory=dict)
     breaches: list[Breach] = field(default_factory=list)
     pulls: Counter[str] = field(default_factory=Counter)
@@ -199,11 +202,12 @@ class Archive:
             if request.late and not self.mishaps.holds(request.late, now):
                 request.late = None
                 if request.status == "ready":
-                    write_delivery(self.collections, request.directory, self._delivered(request))
+                    names = self.switches.delivered_names
+                    write_delivery(self.collections, request.directory, self._delivered(request), names)
             if request.hit and not self.mishaps.holds(request.hit, now):
                 request.hit = None
                 if request.status == "ready":
-                    self._write_manifest(request, self._manifest(request, self._delivered(request)))
+                    self._write_manifests(request, self._delivered(request))
 
     # --- what becomes of a request; called by name from _until
 
@@ -212,14 +216,14 @@ class Archive:
             request.status = "pending"
 
     def _on_deliver(self, request: Request, at: float) -> None:
+        name = f"R{request.id}" if self.switches.delivery_directory == "plain" else f"R{request.id}_2026"
         directory = self.collections.resolve(
-            self.settings.jgi_collection_id, f"/{self.settings.globus_root_dir}/R{request.id}"
+            self.settings.jgi_collection_id, f"/{self.settings.globus_root_dir}/{name}"
         )
         plan = self._spoil_delivery(plan_delivery(self.catalogue, request.ids), request, at)
-        write_delivery(self.collections, directory, plan)
+        write_delivery(self.collections, directory, plan, self.switches.delivered_names)
         request.directory = directory
-        half = self._manifest(request, plan)
-        self._write_manifest(request, half[: len(half) // 2 + 3])
+        self._write_manifests(request, plan, whole=False)
 
     def _on_ready(self, request: Request, at: float) -> None:
         request.status, request.ready_at = "ready", at
@@ -234,10 +238,7 @@ class Archive:
             self._on_manifest(request, at)
 
     def _on_manifest(self, request: Request, _at: float) -> None:
-        plan = self._delivered(request)
-        quoted = self._is_quoted(request)
-        spoilt = request.hit and spoilt_manifest(request.hit.fault.kind, plan, quoted=quoted)
-        self._write_manifest(request, spoilt or self._manifest(request, plan))
+        self._write_manifests(request, self._delivered(request))
 
     def _on_expire(self, request: Request, _at: float) -> None:
         request.status = "expired"
@@ -265,16 +266,30 @@ class Archive:
         absent = chosen(request.late, request.ids) if request.late else set()
         for one in self._delivered(request):
             if one.file.id in absent:
-                self.collections.remove(f"{request.directory}/{one.directory}/{one.name}")
+                self.collections.remove(place_of(one, request.directory, self.switches.delivered_names))
 
     def _is_quoted(self, request: Request) -> bool:
         form = self.settings.manifest_form
         return form == "quoted" or (form == "mixed" and request.id % 2 == 1)
 
-    def _manifest(self, request: Request, plan: Sequence[DeliveredFile]) -> bytes:
-        return manifest_text(plan, quoted=self._is_quoted(request)).encode()
+    def _write_manifests(self, request: Request, plan: Sequence[DeliveredFile], *, whole: bool = True) -> None:
+        form = Form.of(self.switches, quoted=self._is_quoted(request))
+        for name, part in self._parts(request, plan).items():
+            data = manifest_text(part, form).encode()
+            if not whole:
+                data = data[: len(data) // 2 + 3]
+            elif request.hit:
+                data = spoilt_manifest(request.hit.fault.kind, part, form)
+            with open(f"{request.directory}/{name}", "wb") as file:
+                file.write(data)
 
-    def _write_manifest(self, request: Request, data: bytes) -> None:
-        path = f"{request.directory}/Globus_Download_{request.id}_File_Manifest.csv"
-        with open(path, "wb") as file:
-            file.write(data)
+    def _parts(self, request: Request, plan: Sequence[DeliveredFile]) -> dict[str, Sequence[DeliveredFile]]:
+        """The manifests of a delivery by name, each with the files that it lists."""
+        name = f"Globus_Download_{request.id}_File_Manifest"
+        match self.switches.manifest_files:
+            case "two" if len(plan) > 1:
+                half = (len(plan) + 1) // 2
+                return {f"{name}_1.csv": plan[:half], f"{name}_2.csv": plan[half:]}
+            case "renamed":
+                return {"File_Manifest.csv": plan}
+        return {f"{name}.csv": plan}

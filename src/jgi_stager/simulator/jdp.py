@@ -136,7 +136,7 @@ def _request_status(call: Context) -> Response:
     expires = datetime.fromtimestamp(request.expires_at, UTC).astimezone(_PACIFIC)
     return answer(
         {
-            "file_ids": list(request.ids),
+            "file_ids": [one.upper() if call.world.switches.ids_in_capitals else one for one in request.ids],
             "status": status,
             "expiration_date": expires.isoformat(timespec="microseconds"),
         }

@@ -99,7 +99,8 @@ def _shown(call: Context, file: CatalogueFile, project: AnalysisProject) -> dict
     status = state.status
     if hit := world.mishaps.take("file_status_word", call.now, (file.id,)):
         status = hit.fault.word
-    return describe(file, project, state, status, quirks=world.switches.quirks)
+    shown = describe(file, project, state, status, quirks=world.switches.quirks)
+    return shown | {"_id": file.id.upper()} if world.switches.ids_in_capitals else shown
 
 
 def by_file_ids(call: Context) -> Response:

@@ -172,6 +172,16 @@ class Switches(BaseModel):
     """Floats for sizes, strings and lists for the same field, repeated descriptors, missing keys and md5."""
     jdp_repeats_organism: bool = False
     """The search lists its last organism once more, on a page of its own, and counts it again."""
+    ids_in_capitals: bool = False
+    """JDP and the manifests write file ids in capitals."""
+    delivery_directory: Literal["plain", "year"] = "plain"
+    """``R<number>``, or that with a year behind it."""
+    delivered_names: Literal["same", "underscore"] = "same"
+    """The files of a delivery lie there as the manifest says, or with ``_`` for each blank."""
+    manifest_columns: Literal["plain", "reordered", "extra", "renamed", "unknown"] = "plain"
+    """``renamed``: words that mean the same; ``unknown``: such that nobody can know."""
+    manifest_files: Literal["one", "two", "renamed"] = "one"
+    """``two``: each has half of the files. ``renamed``: one without the number of the request in its name."""
     globus_secret_revoked: bool = False
     globus_tokens_revoked: bool = False
     """Refuses every access token issued so far and goes back to False."""

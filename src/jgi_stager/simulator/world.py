@@ -40,7 +40,7 @@ class World:
             settings.nersc_collection_id,
             settings.nersc_prefix,
         )
-        self.archive = Archive(settings, self.catalogue, self.collections, self.mishaps, self.now)
+        self.archive = Archive(settings, self.catalogue, self.collections, self.mishaps, self.now, self.switches)
         self.transfers = Transfers(settings, self.collections, self.mishaps, self.now)
         self.gold_tokens = TokenBook("gold", settings.gold_token_hours * 3600)
         self.globus_tokens = TokenBook("globus", settings.globus_token_hours * 3600)
@@ -69,6 +69,7 @@ class World:
                 merged.globus_tokens_revoked = False
             self.switches = merged
             self.mishaps.faults = merged.world_faults
+            self.archive.switches = merged
 
 
 def iso(seconds: float) -> str:

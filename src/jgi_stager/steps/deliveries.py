@@ -4,25 +4,31 @@ Before anything is asked from tape it is checked whether it is delivered already
 delivery holds; it is then noted as a closed request, which files join as they join any other that is not expired.
 Nothing else depends on it, so a delivery that nobody wants costs one question to JDP.
 
+A delivery lies in the directory ``R<number>``. Where that is missing, directories whose names contain the number
+are looked into: the ids in their manifests decide whose they are.
+
 A delivery that Globus could not read is gone, or only out of reach for now: the second has a cooldown.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import partial
 from pathlib import PurePosixPath
 
 import structlog
 
 from jgi_stager.alarm_models import About, Cause
+from jgi_stager.clients.globus import Entry, unusable_path
 from jgi_stager.clients.jdp import RequestStatus
-from jgi_stager.failures import Rejected, Service
+from jgi_stager.failures import OutsideError, Rejected, Service
 from jgi_stager.lifecycle import IN_DOUBT, RequestState
-from jgi_stager.manifests import manifest_name
+from jgi_stager.manifests import LARGEST_MANIFEST_BYTES, ListedManifest, delivery_name, similar_names
 from jgi_stager.models import RestoreRequest
+from jgi_stager.records import unsafe_name
 from jgi_stager.steps import jdp_clock
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import Lasts, alert
@@ -33,25 +39,121 @@ from jgi_stager.store.files import FileRow
 log = structlog.get_logger()
 
 
-DELIVERY = re.compile(r"R([0-9]{1,18})", re.ASCII)
+DELIVERY = re.compile(r"R([0-9]{1,18})(?:[^0-9].*)?", re.ASCII | re.DOTALL)
+"""The name of a delivery directory: with the number of the request, and perhaps more behind it."""
 LOOK_AGAIN = timedelta(hours=6)
 NOT_EXPLAINED = "delivery_not_explained"
 """The log event for a delivery of which nothing could be learned now."""
 MOST_AT_A_TIME = 50
 """The newest; older ones live no longer than two weeks."""
+MANIFEST = re.compile(r".*manifest.*\.csv", re.IGNORECASE | re.DOTALL)
+MOST_MANIFESTS = 20
+"""Of one delivery: a request has 750 files."""
+MOST_CANDIDATES = 5
+"""How many directories are looked into for one that is missing."""
 
 
-def source_directory(ctx: StepContext, request_id: int) -> str:
-    """The delivery directory of a request on the JGI collection."""
-    root = ctx.settings.globus.globus_root_dir
-    return f"/{root}/R{request_id}" if root else f"/R{request_id}"
+@dataclass(frozen=True)
+class DeliveryListing:
+    """What lies in a delivery directory beside the files."""
+
+    directory: str
+    """Its name."""
+    manifests: tuple[ListedManifest, ...]
+    other_csv: tuple[str, ...]
+    """The names of the other CSV files there."""
+
+
+def delivery_root(ctx: StepContext) -> str:
+    """The directory on the JGI collection in which all deliveries lie."""
+    return f"/{ctx.settings.globus.globus_root_dir}".rstrip("/")
+
+
+def source_directory(ctx: StepContext, request_id: int, name: str | None = None) -> str:
+    """The delivery directory of a request on the JGI collection; ``name`` if it is called otherwise than usual."""
+    return f"{delivery_root(ctx)}/{name or delivery_name(request_id)}"
+
+
+def list_delivery(ctx: StepContext, name: str) -> DeliveryListing | None:
+    """What lies in the delivery directory of this name; None if there is none.
+
+    Raises what the Globus client raises.
+    """
+    directory = f"{delivery_root(ctx)}/{name}"
+    entries = ctx.globus.ls(ctx.settings.globus.jgi_collection_id, directory)
+    if entries is None:
+        return None
+    tables = [one for one in entries if one.name.lower().endswith(".csv") and not unsafe_name(one.name)]
+    able = [one for one in tables if _is_manifest(one) and unusable_path(f"{directory}/{one.name}") is None]
+    found = sorted(able, key=lambda one: one.name)[:MOST_MANIFESTS]
+    taken: list[Entry] = []
+    for entry in found:
+        if sum(one.size or 0 for one in (*taken, entry)) <= LARGEST_MANIFEST_BYTES:
+            taken.append(entry)
+    left = sorted({one.name for one in tables} - {one.name for one in taken})
+    return DeliveryListing(name, tuple(_listed(name, entry) for entry in taken), tuple(left[:MOST_MANIFESTS]))
+
+
+def _is_manifest(entry: Entry) -> bool:
+    return entry.type != "dir" and MANIFEST.fullmatch(entry.name) is not None
+
+
+def _listed(directory: str, entry: Entry) -> ListedManifest:
+    at = entry.last_modified
+    # MongoDB keeps milliseconds, and what is read back is compared.
+    modified = at.replace(microsecond=0) if at is not None and 1970 <= at.year < 9000 else None
+    return ListedManifest(directory=directory, name=entry.name, size=entry.size, modified=modified)
+
+
+def candidates(ctx: StepContext, request_id: int) -> list[DeliveryListing]:
+    """The directories that may hold the delivery of a request whose own is missing, by their names alone.
+
+    Raises what the Globus client raises.
+    """
+    number = re.compile(rf"(?<![0-9]){request_id}(?![0-9])", re.ASCII)
+    entries = ctx.globus.ls(ctx.settings.globus.jgi_collection_id, f"{delivery_root(ctx)}/") or ()
+    names = sorted(
+        one.name
+        for one in entries
+        if one.type == "dir" and number.search(one.name) is not None and not unsafe_name(one.name)
+    )
+    looked = [list_delivery(ctx, name) for name in names[:MOST_CANDIDATES]]
+    return [one for one in looked if one is not None]
+
+
+def locate(ctx: StepContext, request_id: int, name: str | None = None) -> list[DeliveryListing]:
+    """The delivery directory of a request; if it is missing those that may hold it; nothing if there is none.
+
+    ``name`` as in `source_directory`. Raises what the Globus client raises.
+    """
+    own = list_delivery(ctx, name or delivery_name(request_id))
+    return candidates(ctx, request_id) if own is None else [own]
 
 
 def has_manifest(ctx: StepContext, request_id: int) -> bool | None:
-    """Whether the manifest of a request lies in its delivery directory; None if there is no such directory."""
-    directory = source_directory(ctx, request_id)
-    entries = ctx.globus.ls(ctx.settings.globus.jgi_collection_id, directory)
-    return None if entries is None else any(entry.name == manifest_name(request_id) for entry in entries)
+    """Whether a manifest lies in the delivery directory of a request; None if there is no such directory."""
+    request = requests.request_by_id(ctx.store, request_id)
+    name = (request and request.delivery_directory) or delivery_name(request_id)
+    listing = list_delivery(ctx, name)
+    return None if listing is None else bool(listing.manifests)
+
+
+def is_delivered(ctx: StepContext, request_id: int) -> bool:
+    """Whether a manifest lies in the delivery directory of a request, or in one that may be it under another name.
+
+    Raises what the Globus client raises.
+    """
+    return any(listing.manifests for listing in locate(ctx, request_id))
+
+
+def other_tables(ctx: StepContext, request: RestoreRequest) -> tuple[str, ...]:
+    """The CSV files in the delivery of a request that are no manifests, for people; nothing if Globus fails."""
+    name = request.delivery_directory or delivery_name(request.number)
+    try:
+        listing = list_delivery(ctx, name)
+    except OutsideError:
+        return ()
+    return listing.other_csv if listing is not None else ()
 
 
 def unmatched(ctx: StepContext) -> dict[int, datetime | None]:
@@ -59,8 +161,7 @@ def unmatched(ctx: StepContext) -> dict[int, datetime | None]:
 
     Raises what the Globus client raises.
     """
-    root = ctx.settings.globus.globus_root_dir
-    entries = ctx.globus.ls(ctx.settings.globus.jgi_collection_id, f"/{root}/" if root else "/") or ()
+    entries = ctx.globus.ls(ctx.settings.globus.jgi_collection_id, f"{delivery_root(ctx)}/") or ()
     found = {
         int(match.group(1)): entry.last_modified
         for entry in entries
@@ -142,28 +243,68 @@ FORGOTTEN = timedelta(days=1)
 TOLD_AFTER = timedelta(hours=3)
 
 
-def missing_at_source(ctx: StepContext) -> Callable[[FileRow], bool]:
-    """A function that tells whether a file has truly left its delivery: that is there, with its manifest, and the
-    file is not. Of a file system that is not mounted Globus says the same. Each directory is listed once."""
-    collection = ctx.settings.globus.jgi_collection_id
+@dataclass(frozen=True)
+class Lookalikes:
+    """What may be a file that is not there under its name."""
 
-    @cache
-    def is_there(request_id: int) -> bool:
-        return bool(has_manifest(ctx, request_id))
+    found: tuple[str, ...]
+    """The names of what is as large and called almost the same, and is no other file of the delivery."""
+    path: str | None
+    """The only one of them, if it can be meant for no other file."""
 
-    @cache
-    def names(directory: str) -> frozenset[str]:
-        return frozenset(entry.name for entry in ctx.globus.ls(collection, directory) or ())
 
-    def is_gone(file: FileRow) -> bool:
+class MissingAtSource:
+    """Tells which files have truly left their delivery. Each directory is listed once.
+
+    Every method raises what the Globus client raises, but for a directory that it may not list.
+    """
+
+    def __init__(self, ctx: StepContext) -> None:
+        self._ctx = ctx
+        self._there: dict[int, bool] = {}
+        self._listed: dict[str, Mapping[str, Entry]] = {}
+
+    def is_gone(self, file: FileRow) -> bool:
+        """Whether its delivery is there, with its manifest, and the file is not. Of a file system that is not
+        mounted Globus says the same as of a file that is gone."""
         path = PurePosixPath(file.source_path or "/")
         try:
-            return is_there(file.request_id or 0) and path.name not in names(str(path.parent))
+            return self._is_there(file.request_id or 0) and path.name not in self._entries(path.parent)
         except Rejected as error:
             log.warning("source_not_listed", path=str(path), error=str(error))
             return False
 
-    return is_gone
+    def lookalikes(self, file: FileRow) -> Lookalikes:
+        """What may be a file that `is_gone`: a regular file of exactly its size in the same directory."""
+        path = PurePosixPath(file.source_path or "/")
+        entries = self._entries(path.parent)
+        others = [one for one in self._others(file) if PurePosixPath(one.source_path or "/").parent == path.parent]
+        names = {PurePosixPath(one.source_path or "/").name for one in others}
+        regular = [one for one in entries.values() if one.type == "file" and one.size is not None]
+        sized = [one.name for one in regular if one.size == file.size]
+        found = tuple(
+            name
+            for name in similar_names(path.name, sized)
+            if name not in names and unusable_path(str(path.parent / name)) is None
+        )
+        rival = any(similar_names(path.name, [name]) for name in names if name not in entries)
+        return Lookalikes(found, str(path.parent / found[0]) if len(found) == 1 and not rival else None)
+
+    def _others(self, file: FileRow) -> list[FileRow]:
+        mine = files.of_request(self._ctx.store, file.request_id or 0)
+        return [one for one in mine if one.source_file_id != file.source_file_id and one.source_path]
+
+    def _is_there(self, request_id: int) -> bool:
+        if request_id not in self._there:
+            self._there[request_id] = bool(has_manifest(self._ctx, request_id))
+        return self._there[request_id]
+
+    def _entries(self, directory: PurePosixPath) -> Mapping[str, Entry]:
+        key = str(directory)
+        if key not in self._listed:
+            entries = self._ctx.globus.ls(self._ctx.settings.globus.jgi_collection_id, key) or ()
+            self._listed[key] = {entry.name: entry for entry in entries}
+        return self._listed[key]
 
 
 def unreadable(left: Iterable[FileRow], arrived: Iterable[FileRow], skipped: Mapping[str, str]) -> set[int]:

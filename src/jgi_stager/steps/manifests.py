@@ -10,34 +10,37 @@ holds up no other.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import structlog
 
-from jgi_stager.alarm_models import About, Cause
+from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.globus import TransferItem, item_bytes
 from jgi_stager.failures import Service
-from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import OPEN_TASKS, RequestState, State, TaskState
+from jgi_stager.manifest_files import Parts, fetched, is_here, local_copy, read_parts
 from jgi_stager.manifests import (
-    LARGEST_MANIFEST_BYTES,
     Delivery,
+    ListedManifest,
     Manifest,
     ManifestNotComplete,
     Row,
+    UnknownFormat,
     compare,
+    delivery_name,
+    holds_request,
     manifest_name,
-    parse_manifest,
+    merge,
 )
 from jgi_stager.models import RestoreRequest, TransferTask
 from jgi_stager.records import TaskKind, manifest_directory
-from jgi_stager.steps import poll_requests, transfers, transitions
+from jgi_stager.steps import deliveries, manifest_alerts, poll_requests, transfers, transitions
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.deliveries import has_manifest, source_directory
-from jgi_stager.steps.first_contact import seen
+from jgi_stager.steps.deliveries import source_directory
+from jgi_stager.steps.first_contact import bent, seen
 from jgi_stager.steps.notify import Lasts, alert, solve
 from jgi_stager.steps.services import LONGEST_ERROR, may_ask, process_each, reschedule_fields, too_large
 from jgi_stager.store import RecordTooLarge, StoreError, files, projects, requests, tasks
@@ -45,35 +48,22 @@ from jgi_stager.store import RecordTooLarge, StoreError, files, projects, reques
 log = structlog.get_logger()
 
 
-# --- the content of a manifest ------------------------------------------------------------------------------
-
-
-def content(path: Path) -> bytes:
-    """The bytes of a regular file of bounded size; a link is not followed, a pipe not waited for.
-
-    Raises OSError.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_MANIFEST_BYTES:
-        os.close(descriptor)
-        raise OSError("not a regular file, or larger than any manifest")
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(LARGEST_MANIFEST_BYTES + 1)
-
-
 # --- the Globus tasks that bring manifests ------------------------------------------------------------------
 
 
-def manifest_paths(ctx: StepContext, request: RestoreRequest) -> dict[str, str]:
-    """Where the manifest goes, by project: into the directory of each that has files in the request."""
-    name, stage_dir = manifest_name(request.number), ctx.settings.staging.stage_dir
-    found: dict[str, str] = {}
+Wanted = tuple[RestoreRequest, Sequence[ListedManifest]]
+"""A delivery, and the manifests of it that are to be fetched."""
+
+
+def manifest_places(ctx: StepContext, request: RestoreRequest) -> dict[str, PurePosixPath]:
+    """Where manifests go, by project: to the manifest directory of each that has files in the request."""
+    stage_dir = ctx.settings.staging.stage_dir
+    found: dict[str, PurePosixPath] = {}
     for project in sorted(request.projects):
         base = str(projects.known(ctx.store, project, "analysis_projects_dir") or "")
         place = PurePosixPath(base)
         if stage_dir is not None and place.is_relative_to(stage_dir) and ".." not in place.parts:
-            found[project] = str(manifest_directory(base, project) / name)
+            found[project] = manifest_directory(base, project)
             solve(ctx, f"directory:{project}", "its directory is below the staging directory again")
         elif base:
             # Checked when the record was accepted: somebody changed it in the database since.
@@ -103,36 +93,53 @@ def _suspects(ctx: StepContext) -> list[str]:
     return list(found)
 
 
-def fetch(ctx: StepContext, wanted: Sequence[RestoreRequest]) -> int:
+def fetch(ctx: StepContext, wanted: Sequence[Wanted]) -> int:
     """Bring the manifests to every project but the suspects, in one task; what only suspects want goes to one of
     them, as seldom as the failures before it say."""
     suspects = _suspects(ctx)
-    places = {request.number: manifest_paths(ctx, request) for request in wanted}
+    places = {request.number: manifest_places(ctx, request) for request, _ in wanted}
     good = {number: [at for name, at in wide.items() if name not in suspects] for number, wide in places.items()}
-    brought = _start(ctx, {number: some for number, some in good.items() if some})
+    brought = _start(ctx, wanted, {number: some for number, some in good.items() if some})
     left = {number: wide for number, wide in places.items() if not good[number]}
     tried = next((name for name in suspects if any(name in wide for wide in left.values())), "")
     if tried and transfers.free_task_slots(ctx, TaskKind.MANIFESTS):
-        brought += _start(ctx, {number: [wide[tried]] for number, wide in left.items() if tried in wide})
+        brought += _start(ctx, wanted, {number: [wide[tried]] for number, wide in left.items() if tried in wide})
     return brought
 
 
-def _start(ctx: StepContext, places: Mapping[int, Collection[str]]) -> int:
+def _start(ctx: StepContext, wanted: Sequence[Wanted], places: Mapping[int, Collection[PurePosixPath]]) -> int:
     items: list[TransferItem] = []
-    taken: list[int] = []
+    taken: list[Wanted] = []
     weight = 0
-    for number, some in places.items():
-        source = f"{source_directory(ctx, number)}/{manifest_name(number)}"
-        mine = [TransferItem(source, path) for path in some]
+    for request, listed in wanted:
+        mine = [
+            TransferItem(_source(ctx, request.number, one), str(place / local_copy(request.number, one)))
+            for place in places.get(request.number, ())
+            for one in listed
+        ]
         weight += sum(item_bytes(item) for item in mine)
         if items and weight > transfers.MOST_BODY_BYTES:
             break  # these go with the next task
         items.extend(mine)
-        taken.append(number)
+        taken.extend([(request, listed)] if mine else [])
     if not items:
         return 0
-    task = transfers.start(ctx, TaskKind.MANIFESTS, items, request_ids=taken, file_oids=[], size=0)
+    for request, listed in taken:
+        # Before they leave: what arrives is never taken for what was listed later.
+        requests.update_request(
+            ctx.store,
+            request.key,
+            RequestState.READY,
+            manifests=[one.model_dump() for one in listed],
+            manifests_fetched_at=None,
+        )
+    numbers = [request.number for request, _ in taken]
+    task = transfers.start(ctx, TaskKind.MANIFESTS, items, request_ids=numbers, file_oids=[], size=0)
     return len(taken) if task else 0
+
+
+def _source(ctx: StepContext, request_id: int, listed: ListedManifest) -> str:
+    return f"{source_directory(ctx, request_id, listed.directory)}/{listed.name}"
 
 
 def close(ctx: StepContext, task: TransferTask) -> None:
@@ -142,8 +149,10 @@ def close(ctx: StepContext, task: TransferTask) -> None:
     for request_id in task.request_ids:
         request = requests.request_by_id(ctx.store, request_id)
         if request is not None:
-            places = manifest_paths(ctx, request)
-            there |= {name: os.path.lexists(path) for name, path in places.items() if path in sent}
+            names = [local_copy(request_id, one) for one in fetched(request)]
+            for project, place in manifest_places(ctx, request).items():
+                if paths := [path for name in names if (path := str(place / name)) in sent]:
+                    there[project] = any(os.path.lexists(path) for path in paths)
     reached = sorted(name for name, found in there.items() if found)
     missed = sorted(there.keys() - reached) if task.status == "FAILED" else []
     transitions.close_task(ctx.store, task, "its manifests are read", reached=reached, not_reached=missed)
@@ -157,8 +166,12 @@ WHICH = "ask JGI which is right, then `jgi-stager retry` lists it again"
 
 GONE = timedelta(hours=24)
 """So long the directory of a delivery may be missing."""
-MOST_LINES = 20
-"""Of each list in a mail."""
+FETCH_AGAIN = timedelta(hours=24)
+"""So long a manifest is not fetched again of which the listing shows no change: the listing may be wrong."""
+SETTLED = timedelta(hours=1)
+"""What has not changed for so long is not being written any more."""
+FORMAT_TOLD_AFTER = timedelta(hours=3)
+"""A header that does not name what is needed is told of after that, however long the patience is."""
 
 
 def run(ctx: StepContext) -> int:
@@ -173,15 +186,18 @@ def run(ctx: StepContext) -> int:
         for request_id in task.request_ids
     }
     wanted = [request for request in due if request.number not in on_their_way and _needs_manifest(ctx, request)]
-    listed: list[RestoreRequest] = []
+    listed: list[Wanted] = []
 
     def look(_: StepContext, request: RestoreRequest) -> int:
-        listed.extend([request] if _is_listed(ctx, request) else [])
+        found = _listed(ctx, request)
+        if found and _is_unchanged(ctx, request, found):
+            return _read_one(ctx, request)
+        listed.extend([(request, found)] if found else [])
         return 0
 
     if not transfers.free_places(ctx, TaskKind.MANIFESTS):
         return moved
-    process_each(ctx, Service.GLOBUS, wanted, look, _reschedule)
+    moved += process_each(ctx, Service.GLOBUS, wanted, look, _reschedule)
     if listed and may_ask(ctx, Service.GLOBUS):
         moved += fetch(ctx, listed)
     return moved
@@ -197,20 +213,47 @@ def _reschedule(ctx: StepContext, request: RestoreRequest, error: str, seconds: 
     requests.update_request(ctx.store, request.key, RequestState.READY, **fields)
 
 
-def _is_listed(ctx: StepContext, request: RestoreRequest) -> bool:
-    """Whether the manifest is in the delivery directory. Not yet is no error: it is looked for again."""
+def _listed(ctx: StepContext, request: RestoreRequest) -> Sequence[ListedManifest]:
+    """The manifests of a delivery, or of the directories that may be it. Not yet is no error."""
     request_id = request.number
-    listed = has_manifest(ctx, request_id)
-    if listed:
-        seen(ctx, "delivery.directory", f"R{request_id} is there")
+    name = request.delivery_directory or delivery_name(request_id)
+    listings = deliveries.locate(ctx, request_id, name)
+    found = [one for listing in listings for one in listing.manifests]
+    if found:
+        _note_listed(ctx, request_id, found)
+        return found
+    if not listings and _is_gone(ctx, request):
+        poll_requests.expired(ctx, request, {}, f"the delivery {name} is not there any more")
+        return []
+    missing = "manifest" if any(listing.directory == name for listing in listings) else "directory"
+    others = [f"{listing.directory}/{one}" for listing in listings for one in listing.other_csv]
+    tables = f", but the tables {', '.join(map(repr, others[: manifest_alerts.MOST_LINES]))}" if others else ""
+    _wait(ctx, request, f"the {missing} of delivery {name} is not there yet", found=f"no such {missing}{tables}")
+    return []
+
+
+def _note_listed(ctx: StepContext, request_id: int, found: Sequence[ListedManifest]) -> None:
+    """What the listing of a delivery shows of the assumptions about it."""
+    if {one.directory for one in found} != {delivery_name(request_id)}:
+        return  # whose it is the ids will say
+    seen(ctx, "delivery.directory", f"R{request_id} is there")
+    if [one.name for one in found] == [manifest_name(request_id)]:
         seen(ctx, "delivery.manifest_name", f"R{request_id} has {manifest_name(request_id)}")
-        return True
-    if listed is None and _is_gone(ctx, request):
-        poll_requests.expired(ctx, request, {}, f"the delivery R{request_id} is not there any more")
+    elif len(found) > 1:
+        bent(ctx, "delivery.manifest_name", "a delivery has several manifests", request_id)
+    else:
+        bent(ctx, "delivery.manifest_name", "the manifest of a delivery has another name", request_id)
+
+
+def _is_unchanged(ctx: StepContext, request: RestoreRequest, listed: Sequence[ListedManifest]) -> bool:
+    """Whether these manifests were fetched, lately, and are here."""
+    at = request.manifests_fetched_at
+    if at is None or abs(ctx.clock.now() - at) >= FETCH_AGAIN or list(listed) != request.manifests:
         return False
-    missing = "directory" if listed is None else "manifest"
-    _wait(ctx, request, f"the {missing} of delivery R{request_id} is not there yet")
-    return False
+    return any(
+        all(is_here(str(place / local_copy(request.number, one)), one.size) for one in listed)
+        for place in manifest_places(ctx, request).values()
+    )
 
 
 def _is_gone(ctx: StepContext, request: RestoreRequest) -> bool:
@@ -223,10 +266,21 @@ def _patience(ctx: StepContext) -> timedelta:
     return timedelta(hours=ctx.settings.jdp.manifest_patience_hours)
 
 
-def _wait(ctx: StepContext, request: RestoreRequest, why: str, cure: str = "") -> None:
-    """Look again later; when the patience is over people hear of it, with what to do (``cure``). Nothing is asked
-    from tape for it: what is at JGI stays there until the delivery expires."""
-    now, request_id = ctx.clock.now(), request.number
+def _wait(
+    ctx: StepContext,
+    request: RestoreRequest,
+    why: str,
+    cure: str = "",
+    *,
+    found: str = "",
+    header: str | None = None,
+) -> None:
+    """Look again later; when the patience is over people hear of it, with what was ``found`` and what to do
+    (``cure``). Nothing is asked from tape for it: what is at JGI stays there until the delivery expires.
+
+    ``header``: what stands there instead of the columns that are needed.
+    """
+    now = ctx.clock.now()
     age = now - (request.ready_at or now)
     wait = min(max(age.total_seconds() / 10, 60.0), 3600.0)
     requests.update_request(
@@ -236,24 +290,27 @@ def _wait(ctx: StepContext, request: RestoreRequest, why: str, cure: str = "") -
         next_poll_at=now + timedelta(seconds=wait),
         error=why[:LONGEST_ERROR],
     )
-    log.info("manifest_not_complete", request_id=request_id, why=why)
+    log.info("manifest_not_complete", request_id=request.number, why=why)
     if age >= _patience(ctx):
         requests.update_request(ctx.store, request.key, RequestState.READY, useless=why[:LONGEST_ERROR])
-        expires = request.expiration_date
-        end = f"ends at {expires:%Y-%m-%d %H:%M} UTC" if expires else "is gone"
-        written_anew = f"ask JGI to write {manifest_name(request_id)} of the delivery R{request_id} anew"
-        alert(
-            ctx,
-            f"manifest:{request_id}",
-            f"the manifest of request {request_id} does not become complete",
-            f"JDP has called the request ready since {request.ready_at:%Y-%m-%d %H:%M} UTC, and "
-            f"{len(request.file_ids)} files wait for its manifest, but: {why}.",
-            you=f"{cure or written_anew}. The manifest is looked at again every hour, and nothing is asked from "
-            f"tape again until the delivery {end}.",
-            lasts=Lasts(
-                Cause.FORMAT, About(request_id=request_id, request_key=request.key), sorted(request.projects)
-            ),
-        )
+    if header is not None:
+        bent(ctx, "manifest.columns", f"the header is {header}", request.number)
+    if header is not None and age >= min(_patience(ctx), FORMAT_TOLD_AFTER):
+        manifest_alerts.tell_of_format(ctx, request, why, header, _expected(ctx, request))
+    elif header is None and age >= _patience(ctx):
+        said = found or why + _tables(ctx, request)
+        manifest_alerts.tell_of_delay(ctx, request, why, cure, said, _expected(ctx, request))
+
+
+def _expected(ctx: StepContext, request: RestoreRequest) -> str:
+    name = request.delivery_directory or delivery_name(request.number)
+    return f"{source_directory(ctx, request.number, name)}/{manifest_name(request.number)}"
+
+
+def _tables(ctx: StepContext, request: RestoreRequest) -> str:
+    """What other CSV files lie there, for people: one may be a manifest under another name."""
+    others = deliveries.other_tables(ctx, request)
+    return f"; beside it lie {', '.join(repr(one)[:100] for one in others)}" if others else ""
 
 
 def _read_all(ctx: StepContext, task: TransferTask) -> int:
@@ -261,9 +318,18 @@ def _read_all(ctx: StepContext, task: TransferTask) -> int:
     for request_id in task.request_ids:
         request = requests.request_by_id(ctx.store, request_id)
         if request is not None and request.state == RequestState.READY:
-            moved += _read_one(ctx, request)
+            moved += _read_one(ctx, _notefetched(ctx, task, request))
     close(ctx, task)
     return moved
+
+
+def _notefetched(ctx: StepContext, task: TransferTask, request: RestoreRequest) -> RestoreRequest:
+    """Note that its manifests have arrived as they were listed. Of a task that failed that is not known."""
+    if task.status != "SUCCEEDED" or not request.manifests:
+        return request
+    now = ctx.clock.now()
+    requests.update_request(ctx.store, request.key, RequestState.READY, manifests_fetched_at=now)
+    return request.model_copy(update={"manifests_fetched_at": now})
 
 
 def _read_one(ctx: StepContext, request: RestoreRequest) -> int:
@@ -283,8 +349,8 @@ def _read_one(ctx: StepContext, request: RestoreRequest) -> int:
 
 def read(ctx: StepContext, request: RestoreRequest) -> int:
     """Use the manifest of one request if it is whole; otherwise wait for it."""
-    paths = manifest_paths(ctx, request)
-    if not paths:
+    places = manifest_places(ctx, request)
+    if not places:
         _wait(
             ctx,
             request,
@@ -293,39 +359,98 @@ def read(ctx: StepContext, request: RestoreRequest) -> int:
             "insert a project again if its files are wanted",
         )
         return 0
-    try:
-        manifest = _most_complete(paths.values())
-    except OSError as error:
-        places = " or ".join([*paths.values()][:5])
-        _wait(
-            ctx,
-            request,
-            f"its manifest cannot be read at the destination: {error.strerror or error}",
-            f"let the user of the daemon read {places} as a plain file",
+    found = read_parts(request, places.values())
+    name = request.delivery_directory or delivery_name(request.number)
+    if name not in found:
+        other = _directory_of(ctx, request, found)
+        if other is None:
+            return 0
+        name, request = other, request.model_copy(update={"delivery_directory": other})
+    mine = found[name]
+    if not mine.whole:
+        _wait_for(ctx, request, next(iter(mine.wrong.values())), places.values())
+        return 0
+    return _read_manifest(ctx, request, merge(mine.whole), mine)
+
+
+def _directory_of(ctx: StepContext, request: RestoreRequest, found: Mapping[str, Parts]) -> str | None:
+    """The directory, called otherwise than usual, whose manifests hold the ids of a request; None if there is none
+    yet. The ids alone decide: a directory of others is never taken."""
+    asked = set(request.file_ids) - request.not_brought
+    name = next((name for name, one in sorted(found.items()) if holds_request(one.held, asked)), None)
+    if name is not None:
+        usual, other = source_directory(ctx, request.number), source_directory(ctx, request.number, name)
+        manifest_alerts.tell_of_directory(ctx, request, len(found[name].held & asked), usual, other)
+        bent(ctx, "delivery.directory", "a delivery lies in a directory with another name", request.number)
+        requests.update_request(ctx.store, request.key, RequestState.READY, delivery_directory=name)
+        log.warning("delivery_directory_differs", request_id=request.number, directory=name)
+        return name
+    looked = "; ".join(
+        f"{name!r} with {len(one.held & asked)} of {len(asked)} files" if one.whole
+        else f"{name!r}, whose manifest cannot be read: {next(iter(one.wrong.values()))}"
+        for name, one in sorted(found.items())
+    )  # fmt: skip
+    expected = delivery_name(request.number)
+    if all(one.whole for one in found.values()) and _is_gone(ctx, request):
+        poll_requests.expired(ctx, request, {}, f"the delivery {expected} is not there any more")
+    else:
+        _wait(ctx, request, f"the directory of delivery {expected} is not there yet", found=looked)
+    return None
+
+
+def _wait_for(
+    ctx: StepContext,
+    request: RestoreRequest,
+    error: OSError | ManifestNotComplete,
+    places: Iterable[PurePosixPath],
+) -> None:
+    """Wait because of what is wrong with a manifest."""
+    if isinstance(error, OSError):
+        paths = " or ".join(
+            str(place / local_copy(request.number, fetched(request)[0])) for place in [*places][:5]
         )
-        return 0
-    except ManifestNotComplete as error:
-        _wait(ctx, request, f"its manifest cannot be used: {error}")
-        return 0
+        why = f"its manifest cannot be read at the destination: {error.strerror or error}"
+        _wait(ctx, request, why, f"let the user of the daemon read {paths} as a plain file")
+    else:
+        header = error.header if isinstance(error, UnknownFormat) else None
+        _wait(ctx, request, f"its manifest cannot be used: {error}", header=header)
+
+
+def _read_manifest(ctx: StepContext, request: RestoreRequest, manifest: Manifest, found: Parts) -> int:
     known = files.sizes_of_sources(ctx.store, request.file_ids)
     # What JDP never took into the request, or what was given up before, will not come.
     given_up = {*(request.lost or ()), *(request.dropped or ())}
-    delivery = compare(manifest, {one: known.get(one) for one in request.file_ids}, given_up)
+    at = request.manifests_fetched_at
+    settled = at is not None and ctx.clock.now() - at >= SETTLED
+    sizes = {one: known.get(one) for one in request.file_ids}
+    delivery = compare(manifest, sizes, given_up, settled=settled)
     awaited = set(delivery.missing) - given_up
     is_over = ctx.clock.now() - request.ready_since >= _patience(ctx)
     says_nothing = not delivery.delivered and not delivery.unusable
+    unread = "; ".join(f"{name!r:.100} cannot be used: {error}" for name, error in sorted(found.wrong.items()))
+    lacks = f"it lacks {len(awaited)} of {len(request.file_ids)} files"
     if (delivery.doubt or awaited) and (says_nothing or not is_over):
-        lacks = f"it lacks {len(awaited)} of {len(request.file_ids)} files"
-        _wait(ctx, request, f"its manifest is not complete: {delivery.doubt or lacks}")
+        _wait(ctx, request, f"its manifest is not complete: {delivery.doubt or unread or lacks}")
         return 0
-    _note_seen(ctx, request, delivery)
-    return _use(ctx, request, manifest, delivery)
+    _note_seen(ctx, request, manifest, delivery)
+    if not (unread and awaited):
+        moved = _use(ctx, request, manifest, delivery)
+        for topic in (f"manifest-format:{request.number}", f"manifest:{request.number}"):
+            solve(ctx, topic, "the manifest is read")
+        return moved
+    # What is missing may be in what cannot be read: that is waited for, and nothing is asked for again.
+    moved = _use(ctx, request, manifest, replace(delivery, missing=()))
+    _wait(ctx, request, f"its manifests are not complete: {lacks}, and {unread}", found=unread)
+    return moved
 
 
-def _note_seen(ctx: StepContext, request: RestoreRequest, delivery: Delivery) -> None:
+def _note_seen(ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery: Delivery) -> None:
     """What a manifest that is used shows of the assumptions about it."""
     number, brought = request.number, len(delivery.delivered)
-    seen(ctx, "manifest.columns", f"the manifest of request {number} could be read")
+    if manifest.other_header is None:
+        seen(ctx, "manifest.columns", f"the manifest of request {number} could be read")
+    else:
+        bent(ctx, "manifest.columns", f"the header is {manifest.other_header}", number)
     if not brought:
         return
     whole = f"the manifest of request {number} lists {brought} of {len(request.file_ids)} files"
@@ -336,27 +461,15 @@ def _note_seen(ctx: StepContext, request: RestoreRequest, delivery: Delivery) ->
             seen(ctx, "jdp.delivers_updated", f"{whole}; {request.updated_count} were on disk already")
 
 
-def _most_complete(paths: Iterable[str]) -> Manifest:
-    """The manifest as it came to the project that has most of it: the copies are all the same. Raises what is
-    wrong with the last, if none can be used."""
-    found: list[Manifest] = []
-    wrong: OSError | ManifestNotComplete | None = None
-    for path in paths:
-        try:
-            found.append(parse_manifest(content(Path(path))))
-        except (OSError, ManifestNotComplete) as error:
-            wrong = error
-    if not found:
-        raise wrong or OSError("there is no place for it")
-    return max(found, key=lambda one: (one.torn is None and one.unproven is None, len(one.rows)))
-
-
 def _use(ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery: Delivery) -> int:
     request_id = request.number
-    solve(ctx, f"manifest:{request_id}", "its manifest is read and used")
     lost_before = set(request.lost or ())
-    _report(ctx, request, manifest, delivery, [one for one in delivery.missing if one not in lost_before])
-    directory = source_directory(ctx, request_id)
+    missing = [one for one in delivery.missing if one not in lost_before]
+    place = next(iter(manifest_places(ctx, request).values()), PurePosixPath())
+    where = f"less {place / local_copy(request_id, fetched(request)[0])}"
+    tables = _tables(ctx, request).removeprefix("; ") if missing else ""
+    manifest_alerts.tell_of_differences(ctx, request, manifest, delivery, missing, where, tables)
+    directory = source_directory(ctx, request_id, request.delivery_directory)
     usable, hopeless = [], {}
     for file in files.of_request(ctx.store, request_id, State.RESTORED):
         row = delivery.delivered.get(file.source_file_id)
@@ -366,7 +479,7 @@ def _use(ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery
             fields = {"source_path": f"{directory}/{row.path}", "md5sum": file.md5sum or row.md5}
             usable.append((file.oid, fields))
     # Also what was lost before: the daemon may have died between noting it and setting its files free.
-    missing, limit = delivery.missing, ctx.settings.staging.max_setbacks
+    missing, limit = list(delivery.missing), ctx.settings.staging.max_setbacks
     return transitions.use_manifest(ctx.store, request, usable, hopeless, missing, limit)
 
 
@@ -383,31 +496,3 @@ def _differs(file: files.FileRow, row: Row) -> str | None:
     if row.md5 and file.md5sum and row.md5 != file.md5sum:
         return f"the manifest says md5 {row.md5}, JDP says {file.md5sum}; {WHICH}"
     return None
-
-
-def _report(
-    ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery: Delivery, missing: Sequence[str]
-) -> None:
-    if not (manifest.problems or delivery.extra or missing or delivery.doubt):
-        return
-    request_id = request.number
-    names = files.names_of_sources(ctx.store, missing[:MOST_LINES])
-    where = f"less {next(iter(manifest_paths(ctx, request).values()), manifest_name(request_id))}"
-    parts = (
-        ("Used as far as it goes:", [delivery.doubt] if delivery.doubt else []),
-        ("Not delivered, and asked for again, once:", [names.get(file_id, file_id) for file_id in missing]),
-        ("Delivered, but not asked for:", [*delivery.extra]),
-        ("Cannot be used:", [*manifest.problems]),
-    )
-    counts = f"{len(missing)} missing, {len(delivery.extra)} extra, {len(manifest.problems)} unusable"
-    log.warning("manifest_differs", request_id=request_id, missing=len(missing), extra=len(delivery.extra))
-    lists = [f"{title}\n{bullets(lines, MOST_LINES, where)}" for title, lines in parts if lines]
-    alert(
-        ctx,
-        f"manifest-differs:{request_id}",
-        f"the manifest of request {request_id} differs from what was asked ({counts})",
-        "\n\n".join([f"It is the manifest of {', '.join(sorted(request.projects))}.", *lists]),
-        you="nothing to do: what is missing is asked for again by itself, and what nobody asked for is left "
-        "alone. You hear of a file that fails in the end.",
-        lasts=None,
-    )

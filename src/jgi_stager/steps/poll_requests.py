@@ -189,7 +189,7 @@ def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected) -> in
     now, request_id = ctx.clock.now(), document.number
     since = document.vanished_at or now
     if jdp_clock.is_past(ctx, since + VANISHED_PATIENCE):
-        if deliveries.has_manifest(ctx, request_id):  # then JDP's word is not needed
+        if deliveries.is_delivered(ctx, request_id):  # then JDP's word is not needed
             facts = {"error": str(error), "expiration_date": None, "looked_at": now}
             return transitions.deliver_request(ctx.store, document, facts)
         return expired(ctx, document, {"error": str(error)}, f"JDP no longer knows request {request_id}")

@@ -7,6 +7,7 @@ long as it could not be looked for, or JDP says that tape works on the files, no
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,14 +20,21 @@ import structlog
 from jgi_stager.clients.globus import TransferItem
 from jgi_stager.failures import OutsideError, Rejected, Service
 from jgi_stager.lifecycle import OPEN_TASKS, RequestState, TaskState
-from jgi_stager.manifests import ManifestNotComplete, manifest_name, parse_manifest
+from jgi_stager.manifest_files import content
+from jgi_stager.manifests import (
+    ManifestNotComplete,
+    delivery_name,
+    local_name,
+    manifest_name,
+    merge,
+    parse_manifest,
+)
 from jgi_stager.models import RestoreRequest
 from jgi_stager.records import TaskKind, manifest_directory
 from jgi_stager.steps import deliveries, jdp_clock, transfers, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import source_directory
 from jgi_stager.steps.first_contact import seen
-from jgi_stager.steps.manifests import content
 from jgi_stager.steps.notify import alert
 from jgi_stager.steps.services import call, first_request_poll, may_ask, process_each, reschedule_fields
 from jgi_stager.store import projects, requests, tasks
@@ -76,15 +84,22 @@ def is_explained(ctx: StepContext, missing: Iterable[str]) -> bool | None:
 
 def by_manifest(ctx: StepContext, request_id: int, names: Sequence[str]) -> frozenset[str] | None:
     """The ids in the manifest of a delivery, if `fetch` has brought it and it is whole."""
-    place = _place(ctx, request_id, names)
+    place = _place(ctx, names)
     try:
-        manifest = parse_manifest(content(Path(place))) if place else None
+        paths = _brought(place, request_id) if place else []
+        manifest = merge({path.name: parse_manifest(content(path)) for path in paths}) if paths else None
     except (OSError, ManifestNotComplete):
         return None
     if manifest is None or manifest.torn is not None:
         return None
     # A line that cannot be used names its file all the same, and of a last row only the size can be cut.
     return frozenset({*manifest.rows, *manifest.unusable})
+
+
+def _brought(place: Path, request_id: int) -> list[Path]:
+    """The manifests of a delivery that were brought to ``place``, whatever they are called (`local_name`)."""
+    named = [place / manifest_name(request_id), *place.glob(f"{delivery_name(request_id)}_*")]
+    return sorted(path for path in named if os.path.lexists(path))[: deliveries.MOST_MANIFESTS]
 
 
 def fetch(ctx: StepContext, request_ids: Sequence[int], names: Sequence[str]) -> int:
@@ -96,25 +111,37 @@ def fetch(ctx: StepContext, request_ids: Sequence[int], names: Sequence[str]) ->
     since = ctx.clock.now() - FETCH_AGAIN
     late = tasks.tasks_in(ctx.store, OPEN_TASKS) + tasks.recent(ctx.store, TaskState.CLOSED, since)
     busy = {number for task in late if task.kind == TaskKind.MANIFESTS for number in task.request_ids}
-    places = {number: _place(ctx, number, names) for number in request_ids if number not in busy}
-    wanted = {number: place for number, place in list(places.items())[:MOST_AT_A_TIME] if place}
-    if not wanted or not transfers.free_task_slots(ctx, TaskKind.MANIFESTS) or not may_ask(ctx, Service.GLOBUS):
+    place = _place(ctx, names)
+    wanted = [number for number in request_ids if number not in busy][:MOST_AT_A_TIME]
+    if not wanted or not place or not transfers.free_task_slots(ctx, TaskKind.MANIFESTS):
         return 0
-    items = [
-        TransferItem(f"{source_directory(ctx, number)}/{manifest_name(number)}", place)
-        for number, place in wanted.items()
+    found = {number: _items(ctx, number, place) for number in wanted}
+    items = [item for some in found.values() for item in some]
+    if not items or not may_ask(ctx, Service.GLOBUS):
+        return 0
+    brought = [number for number, some in found.items() if some]
+    task = transfers.start(ctx, TaskKind.MANIFESTS, items, request_ids=brought, file_oids=[], size=0)
+    return len(brought) if task else 0
+
+
+def _items(ctx: StepContext, request_id: int, place: Path) -> list[TransferItem]:
+    """What brings the manifests of one delivery; nothing if there are none, or Globus does not say."""
+    look, item = partial(deliveries.locate, ctx, request_id), f"delivery R{request_id}"
+    found = call(ctx, Service.GLOBUS, look, item, deliveries.NOT_EXPLAINED, request_id=request_id)
+    return [
+        TransferItem(
+            f"{source_directory(ctx, request_id, one.directory)}/{one.name}",
+            str(place / local_name(request_id, one.directory, one.name)),
+        )
+        for listing in found or ()
+        for one in listing.manifests
     ]
-    task = transfers.start(ctx, TaskKind.MANIFESTS, items, request_ids=list(wanted), file_oids=[], size=0)
-    return len(wanted) if task else 0
 
 
-def _place(ctx: StepContext, request_id: int, names: Sequence[str]) -> str | None:
+def _place(ctx: StepContext, names: Sequence[str]) -> Path | None:
     found = ((name, projects.known(ctx.store, name, "analysis_projects_dir")) for name in names)
     known = next(((name, directory) for name, directory in found if directory), None)
-    if known is None:
-        return None
-    directory = manifest_directory(known[1], known[0])
-    return str(directory / UNCLAIMED / manifest_name(request_id))
+    return None if known is None else Path(manifest_directory(known[1], known[0])) / UNCLAIMED
 
 
 TAPE_WORKS = frozenset({"RESTORE_REGISTERED", "RESTORE_IN_PROGRESS"})

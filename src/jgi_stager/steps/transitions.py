@@ -396,6 +396,12 @@ def return_file(store: Store, file: files.FileRow, target: State, why: str) -> i
     return moves.move(store, moves.by_oids([file.oid]), State.TRANSFERRING, target, why, counted=False)
 
 
+def rename_source(store: Store, file: files.FileRow, source_path: str, why: str) -> int:
+    """A file lies in its delivery under another name: it goes again from there, counted. Returns 1 if it moved."""
+    where = moves.by_oids([file.oid], source_path=file.source_path)
+    return moves.move(store, where, State.TRANSFERRING, State.MANIFEST_READY, why, source_path=source_path)
+
+
 # --- files alone ---------------------------------------------------------------------------------------------
 
 

@@ -78,6 +78,10 @@ class Skipped:
     """Requests of whose delivery nothing could be read."""
     gone: Callable[[FileRow], bool]
     """Whether a file has truly left its delivery."""
+    renamed: Mapping[Any, str]
+    """By document id: where in its delivery a file lies that is not there under its name."""
+    unclear: Mapping[Any, str]
+    """By document id: why it cannot be told which of several files there is meant."""
 
 
 @dataclass(frozen=True)
@@ -162,11 +166,53 @@ def _look_at_skipped(ctx: StepContext, task: TransferTask, found: Sequence[FileR
     """What the task left out, and why. The deliveries of which it could read nothing rest from now on."""
     codes = _codes(ctx, task)
     silent = set[int]()
+    source = deliveries.MissingAtSource(ctx)
+    gone = [file for file in found if _is_lost(codes.get(file.source_path or "")) and source.is_gone(file)]
+    likely = [(file, like) for file in gone if (like := source.lookalikes(file)).found]
     if codes:
         silent = deliveries.unreadable(found, files.of_task(ctx.store, task.globus_id, State.DONE), codes)
+    # What is called otherwise can be read.
+    silent -= {file.request_id for file, _ in likely if file.request_id is not None}
     for request_id in sorted(silent):
         deliveries.start_cooldown(ctx, request_id)
-    return Skipped(codes, silent, deliveries.missing_at_source(ctx))
+    limit = ctx.settings.staging.max_setbacks
+    renamed = {file.oid: like.path for file, like in likely if like.path and file.setbacks < limit}
+    unclear = {file.oid: _unclear(file, like.found) for file, like in likely if not like.path}
+    _tell_of_names(ctx, [(file, like) for file, like in likely if file.oid in renamed])
+    return Skipped(codes, silent, source.is_gone, renamed, unclear)
+
+
+def _is_lost(code: str | None) -> bool:
+    """Whether Globus says that a source file is not there."""
+    return code is not None and any(part in code.upper() for part in LOST_AT_SOURCE)
+
+
+def _unclear(file: FileRow, names: Sequence[str]) -> str:
+    meant = " or ".join(repr(name)[:100] for name in names[:UNSEEN_SHOWN])
+    return (
+        f"the delivery of request {file.request_id} has no {file.source_path!r:.300}, and it cannot be told "
+        f"whether {meant}, as large as it, is meant; ask JGI which it is"
+    )
+
+
+def _tell_of_names(ctx: StepContext, likely: Sequence[tuple[FileRow, deliveries.Lookalikes]]) -> None:
+    """Tell of files that lie in their delivery under another name than its manifest gives; once per request."""
+    by_request: dict[int, list[str]] = {}
+    for file, like in likely:
+        name = PurePosixPath(file.source_path or "").name
+        by_request.setdefault(file.request_id or 0, []).append(f"expected {name!r}, found {like.found[0]!r}")
+    for request_id, lines in sorted(by_request.items()):
+        alert(
+            ctx,
+            f"other-names:{request_id}",
+            f"files of request {request_id} are called otherwise than its manifest says",
+            f"Globus did not find {len(lines)} files of this delivery under the names in its manifest. For each "
+            "lies one file in the same directory that is exactly as large, and whose name differs only in blanks, "
+            "'_', '-', '%20' or capitals. It is transferred, gets the name that JDP gives, and is checked by size "
+            f"and md5 as any other.\n\n{bullets(sorted(set(lines)), UNSEEN_SHOWN, 'jgi-stager files')}",
+            you="nothing to do, it goes on by itself: a file that is not what JDP says of it is never called done",
+            lasts=None,
+        )
 
 
 def _codes(ctx: StepContext, task: TransferTask) -> Mapping[str, str]:
@@ -286,12 +332,20 @@ def _requeue(ctx: StepContext, task: TransferTask, file: FileRow, finding: Findi
     why = f"Globus task {task.globus_id} ({task.status}): {said}"
     request = requests.request_by_id(ctx.store, file.request_id or 0)
     delivered = request is not None and request.state == RequestState.READY
-    gone = code is not None and any(part in code.upper() for part in LOST_AT_SOURCE) and skipped.gone(file)
+    gone = _is_lost(code) and skipped.gone(file)
     limit = ctx.settings.staging.max_setbacks
     log.warning("file_sent_back", file=file.jdp_file_id, project=file.project_name, why=why)
     if finding.spoilt:
         said = "a file arrived with another size or md5 than JDP gives"
         first_contact.bent(ctx, "delivery.content", said, file.request_id)
+    if delivered and (other := skipped.renamed.get(file.oid)):
+        first_contact.bent(
+            ctx, "delivery.names", "a name in the manifest is not quite the file's", file.request_id
+        )
+        why = f"{why}; it lies in its delivery as {PurePosixPath(other).name!r}"
+        return transitions.rename_source(ctx.store, file, other, why)
+    if unclear := skipped.unclear.get(file.oid):
+        return transitions.fail_file(ctx.store, file.oid, State.TRANSFERRING, unclear)
     nobody = task.status == "FAILED" or file.request_id in skipped.out_of_reach
     target = State.MANIFEST_READY if delivered else State.PENDING
     if nobody and not gone and transfers.failed_by_its_file(ctx, task):

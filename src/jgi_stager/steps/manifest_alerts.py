@@ -1,0 +1,109 @@
+"""What people are told of deliveries and manifests that are not as expected: expected, found, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from jgi_stager.alarm_models import About, Cause
+from jgi_stager.formatting import bullets, clean
+from jgi_stager.manifests import HEADER, Delivery, Manifest, manifest_name
+from jgi_stager.models import RestoreRequest
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.notify import Lasts, alert
+from jgi_stager.store import files
+
+log = structlog.get_logger()
+
+MOST_LINES = 20
+"""Of each list in a mail."""
+
+
+def _until_the_end(request: RestoreRequest) -> str:
+    expires = request.expiration_date
+    end = f"ends at {expires:%Y-%m-%d %H:%M} UTC" if expires else "is gone"
+    return f"It is looked at again every hour, and nothing is asked from tape again until the delivery {end}."
+
+
+def tell_of_format(ctx: StepContext, request: RestoreRequest, why: str, header: str, place: str) -> None:
+    """A manifest, expected at ``place``, has a ``header`` that does not name what is needed."""
+    alert(
+        ctx,
+        f"manifest-format:{request.number}",
+        f"the manifest of request {request.number} has an unknown format",
+        f"{len(request.file_ids)} files wait for it, but {why}. They are delivered; only where each lies cannot "
+        f"be read.\n\nexpected: {','.join(HEADER)}\nfound: {header}\n\nIt was read from "
+        f"{place}, or what lies there in its place.",
+        you="ask JGI whether the format of the manifests was changed, and report both lines to whoever maintains "
+        f"this program. {_until_the_end(request)}",
+        lasts=Lasts(Cause.FORMAT, About(request_id=request.number, request_key=request.key), request.projects),
+    )
+
+
+def tell_of_delay(ctx: StepContext, request: RestoreRequest, why: str, cure: str, found: str, place: str) -> None:
+    """A manifest, expected at ``place``, is not there or not whole. ``cure``: what to do, if not to ask JGI."""
+    request_id = request.number
+    written_anew = f"ask JGI to write {manifest_name(request_id)} of the delivery R{request_id} anew"
+    listed = f"a manifest of {len(request.file_ids)} files"
+    alert(
+        ctx,
+        f"manifest:{request_id}",
+        f"the manifest of request {request_id} does not become complete",
+        f"JDP has called the request ready since {request.ready_at:%Y-%m-%d %H:%M} UTC, and "
+        f"{len(request.file_ids)} files wait for its manifest, but: {why}.\n\nexpected: {listed} at "
+        f"{place}\nfound: {found or why}",
+        you=f"{cure or written_anew}. {_until_the_end(request)}",
+        lasts=Lasts(Cause.FORMAT, About(request_id=request_id, request_key=request.key), request.projects),
+    )
+
+
+def tell_of_directory(ctx: StepContext, request: RestoreRequest, held: int, expected: str, found: str) -> None:
+    """A delivery lies elsewhere and holds so many of the ids. Once a day: all may be so from now on."""
+    number = request.number
+    alert(
+        ctx,
+        f"other-directory:{ctx.clock.now():%Y-%m-%d}",
+        f"the delivery of request {number} lies in a directory with another name",
+        f"Its manifest there lists {held} of the {len(request.file_ids)} files that were asked for, so it is used."
+        f"\n\nexpected: {expected}\nfound: {clean(found)}",
+        you="nothing to do, it goes on by itself. If all deliveries are called so from now on, tell whoever "
+        "maintains this program: it looks for the usual name first. You hear of it once a day.",
+        lasts=None,
+    )
+
+
+def tell_of_differences(
+    ctx: StepContext,
+    request: RestoreRequest,
+    manifest: Manifest,
+    delivery: Delivery,
+    missing: Sequence[str],
+    where: str,
+    tables: str,
+) -> None:
+    """A manifest that is used differs from what was asked for. ``where`` shows it, ``tables`` lie beside it."""
+    if not (manifest.problems or delivery.extra or missing or delivery.doubt):
+        return
+    request_id = request.number
+    names = files.names_of_sources(ctx.store, missing[:MOST_LINES])
+    parts: tuple[tuple[str, list[str]], ...] = (
+        ("Used as far as it goes:", [delivery.doubt] if delivery.doubt else []),
+        ("Not delivered, and asked for again, once:", [names.get(file_id, file_id) for file_id in missing]),
+        ("Delivered, but not asked for:", [*delivery.extra]),
+        ("Cannot be used:", [*manifest.problems]),
+    )
+    counts = f"{len(missing)} missing, {len(delivery.extra)} extra, {len(manifest.problems)} unusable"
+    log.warning("manifest_differs", request_id=request_id, missing=len(missing), extra=len(delivery.extra))
+    if tables:
+        parts += (("Not read:", [tables]),)
+    lists = [f"{title}\n{bullets(lines, MOST_LINES, where)}" for title, lines in parts if lines]
+    alert(
+        ctx,
+        f"manifest-differs:{request_id}",
+        f"the manifest of request {request_id} differs from what was asked ({counts})",
+        "\n\n".join([f"It is the manifest of {', '.join(sorted(request.projects))}.", *lists]),
+        you="nothing to do: what is missing is asked for again by itself, and what nobody asked for is left "
+        "alone. You hear of a file that fails in the end.",
+        lasts=None,
+    )
