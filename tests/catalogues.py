@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from jgi_stager.simulator import Catalogue, World
-from jgi_stager.simulator.catalogue import AnalysisProject, CatalogueFile, FileShape
+from jgi_stager.simulator.catalogue import DEFAULT_NMDC_STUDY, AnalysisProject, CatalogueFile, FileShape
 from jgi_stager.simulator.content import small_content
-from jgi_stager.simulator.generator import METAGENOME_TYPE, gold_row
+from jgi_stager.simulator.generator import METAGENOME_TYPE, data_generations, gold_row
 
 PROPOSAL = 503_125
 TABLE = FileShape(("IMG Data",), "tab", "img")
@@ -47,6 +47,16 @@ def small_catalogue(projects: int = 1, files: int = 3, size: int = 1000) -> Cata
         ),
         PROPOSAL,
     )
+
+
+def with_generations(catalogue: Catalogue, *others: str) -> Catalogue:
+    """The same, with what NMDC knows of its sequencing projects, and of ``others`` (``Gp...``)."""
+    known = list(data_generations(list(catalogue.analysis_projects), DEFAULT_NMDC_STUDY))
+    more = [
+        {**known[0], "id": f"nmdc:omprc-11-{gp}", "gold_sequencing_project_identifiers": [f"gold:{gp}"]}
+        for gp in others
+    ]
+    return replace(catalogue, data_generations=(*known, *more))
 
 
 def with_shared_file(catalogue: Catalogue, shared: str) -> Catalogue:

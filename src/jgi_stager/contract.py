@@ -51,8 +51,14 @@ CONTRACT: tuple[Assumption, ...] = (
         assumed="GOLD answers with all analysis projects of a proposal at once, without pages.",
         read_in="clients.gold.Gold.analysis_projects_of_proposal",
         shows="The answer names a next page.",
-        then="The list is taken as it is.",
-        unbent=_LATER,
+        then="Every page is read. A list that goes on and cannot be followed is not used; people are told.",
+        bends=(
+            {"gold_pages": "next"},
+            {"gold_pages": "relative"},
+            {"gold_pages": "link"},
+            {"gold_pages": "elsewhere"},
+            {"gold_pages": "circle"},
+        ),
     ),
     Assumption(
         id="gold.complete",
@@ -60,8 +66,8 @@ CONTRACT: tuple[Assumption, ...] = (
         assumed="GOLD lists every sequencing project of the proposal that NMDC knows.",
         read_in="steps.discover.run",
         shows="NMDC has records of sequencing projects that no analysis project of GOLD's answer is made from.",
-        then="What GOLD lists is staged.",
-        unbent=_LATER,
+        then="What GOLD lists is staged; the first mail and status name what is missing.",
+        bends=({"gold_hides_projects": 1},),
     ),
     Assumption(
         id="gold.form",
@@ -69,8 +75,8 @@ CONTRACT: tuple[Assumption, ...] = (
         assumed="GOLD answers with a JSON list of objects that have apGoldId, apType and itsApId.",
         read_in="clients.gold.Gold.analysis_projects_of_proposal",
         shows="The answer is something else, or no row can be used.",
-        then="The project waits, GOLD is asked again, and people are told what came.",
-        unbent=_LATER,
+        then="The rows of an object are used and told. Else the project waits, and people are told what came.",
+        bends=({"gold_form": "data"}, {"gold_form": "keys"}, {"gold_form": "numbers"}),
     ),
     Assumption(
         id="jdp.request_id",

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from jgi_stager.discovery_models import NotInGold
 from jgi_stager.lifecycle import (
     AT_JGI,
     HOLDING_REQUESTS,
@@ -83,6 +84,10 @@ class Project(StoredDocument):
     study_error: str | None = None
     study_attempts: Count | None = None
     study_next_try_at: Instant | None = None
+    study_compared: bool | None = None
+    """Whether GOLD's answer was compared with what NMDC knows of the study."""
+    not_in_gold: NotInGold | None = None
+    """What that showed; None if nothing is missing, or nothing can be compared."""
     failures_seen_at: Instant | None = None
     failures_told_at: Instant | None = None
     failures_mails: Count | None = None
@@ -98,65 +103,6 @@ class Project(StoredDocument):
         if self.read is None and self.project_name != self.accepted_name:
             raise wrong(f"project_name is {self.project_name!r}, but it was accepted as {self.accepted_name!r}")
         return self
-
-
-class WarningGroup(Stored):
-    """Warnings that differ only in ids and numbers (`jgi_stager.warning_groups`)."""
-
-    kind: str
-    """The text with ids and numbers left out: what the warnings have in common."""
-    count: Count
-    examples: list[str]
-    """The first of them, as they are."""
-
-
-class DiscoveryEntry(StoredDocument):
-    """What a discovery found out about one thing that it asked: the document in ``discoveries``."""
-
-    collection = "discoveries"
-    key: str = Field(alias="_id")
-    discovery: str
-    """Of which acceptance of which record (`jgi_stager.store.discoveries.key_of`)."""
-    about: str
-    warnings: list[WarningGroup] = []
-
-
-class DroppedFiles(Stored):
-    """How many files a rule of the site leaves out."""
-
-    rule: str
-    files: Count
-
-
-class ListedFiles(Stored):
-    """What JDP's list of an analysis project has for its project."""
-
-    files: Count
-    """Wanted ones that can be asked for."""
-    bytes: Bytes
-    ids: Count
-    """Distinct JDP ids to ask for, and the bytes that this takes."""
-    restore_bytes: Bytes
-    unusable: Count
-    dropped: list[DroppedFiles]
-    dropped_bytes: Bytes
-
-
-class DiscoveredProject(DiscoveryEntry):
-    """An analysis project that a discovery found. The document in ``discoveries`` whose matter it is."""
-
-    ap_gold_id: str
-    its_ap_id: Count
-    """Under which JDP lists its files."""
-    gold_study_id: str | None
-    gold_seq_id: str | None
-    gold_biosample_id: str | None = None
-    listed: ListedFiles | None = None
-    """None until JDP has listed it."""
-    attempts: Count = 0
-    """To list it once more, since it was last listed."""
-    next_try_at: Instant | None = None
-    update_date: Instant | None = None
 
 
 class DeliveryFault(Stored):

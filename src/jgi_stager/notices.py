@@ -184,6 +184,13 @@ def activity(task_id: str | None) -> str:
     return f"{ACTIVITY}/{task_id}" if task_id else ACTIVITY
 
 
+CHECK_AT_GOLD = (
+    "look them up at https://gold.jgi.doe.gov, and ask JGI if they belong to this proposal. When GOLD shows "
+    "analysis projects of them, insert another record that names their biosamples"
+)
+"""What a person does about sequencing projects that GOLD does not show."""
+
+
 # --- credentials -------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from jgi_stager.models import WarningGroup
+from jgi_stager.discovery_models import WarningGroup
 
 _OF_ONE = re.compile(r"(Ga\d+): (.*)", re.DOTALL)
 _NAMES = re.compile(r"\b(?:[0-9a-f]{24,}|G[absp]\d+|IMG_[A-Z]+-\d+)\b")

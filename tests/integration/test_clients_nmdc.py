@@ -129,3 +129,21 @@ def test_no_answer_raises_anything_unknown(tmp_path: Path, document: Any, status
             calls += [lambda: nmdc.study_of_proposal("1")]
             outcomes = [outcome(call) for call in calls]
     assert all(kind in (None, *KINDS) for kind in outcomes)
+
+
+def test_nmdc_sequencing_projects_are_those_that_jgi_sequenced_and_that_are_staged() -> None:
+    key = "gold_sequencing_project_identifiers"
+    rows: list[Any] = [
+        {key: ["gold:Gp1"], "analyte_category": "metagenome", "processing_institution": "JGI"},
+        {key: "Gp2"},
+        {key: ["gold:Gp3"], "analyte_category": "amplicon_sequencing_assay"},
+        {key: ["gold:Gp4"], "processing_institution": "UCSD"},
+        {key: ["gold:../x", 7]},
+        {key: None},
+        "strange",
+    ]
+    with nmdc_with(reply(200, {"resources": rows})) as (nmdc, _):
+        assert nmdc.sequencing_projects("nmdc:sty-11-a") == {"Gp1", "Gp2"}
+    named = {"jgi_portal_study_identifiers": ["jgi.proposal:503", "jgi.proposal:504", "other:1"]}
+    with nmdc_with(reply(200, {"resources": [named]})) as (nmdc, _):
+        assert nmdc.proposals("nmdc:sty-11-a") == {"503", "504"}

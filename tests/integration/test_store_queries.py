@@ -192,6 +192,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "discoveries.enter": lambda: discoveries.enter(store, [discoveries.found("p:1", "Ga1", 1, None, None)]),
         "discoveries.is_whole": lambda: discoveries.is_whole(store, project()),
         "discoveries.note": lambda: discoveries.note(store, "p:1", "Ga1", listed={"files": 1}),
+        "discoveries.sequencing_projects": lambda: discoveries.sequencing_projects(store, "p:1", "Ga1"),
         "discoveries.warnings": lambda: discoveries.warnings(store, "p:1"),
         "control.daemon_report": lambda: control.daemon_report(store),
         "control.database_id": lambda: control.database_id(store),

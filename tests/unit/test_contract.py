@@ -15,6 +15,7 @@ EACH = pytest.mark.parametrize("row", CONTRACT, ids=lambda row: row.id)
 NO_ASSUMPTION = {
     "gold_unknown_proposal": "each answer is expected",
     "gold_session_revoked": "a credential that ends",
+    "nmdc_shared_study": "a study may have several proposals",
     "gold_token_quoted": "both forms are expected",
     "jdp_credential": "where the token goes is a matter of setting it up",
     "jdp_token_revoked": "a credential that ends",

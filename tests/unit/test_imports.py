@@ -18,6 +18,7 @@ PURE = {
     "records",
     "models",
     "alarm_models",
+    "discovery_models",
     "control_models",
     "contract",
     "stored",

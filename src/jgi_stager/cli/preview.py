@@ -153,7 +153,9 @@ def _ask(settings: Settings, clock: Clock, record: ProjectRecord) -> Found:
                 "check the number, or ask JGI for access"
             )
         selections, problems = _list(settings, services, clock, chosen)
-    found = insight.added_up(selections, [*answer.problems, *problems], settings.jdp.max_restore_bytes)
+    found = insight.added_up(
+        selections, [*answer.notes, *answer.problems, *problems], settings.jdp.max_restore_bytes
+    )
     return replace(found, warnings=tuple(sentences(together(group([one]) for one in found.warnings))))
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jgi_stager.clients.http import Answer, HttpEdge, RefusedError
-from jgi_stager.clients.parsing import Count, Listing, OptionalText, Texts, rows_of
+from jgi_stager.clients.pages import Page, UnknownFormError, linked, read_page, words_for
+from jgi_stager.clients.parsing import Count, Listing, OptionalText, Texts, excerpt, rows_of
 from jgi_stager.failures import NeedsPerson, Rejected, Service, Transient
 from jgi_stager.secrets import SecretProblem, Secrets
 
@@ -19,6 +20,10 @@ OFFLINE_TOKEN = "gold_offline_token"  # noqa: S105 - the name of a secret
 CURE = "copy a new offline token from the GOLD site and run: jgi-stager token set gold"
 _NOTHING_FOR_YOU = (403, 404)
 """GOLD's way to say that there is nothing, or nothing that this account may see."""
+
+MOST_PAGES = 1000
+MOST_ROWS = 200_000
+"""Of one list; the largest proposal known has 379 analysis projects."""
 
 Row = TypeVar("Row")
 
@@ -82,14 +87,37 @@ class Gold:
         self._ask("/api/v1/projects", {"biosampleGoldId": "Gb0000000"})
 
     def _list(self, what: str, key: str, value: str, make: Callable[[Any], Row]) -> Listing[Row]:
-        path = f"/api/v1/{what}"
-        answer = self._ask(path, {key: value})
-        if answer.status in _NOTHING_FOR_YOU:
-            return Listing((), withheld=answer.status)
-        document = self._edge.readable(answer)
-        if not isinstance(document, list):
-            raise self._edge.unexpected(path, "a list")
-        return rows_of(document, make, what)
+        """All pages of a list. A list that is known to go on and cannot be followed is `Transient`, never cut."""
+        path, params = f"/api/v1/{what}", {key: value}
+        asked: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
+        rows: list[Any] = []
+        page: Page | None = None
+        while len(asked) < MOST_PAGES and len(rows) <= MOST_ROWS:
+            asked.add((path, tuple(sorted(params.items()))))
+            answer = self._ask(path, params)
+            if answer.status in _NOTHING_FOR_YOU:
+                if page is None:
+                    return Listing((), withheld=answer.status)
+                raise _not_whole(what, rows, f"page {len(asked)} answered HTTP {answer.status}")
+            page = self._page(what, answer, make, page)
+            rows += page.rows
+            if page.next is None:
+                return _listing(what, rows, page, len(asked), make)
+            following = linked(self._edge.base_url, path, page.next)
+            if following is None:
+                raise _not_whole(what, rows, "the next page is said to be at another address than GOLD's")
+            path, params = following
+            if (path, tuple(sorted(params.items()))) in asked:
+                raise _not_whole(what, rows, "the pages lead in a circle")
+        raise _not_whole(what, rows, f"there is no end after {len(asked):,} pages")
+
+    def _page(self, what: str, answer: Answer, make: Callable[[Any], Row], before: Page | None) -> Page:
+        document, key = self._edge.readable(answer), None if before is None else before.key
+        try:
+            return read_page(document, answer.headers, lambda row: _fits(row, make), key)
+        except UnknownFormError as error:
+            found = str(error)
+        raise _answered(f"GET /api/v1/{what}: expected {_expected(what)}, found {found}")
 
     def _ask(self, path: str, params: dict[str, str]) -> Answer:
         """GET with the access token; one renewal. Returns 2xx, 403 or 404."""
@@ -141,6 +169,50 @@ class Gold:
             return self._secrets.read(OFFLINE_TOKEN).get_secret_value(), ""
         except SecretProblem as error:
             return "", str(error)
+
+
+def _listing(what: str, rows: list[Any], page: Page, pages: int, make: Callable[[Any], Row]) -> Listing[Row]:
+    """The rows of all pages, with what is strange about them."""
+    found, notes = rows_of(rows, make, what), []
+    if page.key is not None:
+        key = excerpt(page.key, limit=40)
+        notes.append(f"GOLD answered with an object instead of {_expected(what)}; the rows in '{key}' are used")
+    if page.total is not None and page.total > len(rows):
+        notes.append(
+            f"GOLD counts {page.total:,} {_words(what)} and lists {len(rows):,}, so some may be missing; ask JGI"
+        )
+    problems = found.problems
+    if rows and not found.rows:
+        problems = (f"expected {_expected(what)}, found {words_for(rows)}", *problems)
+    return Listing(found.rows, problems, notes=tuple(notes), in_object=page.key is not None, pages=pages)
+
+
+def _fits(row: Any, make: Callable[[Any], Row]) -> bool:
+    try:
+        make(row)
+    except ValidationError:
+        return False
+    return True
+
+
+def _words(what: str) -> str:
+    return what.replace("_", " ")
+
+
+def _expected(what: str) -> str:
+    return f"a list of {_words(what)}"
+
+
+def _answered(said: str) -> Transient:
+    """GOLD works, but what it says cannot be used: no outage, and told as what it is."""
+    return Transient(Service.GOLD, f"gold: {said}", answered=True)
+
+
+def _not_whole(what: str, rows: list[Any], why: str) -> Transient:
+    return _answered(
+        f"GET /api/v1/{what}: expected the whole list of {_words(what)}, found {len(rows):,} rows and no way to "
+        f"the others: {why}"
+    )
 
 
 def _token_in(body: bytes) -> str | None:

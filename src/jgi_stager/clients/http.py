@@ -293,7 +293,7 @@ class HttpEdge:
         self.their_clock = their_clock or TheirClock()
         """What the answers so far say of the clock of the service."""
         self._steady = monotonic
-        self._base_url = base_url.rstrip("/")
+        self.base_url = base_url.rstrip("/")
         self._timeout = timeout_seconds
         self._limits = (pool_size, max_body_bytes, deadline_seconds or 5 * timeout_seconds)
         self._turns = threading.BoundedSemaphore(pool_size)
@@ -400,7 +400,7 @@ class HttpEdge:
             try:
                 response = session.request(
                     method,
-                    self._base_url + path,
+                    self.base_url + path,
                     params=dict(params or {}),
                     headers=dict(headers),
                     data=body,

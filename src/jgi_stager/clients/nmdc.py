@@ -1,19 +1,25 @@
-"""The NMDC API: the study of a proposal. No credential."""
+"""The NMDC API: the study of a proposal, and which sequencing projects NMDC knows of it. No credential."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jgi_stager.clients.http import HttpEdge, RefusedError
-from jgi_stager.clients.parsing import excerpt, plain
+from jgi_stager.clients.parsing import excerpt, plain, strings
 from jgi_stager.failures import Rejected, Service, Transient
 
 PAGE_SIZE = 1000
 MOST_PAGES = 1000
 ATTEMPTS = 3
 """How often a listing is begun: a page token works once, so a page that is lost cannot be asked for again."""
+_SEQUENCING_PROJECT = re.compile(r"(?:gold:)?(Gp[0-9]{1,12})", re.ASCII)
+_PROPOSAL = re.compile(r"jgi\.proposal:([0-9]{1,12})", re.ASCII)
+_STAGED = (None, "metagenome", "metatranscriptome")
+"""What data generations of NMDC sequence (``analyte_category``) that have an analysis project of a staged type."""
+_JGI = (None, "JGI")
 
 
 class Nmdc:
@@ -43,6 +49,23 @@ class Nmdc:
                 "name the right one in nmdc_study_id",
             )
         return ids.pop()
+
+    def sequencing_projects(self, study_id: str) -> frozenset[str]:
+        """The GOLD ids (``Gp...``) of the metagenomes and metatranscriptomes that JGI sequenced for a study.
+
+        What cannot be read is left out: this is compared with, and nothing is staged by it. Raises `Rejected` or
+        `Transient`.
+        """
+        wanted = {"associated_studies": study_id, "gold_sequencing_project_identifiers": {"$exists": True}}
+        staged = [one for one in self._all("data_generation_set", wanted) if _is_staged(one)]
+        return frozenset(_numbers(staged, "gold_sequencing_project_identifiers", _SEQUENCING_PROJECT))
+
+    def proposals(self, study_id: str) -> frozenset[str]:
+        """The numbers of the JGI proposals that a study names; none of one that NMDC does not know. Raises as
+        above."""
+        return frozenset(
+            _numbers(self._all("study_set", {"id": study_id}), "jgi_portal_study_identifiers", _PROPOSAL)
+        )
 
     def probe(self) -> None:
         """Ask for one study. Returns if NMDC answers; raises `Transient` or `Rejected`."""
@@ -99,3 +122,20 @@ class Nmdc:
         if not isinstance(resources, list) or not isinstance(following, str | None):
             raise self._edge.unexpected(path, "a page with resources and perhaps a next_page_token")
         return resources, following or None
+
+
+def _is_staged(generation: Any) -> bool:
+    """Whether GOLD can be expected to have an analysis project of a data generation."""
+    if not isinstance(generation, dict):
+        return False
+    kind, where = generation.get("analyte_category"), generation.get("processing_institution")
+    return kind in _STAGED and where in _JGI
+
+
+def _numbers(documents: list[Any], key: str, pattern: re.Pattern[str]) -> Iterator[str]:
+    """The identifiers of a kind that documents have under ``key``, without their prefix."""
+    for document in documents:
+        found = strings(document.get(key)) if isinstance(document, dict) else None
+        for identifier in found or ():
+            if match := pattern.fullmatch(identifier):
+                yield match.group(1)

@@ -102,6 +102,12 @@ class Listing(Generic[Row]):
     """One line per row that cannot be used, for a person. Never empty if something was left out."""
     withheld: int | None = None
     """403 or 404, where the service has nothing for this account: perhaps a wrong id. Tell the user."""
+    notes: tuple[str, ...] = ()
+    """What is strange about the answer as a whole, for a person; its rows can be used all the same."""
+    in_object: bool = False
+    """Whether they came in an object instead of a list."""
+    pages: int = 1
+    """In how many answers the rows came."""
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)

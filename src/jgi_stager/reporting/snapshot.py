@@ -255,6 +255,7 @@ def _accepted(store: Store, project: Project) -> views.Project:
         listed=sum(ap.listed is not None for ap in to_list or ()),
         to_list=None if to_list is None else len(to_list),  # None while GOLD is being asked for them
         dismissed=project.dismissed_at is not None,
+        not_in_gold=None if project.not_in_gold is None else project.not_in_gold.sentence,
         history=tuple(views.Move(one.at, one.old, one.to, one.why) for one in project.history),
     )
     return _with_files(store, view)

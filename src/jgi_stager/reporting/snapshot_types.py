@@ -196,6 +196,8 @@ class Project:
     """Analysis projects whose files are known, during discovery."""
     to_list: int | None = None
     dismissed: bool = False
+    not_in_gold: str | None = None
+    """Which sequencing projects may be missing, as a sentence without its full stop."""
     history: tuple[Move, ...] = ()
 
     @property

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from jgi_stager.failures import Service
 from jgi_stager.formatting import count, when
 from jgi_stager.lifecycle import Phase, ProjectState, State, states_in
-from jgi_stager.notices import activity
+from jgi_stager.notices import CHECK_AT_GOLD, activity
 from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.reporting import eta, explain, standstill
 from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, found_out, since, what_to_do
@@ -247,6 +247,8 @@ def _of_project(facts: Snapshot, line: ProjectLine) -> Iterable[Todo]:
         since = when(project.error_since, facts.now) if project.error_since else ""
         what = f"{project.name}: its files cannot all be listed since {since}: {project.error}"
         yield Todo(what, f"ask JGI to mend it; it is tried every hour (jgi-stager explain {project.name})")
+    if project.not_in_gold and project.state not in ("done", "cancelled"):
+        yield Todo(f"{project.name}: check this: {project.not_in_gold}", CHECK_AT_GOLD)
     failed = project.of(State.FAILED)
     if failed.files and project.state in ("active", "held"):
         yield Todo(f"{project.name}: {count(failed.files, 'file')} failed", f"jgi-stager explain {project.name}")

@@ -61,7 +61,7 @@ def _biosamples(call: Context) -> Response:
         return refused
     if not _is_our_proposal(call):
         return _nothing(call)
-    return answer([_biosample(gb, found) for gb, found in call.world.catalogue.by_biosample.items()])
+    return _list(call, [_biosample(gb, found) for gb, found in call.world.catalogue.by_biosample.items()])
 
 
 def _biosample(gold_id: str, projects: list[AnalysisProject]) -> dict[str, Any]:
@@ -81,8 +81,54 @@ def _biosample(gold_id: str, projects: list[AnalysisProject]) -> dict[str, Any]:
     }
 
 
-def _rows(projects: Iterable[AnalysisProject]) -> Response:
-    return answer([dict(project.gold_row) for project in projects])
+def _rows(call: Context, projects: Iterable[AnalysisProject]) -> Response:
+    return _list(call, [dict(project.gold_row) for project in projects])
+
+
+PAGE_ROWS = 2
+"""Rows of a page, where lists come in pages."""
+
+
+def _list(call: Context, rows: list[dict[str, Any]]) -> Response:
+    """A list in the form, and in the pages, that the switches say."""
+    switches = call.world.switches
+    if switches.gold_form == "keys":
+        return answer({"message": "use version 2", "version": 2, "rows": {"count": len(rows)}})
+    if switches.gold_form == "numbers":
+        return answer(list(range(len(rows))))
+    page = int(call.query("page", "1") if call.query("page", "1").isdecimal() else "1")
+    paged = switches.gold_pages != "none"
+    shown = rows[(page - 1) * PAGE_ROWS : page * PAGE_ROWS] if paged else rows
+    link = _next(call, page) if paged and page * PAGE_ROWS < len(rows) else None
+    if switches.gold_pages == "link":
+        found = answer({"data": shown, "total": len(rows)} if switches.gold_form == "data" else shown)
+        if link:
+            found.headers["Link"] = f'<{link}>; rel="next"'
+        return found
+    if paged or switches.gold_form == "data":
+        return answer({"data": shown, "total": len(rows), "next": link})
+    return answer(rows)
+
+
+def _next(call: Context, page: int) -> str:
+    """Where the next page is said to be."""
+    url = call.request.url
+    match call.world.switches.gold_pages:
+        case "relative":
+            return f"?{url.include_query_params(page=page + 1).query}"
+        case "elsewhere":
+            return str(url.replace(hostname="gold.example.org").include_query_params(page=page + 1))
+        case "circle":
+            return str(url)
+        case _:
+            return str(url.include_query_params(page=page + 1))
+
+
+def _of_proposal(call: Context) -> list[AnalysisProject]:
+    """The analysis projects of the proposal that GOLD shows."""
+    catalogue, hidden = call.world.catalogue, call.world.switches.gold_hides_projects
+    unseen = set(sorted(catalogue.by_gold_project)[-hidden:]) if hidden else set()
+    return [one for one in catalogue.analysis_projects if not unseen.intersection(one.gold_row["projects"] or ())]
 
 
 def _analysis_projects(call: Context) -> Response:
@@ -93,12 +139,12 @@ def _analysis_projects(call: Context) -> Response:
     if len(given) != 1:
         return answer({"status": 400, "error": "Bad Request", "message": "give one id parameter"}, 400)
     if "itsProposalId" in given:
-        return _rows(catalogue.analysis_projects) if _is_our_proposal(call) else _nothing(call)
+        return _rows(call, _of_proposal(call)) if _is_our_proposal(call) else _nothing(call)
     if "biosampleGoldId" in given:
         found = catalogue.by_biosample.get(call.query("biosampleGoldId"))
     else:
         found = catalogue.by_gold_project.get(call.query("projectGoldId"))
-    return _rows(found) if found else _nothing(call)
+    return _rows(call, found) if found else _nothing(call)
 
 
 def _projects(call: Context) -> Response:

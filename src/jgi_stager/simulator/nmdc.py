@@ -26,12 +26,13 @@ def routes(world: World, clock: Clock) -> list[Route]:
 
 def _studies(call: Context) -> Response:
     catalogue = call.world.catalogue
+    others = [catalogue.proposal_id + 1] if call.world.switches.nmdc_shared_study else []
     study = {
         "id": catalogue.nmdc_study_id,
         "name": "A simulated study",
         "type": "nmdc:Study",
         "study_category": "research_study",
-        "jgi_portal_study_identifiers": [f"jgi.proposal:{catalogue.proposal_id}"],
+        "jgi_portal_study_identifiers": [f"jgi.proposal:{one}" for one in (catalogue.proposal_id, *others)],
     }
     return _page(call, "study_set", [study])
 

@@ -147,6 +147,15 @@ class Switches(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
     gold_unknown_proposal: Literal["403", "404", "empty"] = "empty"
+    gold_form: Literal["list", "data", "keys", "numbers"] = "list"
+    """What GOLD's lists come in: an object with the rows in ``data``, one without rows, or numbers for rows."""
+    gold_pages: Literal["none", "next", "relative", "link", "elsewhere", "circle"] = "none"
+    """How a list leads to its next two rows: an address or a relative one in ``next``, the header ``Link``; or a
+    ``next`` that leads to another host, or back to the first page."""
+    gold_hides_projects: int = 0
+    """Of so many sequencing projects, the last ones, the answer about the proposal has no analysis project."""
+    nmdc_shared_study: bool = False
+    """The NMDC study names another JGI proposal beside ours."""
     gold_session_revoked: bool = False
     gold_token_quoted: bool = False
     jdp_credential: Literal["bearer", "cookie", "either"] = "bearer"

@@ -19,14 +19,17 @@ from functools import partial
 import structlog
 
 from jgi_stager.clients.gold import AnalysisProject
+from jgi_stager.clients.parsing import Listing
+from jgi_stager.discovery_models import NAMED_PROJECTS, DiscoveredProject, NotInGold
 from jgi_stager.failures import Rejected, Service, Transient
 from jgi_stager.lifecycle import BUSY_PROJECTS, ProjectState, State
-from jgi_stager.models import DiscoveredProject, Project
+from jgi_stager.models import Project
+from jgi_stager.notices import CHECK_AT_GOLD
 from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.steps import listing, transitions
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.first_contact import seen
+from jgi_stager.steps.first_contact import bent, seen
 from jgi_stager.steps.listing import ask_all, warn
 from jgi_stager.steps.notify import Lasts, alert
 from jgi_stager.steps.services import process_each
@@ -115,6 +118,10 @@ def _reschedule_listing(
 STAGED_TYPES = frozenset({"Metagenome Analysis", "Metatranscriptome Analysis"})
 
 OUTAGE_PATIENCE = timedelta(hours=24)
+ANALYSIS_PROJECTS = "analysis projects"
+"""What GOLD's answer about the proposal is kept under."""
+MOST_SEQUENCING_PROJECTS = 20_000
+"""Of one proposal, in one document; more are not compared with anything."""
 
 
 def run(ctx: StepContext) -> int:
@@ -123,8 +130,13 @@ def run(ctx: StepContext) -> int:
         ctx, Service.NMDC, _without_study(ctx), _look_up_study, _reschedule_study, attempts_of=_study_attempts
     )
     waiting = [one for one in projects.by_state(ctx.store, ProjectState.DISCOVERING) if _due(one, ctx)]
+    unnamed = _refreshed(ctx, waiting, _lacks_analysis_projects)
+    moved += process_each(ctx, Service.GOLD, unnamed, _name_analysis_projects, _reschedule)
+    # Before the mail about what was found, where NMDC answers; nothing waits for it.
+    moved += process_each(
+        ctx, Service.NMDC, _uncompared(ctx), _compare, _reschedule_study, attempts_of=_study_attempts
+    )
     for lacks, ask in (
-        (_lacks_analysis_projects, _name_analysis_projects),
         (_lacks_biosample_names, _name_biosamples),
         (_lacks_biosamples, _ask_biosamples),
     ):
@@ -238,6 +250,68 @@ def _reschedule_study(ctx: StepContext, project: Project, error: str, seconds: f
     )
 
 
+def _uncompared(ctx: StepContext) -> Iterable[Project]:
+    """Projects of which both GOLD and NMDC can be asked what belongs to them.
+
+    One that names biosamples is not compared: NMDC's sequencing projects cannot be told apart by them.
+    """
+    now = ctx.clock.now()
+    for project in projects.by_state(ctx.store, BUSY_PROJECTS):
+        ready = project.nmdc_study_id is not None and not _lacks_analysis_projects(project)
+        due = is_due(project.study_next_try_at, project.update_date, now)
+        if ready and due and not project.biosample_ids and not project.study_compared:
+            yield project
+
+
+def _compare(ctx: StepContext, project: Project) -> int:
+    """Compare GOLD's answer with what NMDC knows; a project goes on whatever is missing.
+
+    Only where the study is of this proposal alone: what GOLD does not show of it could be another proposal's.
+    """
+    study, discovery = project.nmdc_study_id or "", discoveries.key_of(project)
+    shown = discoveries.sequencing_projects(ctx.store, discovery, ANALYSIS_PROJECTS)
+    missing: NotInGold | None = None
+    try:
+        missing = None if shown is None else _not_in_gold(ctx, study, project.proposal_id, shown)
+    except Rejected as error:
+        log.warning("study_not_compared", project=project.project_name, error=str(error))
+    if missing is not None:
+        bent(ctx, "gold.complete", "GOLD does not show every sequencing project that NMDC knows of a proposal")
+        log.warning("not_in_gold", project=project.project_name, missing=missing.missing, known=missing.known)
+        if project.state != ProjectState.DISCOVERING:
+            _tell_not_in_gold(ctx, project, missing)
+    found = None if missing is None else missing.model_dump()
+    projects.set_project(ctx.store, project.key, BUSY_PROJECTS, not_in_gold=found, study_compared=True)
+    return 1
+
+
+def _not_in_gold(ctx: StepContext, study: str, proposal: str, shown: frozenset[str]) -> NotInGold | None:
+    """What NMDC knows and GOLD does not show; None if that is nothing, or they cannot be compared."""
+    known = ctx.nmdc.sequencing_projects(study)
+    missing = sorted(known - shown)
+    if known and not missing:
+        seen(ctx, "gold.complete", f"GOLD shows all {len(known)} sequencing projects that NMDC knows of {study}")
+    if not missing or ctx.nmdc.proposals(study) != {proposal}:
+        return None
+    return NotInGold(study=study, known=len(known), missing=len(missing), named=missing[:NAMED_PROJECTS])
+
+
+def _tell_not_in_gold(ctx: StepContext, project: Project, missing: NotInGold) -> None:
+    """The mail about what was found had gone: NMDC could not be asked before."""
+    alert(
+        ctx,
+        f"not-in-gold:{acceptance_key(project)}",
+        f"{project.project_name}: {missing.missing:,} sequencing projects may be missing",
+        f"Expected: all {missing.known:,} sequencing projects that NMDC knows. Found: {missing.sentence}.\n\n"
+        "What GOLD shows is staged meanwhile. A sequencing project without an analysis project in GOLD has no "
+        "files that could be staged yet.",
+        project.project_name,
+        you=CHECK_AT_GOLD,
+        command=f"jgi-stager explain {project.project_name}",
+        lasts=None,  # it holds up nothing; `status` shows it from the project
+    )
+
+
 # --- the analysis projects -----------------------------------------------------------------------------------
 
 
@@ -255,12 +329,27 @@ def _name_analysis_projects(ctx: StepContext, project: Project) -> int:
         return 1
     nameless = [ap.ap_gold_id for ap in staged if ap.its_ap_id is None]
     without_id = (f"{name}: GOLD gives no ITS id, so JDP cannot be asked" for name in nameless)
-    warn(ctx, project, "analysis projects", [*answer.problems, *without_id])
+    shown = sorted({one for ap in answer for one in ap.projects})
+    warnings = [*answer.notes, *answer.problems, *without_id]
+    whole = shown if len(shown) <= MOST_SEQUENCING_PROJECTS else None
+    warn(ctx, project, ANALYSIS_PROJECTS, warnings, sequencing_projects=whole)
     discoveries.enter(ctx.store, list(usable.values()))
     projects.record_discovery(ctx.store, project.key, {"discovery.analysis_projects": len(usable)})
-    seen(ctx, "gold.form", f"GOLD listed {len(answer)} analysis projects of proposal {proposal}")
+    _hold_against_contract(ctx, proposal, answer)
     log.info("analysis_projects_named", project=project.project_name, count=len(usable))
     return 1
+
+
+def _hold_against_contract(ctx: StepContext, proposal: str, answer: Listing[AnalysisProject]) -> None:
+    listed = f"GOLD listed {len(answer)} analysis projects of proposal {proposal}"
+    if answer.in_object:
+        bent(ctx, "gold.form", "GOLD answered with an object instead of a list; its rows were used")
+    else:
+        seen(ctx, "gold.form", listed)
+    if answer.pages > 1:
+        bent(ctx, "gold.one_page", "GOLD lists in pages, which were read to the end")
+    else:
+        seen(ctx, "gold.one_page", f"{listed} in one answer")
 
 
 def _no_analysis_projects(proposal: str, listed: int, staged: int) -> str:
@@ -293,7 +382,7 @@ def _name_biosamples(ctx: StepContext, project: Project) -> int:
     wanted = project.biosample_ids
     if not wanted:
         answer = ctx.gold.biosamples_of_proposal(project.proposal_id)
-        warn(ctx, project, "biosamples", answer.problems)
+        warn(ctx, project, "biosamples", [*answer.notes, *answer.problems])
         wanted = list(answer)
     projects.record_discovery(ctx.store, project.key, {"discovery.biosamples": sorted(set(wanted))})
     return 1

@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 import structlog
 
 from jgi_stager.clients.jdp import ApListing
+from jgi_stager.discovery_models import DiscoveredProject, DroppedFiles, ListedFiles, WarningGroup
 from jgi_stager.failures import OutsideError, Service
 from jgi_stager.formatting import cut
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.limits import restore_limits
-from jgi_stager.models import DiscoveredProject, DroppedFiles, ListedFiles, Project, WarningGroup
-from jgi_stager.notices import Kind
+from jgi_stager.models import Project
+from jgi_stager.notices import CHECK_AT_GOLD, Kind
 from jgi_stager.planning import Limits, days_of_quota, least_requests
 from jgi_stager.records import FileRecord, destination_directory
 from jgi_stager.reporting import preview, snapshot
@@ -256,6 +257,18 @@ def _finish(ctx: StepContext, project: Project, listed: Sequence[ListedFiles]) -
     log.info("project_discovered", project=project.project_name, files=data["files"], bytes=data["bytes"])
 
 
+def _not_in_gold(project: Project) -> dict[str, Any] | None:
+    missing = project.not_in_gold
+    if missing is None:
+        return None
+    return {
+        "sentence": missing.sentence,
+        "check": CHECK_AT_GOLD,
+        "missing": missing.missing,
+        "known": missing.known,
+    }
+
+
 def accepted_data(
     project: Project,
     listed: Sequence[ListedFiles],
@@ -282,6 +295,7 @@ def accepted_data(
         "days_of_quota": days_of_quota(restore_bytes, limits),
         "destination": f"{project.analysis_projects_dir}/{project.project_name}",
         "dropped": dropped,
+        "not_in_gold": _not_in_gold(project),
         "warnings": cut(
             sentences(together(said)), MOST_WARNINGS, f"jgi-stager plan {project.project_name} --json"
         ),

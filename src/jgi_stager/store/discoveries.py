@@ -13,7 +13,8 @@ from typing import Any
 
 from pymongo import ASCENDING
 
-from jgi_stager.models import DiscoveredProject, DiscoveryEntry, Project, WarningGroup
+from jgi_stager.discovery_models import DiscoveredProject, DiscoveryEntry, WarningGroup
+from jgi_stager.models import Project
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import require_fields
 from jgi_stager.store.errors import translated
@@ -102,6 +103,14 @@ def warnings(store: Store, discovery: str) -> list[list[WarningGroup]]:
     found = store.discoveries.find({"discovery": discovery}, {"warnings": 1}).sort("_id", ASCENDING)
     whole = all_parsed(store, DiscoveryEntry, found, frozenset({"warnings"}))
     return [one.warnings for one in whole if one.warnings]
+
+
+@translated
+def sequencing_projects(store: Store, discovery: str, about: str) -> frozenset[str] | None:
+    """The sequencing projects (``Gp...``) that the answer to a question named; None if that is not known."""
+    found = store.discoveries.find({"_id": f"{discovery}:{about}"}, {"sequencing_projects": 1})
+    whole = all_parsed(store, DiscoveryEntry, found, frozenset({"sequencing_projects"}))
+    return next((frozenset(one.sequencing_projects) for one in whole if one.sequencing_projects is not None), None)
 
 
 def model_of(document: Document) -> type[DiscoveryEntry]:

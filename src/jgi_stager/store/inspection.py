@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from jgi_stager.control_models import Limits
+from jgi_stager.discovery_models import DiscoveryEntry
 from jgi_stager.lifecycle import OVER_PROJECTS
-from jgi_stager.models import DOCUMENTS, DiscoveryEntry
+from jgi_stager.models import DOCUMENTS
 from jgi_stager.store import acceptance, discoveries, files, notices, requests, tasks
 from jgi_stager.store.database import Document, Misfit, Store
 from jgi_stager.store.documents import as_list

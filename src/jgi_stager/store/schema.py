@@ -17,7 +17,8 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.models import DiscoveredProject, ListedFiles, Project
+from jgi_stager.discovery_models import DiscoveredProject, ListedFiles
+from jgi_stager.models import Project
 from jgi_stager.store import discoveries
 from jgi_stager.store.acceptance import mark_of
 from jgi_stager.store.errors import StoreRefused

@@ -1,0 +1,93 @@
+"""What a discovery finds out, typed: the documents in ``discoveries``, and what they are made of."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from jgi_stager.stored import Bytes, Count, Instant, Stored, StoredDocument
+
+NAMED_PROJECTS = 20
+"""So many of the sequencing projects that are missing are named to people."""
+
+
+class NotInGold(Stored):
+    """Sequencing projects that NMDC knows of the study of a proposal, and GOLD does not show of the proposal."""
+
+    study: str
+    """The NMDC study."""
+    known: Count
+    """How many NMDC knows, and how many of them are missing at GOLD."""
+    missing: Count
+    named: list[str]
+    """The first of the missing ones (``Gp...``), at most `NAMED_PROJECTS`."""
+
+    @property
+    def sentence(self) -> str:
+        """What is expected and what was found, for people."""
+        more = f" and {self.missing - len(self.named):,} more" if self.missing > len(self.named) else ""
+        return (
+            f"{self.missing:,} of {self.known:,} sequencing projects that NMDC knows of study {self.study} "
+            f"are not in GOLD's answer: {', '.join(self.named)}{more}"
+        )
+
+
+class WarningGroup(Stored):
+    """Warnings that differ only in ids and numbers (`jgi_stager.warning_groups`)."""
+
+    kind: str
+    """The text with ids and numbers left out: what the warnings have in common."""
+    count: Count
+    examples: list[str]
+    """The first of them, as they are."""
+
+
+class DiscoveryEntry(StoredDocument):
+    """What a discovery found out about one thing that it asked: the document in ``discoveries``."""
+
+    collection = "discoveries"
+    key: str = Field(alias="_id")
+    discovery: str
+    """Of which acceptance of which record (`jgi_stager.store.discoveries.key_of`)."""
+    about: str
+    warnings: list[WarningGroup] = []
+    sequencing_projects: list[str] | None = None
+    """Those (``Gp...``) that GOLD names of the proposal, with analysis projects of whatever type; on the entry of
+    that question."""
+
+
+class DroppedFiles(Stored):
+    """How many files a rule of the site leaves out."""
+
+    rule: str
+    files: Count
+
+
+class ListedFiles(Stored):
+    """What JDP's list of an analysis project has for its project."""
+
+    files: Count
+    """Wanted ones that can be asked for."""
+    bytes: Bytes
+    ids: Count
+    """Distinct JDP ids to ask for, and the bytes that this takes."""
+    restore_bytes: Bytes
+    unusable: Count
+    dropped: list[DroppedFiles]
+    dropped_bytes: Bytes
+
+
+class DiscoveredProject(DiscoveryEntry):
+    """An analysis project that a discovery found. The document in ``discoveries`` whose matter it is."""
+
+    ap_gold_id: str
+    its_ap_id: Count
+    """Under which JDP lists its files."""
+    gold_study_id: str | None
+    gold_seq_id: str | None
+    gold_biosample_id: str | None = None
+    listed: ListedFiles | None = None
+    """None until JDP has listed it."""
+    attempts: Count = 0
+    """To list it once more, since it was last listed."""
+    next_try_at: Instant | None = None
+    update_date: Instant | None = None
