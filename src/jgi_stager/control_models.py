@@ -174,3 +174,22 @@ class ContractEvidence(Stored):
         """What is known of the assumption with this id."""
         matter, _, rest = assumption.partition(".")
         return self.rows.get(matter, {}).get(rest, RowEvidence())
+
+
+class Hold(Stored):
+    """``hold`` in ``control``: that nothing is asked from JDP, because the database lacks work that was done."""
+
+    missing: list[str] = []
+    """The requests and tasks that it lacks."""
+    why: str = "its reason was removed from the database"
+    since: Instant | None = None
+    until: Instant | None = None
+    """None where somebody damaged it: then nobody knows."""
+    ended_at: Instant | None = None
+    history: list[dict[str, Any]] = []
+
+
+class DatabaseIdentity(Stored):
+    """``books`` in ``control``: which database this is."""
+
+    books_id: Annotated[str, Field(pattern="^[0-9a-f]{12}$")]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
 
-from jgi_stager.stored import Bytes, Count, Instant, Stored, StoredDocument
+from pydantic import Field, model_validator
+
+from jgi_stager.stored import Bytes, Count, Instant, Stored, StoredDocument, wrong
 
 NAMED_PROJECTS = 20
 """So many of the sequencing projects that are missing are named to people."""
@@ -91,3 +93,11 @@ class DiscoveredProject(DiscoveryEntry):
     """To list it once more, since it was last listed."""
     next_try_at: Instant | None = None
     update_date: Instant | None = None
+
+    @model_validator(mode="after")
+    def _one_id(self) -> Self:
+        if self.read is None and self.key != f"{self.discovery}:{self.ap_gold_id}":
+            raise wrong(
+                f"discovery and ap_gold_id are {self.discovery!r} and {self.ap_gold_id!r}, its _id differs"
+            )
+        return self

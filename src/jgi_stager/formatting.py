@@ -40,6 +40,21 @@ def left_of(left: int, whole: int) -> str:
     return "almost nothing left" if left * SCRAP < whole else f"{human_bytes(left)} left"
 
 
+ALMOST = 0.9999
+"""The share of what lacks nothing but empty files."""
+
+
+def share_done(done: tuple[int, int], total: tuple[int, int]) -> float:
+    """The share of the bytes that is done, or of the files if they are empty; 1 only if every file is done.
+
+    Both are files and their bytes.
+    """
+    files, size = total
+    if done[0] >= files:
+        return 1.0 if files else 0.0
+    return min(done[1] / size if size else done[0] / files, ALMOST)
+
+
 def percent(share: float) -> str:
     """A share (1 is all) as ``42 %``, rounded down: 100 only for all of it, 0 only for nothing, else ``<1 %``."""
     if share >= 1:

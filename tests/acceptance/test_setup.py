@@ -72,3 +72,22 @@ def test_a_clone_sets_itself_up_from_a_folder_of_wheels(pip: str, wheels: Path, 
     assert wheel.name.split("-")[1] in subprocess.run(inside, capture_output=True, text=True, check=True).stdout
     program = [str(clone / ".venv" / "bin" / "jgi-stager"), "--version"]
     assert subprocess.run(program, env=environment, capture_output=True, text=True, check=False).returncode == 0
+
+
+def test_the_small_installation_is_whole(wheels: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "small", with_pip=True)
+    python = str(tmp_path / "small" / "bin" / "python")
+    pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    folder = ["--quiet", "--no-index", "--find-links", str(wheels)]
+    pinned = ["--require-hashes", "-r", str(REPOSITORY / "constraints-service.txt")]
+    built = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*built, "--wheel-dir", str(tmp_path), str(REPOSITORY)], check=True, capture_output=True)
+    (product,) = tmp_path.glob("jgi_stager-*.whl")
+    for what in (pinned, [str(product)]):
+        subprocess.run([*pip, "install", "--no-deps", *folder, *what], check=True, capture_output=True)
+    checked = subprocess.run([*pip, "check"], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+    for command in (["--version"], ["run", "--help"], ["check", "--help"]):
+        program = [str(tmp_path / "small" / "bin" / "jgi-stager"), *command]
+        said = subprocess.run(program, capture_output=True, text=True, check=False)
+        assert said.returncode == 0, said.stderr

@@ -143,6 +143,15 @@ PROBES: Mapping[str, Probe] = {
         ),
         "requests left in doubt",
     ),
+    "bad_row_holds_up_the_others": Probe(
+        Script(
+            kind="mutant",
+            scenario=SMALL.model_copy(update={"neighbour": "row_with_a_bad_name", "batch": 6}),
+            clean=False,
+            hours=12.0,
+        ),
+        "are enough",
+    ),
     "sent_before_the_mail": Probe(
         Script(kind="mutant", scenario=SMALL, kills=(Kill(site="smtp DATA", moment="before"),)),
         "counts as sent and never arrived",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import uuid
 from collections.abc import Callable, Iterable
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
-from jgi_stager import stored
+from jgi_stager import manifests, stored
 from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.remote_clock import ClockEstimate, TheirClock
 from jgi_stager.lifecycle import RequestState
@@ -160,6 +161,17 @@ def _lease_without_fence() -> None:
     vars(fencing)["Fenced"]._whole = lambda _, document: document
 
 
+def _bad_row_holds_up_the_others() -> None:
+    """A manifest with a line that cannot be used is waited for as if it were still being written."""
+    compare = manifests.compare
+
+    def careless(manifest: Any, *arguments: Any) -> manifests.Delivery:
+        found = compare(manifest, *arguments)
+        return dataclasses.replace(found, doubt="; ".join(manifest.problems) or found.doubt)
+
+    _replace_everywhere(compare, careless)
+
+
 def _sent_before_the_mail() -> None:
     """A notice counts as sent before the mail server has it: who dies in between loses it."""
     hand_over = outbox._hand_over
@@ -201,6 +213,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "nobody_looks_for_stranded_files": _nobody_looks_for_stranded_files,
     "expired_delivery_joined": _expired_delivery_joined,
     "lease_without_fence": _lease_without_fence,
+    "bad_row_holds_up_the_others": _bad_row_holds_up_the_others,
     "sent_before_the_mail": _sent_before_the_mail,
     "notice_stored_twice": _notice_stored_twice,
 }

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from commands import Run, parsed
+import re
+from pathlib import Path
+
+import pytest
+
+from commands import Run, commands, parsed
 from jgi_stager.cli.status import DAEMON_DOWN
 from jgi_stager.lifecycle import State
 from jgi_stager.store import moves
-from stage import PROPOSAL, Stage
+from stage import PROPOSAL, Stage, small_catalogue, stage
 
 
 def test_status_has_everything_a_program_needs(made: Stage, run: Run) -> None:
@@ -115,7 +120,37 @@ def test_a_plan_asks_for_nothing_and_writes_nothing(made: Stage, run: Run) -> No
     made.drive(24)
     done = parsed(run("plan", "soil", "--json"))
     assert (done["files"], done["left_files"], done["eta"]) == (6, 0, None)
-    assert "Nothing was requested and nothing was written." in run("plan", "soil").stdout
+    assert (done["requests"], done["days_of_quota"], done["left_restore_bytes"]) == (0, 0, 0)
+    page = run("plan", "soil").stdout
+    assert "nothing: every file is done" in page
+    assert not any(word in page for word in ("from tape", "quota", "more day", "request for")), page
+    assert "Nothing was requested and nothing was written." in page
+
+
+def test_a_plan_of_a_project_in_mid_way_counts_only_what_is_left_to_ask_for(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = {"mongodb": {"uri": mongod_uri}}
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 6), sections=sections, max_window_bytes=2000) as st:
+        run = commands(st, tmp_path, monkeypatch)
+        st.insert()
+        st.until("restore_requested")
+        found = parsed(run("plan", "soil", "--json"))
+        assert (found["files"], found["left_files"], found["left_ids"]) == (6, 6, 4)
+        assert (found["left_restore_bytes"], found["requests"], found["days_of_quota"]) == (4000, 2, 1)
+        page = " ".join(run("plan", "soil").stdout.split())
+        assert "left 6 files, 6.00 kB" in page
+        assert "from tape 4 distinct files, 4.00 kB, in at least 2 requests" in page
+        assert "the quota alone makes it take 1 more day" in page
+
+
+def test_explain_says_once_when_a_project_was_done(made: Stage, run: Run) -> None:
+    made.insert()
+    made.drive(24)
+    (ended,) = [one["at"] for one in made.project()["history"] if one["to"] == "done"]
+    page = run("explain", "soil").stdout
+    assert page.count(f"{ended:%H:%M}") <= 1, page
+    assert len(re.findall(r"[0-9]{2}:[0-9]{2} UTC", page)) <= 1, page
 
 
 def test_a_plan_of_nothing_is_a_mistake(made: Stage, run: Run) -> None:

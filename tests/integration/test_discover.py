@@ -240,6 +240,39 @@ def test_one_analysis_project_that_fails_does_not_stop_the_others(tmp_path: Path
         assert st.calls()["jdp.search"] == 30
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"$unset": {"ap_gold_id": ""}},
+        {"$unset": {"discovery": ""}},
+        {"$set": {"discovery": "of another"}},
+        {"$set": {"ap_gold_id": "Ga0000001"}},
+        None,
+    ],
+)
+def test_an_analysis_project_that_somebody_removed_is_named_again_and_staged(
+    tmp_path: Path, mongod_uri: str, damage: dict[str, Any] | None
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(3, 1), sections={"jdp": {"pool_size": 1}}) as st:
+        st.insert()
+        st.faults({"match": "jdp.search", "kind": "status:500", "nth": [1]})
+        st.run("accept", "discover")
+        (lost,) = st.documents("discoveries", ap_gold_id={"$exists": True}, listed={"$exists": False})
+        kept = st.store.database.discoveries
+        if damage is None:
+            kept.delete_one({"_id": lost["_id"]})
+        else:
+            kept.update_one({"_id": lost["_id"]}, damage)
+        if damage and "ap_gold_id" in damage.get("$set", {}):
+            st.wait(hours=2, minutes=30)
+            assert st.project()["state"] == "discovering"
+            assert st.alarms("a document in discoveries of soil cannot be used: discovery and ap_gold_id")
+            kept.update_one({"_id": lost["_id"]}, {"$set": {"ap_gold_id": lost["ap_gold_id"]}})
+        st.drive(48, minutes=30)
+        assert len(st.documents("files", state="done")) == 3
+        assert st.project()["state"] == "done"
+
+
 @pytest.mark.parametrize("odd", [{"its_ap_id": "many"}, {"listed": {"files": 1}}, {"gold_study_id": 5}])
 def test_an_analysis_project_that_cannot_be_read_holds_the_listing_until_it_is_corrected(
     tmp_path: Path, mongod_uri: str, odd: dict[str, Any]

@@ -16,6 +16,7 @@ import pytest
 from invariants import check_histories, check_run, states_of
 from jgi_stager import admin
 from jgi_stager.manifests import manifest_name
+from jgi_stager.steps import transfers
 from stage import Stage, analysis_project, file_id, small_catalogue, small_file, stage
 
 NUMBER = 652_401
@@ -401,3 +402,18 @@ def test_a_delivery_under_another_short_name_is_found(tmp_path: Path, mongod_uri
         sources = {str(file["source_path"]).split("/")[3] for file in st.documents("files")}
         assert sources == {"soil1", "soil1_1"}
         assert {states_of(file)[-1] for file in st.documents("files")} == {"done"}
+
+
+def test_manifests_that_are_too_many_for_one_task_come_with_several(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "MOST_BODY_BYTES", 1000)
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4), sections={"jdp": {"restore_batch_size": 1}}) as st:
+        st.insert()
+        st.drive(48)
+        brought = st.documents("globus_tasks", kind="manifests")
+        assert sorted(number for task in brought for number in task["request_ids"]) == sorted(
+            one["request_id"] for one in st.documents("restore_requests")
+        )
+        assert len(brought) >= 2
+        assert st.counts() == {"done": 4}

@@ -77,17 +77,32 @@ def test_what_has_arrived_is_taken_over_and_what_was_removed_is_asked_for(tmp_pa
             assert st.path(project, number).stat().st_size == 1000
 
 
-def test_files_of_a_removed_project_are_told_of_once_and_stand_still(tmp_path: Path, mongod_uri: str) -> None:
+@pytest.mark.parametrize("state", ["restore_requested", "restored", "manifest_ready"])
+def test_files_of_a_removed_project_are_told_of_once_and_let_go(
+    tmp_path: Path, mongod_uri: str, state: str
+) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(2, 1)) as st:
         st.insert("soil", biosample_ids=["Gb0258001"])
         st.insert("other", biosample_ids=["Gb0258002"])
-        st.until("restore_requested")
+        st.until(state)
         st.store.database["projects"].delete_one({"project_name": "soil"})
         st.wait(hours=30, minutes=60)
+        assert states_of(st, "soil") == {"pending"}
+        assert {one["state"] for one in st.documents("restore_requests")} == {"closed"}
         assert len(st.alarms("the record of soil is gone")) == 1
         assert st.alarms("the record of other") == []
         assert st.project("other")["state"] == "done"
         assert not st.path(1, 1).exists()
+        # Who inserts it again while the delivery lives has its files without asking again.
+        st.insert("soil", biosample_ids=["Gb0258001"])
+        st.drive(48, minutes=60)
+        assert states_of(st, "soil") == {"done"}
+        assert st.out.books()["requested_more_than_once"] == {}
+
+
+def states_of(st: Stage, name: str) -> set[str]:
+    """The states of the files of a project."""
+    return {file["state"] for file in st.documents("files", project_name=name)}
 
 
 def test_a_record_that_was_never_removed_is_told_of_by_nobody(tmp_path: Path, mongod_uri: str) -> None:

@@ -112,7 +112,7 @@ def test_a_person_who_knows_better_releases_it_for_good(
         assert len(st.alarms(ALARM)) == 1
         held = control.hold(st.store)
         assert held is not None
-        assert "nothing was asked" in held["history"][0]["why"]
+        assert "nothing was asked" in held.history[0]["why"]
 
 
 def test_another_database_on_purpose_begins_without_a_word(tmp_path: Path, mongod_uri: str) -> None:

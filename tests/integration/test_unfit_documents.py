@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
@@ -19,7 +19,7 @@ from jgi_stager.daemon import run_step
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.models import DOCUMENTS
 from jgi_stager.reporting import explain, snapshot, summary
-from jgi_stager.steps import STEPS, digest
+from jgi_stager.steps import STEPS, digest, status_report
 from jgi_stager.store import control, notices, projects, requests
 from jgi_stager.store.database import shown
 from jgi_stager.store.schema import ensure_schema
@@ -93,27 +93,89 @@ def drive_neighbour(st: Stage, hours: int = 72) -> None:
     raise AssertionError(f"the neighbour is held up: {st.counts()} {st.states()}")
 
 
-@pytest.mark.parametrize("collection", PHASES)
-def test_no_odd_value_in_any_field_stops_a_step(two: Stage, collection: str) -> None:
-    if collection != "notices":
-        two.until(PHASES[collection])
-    else:
+@pytest.mark.parametrize(
+    ("collection", "phase"),
+    [
+        *PHASES.items(),
+        ("projects", "discovering"),
+        ("files", "restored"),
+        ("files", "transferring"),
+        ("restore_requests", "restored"),
+    ],
+)
+def test_no_odd_value_in_any_field_stops_a_step(two: Stage, collection: str, phase: str) -> None:
+    if phase == "discovering":
+        two.run("accept")
+    elif collection == "notices":
         two.run("accept", "discover")
-    known = {name: two.documents(name) for name in COLLECTIONS}
-    target = known[collection][0]
-    values = cycle(ODD)
-    for field in sorted(DOCUMENTS[collection].model_fields.keys() & target.keys()):
-        for odd in (GONE, *islice(values, 3)):  # every value meets many fields, and every field some values
-            with suppress(WriteError):  # MongoDB itself refuses some, such as a list in two fields of an index
-                edit(two, collection, {"_id": target["_id"]}, **{field: odd})
-            every_step(two)
-            if collection == "projects":
-                at_the_digest_hour(two)
-            for name, documents in known.items():
-                two.store.database[name].delete_many({})
-                if documents:
-                    two.store.database[name].insert_many(documents)
+    else:
+        two.until(phase)
+    target = two.documents(collection)[0]
+    fields = sorted(DOCUMENTS[collection].model_fields.keys() & target.keys())
+    no_edit_stops_a_step(two, collection, {target["_id"]: fields}, each=3)
     assert two.out.books()["max_window_bytes"] <= two.settings.jdp.max_restore_bytes
+
+
+def test_no_odd_value_in_what_the_daemon_remembers_stops_a_step(two: Stage) -> None:
+    two.until("restore_requested")
+    at_the_digest_hour(two)
+    control.set_limit(two.store, "max_restore_bytes", 10**12, "w")
+    control.set_hold(two.store, ["f" * 32], two.clock.now() + timedelta(hours=1), "w")
+    known = {one["_id"]: sorted(one.keys() - {"_id", "fence"}) for one in two.documents("control")}
+    assert {"books", "hold", "limits", "daemon", "digest", "deliveries"} <= known.keys()
+    no_edit_stops_a_step(two, "control", {key: fields for key, fields in known.items() if key != "hold"}, each=2)
+    no_edit_stops_a_step(two, "control", {"hold": known["hold"]}, each=len(ODD))
+
+
+def no_edit_stops_a_step(st: Stage, collection: str, fields: Mapping[Any, Sequence[str]], each: int) -> None:
+    """Edit every one of these ``fields`` of the documents with these ids: take it away, and give it ``each`` of
+    the odd values, in turn. Run every step, and put all back."""
+    known = {name: st.documents(name) for name in COLLECTIONS}
+    values = cycle(ODD)
+    for key, name in ((key, name) for key, names in fields.items() for name in names):
+        for odd in (GONE, *islice(values, each)):  # every value meets many fields, and every field some values
+            with suppress(WriteError):  # MongoDB itself refuses some, such as a list in two fields of an index
+                edit(st, collection, {"_id": key}, **{name: odd})
+            every_step(st)
+            if collection == "control":
+                status_report.run(st.ctx)
+            if collection == "projects":
+                at_the_digest_hour(st)
+            for other, documents in known.items():
+                st.store.database[other].delete_many({})
+                if documents:
+                    st.store.database[other].insert_many(documents)
+
+
+@pytest.mark.parametrize(
+    ("field", "odd"),
+    [(field, odd) for field in ("until", "ended_at", "why", "missing", "history") for odd in (GONE, "x", 5)]
+    + [("until", datetime(9999, 12, 31, tzinfo=UTC))],
+)
+def test_a_hold_that_somebody_damaged_lasts_a_window_at_most_and_then_ends(
+    two: Stage, field: str, odd: Any
+) -> None:
+    two.run("accept", "discover")
+    begun = two.clock.now()
+    control.set_hold(two.store, ["f" * 32], begun + timedelta(hours=24), "w")
+    edit(two, "control", {"_id": "hold"}, **{field: odd})
+    two.wait(hours=12, minutes=60)
+    assert two.documents("restore_requests") == []
+    two.wait(hours=15, minutes=60)
+    (asked,) = two.documents("restore_requests")
+    assert begun + timedelta(hours=23) < asked["submitted_at"] < begun + timedelta(hours=27)
+
+
+@pytest.mark.parametrize("odd", [GONE, None, 5, "", "not hexadecimal"])
+def test_a_database_whose_id_was_damaged_gets_another_and_goes_on(two: Stage, odd: Any) -> None:
+    two.until("restore_requested")
+    before = control.database_id(two.store)
+    edit(two, "control", {"_id": "books"}, books_id=odd)
+    two.drive(48, minutes=60)
+    assert control.database_id(two.store) != before
+    assert two.counts() == {"done": 4}
+    assert two.out.books()["requested_more_than_once"] == {}
+    assert two.alarms() == []
 
 
 @pytest.mark.parametrize("odd", [5, "pi@example.org", {"a": 1}, [5], True, [[]]])

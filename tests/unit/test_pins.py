@@ -108,7 +108,22 @@ def test_pip_resolves_nothing(name: str) -> None:
         if " install " in line and "$(PINS)" not in line
     ]
     assert all("--no-deps" in line for line in installs), installs
+    assert all("--require-hashes" in line for line in installs if " -r " in line), installs
     assert installs or name != "Makefile"
+
+
+def test_the_set_up_ends_only_when_nothing_is_missing() -> None:
+    lines = [line.strip() for line in (REPOSITORY / "Makefile").read_text(encoding="utf-8").splitlines()]
+    at = next(at for at, line in enumerate(lines) if line.startswith("$(READY):"))
+    steps = [line for line in lines[at + 1 : lines.index("touch $(READY)") + 1] if line]
+    assert "-r constraints.txt" in " ".join(steps)
+    assert steps[-2:] == ["$(PIP) check", "touch $(READY)"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md"])
+def test_no_page_lets_pip_resolve(page: str) -> None:
+    installs = re.findall(r"pip install[^\n`]*", (REPOSITORY / page).read_text(encoding="utf-8"))
+    assert all("--no-deps" in line or "--require-hashes" in line for line in installs), installs
 
 
 def test_a_list_names_no_address() -> None:

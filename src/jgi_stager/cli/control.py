@@ -195,7 +195,7 @@ def release_hold(
         why = f"by {somebody()}{f': {reason}' if reason else ''}"
         held, released = control.hold(books.store), control.end_hold(books.store, why)
         if as_json:
-            emit({"released": released, "why": held and held["why"], "until": held and held["until"]})
+            emit({"released": released, "why": held and held.why, "until": held and held.until})
         elif released:
             Page().say("Files are asked for again from the next planning on.")
         else:

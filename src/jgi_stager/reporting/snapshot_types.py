@@ -8,10 +8,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from jgi_stager.alarm_models import Alarm
+from jgi_stager.formatting import share_done
 from jgi_stager.planning import Demand, Limits, Spent
-
-ALMOST = 0.9999
-"""The share of a project that lacks nothing but empty files."""
 
 
 class Count(NamedTuple):
@@ -211,11 +209,7 @@ class Project:
     @property
     def share(self) -> float:
         """The share of its bytes that is done, or of its files if they are empty; 1 only if every file is done."""
-        total, done = self.total, self.of("done")
-        if done.files >= total.files:
-            return 1.0 if total.files else 0.0
-        share = done.bytes / total.bytes if total.bytes else done.files / total.files
-        return min(share, ALMOST)
+        return share_done(self.of("done"), self.total)
 
     def of(self, *states: str) -> Count:
         """Its files in these states."""

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from jgi_stager.alarm_models import Alarm
 from jgi_stager.failures import NeedsPerson
-from jgi_stager.formatting import human_bytes, percent, when
+from jgi_stager.formatting import human_bytes, percent, share_done, when
 from jgi_stager.lifecycle import BUSY_PROJECTS, ENDED_PROJECTS, OPEN_REQUESTS, OPEN_TASKS, State
 from jgi_stager.limits import restore_limits_now
 from jgi_stager.planning import Spent, bytes_in_window
@@ -154,9 +154,10 @@ def status_line(survey: MetricsSnapshot, persons: Iterable[NeedsPerson]) -> str:
         f"{open_projects} project{'' if open_projects == 1 else 's'}" if open_projects else "no project under way"
     )
     parts = [count]
-    if open_projects and (total := survey.total().bytes):
-        share = survey.total(State.DONE).bytes / total
-        parts.append(f"{percent(share)} of {human_bytes(total)}")
+    total, done = survey.total(), survey.total(State.DONE)
+    if open_projects and total.bytes:
+        share = share_done((done.files, done.bytes), (total.files, total.bytes))
+        parts.append(f"{percent(share)} of {human_bytes(total.bytes)}")
     parts += _waiting(survey, list(persons))
     if survey.alarms:
         number = len(survey.alarms)

@@ -32,7 +32,7 @@ def run(ctx: StepContext) -> int:
     """Let every stranded file start again, uncounted: it is not to blame. Returns how many there were."""
     moved = 0
     older_database.look_for_orphans(ctx)
-    _tell_removed(ctx)
+    moved += _let_removed_go(ctx)
     for project in projects.by_state(ctx.store, set(ProjectState).difference(OVER_PROJECTS)):
         files.inspect(ctx.store, project.project_name)
     damaged = requests.inspect(ctx.store)
@@ -55,28 +55,37 @@ def run(ctx: StepContext) -> int:
     return moved
 
 
-def _tell_removed(ctx: StepContext) -> None:
-    """Tell of files whose project is not in the database any more: somebody removed its record."""
+def _let_removed_go(ctx: StepContext) -> int:
+    """Let the files go whose project is not in the database any more, because somebody removed its record: nothing
+    is fetched for nobody. People are told, unless a new record has the name. Returns how many went."""
+    moved = 0
     taken = projects.names_taken(ctx.store)
     for name in files.project_names(ctx.store):
         if name in taken:
             solve(ctx, f"removed:{name}", "there is a record of this name")
             continue
-        counts = files.count_by_state(ctx.store, name)
-        under_way = sum(tally.files for state, tally in counts.items() if state not in RESTING)
-        first = files.of_project(ctx.store, name, limit=1)
-        alert(
-            ctx,
-            f"removed:{name}:{first[0].oid if first else ''}",
-            f"the record of {name} is gone, its files are not",
-            f"The database has {sum(tally.files for tally in counts.values())} files of {name}, {under_way} of "
-            "them under way, but no project of this name: its record was removed. Nothing is asked for or "
-            "transferred for it any more; what was asked from tape stays spent, and what has arrived stays where "
-            "it is.",
-            name,
-            you="if this was meant, nothing. Else insert the record again: what it wants is joined where it is "
-            "under way, and what has arrived is taken over; nothing of that is asked from tape again. To end a "
-            "project, cancel it instead.",
-            command=f"jgi-stager project add {name} --help",
-            lasts=Lasts(Cause.DIFFERENCE, topic=f"removed:{name}", quiet_hours=QUIET_HOURS),
-        )
+        if not files.is_set_aside(name):
+            _tell_removed(ctx, name)
+        moved += transitions.free_files_of_project(ctx.store, name, "the record of its project was removed")
+    return moved
+
+
+def _tell_removed(ctx: StepContext, name: str) -> None:
+    counts = files.count_by_state(ctx.store, name)
+    under_way = sum(tally.files for state, tally in counts.items() if state not in RESTING)
+    first = files.of_project(ctx.store, name, limit=1)
+    alert(
+        ctx,
+        f"removed:{name}:{first[0].oid if first else ''}",
+        f"the record of {name} is gone, its files are not",
+        f"The database has {sum(tally.files for tally in counts.values())} files of {name}, {under_way} of "
+        "them under way, but no project of this name: its record was removed. Nothing is asked for or "
+        "transferred for it any more; what was asked from tape stays spent, and what has arrived stays where "
+        "it is.",
+        name,
+        you="if this was meant, nothing. Else insert the record again: what it wants is joined where it is "
+        "under way, and what has arrived is taken over; nothing of that is asked from tape again. To end a "
+        "project, cancel it instead.",
+        command=f"jgi-stager project add {name} --help",
+        lasts=Lasts(Cause.DIFFERENCE, topic=f"removed:{name}", quiet_hours=QUIET_HOURS),
+    )

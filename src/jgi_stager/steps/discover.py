@@ -32,7 +32,7 @@ from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent, seen
 from jgi_stager.steps.listing import ask_all, warn
 from jgi_stager.steps.notify import Lasts, alert
-from jgi_stager.steps.services import process_each
+from jgi_stager.steps.services import isolate_each, process_each
 from jgi_stager.store import discoveries, files, projects, requests
 from jgi_stager.store.documents import is_due
 
@@ -130,6 +130,7 @@ def run(ctx: StepContext) -> int:
         ctx, Service.NMDC, _without_study(ctx), _look_up_study, _reschedule_study, attempts_of=_study_attempts
     )
     waiting = [one for one in projects.by_state(ctx.store, ProjectState.DISCOVERING) if _due(one, ctx)]
+    isolate_each(ctx, waiting, _name_again)
     unnamed = _refreshed(ctx, waiting, _lacks_analysis_projects)
     moved += process_each(ctx, Service.GOLD, unnamed, _name_analysis_projects, _reschedule)
     # Before the mail about what was found, where NMDC answers; nothing waits for it.
@@ -373,6 +374,14 @@ def _no_analysis_projects(proposal: str, listed: int, staged: int) -> str:
 def _found(discovery: str, ap: AnalysisProject, its_ap_id: int) -> DiscoveredProject:
     sequencing = ap.projects[0] if ap.projects else None
     return discoveries.found(discovery, ap.ap_gold_id, its_ap_id, ap.study_id, sequencing)
+
+
+def _name_again(ctx: StepContext, project: Project) -> int:
+    """Let GOLD be asked once more where an analysis project was removed from the database by hand."""
+    if not discoveries.lacks_some(ctx.store, project):
+        return 0
+    log.warning("discovery_damaged", project=project.project_name, named=project.discovery.analysis_projects)
+    return projects.record_discovery(ctx.store, project.key, {"discovery.analysis_projects": None})
 
 
 # --- the biosamples ------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -66,13 +66,17 @@ def may_ask_anything(ctx: StepContext, now: ClockEstimate) -> bool:
     if last is not None and last.request and requests.get_request(ctx.store, last.request) is None:
         hold(ctx, [last.request], f"they do not have the request that was sent last, at {last.at} UTC")
     found = control.hold(ctx.store)
-    if found is None or found["ended_at"] is not None:
+    if found is None or found.ended_at is not None:
         return True
-    if now.low >= found["until"] and deliveries.note_unmatched(ctx, at_once=True) is not None:
+    longest = _a_window_from_now(ctx)
+    if found.until is None or found.until > longest:
+        # Somebody damaged it, and nobody knows how much of the window is over.
+        control.set_hold(ctx.store, found.missing, longest, found.why)
+    elif now.low >= found.until and deliveries.note_unmatched(ctx, at_once=True) is not None:
         # The next run lets files join what was delivered, and then asks for the rest.
         control.end_hold(ctx.store, "a quota window is over")
     else:
-        log.warning("restores_held", problem=found["why"], until=found["until"])
+        log.warning("restores_held", problem=found.why, until=found.until)
     return False
 
 
@@ -96,11 +100,10 @@ def note_sent(ctx: StepContext, request: str) -> None:
 
 def hold(ctx: StepContext, missing: Sequence[str], why: str) -> None:
     """Ask for nothing during one window because the database lacks ``missing``; once for each of these."""
-    known = control.hold(ctx.store) or {}
-    if set(missing) <= set(known.get("missing") or ()):
+    known = control.hold(ctx.store)
+    if known is not None and set(missing) <= set(known.missing):
         return
-    window = timedelta(hours=ctx.settings.jdp.quota_window_hours)
-    until = jdp_clock.receipt(ctx) + window
+    until = _a_window_from_now(ctx)
     log.error("books_are_older", missing=list(missing), why=why, until=until)
     alert(
         ctx,
@@ -118,14 +121,18 @@ def hold(ctx: StepContext, missing: Sequence[str], why: str) -> None:
     control.set_hold(ctx.store, missing, until, why)
 
 
+def _a_window_from_now(ctx: StepContext) -> datetime:
+    return jdp_clock.receipt(ctx) + timedelta(hours=ctx.settings.jdp.quota_window_hours)
+
+
 def problem(ctx: StepContext) -> tuple[str, str] | None:
     """That asking is held, and what to do; None if it is not."""
     found = control.hold(ctx.store)
-    if found is None or found["ended_at"] is not None or ctx.clock.now() >= found["until"]:
+    if found is None or found.ended_at is not None or (found.until and ctx.clock.now() >= found.until):
         solve(ctx, "older-books", "files are asked for again")
         return None
-    until = f"{found['until']:%Y-%m-%d %H:%M} UTC"
-    return f"the database is older than the work ({found['why']}): nothing is asked for until {until}", CURE
+    until = f"until {found.until:%Y-%m-%d %H:%M} UTC" if found.until else "for a quota window"
+    return f"the database is older than the work ({found.why}): nothing is asked for {until}", CURE
 
 
 def _last(ctx: StepContext) -> Sent | None:

@@ -11,7 +11,16 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from jgi_stager.control_models import DaemonReport, DigestMemory, Limits, SetAside, SetAsideEntry, Starts
+from jgi_stager.control_models import (
+    DaemonReport,
+    DatabaseIdentity,
+    DigestMemory,
+    Hold,
+    Limits,
+    SetAside,
+    SetAsideEntry,
+    Starts,
+)
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import fitting_one, usable
@@ -73,13 +82,18 @@ def daemon_report(store: Store) -> Document | None:
 
 @translated
 def database_id(store: Store) -> str:
-    """The id of this database: made once, and taken along in every copy of it."""
+    """The id of this database: made once, and taken along in every copy of it. One that somebody damaged is made
+    anew."""
     found = _find(store, _BOOKS)
     if found is None:
-        fresh = {"$setOnInsert": {"books_id": uuid.uuid4().hex[:12]}}
-        store.control.update_one({"_id": _BOOKS}, fresh, upsert=True)
-        found = _find(store, _BOOKS) or {}
-    return str(found["books_id"])
+        store.control.update_one({"_id": _BOOKS}, {"$setOnInsert": {"books_id": _new_id()}}, upsert=True)
+    elif misfit(DatabaseIdentity, found) is not None:
+        store.control.replace_one({**found}, {"books_id": _new_id()})
+    return parse(DatabaseIdentity, _find(store, _BOOKS) or {}).books_id
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex[:12]
 
 
 @translated
@@ -91,15 +105,16 @@ def database_place(store: Store) -> str:
 
 
 @translated
-def hold(store: Store) -> Document | None:
-    """Why and until when nothing is asked from JDP: ``missing why since until ended_at history``; None before the
-    first time."""
-    return _find(store, _HOLD)
+def hold(store: Store) -> Hold | None:
+    """Why and until when nothing is asked from JDP, as far as it can be read; None before the first time."""
+    found = _find(store, _HOLD)
+    return None if found is None else parse(Hold, usable(Hold, found))
 
 
 @translated
 def set_hold(store: Store, missing: Sequence[str], until: datetime, why: str) -> None:
     """Let nothing be asked ``until`` then, because the database lacks ``missing``."""
+    _mend_hold(store)
     values = {"why": why, "since": store.clock.now(), "until": until, "ended_at": None}
     change: Document = {"$set": values, "$addToSet": {"missing": {"$each": list(missing)}}}
     store.control.update_one({"_id": _HOLD}, change, upsert=True)
@@ -108,9 +123,17 @@ def set_hold(store: Store, missing: Sequence[str], until: datetime, why: str) ->
 @translated
 def end_hold(store: Store, why: str) -> bool:
     """Let files be asked for again; False if that was not held."""
+    _mend_hold(store)
     at = store.clock.now()
     change = {"$set": {"ended_at": at}, "$push": {"history": {"at": at, "why": why}}}
     return store.control.update_one({"_id": _HOLD, "ended_at": None}, change).modified_count > 0
+
+
+def _mend_hold(store: Store) -> None:
+    """What somebody damaged in it goes: no write could be made beside it."""
+    found = _find(store, _HOLD)
+    if found is not None and misfit(Hold, found) is not None:
+        store.control.replace_one({"_id": _HOLD}, usable(Hold, found))
 
 
 def _find(store: Store, key: str) -> Document | None:

@@ -50,15 +50,15 @@ def found(
 
 @translated
 def enter(store: Store, analysis_projects: Sequence[DiscoveredProject]) -> None:
-    """Enter the analysis projects that are not there yet."""
+    """Enter the analysis projects. Of one that is there what was found out since stays."""
     if analysis_projects:
         store.discoveries.update_each([entry(one) for one in analysis_projects])
 
 
 def entry(one: DiscoveredProject) -> Change:
-    """The change that enters an analysis project unless it is there."""
+    """The change that enters an analysis project, and sets right what somebody changed of what names it."""
     values = one.model_dump(exclude_unset=True, exclude={"key"})
-    return Change({"_id": one.key}, {"$setOnInsert": values}, upsert=True)
+    return Change({"_id": one.key}, {"$set": values}, upsert=True)
 
 
 @translated
@@ -81,10 +81,17 @@ def analysis_projects(store: Store, discovery: str) -> list[DiscoveredProject]:
 
 @translated
 def is_whole(store: Store, project: Project) -> bool:
-    """Whether no analysis project of a discovery is set aside: as long as one is, nobody knows what is wanted."""
-    return store.discoveries.count_documents(_named(key_of(project))) == len(
+    """Whether every analysis project that GOLD named is there and fits: otherwise nobody knows what is wanted."""
+    return not lacks_some(store, project) and store.discoveries.count_documents(_named(key_of(project))) == len(
         analysis_projects(store, key_of(project))
     )
+
+
+@translated
+def lacks_some(store: Store, project: Project) -> bool:
+    """Whether there are not as many analysis projects as GOLD named: somebody removed one, or what names it."""
+    named = project.discovery.analysis_projects
+    return named is not None and store.discoveries.count_documents(_named(key_of(project))) != named
 
 
 def _named(discovery: str) -> Document:

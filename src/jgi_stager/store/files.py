@@ -164,9 +164,13 @@ def listed_again(store: Store, oid: ObjectId, **fields: Any) -> bool:
 
 @translated
 def project_names(store: Store) -> list[str]:
-    """The projects that files are entered for, but those that were set aside. Reads an index only."""
-    names = store.files.distinct("project_name")
-    return sorted(name for name in names if isinstance(name, str) and _ASIDE not in name)
+    """The names that files are entered under, those that were set aside among them. Reads an index only."""
+    return sorted(name for name in store.files.distinct("project_name") if isinstance(name, str))
+
+
+def is_set_aside(project_name: str) -> bool:
+    """Whether files of this name belong to nobody any more, because another record has the name. Pure."""
+    return _ASIDE in project_name
 
 
 @translated
