@@ -165,7 +165,7 @@ def test_what_jdp_did_not_take_into_a_request_is_asked_for_later() -> None:
     whole = explain.file(world, file("restore_requested", source_file_id="z"), partial).why.sentence
     assert "did not take" not in whole
     of_project = explained(world=world, counts={"restore_requested": (10, TERA)}).why.sentence
-    assert "JDP did not take 2 files of them: asked for again later" in of_project
+    assert "JDP did not take 2 of the 10 ids asked for: they are asked for again" in of_project
 
 
 def test_what_joined_a_delivery_does_not_wait_for_tape() -> None:

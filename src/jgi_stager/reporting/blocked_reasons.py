@@ -288,12 +288,14 @@ def on_tape(facts: Snapshot, requests: Sequence[Request], source: str | None = N
 
 
 def _without(requests: Sequence[Request], source: str | None) -> str:
-    """What a request goes on without, for JDP does not know it."""
-    dropped = sum(len(one.not_brought) for one in requests)
+    """What requests go on without, for JDP does not know it. Counted in ids: other projects may share them."""
     if source is not None:
         said = "; but JDP did not take this file into it: it is asked for again when the rest is delivered"
         return said if any(source in one.not_brought for one in requests) else ""
-    return f"; JDP did not take {count(dropped, 'file')} of them: asked for again later" if dropped else ""
+    dropped, asked = sum(len(one.not_brought) for one in requests), sum(one.ids for one in requests)
+    return (
+        f"; JDP did not take {dropped} of the {asked} ids asked for: they are asked for again" if dropped else ""
+    )
 
 
 def _usual(facts: Snapshot, age: timedelta) -> str:
