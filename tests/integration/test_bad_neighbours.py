@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from jgi_stager.manifest_files import content
+from jgi_stager.steps import transitions
+from jgi_stager.store import StoreUnavailable
 from stage import Stage, small_catalogue, stage
 
 FIRST, SECOND = ["Gb0258001"], ["Gb0258002"]
@@ -67,6 +69,40 @@ def test_after_a_task_that_brought_nothing_each_project_goes_alone(tmp_path: Pat
         st.wait(hours=60, minutes=60)
         assert states(st, "soil") == {"done": 3}
         assert len([one for one in st.documents("globus_tasks", kind="files") if one["status"] == "FAILED"]) <= 3
+
+
+def test_nothing_of_a_failed_task_goes_again_before_all_of_it_is_looked_at(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who ended in between would send what was looked at alone, and the others after another deadline."""
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 2)) as st:
+        insert_both(st)
+        st.until("manifest_ready")
+        shutil.rmtree(st.staged / "aaa")
+        (st.staged / "aaa").write_text("in the way")
+        st.run("submit_transfers")
+        while not st.documents("globus_tasks", kind="files", state="ended"):
+            st.out.clock.advance(3600)
+            st.run("poll_tasks")
+        back = transitions.return_file
+        calls: list[str] = []
+
+        def killed_after_the_first(*arguments: object) -> int:
+            if calls:
+                raise StoreUnavailable("the daemon ends here")
+            calls.append("returned")
+            return back(*arguments)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(transitions, "return_file", killed_after_the_first)
+            with pytest.raises(StoreUnavailable):
+                st.run("verify")
+        (st.staged / "aaa").unlink()
+        st.run("submit_transfers")
+        assert len(st.documents("globus_tasks", kind="files")) == 1
+        st.drive(hours=48, minutes=30)
+        assert sorted(len(one["file_oids"]) for one in st.documents("globus_tasks", kind="files")) == [2, 2, 4]
+        assert st.counts() == {"done": 4}
 
 
 def test_a_directory_that_was_changed_by_hand_is_told_of_and_stops_nobody(tmp_path: Path, mongod_uri: str) -> None:

@@ -350,6 +350,7 @@ def _ready_files(ctx: StepContext, most: int, waiting: frozenset[Any]) -> list[F
     open_requests = [request for request in awake if request.number not in held]
     by_expiry = sorted(open_requests, key=lambda one: (one.expiration_date or NEVER, one.number))
     reserved = waiting | tasks.open_task_file_oids(ctx.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
+    reserved |= _half_looked_at(ctx)
     ready: list[FileRow] = []
     for request in by_expiry:
         if len(ready) >= most:
@@ -358,6 +359,14 @@ def _ready_files(ctx: StepContext, most: int, waiting: frozenset[Any]) -> list[F
         mine = [file for file in found if file.oid not in reserved and file.project_name in active]
         ready.extend(file for file in mine if _can_travel(ctx, file))
     return ready
+
+
+def _half_looked_at(ctx: StepContext) -> frozenset[Any]:
+    """The files of failed tasks of which some are looked at and some are not yet, because the daemon ended in
+    between. Who goes with whom, and how many at a time, is decided when all of a task is known."""
+    ended = tasks.tasks_in(ctx.store, TaskState.ENDED, kind=TaskKind.FILES)
+    failed = [task for task in ended if task.status == "FAILED" and task.held_since is None]
+    return frozenset(oid for task in failed for oid in task.file_oids)
 
 
 def _can_travel(ctx: StepContext, file: FileRow) -> bool:
