@@ -77,7 +77,9 @@ class Campaign:
             batch = [plan.mixture(self._seed, number + one, faults, effects) for one in range(min(left, 200))]
             number += len(batch)
             self._phase(batch)
-        self._phase(list(plan.into_the_gaps(self.outcomes, 3)))
+        # Where only a mixture came: last, with more tries, for such a run takes another course with another kill.
+        for tries in (3, 8):
+            self._phase(list(plan.into_the_gaps(self.outcomes, tries)))
 
     def shrink(self) -> None:
         """Make the first violations as small as they go."""

@@ -265,6 +265,7 @@ def test_an_analysis_project_that_somebody_removed_is_named_again_and_staged(
             kept.update_one({"_id": lost["_id"]}, damage)
         if damage and "ap_gold_id" in damage.get("$set", {}):
             st.wait(hours=2, minutes=30)
+            st.run("watch_documents")
             assert st.project()["state"] == "discovering"
             assert st.alarms("a document in discoveries of soil cannot be used: discovery and ap_gold_id")
             kept.update_one({"_id": lost["_id"]}, {"$set": {"ap_gold_id": lost["ap_gold_id"]}})

@@ -15,6 +15,7 @@ from explained import Recorder, explain, stages
 from factories import add_files, alarm, file_record, jdp_id, project
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import NoticeState, ProjectState, RequestState, State, TaskState
+from jgi_stager.models import Discovery
 from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.store import (
     Store,
@@ -191,6 +192,9 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "discoveries.chosen": lambda: discoveries.chosen(store, project()),
         "discoveries.enter": lambda: discoveries.enter(store, [discoveries.found("p:1", "Ga1", 1, None, None)]),
         "discoveries.is_whole": lambda: discoveries.is_whole(store, project()),
+        "discoveries.lacks_some": lambda: discoveries.lacks_some(
+            store, project(discovery=Discovery(analysis_projects=1))
+        ),
         "discoveries.note": lambda: discoveries.note(store, "p:1", "Ga1", listed={"files": 1}),
         "discoveries.sequencing_projects": lambda: discoveries.sequencing_projects(store, "p:1", "Ga1"),
         "discoveries.warnings": lambda: discoveries.warnings(store, "p:1"),

@@ -119,6 +119,7 @@ def test_no_odd_value_in_any_field_stops_a_step(two: Stage, collection: str, pha
 def test_no_odd_value_in_what_the_daemon_remembers_stops_a_step(two: Stage) -> None:
     two.until("restore_requested")
     at_the_digest_hour(two)
+    two.run("heartbeat")
     control.set_limit(two.store, "max_restore_bytes", 10**12, "w")
     control.set_hold(two.store, ["f" * 32], two.clock.now() + timedelta(hours=1), "w")
     known = {one["_id"]: sorted(one.keys() - {"_id", "fence"}) for one in two.documents("control")}
