@@ -131,6 +131,7 @@ def test_an_alarm_about_a_word_ends_with_a_word_that_is_known(tmp_path: Path, mo
         assert topics(st) == {f"word:{number}": Cause.WORD}
         (one,) = alarms.open_alarms(st.store)
         assert (one.projects, one.about.request_id) == (["soil"], number)
+        assert one.command == f"jgi-stager evidence {number}"
         st.switch(world_faults=[])
         st.drive()
         assert topics(st) == {}

@@ -1,122 +1,123 @@
-"""Requests in doubt: what proves that one arrived, what holds up nothing, and how long its bytes count."""
+"""The bundle of evidence: what is in it, and what never is."""
 
 from __future__ import annotations
 
+import getpass
+import io
+import json
+import os
+import re
+import socket
+import stat
+import tarfile
 from pathlib import Path
 
 import pytest
+from typer.testing import Result
 
-from jgi_stager.clients.jdp import RequestStatus
-from jgi_stager.failures import Service, Transient
-from jgi_stager.simulator.restores import FileState
-from stage import Stage, file_id, small_catalogue, stage
+from commands import Run
+from jgi_stager.alarm_models import About, Cause
+from jgi_stager.cli.evidence import COMMON
+from jgi_stager.steps.notify import Lasts, alert
+from stage import Stage
 
-ASK = "jdp.download_files"
-LOST_ANSWER = {"match": ASK, "kind": "reset_after_effect", "count": 1}
-NEVER_SENT = {"match": ASK, "kind": "reset_before", "count": 1}
-NO_FILE_STATUS = {"match": "jdp.by_file_ids", "kind": "status:404", "body": '{"detail": "Not found."}'}
-
-
-def times_asked(st: Stage, one: str) -> int:
-    """How often an id reached JDP."""
-    return sum(one in request.ids for request in st.out.sim.world.archive.requests.values())
+PLANTED = "planted-secret-8f3a91"
+ADDRESS = "pi.of.soil@example.org"
 
 
-def test_one_delivery_of_which_jdp_answers_garbage_does_not_hold_up_the_release_for_ever(
-    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+def opened(path: Path) -> dict[str, str]:
+    """The members of a bundle, by their names below its directory."""
+    with tarfile.open(fileobj=io.BytesIO(path.read_bytes())) as archive:
+        found = {}
+        for entry in archive.getmembers():
+            assert entry.isfile()
+            assert ".." not in entry.name
+            assert (entry.uid, entry.gid, entry.uname, entry.gname) == (0, 0, "", "")
+            body = archive.extractfile(entry)
+            assert body is not None
+            found[entry.name.partition("/")[2]] = body.read().decode()
+    return found
+
+
+@pytest.fixture
+def delivered(made: Stage) -> int:
+    """The number of a request that was delivered and used, with an alarm about it and planted secrets."""
+    made.insert(notify=[ADDRESS])
+    made.wait(hours=8)  # its mails have no server: it is never idle
+    (number,) = [one["request_id"] for one in made.documents("restore_requests")]
+    (made.secrets / "jdp_token").write_text(PLANTED)
+    (made.secrets / "jdp_token").chmod(0o600)
+    made.store.restore_requests.update_one(
+        {"request_id": number},
+        {"$set": {"error": f"Bearer {PLANTED} of {ADDRESS} at {Path.home()}/x: token {PLANTED}", "password": "y"}},
+    )
+    alert(
+        made.ctx,
+        f"word:{number}",
+        f"JDP calls request {number} 'odd'",
+        f"Expected ready, found 'odd'. Ask {ADDRESS} on {socket.gethostname()}.",
+        you="ask JGI",
+        lasts=Lasts(Cause.WORD, About(request_id=number), ["soil"]),
+    )
+    return int(number)
+
+
+def written(found: Result, path: Path) -> dict[str, str]:
+    """The bundle that a command wrote."""
+    assert found.exit_code == 0, found.output
+    return opened(path)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_bundle_has_the_question_the_documents_and_fresh_answers(
+    made: Stage, run: Run, delivered: int, tmp_path: Path, *, whole: bool
 ) -> None:
-    with stage(tmp_path, mongod_uri, small_catalogue(2, 4), max_window_bytes=4000) as st:
-        strange = st.out.delivered([file_id(1, 1)])
-        st.faults(NEVER_SENT)
-        real = st.ctx.jdp.request_status
-
-        def status(request_id: int) -> RequestStatus:
-            if request_id == strange:
-                raise Transient(Service.JDP, "the answer is not an object with a status")
-            return real(request_id)
-
-        monkeypatch.setattr(st.ctx.jdp, "request_status", status)
-        st.insert()
-        st.wait(hours=72, minutes=60)
-        assert len(st.alarms("no trace")) == 1
-        assert st.counts()["pending"] == 0
-
-
-def test_while_jdp_is_out_no_delivery_is_given_up(tmp_path: Path, mongod_uri: str) -> None:
-    """Its answer was lost, and then everything at JDP and Globus is out for two days."""
-    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
-        st.faults(LOST_ANSWER)
-        st.insert()
-        st.wait(hours=1)
-        st.faults({"match": "jdp.*", "kind": "status", "status": 503})
-        st.wait(hours=48, minutes=60)
-        st.faults()
-        st.drive(hours=48, minutes=60)
-        assert st.counts() == {"done": 4}
-        assert times_asked(st, file_id(1, 1)) == 1
-        assert st.alarms("no trace") == []
+    path = tmp_path / "e.tar.gz"
+    members = written(run("evidence", "soil" if whole else str(delivered), "--out", str(path)), path)
+    assert f"JDP calls request {delivered} 'odd'" in members["README.md"]
+    assert json.loads(members[f"requests/{delivered}.json"])["history"]
+    assert json.loads(members["project.json"])["project_name"] == "soil"
+    assert members[f"manifests/Globus_Download_{delivered}_File_Manifest.csv"].count("\n") >= 3
+    answer = json.loads(members[f"fresh/jdp-request-{delivered}.json"])
+    assert answer["status"] in (200, 401)
+    assert "content-type" in {name.lower() for name in answer["headers"]}
+    assert json.loads(members[f"fresh/globus-R{delivered}.json"])["entries"]
+    assert {"id", "assumed", "seen", "bent"} <= json.loads(members["assumptions.json"])[0].keys()
+    assert "jgi-stager" in json.loads(members["versions.json"])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert made.documents("restore_requests")[0]["request_id"] == delivered
 
 
-def test_tape_that_works_on_any_of_the_files_is_evidence(tmp_path: Path, mongod_uri: str) -> None:
-    with stage(tmp_path, mongod_uri, small_catalogue(1, 60)) as st:
-        st.out.mishap("request_stuck", count=1)
-        st.faults(LOST_ANSWER)
-        st.insert()
-        st.wait(hours=10, minutes=60)
-        (request,) = st.documents("restore_requests", state="unknown")
-        states = st.out.sim.world.archive.states
-        for one in request["file_ids"][50:]:
-            states[one] = FileState("RESTORE_IN_PROGRESS", states[one].changed_at)
-        st.wait(hours=24, minutes=60)
-        assert st.alarms("no trace") == []
-        assert {times_asked(st, one) for one in request["file_ids"]} == {1}
-
-
-@pytest.mark.parametrize("fault", [NO_FILE_STATUS, None])
-def test_a_delivery_of_exactly_our_files_goes_before_one_of_a_part(
-    tmp_path: Path, mongod_uri: str, fault: dict[str, object] | None
+def test_no_secret_address_name_or_place_of_this_machine_is_in_it(
+    made: Stage, run: Run, delivered: int, tmp_path: Path
 ) -> None:
-    """Somebody else asked for three of our four files, later; theirs is the newer delivery."""
-    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
-        st.insert()
-        st.run("accept", "discover")
-        st.faults(LOST_ANSWER)
-        st.run("request_restores")
-        st.out.ask([file_id(1, one) for one in (1, 2, 3)])
-        st.faults(*([fault] if fault else []))
-        st.out.clock.advance(8 * 3600)
-        st.drive(hours=40, minutes=60)
-        assert st.counts() == {"done": 4}
-        assert times_asked(st, file_id(1, 4)) == 1
-        (ours,) = st.documents("restore_requests", found=None)
-        assert ours.get("dropped") in (None, [])
+    path = tmp_path / "e.tar.gz"
+    everything = "\n".join(written(run("evidence", "soil", "--out", str(path)), path).values())
+    secrets = [one.read_text().strip() for one in made.secrets.iterdir()]
+    assert PLANTED in secrets
+    hidden = [*secrets, ADDRESS, str(made.staged), str(tmp_path), f"{Path.home()}/x"]
+    for word in [one for one in hidden if one]:
+        assert word not in everything, word
+    for name in {socket.gethostname(), getpass.getuser()} - COMMON:
+        assert not re.search(rf"\b{re.escape(name)}\b", everything), name
+    assert "@example.org" not in everything
 
 
-def test_a_post_that_arrived_late_counts_from_its_arrival(tmp_path: Path, mongod_uri: str) -> None:
-    """It stood in a gateway for ten hours after we had given up waiting for the answer."""
-    with stage(tmp_path, mongod_uri, small_catalogue(2, 4), max_window_bytes=4000) as st:
-        st.switch(over_limit="accept")
-        st.faults(NEVER_SENT)
-        st.insert()
-        st.tick()
-        (request,) = st.documents("restore_requests", state="unknown")
-        st.wait(hours=10, minutes=30)
-        assert st.out.ask(request["file_ids"]).status_code == 200
-        st.drive(hours=80, minutes=30)
-        assert st.counts() == {"done": 8}
-        assert st.out.books()["max_window_bytes"] <= 4000
+def test_it_works_without_the_services_and_says_so(made: Stage, run: Run, delivered: int, tmp_path: Path) -> None:
+    made.faults({"match": "*", "kind": "status:503"})
+    path = tmp_path / "e.tar.gz"
+    members = written(run("evidence", f"R{delivered}", "--out", str(path)), path)
+    assert "README.md" in members
+    assert "not_answered" in members[f"fresh/globus-R{delivered}.json"]
 
 
-@pytest.mark.parametrize("faults", [(NO_FILE_STATUS,), ()])
-def test_a_young_delivery_counts_though_jdp_does_not_tell_its_sizes(
-    tmp_path: Path, mongod_uri: str, faults: tuple[dict[str, object], ...]
-) -> None:
-    """Asked for by lost books: ours to count. Some of the files are not in the books, so their sizes are not."""
-    with stage(tmp_path, mongod_uri, small_catalogue(2, 4), max_window_bytes=6000) as st:
-        st.out.delivered([file_id(1, one) for one in (1, 2, 3, 4)])
-        st.faults(*faults)
-        st.switch(over_limit="accept")
-        st.insert(biosample_ids=["Gb0258002"])
-        st.drive(hours=80, minutes=60)
-        assert st.counts() == {"done": 4}
-        assert st.out.books()["max_window_bytes"] <= 6000
+def test_what_cannot_be_written_or_found_is_said(run: Run, delivered: int, tmp_path: Path) -> None:
+    path = tmp_path / "e.tar.gz"
+    path.write_text("mine")
+    assert "is there already" in run("evidence", "soil", "--out", str(path)).output
+    assert path.read_text() == "mine"
+    assert "cannot be written" in run("evidence", "soil", "--out", str(tmp_path / "no" / "e.tar.gz")).output
+    for nothing in ("moss", str(delivered + 1), "../x"):
+        assert "there is no project and no request" in run("evidence", nothing).output
+    assert sorted(os.listdir(tmp_path)).count("e.tar.gz") == 1
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".e.tar.gz")]

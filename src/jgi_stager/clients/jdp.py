@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from jgi_stager.clients.http import HttpEdge, RefusedError
+from jgi_stager.clients.http import Answer, HttpEdge, RefusedError
 from jgi_stager.clients.parsing import excerpt, instant, plain, strings, whole
 from jgi_stager.clients.remote_clock import TheirClock
 from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
@@ -342,6 +342,12 @@ class Jdp:
         path = f"/request_archived_files/requests/{int(request_id)}"
         document = self._authorized(lambda headers: self._edge.get_json(path, {"api_version": 1}, headers))
         return self._shaped(path, lambda: parse_status(document))
+
+    def request_answer(self, request_id: int) -> Answer:
+        """What JDP answers about a request, as it came and whatever it is: for evidence. Raises `Transient` if
+        there is no answer, or `NeedsPerson` without a credential."""
+        path = f"/request_archived_files/requests/{int(request_id)}"
+        return self._authorized(lambda headers: self._edge.get(path, {"api_version": 1}, headers))
 
     def probe(self) -> None:
         """Ask the search for nothing in particular. Returns if JDP answers; the token is not tested."""

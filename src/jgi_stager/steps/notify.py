@@ -78,11 +78,14 @@ def alert(
 
     ``text`` says what happened in its first paragraph; further ones follow after ``you``, which says what the
     reader does now: a clause in lower case, such as "ask JGI about request 7"; where that is nothing, how it
-    goes on by itself and when they hear of it again. ``command`` is shown below it, to be copied.
+    goes on by itself and when they hear of it again. ``command`` is shown below it, to be copied; about a
+    request it is by default the one that gathers evidence for JGI.
 
     It also stands as an open alarm until `solve` ends it, or what it is about is over (``lasts``). None: it is an
     event that is over when it is told.
     """
+    if command is None and lasts is not None and not you.startswith("nothing"):
+        command = _evidence(lasts.about)
     data = {"subject": subject, "text": text, "you": you, "command": command}
     # The mail first. A kill here leaves a mail without an alarm, which the next time opens if it still lasts; an
     # alarm without a mail would stand where nobody was told.
@@ -90,6 +93,11 @@ def alert(
     if lasts is not None:
         of_it = replace(lasts, projects=[*lasts.projects, *([project] if project else ())])
         open_alarm(ctx, lasts.topic or key, data, of_it)
+
+
+def _evidence(about: About) -> str | None:
+    """The command that gathers what JGI should see of a request."""
+    return None if about.request_id is None else f"jgi-stager evidence {about.request_id}"
 
 
 def open_alarm(ctx: StepContext, topic: str, words: Mapping[str, str | None], lasts: Lasts) -> None:
