@@ -88,6 +88,21 @@ def test_a_bundle_has_the_question_the_documents_and_fresh_answers(
     assert made.documents("restore_requests")[0]["request_id"] == delivered
 
 
+def test_a_delivery_and_a_manifest_with_other_names_are_in_it(made: Stage, run: Run, tmp_path: Path) -> None:
+    made.switch(delivery_directory="year", manifest_files="renamed")
+    made.insert()
+    made.wait(hours=8)
+    (request,) = made.documents("restore_requests")
+    path, name = tmp_path / "e.tar.gz", f"R{request['request_id']}_2026"
+    assert request["delivery_directory"] == name
+    members = written(run("evidence", "soil", "--out", str(path)), path)
+    listed = json.loads(members[f"fresh/globus-{name}.json"])
+    assert listed["path"].endswith(f"/{name}")
+    assert listed["entries"]
+    (manifest,) = [one for one in members if one.startswith("manifests/")]
+    assert members[manifest].count("\n") >= 3
+
+
 def test_no_secret_address_name_or_place_of_this_machine_is_in_it(
     made: Stage, run: Run, delivered: int, tmp_path: Path
 ) -> None:
