@@ -336,8 +336,8 @@ def _requeue(ctx: StepContext, task: TransferTask, file: FileRow, finding: Findi
     limit = ctx.settings.staging.max_setbacks
     log.warning("file_sent_back", file=file.jdp_file_id, project=file.project_name, why=why)
     if finding.spoilt:
-        said = "a file arrived with another size or md5 than JDP gives"
-        first_contact.bent(ctx, "delivery.content", said, file.request_id)
+        way = "a file arrived with another size or md5 than JDP gives"
+        first_contact.bent(ctx, "delivery.content", way, file.request_id)
     if delivered and (other := skipped.renamed.get(file.oid)):
         first_contact.bent(
             ctx, "delivery.names", "a name in the manifest is not quite the file's", file.request_id
