@@ -42,6 +42,18 @@ def test_of_another_project_alone_it_is_not_shown() -> None:
     assert insight.status(world, only="moss").todos == ()
 
 
+def test_a_listing_that_is_told_of_is_one_line_with_the_newest_answer() -> None:
+    short = project("soil", "discovering", error="JDP says 3 files but listed 0", error_since=NOW - DAY)
+    open_alarm = alarm(
+        "discovery:soil", NOW - HOUR, subject="the files of soil cannot all be listed", projects=["soil"]
+    )
+    (todo,) = insight.status(facts(projects=(short,), alarms=(open_alarm,))).todos
+    assert "JDP says 3 files but listed 0" in todo.what
+    # When the services do not answer it is the alarm that stands there.
+    (todo,) = insight.status(facts(projects=(replace(short, error_since=None),), alarms=(open_alarm,))).todos
+    assert todo.what.startswith("the files of soil cannot all be listed, since")
+
+
 def test_no_finish_time_is_promised_beside_it_for_those_that_it_concerns() -> None:
     before = on_tape()
     assert "soil" in eta.estimate(before)

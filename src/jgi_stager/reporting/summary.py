@@ -5,10 +5,11 @@ Of a service that cannot be used it says until when that costs no time: when the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from jgi_stager.alarm_models import Alarm
 from jgi_stager.failures import Service
 from jgi_stager.formatting import count, when
 from jgi_stager.lifecycle import Phase, ProjectState, State, states_in
@@ -178,16 +179,18 @@ def _todos(
                 f"Globus task {task.task_id} stands still ({task.status}, {task.nice_status or 'no reason'})",
                 activity(task.task_id),
             )
-    yield from _of_alarms(facts, only)
+    open_alarms = facts.alarms if only is None else facts.alarms_of(only)
+    # Of these the line of the project says what the newest answer was.
+    listings = {f"discovery:{line.project.name}" for line in lines if _stuck(facts, line.project)}
+    yield from _of_alarms([one for one in open_alarms if one.key not in listings], facts.now)
     yield from (Todo(what, do) for what, do in standstill.sentences(facts, coming, only))
     yield from _of_documents(facts, only)
     yield from _of_mails(facts)
 
 
-def _of_alarms(facts: Snapshot, only: str | None) -> Iterable[Todo]:
-    found = facts.alarms if only is None else facts.alarms_of(only)
+def _of_alarms(found: Sequence[Alarm], now: datetime) -> Iterable[Todo]:
     for one in found[:ALARMS_SHOWN]:
-        yield Todo(f"{one.subject}, since {when(one.opened_at, facts.now)}", what_to_do(one))
+        yield Todo(f"{one.subject}, since {when(one.opened_at, now)}", what_to_do(one))
     if len(found) > ALARMS_SHOWN:
         yield Todo(f"and {len(found) - ALARMS_SHOWN} more alarms are open", "jgi-stager status --json")
 
@@ -243,7 +246,7 @@ def _of_project(facts: Snapshot, line: ProjectLine) -> Iterable[Todo]:
         recent = project.since is None or facts.now - project.since < INVALID_SHOWN
         if recent and not project.dismissed:
             yield Todo(f"{project.name or 'a record'} is invalid: {project.reason}", _corrected(project))
-    if project.state == ProjectState.DISCOVERING and _stuck(facts, project):
+    if _stuck(facts, project):
         since = when(project.error_since, facts.now) if project.error_since else ""
         what = f"{project.name}: its files cannot all be listed since {since}: {project.error}"
         yield Todo(what, f"ask JGI to mend it; it is tried every hour (jgi-stager explain {project.name})")
@@ -258,9 +261,9 @@ def _of_project(facts: Snapshot, line: ProjectLine) -> Iterable[Todo]:
 
 def _stuck(facts: Snapshot, project: Project) -> bool:
     """Whether its discovery gets no further, though the services answer."""
-    if any(one.key == f"discovery:{project.name}" for one in facts.alarms):
-        return False  # told of with the alarm
-    if project.error_since is None or any(facts.daemon.trouble(name) for name in ("gold", "jdp")):
+    if project.state != ProjectState.DISCOVERING or project.error_since is None:
+        return False
+    if any(facts.daemon.trouble(name) for name in ("gold", "jdp")):
         return False
     return facts.now - project.error_since > DISCOVERY_PATIENCE
 
