@@ -16,9 +16,8 @@ users do, so each assumption has a row in `src/jgi_stager/contract.py`, says how
 what is done then, and is bent by the simulator. This page is made from that table by `make diagrams`, and a test
 fails when they differ.
 
-What this installation has seen of it, with the evidence: `jgi-stager check --contract`. A change of a *format*
-lets deliveries prove themselves anew: a small request goes first, and the rest follows when its files were
-verified.
+What this installation has seen of it is kept with the evidence: `db.control.findOne({_id: "contract"})` in
+mongosh.
 """
 
 

@@ -35,7 +35,7 @@ class Assumption:
     unbent: str = ""
     """Why the simulator does not bend it, where it does not."""
     format: bool = False
-    """Whether a change is one of a format: deliveries must prove themselves anew then (`jgi_stager.trial`)."""
+    """Whether it is about the form of what a service gives."""
 
 
 def _fault(kind: str, **values: Any) -> Bend:

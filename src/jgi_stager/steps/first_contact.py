@@ -29,8 +29,6 @@ def seen(ctx: StepContext, row: str, what: str) -> None:
 def bent(ctx: StepContext, row: str, what: str, request_id: int | None = None) -> None:
     """An assumption was seen to be wrong; ``what`` is the way, without numbers that change each time, since each
     way is kept once. ``request_id``: the request whose delivery shows it. Raises `UnknownAssumptionError`.
-
-    Of a row about a format: deliveries must prove themselves anew (`jgi_stager.trial`).
     """
     known = assumption(row)
     if evidence.note_bent(ctx.store, known.id, clean(what), request_id):
