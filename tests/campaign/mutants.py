@@ -149,8 +149,9 @@ PROBES: Mapping[str, Probe] = {
             scenario=SMALL.model_copy(update={"neighbour": "row_with_a_bad_name", "batch": 6}),
             clean=False,
             hours=12.0,
+            ticks=80,
         ),
-        "are enough",
+        "is restored",
     ),
     "sent_before_the_mail": Probe(
         Script(kind="mutant", scenario=SMALL, kills=(Kill(site="smtp DATA", moment="before"),)),
