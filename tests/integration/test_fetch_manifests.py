@@ -375,7 +375,10 @@ def test_many_deliveries_at_once_keep_the_cap_of_active_tasks(tmp_path: Path, mo
     sections = {"jdp": {"restore_batch_size": 2}, "globus": {"max_active_tasks": 2, "max_files_per_task": 3}}
     slow: dict[str, Any] = {"transfer_bytes_per_second": 6e4, "transfer_file_overhead_bytes": 24_000_000}
     with stage(tmp_path, mongod_uri, small_catalogue(2, 6), sections=sections, max_active_tasks=50, **slow) as st:
-        st.insert()
+        st.insert(biosample_ids=["Gb0258001"])
+        st.until("transferring")
+        # One of the two is for files. The other is needed while the first project's files are still on their way.
+        st.insert("second", biosample_ids=["Gb0258002"])
         st.drive(hours=48, minutes=5)
         books = check_run(st)
         assert books["most_active_tasks"] == 2
