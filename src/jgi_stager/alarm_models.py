@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from jgi_stager.stored import Count, Instant, JdpFileId, RequestNumber, Stored, StoredDocument
+from jgi_stager.stored import Count, Instant, RequestNumber, Stored, StoredDocument
 
 
 class Cause(StrEnum):
@@ -41,7 +41,6 @@ class About(Stored):
     """What Globus calls a task."""
     service: str | None = None
     """The value of a `jgi_stager.failures.Service`."""
-    file_id: JdpFileId | None = None
 
 
 class Alarm(StoredDocument):
@@ -70,7 +69,3 @@ class Alarm(StoredDocument):
     """It is over when it was not seen for so long. None: something else says when it is over."""
     ended_at: Instant | None = None
     ended_why: str | None = None
-
-    def concerns(self, project: str) -> bool:
-        """Whether it is about this project among others, by its name."""
-        return project in self.projects

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,13 +27,22 @@ def content(path: Path) -> bytes:
 
     Raises OSError.
     """
+    return _read(path, LARGEST_MANIFEST_BYTES + 1, largest=LARGEST_MANIFEST_BYTES)
+
+
+def head(path: Path, size: int) -> bytes:
+    """The first ``size`` bytes of a regular file of any size, opened as by `content`. Raises OSError."""
+    return _read(path, size)
+
+
+def _read(path: Path, size: int, largest: float = math.inf) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_MANIFEST_BYTES:
+    if not stat.S_ISREG(found.st_mode) or found.st_size > largest:
         os.close(descriptor)
         raise OSError("not a regular file, or larger than any manifest")
     with os.fdopen(descriptor, "rb") as file:
-        return file.read(LARGEST_MANIFEST_BYTES + 1)
+        return file.read(size)
 
 
 def local_copy(request_id: int, listed: ListedManifest) -> str:

@@ -112,6 +112,11 @@ class GlobusSettings(Section):
     def _strip_slashes(cls, value: Any) -> Any:
         return str(value).strip("/") if isinstance(value, str | int) and not isinstance(value, bool) else value
 
+    @property
+    def delivery_root(self) -> str:
+        """The directory on the JGI collection in which all deliveries lie, without a slash at its end."""
+        return f"/{self.globus_root_dir}".rstrip("/")
+
 
 class StagingSettings(Section):
     """Where files arrive and how they are checked there."""

@@ -16,6 +16,7 @@ from jgi_stager.notices import (
     usual_life,
     warn_before,
 )
+from jgi_stager.reporting.standstill import FEW
 from jgi_stager.reporting.time_breakdown import (
     HANDOVER,
     OUT,
@@ -27,7 +28,7 @@ from jgi_stager.reporting.time_breakdown import (
     Journey,
     time_breakdown,
 )
-from jgi_stager.steps.alerts import FEW, usual
+from jgi_stager.steps.alerts import usual
 
 DAY = timedelta(days=1)
 AT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -39,7 +39,7 @@ from jgi_stager.client_factory import Clients, clients_for_command
 from jgi_stager.contract import CONTRACT
 from jgi_stager.failures import OutsideError
 from jgi_stager.lifecycle import State
-from jgi_stager.manifest_files import fetched, local_copy
+from jgi_stager.manifest_files import fetched, head, local_copy
 from jgi_stager.manifests import delivery_name
 from jgi_stager.models import Project, RestoreRequest, TransferTask
 from jgi_stager.records import manifest_directory
@@ -207,17 +207,10 @@ def _manifests(found: Subject) -> Iterator[Member]:
             continue
         for name in [local_copy(request.request_id, one) for one in fetched(request)][:MOST_MANIFESTS]:
             try:
-                yield f"manifests/{name}", _head(place / name)
+                yield f"manifests/{name}", head(place / name, HEAD_BYTES).decode("utf-8", "replace")
             except OSError as error:
                 why = error.strerror or error
                 yield f"manifests/{name}.missing", f"it cannot be read at the destination: {why}\n"
-
-
-def _head(path: Path) -> str:
-    """The beginning of a regular file; a link is not followed, a pipe not waited for. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(HEAD_BYTES).decode("utf-8", "replace")
 
 
 # --- what JDP and Globus say now ----------------------------------------------------------------------------
@@ -243,8 +236,7 @@ def _asked(settings: Settings, services: Clients, found: Subject) -> Iterator[Me
 
 def _delivery(settings: Settings, services: Clients, name: str) -> dict[str, Any]:
     """What lies in the delivery directory of this name."""
-    root, collection = settings.globus.globus_root_dir, settings.globus.jgi_collection_id
-    path = f"/{root}/{name}" if root else f"/{name}"
+    collection, path = settings.globus.jgi_collection_id, f"{settings.globus.delivery_root}/{name}"
     entries = services.globus.ls(collection, path)
     listed = None if entries is None else [one.model_dump() for one in entries]
     return {"collection": collection, "path": path, "entries": listed}

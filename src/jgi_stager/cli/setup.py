@@ -194,8 +194,7 @@ def _jdp_session(services: Clients) -> str:
 
 
 def _jgi_collection(settings: Settings, services: Clients) -> str:
-    root = settings.globus.globus_root_dir
-    path = f"/{root}/" if root else "/"
+    path = f"{settings.globus.delivery_root}/"
     entries = services.globus.ls(settings.globus.jgi_collection_id, path)
     if entries is None:
         raise Problem(

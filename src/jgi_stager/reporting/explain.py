@@ -232,7 +232,6 @@ def _is_about(alarm: Alarm, subject: File) -> bool:
     pairs = (
         (about.request_id, subject.request_id),
         (about.task_id, subject.task_id),
-        (about.file_id, subject.source_file_id),
     )
     return all(theirs is None or theirs == ours for theirs, ours in pairs)
 

@@ -21,6 +21,7 @@ from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import RESTING, ProjectState, RequestState, State, TaskState
 from jgi_stager.models import Project, TransferTask
 from jgi_stager.notices import Kind
+from jgi_stager.reporting.standstill import FEW, TAPE_FLOOR, TAPE_UNKNOWN
 from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import Lasts, alert, notify, open_alarm
@@ -99,9 +100,6 @@ def shown_groups(groups: Sequence[FailedGroup]) -> dict[str, Any]:
 
 
 RECENT = 200
-FEW = 10
-"""Fewer than this say nothing: then `REQUEST_UNKNOWN` or `TASK_UNKNOWN` counts."""
-REQUEST_FLOOR, REQUEST_UNKNOWN = timedelta(hours=24), timedelta(hours=72)
 TASK_FLOOR, TASK_UNKNOWN = timedelta(hours=6), timedelta(hours=24)
 STILL = timedelta(hours=6)
 """A task that moved no byte for so long does not move."""
@@ -163,7 +161,7 @@ def _requests(ctx: StepContext) -> Iterable[dict[str, Any]]:
         return
     now = ctx.clock.now()
     past = requests.delivered(ctx.store, RECENT)
-    known = usual(_lengths((one.submitted_at, one.ready_at) for one in past), REQUEST_FLOOR, REQUEST_UNKNOWN)
+    known = usual(_lengths((one.submitted_at, one.ready_at) for one in past), TAPE_FLOOR, TAPE_UNKNOWN)
     for one in requests.requests_in(ctx.store, RequestState.WAITING):
         age = now - one.asked_at
         # Not asked successfully since: its age says nothing about JDP.

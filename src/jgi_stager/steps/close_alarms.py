@@ -5,7 +5,8 @@ What can be seen to be over where it is looked at is ended there (`jgi_stager.st
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from jgi_stager.alarm_models import Alarm
 from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS, OVER_PROJECTS, ProjectState, RequestState, TaskState
@@ -17,17 +18,17 @@ from jgi_stager.store import alarms, control, projects, requests, tasks
 def run(ctx: StepContext) -> int:
     """Look at every open alarm. Returns how many are over."""
     over = 0
+    # While no daemon ran nobody looked.
+    begun = [one["at"] for one in control.starts(ctx.store)[-1:]]
     for alarm in alarms.open_alarms(ctx.store):
-        why = _over(ctx, alarm)
+        why = _over(ctx, alarm, begun)
         over += why is not None and solve(ctx, alarm.key, why)
     return over
 
 
-def _over(ctx: StepContext, alarm: Alarm) -> str | None:
-    """Why an alarm is over; None if it is not, or nobody can tell."""
+def _over(ctx: StepContext, alarm: Alarm, begun: Sequence[datetime]) -> str | None:
+    """Why an alarm is over; None if it is not, or nobody can tell. ``begun``: when this daemon did, if known."""
     if alarm.quiet_hours is not None:
-        # While no daemon ran nobody looked.
-        begun = [one["at"] for one in control.starts(ctx.store)[-1:]]
         quiet = ctx.clock.now() - max([alarm.seen_at, *begun])
         is_over = quiet > timedelta(hours=alarm.quiet_hours) + alarms.REFRESHED
         return f"it was not met again for {alarm.quiet_hours} hours" if is_over else None

@@ -59,5 +59,7 @@ class StepContext:
     assert_lease_held: Callable[[], None] = _no_lease
     """Called just before an effect outside that must not happen twice. Raises `LeaseLost` if another daemon has
     taken over, and `StoreUnavailable` if that cannot be known now."""
+    assumptions_seen: set[str] = field(default_factory=set)
+    """The rows of the contract that this process knows to be noted as seen: most are met at every poll."""
     lose: Callable[[LeaseLost], None] = _end_with
     """Called with the `LeaseLost` that a step met: the daemon ends."""

@@ -64,14 +64,9 @@ class DeliveryListing:
     """The names of the other CSV files there."""
 
 
-def delivery_root(ctx: StepContext) -> str:
-    """The directory on the JGI collection in which all deliveries lie."""
-    return f"/{ctx.settings.globus.globus_root_dir}".rstrip("/")
-
-
 def source_directory(ctx: StepContext, request_id: int, name: str | None = None) -> str:
     """The delivery directory of a request on the JGI collection; ``name`` if it is called otherwise than usual."""
-    return f"{delivery_root(ctx)}/{name or delivery_name(request_id)}"
+    return f"{ctx.settings.globus.delivery_root}/{name or delivery_name(request_id)}"
 
 
 def list_delivery(ctx: StepContext, name: str) -> DeliveryListing | None:
@@ -79,7 +74,7 @@ def list_delivery(ctx: StepContext, name: str) -> DeliveryListing | None:
 
     Raises what the Globus client raises.
     """
-    directory = f"{delivery_root(ctx)}/{name}"
+    directory = f"{ctx.settings.globus.delivery_root}/{name}"
     entries = ctx.globus.ls(ctx.settings.globus.jgi_collection_id, directory)
     if entries is None:
         return None
@@ -111,7 +106,7 @@ def candidates(ctx: StepContext, request_id: int) -> list[DeliveryListing]:
     Raises what the Globus client raises.
     """
     number = re.compile(rf"(?<![0-9]){request_id}(?![0-9])", re.ASCII)
-    entries = ctx.globus.ls(ctx.settings.globus.jgi_collection_id, f"{delivery_root(ctx)}/") or ()
+    entries = ctx.globus.ls(ctx.settings.globus.jgi_collection_id, f"{ctx.settings.globus.delivery_root}/") or ()
     names = sorted(
         one.name
         for one in entries
@@ -161,7 +156,7 @@ def unmatched(ctx: StepContext) -> dict[int, datetime | None]:
 
     Raises what the Globus client raises.
     """
-    entries = ctx.globus.ls(ctx.settings.globus.jgi_collection_id, f"{delivery_root(ctx)}/") or ()
+    entries = ctx.globus.ls(ctx.settings.globus.jgi_collection_id, f"{ctx.settings.globus.delivery_root}/") or ()
     found = {
         int(match.group(1)): entry.last_modified
         for entry in entries

@@ -22,8 +22,11 @@ def seen(ctx: StepContext, row: str, what: str) -> None:
     Only the first time is kept, so it may be called whenever it is met. Raises `UnknownAssumptionError`.
     """
     known = assumption(row)
+    if row in ctx.assumptions_seen:
+        return
     if evidence.note_seen(ctx.store, known.id, clean(what)):
         log.info("assumption_seen", assumption=known.id, evidence=what)
+    ctx.assumptions_seen.add(row)
 
 
 def bent(ctx: StepContext, row: str, what: str, request_id: int | None = None) -> None:

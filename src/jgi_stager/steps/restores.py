@@ -122,6 +122,7 @@ def submit(ctx: StepContext, wants: Sequence[Want], refusals: Refusals, now: Clo
         return True
     ids = [want.file_id for want in wants]
     names = sorted({file.project_name for file in served})
+    before = requests.newest_id(ctx.store)
     intent = requests.insert_request(
         ctx.store, file_ids=ids, projects=names, files=len(served), size=sum(want.size for want in wants)
     )
@@ -144,7 +145,7 @@ def submit(ctx: StepContext, wants: Sequence[Want], refusals: Refusals, now: Clo
         record_failure(ctx, error)
         return False
     record_answer(ctx, Service.JDP)
-    _accepted(ctx, intent, answer, wants, now)
+    _accepted(ctx, intent, answer, wants, now, before)
     return True
 
 
@@ -168,20 +169,28 @@ def _assert_lease_held(ctx: StepContext, intent: str, now: ClockEstimate) -> Non
         raise
 
 
-def _accepted(ctx: StepContext, intent: str, answer: Accepted, wants: Sequence[Want], now: ClockEstimate) -> None:
+def _accepted(
+    ctx: StepContext,
+    intent: str,
+    answer: Accepted,
+    wants: Sequence[Want],
+    now: ClockEstimate,
+    before: int | None,
+) -> None:
+    """Note the answer first of all. ``before``: the number of the request that came before it."""
     size = sum(want.size for want in wants)
-    number, before = answer.request_id, requests.newest_id(ctx.store)
+    number = answer.request_id
     log.info("restore_requested", request_id=number, ids=len(wants), bytes=size)
-    solve(ctx, "refused", f"JDP took request {number}")
     transitions.accept_request(
         ctx.store,
         intent,
         first_request_poll(ctx),
-        request_id=answer.request_id,
+        request_id=number,
         restored_count=answer.restored_count,
         updated_count=answer.updated_count,
         submitted_at=now.latest(ctx.clock.monotonic()),
     )
+    solve(ctx, "refused", f"JDP took request {number}")
     seen(ctx, "jdp.request_id", f"a request was accepted as {number}")
     if before is not None and before != number:
         seen(ctx, "jdp.request_id_unique", f"request {number} came after {before}")

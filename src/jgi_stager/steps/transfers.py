@@ -163,8 +163,8 @@ def send(ctx: StepContext, task: TransferTask) -> int:
     except Rejected as error:
         _refused(ctx, task, error)
         return 0
-    solve(ctx, "transfer-refused", "Globus took a transfer")
     moved = transitions.accept_task(ctx.store, task, task_id, f"Globus calls it {task_id}", _first_poll(ctx))
+    solve(ctx, "transfer-refused", "Globus took a transfer")
     seen(ctx, "globus.consent", f"task {task_id} was accepted")
     return moved
 

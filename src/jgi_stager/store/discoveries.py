@@ -82,16 +82,19 @@ def analysis_projects(store: Store, discovery: str) -> list[DiscoveredProject]:
 @translated
 def is_whole(store: Store, project: Project) -> bool:
     """Whether every analysis project that GOLD named is there and fits: otherwise nobody knows what is wanted."""
-    return not lacks_some(store, project) and store.discoveries.count_documents(_named(key_of(project))) == len(
-        analysis_projects(store, key_of(project))
-    )
+    entered, named = _entered(store, project), project.discovery.analysis_projects
+    return entered == len(analysis_projects(store, key_of(project))) and named in (None, entered)
 
 
 @translated
 def lacks_some(store: Store, project: Project) -> bool:
     """Whether there are not as many analysis projects as GOLD named: somebody removed one, or what names it."""
     named = project.discovery.analysis_projects
-    return named is not None and store.discoveries.count_documents(_named(key_of(project))) != named
+    return named is not None and _entered(store, project) != named
+
+
+def _entered(store: Store, project: Project) -> int:
+    return store.discoveries.count_documents(_named(key_of(project)))
 
 
 def _named(discovery: str) -> Document:
