@@ -10,14 +10,23 @@ import pytest
 
 from http_server import Answer, Request, assert_silent
 from jgi_stager.clients.http import HttpEdge
-from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
+from jgi_stager.failures import (
+    NeedsPerson,
+    OutcomeUnknown,
+    OutsideError,
+    OverLimit,
+    Rejected,
+    Service,
+    Transient,
+    Unnumbered,
+)
 from jgi_stager.secrets import Secrets
 
 OFFLINE = "offline-Token.abcdefgh"
 ACCESS = "access.Token-1"
 SESSION = "/api/sessions/0123456789abcdef"
 """Planted secrets: none may show in a failure."""
-KINDS = (Transient, Rejected, NeedsPerson, OutcomeUnknown)
+KINDS = (Transient, Rejected, OverLimit, NeedsPerson, OutcomeUnknown, Unnumbered)
 
 Script = Callable[[Request], Answer]
 

@@ -26,6 +26,7 @@ SERVING_ALL_STEPS = {
     "steps.context",
     "steps.credential_notices",
     "steps.first_contact",
+    "steps.jdp_answers",
     "steps.jdp_clock",
     "steps.notify",
     "steps.services",

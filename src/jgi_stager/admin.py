@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jgi_stager.lifecycle import CANCELLABLE, PAUSABLE, RESUMABLE, ProjectState, State
-from jgi_stager.models import Project
+from jgi_stager.lifecycle import CANCELLABLE, PAUSABLE, RESUMABLE, ProjectState, RequestState, State
+from jgi_stager.models import Project, RestoreRequest
+from jgi_stager.plan_inputs import REFUSALS_REMEMBERED
 from jgi_stager.records import is_mail_address
-from jgi_stager.store import Store, file_queries, moves, projects
+from jgi_stager.steps import transitions
+from jgi_stager.store import Store, alarms, file_queries, files, moves, projects, requests
 from jgi_stager.store.projects import Record
 
 
@@ -121,6 +123,39 @@ def release(
     """Let failed files of a project start again: all, those with these JDP ids, or those whose reason contains
     ``reason``. Returns how many were released, and how many could not be: without a size or a destination a
     file could only fail again, or count too little against the quota. Raises `Refused`."""
+    chosen = _failed(store, name, file_ids, reason)
+    failed = file_queries.count(store, moves.by_project(name, state=State.FAILED.value, **chosen))
+    released = moves.release(store, moves.by_project(name, **chosen, **_USABLE), _why("released", who, ""))
+    return released, failed - released
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What it takes to let failed files start again: ``files`` of them, ``ids`` and ``bytes`` from tape at most.
+    ``left`` could not be helped by it."""
+
+    files: int
+    ids: int
+    bytes: int
+    left: int
+
+
+def spending_of_release(
+    store: Store, name: str, *, file_ids: list[str] | None = None, reason: str | None = None
+) -> Spending:
+    """What `release` would spend. Raises `NotAllowed`."""
+    chosen = _failed(store, name, file_ids, reason)
+    failed = file_queries.count(store, moves.by_project(name, state=State.FAILED.value, **chosen))
+    rows = files.select(store, moves.by_project(name, state=State.FAILED.value, **chosen, **_USABLE))
+    sizes = {row.source_file_id: row.size or 0 for row in rows}
+    return Spending(len(rows), len(sizes), sum(sizes.values()), failed - len(rows))
+
+
+_USABLE = {"jdp_file_size": {"$ne": None}, "destination_path": {"$ne": None}}
+
+
+def _failed(store: Store, name: str, file_ids: list[str] | None, reason: str | None) -> dict[str, Any]:
+    """Which of the failed files of a project are meant. Raises `NotAllowed`."""
     _, state = _accepted(store, name)
     if state == ProjectState.CANCELLED:
         raise NotAllowed(f"{name} is cancelled; resume it first: jgi-stager project resume {name}")
@@ -129,10 +164,39 @@ def release(
         chosen["jdp_file_id"] = {"$in": file_ids}
     if reason is not None:
         chosen["reason"] = {"$regex": re.escape(reason), "$options": "i"}
-    usable = {"jdp_file_size": {"$ne": None}, "destination_path": {"$ne": None}}
-    failed = file_queries.count(store, moves.by_project(name, state=State.FAILED.value, **chosen))
-    released = moves.release(store, moves.by_project(name, **chosen, **usable), _why("released", who, ""))
-    return released, failed - released
+    return chosen
+
+
+def explain_request(store: Store, key: str, number: int | None, who: str) -> tuple[RestoreRequest, int]:
+    """Say what became of a request in doubt: JDP gave it this ``number``, or None: it never arrived. ``key`` may
+    be its beginning. Returns the request and how many files moved. Raises `NotAllowed`."""
+    doubtful = requests.requests_in(store, RequestState.UNKNOWN)
+    found = [one for one in doubtful if one.key.startswith(key)] if key else []
+    if len(found) != 1:
+        known = ", ".join(one.key[:12] for one in doubtful) or "none"
+        raise NotAllowed(f"{len(found)} requests in doubt begin with {key}; there are: {known}")
+    (request,) = found
+    if number is None:
+        transitions.release_request(store, request, _why("it never arrived, said", who, ""))
+        alarms.end_alarm(store, f"unnumbered:{request.key}", f"{who} says that it never arrived")
+        return request, 0
+    if number in requests.known_request_ids(store):
+        raise NotAllowed(
+            f"{number} is the number of another request; see the portal for that of {request.key[:12]}"
+        )
+    why = _why(f"JDP calls it {number}, said", who, "")
+    moved = transitions.adopt_request(store, request.key, store.clock.now(), why, request_id=number)
+    alarms.end_alarm(store, f"unnumbered:{request.key}", f"{who} says that it is request {number}")
+    if moved is None:
+        raise NotAllowed(f"{request.key[:12]} was explained at this moment; nothing is to be done")
+    return request, moved
+
+
+def end_holds(store: Store) -> int:
+    """Let files be asked for though JDP refused the amount: a person knows better. How many refusals it had."""
+    recent = requests.recent(store, RequestState.REFUSED, store.clock.now() - REFUSALS_REMEMBERED)
+    held = [one for one in recent if one.held_until is not None]
+    return sum(requests.update_request(store, one.key, RequestState.REFUSED, held_until=None) for one in held)
 
 
 def _why(act: str, who: str, reason: str) -> str:

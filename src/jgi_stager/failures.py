@@ -16,8 +16,31 @@ class Service(StrEnum):
     SMTP = "smtp"
 
 
+class Page(StrEnum):
+    """A web page, made for people, in the place of an answer."""
+
+    SIGN_IN = "sign in"
+    """It asks to log in: whoever asked is not known any more."""
+    MAINTENANCE = "maintenance"
+    OTHER = "other"
+
+
+class LimitKind(StrEnum):
+    """What a limit counts."""
+
+    IDS = "ids"
+    """File ids in one request."""
+    BYTES = "bytes"
+    """Bytes that are asked for in a window."""
+
+
 class OutsideError(Exception):
     """Something outside went wrong. ``service`` says where, the message says what, for a person."""
+
+    status: int | None = None
+    """The HTTP status, where there was an answer."""
+    page: Page | None = None
+    """Which web page came in the place of an answer, where one did that may tell something."""
 
     def __init__(self, service: Service, message: str) -> None:
         super().__init__(message)
@@ -43,6 +66,15 @@ class Rejected(OutsideError):  # noqa: N818
     """This item is wrong and stays wrong: fail it with the reason. Nothing happened outside."""
 
 
+class OverLimit(Rejected):
+    """Refused for how much was asked, not for what. ``allowed``: the number that the service names."""
+
+    def __init__(self, service: Service, message: str, about: LimitKind, allowed: int | None) -> None:
+        super().__init__(service, message)
+        self.about = about
+        self.allowed = allowed
+
+
 class NeedsPerson(OutsideError):  # noqa: N818
     """A credential or consent is missing or ended: pause the service, say what to do (``cure``)."""
 
@@ -53,6 +85,17 @@ class NeedsPerson(OutsideError):  # noqa: N818
 
 class OutcomeUnknown(OutsideError):  # noqa: N818
     """A POST that cannot prove that it did not arrive. Never repeat it blindly: look for evidence."""
+
+
+class Unnumbered(OutcomeUnknown):
+    """A POST that was answered, but without the number by which it could be followed: it counts as received.
+
+    ``answer`` is what the service said, bounded, without secrets.
+    """
+
+    def __init__(self, service: Service, message: str, answer: str) -> None:
+        super().__init__(service, message)
+        self.answer = answer
 
 
 FIRST_RETRY_SECONDS = 60.0

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from jgi_stager.discovery_models import NotInGold
+from jgi_stager.failures import LimitKind
 from jgi_stager.lifecycle import (
     AT_JGI,
     HOLDING_REQUESTS,
@@ -112,6 +113,8 @@ class DeliveryFault(Stored):
     what: str
     spoilt: bool = False
     """It arrived and was not what JDP says of it."""
+    asked_at: Instant | None = None
+    """When the request was made."""
 
 
 class File(StoredDocument):
@@ -237,6 +240,13 @@ class RestoreRequest(StoredDocument):
     undecided: dict[str, Instant] | None = None
     found: bool | None = None
     """A delivery that was met at JGI: nobody here asked for it."""
+    answer: str | None = None
+    """What JDP answered without a number to follow it by. It counts as received, is not released by time, and
+    nothing else is asked for, until it is explained."""
+    over_limit: Annotated[LimitKind, Field(strict=False)] | None = None
+    """Refused for how much was asked: its ids are not to blame."""
+    held_until: Instant | None = None
+    """Nothing is asked for before then: JDP refused the amount."""
     update_date: Instant
     history: History
 

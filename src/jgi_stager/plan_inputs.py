@@ -41,6 +41,8 @@ class Refusals:
     """When, by JDP's clock, it refused this id last: if it accepted anything since, it is not JDP as a whole."""
     until: Mapping[str, datetime] = field(default_factory=dict)
     """When the delay of the waiting ids is over."""
+    held_until: datetime | None = None
+    """Nothing is asked for before then: JDP refused the amount, and counts more than we do."""
 
 
 class PlanSource(Protocol):
@@ -84,7 +86,10 @@ def read_refusals(ctx: PlanSource) -> Refusals:
     last: dict[str, datetime] = {}
     last_by_jdp: dict[str, datetime] = {}
     refused = requests.recent(ctx.store, RequestState.REFUSED, now - REFUSALS_REMEMBERED)
+    held = [one.held_until for one in refused if one.held_until and one.due_at <= now < one.held_until]
     for document in refused:
+        if document.over_limit is not None:
+            continue  # how much it was is no fault of any id in it
         for file_id in document.file_ids:
             times[file_id] += 1
             group[file_id] = max(1, len(document.file_ids) // 2)
@@ -97,7 +102,7 @@ def read_refusals(ctx: PlanSource) -> Refusals:
         if last[file_id] <= now < last[file_id] + _refusal_wait(count)
     )
     until = {file_id: last[file_id] + _refusal_wait(times[file_id]) for file_id in waiting}
-    return Refusals(times, group, waiting, last_by_jdp, until)
+    return Refusals(times, group, waiting, last_by_jdp, until, max(held, default=None))
 
 
 def _refusal_wait(count: int) -> timedelta:

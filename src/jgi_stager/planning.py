@@ -3,7 +3,8 @@
 Pure: values in, values out. The rules, in the order in which they bind:
 
 1. No request holds more than ``max_ids`` distinct ids; the bytes asked in any window never exceed the quota.
-2. What is started is finished first: files that had to go back, then projects that are almost complete.
+2. What had to go back waits until nothing is left that was never asked for: if its deliveries are not what they
+   should be, asking again must not take the place of what may go well. Projects that are almost complete go first.
 3. Projects of equal priority share the window by bytes.
 4. The first file that does not fit keeps its place: smaller ones behind it may go only if they do not
    delay it (what batch schedulers call backfilling).
@@ -15,7 +16,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 CRUMB = 0.02
@@ -130,7 +132,30 @@ class _Choice:
 
 
 def plan_restores(demands: Sequence[Demand], ledger: Sequence[Spent], limits: Limits, now: datetime) -> Plan:
-    """Choose what is asked for at ``now``. An id that several projects want is asked for once."""
+    """Choose what is asked for at ``now``. An id that several projects want is asked for once.
+
+    What had to go back is planned by itself, in the room that is left when nothing fresh waits for any.
+    """
+    back = {want.file_id for demand in demands for want in demand.wants if want.setbacks}
+    plan = _plan([_only(demand, back, fresh=True) for demand in demands] if back else demands, ledger, limits, now)
+    if not back:
+        return plan
+    later = [_only(demand, back, fresh=False) for demand in demands]
+    spent = Spent(now, sum(want.size for request in plan.requests for want in request))
+    again = _plan(later, [*ledger, spent], limits, now)
+    too_big = (*plan.too_big, *again.too_big)
+    if plan.deferred:
+        put_off = (want for request in again.requests for want in request)
+        return Plan(plan.requests, (*plan.deferred, *put_off, *again.deferred), too_big, plan.next_at)
+    return Plan((*plan.requests, *again.requests), again.deferred, too_big, again.next_at)
+
+
+def _only(demand: Demand, back: AbstractSet[str], *, fresh: bool) -> Demand:
+    """The demand with only those of its wants that were never asked for, or only the others."""
+    return replace(demand, wants=tuple(want for want in demand.wants if (want.file_id not in back) == fresh))
+
+
+def _plan(demands: Sequence[Demand], ledger: Sequence[Spent], limits: Limits, now: datetime) -> Plan:
     room = _Room(left=limits.quota_bytes - bytes_in_window(ledger, now, limits.window))
     choice = _Choice()
     for want in _in_order(demands, limits, now):
@@ -177,9 +202,6 @@ def _in_order(demands: Sequence[Demand], limits: Limits, now: datetime) -> Itera
     for demand in demands:
         levels.setdefault(demand.priority, []).append(demand)
     ordered = [levels[priority] for priority in sorted(levels, reverse=True)]
-    for peers in ordered[:1]:
-        yield from _unseen(_overdue(peers, limits, now), seen)
-    yield from _unseen((want for peers in ordered for one in peers for want in one.wants if want.setbacks), seen)
     for peers in ordered:
         yield from _unseen(_overdue(peers, limits, now), seen)
         remaining = [(_remaining(demand), demand.project, demand) for demand in peers]

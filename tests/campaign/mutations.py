@@ -14,7 +14,7 @@ from jgi_stager import manifests, stored
 from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.remote_clock import ClockEstimate, TheirClock
 from jgi_stager.lifecycle import RequestState
-from jgi_stager.steps import cancel, jdp_clock, outbox, restores, services, verify
+from jgi_stager.steps import cancel, jdp_answers, jdp_clock, outbox, services, verify
 from jgi_stager.steps.services import may_ask
 from jgi_stager.store import fencing, files, notices, requests, tasks
 
@@ -80,12 +80,12 @@ def _size_unchecked_without_md5() -> None:
 
 def _lost_answer_is_no() -> None:
     """A POST whose answer was lost counts as one that was refused: its files are asked for again."""
-    note = restores._answered_with
+    note = jdp_answers.note
 
-    def careless(ctx: Any, intent: str, state: RequestState, *rest: Any) -> None:
-        note(ctx, intent, RequestState.NOT_SENT if state == RequestState.UNKNOWN else state, *rest)
+    def careless(ctx: Any, intent: str, state: RequestState, *rest: Any, **answer: Any) -> None:
+        note(ctx, intent, RequestState.NOT_SENT if state == RequestState.UNKNOWN else state, *rest, **answer)
 
-    vars(restores)["_answered_with"] = careless
+    vars(jdp_answers)["note"] = careless
 
 
 def _jdp_clock_trusted() -> None:

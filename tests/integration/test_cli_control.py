@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from jgi_stager.admin import NotAllowed, cancel_project, pause_project, release, resume_project, set_priority
+from jgi_stager.admin import (
+    NotAllowed,
+    Spending,
+    cancel_project,
+    pause_project,
+    release,
+    resume_project,
+    set_priority,
+    spending_of_release,
+)
 from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.limits import limits_now
 from jgi_stager.reporting import explain, snapshot
@@ -200,6 +209,13 @@ def test_retry_releases_by_reason_by_file_or_all_but_never_what_cannot_be_helped
     assert release(made.store, "soil", "alice") == (0, 1)
     assert made.counts() == {"pending": 11, "failed": 1}
     assert made.documents("files")[0]["history"][-1]["why"] == "released by alice"
+
+
+def test_what_a_retry_spends_is_told_before(made: Stage) -> None:
+    failed(made)
+    assert spending_of_release(made.store, "soil") == Spending(3, 3, 3000, 1)
+    assert spending_of_release(made.store, "soil", reason="md5 is") == Spending(2, 2, 2000, 0)
+    assert made.counts()["failed"] == 4
 
 
 def test_retry_of_one_file_leaves_the_others(made: Stage) -> None:

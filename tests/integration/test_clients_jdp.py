@@ -12,7 +12,16 @@ import pytest
 from client_support import SESSION, Script, edge_to, failure, secrets_in
 from http_server import Answer, Request, local_server, reply, reset
 from jgi_stager.clients.jdp import Jdp
-from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
+from jgi_stager.failures import (
+    NeedsPerson,
+    OutcomeUnknown,
+    OutsideError,
+    OverLimit,
+    Rejected,
+    Service,
+    Transient,
+    Unnumbered,
+)
 from jgi_stager.settings import JdpSettings
 
 A, B, C = "a" * 24, "b" * 24, "c" * 24
@@ -139,17 +148,25 @@ def test_jdp_credentials(tmp_path: Path, token: str, config: JdpSettings, header
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (reply(400, {"detail": "over 10 TB"}), Rejected),
-        (reply(403, {"detail": "quota exceeded"}), Rejected),
+        (reply(400, {"detail": "no"}), Rejected),
+        (reply(400, {"detail": "over 10 TB"}), OverLimit),
+        (reply(403, {"detail": "quota exceeded"}), OverLimit),
+        (reply(413, {"detail": "too large"}), OverLimit),
+        (reply(429, {"detail": "quota exceeded"}), OverLimit),
         (reply(403, {"detail": "Authentication credentials were not provided."}), NeedsPerson),
         (reply(403, {"detail": "Your session has expired"}), NeedsPerson),
         (reply(401, {"detail": f"Authentication credentials {SESSION}"}), NeedsPerson),
         (reply(429, {"detail": "later"}), Transient),
         (reply(503, {"detail": "down"}), OutcomeUnknown),
         (reply(200, b"<html>", "text/html"), OutcomeUnknown),
-        (reply(200, {"request_id": None}), OutcomeUnknown),
-        (reply(200, {"request_id": "x1"}), OutcomeUnknown),
-        (reply(200, ["ok"]), OutcomeUnknown),
+        (reply(200, b"<html><title>Log in</title>", "text/html"), NeedsPerson),
+        (reply(403, b"<html><title>Log in</title>", "text/html"), NeedsPerson),
+        (reply(503, b"<html><title>Log in</title>", "text/html"), OutcomeUnknown),
+        (reply(302, b"", Location="https://signon.jgi.doe.gov/"), NeedsPerson),
+        (reply(200, {"request_id": None}), Unnumbered),
+        (reply(200, {"request_id": "x1"}), Unnumbered),
+        (reply(200, {"request_status_url": "https://files.jgi.doe.gov/requests/x1"}), Unnumbered),
+        (reply(200, ["ok"]), Unnumbered),
         (reply(204, b""), OutcomeUnknown),
         (reply(301, b"", Location="/download_files"), OutcomeUnknown),
         (reset, OutcomeUnknown),
@@ -159,6 +176,41 @@ def test_jdp_requests_that_go_wrong(tmp_path: Path, answer: Answer, kind: type[O
     with jdp_with(lambda _: answer, tmp_path) as (jdp, requests):
         assert type(failure(lambda: jdp.request_files([A, B]))) is kind
     assert len(requests) == 1, "a request is never repeated"
+
+
+def test_an_answer_without_a_number_is_kept_without_the_credential(tmp_path: Path) -> None:
+    with jdp_with(reply(200, {"message": f"thanks, {SESSION}", "more": "x" * 9000}), tmp_path) as (jdp, _):
+        error = failure(lambda: jdp.request_files([A]))
+    assert isinstance(error, Unnumbered)
+    assert SESSION not in error.answer
+    assert error.answer.startswith('{"message": "thanks, ***"')
+    assert len(error.answer) <= 500
+
+
+def test_the_number_of_a_request_in_the_address_of_its_status(tmp_path: Path) -> None:
+    url = "https://files.jgi.doe.gov/request_archived_files/requests/220699?x=1"
+    with jdp_with(reply(200, {"request_status_url": url}), tmp_path) as (jdp, _):
+        assert jdp.request_files([A]).request_id == 220699
+
+
+@pytest.mark.parametrize(
+    ("page", "search", "kind"),
+    [
+        (b"<html><title>Log in</title>", 503, NeedsPerson),
+        (b"<html><title>JGI Data Portal</title>", 200, NeedsPerson),
+        (b"<html><title>JGI Data Portal</title>", 503, Transient),
+        (b"<html><h1>Maintenance</h1>", 200, Transient),
+    ],
+)
+def test_a_web_page_to_a_question_with_the_token(
+    tmp_path: Path, page: bytes, search: int, kind: type[OutsideError]
+) -> None:
+    def script(request: Request) -> bytes:
+        return reply(search, {}) if request.path == "/search/" else reply(200, page, "text/html")
+
+    with jdp_with(script, tmp_path) as (jdp, requests):
+        assert type(failure(lambda: jdp.request_status(1))) is kind
+    assert all("authorization" not in one.headers for one in requests if one.path == "/search/")
 
 
 def test_jdp_requests_that_are_never_sent(tmp_path: Path) -> None:

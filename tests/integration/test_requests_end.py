@@ -36,7 +36,8 @@ def test_a_request_that_stays_pending_until_it_expires_is_asked_for_again(tmp_pa
 
 def test_a_word_that_nobody_knows_is_waited_on_and_told_of_once(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri) as st:
-        st.out.mishap("request_status_word", word="QUANTUM_FLUX")
+        faults = [{"kind": "request_status_word", "word": "QUANTUM_FLUX"}, {"kind": "request_stuck"}]
+        st.switch(world_faults=faults)
         st.insert()
         st.wait(hours=48, minutes=120)
         assert st.counts() == {"restore_requested": 3}

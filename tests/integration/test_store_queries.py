@@ -219,6 +219,8 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "evidence.note_seen": lambda: evidence.note_seen(store, "jdp.date", "w"),
         "requests.brings_again": lambda: requests.brings_again(store, jdp_id(1)),
         "requests.add_lost": lambda: requests.add_lost(store, "r", [jdp_id(1)]),
+        "requests.released_before": lambda: requests.released_before(store, [jdp_id(1)]),
+        "requests.unexplained": lambda: requests.unexplained(store),
         "requests.any_accepted_since": lambda: requests.any_accepted_since(store, now),
         "requests.count_of_project": lambda: requests.count_of_project(store, "p"),
         "requests.deliveries_looked_at": lambda: requests.deliveries_looked_at(store),

@@ -110,13 +110,45 @@ def test_the_higher_priority_goes_first() -> None:
     assert ids(asked(plan)) == ["high-0", "mid-0"]
 
 
-def test_setbacks_go_before_everything_and_by_priority() -> None:
+def test_what_had_to_go_back_goes_last_and_by_priority() -> None:
     demands = [
-        demand("back", [5000], setbacks=1),
-        demand("high", [5000], priority=9),
-        demand("high-back", [4000], priority=9, setbacks=2),
+        demand("back", [4000], setbacks=1),
+        demand("low", [3000], priority=-5),
+        demand("high-back", [3000], priority=9, setbacks=2),
     ]
-    assert ids(asked(plan_restores(demands, [], LIMITS, NOW))) == ["high-back-0", "back-0"]
+    assert ids(asked(plan_restores(demands, [], LIMITS, NOW))) == ["low-0", "high-back-0", "back-0"]
+    demands.append(demand("more", [8000], priority=-9))
+    plan = plan_restores(demands, [], LIMITS, NOW)
+    assert ids(asked(plan)) == ["low-0"]
+    assert sorted(ids(plan.deferred)) == ["back-0", "high-back-0", "more-0"]
+
+
+SIZES = st.lists(st.integers(0, 12_000), max_size=8)
+
+
+@given(
+    st.lists(st.tuples(SIZES, st.integers(-1, 1), st.integers(0, 2), st.booleans()), max_size=6),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 2500)), max_size=4),
+    st.integers(1, 8),
+)
+def test_what_had_to_go_back_never_takes_the_place_of_what_was_never_asked_for(
+    projects: list[tuple[list[int], int, int, bool]], spent: list[tuple[int, int]], max_ids: int
+) -> None:
+    """The fresh files get the same as if nothing had gone back; while one of them waits nothing else is asked."""
+    since = [NOW - 2 * DAY, None]
+    demands = [
+        demand(f"P{number}", sizes, priority=priority, setbacks=setbacks, since=since[old])
+        for number, (sizes, priority, setbacks, old) in enumerate(projects)
+    ]
+    ledger = [Spent(NOW - hours * HOUR, size) for hours, size in spent]
+    limits = Limits(QUOTA, DAY, max_ids)
+    plan = plan_restores(demands, ledger, limits, NOW)
+    alone = plan_restores([one for one in demands if not any(w.setbacks for w in one.wants)], ledger, limits, NOW)
+    fresh = [want for want in asked(plan) if not want.setbacks]
+    assert ids(fresh) == ids(asked(alone))
+    if any(not want.setbacks for want in plan.deferred):
+        assert fresh == asked(plan)
+        assert plan.next_at == alone.next_at
 
 
 def test_an_almost_complete_project_is_finished_first() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from jgi_stager.admin import NotAllowed, release
+from jgi_stager.admin import NotAllowed, end_holds, explain_request, release, spending_of_release
 from jgi_stager.cli.common import (
     Commands,
     ConfigOption,
@@ -26,16 +26,18 @@ from jgi_stager.cli.common import (
 from jgi_stager.config_sources import CONFIG_VARIABLE, ENV_PREFIX, default_config_file, read_toml
 from jgi_stager.formatting import count, human_bytes
 from jgi_stager.lifecycle import ProjectState
-from jgi_stager.limits import RUN_TIME_LIMITS, configured, limits_now
+from jgi_stager.limits import RUN_TIME_LIMITS, configured, limits_now, restore_limits_now
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.settings import Settings, load_settings
 from jgi_stager.store import control, files, projects
 
+requests_app = Commands(no_args_is_help=True, help="Requests to JDP.")
 limits_app = Commands(no_args_is_help=True, help="Lower quota and limits while the daemon runs.")
 config_app = Commands(no_args_is_help=True, help="The settings.")
 CHANGES_SHOWN = 10
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=", ".join(RUN_TIME_LIMITS))]
+LARGEST_NUMBER = 10**18
 IMPLAUSIBLE = 1000
 """A limit of bytes that is smaller than the one before by more than this is asked about."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -49,22 +51,33 @@ def retry(
     reason: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only files whose reason contains this text.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would spend.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Let failed files start again."""
+    """Let failed files start again, and say what that spends."""
     settings = settings_or_exit(config)
     with handled(), open_store(settings) as books:
         ids = None if file is None else [one for text in file for one in _ids(books, project, text)]
         try:
-            released, left = release(books.store, project, somebody(), file_ids=ids, reason=reason)
+            cost = spending_of_release(books.store, project, file_ids=ids, reason=reason)
+            page, quota = Page(), restore_limits_now(books.store, settings).quota_bytes
+            if cost.files and not as_json:
+                of_quota = f"{cost.bytes / quota:.2f} of the quota of {human_bytes(quota)} a day"
+                page.say(f"{count(cost.files, 'file')}: up to {human_bytes(cost.bytes)} from tape, {of_quota}.")
+            released, left = 0, cost.left
+            if not dry_run:
+                released, left = release(books.store, project, somebody(), file_ids=ids, reason=reason)
         except NotAllowed as error:
             raise Mistake(str(error)) from None
         if as_json:
-            emit({"project": project, "released": released, "not_releasable": left})
+            spent = {"files": cost.files, "ids": cost.ids, "bytes": cost.bytes, "quota_days": cost.bytes / quota}
+            found = {"project": project, "released": released, "not_releasable": left, "spends": spent}
+            emit({**found, "dry_run": dry_run})
             return
-        page = Page()
-        if released:
+        if dry_run and cost.files:
+            page.say("Nothing was changed (--dry-run).")
+        elif released:
             page.say(f"{count(released, 'file')} of {project} start{'s' if released == 1 else ''} again.")
         elif not left:
             page.say(f"{project} has no failed file{_meant(file, reason)}; see: jgi-stager explain {project}")
@@ -85,6 +98,39 @@ def _ids(books: SnapshotSource, project: str, text: str) -> list[str]:
     if not found:
         raise Mistake(f"{project} has no file with the JDP id, name or destination {text}")
     return found
+
+
+# --- requests ------------------------------------------------------------------------------------------------
+
+
+@requests_app.command("explain")
+def explain(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="As the mail shows it.")],
+    arrived: Annotated[
+        int | None, typer.Option(metavar="NUMBER", min=1, max=LARGEST_NUMBER, help="JDP took it as this request.")
+    ] = None,
+    not_arrived: Annotated[bool, typer.Option("--not-arrived", help="JDP knows nothing of it.")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say what became of a request whose answer was lost, or had no number."""
+    settings = settings_or_exit(config)
+    with handled(), open_store(settings) as books:
+        if (arrived is not None) == not_arrived:
+            raise Mistake("say either --arrived with the number that JDP gave it, or --not-arrived", code=2)
+        try:
+            request, moved = explain_request(books.store, key, arrived, somebody())
+        except NotAllowed as error:
+            raise Mistake(str(error)) from None
+        if as_json:
+            emit({"request": request.key, "request_id": arrived, "files": moved})
+        elif arrived is None:
+            said = (
+                f"{count(len(request.file_ids), 'file')} wait to be asked for again; {human_bytes(request.bytes)}"
+            )
+            Page().say(f"{said} stay counted for one window since then.")
+        else:
+            Page().say(f"It is request {arrived}; its {count(moved, 'file')} wait for it.")
 
 
 # --- limits --------------------------------------------------------------------------------------------------
@@ -189,11 +235,13 @@ def release_hold(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Ask for files again though the database is older than the work."""
+    """Ask for files again though the database is older than the work, or JDP refused the amount."""
     settings = settings_or_exit(config)
     with handled(), open_store(settings) as books:
         why = f"by {somebody()}{f': {reason}' if reason else ''}"
         held, released = control.hold(books.store), control.end_hold(books.store, why)
+        if end_holds(books.store):
+            released = True
         if as_json:
             emit({"released": released, "why": held and held.why, "until": held and held.until})
         elif released:
@@ -212,6 +260,8 @@ def _change_limit(
             typer.confirm(f"{slip}. Set it all the same?", abort=True, err=True)
         before = limits_now(books.store, settings)[name]
         control.set_limit(books.store, name, value, f"by {somebody()}{f': {reason}' if reason else ''}")
+        if name == "max_restore_bytes":
+            end_holds(books.store)  # a person knows better what JDP allows
         after, alive = limits_now(books.store, settings)[name], snapshot.daemon(books).alive
     if as_json:
         ceiling = configured(settings, name)
@@ -299,5 +349,6 @@ def _text(value: Any) -> str:
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(retry)
+    app.add_typer(requests_app, name="requests")
     app.add_typer(limits_app, name="limits")
     app.add_typer(config_app, name="config")

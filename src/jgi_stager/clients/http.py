@@ -30,8 +30,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from jgi_stager import __version__
 from jgi_stager.clients.parsing import excerpt, retry_after
 from jgi_stager.clients.remote_clock import TheirClock, read
+from jgi_stager.clients.wording import leads_to_sign_in, page_of
 from jgi_stager.clock import boot_seconds
-from jgi_stager.failures import OutcomeUnknown, OutsideError, Service, Transient
+from jgi_stager.failures import OutcomeUnknown, OutsideError, Page, Service, Transient
 from jgi_stager.metrics import outside_call, result_of
 
 # --- the transport ------------------------------------------------------------------------------------------
@@ -116,6 +117,14 @@ class BrokenAnswerError(requests.ConnectionError):
     """An answer began and cannot be used. The message is ours and shows nothing of the request."""
 
 
+class RedirectError(BrokenAnswerError):
+    """The answer is a redirect. ``to_sign_in``: to a page where people log in."""
+
+    def __init__(self, status: int, location: str) -> None:
+        super().__init__(f"HTTP {status}: a redirect, which is not followed")
+        self.to_sign_in = leads_to_sign_in(location)
+
+
 class BoundedAdapter(HTTPAdapter):
     """Reads every answer whole before it is handed on, or fails: too long, too slow, cut short, redirected.
 
@@ -161,7 +170,7 @@ class BoundedAdapter(HTTPAdapter):
         finally:
             raw.close() if not raw.closed else raw.release_conn()
         if response.is_redirect:
-            raise BrokenAnswerError(f"HTTP {response.status_code}: a redirect, which is not followed")
+            raise RedirectError(response.status_code, response.headers.get("location", ""))
         response.raw = io.BytesIO(body)
         return response
 
@@ -210,12 +219,17 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 NOT_FINAL = frozenset({408, 425, 429, 499})
 """4xx codes that say nothing about the item: the request did not get through, or came too early."""
 
+MOST_OF_A_PAGE = 65_536
+"""Bytes of a web page that are looked at."""
+
 Params = Mapping[str, str | int]
 Headers = Mapping[str, str]
 
 
 class RefusedError(OutsideError):
     """A definite 4xx. It never leaves the clients: each knows what its service means by it."""
+
+    status: int
 
     def __init__(self, service: Service, message: str, status: int) -> None:
         super().__init__(service, message)
@@ -242,6 +256,13 @@ class Answer:
         kind = self.headers.get("content-type", "").lower()
         return "html" in kind or "xml" in kind or self.body[:256].lstrip().startswith(b"<")
 
+    def page(self) -> Page | None:
+        """Which web page this is, where that tells something: of a server that failed none does."""
+        if self.status >= 500 or not self.is_markup():
+            return None
+        found = page_of(self.body[:MOST_OF_A_PAGE].decode("utf-8", "replace"))
+        return found if found == Page.SIGN_IN or 200 <= self.status < 300 else None
+
 
 @dataclass(frozen=True)
 class _Lost:
@@ -249,6 +270,7 @@ class _Lost:
 
     why: str
     sent: bool
+    page: Page | None = None
 
 
 class _Watched(io.BytesIO):
@@ -310,7 +332,7 @@ class HttpEdge:
         """
         found = self._exchange("GET", path, params, headers or {})
         if isinstance(found, _Lost):
-            raise Transient(self.service, self._story("GET", path, found.why))
+            raise self._lost(Transient, "GET", path, found)
         return found
 
     def get_json(self, path: str, params: Params | None = None, headers: Headers | None = None) -> Any:
@@ -321,7 +343,7 @@ class HttpEdge:
         """POST that only reads: a lost answer costs nothing. Raises as `get_json`."""
         found = self._exchange("POST", path, None, headers or {}, _Watched(_encode(body)))
         if isinstance(found, _Lost):
-            raise Transient(self.service, self._story("POST", path, found.why))
+            raise self._lost(Transient, "POST", path, found)
         return self.readable(found)
 
     def post_json(self, path: str, body: Any, headers: Headers | None = None) -> Any:
@@ -333,8 +355,7 @@ class HttpEdge:
         """
         found = self._exchange("POST", path, None, headers or {}, _Watched(_encode(body)))
         if isinstance(found, _Lost):
-            kind = OutcomeUnknown if found.sent else Transient
-            raise kind(self.service, self._story("POST", path, found.why))
+            raise self._lost(OutcomeUnknown if found.sent else Transient, "POST", path, found)
         if found.status == 429:
             raise self._transient(found, "is asked too much")
         if found.status == 401 or (
@@ -342,10 +363,10 @@ class HttpEdge:
         ):
             raise self._refused(found)
         if not 200 <= found.status < 300:
-            raise OutcomeUnknown(self.service, self._answered(found, "it may have acted or not"))
+            raise self._unknown(found, "it may have acted or not")
         ok, document = _decode(found)
         if not ok:
-            raise OutcomeUnknown(self.service, self._answered(found, "not JSON"))
+            raise self._unknown(found, "not JSON")
         return document
 
     def readable(self, answer: Answer) -> Any:
@@ -372,7 +393,19 @@ class HttpEdge:
         return RefusedError(self.service, self._answered(answer, "refused"), answer.status)
 
     def _transient(self, answer: Answer, why: str) -> Transient:
-        return Transient(self.service, self._answered(answer, why), retry_after(answer.headers))
+        error = Transient(self.service, self._answered(answer, why), retry_after(answer.headers))
+        error.status, error.page = answer.status, answer.page()
+        return error
+
+    def _unknown(self, answer: Answer, why: str) -> OutcomeUnknown:
+        error = OutcomeUnknown(self.service, self._answered(answer, why))
+        error.status, error.page = answer.status, answer.page()
+        return error
+
+    def _lost(self, kind: type[Transient | OutcomeUnknown], method: str, path: str, lost: _Lost) -> OutsideError:
+        error = kind(self.service, self._story(method, path, lost.why))
+        error.page = lost.page
+        return error
 
     def _answered(self, answer: Answer, why: str) -> str:
         note = f" ({why})" if why else ""
@@ -409,7 +442,8 @@ class HttpEdge:
                     allow_redirects=False,
                 )
             except (requests.RequestException, OSError, ValueError) as error:
-                return _Lost(_why_lost(error), body is not None and body.touched)
+                page = Page.SIGN_IN if isinstance(error, RedirectError) and error.to_sign_in else None
+                return _Lost(_why_lost(error), body is not None and body.touched, page)
             finally:
                 if body is not None:
                     session.close()

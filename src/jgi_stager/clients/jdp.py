@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -11,7 +13,19 @@ from typing import Any, TypeVar
 from jgi_stager.clients.http import Answer, HttpEdge, RefusedError
 from jgi_stager.clients.parsing import excerpt, instant, plain, strings, whole
 from jgi_stager.clients.remote_clock import TheirClock
-from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
+from jgi_stager.clients.wording import limit_in
+from jgi_stager.failures import (
+    LimitKind,
+    NeedsPerson,
+    OutcomeUnknown,
+    OutsideError,
+    OverLimit,
+    Page,
+    Rejected,
+    Service,
+    Transient,
+    Unnumbered,
+)
 from jgi_stager.records import JDP_FILE_ID, jdp_file_id, usable_size
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import JdpSettings
@@ -214,12 +228,26 @@ def _md5(value: Any) -> str | None:
     return found.lower() if _MD5.fullmatch(found) else None
 
 
+_STATUS_URL = re.compile(r"/requests/([0-9]{1,18})/?(?:[?#].*)?", re.ASCII | re.DOTALL)
+
+
 def parse_accepted(document: Any) -> Accepted:
-    """The answer to a request for files. Raises `BadShapeError`."""
+    """The answer to a request for files. Where it has no number, the address of its status may end in it.
+
+    Raises `BadShapeError`.
+    """
     request_id = whole(document.get("request_id")) if isinstance(document, dict) else None
-    if request_id is None or request_id == 0:
+    if not request_id:
+        request_id = _number_in(document.get("request_status_url")) if isinstance(document, dict) else None
+    if not request_id:
         raise BadShapeError("an object with a request_id (a number)")
     return Accepted(request_id, whole(document.get("restored_count")), whole(document.get("updated_count")))
+
+
+def _number_in(url: Any) -> int | None:
+    """The number of a request in the address of its status. Nothing is ever asked at that address."""
+    match = _STATUS_URL.search(url[:2000]) if isinstance(url, str) else None
+    return int(match[1]) if match and match.end() == len(url) else None
 
 
 def parse_status(document: Any) -> RequestStatus:
@@ -252,10 +280,16 @@ __all__ = ["Accepted", "ApListing", "Jdp", "JdpFile", "RequestStatus"]
 
 TOKEN = "jdp_token"  # noqa: S105 - the name of a secret
 CURE = "log in to the JGI Data Portal, copy the session token (account menu) and run: jgi-stager token set jdp"
+UNDER_WAY = frozenset({"new", "pending", "staging"})
+"""Words of JDP for a request that is being worked on (documented: new, pending; one client: staging)."""
+REQUEST_WORDS = UNDER_WAY | {"ready", "expired"}
+"""All words for a request that are known."""
 PAGE_SIZE = 50
 """More answers 400 since 2026-01. Pages count datasets ("organisms"), not files."""
 MOST_PAGES = 1000
 IDS_PER_QUERY = 50
+LONGEST_ANSWER = 500
+"""Characters that are kept of an answer that could not be used."""
 SEARCH, RESTORE, BY_IDS = "/search/", "/download_files/", "/search/by_file_ids/"
 """The trailing slashes matter: without one a POST is redirected and loses its body."""
 _ABOUT_LOGIN = re.compile(
@@ -321,8 +355,9 @@ class Jdp:
     def request_files(self, file_ids: Sequence[str], mailto: str | None = None) -> Accepted:
         """Ask JDP to restore files and deliver them to Globus. Not repeatable: there is no idempotency key.
 
-        Raises `Rejected` (JDP said no: nothing was asked), `Transient` (nothing arrived), `NeedsPerson`
-        (nothing was asked), `OutcomeUnknown` (all else), and ValueError for ids that must not be sent.
+        Raises `Rejected` (JDP said no: nothing was asked; `OverLimit` where it names a limit), `Transient`
+        (nothing arrived), `NeedsPerson` (nothing was asked), `Unnumbered` (JDP answered, but with no number),
+        `OutcomeUnknown` (all else), and ValueError for ids that must not be sent.
         """
         ids = distinct_ids(file_ids)
         if not 1 <= len(ids) <= self._settings.restore_batch_size:
@@ -330,12 +365,18 @@ class Jdp:
                 f"{len(ids)} ids in one request; 1 to {self._settings.restore_batch_size} are allowed"
             )
         body = self._request_body(ids, mailto)
-        document = self._authorized(lambda headers: self._edge.post_json(RESTORE, body, headers))
+        failure: OutsideError
         try:
-            return parse_accepted(document)
-        except BadShapeError as error:
-            problem = str(error)
-        raise OutcomeUnknown(Service.JDP, f"jdp: POST {RESTORE} was answered, but not with {problem}")
+            document = self._authorized(lambda headers: self._edge.post_json(RESTORE, body, headers))
+        except (Rejected, Transient) as error:
+            failure = _over_limit(error) or error
+        else:
+            try:
+                return parse_accepted(document)
+            except BadShapeError as error:
+                problem = f"jdp: POST {RESTORE} was answered, but not with {error}"
+            failure = Unnumbered(Service.JDP, problem, self._shown(document))
+        raise failure
 
     def request_status(self, request_id: int) -> RequestStatus:
         """Where a request is. Raises `Transient`, `NeedsPerson`, or `Rejected` if JDP does not know it."""
@@ -365,6 +406,13 @@ class Jdp:
         body = {"ids": list(ids), "aggregations": True, "include_private_data": 1}
         document = self._search(lambda headers: self._edge.query_json(BY_IDS, body, headers))
         self._shaped(BY_IDS, lambda: pages.add(document, 0))
+
+    def _shown(self, document: Any) -> str:
+        """An answer as it may be kept and mailed: bounded, without the credential."""
+        secrets: list[str] = []
+        with suppress(SecretProblem):
+            secrets = [value.split(" ", 1)[-1].split("=", 1)[-1] for value in self._credential().values()]
+        return excerpt(json.dumps(document, ensure_ascii=False), secrets, LONGEST_ANSWER)
 
     def _request_body(self, ids: Sequence[str], mailto: str | None) -> dict[str, Any]:
         user = self._settings.globus_user_name
@@ -404,7 +452,30 @@ class Jdp:
             failure = NeedsPerson(Service.JDP, f"jdp: no session token: {error}", CURE)
         except RefusedError as error:
             failure = _meaning(error)
+        except (Transient, OutcomeUnknown) as error:
+            failure = self._without_session(error) or error
         raise failure
+
+    def _without_session(self, error: OutsideError) -> NeedsPerson | None:
+        """The failure behind a web page in the place of an answer, if the session has ended: it is a page to log
+        in, or, of a question, any but one of maintenance while a call without the credential is answered.
+
+        A page to log in says that nothing was done. Of any other page after a POST that is not known.
+        """
+        alone = error.page == Page.OTHER and isinstance(error, Transient) and self._answers_anybody()
+        if error.page != Page.SIGN_IN and not alone:
+            return None
+        found = "a page to log in" if error.page == Page.SIGN_IN else "a web page, while the search answers"
+        said = f"{error}; expected an answer to the session token, found {found}: the token has probably ended"
+        return NeedsPerson(Service.JDP, said, CURE)
+
+    def _answers_anybody(self) -> bool:
+        query: dict[str, str | int] = {"q": "0", "f": "project_id", "p": 1, "x": 1, "api_version": 2}
+        try:
+            self._edge.get_json(SEARCH, query)
+        except OutsideError:
+            return False
+        return True
 
     def _search(self, call: Callable[[Mapping[str, str] | None], Result]) -> Result:
         """Search with the credential if there is one, and without it where it is refused.
@@ -421,10 +492,15 @@ class Jdp:
             try:
                 return call(attempt)
             except RefusedError as error:
+                refusal: OutsideError = error
+            except Transient as error:
+                if error.page != Page.SIGN_IN:
+                    raise
                 refusal = error
-            if refusal.status not in (401, 403):
+            if refusal.status not in (401, 403) and refusal.page != Page.SIGN_IN:
                 break
-        kind = Transient if refusal.status in (401, 403) else Rejected
+        ended = refusal.status in (401, 403) or refusal.page == Page.SIGN_IN
+        kind = Transient if ended else Rejected
         raise kind(Service.JDP, str(refusal))
 
     def _shaped(self, path: str, parse: Callable[[], Result]) -> Result:
@@ -435,7 +511,19 @@ class Jdp:
         raise self._edge.unexpected(path, expected)
 
 
+def _over_limit(error: OutsideError) -> OverLimit | None:
+    """A refusal, or an answer 429, that is about how much was asked. 413 is: the body of a request is its ids."""
+    if isinstance(error, Transient) and error.status != 429:
+        return None
+    limit = limit_in(str(error), may_be_rate=error.status == 429)
+    if limit is None and error.status == 413:
+        limit = LimitKind.IDS, None
+    return OverLimit(Service.JDP, str(error), *limit) if limit is not None else None
+
+
 def _meaning(error: RefusedError) -> OutsideError:
     if error.status == 401 or (error.status == 403 and _ABOUT_LOGIN.search(str(error))):
         return NeedsPerson(Service.JDP, f"{error}; the session token is missing, wrong or has ended", CURE)
-    return Rejected(Service.JDP, str(error))
+    refused = Rejected(Service.JDP, str(error))
+    refused.status = error.status
+    return refused

@@ -138,7 +138,7 @@ def pending(facts: Snapshot, project: Project, coming: Turns) -> BlockedReason:
         return BlockedReason(
             ReasonCode.TURN, f"requests that were made already bring all of them; they join those {NEXT_RUN}"
         )
-    if trouble := service_wait(facts, "jdp"):
+    if trouble := service_wait(facts, "jdp") or held_back(facts):
         return trouble
     now = coming.now.get(project.name, Count())
     if now.files and now.files >= project.of("pending").files:
@@ -176,7 +176,7 @@ def pending_file(facts: Snapshot, file: File, coming: Turns) -> BlockedReason:
     source = file.source_file_id
     if put_off := _put_off_file(facts, source):
         return put_off
-    if trouble := service_wait(facts, "jdp"):
+    if trouble := service_wait(facts, "jdp") or held_back(facts):
         return trouble
     if (file.size or 0) > facts.limits.quota_bytes:
         return _lowered(facts)
@@ -214,6 +214,26 @@ def _quota_of_file(facts: Snapshot, file: File, coming: Turns) -> BlockedReason:
         )
         return BlockedReason(ReasonCode.QUOTA, f"{sentence} go before it", until=coming.next_at)
     return BlockedReason(ReasonCode.TURN, f"the next planning of requests looks at it, {NEXT_RUN}")
+
+
+def held_back(facts: Snapshot) -> BlockedReason | None:
+    """Nothing is asked for, of nobody: an answer of JDP is not explained, or it refused the amount."""
+    if facts.waiting.unexplained:
+        key = facts.waiting.unexplained[0][:12]
+        sentence = (
+            "JDP answered a request, but with no number of its own: nothing else is asked for until its delivery "
+            "is found, or a person says what became of it"
+        )
+        return BlockedReason(
+            ReasonCode.PERSON,
+            sentence,
+            do=f"jgi-stager requests explain {key} --arrived NUMBER (or --not-arrived)",
+        )
+    until = facts.waiting.held_until
+    if until is None:
+        return None
+    sentence = f"JDP counts more than we do, and refused the amount: asked for again at {when(until, facts.now)}"
+    return BlockedReason(ReasonCode.QUOTA, sentence, until=until, do="jgi-stager limits show")
 
 
 def _lowered(facts: Snapshot) -> BlockedReason:

@@ -73,6 +73,10 @@ class Turns:
 def turns(facts: Snapshot) -> Turns:
     """Run the planner as the daemon will, now and at the instant it names itself."""
     plan = _plan(facts, facts.now)
+    if facts.waiting.unexplained:
+        return Turns({}, None, {})
+    if facts.waiting.held_until is not None:
+        return _turns_from(facts, Plan(next_at=facts.waiting.held_until))
     if plan.next_at is None:
         return Turns(_by_project(plan), None, {}, _ids(plan), frozenset())
     return _turns_from(facts, plan)

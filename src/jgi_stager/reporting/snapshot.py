@@ -226,6 +226,8 @@ def _waiting(planned: PlanningInput, refusals: Refusals, open_requests: Sequence
         refused_times={file_id: refusals.times[file_id] for file_id in refusals.until},
         joinable=planned.joinable,
         joining=planned.joining,
+        held_until=refusals.held_until,
+        unexplained=tuple(one.key for one in doubtful if one.answer is not None),
     )
 
 

@@ -262,6 +262,10 @@ class Waiting:
     """JDP file id -> the number of the request that brings it already, and that it will join."""
     joining: Mapping[str, int] = field(default_factory=dict)
     """Project -> how many of its pending files join such a request."""
+    held_until: datetime | None = None
+    """Nothing is asked for before then: JDP refused the amount."""
+    unexplained: tuple[str, ...] = ()
+    """The keys of requests that JDP answered without a number: nothing is asked for until they are explained."""
 
 
 @dataclass(frozen=True)

@@ -85,10 +85,14 @@ class Archive:
         since = now - self.settings.window_hours * HOUR
         return sum(request.size for request in self.requests.values() if since < request.at <= now)
 
+    def size_of(self, ids: Sequence[str]) -> int:
+        """The bytes of the files with these ids; those that nobody knows have none."""
+        return sum(self.catalogue.files[one].size for one in set(ids) if one in self.catalogue.files)
+
     def over_limit(self, ids: Sequence[str], now: float, *, accepted: bool) -> Breach | None:
         """Whether a request for ``ids`` goes over a limit; books it if so."""
         limits = self.settings
-        size = sum(self.catalogue.files[one].size for one in set(ids) if one in self.catalogue.files)
+        size = self.size_of(ids)
         breach = None
         if len(ids) > limits.max_request_ids:
             breach = Breach(now, "ids", len(ids), limits.max_request_ids, accepted)
@@ -98,8 +102,9 @@ class Archive:
             self.breaches.append(breach)
         return breach
 
-    def submit(self, ids: Sequence[str], now: float, user: str, *, deliver: bool) -> Request:
-        """Accept a request. Ids that nobody knows are dropped without a word."""
+    def submit(self, ids: Sequence[str], now: float, user: str, *, deliver: bool, skips: bool = False) -> Request:
+        """Accept a request. Ids that nobody knows are dropped without a word; with ``skips``, what is on disk is
+        counted and not delivered."""
         known = tuple(one for one in dict.fromkeys(ids) if one in self.catalogue.files)
         on_disk = [one for one in known if self.state(one).status in ON_DISK]
         request = Request(
@@ -116,6 +121,8 @@ class Archive:
             waiting=set(known) - set(on_disk),
         )
         self.requests[request.id] = request
+        if skips and on_disk:
+            self._lacking[request.id] = set(on_disk)
         request.stuck = self.mishaps.take("request_stuck", now, known, request.id)
         if early := self.mishaps.take("request_expires_early", now, known, request.id):
             request.expires_at = early.until or now + HOUR
@@ -252,8 +259,8 @@ class Archive:
 
     def _spoil_delivery(self, plan: list[DeliveredFile], request: Request, at: float) -> list[DeliveredFile]:
         if lacks := self.mishaps.take("delivery_lacks", at, request.ids, request.id):
-            self._lacking[request.id] = chosen(lacks, request.ids)
-            plan = [one for one in plan if one.file.id not in self._lacking[request.id]]
+            self._lacking.setdefault(request.id, set()).update(chosen(lacks, request.ids))
+        plan = [one for one in plan if one.file.id not in self._lacking.get(request.id, ())]
         for kind, spoil in (("delivery_wrong_content", wrong_content), ("delivery_wrong_size", wrong_size)):
             if hit := self.mishaps.take(kind, at, request.ids, request.id):
                 bad = chosen(hit, request.ids)

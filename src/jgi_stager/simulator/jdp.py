@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from jgi_stager.clock import Clock
@@ -15,6 +15,10 @@ from .restores import Breach, Request
 from .web import Context, answer, route
 from .world import World
 
+LOGIN_PAGE = """<!DOCTYPE html><html><head><title>Sign in to JGI Single Sign-On</title></head><body>
+<form id="kc-form-login" action="https://signon.jgi.doe.gov/realms/jgi/login-actions/authenticate" method="post">
+<a href="https://orcid.org/oauth/authorize">Sign in with ORCID</a></form></body></html>"""
+"""What a portal shows whom it does not know."""
 _PACIFIC = timezone(timedelta(hours=-7))
 
 
@@ -57,6 +61,8 @@ def _unauthorized(call: Context) -> Response | None:
         switches.jdp_token_calls_left = max(0, switches.jdp_token_calls_left - 1)
     if accepted and not ended and not switches.jdp_token_revoked:
         return None
+    if switches.jdp_login_page:
+        return HTMLResponse(LOGIN_PAGE)
     return answer({"detail": "Authentication credentials were not provided."}, 401)
 
 
@@ -91,12 +97,38 @@ def _ask(call: Context, *, deliver: bool) -> Response:
     archive, switches = call.world.archive, call.world.switches
     if switches.unknown_ids == "404" and any(one not in call.world.catalogue.files for one in ids):
         return answer({"detail": "Not found."}, 404)
-    accept = switches.over_limit == "accept"
-    breach = archive.over_limit(ids, call.now, accepted=accept)
-    if breach and not accept:
-        return _refusal(breach, int(switches.over_limit))
+    if refused := _over_limit(call, ids):
+        return refused
     user = str(body.get("globus_user_name") or "")
-    return answer(_accepted(call, archive.submit(ids, call.now, user, deliver=deliver)))
+    request = archive.submit(ids, call.now, user, deliver=deliver, skips=switches.jdp_skips_updated)
+    return answer(_accepted(call, request))
+
+
+def _over_limit(call: Context, ids: list[str]) -> Response | None:
+    """The refusal of what is over a limit, if it is not let through and booked as a breach."""
+    if lower := _lower_limit(call, ids):
+        return lower
+    word = call.world.switches.over_limit
+    breach = call.world.archive.over_limit(ids, call.now, accepted=word == "accept")
+    return _refusal(breach, int(word)) if breach and word != "accept" else None
+
+
+def _lower_limit(call: Context, ids: list[str]) -> Response | None:
+    """The refusal of what is within the limits that are known, and over those that hold: no breach."""
+    archive, switches, limits = call.world.archive, call.world.switches, call.world.settings
+    status, named = (429 if switches.over_limit == "accept" else int(switches.over_limit)), switches.limit_texts
+    most = switches.jdp_max_ids
+    if most is not None and len(ids) > most:
+        detail = f"Too many ids: ensure this field has no more than {most} elements."
+        return answer({"ids": [detail if named == "named" else "Too many ids."]}, status)
+    allowed = limits.max_window_bytes if switches.jdp_window_bytes is None else switches.jdp_window_bytes
+    if switches.jdp_window_bytes is None and not switches.jdp_counted_bytes:
+        return None
+    total = archive.window_bytes(call.now) + switches.jdp_counted_bytes + archive.size_of(ids)
+    if total <= allowed:
+        return None
+    shown = f"Restore quota exceeded: {total} bytes in 24 hours, at most {allowed} bytes."
+    return answer({"detail": shown if named == "named" else "Restore quota exceeded, try again later."}, status)
 
 
 def _refusal(breach: Breach, status: int) -> Response:
@@ -110,13 +142,15 @@ def _refusal(breach: Breach, status: int) -> Response:
 def _accepted(call: Context, request: Request) -> dict[str, Any]:
     form = call.world.switches.request_id_form
     text = form == "text" or (form == "mixed" and request.id % 2 == 0)
-    url = f"https://files.jgi.doe.gov/request_archived_files/requests/{request.id}"
-    return {
-        "updated_count": request.updated_count,
-        "restored_count": request.restored_count,
-        "request_id": str(request.id) if text else request.id,
-        "request_status_url": url,
-    }
+    where = call.world.switches.jdp_request_id
+    number = call.world.settings.first_request_id if where == "repeated" else request.id
+    url = f"https://files.jgi.doe.gov/request_archived_files/requests/{number}"
+    counts = {"updated_count": request.updated_count, "restored_count": request.restored_count}
+    if where == "none":
+        return {**counts, "message": "Your files are being restored. You will be notified by mail."}
+    if where == "url":
+        return {**counts, "request_status_url": url}
+    return {**counts, "request_id": str(number) if text else number, "request_status_url": url}
 
 
 def _request_status(call: Context) -> Response:

@@ -191,6 +191,21 @@ class Switches(BaseModel):
     """``renamed``: words that mean the same; ``unknown``: such that nobody can know."""
     manifest_files: Literal["one", "two", "renamed"] = "one"
     """``two``: each has half of the files. ``renamed``: one without the number of the request in its name."""
+    jdp_request_id: Literal["plain", "url", "none", "repeated"] = "plain"
+    """Where an accepted request has its number: in ``request_id``, only in ``request_status_url``, nowhere; or it
+    has that of the first request of all."""
+    jdp_skips_updated: bool = False
+    """What is on disk already is counted in ``updated_count`` and is not delivered."""
+    jdp_login_page: bool = False
+    """An ended session is answered with a page to log in, status 200, instead of 401."""
+    jdp_max_ids: int | None = None
+    """Ids in one request, where JDP allows fewer than `SimulatorSettings.max_request_ids`."""
+    jdp_window_bytes: int | None = None
+    """Bytes in a window, where JDP allows less than `SimulatorSettings.max_window_bytes`."""
+    jdp_counted_bytes: int = 0
+    """What others asked for with the same account: it counts in every window."""
+    limit_texts: Literal["named", "plain"] = "named"
+    """Whether a refusal for a limit names it."""
     globus_secret_revoked: bool = False
     globus_tokens_revoked: bool = False
     """Refuses every access token issued so far and goes back to False."""

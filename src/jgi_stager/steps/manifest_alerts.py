@@ -23,7 +23,18 @@ MOST_LINES = 20
 def _until_the_end(request: RestoreRequest) -> str:
     expires = request.expiration_date
     end = f"ends at {expires:%Y-%m-%d %H:%M} UTC" if expires else "is gone"
-    return f"It is looked at again every hour, and nothing is asked from tape again until the delivery {end}."
+    return (
+        f"It is looked at again every hour. Nothing is asked from tape again for it: if it cannot be used until the "
+        f"delivery {end}, its files wait for you."
+    )
+
+
+def _said(request: RestoreRequest) -> str:
+    """What JDP calls the request."""
+    word = request.status_word or "ready"
+    if word == "ready":
+        return f"JDP has called the request ready since {request.ready_at:%Y-%m-%d %H:%M} UTC"
+    return f"The delivery is there since {request.ready_at:%Y-%m-%d %H:%M} UTC (JDP calls it {word[:40]!r})"
 
 
 def tell_of_format(ctx: StepContext, request: RestoreRequest, why: str, header: str, place: str) -> None:
@@ -50,8 +61,7 @@ def tell_of_delay(ctx: StepContext, request: RestoreRequest, why: str, cure: str
         ctx,
         f"manifest:{request_id}",
         f"the manifest of request {request_id} does not become complete",
-        f"JDP has called the request ready since {request.ready_at:%Y-%m-%d %H:%M} UTC, and "
-        f"{len(request.file_ids)} files wait for its manifest, but: {why}.\n\nexpected: {listed} at "
+        f"{_said(request)}, and {len(request.file_ids)} files wait for its manifest, but: {why}.\n\nexpected: {listed} at "
         f"{place}\nfound: {found or why}",
         you=f"{cure or written_anew}. {_until_the_end(request)}",
         lasts=Lasts(Cause.FORMAT, About(request_id=request_id, request_key=request.key), request.projects),
@@ -73,6 +83,43 @@ def tell_of_directory(ctx: StepContext, request: RestoreRequest, held: int, expe
     )
 
 
+def tell_of_updated(ctx: StepContext, request: RestoreRequest, missing: int) -> None:
+    """A delivery lacks as many files as JDP counted as on disk already."""
+    of, number = len(request.file_ids), request.updated_count
+    project = min(request.projects, default="PROJECT")
+    alert(
+        ctx,
+        f"updated:{request.number}",
+        f"JDP did not deliver the {number} files of request {request.number} that it had on disk",
+        f"Expected: all {of} files of the request in its delivery. Found: {of - missing} of them, and as many missing "
+        f"as JDP counted as on disk already (updated_count {number}). They are not asked for again: it would be the "
+        "same. All others go on.",
+        you=f"ask JGI to deliver these files of restore request {request.number}, or when they leave the disk. "
+        "Then let them be asked for once more; the command says first what it spends.",
+        command=f"jgi-stager retry {project} --reason 'on disk already'",
+        lasts=None,
+    )
+
+
+_AGAIN = "Not delivered, and asked for again, once:"
+_NOT_AGAIN = "Not delivered, and not asked for again without your word:"
+
+
+def _what_becomes(is_missing: bool, held: str | None) -> str:
+    if is_missing and held:
+        return (
+            "see the files that failed, with their reasons (jgi-stager files PROJECT --state failed); what nobody "
+            "asked for is left alone."
+        )
+    again = (
+        "what is missing is asked for again by itself, once; what another delivery lacked before fails and waits for "
+        "you, and "
+        if is_missing
+        else ""
+    )
+    return f"nothing to do: {again}what nobody asked for is left alone. You hear of a file that fails in the end."
+
+
 def tell_of_differences(
     ctx: StepContext,
     request: RestoreRequest,
@@ -81,15 +128,18 @@ def tell_of_differences(
     missing: Sequence[str],
     where: str,
     tables: str,
+    *,
+    held: str | None = None,
 ) -> None:
-    """A manifest that is used differs from what was asked for. ``where`` shows it, ``tables`` lie beside it."""
+    """A manifest that is used differs from what was asked for. ``where`` shows it, ``tables`` lie beside it, and
+    ``held`` says why nothing is asked for again."""
     if not (manifest.problems or delivery.extra or missing or delivery.doubt):
         return
     request_id = request.number
     names = files.names_of_sources(ctx.store, missing[:MOST_LINES])
     parts: tuple[tuple[str, list[str]], ...] = (
         ("Used as far as it goes:", [delivery.doubt] if delivery.doubt else []),
-        ("Not delivered, and asked for again, once:", [names.get(file_id, file_id) for file_id in missing]),
+        (_NOT_AGAIN if held else _AGAIN, [names.get(file_id, file_id) for file_id in missing]),
         ("Delivered, but not asked for:", [*delivery.extra]),
         ("Cannot be used:", [*manifest.problems]),
     )
@@ -103,7 +153,6 @@ def tell_of_differences(
         f"manifest-differs:{request_id}",
         f"the manifest of request {request_id} differs from what was asked ({counts})",
         "\n\n".join([f"It is the manifest of {', '.join(sorted(request.projects))}.", *lists]),
-        you="nothing to do: what is missing is asked for again by itself, and what nobody asked for is left "
-        "alone. You hear of a file that fails in the end.",
+        you=_what_becomes(bool(missing), held),
         lasts=None,
     )

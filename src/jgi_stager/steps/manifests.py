@@ -13,13 +13,15 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import PurePosixPath
 
 import structlog
 
 from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.globus import TransferItem, item_bytes
-from jgi_stager.failures import Service
+from jgi_stager.clients.jdp import JdpFile
+from jgi_stager.failures import Rejected, Service
 from jgi_stager.lifecycle import OPEN_TASKS, RequestState, State, TaskState
 from jgi_stager.manifest_files import Parts, fetched, is_here, local_copy, read_parts
 from jgi_stager.manifests import (
@@ -42,7 +44,7 @@ from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import source_directory
 from jgi_stager.steps.first_contact import bent, seen
 from jgi_stager.steps.notify import Lasts, alert, solve
-from jgi_stager.steps.services import LONGEST_ERROR, may_ask, process_each, reschedule_fields, too_large
+from jgi_stager.steps.services import LONGEST_ERROR, call, may_ask, process_each, reschedule_fields, too_large
 from jgi_stager.store import RecordTooLarge, StoreError, files, projects, requests, tasks
 
 log = structlog.get_logger()
@@ -166,6 +168,8 @@ WHICH = "ask JGI which is right, then `jgi-stager retry` lists it again"
 
 GONE = timedelta(hours=24)
 """So long the directory of a delivery may be missing."""
+ONLY_ON_TAPE = "PURGED"
+"""JDP's word for a file that is not on disk."""
 FETCH_AGAIN = timedelta(hours=24)
 """So long a manifest is not fetched again of which the listing shows no change: the listing may be wrong."""
 SETTLED = timedelta(hours=1)
@@ -223,7 +227,7 @@ def _listed(ctx: StepContext, request: RestoreRequest) -> Sequence[ListedManifes
         _note_listed(ctx, request_id, found)
         return found
     if not listings and _is_gone(ctx, request):
-        poll_requests.expired(ctx, request, {}, f"the delivery {name} is not there any more")
+        poll_requests.expired(ctx, request, {}, f"the delivery {name} is not there any more", useless=True)
         return []
     missing = "manifest" if any(listing.directory == name for listing in listings) else "directory"
     others = [f"{listing.directory}/{one}" for listing in listings for one in listing.other_csv]
@@ -392,7 +396,7 @@ def _directory_of(ctx: StepContext, request: RestoreRequest, found: Mapping[str,
     )  # fmt: skip
     expected = delivery_name(request.number)
     if all(one.whole for one in found.values()) and _is_gone(ctx, request):
-        poll_requests.expired(ctx, request, {}, f"the delivery {expected} is not there any more")
+        poll_requests.expired(ctx, request, {}, f"the delivery {expected} is not there any more", useless=True)
     else:
         _wait(ctx, request, f"the directory of delivery {expected} is not there yet", found=looked)
     return None
@@ -425,7 +429,10 @@ def _read_manifest(ctx: StepContext, request: RestoreRequest, manifest: Manifest
     sizes = {one: known.get(one) for one in request.file_ids}
     delivery = compare(manifest, sizes, given_up, settled=settled)
     awaited = set(delivery.missing) - given_up
-    is_over = ctx.clock.now() - request.ready_since >= _patience(ctx)
+    waited = ctx.clock.now() - request.ready_since
+    is_over = waited >= _patience(ctx)
+    if not delivery.doubt and waited >= SETTLED and _were_on_disk(ctx, request, awaited):
+        is_over = True  # it is as whole as it will be
     says_nothing = not delivery.delivered and not delivery.unusable
     unread = "; ".join(f"{name!r:.100} cannot be used: {error}" for name, error in sorted(found.wrong.items()))
     lacks = f"it lacks {len(awaited)} of {len(request.file_ids)} files"
@@ -468,7 +475,8 @@ def _use(ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery
     place = next(iter(manifest_places(ctx, request).values()), PurePosixPath())
     where = f"less {place / local_copy(request_id, fetched(request)[0])}"
     tables = _tables(ctx, request).removeprefix("; ") if missing else ""
-    manifest_alerts.tell_of_differences(ctx, request, manifest, delivery, missing, where, tables)
+    held = _not_again(ctx, request, delivery.missing)
+    manifest_alerts.tell_of_differences(ctx, request, manifest, delivery, missing, where, tables, held=held)
     directory = source_directory(ctx, request_id, request.delivery_directory)
     usable, hopeless = [], {}
     for file in files.of_request(ctx.store, request_id, State.RESTORED):
@@ -480,7 +488,40 @@ def _use(ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery
             usable.append((file.oid, fields))
     # Also what was lost before: the daemon may have died between noting it and setting its files free.
     missing, limit = list(delivery.missing), ctx.settings.staging.max_setbacks
-    return transitions.use_manifest(ctx.store, request, usable, hopeless, missing, limit)
+    return transitions.use_manifest(ctx.store, request, usable, hopeless, missing, limit, held)
+
+
+def _were_on_disk(ctx: StepContext, request: RestoreRequest, missing: Collection[str]) -> bool:
+    """Whether as many files are missing as JDP counted as on disk already, and some came: then it is those, unless
+    JDP says that one of them is only on tape. (It cannot tell which they were: what it restored is on disk, too.)"""
+    gone = set(missing) - set(request.dropped or ())
+    if not 0 < len(gone) == request.updated_count < len(request.file_ids):
+        return False
+    ask, event = partial(_file_status, ctx, gone), deliveries.NOT_EXPLAINED
+    found = call(ctx, Service.JDP, ask, f"request {request.number}", event, request_id=request.number) or {}
+    return all((one.status or "").upper() != ONLY_ON_TAPE for one in found.values())
+
+
+def _file_status(ctx: StepContext, file_ids: Collection[str]) -> Mapping[str, JdpFile]:
+    try:
+        return ctx.jdp.file_status(sorted(file_ids))
+    except Rejected as error:
+        # The call is undocumented: without it the count alone decides.
+        log.warning("file_status_unknown", error=str(error))
+        return {}
+
+
+def _not_again(ctx: StepContext, request: RestoreRequest, missing: Collection[str]) -> str | None:
+    """Why what a delivery lacks is not asked for again without a person's word; None if it is."""
+    if not missing:
+        return None
+    if word := poll_requests.unexplained_word(request):
+        return word
+    if not _were_on_disk(ctx, request, missing):
+        return None
+    bent(ctx, "jdp.delivers_updated", "a delivery lacks as many files as were on disk", request.number)
+    manifest_alerts.tell_of_updated(ctx, request, len(missing))
+    return f"it is one of as many as JDP counted as on disk already (updated_count {request.updated_count})"
 
 
 def _hopeless(request_id: int, file: files.FileRow, row: Row | None, unusable: str | None) -> str | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
 
 from jgi_stager.alarm_models import About, Cause
-from jgi_stager.clients.jdp import RequestStatus
+from jgi_stager.clients.jdp import REQUEST_WORDS, UNDER_WAY, RequestStatus
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import RequestState, State
@@ -20,15 +21,12 @@ from jgi_stager.steps import deliveries, jdp_clock, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent, seen
 from jgi_stager.steps.notify import Lasts, alert, solve
-from jgi_stager.steps.services import isolate_each, process_each, reschedule_fields
+from jgi_stager.steps.services import call, isolate_each, process_each, reschedule_fields
 from jgi_stager.store import files, requests
 
 log = structlog.get_logger()
 
-UNDER_WAY = frozenset({"new", "pending", "staging"})
-"""Words of JDP for a request that is being worked on (documented: new, pending; one client: staging)."""
-ENDS = frozenset({"ready", "expired"})
-KNOWN = UNDER_WAY | ENDS
+ENDS = REQUEST_WORDS - UNDER_WAY
 SLOW = timedelta(days=3)
 """Tape takes hours, a day at worst."""
 EXPIRIES_TOLD_OF = 3
@@ -90,6 +88,8 @@ def poll(ctx: StepContext, document: RestoreRequest) -> int:
         facts["expired_at"] = ctx.clock.now()
         return expired(ctx, document, facts, f"request {request_id} expired at JDP")
     if word not in UNDER_WAY:
+        if _is_delivered(ctx, document, word):
+            return transitions.deliver_request(ctx.store, document, facts)
         _unknown_word(ctx, document, word)
     elif ctx.clock.now() - document.asked_at > SLOW:
         _slow(ctx, document, word)
@@ -103,7 +103,7 @@ def _solved(ctx: StepContext, document: RestoreRequest, word: str) -> None:
     """JDP answers about the request: what it said or did not say before may be over."""
     request_id = document.number
     solve(ctx, f"vanished:{request_id}", "JDP knows the request again")
-    if word in KNOWN:
+    if word in REQUEST_WORDS:
         solve(ctx, f"word:{request_id}", f"JDP calls the request {word}, which is known")
     if word in ENDS:
         solve(ctx, f"slow:{request_id}", f"JDP calls the request {word}")
@@ -145,8 +145,8 @@ def expired(
 ) -> int:
     """A request or its delivery has ended; people hear of files to which that happens again and again. Returns how
     many files moved."""
-    limit = ctx.settings.staging.max_setbacks
-    moved = transitions.expire_request(ctx.store, document, facts, why, limit, useless=useless)
+    limit, held = ctx.settings.staging.max_setbacks, unexplained_word(document)
+    moved = transitions.expire_request(ctx.store, document, facts, why, limit, useless=useless, held=held)
     _tell_of_repeats(ctx, document, why)
     return moved
 
@@ -192,12 +192,13 @@ def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected) -> in
         if deliveries.is_delivered(ctx, request_id):  # then JDP's word is not needed
             facts = {"error": str(error), "expiration_date": None, "looked_at": now}
             return transitions.deliver_request(ctx.store, document, facts)
-        return expired(ctx, document, {"error": str(error)}, f"JDP no longer knows request {request_id}")
+        why = f"JDP no longer knows request {request_id}"
+        return expired(ctx, document, {"error": str(error)}, why, useless=True)
     alert(
         ctx,
         f"vanished:{request_id}",
         f"JDP does not know request {request_id}",
-        f"{error}\n\nIts {len(document.file_ids)} files wait. If this lasts a day they are asked for again.",
+        f"{error}\n\nIts {len(document.file_ids)} files wait. If this lasts a day they are asked for again, once.",
         you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you.",
         lasts=_about(document, Cause.DIFFERENCE),
     )
@@ -212,6 +213,39 @@ def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected) -> in
     return 0
 
 
+def unexplained_word(document: RestoreRequest) -> str | None:
+    """That JDP calls a request by a word that nobody knows, as the reason why nothing is asked for again for it;
+    None if it does not."""
+    word = (document.status_word or "new").lower()
+    return None if word in REQUEST_WORDS else f"JDP called it {word[:40]!r}, which is a word that is not known"
+
+
+def _is_delivered(ctx: StepContext, document: RestoreRequest, word: str) -> bool:
+    """Whether a request with an unknown word is delivered all the same: its manifest lies where it belongs.
+    Whether that has the ids of the request is seen when it is read."""
+    number = document.number
+    ask, event = partial(deliveries.has_manifest, ctx, number), deliveries.NOT_EXPLAINED
+    if not call(ctx, Service.GLOBUS, ask, f"delivery R{number}", event, request_id=number):
+        return False
+    bent(ctx, "jdp.status_words", f"a request is {word[:40]!r}", number)
+    alert(
+        ctx,
+        f"word-delivered:{number}:{word[:40]}",
+        f"JDP calls request {number} {word[:40]!r}, and it is delivered",
+        f"Expected: {_expected_words()}. Found: {word[:40]!r}, which is not known; but the delivery R{number} "
+        f"lies at JGI with its manifest. It is used if the manifest has the {len(document.file_ids)} files.",
+        you=f"nothing for these files, they go on by themselves. Ask JGI what {word[:40]!r} means, and report it "
+        "to whoever maintains this program.",
+        lasts=None,
+    )
+    solve(ctx, f"word:{number}", "its delivery is there")
+    return True
+
+
+def _expected_words() -> str:
+    return f"one of {', '.join(sorted(REQUEST_WORDS))}"
+
+
 def _unknown_word(ctx: StepContext, document: RestoreRequest, word: str) -> None:
     request_id = document.number
     log.warning("request_status_unknown", request_id=request_id, status=word)
@@ -220,10 +254,12 @@ def _unknown_word(ctx: StepContext, document: RestoreRequest, word: str) -> None
         ctx,
         f"word:{request_id}:{word[:40]}",
         f"JDP calls request {request_id} {word[:40]!r}",
-        f"This word is not known. The request is kept and waited on; its {len(document.file_ids)} files "
-        "neither fail nor count as delivered.",
+        f"Expected: {_expected_words()}. Found: {word[:40]!r}, which is not known, and no manifest of the "
+        f"delivery R{request_id} at JGI. The request is kept and waited on; its {len(document.file_ids)} files "
+        "neither fail nor count as delivered, and are not asked for again by themselves.",
         you=f"ask JGI what this word means for restore request {request_id}, and report it to whoever maintains "
-        "this program. It goes on by itself when JDP says ready or expired.",
+        "this program. It goes on by itself when the delivery is there or JDP calls it ready.",
+        command=f"jgi-stager explain {document.projects[0]}" if document.projects else None,
         lasts=_about(document, Cause.WORD, f"word:{request_id}"),
     )
 

@@ -35,7 +35,7 @@ from jgi_stager.steps import deliveries, jdp_clock, transfers, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import source_directory
 from jgi_stager.steps.first_contact import seen
-from jgi_stager.steps.notify import alert
+from jgi_stager.steps.notify import alert, solve
 from jgi_stager.steps.services import call, first_request_poll, may_ask, process_each, reschedule_fields
 from jgi_stager.store import projects, requests, tasks
 
@@ -340,6 +340,7 @@ def _adopt(
     so its bytes count from then on.
     """
     receipt = jdp_clock.receipt(ctx)
+    solve(ctx, f"unnumbered:{document.key}", f"its delivery R{found.request_id} is there")
     moved = transitions.adopt_request(
         ctx.store,
         document.key,
@@ -358,7 +359,8 @@ def _adopt(
 def _release_overdue(ctx: StepContext) -> int:
     jdp, now = ctx.settings.jdp, ctx.clock.now()
     patience = timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours)
-    still = requests.requests_in(ctx.store, RequestState.UNKNOWN)
+    # What JDP answered, if with no number, was received: time alone does not release it.
+    still = [one for one in requests.requests_in(ctx.store, RequestState.UNKNOWN) if one.answer is None]
     overdue = [document for document in still if jdp_clock.is_past(ctx, document.asked_at + patience)]
 
     def release(_: StepContext, document: RestoreRequest) -> int:
@@ -388,14 +390,19 @@ def _tape_works(ctx: StepContext, document: RestoreRequest, now: datetime) -> bo
 
 def _release(ctx: StepContext, document: RestoreRequest) -> int:
     hours = (ctx.clock.now() - document.asked_at).total_seconds() / 3600
+    again = len(document.file_ids) - len(requests.released_before(ctx.store, document.file_ids))
+    becomes = "they are asked for again" if again else "they wait for you"
     alert(
         ctx,
         f"released:{document.key}",
-        f"no trace of a request for {len(document.file_ids)} files; they are asked for again",
+        f"no trace of a request for {len(document.file_ids)} files; {becomes}",
         f"The answer to a request of {document.reserved_at:%Y-%m-%d %H:%M} UTC was lost, and for "
         f"{hours:.0f} hours nothing showed that JDP had received it. Its bytes counted against the quota all "
         "that time.",
-        you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you.",
+        you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you."
+        if again
+        else "look on the portal, under My File Restoration Requests, whether JDP has requests that the daemon "
+        "does not know, and ask JGI. This was the second time: the files failed, with both dates in the reason.",
         lasts=None,
     )
     transitions.release_request(ctx.store, document)

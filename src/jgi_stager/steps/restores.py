@@ -1,39 +1,32 @@
 """Asking JDP for files: record the intent, POST once, record the answer. The quota is kept by the intents.
 
 The ``restore_requests`` document reserves its bytes before the POST. A definite refusal frees them; a lost
-answer leaves the request ``unknown`` and its bytes spent (see ``reconcile.py``). Nothing is asked for twice
-blindly.
+answer leaves the request ``unknown`` and its bytes spent (see ``reconcile.py``); what other answers mean is in
+``jdp_answers.py``. Nothing is asked for twice blindly.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
 
-from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.jdp import Accepted
 from jgi_stager.clients.remote_clock import ClockEstimate
-from jgi_stager.failures import NeedsPerson, OutcomeUnknown, OutsideError, Rejected, Service, Transient
+from jgi_stager.failures import NeedsPerson, OutcomeUnknown, Rejected, Service, Transient, Unnumbered
 from jgi_stager.lifecycle import ProjectState, RequestState
 from jgi_stager.liveness import uninterruptible
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, Refusals, could_ask, make_plan, read_refusals
 from jgi_stager.planning import Want
-from jgi_stager.steps import deliveries, jdp_clock, older_database, transitions
+from jgi_stager.steps import deliveries, jdp_answers, jdp_clock, older_database, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import seen
-from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
+from jgi_stager.steps.notify import solve
 from jgi_stager.steps.services import first_request_poll, may_ask, record_answer, record_failure
 from jgi_stager.store import StoreError, StoreUnavailable, files, projects, requests
 
 log = structlog.get_logger()
-
-
-REFUSALS_BEFORE_FAILING = 2
-ABOUT_LIMITS = re.compile(r"quota|limit|exceed", re.IGNORECASE)
-"""Words of a refusal that is about how much was asked, not about what."""
 
 
 def run(ctx: StepContext) -> int:
@@ -45,11 +38,12 @@ def run(ctx: StepContext) -> int:
     moved += join_open_requests(ctx)
     if now is None or not _anything_pending(ctx) or not _books_are_whole(ctx, now):
         return moved
-    if not could_ask(ctx, now.low):
-        return moved
+    jdp_answers.forget_guess(ctx)
     refusals = read_refusals(ctx)
+    if _is_held(ctx, refusals) or not could_ask(ctx, now.low):
+        return moved
     plan = make_plan(ctx, refusals, now.low)
-    moved += sum(_fail_too_big(ctx, want) for want in plan.too_big)
+    moved += sum(jdp_answers.fail_too_big(ctx, want) for want in plan.too_big)
     if plan.requests:
         log.info("restores_planned", requests=len(plan.requests), deferred=len(plan.deferred))
     for wants in plan.requests:
@@ -69,6 +63,18 @@ def _books_are_whole(ctx: StepContext, now: ClockEstimate) -> bool:
         older_database.look_for_orphans(ctx)
         older_database.note_sent(ctx, "")
     return older_database.may_ask_anything(ctx, now)
+
+
+def _is_held(ctx: StepContext, refusals: Refusals) -> bool:
+    """Whether nothing may be asked for: JDP refused the amount, or an answer of it is not explained."""
+    open_ones = requests.unexplained(ctx.store)
+    for request in open_ones:
+        jdp_answers.tell_unnumbered(ctx, request)
+    if open_ones:
+        log.warning("restores_held", problem="an answer without a number", requests=[one.key for one in open_ones])
+    elif refusals.held_until is not None:
+        log.info("restores_held", problem="JDP counts more than we do", until=refusals.held_until)
+    return bool(open_ones) or refusals.held_until is not None
 
 
 def _anything_pending(ctx: StepContext) -> bool:
@@ -93,7 +99,7 @@ def _give_up_unanswered(ctx: StepContext) -> int:
     for document in cut_off:
         # Steps never overlap: an intent found here belongs to a run that died between storing and answering.
         why = "the daemon stopped before the answer was stored"
-        _answered_with(ctx, document.key, RequestState.UNKNOWN, why, now)
+        jdp_answers.note(ctx, document.key, RequestState.UNKNOWN, why, now)
         log.warning("restore_unknown", request=document.key, ids=len(document.file_ids))
     return len(cut_off)
 
@@ -131,17 +137,21 @@ def submit(ctx: StepContext, wants: Sequence[Want], refusals: Refusals, now: Clo
     _assert_lease_held(ctx, intent, now)
     try:
         answer = ctx.jdp.request_files(ids, mailto)
+        jdp_answers.check_number(ctx, answer)
+    except Unnumbered as error:
+        jdp_answers.unnumbered(ctx, intent, error, now)
+        record_answer(ctx, Service.JDP)
+        return False
     except OutcomeUnknown as error:
-        _answered_with(ctx, intent, RequestState.UNKNOWN, error, now)
+        jdp_answers.note(ctx, intent, RequestState.UNKNOWN, error, now)
         log.warning("restore_unknown", request=intent, ids=len(ids), error=str(error))
         record_failure(ctx, error)
         return False
     except Rejected as error:
-        _answered_with(ctx, intent, RequestState.REFUSED, error, now)
-        _refused(ctx, wants, error, refusals)
+        jdp_answers.refused(ctx, intent, wants, error, refusals, now)
         return False
     except (Transient, NeedsPerson) as error:
-        _answered_with(ctx, intent, RequestState.NOT_SENT, error, now)
+        jdp_answers.note(ctx, intent, RequestState.NOT_SENT, error, now)
         record_failure(ctx, error)
         return False
     record_answer(ctx, Service.JDP)
@@ -165,7 +175,7 @@ def _assert_lease_held(ctx: StepContext, intent: str, now: ClockEstimate) -> Non
         ctx.assert_lease_held()
     except StoreUnavailable as error:
         with suppress(StoreError):
-            _answered_with(ctx, intent, RequestState.NOT_SENT, str(error), now)
+            jdp_answers.note(ctx, intent, RequestState.NOT_SENT, str(error), now)
         raise
 
 
@@ -190,7 +200,7 @@ def _accepted(
         updated_count=answer.updated_count,
         submitted_at=now.latest(ctx.clock.monotonic()),
     )
-    solve(ctx, "refused", f"JDP took request {number}")
+    jdp_answers.accepted(ctx)
     seen(ctx, "jdp.request_id", f"a request was accepted as {number}")
     if before is not None and before != number:
         seen(ctx, "jdp.request_id_unique", f"request {number} came after {before}")
@@ -198,48 +208,3 @@ def _accepted(
         seen(ctx, "jdp.batch", f"request {number} of {len(wants)} ids was accepted")
     if ctx.jdp.clock.agreed is not None:
         seen(ctx, "jdp.date", f"request {number} is dated by the Date of JDP's answers")
-
-
-def _answered_with(
-    ctx: StepContext, intent: str, state: RequestState, error: OutsideError | str, now: ClockEstimate
-) -> None:
-    # The instant of the answer, not of the intent: what did arrive arrived no later than this. Carried on from the
-    # plan: what happens to any clock meanwhile does not change it.
-    answered_at = now.latest(ctx.clock.monotonic())
-    transitions.answer_request(ctx.store, intent, state, str(error), answered_at)
-
-
-def _refused(ctx: StepContext, wants: Sequence[Want], error: Rejected, refusals: Refusals) -> None:
-    """JDP said no. One id alone, refused again while others were accepted, is what is wrong: it fails."""
-    log.warning("restore_refused", ids=len(wants), error=str(error))
-    times, last = refusals.times.get(wants[0].file_id, 0) + 1, refusals.last.get(wants[0].file_id)
-    about_it = len(wants) == 1 and not ABOUT_LIMITS.search(str(error))
-    others = last is not None and requests.any_accepted_since(ctx.store, last)
-    if about_it and others and times >= REFUSALS_BEFORE_FAILING:
-        _fail(ctx, wants[0].file_id, f"JDP refuses it: {error}")
-        return
-    alert(
-        ctx,
-        f"refused:{ctx.clock.now():%Y-%m-%d}",
-        "JDP refuses restore requests",
-        f"JDP refused a request for {len(wants)} files: {error}\n\nNothing was asked and no quota was spent. "
-        "The files stay pending and are asked for again later, in smaller groups.",
-        you="nothing to do if it was one file: it is found by itself, fails with this reason, and a mail says so. "
-        "If JDP names a limit that is lower than ours, lower ours (jgi-stager limits set NAME VALUE). They are:",
-        command="jgi-stager limits show",
-        lasts=Lasts(Cause.REFUSAL, quiet_hours=QUIET_HOURS),
-    )
-
-
-def _fail_too_big(ctx: StepContext, want: Want) -> int:
-    quota = ctx.settings.jdp.max_restore_bytes
-    return _fail(
-        ctx,
-        want.file_id,
-        f"its {want.size} bytes are more than the whole quota of {quota}; ask JGI to deliver it by other means",
-    )
-
-
-def _fail(ctx: StepContext, file_id: str, reason: str) -> int:
-    active = [project.project_name for project in projects.by_state(ctx.store, ProjectState.ACTIVE)]
-    return transitions.fail_pending(ctx.store, file_id, active, reason)

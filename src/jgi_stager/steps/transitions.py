@@ -26,10 +26,13 @@ log = structlog.get_logger()
 # --- requests ------------------------------------------------------------------------------------------------
 
 
-def answer_request(store: Store, key: str, outcome: RequestState, why: str, answered_at: datetime) -> None:
+def answer_request(
+    store: Store, key: str, outcome: RequestState, why: str, answered_at: datetime, **answer: Any
+) -> None:
     """A POST brought no number: it was refused, never sent, or nobody knows. ``answered_at`` is by JDP's clock.
 
-    Its files stay pending. Whether its bytes count is a matter of ``outcome``.
+    Its files stay pending. Whether its bytes count is a matter of ``outcome``. ``answer`` are more fields that it
+    fills.
     """
     requests.update_request(
         store,
@@ -40,6 +43,7 @@ def answer_request(store: Store, key: str, outcome: RequestState, why: str, answ
         submitted_at=answered_at,
         next_poll_at=store.clock.now(),
         error=why,
+        **answer,
     )
 
 
@@ -92,11 +96,23 @@ def finish_accepted_request(store: Store, request: RestoreRequest, first_poll_at
     return moved
 
 
-def release_request(store: Store, request: RestoreRequest) -> None:
-    """Nothing showed that a request in doubt arrived: its bytes count no more, its files are asked for again."""
-    why = "no evidence within the patience"
+def release_request(store: Store, request: RestoreRequest, by_person: str | None = None) -> int:
+    """Nothing showed that a request in doubt arrived: its files are asked for again. Its bytes count until a
+    window has passed since it was sent. Returns how many files it holds for a person instead.
+
+    Those are the files of which another request left no trace before, unless a person says (``by_person``) that
+    this one never arrived.
+    """
+    held = 0
+    for source, earlier in ({} if by_person else requests.released_before(store, request.file_ids)).items():
+        both = f"{earlier.reserved_at:%Y-%m-%d %H:%M} and {request.reserved_at:%Y-%m-%d %H:%M} UTC"
+        reason = f"two requests for it left no trace, those of {both}. See the portal, My File "
+        reason += "Restoration Requests, and ask JGI; then `jgi-stager retry` asks for it once more"
+        held += moves.fail(store, moves.by_sources([source], request.projects), State.PENDING, reason)
+    why = by_person or "no evidence within the patience"
     requests.update_request(store, request.key, RequestState.UNKNOWN, RequestState.RELEASED, why=why)
-    log.warning("request_released", request=request.key, ids=len(request.file_ids))
+    log.warning("request_released", request=request.key, ids=len(request.file_ids), held=held)
+    return held
 
 
 def join_request(store: Store, request: RestoreRequest, project: str, source_ids: Iterable[str]) -> int:
@@ -154,11 +170,13 @@ def expire_request(
     max_setbacks: int,
     *,
     useless: bool = False,
+    held: str | None = None,
 ) -> int:
     """A request or its delivery has ended: what was not fetched is asked for again. Returns how many files moved.
 
-    ``useless``: it would not have brought the files, so that a second one is enough to know that none will. The
-    same is so of files that waited to the end for a manifest that could not be used.
+    ``useless``: it would not have brought the files, so that a second one is enough to know that none will.
+    ``held``: why files whose place in the delivery is not known wait for a person instead. So do those that waited
+    to the end for a manifest that could not be used: asked for again it would be the same.
 
     Files of a task that is being submitted belong to it already: they may be there by now. If the task comes to
     nothing, the audit sets them free.
@@ -166,13 +184,15 @@ def expire_request(
     moved, request_id = 0, request.number
     where = _not_reserved(store, request_id)
     for state in BEFORE_TRANSFER:
-        found = why if useless else request.useless if state == State.RESTORED else None
-        if found:
-            fault = moves.DeliveryFault(request_id, found)
-            back, held = moves.requeue_unusable(store, where, state, fault, max_setbacks)
+        unexplained = held if state != State.MANIFEST_READY else None
+        unexplained = unexplained or (request.useless if state == State.RESTORED else None)
+        if useless or unexplained:
+            fault = moves.DeliveryFault(request_id, unexplained or why, asked_at=request.submitted_at)
+            once_more = unexplained is None
+            back, failed = moves.requeue_unusable(store, where, state, fault, max_setbacks, again=once_more)
         else:
-            back, held = moves.requeue(store, where, state, State.PENDING, why, max_setbacks)
-        moved += back + held
+            back, failed = moves.requeue(store, where, state, State.PENDING, why, max_setbacks)
+        moved += back + failed
     expired = RequestState.EXPIRED
     requests.update_request(store, request.key, request.state, expired, why=why, **facts)
     log.warning("request_expired", request_id=request_id, files=moved)
@@ -201,9 +221,11 @@ def use_manifest(
     hopeless: Mapping[FileId, str],
     missing: Sequence[str],
     max_setbacks: int,
+    held: str | None = None,
 ) -> int:
     """A manifest is read: ``usable`` files get their fields and go on, ``hopeless`` ones fail with their reason,
-    and the ids of ``missing`` ones are asked for again, once. Returns how many files moved.
+    and the ids of ``missing`` ones are asked for again, once; not if ``held`` says why they wait for a person.
+    Returns how many files moved.
 
     The request is marked last: until then the manifest is read again.
     """
@@ -214,7 +236,7 @@ def use_manifest(
     why = f"listed in the manifest of request {request_id}"
     moved = moves.move_each(store, usable, State.RESTORED, State.MANIFEST_READY, why)
     if missing:
-        moved += _lose(store, request, missing, max_setbacks)
+        moved += _lose(store, request, missing, max_setbacks, held)
     now = store.clock.now()
     requests.update_request(
         store,
@@ -230,13 +252,17 @@ def use_manifest(
     return moved + failed
 
 
-def _lose(store: Store, request: RestoreRequest, missing: Sequence[str], max_setbacks: int) -> int:
+def _lose(
+    store: Store, request: RestoreRequest, missing: Sequence[str], max_setbacks: int, held: str | None
+) -> int:
     """Files that were not delivered are asked for again, once; the request is not joined for them any more."""
     requests.add_lost(store, request.key, missing)
     where = moves.by_sources(missing, request.projects, request_id=request.number)
-    fault = moves.DeliveryFault(request.number, "it was delivered without it")
-    back, held = moves.requeue_unusable(store, where, State.RESTORED, fault, max_setbacks)
-    return back + held
+    of = len(request.file_ids)
+    what = f"it was delivered without it, with {of - len(missing)} of {of} files" + (f"; {held}" if held else "")
+    fault = moves.DeliveryFault(request.number, what, asked_at=request.submitted_at)
+    back, failed = moves.requeue_unusable(store, where, State.RESTORED, fault, max_setbacks, again=not held)
+    return back + failed
 
 
 def free_files_of_request(store: Store, request_id: int, why: str) -> int:

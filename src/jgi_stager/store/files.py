@@ -175,10 +175,19 @@ def is_set_aside(project_name: str) -> bool:
 
 @translated
 def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
-    """Up to ``limit`` pending files in the order of planning: most ways back first, then by analysis project."""
+    """Up to ``limit`` pending files in the order of planning: those that never went back first, then those that did
+    most often; each by analysis project.
+
+    However many went back, they hide nothing that was never asked for.
+    """
     where = {"project_name": project_name, "state": State.PENDING, **_LISTED}
-    found = store.files.find(where, _CANDIDATE).sort(_PLANNING_ORDER).limit(limit)
-    return _candidates(store, found)
+    found: list[Candidate] = []
+    for setbacks in (0, {"$ne": 0}):
+        left = limit - len(found)
+        if left > 0:
+            some = store.files.find({**where, "setbacks": setbacks}, _CANDIDATE).sort(_PLANNING_ORDER).limit(left)
+            found.extend(_candidates(store, some))
+    return found
 
 
 @translated

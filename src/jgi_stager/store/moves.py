@@ -34,6 +34,7 @@ _MOVABLE: Document = {
     "$nor": [{"delivery_faults": {"$exists": True, "$not": {"$type": "array"}}}],
 }
 """One file on which a move cannot be written would end it for all that are behind."""
+_ASK_JGI = "Ask JGI; then `jgi-stager retry` lists it again, and asks for it once more from tape"
 _NO_REQUEST = {"request_id": None, "globus_task_id": None, "source_path": None}
 
 
@@ -45,9 +46,12 @@ class DeliveryFault:
     what: str
     spoilt: bool = False
     """They arrived, and are not what JDP says of them."""
+    asked_at: datetime | None = None
+    """When the request was made."""
 
     def __str__(self) -> str:
-        return f"request {self.request_id}: {self.what}"
+        made = f" of {self.asked_at:%Y-%m-%d}" if self.asked_at else ""
+        return f"request {self.request_id}{made}: {self.what}"
 
 
 def by_oids(oids: Iterable[ObjectId], **equal: Any) -> Selection:
@@ -166,24 +170,28 @@ def requeue(
 
 @translated
 def requeue_unusable(
-    store: Store, where: Selection, old: State, fault: DeliveryFault, max_setbacks: int
+    store: Store, where: Selection, old: State, fault: DeliveryFault, max_setbacks: int, *, again: bool = True
 ) -> tuple[int, int]:
     """Send the selected files from ``old`` to pending, because their delivery is of no use to them; how many (went
     back, failed instead).
 
     Each time costs tape quota, and once more is enough to know: those to which another delivery was of no use
-    before are held as failed, with both findings as the reason.
+    before are held as failed, with both findings as the reason. Not ``again``: all of them are, since nobody knows
+    what the delivery brings, and another would be the same.
     """
     before = {"delivery_faults": {"$elemMatch": {"request_id": {"$ne": fault.request_id}}}}
     findings: dict[str, list[ObjectId]] = {}
     for found in store.files.find(_guarded({**where, **before}, old), {"delivery_faults": 1}):
         last = [one for one in found["delivery_faults"] if one["request_id"] != fault.request_id][-1]
-        findings.setdefault(f"request {last['request_id']}: {last['what']}", []).append(found["_id"])
+        earlier = DeliveryFault(last["request_id"], last["what"], asked_at=last.get("asked_at"))
+        findings.setdefault(str(earlier), []).append(found["_id"])
     failed = 0
     for finding, oids in findings.items():
-        reason = f"two deliveries were of no use to it. {finding}. {fault}. Ask JGI; "
-        reason += "then `jgi-stager retry` lists it again and goes by what JDP says of it then"
+        reason = f"two deliveries were of no use to it. {finding}. {fault}. {_ASK_JGI}"
         failed += move(store, by_oids(oids), old, State.FAILED, reason)
+    if not again:
+        reason = f"{fault}. It is not asked for again by itself. {_ASK_JGI}"
+        return 0, failed + move(store, where, old, State.FAILED, reason)
     back, held = requeue(store, where, old, State.PENDING, str(fault), max_setbacks, fault)
     return back, failed + held
 
