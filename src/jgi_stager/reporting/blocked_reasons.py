@@ -245,7 +245,9 @@ def _lowered(facts: Snapshot) -> BlockedReason:
 
 
 def unknown_outcome(facts: Snapshot, request: Request) -> BlockedReason:
-    """The answer to a POST was lost."""
+    """The answer to a POST was lost, or had no number of its own."""
+    if request.key in facts.waiting.unexplained and (back := held_back(facts)):
+        return back
     until = request.asked_at + facts.unknown_patience
     sentence = (
         f"the answer to a request of {when(request.asked_at, facts.now)} was lost, and nobody knows whether JDP "
