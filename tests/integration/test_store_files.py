@@ -63,9 +63,9 @@ def test_candidates_come_in_the_order_of_planning(store: Store, clock: ManualClo
     now = clock.advance(10)
     moves.move(store, moves.by_oids([late[1]]), State.RESTORE_REQUESTED, State.PENDING, "expired")
     found = files.candidates(store, "p", 10)
-    assert [each.oid for each in found] == [late[1], *sorted(early), late[0]]
-    assert (found[0].setbacks, found[0].since, found[1].size) == (1, now, 5)
-    assert [each.oid for each in files.candidates(store, "p", 2)] == [late[1], min(early)]
+    assert [each.oid for each in found] == [*sorted(early), late[0], late[1]]
+    assert (found[3].setbacks, found[3].since, found[0].size) == (1, now, 5)
+    assert [each.oid for each in files.candidates(store, "p", 2)] == sorted(early)
 
 
 def test_pending_of_sources(store: Store) -> None:

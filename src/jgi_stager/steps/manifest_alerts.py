@@ -24,8 +24,8 @@ def _until_the_end(request: RestoreRequest) -> str:
     expires = request.expiration_date
     end = f"ends at {expires:%Y-%m-%d %H:%M} UTC" if expires else "is gone"
     return (
-        f"It is looked at again every hour. Nothing is asked from tape again for it: if it cannot be used until the "
-        f"delivery {end}, its files wait for you."
+        "It is looked at again every hour. Nothing is asked from tape again for it: if it cannot be used "
+        f"until the delivery {end}, its files wait for you."
     )
 
 
@@ -61,8 +61,8 @@ def tell_of_delay(ctx: StepContext, request: RestoreRequest, why: str, cure: str
         ctx,
         f"manifest:{request_id}",
         f"the manifest of request {request_id} does not become complete",
-        f"{_said(request)}, and {len(request.file_ids)} files wait for its manifest, but: {why}.\n\nexpected: {listed} at "
-        f"{place}\nfound: {found or why}",
+        f"{_said(request)}, and {len(request.file_ids)} files wait for its manifest, but: {why}."
+        f"\n\nexpected: {listed} at {place}\nfound: {found or why}",
         you=f"{cure or written_anew}. {_until_the_end(request)}",
         lasts=Lasts(Cause.FORMAT, About(request_id=request_id, request_key=request.key), request.projects),
     )
@@ -91,9 +91,9 @@ def tell_of_updated(ctx: StepContext, request: RestoreRequest, missing: int) -> 
         ctx,
         f"updated:{request.number}",
         f"JDP did not deliver the {number} files of request {request.number} that it had on disk",
-        f"Expected: all {of} files of the request in its delivery. Found: {of - missing} of them, and as many missing "
-        f"as JDP counted as on disk already (updated_count {number}). They are not asked for again: it would be the "
-        "same. All others go on.",
+        f"Expected: all {of} files of the request in its delivery. Found: {of - missing} of them, and as many "
+        f"missing as JDP counted as on disk already (updated_count {number}). They are not asked for again: it "
+        "would be the same. All others go on.",
         you=f"ask JGI to deliver these files of restore request {request.number}, or when they leave the disk. "
         "Then let them be asked for once more; the command says first what it spends.",
         command=f"jgi-stager retry {project} --reason 'on disk already'",
@@ -112,8 +112,8 @@ def _what_becomes(is_missing: bool, held: str | None) -> str:
             "asked for is left alone."
         )
     again = (
-        "what is missing is asked for again by itself, once; what another delivery lacked before fails and waits for "
-        "you, and "
+        "what is missing is asked for again by itself, once; what another delivery lacked before fails and waits "
+        "for you, and "
         if is_missing
         else ""
     )

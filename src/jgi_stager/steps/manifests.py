@@ -493,7 +493,8 @@ def _use(ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery
 
 def _were_on_disk(ctx: StepContext, request: RestoreRequest, missing: Collection[str]) -> bool:
     """Whether as many files are missing as JDP counted as on disk already, and some came: then it is those, unless
-    JDP says that one of them is only on tape. (It cannot tell which they were: what it restored is on disk, too.)"""
+    JDP says that one of them is only on tape. (Which they were it cannot tell: what it restored is on disk, too.)
+    """
     gone = set(missing) - set(request.dropped or ())
     if not 0 < len(gone) == request.updated_count < len(request.file_ids):
         return False

@@ -175,8 +175,8 @@ def is_set_aside(project_name: str) -> bool:
 
 @translated
 def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
-    """Up to ``limit`` pending files in the order of planning: those that never went back first, then those that did
-    most often; each by analysis project.
+    """Up to ``limit`` pending files in the order of planning: those that never went back first, then those
+    that did most often; each by analysis project.
 
     However many went back, they hide nothing that was never asked for.
     """
