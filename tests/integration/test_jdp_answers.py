@@ -317,6 +317,25 @@ def test_files_on_disk_that_are_not_delivered_wait_for_a_person_and_the_others_g
         assert st.counts() == {"done": 12}
 
 
+def test_a_file_that_is_only_on_tape_was_not_on_disk_and_is_asked_for_once_more(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    """As many are missing as were on disk, but JDP says that the one that is missing is not there."""
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 6)) as st:
+        lost, archive = file_id(1, 3), st.out.sim.world.archive
+        archive.states.clear()
+        archive._store(file_id(1, 2), "RESTORED", st.clock.now().timestamp())
+        st.out.mishap("delivery_lacks", ids=[lost], count=1)
+        st.insert()
+        st.until("restored")
+        archive.states.pop(lost)
+        st.drive(hours=72)
+        assert st.counts() == {"done": 6}
+        assert asked(st)[lost] == 2
+        assert sum(asked(st).values()) == 7
+        assert st.alarms("did not deliver") == []
+
+
 # --- asking again --------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ def _until_the_end(request: RestoreRequest) -> str:
     expires = request.expiration_date
     end = f"ends at {expires:%Y-%m-%d %H:%M} UTC" if expires else "is gone"
     return (
-        "It is looked at again every hour. Nothing is asked from tape again for it: if it cannot be used "
+        "It is looked at again every hour, and nothing is asked from tape again for it: if it cannot be used "
         f"until the delivery {end}, its files wait for you."
     )
 

@@ -221,10 +221,10 @@ def unexplained_word(document: RestoreRequest) -> str | None:
 
 
 def _is_delivered(ctx: StepContext, document: RestoreRequest, word: str) -> bool:
-    """Whether a request with an unknown word is delivered all the same: its manifest lies where it belongs.
+    """Whether a request with an unknown word is delivered all the same: a manifest lies where its own may be.
     Whether that has the ids of the request is seen when it is read."""
     number = document.number
-    ask, event = partial(deliveries.has_manifest, ctx, number), deliveries.NOT_EXPLAINED
+    ask, event = partial(deliveries.is_delivered, ctx, number), deliveries.NOT_EXPLAINED
     if not call(ctx, Service.GLOBUS, ask, f"delivery R{number}", event, request_id=number):
         return False
     bent(ctx, "jdp.status_words", f"a request is {word[:40]!r}", number)

@@ -146,7 +146,7 @@ def deliver_request(store: Store, request: RestoreRequest, facts: Mapping[str, A
         request.key,
         RequestState.WAITING,
         RequestState.READY,
-        why="JDP says ready",
+        why="JDP says ready" if facts.get("status_word") == "ready" else "its delivery is there",
         ready_at=now,
         next_poll_at=now,
         **facts,
