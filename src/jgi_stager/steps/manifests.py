@@ -496,7 +496,7 @@ def _were_on_disk(ctx: StepContext, request: RestoreRequest, missing: Collection
     JDP says that one of them is only on tape. (Which they were it cannot tell: what it restored is on disk, too.)
     """
     gone = set(missing) - set(request.dropped or ())
-    if not 0 < len(gone) == request.updated_count < len(request.file_ids):
+    if not 0 < len(gone) < len(request.file_ids) or len(gone) != request.updated_count:
         return False
     ask, event = partial(_file_status, ctx, gone), deliveries.NOT_EXPLAINED
     found = call(ctx, Service.JDP, ask, f"request {request.number}", event, request_id=request.number) or {}
