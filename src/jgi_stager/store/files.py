@@ -182,7 +182,7 @@ def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
     """
     where = {"project_name": project_name, "state": State.PENDING, **_LISTED}
     found: list[Candidate] = []
-    for setbacks in (0, {"$ne": 0}):
+    for setbacks in (0, {"$gt": 0}):
         left = limit - len(found)
         if left > 0:
             some = store.files.find({**where, "setbacks": setbacks}, _CANDIDATE).sort(_PLANNING_ORDER).limit(left)
