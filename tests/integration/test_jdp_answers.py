@@ -339,18 +339,6 @@ def test_a_file_that_is_only_on_tape_was_not_on_disk_and_is_asked_for_once_more(
 # --- asking again --------------------------------------------------------------------------------------------
 
 
-def test_requests_that_leave_no_trace_are_repeated_once(tmp_path: Path, mongod_uri: str) -> None:
-    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
-        st.faults({"match": ASK, "kind": "reset_before"})
-        st.insert()
-        st.wait(hours=24 * 5, minutes=120)
-        assert st.counts() == {"failed": 4}
-        assert len(st.documents("restore_requests", state="released")) == 2
-        (reason,) = {one["reason"] for one in st.documents("files")}
-        assert "two requests for it left no trace" in reason
-        assert len(st.alarms("they wait for you")) == 1
-
-
 def test_a_manifest_that_is_never_of_use_costs_no_second_request(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(1, 4), retention_days=5) as st:
         st.out.mishap("manifest_bad_header")

@@ -132,12 +132,6 @@ def adopt(store: Store) -> None:
         transitions.finish_accepted_request(store, request, now)
 
 
-def release(store: Store) -> None:
-    """Nothing showed that it arrived, as of one before."""
-    for request in requests.requests_in(store, RequestState.UNKNOWN):
-        transitions.release_request(store, request)
-
-
 def join(store: Store) -> None:
     """Another project wants files of a closed delivery."""
     request = request_of(store)
@@ -220,17 +214,6 @@ def in_doubt(store: Store) -> None:
     asked(store, RequestState.UNKNOWN)
 
 
-def in_doubt_again(store: Store) -> None:
-    """The answers to two requests were lost, and the first was released."""
-    asked(store, RequestState.UNKNOWN)
-    release(store)
-    (first,) = requests.requests_in(store, RequestState.RELEASED)
-    ids = first.file_ids[:2]
-    key = requests.insert_request(store, file_ids=ids, projects=["p"], files=2, size=2000)
-    submitting, unknown = RequestState.SUBMITTING, RequestState.UNKNOWN
-    assert requests.update_request(store, key, submitting, unknown, submitted_at=store.clock.now())
-
-
 def closed_and_wanted(store: Store) -> None:
     """A closed delivery, and files of another project with its ids."""
     oids = asked(store, *DELIVERED, RequestState.CLOSED)
@@ -280,7 +263,6 @@ def arrived(store: Store) -> None:
 CASES = [
     (submitting, accept),
     (in_doubt, adopt),
-    (in_doubt_again, release),
     (closed_and_wanted, join),
     (waiting, deliver),
     (delivered_half_way, expire),

@@ -390,19 +390,14 @@ def _tape_works(ctx: StepContext, document: RestoreRequest, now: datetime) -> bo
 
 def _release(ctx: StepContext, document: RestoreRequest) -> int:
     hours = (ctx.clock.now() - document.asked_at).total_seconds() / 3600
-    again = len(document.file_ids) - len(requests.released_before(ctx.store, document.file_ids))
-    becomes = "they are asked for again" if again else "they wait for you"
     alert(
         ctx,
         f"released:{document.key}",
-        f"no trace of a request for {len(document.file_ids)} files; {becomes}",
+        f"no trace of a request for {len(document.file_ids)} files; they are asked for again",
         f"The answer to a request of {document.reserved_at:%Y-%m-%d %H:%M} UTC was lost, and for "
         f"{hours:.0f} hours nothing showed that JDP had received it. Its bytes counted against the quota all "
         "that time.",
-        you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you."
-        if again
-        else "look on the portal, under My File Restoration Requests, whether JDP has requests that the daemon "
-        "does not know, and ask JGI. This was the second time: the files failed, with both dates in the reason.",
+        you="nothing to do, it goes on by itself; you hear of the project when it is done or needs you.",
         lasts=None,
     )
     transitions.release_request(ctx.store, document)

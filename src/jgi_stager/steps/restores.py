@@ -22,7 +22,6 @@ from jgi_stager.planning import Want
 from jgi_stager.steps import deliveries, jdp_answers, jdp_clock, older_database, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import seen
-from jgi_stager.steps.notify import solve
 from jgi_stager.steps.services import first_request_poll, may_ask, record_answer, record_failure
 from jgi_stager.store import StoreError, StoreUnavailable, files, projects, requests
 

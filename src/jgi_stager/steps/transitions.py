@@ -96,23 +96,13 @@ def finish_accepted_request(store: Store, request: RestoreRequest, first_poll_at
     return moved
 
 
-def release_request(store: Store, request: RestoreRequest, by_person: str | None = None) -> int:
-    """Nothing showed that a request in doubt arrived: its files are asked for again. Its bytes count until a
-    window has passed since it was sent. Returns how many files it holds for a person instead.
+def release_request(store: Store, request: RestoreRequest, why: str = "no evidence within the patience") -> None:
+    """Nothing showed that a request in doubt arrived: its files are asked for again.
 
-    Those are the files of which another request left no trace before, unless a person says (``by_person``) that
-    this one never arrived.
+    Its bytes count until a window has passed since it was sent.
     """
-    held = 0
-    for source, earlier in ({} if by_person else requests.released_before(store, request.file_ids)).items():
-        both = f"{earlier.reserved_at:%Y-%m-%d %H:%M} and {request.reserved_at:%Y-%m-%d %H:%M} UTC"
-        reason = f"two requests for it left no trace, those of {both}. See the portal, My File "
-        reason += "Restoration Requests, and ask JGI; then `jgi-stager retry` asks for it once more"
-        held += moves.fail(store, moves.by_sources([source], request.projects), State.PENDING, reason)
-    why = by_person or "no evidence within the patience"
     requests.update_request(store, request.key, RequestState.UNKNOWN, RequestState.RELEASED, why=why)
-    log.warning("request_released", request=request.key, ids=len(request.file_ids), held=held)
-    return held
+    log.warning("request_released", request=request.key, ids=len(request.file_ids))
 
 
 def join_request(store: Store, request: RestoreRequest, project: str, source_ids: Iterable[str]) -> int:
@@ -185,7 +175,8 @@ def expire_request(
     where = _not_reserved(store, request_id)
     for state in BEFORE_TRANSFER:
         unexplained = held if state != State.MANIFEST_READY else None
-        unexplained = unexplained or (request.useless if state == State.RESTORED else None)
+        if not useless and state == State.RESTORED:
+            unexplained = unexplained or request.useless
         if useless or unexplained:
             fault = moves.DeliveryFault(request_id, unexplained or why, asked_at=request.submitted_at)
             once_more = unexplained is None

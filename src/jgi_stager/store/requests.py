@@ -355,16 +355,6 @@ def unexplained(store: Store) -> list[RestoreRequest]:
 
 
 @translated
-def released_before(store: Store, file_ids: Iterable[str]) -> dict[str, RestoreRequest]:
-    """Those of these JDP ids that were in a request which left no trace and was released, with the last of
-    these."""
-    wanted = set(file_ids)
-    where = {"file_ids": {"$in": sorted(wanted)}, "state": str(RequestState.RELEASED)}
-    found = sorted(_parsed(store, store.restore_requests.find(where)), key=lambda one: one.reserved_at)
-    return {file_id: one for one in found for file_id in wanted.intersection(one.file_ids)}
-
-
-@translated
 def any_accepted_since(store: Store, at: datetime) -> bool:
     """Whether JDP accepted any request of ours that was submitted after ``at``."""
     where = {"submitted_at": {"$gt": at}, "request_id": {"$ne": None}, "found": {"$ne": True}}
