@@ -124,7 +124,9 @@ def topics(st: Stage) -> dict[str, Cause]:
 
 def test_an_alarm_about_a_word_ends_with_a_word_that_is_known(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri) as st:
-        st.out.mishap("request_status_word", word="QUANTUM_FLUX")
+        # Not delivered meanwhile: a delivery with its manifest would say enough.
+        word = {"kind": "request_status_word", "word": "QUANTUM_FLUX"}
+        st.switch(world_faults=[word, {"kind": "request_stuck", "count": 1}])
         st.insert()
         st.wait(hours=6, minutes=120)
         (number,) = [one["request_id"] for one in st.documents("restore_requests")]

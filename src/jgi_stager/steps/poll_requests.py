@@ -259,7 +259,6 @@ def _unknown_word(ctx: StepContext, document: RestoreRequest, word: str) -> None
         "neither fail nor count as delivered, and are not asked for again by themselves.",
         you=f"ask JGI what this word means for restore request {request_id}, and report it to whoever maintains "
         "this program. It goes on by itself when the delivery is there or JDP calls it ready.",
-        command=f"jgi-stager explain {document.projects[0]}" if document.projects else None,
         lasts=_about(document, Cause.WORD, f"word:{request_id}"),
     )
 
