@@ -197,11 +197,12 @@ def _look(ctx: StepContext) -> int:
         for task in found
         if task.task_id in strange and task.label not in awaited and task.status not in ENDED
     ]
-    ours = [task for task in orphans if (task.label or "").endswith(f" {control.database_id(ctx.store)}")]
+    signature = f" {control.database_id(ctx.store)}" if orphans else ""
+    ours = [task for task in orphans if (task.label or "").endswith(signature)]
     if ours:
         why = f"Globus runs {len(ours)} of their tasks that they do not have, such as {ours[0].task_id}"
         hold(ctx, [task.task_id for task in ours], why)
-    if others := [task for task in orphans if task not in ours]:
+    if others := [task for task in orphans if not (task.label or "").endswith(signature)]:
         _tell_of_orphans(ctx, others)
     else:
         solve(ctx, "orphan-tasks", "Globus runs no such task any more")

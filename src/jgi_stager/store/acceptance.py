@@ -59,6 +59,8 @@ def of_ours(store: Store, documents: Iterable[Document]) -> list[tuple[Document,
     A record in which nothing is left of its acceptance is a new one, whatever its id.
     """
     known = list(documents)
+    if not known:
+        return []
     found = store.control.find({"_id": {"$in": [mark_of(document["_id"]) for document in known]}})
     marks = {str(mark["_id"]): mark for mark in found}
     pairs = ((document, marks.get(mark_of(document["_id"]))) for document in known)
