@@ -69,6 +69,7 @@ def verdict(found: Evidence) -> list[str]:
         *_transfers(found, outside, files),
         *_loose_ends(found, outside),
         *_mails(found),
+        *_alarms(found),
     ]
 
 
@@ -292,3 +293,14 @@ def _mails(found: Evidence) -> Iterator[str]:
         everything = [one for one in everything if one["project"] in found.well]
     if waiting := [one["_id"] for one in everything if one["state"] in ("waiting", "sending")]:
         yield f"notices not mailed: {waiting}"
+
+
+def _alarms(found: Evidence) -> Iterator[str]:
+    """What people were told of is over when everything that it was about is; what nobody can see to be over stands
+    for some days, and what is about no project or request (the database, a clock) as long as it lasts."""
+    if _may_be_open(found) or found.edited or cancelled(found.script):
+        return
+    for one in found.documents("alarms"):
+        concerned = set(one["projects"]) & set(found.well)
+        if one["ended_at"] is None and one["quiet_hours"] is None and concerned:
+            yield f"alarm left open: {one['_id']} about {sorted(concerned)}"

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 import structlog
 
+from campaign import looks
 from campaign.effects import Effects, Watching, install
 from campaign.mutations import mutate
 from campaign.people import Changed, act, cancel
@@ -101,6 +102,7 @@ class Ticks:
         self._events = [Event(**one) for one in spec["events"]]
         self._happened = set(spec["happened"])
         self._last_run: dict[str, float] = {}
+        self._said: set[str] = set()
 
     def run(self, lease: Lease) -> bool:
         """Tick until nothing is left to do; whether that came about. Raises `LeaseLost`."""
@@ -111,12 +113,22 @@ class Ticks:
             self._every_step()
             lease.renew_when_due()
             try:
+                if tick % looks.EVERY == 0:
+                    self._look()
                 if len(self._happened) == len(self._events) and self._is_over():
+                    run_step(CLOSE_ALARMS, self._tools)  # it may not be due since the last project ended
                     return True
             except StoreError as error:
                 self._effects.say("note", str(error))
             self._timeline.advance(60 * (BUSY_MINUTES if self._effects.moved else QUIET_MINUTES))
         return False
+
+    def _look(self) -> None:
+        """Hear what people would be told now; each thing that is wrong once."""
+        for wrong in looks.look(self._tools):
+            if wrong not in self._said:
+                self._said.add(wrong)
+                self._effects.say("bug", wrong)
 
     def _let_happen(self, tick: int) -> None:
         for number, event in enumerate(self._events):
@@ -144,6 +156,9 @@ class Ticks:
         done = {one.project_name for one in projects.by_state(self._tools.store, ProjectState.DONE)}
         waiting = {one.project for one in notices.open_notices(self._tools.store)}
         return bool(names) and names <= done and not names & waiting
+
+
+CLOSE_ALARMS = next(step for step in STEPS if step.name == "close_alarms")
 
 
 class Meetings:

@@ -46,6 +46,15 @@ def _later(scenario: Scenario, name: str, wait: Wait, tick: int = 0) -> Event:
 
 DONE = Wait(collection="projects", where={"state": "done"})
 
+ODD_WORD = Script(
+    kind="mutant",
+    scenario=SMALL,
+    switches={"world_faults": [{"kind": "request_status_word", "word": "ODD"}]},
+    events=(Event(tick=40, control={"switches": {"world_faults": []}}),),
+    clean=False,
+)
+"""JDP says a word that nobody knows, for some days."""
+
 PROBES: Mapping[str, Probe] = {
     "intent_after_the_post": Probe(
         # Nothing is restored twice any more: the next start compares its books with the outside, and waits until
@@ -165,6 +174,8 @@ PROBES: Mapping[str, Probe] = {
         ),
         "2 notices of the kind done",
     ),
+    "silent_beside_alarms": Probe(ODD_WORD, "nothing to do, it says"),
+    "alarms_never_end": Probe(ODD_WORD, "alarm left open"),
 }
 """By the name of the mutation."""
 

@@ -14,9 +14,10 @@ from jgi_stager import manifests, stored
 from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.remote_clock import ClockEstimate, TheirClock
 from jgi_stager.lifecycle import RequestState
+from jgi_stager.reporting import summary
 from jgi_stager.steps import cancel, jdp_answers, jdp_clock, outbox, services, verify
 from jgi_stager.steps.services import may_ask
-from jgi_stager.store import fencing, files, notices, requests, tasks
+from jgi_stager.store import alarms, fencing, files, notices, requests, tasks
 
 
 def mutate(name: str | None) -> None:
@@ -193,6 +194,16 @@ def _notice_stored_twice() -> None:
     _replace_everywhere(put, careless)
 
 
+def _silent_beside_alarms() -> None:
+    """What people were told of once is not on the page any more: nothing to do, it says."""
+    vars(summary)["_of_alarms"] = lambda *_: ()
+
+
+def _alarms_never_end() -> None:
+    """What people were told of stands for ever."""
+    vars(alarms)["end_alarm"] = lambda *_: False
+
+
 def _replace_everywhere(old: object, new: object) -> None:
     """In every module that has imported it by name."""
     for module in [one for name, one in sys.modules.items() if name.startswith("jgi_stager")]:
@@ -216,5 +227,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "bad_row_holds_up_the_others": _bad_row_holds_up_the_others,
     "sent_before_the_mail": _sent_before_the_mail,
     "notice_stored_twice": _notice_stored_twice,
+    "silent_beside_alarms": _silent_beside_alarms,
+    "alarms_never_end": _alarms_never_end,
 }
 """By name, each a function that breaks this process."""

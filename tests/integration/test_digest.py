@@ -143,3 +143,22 @@ def test_the_digest_can_be_switched_off(daemon: Stage) -> None:
     daemon.insert()
     wait(daemon, hours=2 * DAY, minutes=120)
     assert digests(daemon) == []
+
+
+def test_an_open_alarm_is_in_each_digest_until_it_is_over_and_then_once(daemon: Stage) -> None:
+    """It goes out each day though nothing moves, promises no finish time, and says when it is over."""
+    daemon.out.mishap("request_status_word", word="ODD")
+    daemon.insert()
+    wait(daemon, hours=3 * DAY, minutes=120)
+    told = [one["data"] for one in digests(daemon)]
+    assert len(told) >= 2
+    for page in told:
+        (line,) = [one for one in page["needs"] if "still open, since" in one]
+        assert "jgi-stager evidence" in line
+        assert page["projects"][0]["eta"] is None
+        assert page["projects"][0]["no_eta"].endswith("'ODD'")
+    daemon.switch(world_faults=[])
+    drive(daemon, hours=20 * DAY)
+    after = [one["data"] for one in digests(daemon)][len(told) :]
+    assert not [one for page in after[1:] for one in page["needs"] if "still open" in one]
+    assert len([one for page in after for one in page["notes"] if one.startswith("solved: JDP calls")]) == 1
