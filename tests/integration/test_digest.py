@@ -156,7 +156,7 @@ def test_an_open_alarm_is_in_each_digest_until_it_is_over_and_then_once(daemon: 
         (line,) = [one for one in page["needs"] if "still open, since" in one]
         assert "jgi-stager evidence" in line
         assert page["projects"][0]["eta"] is None
-        assert page["projects"][0]["no_eta"].endswith("'ODD'")
+        assert page["projects"][0]["no_eta"].endswith("'odd'")
     daemon.switch(world_faults=[])
     drive(daemon, hours=20 * DAY)
     after = [one["data"] for one in digests(daemon)][len(told) :]
