@@ -15,6 +15,7 @@ READING_PATH = (
     "models",
     "planning",
     "steps.__init__",
+    "steps.consents",
     "steps.context",
     "steps.transitions",
     "steps.restores",
@@ -23,6 +24,7 @@ READING_PATH = (
 NOT_THE_PRODUCT = ("simulator", "demo")
 SERVING_ALL_STEPS = {
     "steps.__init__",
+    "steps.consents",
     "steps.context",
     "steps.credential_notices",
     "steps.first_contact",

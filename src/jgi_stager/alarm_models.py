@@ -41,6 +41,8 @@ class About(Stored):
     """What Globus calls a task."""
     service: str | None = None
     """The value of a `jgi_stager.failures.Service`."""
+    calls: list[str] = []
+    """The values of `jgi_stager.failures.CallKind` that are refused: all of these must be taken again."""
 
 
 class Alarm(StoredDocument):

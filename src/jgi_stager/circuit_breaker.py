@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from jgi_stager.failures import (
+    CallKind,
+    Lack,
     NeedsPerson,
     OutcomeUnknown,
     OutsideError,
@@ -18,6 +21,15 @@ from jgi_stager.failures import (
 
 PATIENCE = 3
 """So many failures in a row say that the service is out, not that one item is unlucky."""
+
+
+@dataclass(frozen=True)
+class _Lacking:
+    """What a login may not do: calls of that kind rest, all others go on."""
+
+    error: NeedsPerson
+    until: datetime
+    credential: object
 
 
 @dataclass
@@ -33,6 +45,7 @@ class _Circuit:
     """While it waits for a person; calls without a credential are let through."""
     waits_for: object = None
     needs_person: NeedsPerson | None = None
+    lacking: dict[Lack, _Lacking] = field(default_factory=dict)
     proven: bool = False
     """Whether it answered to its credential since it last needed a person, or since the start."""
 
@@ -49,27 +62,45 @@ class CircuitBreaker:
     _heard: set[Service] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def allows(self, service: Service, now: datetime, credential: object, *, anonymous: bool = False) -> bool:
+    def allows(
+        self,
+        service: Service,
+        now: datetime,
+        credential: object,
+        *,
+        anonymous: bool = False,
+        kind: CallKind | None = None,
+    ) -> bool:
         """Whether to ask ``service``. A changed ``credential`` (its fingerprint) closes the circuit at once;
-        calls that need none (``anonymous``) do not wait for a person."""
+        calls that need none (``anonymous``) do not wait for a person. A call of a ``kind`` rests while that kind
+        is refused."""
         with self._lock:
             circuit = self._circuit(service)
             if circuit.needs_person is not None and circuit.waits_for != credential:
                 circuit.person_until = None
             if circuit.failed_at is not None and now < circuit.failed_at:
                 return True
-            barriers = (circuit.open_until, None if anonymous else circuit.person_until)
+            rest = [
+                one.until
+                for lack, one in circuit.lacking.items()
+                if kind is not None and lack.call == kind and one.credential == credential
+            ]
+            barriers = (circuit.open_until, None if anonymous else circuit.person_until, *rest)
             return all(until is None or now >= until for until in barriers)
 
-    def succeeded(self, service: Service, *, anonymous: bool = False) -> bool:
+    def succeeded(self, service: Service, *, anonymous: bool = False, lacks: Collection[Lack] = ()) -> bool:
         """Note that ``service`` answered. True if that is the first proof of its credential since it needed a
-        person, or since the start: whoever was told should then hear that it is solved."""
+        person, or since the start: whoever was told should then hear that it is solved.
+
+        ``lacks``: what the login may not do all the same; that a call of another kind is answered proves nothing.
+        """
         with self._lock:
             circuit = self._circuit(service)
             if anonymous:
                 circuit.failures, circuit.items, circuit.open_until = 0, set(), None
                 return False
-            self._circuits[service] = _Circuit(proven=True)
+            lacking = {lack: one for lack, one in circuit.lacking.items() if lack in lacks}
+            self._circuits[service] = _Circuit(proven=True, lacking=lacking)
             return not circuit.proven
 
     def failed(self, error: OutsideError, now: datetime, credential: object, item: object = None) -> None:
@@ -80,6 +111,10 @@ class CircuitBreaker:
         with self._lock:
             circuit = self._circuit(error.service)
             if isinstance(error, Rejected):
+                return
+            if isinstance(error, NeedsPerson) and (lack := error.of_one_kind) is not None:
+                until = now + timedelta(seconds=self.person_retry_seconds)
+                circuit.lacking[lack] = _Lacking(error, until, credential)
                 return
             circuit.failed_at = now
             circuit.failures += item is None or item not in circuit.items
@@ -110,9 +145,16 @@ class CircuitBreaker:
             return not known
 
     def needs_person(self, service: Service) -> NeedsPerson | None:
-        """What a person must do before ``service`` can be used again, if anything."""
+        """What a person must do before ``service`` can be used again as a whole, if anything."""
         with self._lock:
-            return self._circuit(service).needs_person
+            circuit = self._circuit(service)
+            lacking = next((one.error for one in circuit.lacking.values()), None)
+            return circuit.needs_person or lacking
+
+    def lacks(self, service: Service) -> list[Lack]:
+        """What the login at ``service`` may not do, though it is good otherwise."""
+        with self._lock:
+            return list(self._circuit(service).lacking)
 
     def _circuit(self, service: Service) -> _Circuit:
         return self._circuits.setdefault(service, _Circuit())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -75,12 +77,47 @@ class OverLimit(Rejected):
         self.allowed = allowed
 
 
-class NeedsPerson(OutsideError):  # noqa: N818
-    """A credential or consent is missing or ended: pause the service, say what to do (``cure``)."""
+class CallKind(StrEnum):
+    """What is asked of a Globus collection. A login may be good for one and not for the other."""
 
-    def __init__(self, service: Service, message: str, cure: str) -> None:
+    LIST = "ls"
+    SUBMIT = "submit"
+
+
+@dataclass(frozen=True)
+class Lack:
+    """What a login may not do on some collections, though it is good otherwise."""
+
+    scope: str
+    """``data_access`` for a consent that is missing, ``access`` for a right of the account."""
+    collections: tuple[str, ...] = ()
+    """Their ids; none while it is not known which of a call's."""
+    call: CallKind | None = None
+    """The kind of call that was refused: only one of that kind can show that it is over."""
+
+    def on(self, call: CallKind, collections: Sequence[str]) -> Lack:
+        """The same, of a call on these collections."""
+        named = tuple(one for one in self.collections if one in collections)
+        return replace(self, call=call, collections=named or self.collections or tuple(collections))
+
+
+class NeedsPerson(OutsideError):  # noqa: N818
+    """A credential or consent is missing or ended: pause the service, say what to do (``cure``).
+
+    ``lack``: it is not the whole login. Then only calls of that kind wait.
+    """
+
+    def __init__(self, service: Service, message: str, cure: str, lack: Lack | None = None) -> None:
         super().__init__(service, message)
         self.cure = cure
+        self.lack = lack
+
+    @property
+    def of_one_kind(self) -> Lack | None:
+        """What is missing where one kind of call on known collections is refused. None if it is the whole login,
+        or nobody knows of what kind the call was.
+        """
+        return self.lack if self.lack is not None and self.lack.call and self.lack.collections else None
 
 
 class OutcomeUnknown(OutsideError):  # noqa: N818

@@ -79,6 +79,7 @@ LASTING = {
     "request_status_word": 30,
     "file_status_word": 30,
     "tasks_inactive": 20,
+    "tasks_paused": 20,
     "task_faulty": 50,
     "task_status_word": 10,
     "destination_full": 10,

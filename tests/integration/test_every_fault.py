@@ -99,6 +99,7 @@ WORLD: dict[str, Mapping[str, Any]] = {
     "arrival_wrong_content": {"count": 1},
     "destination_full": {"count": 1, "seconds": 5 * HOUR},
     "tasks_inactive": {"count": 1, "seconds": DAY},
+    "tasks_paused": {"count": 1, "seconds": DAY},
 }
 AGAIN = frozenset(
     {

@@ -11,7 +11,12 @@ import bson
 import pytest
 
 from invariants import check_run, check_tasks, states_of
+from jgi_stager.alarm_models import Cause
+from jgi_stager.clients.globus import TaskStatus
+from jgi_stager.settings import GlobusSettings
 from jgi_stager.simulator.settings import Credentials
+from jgi_stager.steps.poll_tasks import whose_move
+from jgi_stager.store import alarms
 from stage import Stage, file_id, small_catalogue, stage
 
 SUBMIT = "transfer.submit"
@@ -129,10 +134,60 @@ def test_an_inactive_task_is_told_of_once_and_goes_on_when_it_can(tmp_path: Path
         st.out.mishap("tasks_inactive")
         st.wait(hours=12)
         assert st.counts() == {"transferring": 3}
-        assert len(st.alarms("is INACTIVE")) == 1
+        assert len(st.alarms("is INACTIVE: the Globus login")) == 1
+        (told,) = (one["data"] for one in st.notices("alarm"))
+        assert "It carries 3 files, 3.00 kB of soil, from JGI (" in told["text"]
+        assert "(CREDENTIALS_EXPIRED)" in told["text"]
+        assert told["command"] == "jgi-stager login"
+        assert "https://app.globus.org/activity/" in told["you"]
+        assert [one.cause for one in alarms.open_alarms(st.store)] == [Cause.CONSENT]
         st.switch(world_faults=[])
         st.drive()
         check_run(st)
+        assert alarms.open_alarms(st.store) == []
+
+
+def test_a_paused_task_names_who_paused_it_and_asks_for_no_login(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.until("manifest_ready")
+        st.out.mishap("tasks_paused")
+        st.wait(hours=12)
+        (told,) = (one["data"] for one in st.notices("alarm"))
+        assert told["subject"].endswith("is INACTIVE: paused by JGI")
+        assert told["you"].startswith("ask JGI why it is paused and until when; nothing is wrong with the login")
+        assert told["command"] is None
+        assert [one.projects for one in alarms.open_alarms(st.store)] == [["soil"]]
+        st.switch(world_faults=[])
+        st.drive()
+        check_run(st)
+        assert alarms.open_alarms(st.store) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "short", "cause"),
+    [
+        ({"status": "INACTIVE"}, "no reason given", Cause.DELAY),
+        ({"status": "INACTIVE", "nice_status": "CREDENTIALS_EXPIRED"}, "the Globus login", Cause.CONSENT),
+        ({"status": "INACTIVE", "nice_details": "consent required"}, "the Globus login", Cause.CONSENT),
+        ({"status": "INACTIVE", "nice_status": "QUANTUM_FLUX"}, "nobody knows why", Cause.DELAY),
+        ({"status": "LIMBO"}, "nobody knows why", Cause.WORD),
+        ({"status": "INACTIVE", "is_paused": True}, "paused by JGI or NERSC", Cause.DELAY),
+        (
+            {"status": "ACTIVE", "is_paused": True, "nice_details": "maintenance at NERSC"},
+            "paused by NERSC",
+            Cause.DELAY,
+        ),
+        (
+            {"status": "INACTIVE", "nice_status": "PAUSED_BY_ADMIN", "nice_details": "JGI DTN"},
+            "paused by JGI",
+            Cause.DELAY,
+        ),
+    ],
+)
+def test_whose_move_it_is_follows_from_what_globus_says(said: dict[str, Any], short: str, cause: Cause) -> None:
+    move = whose_move(TaskStatus(task_id="t", **said), GlobusSettings())
+    assert (move.short, move.cause) == (short, cause)
 
 
 def test_a_status_that_nobody_knows_is_waited_on_and_told_of_once(tmp_path: Path, mongod_uri: str) -> None:

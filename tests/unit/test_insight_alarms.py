@@ -32,9 +32,8 @@ def on_tape(**fields: Any) -> Snapshot:
 
 def test_an_open_alarm_stands_under_you_with_what_to_do() -> None:
     found = insight.status(on_tape(alarms=(told(projects=["soil"], command="jgi-stager x"),)))
-    assert ("JDP calls request 7 'odd', since 12:00 UTC", "ask JGI: jgi-stager x") in {
-        (todo.what, todo.do) for todo in found.todos
-    }
+    what = "JDP calls request 7 'odd', since 12:00 UTC: This word is not known."
+    assert (what, "ask JGI: jgi-stager x") in {(todo.what, todo.do) for todo in found.todos}
 
 
 def test_of_another_project_alone_it_is_not_shown() -> None:

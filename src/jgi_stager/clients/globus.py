@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from jgi_stager.clients.globus_errors import NOT_FOUND, denies_path, lost, meaning, required_scopes
 from jgi_stager.clients.globus_login import can_consent, fingerprint, log_in, log_out
 from jgi_stager.clients.parsing import Count, OptionalText, Text, explain, instant, plain
-from jgi_stager.failures import OutsideError, Rejected, Service, Transient
+from jgi_stager.failures import CallKind, Lack, NeedsPerson, OutsideError, Rejected, Service, Transient
 from jgi_stager.metrics import outside_call, result_of
 from jgi_stager.records import LONGEST_PATH_BYTES
 from jgi_stager.secrets import Secrets
@@ -149,6 +149,8 @@ class TaskStatus(BaseModel):
     nice_status: OptionalText = None
     """Why it does not get on, in a word, such as PERMISSION_DENIED; None or OK while it does."""
     nice_details: Annotated[OptionalText, Field(alias="nice_status_details")] = None
+    is_paused: Annotated[bool, BeforeValidator(lambda value: value is True)] = False
+    """Whether somebody paused it, such as the administrator of a collection."""
     faults: Counter = 0
     bytes_transferred: Counter = 0
     files: Counter = 0
@@ -262,6 +264,8 @@ class Globus:
         self._made_from: object = None
         self._scopes: tuple[str, ...] = ()
         """Consents that a collection asked for and a confidential client may give itself."""
+        self._allowed: dict[tuple[CallKind, str], bool] = {}
+        """Whether a collection took the last call of a kind; nothing of what was not asked since the start."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -281,8 +285,9 @@ class Globus:
         if not body.get("submission_id"):
             raise ValueError("a transfer without a submission id must never be sent")
         document = dict(body)
-        found = self._one(Submitted, "the submission", lambda client: client.submit_transfer(document))
-        return found.task_id
+        collections = [str(document.get(name)) for name in ("source_endpoint", "destination_endpoint")]
+        send = partial(self._one, Submitted, "the submission", lambda client: client.submit_transfer(document))
+        return self._noted(CallKind.SUBMIT, collections, send).task_id
 
     def task(self, task_id: str) -> TaskStatus:
         """Where a task is. `Rejected` if Globus does not know it."""
@@ -332,6 +337,30 @@ class Globus:
         A directory that may not be read is `Rejected`, for it concerns those files alone: one at JGI has not been
         shared yet. A login or consent that is missing is `NeedsPerson`.
         """
+        return self._noted(CallKind.LIST, [collection_id], lambda: self._listing(collection_id, path))
+
+    def allowed(self, call: CallKind, collection_id: str) -> bool | None:
+        """Whether a collection took the last call of that kind; None if there was none since the start."""
+        return self._allowed.get((call, collection_id.lower()))
+
+    def consents_by_itself(self) -> bool:
+        """Whether the login is a client's, which gives a missing consent by itself."""
+        return can_consent(self._secrets)
+
+    def _noted(self, call: CallKind, collections: Sequence[str], ask: Callable[[], Result]) -> Result:
+        """What ``ask`` returns; whether these collections take calls of that kind is noted."""
+        try:
+            result = ask()
+        except NeedsPerson as error:
+            lack = error.lack
+            refusal = NeedsPerson(error.service, str(error), error.cure, lack and lack.on(call, collections))
+        else:
+            self._allowed |= {(call, one.lower()): True for one in collections}
+            return result
+        self._allowed |= {(call, one.lower()): False for one in (refusal.lack or Lack("")).collections}
+        raise refusal
+
+    def _listing(self, collection_id: str, path: str) -> tuple[Entry, ...] | None:
         what = f"the listing of {path!r:.200}"
         found, error = self._attempt(lambda client: client.operation_ls(collection_id, path=path))
         if isinstance(error, globus_sdk.GlobusAPIError):

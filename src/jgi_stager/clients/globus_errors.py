@@ -8,11 +8,13 @@ from collections.abc import Iterable
 import globus_sdk
 
 from jgi_stager.clients.parsing import excerpt, retry_after
-from jgi_stager.failures import NeedsPerson, OutsideError, Rejected, Service, Transient
+from jgi_stager.failures import Lack, NeedsPerson, OutsideError, Rejected, Service, Transient
 
 CURE_LOGIN = "run: jgi-stager login (or renew the secret globus_client_secret)"
 NOT_FOUND = frozenset({"ClientError.NotFound", "NotFound", "ExternalError.DirListingFailed.NotFound"})
 """The directory or task does not exist. Not ``EndpointNotFound``, which says that the collection does not."""
+MOST_NAMED = 4
+"""Collections that are named in a cure."""
 PERMISSION = ("PermissionDenied", "Forbidden")
 _COLLECTION = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NEEDS_LOGIN = (
@@ -52,7 +54,7 @@ def meaning(what: str, error: globus_sdk.GlobusAPIError, hide: Iterable[str]) ->
     text = f"globus: {what} answered HTTP {status}{' ' + code if code else ''}{_said(error, hide)}"
     cure = _cure(code, status, error)
     if cure:
-        return NeedsPerson(Service.GLOBUS, text + _missing_consents(error), cure)
+        return NeedsPerson(Service.GLOBUS, text + _missing_consents(error), cure, _lack(code, status, error))
     if status >= 500 or status in (408, 409, 425, 429) or "TooMany" in code or not code:
         # 409 TooManyPendingJobs and the like; without a code it was no answer of Transfer, but of a gateway.
         return Transient(Service.GLOBUS, text, retry_after(error.headers))
@@ -62,7 +64,8 @@ def meaning(what: str, error: globus_sdk.GlobusAPIError, hide: Iterable[str]) ->
 def _cure(code: str, status: int, error: globus_sdk.GlobusAPIError) -> str | None:
     """What a person must do, None if it is nothing for a person."""
     if code == "ConsentRequired" or error.info.consent_required:
-        return "run: jgi-stager login, and agree to the data access"
+        named = "".join(f" --data-access {one}" for one in _collections(error)[:MOST_NAMED])
+        return f"run: jgi-stager login{named}, and agree to the data access"
     if status == 401 or code.endswith(_NEEDS_LOGIN) or _SAYS_LOGIN.search(error.text[:65_536]):
         return CURE_LOGIN
     if code == "EndpointNotFound":
@@ -70,6 +73,15 @@ def _cure(code: str, status: int, error: globus_sdk.GlobusAPIError) -> str | Non
     if is_permission_problem(error) or (status == 403 and code):
         return "give the Globus identity of the daemon access there, or log in as one that has it"
     return None
+
+
+def _lack(code: str, status: int, error: globus_sdk.GlobusAPIError) -> Lack | None:
+    """What is missing of a login that Globus knows; None if it is the login itself, or a wrong setting."""
+    if code == "ConsentRequired" or error.info.consent_required:
+        return Lack("data_access", _collections(error))
+    if status == 401 or _lacks_login(error) or not is_permission_problem(error):
+        return None
+    return Lack("access")
 
 
 def lost(what: str, error: Exception) -> Transient:
@@ -105,8 +117,13 @@ def _of_auth(error: globus_sdk.GlobusAPIError) -> OutsideError:
     )
 
 
+def _collections(error: globus_sdk.GlobusAPIError) -> tuple[str, ...]:
+    """The collections whose consent is missing, as far as the scopes name them."""
+    return tuple(sorted({name.lower() for scope in required_scopes(error) for name in _COLLECTION.findall(scope)}))
+
+
 def _missing_consents(error: globus_sdk.GlobusAPIError) -> str:
-    collections = sorted({name for scope in required_scopes(error) for name in _COLLECTION.findall(scope)})
+    collections = _collections(error)
     return f"; consent is missing for collection {', '.join(collections)[:200]}" if collections else ""
 
 

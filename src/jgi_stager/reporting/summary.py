@@ -5,11 +5,12 @@ Of a service that cannot be used it says until when that costs no time: when the
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from jgi_stager.alarm_models import Alarm
+from jgi_stager.alarm_models import Alarm, Cause
 from jgi_stager.failures import Service
 from jgi_stager.formatting import count, when
 from jgi_stager.lifecycle import Phase, ProjectState, State, states_in
@@ -85,6 +86,8 @@ ORDER = ("invalid", "held", "active", "discovering", "new", "paused", "done", "c
 """The projects of a page: what needs somebody first, what is over last."""
 INVALID_SHOWN = timedelta(days=7)
 ALARMS_SHOWN = 20
+FOUND_SHOWN = 240
+"""Characters of what was found, for each of them."""
 DOCUMENTS_SHOWN = 20
 """Documents that cannot be used, each on a line of its own."""
 
@@ -190,9 +193,15 @@ def _todos(
 
 def _of_alarms(found: Sequence[Alarm], now: datetime) -> Iterable[Todo]:
     for one in found[:ALARMS_SHOWN]:
-        yield Todo(f"{one.subject}, since {when(one.opened_at, now)}", what_to_do(one))
+        since = when(one.opened_at, now)
+        yield Todo(f"{one.subject}, since {since}: {_found(one.found)}", what_to_do(one))
     if len(found) > ALARMS_SHOWN:
         yield Todo(f"and {len(found) - ALARMS_SHOWN} more alarms are open", "jgi-stager status --json")
+
+
+def _found(text: str) -> str:
+    """The end of what an alarm tells: what was found, of which its subject says only what it means."""
+    return textwrap.shorten(text.rpartition(" Found: ")[2], FOUND_SHOWN, placeholder=" ...")
 
 
 def _of_documents(facts: Snapshot, only: str | None) -> Iterable[Todo]:
@@ -209,7 +218,11 @@ def _of_documents(facts: Snapshot, only: str | None) -> Iterable[Todo]:
 
 def _of_logins(facts: Snapshot, coming: Turns, logins: Iterable[Credential]) -> Iterable[Todo]:
     for name, view in facts.daemon.services.items():
-        if view.state == "needs_person":
+        # What is missing at one collection is told with its alarm; that the whole login is dead is not.
+        known = facts.logins.get(name)
+        alive = known is None or known.dead_since is None
+        told = alive and any(one.about.service == name and one.cause == Cause.CONSENT for one in facts.alarms)
+        if view.state == "needs_person" and not told:
             begun = since(facts, view)
             said = f" since {when(begun, facts.now)}" if begun else ""
             needed = deadline(facts, needed_at(facts, coming, name))

@@ -102,7 +102,8 @@ class WorldFault(BaseModel):
 
     At Globus: ``task_failed`` ends a task FAILED with ``word``. ``task_faulty`` keeps one ACTIVE, counting a fault
     every `fault_period_seconds` and moving nothing; its deadline moves along, as if it made just enough
-    progress. ``tasks_inactive`` pauses one, ``task_status_word`` shows ``word`` for its status, ``task_skips``
+    progress. ``tasks_inactive`` stops one for its login, ``tasks_paused`` by the administrator of the JGI
+    collection, ``task_status_word`` shows ``word`` for its status, ``task_skips``
     leaves out a file as not found. ``destination_full``. ``arrival_wrong_size`` and ``arrival_wrong_content``.
     """
 
@@ -130,6 +131,7 @@ class WorldFault(BaseModel):
         "arrival_wrong_content",
         "destination_full",
         "tasks_inactive",
+        "tasks_paused",
     ]
     count: int | None = None
     seconds: float | None = None
@@ -210,5 +212,10 @@ class Switches(BaseModel):
     globus_tokens_revoked: bool = False
     """Refuses every access token issued so far and goes back to False."""
     require_data_access: bool = False
-    """Both collections need the data_access consent in the token's scope."""
+    """Collections need the data_access consent in the token's scope: both, unless ``data_access_of`` says which,
+    and for listing and submitting, unless ``data_access_calls`` says for what. Calls about tasks need none."""
+    data_access_of: Literal["both", "jgi", "nersc"] = "both"
+    data_access_calls: Literal["both", "ls", "submit"] = "both"
+    data_access_granted: bool = True
+    """Whether the scope of the token counts; else a collection refuses until somebody agrees there."""
     world_faults: list[WorldFault] = Field(default_factory=list)

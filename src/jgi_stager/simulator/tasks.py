@@ -46,6 +46,7 @@ class Task:
     skipped: list[tuple[FileJob, str, str, float]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     inactive: Hit | None = None
+    paused: bool = False
     faulty: Hit | None = None
 
     @property

@@ -79,12 +79,17 @@ def _guarded(handler: Handler) -> Handler:
     return checked
 
 
-def _consent_lacks(call: Context, *collections: Any) -> Response | None:
-    if not call.world.switches.require_data_access:
+def _consent_lacks(call: Context, kind: str, *collections: Any) -> Response | None:
+    switches, settings = call.world.switches, call.world.settings
+    if not switches.require_data_access or switches.data_access_calls not in ("both", kind):
         return None
+    named = {"jgi": settings.jgi_collection_id, "nersc": settings.nersc_collection_id}
+    only = named.get(switches.data_access_of)
+    wanted = [one for one in collections if only in (None, one)]
     token = call.world.globus_tokens.find(call.header("authorization"), call.now)
-    scopes = [data_access_scope(str(one)) for one in collections]
-    lacking = [scope for scope in scopes if token is None or scope not in token.scope]
+    scopes = [data_access_scope(str(one)) for one in wanted]
+    granted = token.scope if token is not None and switches.data_access_granted else ""
+    lacking = [scope for scope in scopes if scope not in granted]
     if not lacking:
         return None
     scope = f"urn:globus:auth:scope:transfer.api.globus.org:all[{' '.join('*' + one for one in lacking)}]"
@@ -99,7 +104,7 @@ def _submit(call: Context) -> Response:
     body = call.json()
     if not isinstance(body, dict):
         return error(call, 400, "ClientError.BadRequest", "not JSON")
-    if lacking := _consent_lacks(call, body.get("source_endpoint"), body.get("destination_endpoint")):
+    if lacking := _consent_lacks(call, "submit", body.get("source_endpoint"), body.get("destination_endpoint")):
         return lacking
     code, task = call.world.transfers.submit(body, call.now)
     message = "The transfer has been accepted and a task has been created and queued for execution"
@@ -223,7 +228,7 @@ def _successful(call: Context, task: Task) -> Response:
 
 def _ls(call: Context) -> Response:
     endpoint = call.path("endpoint_id")
-    if lacking := _consent_lacks(call, endpoint):
+    if lacking := _consent_lacks(call, "ls", endpoint):
         return lacking
     path = call.query("path", "/")
     local = call.world.collections.resolve(endpoint, path)
@@ -249,7 +254,7 @@ def _ls(call: Context) -> Response:
 
 def _stat(call: Context) -> Response:
     endpoint = call.path("endpoint_id")
-    if lacking := _consent_lacks(call, endpoint):
+    if lacking := _consent_lacks(call, "ls", endpoint):
         return lacking
     path = call.query("path", "/")
     found = stat_path(call.world.collections.resolve(endpoint, path))

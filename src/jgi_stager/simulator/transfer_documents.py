@@ -50,7 +50,7 @@ def _progress(task: Task, ended: float) -> dict[str, Any]:
         "nice_status_short_description": task.nice_status,
         "nice_status_details": task.nice_details,
         "is_ok": None if task.completed_at is not None else task.nice_status in {None, "Queued"},
-        "is_paused": False,
+        "is_paused": task.paused,
         "fatal_error": task.fatal,
         "faults": task.faults,
         "files": task.total,

@@ -109,7 +109,7 @@ class Transfers:
         if isinstance(body.get("deadline"), str):
             deadline, fixed = self._instant(body["deadline"]), True
         task = Task(self._uuid("task"), body, now, deadline, fixed, deque(jobs), len(jobs))
-        task.inactive = self.mishaps.take("tasks_inactive", now)
+        task.inactive = self.mishaps.take("tasks_inactive", now) or self.mishaps.take("tasks_paused", now)
         task.faulty = self.mishaps.take("task_faulty", now)
         self.tasks[task.id] = self.unfinished[task.id] = task
         self._activate(now)
@@ -177,7 +177,10 @@ class Transfers:
             held = self.mishaps.holds(task.inactive, now)
             task.status = "INACTIVE" if held else "ACTIVE"
             if task.inactive:
-                task.nice_status = "CREDENTIALS_EXPIRED" if held else None
+                task.paused = held and task.inactive.fault.kind == "tasks_paused"
+                task.nice_status = ("PAUSED" if task.paused else "CREDENTIALS_EXPIRED") if held else None
+                source = f"paused by the administrator of {self.settings.jgi_collection_id}"
+                task.nice_details = source if task.paused else None
                 task.inactive = task.inactive if held else None
             if task.status == "ACTIVE" and task.retry_at is not None and now >= task.retry_at:
                 task.retry_at = None

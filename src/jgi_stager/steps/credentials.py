@@ -14,6 +14,7 @@ from jgi_stager.failures import OutsideError, Rejected, Service
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind
 from jgi_stager.reporting.credential_life import is_soon, likely_end
 from jgi_stager.secrets import CREDENTIALS, credential_identity
+from jgi_stager.steps import consents
 from jgi_stager.steps import credential_notices as people
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.credential_notices import waiting_for
@@ -41,6 +42,7 @@ def run(ctx: StepContext) -> int:
         if service in CREDENTIALS and service is not Service.SMTP:
             _watch(ctx, service, known)
         _tell_outage(ctx, service, known)
+    consents.watch(ctx)
     return 0
 
 

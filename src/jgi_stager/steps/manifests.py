@@ -21,7 +21,7 @@ import structlog
 from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.globus import TransferItem, item_bytes
 from jgi_stager.clients.jdp import JdpFile
-from jgi_stager.failures import Rejected, Service
+from jgi_stager.failures import CallKind, Rejected, Service
 from jgi_stager.lifecycle import OPEN_TASKS, RequestState, State, TaskState
 from jgi_stager.manifest_files import Parts, fetched, is_here, local_copy, read_parts
 from jgi_stager.manifests import (
@@ -202,7 +202,7 @@ def run(ctx: StepContext) -> int:
     if not transfers.free_places(ctx, TaskKind.MANIFESTS):
         return moved
     moved += process_each(ctx, Service.GLOBUS, wanted, look, _reschedule)
-    if listed and may_ask(ctx, Service.GLOBUS):
+    if listed and may_ask(ctx, Service.GLOBUS, kind=CallKind.SUBMIT):
         moved += fetch(ctx, listed)
     return moved
 

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import structlog
 
 from jgi_stager.alarm_models import About, Cause
-from jgi_stager.clients.globus import ENDED
+from jgi_stager.clients.globus import ENDED, TaskStatus
 from jgi_stager.failures import Rejected, Service
-from jgi_stager.formatting import human_duration
+from jgi_stager.formatting import count, human_bytes, human_duration
 from jgi_stager.lifecycle import TaskState
 from jgi_stager.models import TransferTask
 from jgi_stager.notices import COMMANDS, activity
+from jgi_stager.records import TaskKind
+from jgi_stager.settings import GlobusSettings
 from jgi_stager.steps import transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent, seen
 from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
 from jgi_stager.steps.services import process_each, reschedule_fields
-from jgi_stager.store import tasks
+from jgi_stager.store import file_queries, requests, tasks
 
 log = structlog.get_logger()
 
@@ -59,12 +63,12 @@ def poll(ctx: StepContext, task: TransferTask) -> int:
         "vanished_at": None,
     }
     solve(ctx, f"task-unknown:{task.globus_id}", "Globus knows the task again")
-    if status.status in MOVING | ENDED:
-        solve(ctx, f"task:{task.globus_id}", f"Globus calls the task {status.status}")
+    if status.status in MOVING | ENDED and not status.is_paused:
+        solve(ctx, standstill_topic(task.globus_id), f"Globus calls the task {status.status}")
     if status.status in ENDED:
         return _end(ctx, task, facts)
-    if status.status not in MOVING:
-        _stands_still(ctx, task, status.status, status.nice_status)
+    if status.status not in MOVING or status.is_paused:
+        _stands_still(ctx, task, status)
     now, schedule = ctx.clock.now(), ctx.settings.schedule
     age = (now - task.begun_at).total_seconds()
     wait = min(max(age / 10, schedule.task_poll_seconds), schedule.task_poll_longest_seconds)
@@ -126,21 +130,113 @@ def _failed(ctx: StepContext, task: TransferTask, fatal: str) -> None:
     )
 
 
-def _stands_still(ctx: StepContext, task: TransferTask, status: str, nice_status: str | None) -> None:
-    """INACTIVE means credentials or a paused collection; an unknown word is kept and waited on."""
-    task_id = task.globus_id
-    log.warning("task_stands_still", task_id=task_id, status=status, nice_status=nice_status)
-    bent(ctx, "globus.active", f"a task is {status[:40]} ({nice_status or 'no reason given'})")
+def _stands_still(ctx: StepContext, task: TransferTask, status: TaskStatus) -> None:
+    """It is neither moving nor at its end: told with what it carries and whose move it is."""
+    task_id, word = task.globus_id, status.status[:40]
+    log.warning("task_stands_still", task_id=task_id, status=word, nice_status=status.nice_status)
+    bent(ctx, "globus.active", f"a task is {word} ({status.nice_status or 'no reason given'})")
+    move, names = whose_move(status, ctx.settings.globus), _projects(ctx, task)
+    said = ", ".join(one[:LONGEST_SAID] for one in (status.nice_status, status.nice_details) if one)
     alert(
         ctx,
-        f"task:{task_id}:{status[:40]}",
-        f"Globus task {task_id} is {status[:40]}",
-        f"It carries {task.files} files and does not move ({nice_status or 'no reason given'}). "
-        "Usually a credential ended or the collection is paused.",
-        you=f"look at the task ({activity(task_id)}); if it says that the login has ended, log in again with the "
-        "command below. The task is kept, and goes on by itself when the cause is gone.",
-        command=COMMANDS[Service.GLOBUS],
-        lasts=Lasts(
-            Cause.CONSENT if status == "INACTIVE" else Cause.WORD, About(task_id=task_id), topic=f"task:{task_id}"
-        ),
+        f"task:{task_id}:{word}",
+        f"Globus task {task_id} is {word}: {move.short}",
+        f"Expected: a task is ACTIVE until it has SUCCEEDED or FAILED. Found: it is {word} "
+        f"({said or 'no reason given'}), seen at {ctx.clock.now():%Y-%m-%d %H:%M} UTC. {move.sentence}\n\n"
+        f"It carries {_carried(ctx, task, names)}, and was submitted at {task.begun_at:%Y-%m-%d %H:%M} UTC. "
+        "It is kept, no file of it is asked for again, and everything else goes on.",
+        you=f"{move.you}. The task: {activity(task_id)}. It goes on by itself when the cause is gone",
+        command=move.command,
+        lasts=Lasts(move.cause, About(task_id=task_id), names, standstill_topic(task_id)),
     )
+
+
+def standstill_topic(task_id: str) -> str:
+    """The alarm about a task that stands still."""
+    return f"task:{task_id}"
+
+
+@dataclass(frozen=True)
+class Move:
+    """Who can let a task go on."""
+
+    short: str
+    sentence: str
+    you: str
+    cause: Cause
+    command: str | None = None
+
+
+def whose_move(status: TaskStatus, settings: GlobusSettings) -> Move:
+    """Who can let a task go on that stands still, by what Globus says of it. Pure.
+
+    Globus documents INACTIVE for credentials that ended, and ``is_paused`` for a rule of an administrator. Only
+    where it names a login or a consent is that the cause: such an alarm holds up what is asked of tape.
+    """
+    said = f"{status.nice_status or ''} {status.nice_details or ''}".upper()
+    if status.is_paused or "PAUSE" in said:
+        where = _pausing(said, settings)
+        return Move(
+            f"paused by {where}",
+            f"It was paused by an administrator, of {where}; only they can let it go on.",
+            f"ask {where} why it is paused and until when; nothing is wrong with the login",
+            Cause.DELAY,
+        )
+    log_in = "log in again with the command below, as the account that submitted it"
+    if any(one in said for one in _OUR_LOGIN):
+        return Move(
+            "the Globus login",
+            "It says that a login or a consent is missing: ours, with which the task was submitted.",
+            log_in,
+            Cause.CONSENT,
+            COMMANDS[Service.GLOBUS],
+        )
+    if status.status == "INACTIVE" and not said.strip():
+        return Move(
+            "no reason given",
+            "Globus documents this for a login that has ended, and does not say so of this task.",
+            f"open the task in the web app of Globus; if it does not say more, {log_in}",
+            Cause.DELAY,
+            COMMANDS[Service.GLOBUS],
+        )
+    return Move(
+        "nobody knows why",
+        "What it says is not known here, so nothing is concluded from it.",
+        "open the task in the web app of Globus and read what it says; if it names a login, log in with the "
+        "command below, and if it names a collection, ask whoever runs it",
+        Cause.DELAY if status.status == "INACTIVE" else Cause.WORD,
+        COMMANDS[Service.GLOBUS],
+    )
+
+
+_OUR_LOGIN = ("CREDENTIAL", "LOGIN", "CONSENT", "AUTHENTICAT", "ACTIVATION", "SESSION", "TOKEN")
+LONGEST_SAID = 200
+PROJECTS_NAMED = 5
+
+
+def _pausing(said: str, settings: GlobusSettings) -> str:
+    """Whose collection a pause is said to be of."""
+    jgi = settings.jgi_collection_id.upper() in said or re.search(r"\bJGI\b", said)
+    nersc = settings.nersc_collection_id.upper() in said or re.search(r"\bNERSC\b", said)
+    if bool(jgi) == bool(nersc):
+        return "JGI or NERSC"
+    return "JGI" if jgi else "NERSC"
+
+
+def _projects(ctx: StepContext, task: TransferTask) -> list[str]:
+    """The projects whose files a task carries, or whose manifests it fetches."""
+    found = [requests.request_by_id(ctx.store, number) for number in task.request_ids]
+    names = sorted({name for request in found if request is not None for name in request.projects})
+    if task.kind != TaskKind.FILES:
+        return names
+    return [one for one in names if task.globus_id in file_queries.in_tasks(ctx.store, one)] or names
+
+
+def _carried(ctx: StepContext, task: TransferTask, names: Sequence[str]) -> str:
+    what = f"{count(task.files, 'file')}, {human_bytes(task.bytes)}"
+    if task.kind != TaskKind.FILES:
+        what = f"{count(len(task.request_ids), 'manifest')}"
+    more = f" and {len(names) - PROJECTS_NAMED} more" if len(names) > PROJECTS_NAMED else ""
+    of = f" of {', '.join(names[:PROJECTS_NAMED])}{more}" if names else ""
+    settings = ctx.settings.globus
+    return f"{what}{of}, from JGI ({settings.jgi_collection_id}) to NERSC ({settings.nersc_collection_id})"

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 import structlog
 
 from jgi_stager.clients.globus import TransferItem
-from jgi_stager.failures import OutsideError, Rejected, Service
+from jgi_stager.failures import CallKind, OutsideError, Rejected, Service
 from jgi_stager.lifecycle import OPEN_TASKS, RequestState, TaskState
 from jgi_stager.manifest_files import content
 from jgi_stager.manifests import (
@@ -117,7 +117,7 @@ def fetch(ctx: StepContext, request_ids: Sequence[int], names: Sequence[str]) ->
         return 0
     found = {number: _items(ctx, number, place) for number in wanted}
     items = [item for some in found.values() for item in some]
-    if not items or not may_ask(ctx, Service.GLOBUS):
+    if not items or not may_ask(ctx, Service.GLOBUS, kind=CallKind.SUBMIT):
         return 0
     brought = [number for number, some in found.items() if some]
     task = transfers.start(ctx, TaskKind.MANIFESTS, items, request_ids=brought, file_oids=[], size=0)

@@ -16,6 +16,7 @@ import structlog
 
 from jgi_stager.alarm_models import Cause
 from jgi_stager.failures import (
+    CallKind,
     NeedsPerson,
     OutcomeUnknown,
     OutsideError,
@@ -26,7 +27,7 @@ from jgi_stager.failures import (
 )
 from jgi_stager.lifecycle import IllegalMoveError
 from jgi_stager.secrets import CREDENTIALS, credential_fingerprint
-from jgi_stager.steps import credential_notices
+from jgi_stager.steps import consents, credential_notices
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert
 from jgi_stager.store import RecordTooLarge, StoreError, inspection
@@ -49,15 +50,16 @@ LONGEST_ERROR = 500
 """Characters of a reason that are kept on a request or task."""
 
 
-def may_ask(ctx: StepContext, service: Service, *, anonymous: bool = False) -> bool:
+def may_ask(ctx: StepContext, service: Service, *, anonymous: bool = False, kind: CallKind | None = None) -> bool:
     """Whether ``service`` may be asked now, and the daemon is not about to stop.
 
-    ``anonymous``: for a call that needs no credential, so that a dead one does not hold it up.
+    ``anonymous``: for a call that needs no credential, so that a dead one does not hold it up. ``kind``: for one
+    that may be refused to a login that is good otherwise.
     """
     if ctx.stop.is_set():
         return False
     return ctx.circuit_breaker.allows(
-        service, ctx.clock.now(), credential_fingerprint(ctx.secrets, service), anonymous=anonymous
+        service, ctx.clock.now(), credential_fingerprint(ctx.secrets, service), anonymous=anonymous, kind=kind
     )
 
 
@@ -67,7 +69,8 @@ def record_answer(ctx: StepContext, service: Service, *, anonymous: bool = False
     An ``anonymous`` call says nothing about the credential.
     """
     out = ctx.circuit_breaker.is_out(service)
-    proof = ctx.circuit_breaker.succeeded(service, anonymous=anonymous)
+    lacks = consents.still_lacking(ctx, ctx.circuit_breaker.lacks(service))
+    proof = ctx.circuit_breaker.succeeded(service, anonymous=anonymous, lacks=lacks)
     if service in CREDENTIALS and not anonymous:
         credential_notices.record_success(ctx, service, proof=proof)
     elif out or ctx.circuit_breaker.first_word(service):
@@ -85,7 +88,10 @@ def record_failure(ctx: StepContext, error: OutsideError, item: object = None) -
     ctx.circuit_breaker.failed(error, ctx.clock.now(), credential_fingerprint(ctx.secrets, error.service), item)
     if isinstance(error, NeedsPerson):
         log.warning("needs_person", service=error.service.value, problem=str(error), cure=error.cure)
-        credential_notices.record_rejected(ctx, error)
+        if (lack := error.of_one_kind) is not None:
+            consents.tell(ctx, lack, str(error))
+        else:
+            credential_notices.record_rejected(ctx, error)
     elif isinstance(error, Transient) and ctx.circuit_breaker.is_out(error.service):
         credential_notices.record_outage(ctx, error)
 
@@ -210,16 +216,18 @@ def process_each(
     postpone: Callable[[StepContext, D, str, float], None],
     *,
     anonymous: bool = False,
+    kind: CallKind | None = None,
     attempts_of: Callable[[D], int | None] = _attempts,
 ) -> int:
     """Handle every document by itself: one that fails is postponed and never stops the others.
 
     Returns how much moved. Stops early when ``service`` is out, needs a person, or the daemon stops.
-    ``anonymous``: ``handle`` needs no credential. ``attempts_of`` tells how often it failed in a row before.
+    ``anonymous``: ``handle`` needs no credential. ``kind``: what it asks of a collection. ``attempts_of`` tells
+    how often it failed in a row before.
     """
     moved = 0
     for document in documents:
-        if not may_ask(ctx, service, anonymous=anonymous):
+        if not may_ask(ctx, service, anonymous=anonymous, kind=kind):
             break
         attempts = (attempts_of(document) or 0) + 1
         try:
@@ -236,6 +244,8 @@ def process_each(
         except (NeedsPerson, OutcomeUnknown, Rejected) as error:
             record_failure(ctx, error)
             postpone(ctx, document, str(error), retry_delay(attempts))
+            if isinstance(error, NeedsPerson) and error.of_one_kind is not None:
+                break  # the next one would be refused for the same reason
         except Exception as error:
             log.exception("step_bug", document=_key(document), illegal=isinstance(error, IllegalMoveError))
             tell_of_bug(ctx, document, error)

@@ -19,7 +19,7 @@ import structlog
 
 from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.globus import TransferItem, item_bytes, transfer_body, unusable_path
-from jgi_stager.failures import OutsideError, Rejected, Service, retry_delay
+from jgi_stager.failures import CallKind, OutsideError, Rejected, Service, retry_delay
 from jgi_stager.lifecycle import OPEN_TASKS, ProjectState, RequestState, State, TaskState
 from jgi_stager.limits import limits_now, task_slots
 from jgi_stager.models import TransferTask
@@ -114,7 +114,7 @@ def recover(ctx: StepContext, kind: TaskKind) -> int:
     for task in tasks.tasks_in(ctx.store, TaskState.SUBMITTED, kind=kind):
         moved += transitions.finish_accepted_task(ctx.store, task, _first_poll(ctx))
     unsent = tasks.tasks_in(ctx.store, TaskState.SUBMITTING, due=ctx.clock.now(), kind=kind, body=True)
-    return moved + process_each(ctx, Service.GLOBUS, unsent, send_again, _reschedule)
+    return moved + process_each(ctx, Service.GLOBUS, unsent, send_again, _reschedule, kind=CallKind.SUBMIT)
 
 
 def start(
@@ -259,7 +259,7 @@ def submit_transfers(ctx: StepContext) -> int:
     """Send what was not answered, then fill the free places. Returns how many files moved."""
     moved = recover(ctx, TaskKind.FILES)
     places = free_task_slots(ctx, TaskKind.FILES)
-    if places <= 0 or not may_ask(ctx, Service.GLOBUS):
+    if places <= 0 or not may_ask(ctx, Service.GLOBUS, kind=CallKind.SUBMIT):
         return moved
     limit = ctx.settings.globus.max_files_per_task
     refusals = read_refusals(ctx)
@@ -267,7 +267,7 @@ def submit_transfers(ctx: StepContext) -> int:
         ctx, (free_places(ctx, TaskKind.FILES) if refusals.in_vain else places) * limit, refusals.waiting
     )
     for group in _chosen(ctx, _groups(ready, refusals, limit), places, refusals):
-        if not may_ask(ctx, Service.GLOBUS) or _submit(ctx, group) is None:
+        if not may_ask(ctx, Service.GLOBUS, kind=CallKind.SUBMIT) or _submit(ctx, group) is None:
             break
         moved += len(group)
     return moved
