@@ -10,14 +10,16 @@ from typing import Protocol
 
 import structlog
 
+from jgi_stager.alarm_models import Cause
 from jgi_stager.clock import Clock
-from jgi_stager.lifecycle import ProjectState, RequestState
+from jgi_stager.lifecycle import OPEN_REQUESTS, ProjectState, RequestState
 from jgi_stager.limits import restore_limits_now
 from jgi_stager.models import Project
 from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, bytes_in_window, plan_restores
 from jgi_stager.settings import JdpSettings, Settings
-from jgi_stager.store import Store, files, projects, requests
+from jgi_stager.store import Store, alarms, evidence, files, projects, requests
 from jgi_stager.store.requests import LedgerEntry
+from jgi_stager.trial import Asked, Caution, Pace, held_back, pace, smallest, unproven_since
 
 log = structlog.get_logger()
 
@@ -43,6 +45,8 @@ class Refusals:
     """When the delay of the waiting ids is over."""
     held_until: datetime | None = None
     """Nothing is asked for before then: JDP refused the amount, and counts more than we do."""
+    wait_until: datetime | None = None
+    """While little is asked: when the next request may follow those that were refused."""
 
 
 class PlanSource(Protocol):
@@ -87,6 +91,8 @@ def read_refusals(ctx: PlanSource) -> Refusals:
     last_by_jdp: dict[str, datetime] = {}
     refused = requests.recent(ctx.store, RequestState.REFUSED, now - REFUSALS_REMEMBERED)
     held = [one.held_until for one in refused if one.held_until and one.due_at <= now < one.held_until]
+    counted = [one.due_at for one in refused if one.over_limit is None]
+    last_at = max((at for at in counted if at <= now), default=None)
     for document in refused:
         if document.over_limit is not None:
             continue  # how much it was is no fault of any id in it
@@ -102,18 +108,63 @@ def read_refusals(ctx: PlanSource) -> Refusals:
         if last[file_id] <= now < last[file_id] + _refusal_wait(count)
     )
     until = {file_id: last[file_id] + _refusal_wait(times[file_id]) for file_id in waiting}
-    return Refusals(times, group, waiting, last_by_jdp, until, max(held, default=None))
+    wait_until = None if last_at is None else last_at + _refusal_wait(len(counted))
+    return Refusals(times, group, waiting, last_by_jdp, until, max(held, default=None), wait_until)
+
+
+CAREFUL = (Cause.FORMAT, Cause.WORD, Cause.CONSENT)
+"""While an alarm of these causes is open, little is asked: what is asked may not be usable."""
+
+
+def read_caution(ctx: PlanSource, refusals: Refusals) -> Caution:
+    """Why little may be asked for now, by the database."""
+    unproven = unproven_since(evidence.contract(ctx.store))
+    open_alarms = alarms.open_alarms(ctx.store, CAREFUL)
+    alarm = open_alarms[0] if open_alarms else None
+    if unproven is None and alarm is None:
+        return Caution()
+    since = min(at for at in (unproven, None if alarm is None else alarm.opened_at) if at is not None)
+    asked = [
+        Asked(
+            one.submitted_at or one.reserved_at,
+            len(one.file_ids),
+            one.state in OPEN_REQUESTS,
+            one.request_id,
+            one.bytes,
+        )
+        for one in requests.asked_since(ctx.store, since)
+    ]
+    return Caution(
+        unproven_since=unproven,
+        alarm_since=None if alarm is None else alarm.opened_at,
+        alarm="" if alarm is None else alarm.subject,
+        asked=asked,
+        wait_until=refusals.wait_until,
+    )
+
+
+def pace_now(ctx: PlanSource, caution: Caution, now: datetime) -> Pace:
+    """How much may be asked now."""
+    return pace(caution, now, timedelta(hours=ctx.settings.jdp.trial_patience_hours))
 
 
 def _refusal_wait(count: int) -> timedelta:
     return timedelta(seconds=min(6 * 3600.0, 600.0 * 2.0 ** min(count - 1, 10)))
 
 
-def make_plan(ctx: PlanSource, refusals: Refusals, now: datetime | None = None) -> Plan:
-    """What to ask for, from the database alone. ``now`` is JDP's time where that is known, else our own."""
+def make_plan(ctx: PlanSource, refusals: Refusals, now: datetime | None = None, most: Pace = Pace.FULL) -> Plan:
+    """What to ask for, from the database alone. ``now`` is JDP's time where that is known, else our own; ``most``
+    is how much may be asked."""
     found = planning_input(ctx, refusals, now)
     plan = plan_restores(found.demands, found.spent, found.limits, found.now)
-    return _split_refused(_keep_what_may_go_later(plan, ctx.settings.jdp), refusals)
+    plan = _split_refused(_keep_what_may_go_later(plan, ctx.settings.jdp), refusals)
+    if most is Pace.FULL:
+        return plan
+    first = next(iter(plan.requests), ()) if most is Pace.ONE else ()
+    if most is Pace.SMALL:
+        left = found.limits.quota_bytes - bytes_in_window(found.spent, found.now, found.limits.window)
+        first = smallest(found.demands, left, refusals.times.keys())[: found.limits.max_ids]
+    return held_back(plan, first)
 
 
 def _keep_what_may_go_later(plan: Plan, settings: JdpSettings) -> Plan:
@@ -186,7 +237,7 @@ def _demand(
     wants: dict[str, Want] = {}
     for file in found:
         if file.source_file_id not in without:
-            want = Want(file.source_file_id, file.size or 0, name, file.setbacks, file.since)
+            want = Want(file.source_file_id, file.size or 0, name, file.setbacks, file.since, file.ap_gold_id)
             wants.setdefault(file.source_file_id, want)
     remaining = sum(want.size for want in wants.values())
     if len(found) == CANDIDATES_PER_PROJECT:

@@ -40,6 +40,8 @@ class Want:
     setbacks: int = 0
     since: datetime | None = None
     """When it began to wait. Without it a giant cannot claim that it has waited long enough."""
+    group: str = ""
+    """Its analysis project: a trial takes its files from different ones."""
 
 
 @dataclass(frozen=True)

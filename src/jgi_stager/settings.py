@@ -90,6 +90,8 @@ class JdpSettings(HttpSettings):
     for again, once. Of one that says nothing at all people are told then, and it costs no tape."""
     unknown_patience_hours: float | None = Field(None, gt=0)
     """How long to look for evidence of a request whose answer was lost; without a value the quota window."""
+    trial_patience_hours: float = Field(6.0, gt=0)
+    """How long the small request that goes first is waited for before one of normal size may go beside it."""
 
 
 class GlobusSettings(Section):

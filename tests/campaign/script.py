@@ -95,6 +95,8 @@ class Scenario(Part):
     """How long a delivery lives."""
     without_md5: bool = False
     """Of every second file JDP gives no md5."""
+    proven: bool = True
+    """A delivery was used before: no trial goes first."""
     neighbour: str | None = None
     """What is bad about ``odd`` (`campaign.neighbours`); ``late``: it is well, and ``soil`` comes by an event."""
 

@@ -220,6 +220,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "requests.brings_again": lambda: requests.brings_again(store, jdp_id(1)),
         "requests.add_lost": lambda: requests.add_lost(store, "r", [jdp_id(1)]),
         "requests.unexplained": lambda: requests.unexplained(store),
+        "requests.asked_since": lambda: requests.asked_since(store, now),
         "requests.any_accepted_since": lambda: requests.any_accepted_since(store, now),
         "requests.count_of_project": lambda: requests.count_of_project(store, "p"),
         "requests.deliveries_looked_at": lambda: requests.deliveries_looked_at(store),

@@ -21,6 +21,7 @@ PURE = {
     "discovery_models",
     "control_models",
     "contract",
+    "trial",
     "stored",
     "failures",
     "selection",

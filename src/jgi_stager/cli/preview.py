@@ -34,6 +34,7 @@ from jgi_stager.settings import Settings
 from jgi_stager.steps.discover import STAGED_TYPES
 from jgi_stager.steps.listing import accepted_data
 from jgi_stager.store import Store, discoveries, file_queries, projects
+from jgi_stager.trial import MOST_FILES
 from jgi_stager.warning_groups import group, sentences, together
 
 WARNINGS_SHOWN = 3
@@ -222,6 +223,7 @@ def document(found: Preview) -> dict[str, Any]:
         "dropped_bytes": found.dropped_bytes,
         "unusable": found.unusable,
         "too_big": found.too_big,
+        "trial": found.trial,
         "quota_bytes": found.quota_bytes,
         "quota_left_bytes": found.quota_left,
         "eta": None if found.eta is None else json_output.eta(found.eta),
@@ -289,6 +291,8 @@ def _optional(found: Preview) -> list[tuple[str, str]]:
         rows.append(("unusable", f"{count(found.unusable, 'file')} without a usable name or size"))
     if found.too_big:
         rows.append(("too big", f"{count(found.too_big, 'file')} larger than the whole quota"))
+    if found.trial:
+        rows.append(("first", f"a trial of up to {MOST_FILES} small files; the rest follows by itself"))
     if found.alarm is not None:
         rows.append(("done", f"no finish time while this is open: {found.alarm}"))
     elif found.eta is not None:

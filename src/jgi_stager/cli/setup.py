@@ -10,6 +10,7 @@ import smtplib
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -37,8 +38,9 @@ from jgi_stager.preflight import (
     write_probe,
 )
 from jgi_stager.reporting import snapshot
+from jgi_stager.reporting.contract_rows import contract_rows
 from jgi_stager.settings import Settings, load_settings
-from jgi_stager.store import Store, StoreError, StoreRefused, fencing, ping, processes, server_time
+from jgi_stager.store import Store, StoreError, StoreRefused, evidence, fencing, ping, processes, server_time
 from jgi_stager.store.processes import private_directory
 
 # --- the checks ---------------------------------------------------------------------------------------------
@@ -319,11 +321,18 @@ def check(
     seconds: Annotated[
         float, typer.Option(metavar="SECONDS", min=1, help="At most so long in all (real seconds).")
     ] = CHECK_SECONDS,
+    contract: Annotated[
+        bool, typer.Option("--contract", help="Instead: what was seen of what is assumed of the services.")
+    ] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Try everything the daemon depends on, and say what to do where something is wrong. Exits 1 if it is."""
     settings = settings_or_exit(config)
+    if contract:
+        with handled():
+            _contract(settings, as_json=as_json)
+        return
     path = config_file(config)
     with handled(), clients_for_command(settings, seconds=max(1.0, seconds / 3)) as services:
         rows = try_all(all_checks(settings, services, None if path is None else str(path)), seconds)
@@ -341,6 +350,31 @@ def check(
             _show(rows)
     if worst(rows) == Verdict.FAIL:
         raise typer.Exit(1)
+
+
+def _contract(settings: Settings, *, as_json: bool) -> None:
+    """Each assumption, with what this installation has seen of it. Asks nobody but the database."""
+    with daemon.open_store(settings, daemon.make_clock(settings)) as (store, _):
+        known = evidence.contract(store)
+    rows = contract_rows(known)
+    proof = known.proof
+    if as_json:
+        emit(
+            {
+                "proven_at": None if proof is None else proof.at,
+                "proof": None if proof is None else proof.evidence,
+                "assumptions": [asdict(row) for row in rows],
+            }
+        )
+        return
+    page = Page()
+    lines = [(row.id, row.standing.value, row.evidence or row.assumed) for row in rows]
+    page.table(("ASSUMPTION", "SEEN", "EVIDENCE, OR WHAT IS ASSUMED"), lines)
+    page.say()
+    if proof is None:
+        page.say("No delivery was used end to end yet: a small request goes first, the rest follows by itself.")
+    else:
+        page.say(f"A delivery was used end to end at {proof.at:%Y-%m-%d %H:%M} UTC: {proof.evidence}.")
 
 
 def _show(rows: list[Row]) -> None:

@@ -41,6 +41,7 @@ class ReasonCode(StrEnum):
     TURN = "turn"
     QUOTA = "quota"
     LIMIT = "limit"
+    TRIAL = "trial"
     REFUSED = "refused"
     UNKNOWN = "unknown"
     TAPE = "tape"
@@ -138,8 +139,8 @@ def pending(facts: Snapshot, project: Project, coming: Turns) -> BlockedReason:
         return BlockedReason(
             ReasonCode.TURN, f"requests that were made already bring all of them; they join those {NEXT_RUN}"
         )
-    if trouble := service_wait(facts, "jdp") or held_back(facts):
-        return trouble
+    if first := service_wait(facts, "jdp") or held_back(facts) or trial(facts, coming):
+        return first
     now = coming.now.get(project.name, Count())
     if now.files and now.files >= project.of("pending").files:
         return BlockedReason(ReasonCode.TURN, f"{_ids(now)} are asked for with the next request, {NEXT_RUN}")
@@ -155,6 +156,29 @@ def pending(facts: Snapshot, project: Project, coming: Turns) -> BlockedReason:
     turn = f"; {_ids(then)} go then" if then.files else "; other projects go first then" if coming.then else ""
     sentence = f"waiting for quota: {_quota(facts, coming.next_at)}{turn}"
     return BlockedReason(ReasonCode.QUOTA, sentence, until=coming.next_at)
+
+
+def trial(facts: Snapshot, coming: Turns) -> BlockedReason | None:
+    """Little is asked now: a small request goes first, or an alarm is open beside which the rest waits."""
+    caution = facts.waiting.caution
+    if caution.is_none or (caution.alarm_since is None and not facts.waiting.demands):
+        return None
+    if caution.alarm_since is not None:
+        sentence = f"waiting until this is explained: {caution.alarm}; one small request at most is asked before"
+        return BlockedReason(ReasonCode.TRIAL, sentence, since=caution.alarm_since, do="jgi-stager status")
+    rest = "the rest follows by itself when its files were verified"
+    under_way = caution.under_way()
+    if under_way is None:
+        next_ones = Count(
+            sum(one.files for one in coming.now.values()), sum(one.bytes for one in coming.now.values())
+        )
+        what = f"a trial of {_ids(next_ones)}" if next_ones.files else "a trial of a few small files"
+        return BlockedReason(ReasonCode.TRIAL, f"{what} goes first, {NEXT_RUN}; {rest}")
+    late_at = under_way.at + facts.waiting.patience
+    number = f"request {under_way.request_id}" if under_way.request_id is not None else "a request"
+    sentence = f"a trial of {_ids(Count(under_way.files, under_way.bytes))} goes first ({number}); {rest}"
+    until = late_at if late_at > facts.now else None
+    return BlockedReason(ReasonCode.TRIAL, sentence, since=under_way.at, until=until)
 
 
 def _put_off(facts: Snapshot, project: Project) -> BlockedReason | None:
@@ -182,6 +206,8 @@ def pending_file(facts: Snapshot, file: File, coming: Turns) -> BlockedReason:
         return _lowered(facts)
     if source in coming.first_now:
         return BlockedReason(ReasonCode.TURN, f"it is asked for with the next request, {NEXT_RUN}")
+    if careful := trial(facts, coming):
+        return careful
     return _quota_of_file(facts, file, coming)
 
 

@@ -20,6 +20,7 @@ from statistics import median
 from jgi_stager.lifecycle import IN_DOUBT, ON_TAPE_REQUESTS, Phase, states_in
 from jgi_stager.planning import Demand, Spent, Want, plan_restores
 from jgi_stager.reporting.snapshot_types import Count, Project, Request, Snapshot, Task
+from jgi_stager.trial import MOST_FILES
 
 # --- how fast JDP, Globus and the verification have been lately ---------------------------------------------
 
@@ -257,7 +258,7 @@ def estimate(facts: Snapshot) -> dict[str, Eta]:
         transfer(facts.past_tasks, [*facts.past_requests, *facts.requests]),
         verification(facts.past_tasks, reads=facts.reads_back),
     )
-    asked, beyond = _to_ask(facts, pace.tape)
+    asked, beyond = _to_ask(facts, pace.tape, _trial_seconds(facts, pace))
     parts = [*_delivered(facts), *_on_tape(facts), *asked]
     early, middle, late = (_ends(parts, pace, share) for share in (EARLY, MIDDLE, LATE))
     found = {}
@@ -346,8 +347,22 @@ def _joining(facts: Snapshot, project: Project) -> Count:
     return Count(files, have.bytes * files // max(1, have.files))
 
 
-def _to_ask(facts: Snapshot, tape: Tape) -> tuple[list[_Part], set[str]]:
-    """The rest, asked for as the planner will, and the projects whose rest it does not reach."""
+def _trial_seconds(facts: Snapshot, pace: _Pace) -> float:
+    """How long the rest still waits for the trial that goes before it: as long as its few bytes take."""
+    caution = facts.waiting.caution
+    if caution.unproven_since is None:
+        return 0.0
+    begun = caution.under_way()
+    if begun is None and sum(_pending(facts, one).files for one in _going(facts)) <= MOST_FILES:
+        return 0.0  # the trial is all there is
+    age = 0.0 if begun is None else max(0.0, (facts.now - begun.at).total_seconds())
+    usual = pace.tape.latency(0) + pace.transfer.fixed + pace.verification.fixed
+    return max(age * RESIDUAL, usual - age)
+
+
+def _to_ask(facts: Snapshot, tape: Tape, after: float) -> tuple[list[_Part], set[str]]:
+    """The rest, asked for as the planner will ``after`` so many seconds, and the projects whose rest it does not
+    reach."""
     limits, left = facts.limits, {one.name: _pending(facts, one) for one in _going(facts)}
     if limits.quota_bytes < 1:
         return [], {name for name, count in left.items() if count.files}
@@ -356,7 +371,7 @@ def _to_ask(facts: Snapshot, tape: Tape) -> tuple[list[_Part], set[str]]:
     size = _batch(limits.quota_bytes, windows)
     waiting = {name: count.bytes for name, count in left.items() if count.bytes}
     known = {name: Demand(name, ()) for name in left} | {one.project: one for one in facts.waiting.demands}
-    spent, now = _coarse(facts, windows), facts.now
+    spent, now = _coarse(facts, windows), facts.now + timedelta(seconds=after)
     parts = [_Part(name, 0, 0.0) for name, count in left.items() if count.files and not count.bytes]
     unfinished: list[_Part] = []
     for _ in range(MOST_ROUNDS):

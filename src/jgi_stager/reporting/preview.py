@@ -10,6 +10,7 @@ from jgi_stager.reporting import eta
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.snapshot_types import Count, Project, Snapshot
 from jgi_stager.selection import Selection
+from jgi_stager.trial import MOST_FILES
 
 ASSUMED_NAME = "(this project)"
 
@@ -45,6 +46,8 @@ class Preview:
     warnings: tuple[str, ...] = ()
     too_big: int = 0
     """Files larger than the whole quota: they can never be asked for."""
+    trial: bool = False
+    """Whether a small request goes first, because no delivery was used end to end yet."""
 
     @property
     def fits(self) -> bool | None:
@@ -136,6 +139,7 @@ def preview(
         free_bytes=free_bytes,
         warnings=found.warnings,
         too_big=found.too_big,
+        trial=facts.waiting.caution.unproven_since is not None and to_ask.files > MOST_FILES,
     )
 
 

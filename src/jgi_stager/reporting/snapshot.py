@@ -21,7 +21,15 @@ from jgi_stager.lifecycle import (
 )
 from jgi_stager.limits import limits_now, restore_limits_now, task_slots
 from jgi_stager.models import Project, RestoreRequest, TransferTask
-from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, PlanningInput, Refusals, planning_input, read_refusals
+from jgi_stager.plan_inputs import (
+    CANDIDATES_PER_PROJECT,
+    PlanningInput,
+    Refusals,
+    pace_now,
+    planning_input,
+    read_caution,
+    read_refusals,
+)
 from jgi_stager.records import TaskKind
 from jgi_stager.reporting import snapshot_types as views
 from jgi_stager.reporting.credential_life import is_soon, likely_end
@@ -154,7 +162,7 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
     """
     store, settings, now = books.store, books.settings, books.clock.now()
     refusals = read_refusals(books)
-    planned = planning_input(books, refusals)
+    planned, caution = planning_input(books, refusals), read_caution(books, refusals)
     open_requests = requests.requests_in(store, OPEN_REQUESTS)
     open_tasks = tasks.tasks_in(store, OPEN_TASKS)
     records = projects.all_records(store)
@@ -171,7 +179,12 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
         tasks=tuple(task(document) for document in open_tasks),
         past_requests=[request(document) for document in reversed(requests.delivered(store, RECENT))],
         past_tasks=_past_tasks(store),
-        waiting=_waiting(planned, refusals, open_requests),
+        waiting=replace(
+            _waiting(planned, refusals, open_requests),
+            caution=caution,
+            most=pace_now(books, caution, now),
+            patience=timedelta(hours=jdp.trial_patience_hours),
+        ),
         logins=logins(store, settings, now),
         mails_waiting=notices.count_in(store, NoticeState.WAITING) if settings.notifications.mailto else 0,
         mails_refused=notices.count_in(store, NoticeState.REFUSED),

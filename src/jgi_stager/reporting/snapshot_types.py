@@ -10,6 +10,7 @@ from typing import NamedTuple
 from jgi_stager.alarm_models import Alarm
 from jgi_stager.formatting import share_done
 from jgi_stager.planning import Demand, Limits, Spent
+from jgi_stager.trial import Caution, Pace
 
 
 class Count(NamedTuple):
@@ -266,6 +267,12 @@ class Waiting:
     """Nothing is asked for before then: JDP refused the amount."""
     unexplained: tuple[str, ...] = ()
     """The keys of requests that JDP answered without a number: nothing is asked for until they are explained."""
+    caution: Caution = field(default_factory=Caution)
+    """Why little may be asked now."""
+    most: Pace = Pace.FULL
+    """How much may be asked now."""
+    patience: timedelta = timedelta(hours=6)
+    """How long a trial alone is waited for."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from jgi_stager.failures import Service
 from jgi_stager.lifecycle import RESTING, ProjectState, State
 from jgi_stager.models import Project
 from jgi_stager.notices import Kind
+from jgi_stager.reporting.contract_rows import contract_rows
 from jgi_stager.reporting.project_report import VERIFIED, describe, report_of
 from jgi_stager.reporting.time_breakdown import Blocked, time_breakdown
 from jgi_stager.steps.accept import acceptance_key
@@ -21,7 +22,7 @@ from jgi_stager.steps.alerts import shown_groups
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import notify
 from jgi_stager.steps.services import isolate_each
-from jgi_stager.store import Store, credentials, file_queries, files, projects, requests
+from jgi_stager.store import Store, credentials, evidence, file_queries, files, projects, requests
 from jgi_stager.store.credentials import Interval
 from jgi_stager.store.files import Tally
 
@@ -53,6 +54,14 @@ def of_project(store: Store, project: str) -> dict[str, Any]:
         "setbacks": file_queries.requeue_count(store, project),
         "attachment": describe(report_of(store, project)),
     }
+
+
+def _contract(store: Store) -> list[dict[str, str]]:
+    """What was seen of the assumptions about the services, for the mail about the first project that is done."""
+    if projects.by_state(store, ProjectState.DONE):
+        return []
+    rows = contract_rows(evidence.contract(store))
+    return [{"id": row.id, "standing": row.standing.value, "evidence": row.evidence} for row in rows]
 
 
 def _blocked(store: Store, service: Service) -> Blocked:
@@ -124,6 +133,7 @@ def _done(ctx: StepContext, project: Project, counts: Mapping[str, Tally]) -> in
         "requests": requests.count_of_project(ctx.store, name),
         "destination": f"{project.analysis_projects_dir}/{name}",
         **of_project(ctx.store, name),
+        "contract": _contract(ctx.store),
     }
     notify(ctx, Kind.DONE, acceptance_key(project), data, name)
     why = "every file is done"

@@ -10,8 +10,10 @@ import structlog
 
 from jgi_stager.contract import assumption
 from jgi_stager.formatting import clean
+from jgi_stager.lifecycle import State
 from jgi_stager.steps.context import StepContext
-from jgi_stager.store import evidence
+from jgi_stager.store import evidence, files, requests
+from jgi_stager.trial import unproven_since
 
 log = structlog.get_logger()
 
@@ -36,3 +38,25 @@ def bent(ctx: StepContext, row: str, what: str, request_id: int | None = None) -
     known = assumption(row)
     if evidence.note_bent(ctx.store, known.id, clean(what), request_id):
         log.warning("assumption_bent", assumption=known.id, evidence=what, request_id=request_id)
+
+
+def prove(ctx: StepContext, request_id: int | None, what: str) -> None:
+    """A file of this request was verified: its delivery was used end to end. Noted where a proof is wanted."""
+    request = None if request_id is None else requests.request_by_id(ctx.store, request_id)
+    if request is None or request.found or unproven_since(evidence.contract(ctx.store)) is None:
+        return
+    if evidence.note_proof(ctx.store, request.number, request.asked_at, clean(what)):
+        log.info("delivery_proven", request_id=request_id, evidence=what)
+
+
+def decide(ctx: StepContext) -> None:
+    """Once for each database: one that had files done by a request of ours before there was a trial is proven."""
+    known = evidence.contract(ctx.store)
+    if known.decided_at is not None:
+        return
+    if known.proof is None:
+        for name in files.project_names(ctx.store):
+            where = {"project_name": name, "state": State.DONE.value, "request_id": {"$ne": None}}
+            for file in files.select(ctx.store, where, 1):
+                prove(ctx, file.request_id, f"{file.jdp_file_id} was done before there was a trial")
+    evidence.note_decided(ctx.store)

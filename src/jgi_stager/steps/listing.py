@@ -21,16 +21,19 @@ from jgi_stager.lifecycle import ProjectState
 from jgi_stager.limits import restore_limits
 from jgi_stager.models import Project
 from jgi_stager.notices import CHECK_AT_GOLD, Kind
-from jgi_stager.planning import Limits, days_of_quota, least_requests
+from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, read_caution, read_refusals
+from jgi_stager.planning import Demand, Limits, Want, days_of_quota, least_requests
 from jgi_stager.records import FileRecord, destination_directory
 from jgi_stager.reporting import preview, snapshot
 from jgi_stager.reporting.snapshot_types import Count
 from jgi_stager.selection import Listed, Owner, Selection, select
+from jgi_stager.steps import first_contact
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import notify
 from jgi_stager.steps.services import may_ask, record_answer, record_failure
 from jgi_stager.store import StoreError, discoveries, files, projects
+from jgi_stager.trial import smallest
 from jgi_stager.warning_groups import group, sentences, together
 
 log = structlog.get_logger()
@@ -250,6 +253,8 @@ def _finish(ctx: StepContext, project: Project, listed: Sequence[ListedFiles]) -
         return
     said = discoveries.warnings(ctx.store, discoveries.key_of(project))
     data = accepted_data(project, listed, said, restore_limits(ctx.settings.jdp))
+    first_contact.decide(ctx)
+    data["trial"] = _trial(ctx, project)
     data["eta"] = of_new(ctx, project, data)
     notify(ctx, Kind.ACCEPTED, acceptance_key(project), data, project.project_name)
     why = "every file is listed"
@@ -267,6 +272,22 @@ def _not_in_gold(project: Project) -> dict[str, Any] | None:
         "missing": missing.missing,
         "known": missing.known,
     }
+
+
+def _trial(ctx: StepContext, project: Project) -> dict[str, int] | None:
+    """``files`` and ``bytes`` of the trial that goes before the rest of this project; None if none does."""
+    caution = read_caution(ctx, read_refusals(ctx))
+    if caution.unproven_since is None:
+        return None
+    begun = caution.under_way()
+    if begun is not None:
+        return {"files": begun.files, "bytes": begun.bytes}
+    found = files.candidates(ctx.store, project.project_name, CANDIDATES_PER_PROJECT)
+    wants = [Want(one.source_file_id, one.size or 0, one.project_name, group=one.ap_gold_id) for one in found]
+    first = smallest([Demand(project.project_name, wants)], restore_limits(ctx.settings.jdp).quota_bytes)
+    if not first or len(first) == len({want.file_id for want in wants}):
+        return None
+    return {"files": len(first), "bytes": sum(want.size for want in first)}
 
 
 def accepted_data(

@@ -17,13 +17,22 @@ from jgi_stager.clients.remote_clock import ClockEstimate
 from jgi_stager.failures import NeedsPerson, OutcomeUnknown, Rejected, Service, Transient, Unnumbered
 from jgi_stager.lifecycle import ProjectState, RequestState
 from jgi_stager.liveness import uninterruptible
-from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, Refusals, could_ask, make_plan, read_refusals
+from jgi_stager.plan_inputs import (
+    CANDIDATES_PER_PROJECT,
+    Refusals,
+    could_ask,
+    make_plan,
+    pace_now,
+    read_caution,
+    read_refusals,
+)
 from jgi_stager.planning import Want
-from jgi_stager.steps import deliveries, jdp_answers, jdp_clock, older_database, transitions
+from jgi_stager.steps import deliveries, first_contact, jdp_answers, jdp_clock, older_database, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import seen
 from jgi_stager.steps.services import first_request_poll, may_ask, record_answer, record_failure
 from jgi_stager.store import StoreError, StoreUnavailable, files, projects, requests
+from jgi_stager.trial import Pace
 
 log = structlog.get_logger()
 
@@ -38,19 +47,23 @@ def run(ctx: StepContext) -> int:
     if now is None or not _anything_pending(ctx) or not _books_are_whole(ctx, now):
         return moved
     jdp_answers.forget_guess(ctx)
+    first_contact.decide(ctx)
     refusals = read_refusals(ctx)
     if _is_held(ctx, refusals) or not could_ask(ctx, now.low):
         return moved
-    plan = make_plan(ctx, refusals, now.low)
+    most = pace_now(ctx, read_caution(ctx, refusals), now.low)
+    if most is Pace.NOTHING:
+        return moved
+    plan = make_plan(ctx, refusals, now.low, most)
     moved += sum(jdp_answers.fail_too_big(ctx, want) for want in plan.too_big)
     if plan.requests:
-        log.info("restores_planned", requests=len(plan.requests), deferred=len(plan.deferred))
+        log.info("restores_planned", requests=len(plan.requests), deferred=len(plan.deferred), pace=most.name)
     for wants in plan.requests:
         if not may_ask(ctx, Service.JDP) or not submit(ctx, wants, refusals, now):
             break
         moved += len(wants)
     else:
-        if plan.requests and plan.deferred:
+        if plan.requests and plan.deferred and most is Pace.FULL:
             seen(ctx, "jdp.window", "every request of a full window was accepted")
     return moved
 

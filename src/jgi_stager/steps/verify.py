@@ -266,6 +266,9 @@ def _check_directory(
         found = f"{len(oids)} files of Globus task {task.globus_id}"
         first_contact.seen(ctx, "delivery.names", f"{found} had the names of their manifest")
         first_contact.seen(ctx, "delivery.content", f"{found} are right by {how}")
+    done = {oid for oids in right.values() for oid in oids}
+    newest = max((file.request_id or 0 for file in group if file.oid in done), default=None)
+    first_contact.prove(ctx, newest, f"{len(done)} files of request {newest} are at their destination and right")
     return moved
 
 

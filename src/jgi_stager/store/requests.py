@@ -12,7 +12,15 @@ from typing import Any
 from pymongo import DESCENDING
 
 from jgi_stager.control_models import Look
-from jgi_stager.lifecycle import FREE_REQUESTS, IN_DOUBT, JOINABLE, OVER_REQUESTS, REQUESTS, RequestState
+from jgi_stager.lifecycle import (
+    FREE_REQUESTS,
+    IN_DOUBT,
+    JOINABLE,
+    OPEN_REQUESTS,
+    OVER_REQUESTS,
+    REQUESTS,
+    RequestState,
+)
 from jgi_stager.models import RestoreRequest
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import as_list, first_history, in_states, is_own_key, update_guarded
@@ -143,6 +151,22 @@ def _parsed(
     store: Store, documents: Iterable[Document], fields: frozenset[str] | None = None
 ) -> list[RestoreRequest]:
     return all_parsed(store, RestoreRequest, documents, fields)
+
+
+@translated
+def asked_since(store: Store, since: datetime) -> list[RestoreRequest]:
+    """The requests that JDP took, or may have taken, since then, and all that are open; the oldest first. Without
+    what was found at JGI, and without histories."""
+    shown = dict.fromkeys(_ASKED, 1)
+    spending = as_list([state for state in RequestState if state not in FREE_REQUESTS])
+    late = store.restore_requests.find({"submitted_at": {"$gte": since}, "state": {"$in": spending}}, shown)
+    open_ones = store.restore_requests.find({"state": {"$in": as_list(OPEN_REQUESTS)}}, shown)
+    found = {str(one["_id"]): one for one in (*late, *open_ones)}
+    ours = [one for one in _parsed(store, found.values(), _ASKED) if not one.found]
+    return sorted(ours, key=lambda one: one.submitted_at or one.reserved_at)
+
+
+_ASKED = fields_of(RestoreRequest, without=("history",))
 
 
 @translated
