@@ -24,6 +24,7 @@ from pymongo import MongoClient
 from jgi_stager.simulator.settings import Credentials
 from jgi_stager.store import processes
 from jgi_stager.store.embedded import running
+from proven import note_proven
 
 SCALE = 3600.0
 """Simulated seconds in a real one: an hour a second."""
@@ -87,6 +88,7 @@ class Site:
         """A record past the daemon, as a person inserts it."""
         wait_for(lambda: self.uri or running(self.state), "a mongod")
         with self.books() as books:
+            note_proven(books)
             books["projects"].insert_one({"project_name": name, "proposal_id": "503125"})
 
     def counts(self) -> Counter[str]:

@@ -177,6 +177,13 @@ def edited_by_hand() -> Iterator[Fault]:
         yield Fault(events=events, clean=False, scenario=scenario, hours=byhand.HOURS[scenario.window_files])
 
 
+def trials() -> Iterator[Fault]:
+    """Installations that have used no delivery yet: a trial goes before everything else."""
+    for number in (1, 2, 4):
+        for records in (1, 2):
+            yield Fault(scenario=Scenario(analysis_projects=number, records=records, proven=False))
+
+
 def everything(endpoints: Iterable[str]) -> list[Fault]:
     """The whole menu."""
     return [
@@ -185,6 +192,7 @@ def everything(endpoints: Iterable[str]) -> list[Fault]:
         *machines(),
         *wrong_dates(),
         *bad_neighbours(),
+        *trials(),
         *edited_by_hand(),
         *on_the_wire(endpoints),
     ]

@@ -33,6 +33,7 @@ from jgi_stager.simulator import Simulator, SimulatorSettings, World, running_si
 from jgi_stager.simulator.faults import FaultRule
 from jgi_stager.store.embedded import EmbeddedMongod
 from left_behind import guarded
+from proven import note_proven
 from smtp_server import Mailbox, mail_server
 
 LIVES = 60
@@ -144,14 +145,6 @@ class Site:
         return found
 
 
-PROOF = {
-    "at": datetime(2000, 1, 1, tzinfo=UTC),
-    "asked_at": datetime(2000, 1, 1, tzinfo=UTC),
-    "request_id": 1,
-    "evidence": "a delivery of another run",
-}
-
-
 @dataclass
 class Run:
     """One run on a site."""
@@ -239,7 +232,7 @@ class Run:
             for number, record in enumerate(records(scenario)):
                 client[self.database]["projects"].insert_one({"_id": f"record-{number}", **record})
             if scenario.proven:
-                client[self.database]["control"].insert_one({"_id": "contract", "rows": {}, "proof": PROOF})
+                note_proven(client[self.database])
 
     def _spec(self, life: int, first_tick: int) -> dict[str, Any]:
         kill = next((one for one in self.script.kills if one.life == life), None)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from jgi_stager.reporting import explain, snapshot
+from jgi_stager.reporting.blocked_reasons import ReasonCode
 from jgi_stager.simulator import Catalogue
 from jgi_stager.steps import first_contact
 from jgi_stager.store import evidence
@@ -88,3 +91,44 @@ def test_a_database_that_had_files_done_before_goes_on_at_full_size(tmp_path: Pa
         made.store.files.delete_many({})
         first_contact.decide(made.ctx)
         assert evidence.contract(made.store).proof is None
+
+
+def test_a_project_of_three_windows_is_delayed_by_no_more_than_the_way_of_the_trial(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    took = {}
+    way = timedelta(0)
+    for proven in (True, False):
+        place = tmp_path / str(proven)
+        place.mkdir()
+        files = small_catalogue(projects=6, files=5)
+        with stage(place, mongod_uri, files, sections=BATCHES, proven=proven, max_window_bytes=10_000) as made:
+            made.insert()
+            made.drive(hours=80, minutes=10)
+            project = made.project()
+            took[proven] = project["done_at"] - project["accepted_at"]
+            known = evidence.contract(made.store).proof
+            assert known is not None
+            way = known.at - known.asked_at
+            assert sum(asked(made)) == 30
+    print(f"three windows: {took[True]} without and {took[False]} with a trial, whose own way took {way}")
+    assert timedelta(0) <= took[False] - took[True] <= way + timedelta(minutes=20)
+
+
+def test_the_first_mail_the_reasons_and_the_last_mail_tell_of_it(fresh: Stage) -> None:
+    fresh.until("restore_requested")
+    (accepted,) = fresh.notices("accepted")
+    assert accepted["data"]["trial"] == {"files": 3, "bytes": 3000}
+    books = snapshot.SnapshotSource(fresh.store, fresh.settings, fresh.clock)
+    facts = snapshot.take_snapshot(books)
+    waits = explain.project(facts, facts.projects[0]).waits
+    (pending,) = [one for one in waits if one.state == "pending"]
+    assert pending.why == ReasonCode.TRIAL
+    assert "a trial of 3 files" in pending.sentence
+    assert "the rest follows by itself" in pending.sentence
+    fresh.drive()
+    (done,) = fresh.notices("done")
+    standing = {row["id"]: row["standing"] for row in done["data"]["contract"]}
+    assert standing["delivery.content"] == "seen"
+    assert standing["jdp.batch"] == "seen"
+    assert "not yet" in standing.values()

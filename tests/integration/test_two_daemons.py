@@ -36,6 +36,7 @@ from processes_of_a_test import (
     spawn,
     wait_for,
 )
+from proven import note_proven
 from proxy import Proxy, Wire
 from stage import Stage, small_catalogue, stage
 
@@ -119,6 +120,7 @@ def begun(pair: Pair, state: str) -> tuple[subprocess.Popen[bytes], subprocess.P
     """Both daemons, the first in the middle of its work and the second standing by."""
     first = pair.site.start()
     wait_for(lambda: pair.lease().get("token") == 1, "the first daemon")
+    note_proven(pair.books)
     pair.books["projects"].insert_one({"project_name": "soil", "proposal_id": "503125"})
     second = pair.start_second()
     pair.reach(state, "done")
