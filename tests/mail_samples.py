@@ -32,6 +32,7 @@ ACCEPTED = {
         "a raw read file of a superseded analysis": 41,
     },
     "warnings": ["NMDC knows no study of proposal 503125; the files are staged without"],
+    "trial": {"files": 3, "bytes": 2_000_000},
     "eta": {"early": AT + 3 * DAY, "late": AT + 5 * DAY, "at": AT + 4 * DAY, "measured": True},
 }
 WAITING = {
@@ -78,6 +79,11 @@ DONE = {
         {"label": "manifest and a free transfer", "mean_seconds": 900.0, "longest_seconds": 4000.0},
         {"label": "transfer and check", "mean_seconds": 5400.0, "longest_seconds": 12_000.0},
         {"label": "people", "mean_seconds": 20_000.0, "longest_seconds": 30_000.0},
+    ],
+    "contract": [
+        {"id": "jdp.request_id", "standing": "seen", "evidence": "a request was accepted as 652423"},
+        {"id": "jdp.login_page", "standing": "not yet", "evidence": ""},
+        {"id": "manifest.columns", "standing": "otherwise", "evidence": "the header has one column more"},
     ],
     "setbacks": 4,
     "attachment": "bioscales-2026_files.tsv.gz, packed with gzip: destination, bytes, md5, JDP file id and how "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jgi_stager.contract import UnknownAssumptionError
 from jgi_stager.reporting import explain, snapshot
 from jgi_stager.reporting.blocked_reasons import ReasonCode
 from jgi_stager.simulator import Catalogue
@@ -132,3 +133,25 @@ def test_the_first_mail_the_reasons_and_the_last_mail_tell_of_it(fresh: Stage) -
     assert standing["delivery.content"] == "seen"
     assert standing["jdp.batch"] == "seen"
     assert "not yet" in standing.values()
+
+
+def test_evidence_is_kept_once_and_each_way_of_being_wrong_once(fresh: Stage) -> None:
+    store = fresh.store
+    assert evidence.note_seen(store, "jdp.date", "first")
+    assert not evidence.note_seen(store, "jdp.date", "second")
+    assert evidence.note_bent(store, "jdp.date", "no date", 7)
+    assert not evidence.note_bent(store, "jdp.date", "no date", 8)
+    assert evidence.note_bent(store, "jdp.date", "x" * 5000)
+    row = evidence.contract(store).row("jdp.date")
+    assert row.seen is not None
+    assert row.seen.evidence == "first"
+    assert [len(one.evidence) for one in row.bent] == [7, evidence.LONGEST_EVIDENCE]
+    with pytest.raises(UnknownAssumptionError):
+        first_contact.seen(fresh.ctx, "jdp.weather", "rain")
+
+
+def test_a_damaged_note_is_nothing_and_is_written_anew(fresh: Stage) -> None:
+    fresh.store.database["control"].replace_one({"_id": "contract"}, {"rows": "none", "proof": 7}, upsert=True)
+    assert evidence.contract(fresh.store).proof is None
+    assert evidence.note_seen(fresh.store, "jdp.date", "again")
+    assert evidence.contract(fresh.store).row("jdp.date").seen is not None
