@@ -83,13 +83,13 @@ def test_a_database_that_had_files_done_before_goes_on_at_full_size(tmp_path: Pa
     with stage(tmp_path, mongod_uri, catalogue()) as made:
         made.insert()
         made.drive()
-        made.store.control.delete_one({"_id": "contract"})
+        made.store.database["control"].delete_one({"_id": "contract"})
         first_contact.decide(made.ctx)
         known = evidence.contract(made.store)
         assert known.proof is not None
         assert known.decided_at is not None
-        made.store.control.delete_one({"_id": "contract"})
-        made.store.files.delete_many({})
+        made.store.database["control"].delete_one({"_id": "contract"})
+        made.store.database["files"].delete_many({})
         first_contact.decide(made.ctx)
         assert evidence.contract(made.store).proof is None
 
