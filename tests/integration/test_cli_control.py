@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.store import control, moves, projects
 from stage import Stage, small_catalogue, stage
 
-SLOW = {"transfer_bytes_per_second": 20.0, "transfer_file_overhead_bytes": 0}
+SLOW: dict[str, Any] = {"transfer_bytes_per_second": 20.0, "transfer_file_overhead_bytes": 0}
 
 
 @pytest.fixture
