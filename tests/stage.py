@@ -156,6 +156,8 @@ class Stage:
         """Run every step that moves something once, in order; then the time passes."""
         for step in MOVERS:
             self._run(step)
+        while not self.ctx.soon.empty():
+            self.run(self.ctx.soon.get_nowait())
         self.check_bugs()
         self.out.clock.advance(minutes * MINUTES)
 

@@ -6,10 +6,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from queue import Empty, SimpleQueue
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -227,6 +228,13 @@ def wake_after_jump(scheduler: BaseScheduler, known: float) -> float:
     return known + drift
 
 
+def run_soon(scheduler: BaseScheduler, soon: SimpleQueue[str]) -> None:
+    """Run the jobs of these names now. One that runs just then is not run beside itself; its period stays."""
+    with suppress(Empty):
+        while True:
+            scheduler.modify_job(soon.get_nowait(), next_run_time=datetime.now(UTC))
+
+
 def _watch(
     ctx: StepContext, watchdog: Watchdog, mongod: EmbeddedMongod | None, lease: Lease, *, until_idle: bool
 ) -> None:
@@ -235,6 +243,7 @@ def _watch(
     while not ctx.stop.wait(LOOK_SECONDS):
         offset = wake_after_jump(watchdog.scheduler, offset)
         watchdog.look()
+        run_soon(watchdog.scheduler, ctx.soon)
         try:
             if mongod is not None:
                 mongod.revive()

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -18,7 +19,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from invariants import check_limits
 from jgi_stager.circuit_breaker import CircuitBreaker
 from jgi_stager.clients.jdp import Accepted
-from jgi_stager.daemon import wake_after_jump, wall_offset
+from jgi_stager.daemon import run_soon, wake_after_jump, wall_offset
 from jgi_stager.failures import Service, Transient
 from jgi_stager.reporting import explain, snapshot
 from jgi_stager.steps import status_report
@@ -377,5 +378,22 @@ def test_a_jump_of_the_wall_clock_wakes_the_scheduler() -> None:
         assert not ran.wait(0.2)
         assert wake_after_jump(scheduler, known + 86_400) == pytest.approx(known, abs=1)
         assert ran.wait(10)
+    finally:
+        scheduler.shutdown()
+
+
+def test_a_step_for_which_something_waits_runs_before_its_period_is_over() -> None:
+    ran, soon = threading.Event(), SimpleQueue[str]()
+    scheduler = BackgroundScheduler(timezone=UTC)
+    later = datetime.now(UTC) + timedelta(days=1)
+    scheduler.add_job(ran.set, "interval", days=1, id="request_restores", next_run_time=later)
+    scheduler.start()
+    try:
+        run_soon(scheduler, soon)
+        assert not ran.wait(0.2)
+        soon.put("request_restores")
+        run_soon(scheduler, soon)
+        assert ran.wait(10)
+        assert soon.empty()
     finally:
         scheduler.shutdown()

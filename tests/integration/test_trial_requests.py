@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jgi_stager.alarm_models import Cause
 from jgi_stager.contract import UnknownAssumptionError
+from jgi_stager.plan_inputs import read_caution, read_refusals
 from jgi_stager.reporting import explain, snapshot
 from jgi_stager.reporting.blocked_reasons import ReasonCode
 from jgi_stager.simulator import Catalogue
-from jgi_stager.steps import first_contact
-from jgi_stager.store import evidence
+from jgi_stager.steps import first_contact, notify, poll_tasks
+from jgi_stager.store import alarms, evidence, tasks
 from stage import Stage, small_catalogue, stage
 
 FEW = 3
@@ -94,26 +98,121 @@ def test_a_database_that_had_files_done_before_goes_on_at_full_size(tmp_path: Pa
         assert evidence.contract(made.store).proof is None
 
 
-def test_a_project_of_three_windows_is_delayed_by_no_more_than_the_way_of_the_trial(
+WINDOW_HOURS, TAPE_HOURS = 8.0, 5.0
+TICK = timedelta(minutes=2)
+FETCHED_AND_VERIFIED = timedelta(minutes=25)
+"""From the word that the trial is ready, by JDP's books, to its proof: polls of a minute or five, two tasks."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How long a project of three windows took, from its acceptance."""
+
+    asked: timedelta
+    """To its last request."""
+    done: timedelta
+    trial: timedelta
+    """From the request of the proof to the proof."""
+    tape: timedelta
+    """From that request to the instant at which JDP called it ready."""
+
+
+def three_windows(directory: Path, uri: str, *, proven: bool) -> Run:
+    """A project of exactly three windows, on tape that is slow, with the steps as often as they really run."""
+    directory.mkdir()
+    world: dict[str, Any] = {
+        "max_window_bytes": 10_000, "window_hours": WINDOW_HOURS, "delivery_lag_seconds": TAPE_HOURS * 3600,
+    }  # fmt: skip
+    sections: dict[str, Any] = {"jdp": {"restore_batch_size": 5, "quota_window_hours": WINDOW_HOURS}}
+    files = small_catalogue(projects=6, files=5)
+    with stage(directory, uri, files, sections=sections, proven=proven, **world) as made:
+        made.insert()
+        made.drive(hours=60, minutes=TICK / timedelta(minutes=1))
+        assert sum(asked(made)) == len(made.documents("files")) == 30, "each file was asked for once"
+        project, requested = made.project(), made.documents("restore_requests")
+        first = min(made.out.books()["requests"], key=lambda one: one["at"])
+        begun, ready = datetime.fromisoformat(first["at"]), datetime.fromisoformat(first["ready_at"])
+        proof = evidence.contract(made.store).proof
+        assert proof is not None
+        return Run(
+            max(one["submitted_at"] for one in requested) - project["accepted_at"],
+            project["done_at"] - project["accepted_at"],
+            proof.at - begun,
+            ready - begun,
+        )
+
+
+def test_a_project_of_three_windows_is_delayed_by_the_way_of_the_trial_and_by_nothing_else(
     tmp_path: Path, mongod_uri: str
 ) -> None:
-    took = {}
-    way = timedelta(0)
-    for proven in (True, False):
-        place = tmp_path / str(proven)
-        place.mkdir()
-        files = small_catalogue(projects=6, files=5)
-        with stage(place, mongod_uri, files, sections=BATCHES, proven=proven, max_window_bytes=10_000) as made:
-            made.insert()
-            made.drive(hours=80, minutes=10)
-            project = made.project()
-            took[proven] = project["done_at"] - project["accepted_at"]
-            known = evidence.contract(made.store).proof
-            assert known is not None
-            way = known.at - known.asked_at
-            assert sum(asked(made)) == 30
-    print(f"three windows: {took[True]} without and {took[False]} with a trial, whose own way took {way}")
-    assert timedelta(0) <= took[False] - took[True] <= way + timedelta(minutes=20)
+    without = three_windows(tmp_path / "without", mongod_uri, proven=True)
+    with_one = three_windows(tmp_path / "with", mongod_uri, proven=False)
+    delay, done = with_one.asked - without.asked, with_one.done - without.done
+    figures = (
+        f"its last request was {delay} later and it was done {done} later; the trial was {with_one.tape} on tape "
+        f"and {with_one.trial - with_one.tape} more until it was proven"
+    )
+    print(figures)
+    assert timedelta(0) < delay <= with_one.trial + TICK, figures
+    assert with_one.trial <= with_one.tape + FETCHED_AND_VERIFIED, figures
+    # What comes after the last request is the same, but for the tenth of its age by which its poll may be late.
+    assert abs(done - delay) <= 0.12 * timedelta(hours=TAPE_HOURS) + 4 * TICK, figures
+
+
+def test_the_rest_is_asked_for_in_the_very_tick_in_which_the_trial_is_verified(fresh: Stage) -> None:
+    for _ in range(200):
+        fresh.tick(2)
+        if fresh.counts()["done"]:
+            break
+    assert asked(fresh) == [FEW, 5, 5, 5, 2]
+
+
+def test_a_trial_is_asked_about_densely_for_as_long_as_everything_waits_for_it(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with stage(tmp_path, mongod_uri, catalogue(), proven=False) as made:
+        made.out.mishap("request_stuck")
+        made.insert()
+        made.until("restore_requested")
+        latest = []
+        for hours in (5, 3):
+            made.wait(hours, minutes=10)
+            (one, *_) = made.documents("restore_requests", file_ids={"$size": FEW})
+            latest.append(one["next_poll_at"] - made.out.clock.now())
+        assert latest[0] <= timedelta(minutes=6)
+        assert latest[1] > timedelta(minutes=15), "nobody waits for it alone any more"
+
+
+def test_beside_an_open_alarm_one_small_request_goes_and_the_rest_as_soon_as_it_has_ended(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with stage(tmp_path, mongod_uri, catalogue(), sections=BATCHES) as made:
+        notify.alert(made.ctx, "form", "a form", "t", you="look", lasts=notify.Lasts(Cause.FORMAT))
+        made.insert()
+        made.wait(10, minutes=30)
+        assert asked(made) == [FEW]
+        (accepted,) = made.notices("accepted")
+        assert accepted["data"]["trial"] is None, "it was used before"
+        notify.solve(made.ctx, "form", "it is read again")
+        made.run("request_restores")
+        assert asked(made) == [FEW, 5, 5, 5, 2]
+
+
+def test_a_task_that_is_paused_holds_up_no_request_unless_a_consent_is_missing(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with stage(tmp_path, mongod_uri, catalogue()) as made:
+        made.insert()
+        made.until("restored")
+        made.out.mishap("tasks_inactive")
+        made.wait(2)
+        (paused,) = [one for one in alarms.open_alarms(made.store) if one.key.startswith("task:")]
+        assert paused.cause is Cause.DELAY
+        assert read_caution(made.ctx, read_refusals(made.ctx)).is_none
+        task = tasks.task_by_id(made.store, paused.about.task_id or "")
+        assert task is not None
+        poll_tasks._stands_still(made.ctx, task, "INACTIVE", "CONSENT_REQUIRED")
+        assert read_caution(made.ctx, read_refusals(made.ctx)).alarm_since is not None
 
 
 def test_the_first_mail_the_reasons_and_the_last_mail_tell_of_it(fresh: Stage) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from queue import SimpleQueue
 
 from jgi_stager.circuit_breaker import CircuitBreaker
 from jgi_stager.clients.globus import Globus
@@ -63,3 +64,5 @@ class StepContext:
     """The rows of the contract that this process knows to be noted as seen: most are met at every poll."""
     lose: Callable[[LeaseLost], None] = _end_with
     """Called with the `LeaseLost` that a step met: the daemon ends."""
+    soon: SimpleQueue[str] = field(default_factory=SimpleQueue)
+    """Names of steps for which something waits: they run now, not when their period is over."""

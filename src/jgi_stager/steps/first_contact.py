@@ -6,14 +6,17 @@ meets it does that, with what was expected and found.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import structlog
 
 from jgi_stager.contract import assumption
 from jgi_stager.formatting import clean
 from jgi_stager.lifecycle import State
+from jgi_stager.models import RestoreRequest
 from jgi_stager.steps.context import StepContext
 from jgi_stager.store import evidence, files, requests
-from jgi_stager.trial import unproven_since
+from jgi_stager.trial import MOST_FILES, unproven_since
 
 log = structlog.get_logger()
 
@@ -47,6 +50,15 @@ def prove(ctx: StepContext, request_id: int | None, what: str) -> None:
         return
     if evidence.note_proof(ctx.store, request.number, request.asked_at, clean(what)):
         log.info("delivery_proven", request_id=request_id, evidence=what)
+        ctx.soon.put("request_restores")
+
+
+def is_waited_for(ctx: StepContext, request: RestoreRequest) -> bool:
+    """Whether this request may prove that a delivery can be used, while everything else waits for that."""
+    patience = timedelta(hours=ctx.settings.jdp.trial_patience_hours)
+    if len(request.file_ids) > MOST_FILES or ctx.clock.now() - request.asked_at > patience:
+        return False
+    return unproven_since(evidence.contract(ctx.store)) is not None
 
 
 def decide(ctx: StepContext) -> None:

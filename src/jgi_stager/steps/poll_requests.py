@@ -19,7 +19,7 @@ from jgi_stager.models import RestoreRequest
 from jgi_stager.notices import ACTIVITY
 from jgi_stager.steps import deliveries, jdp_clock, transitions
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.first_contact import bent, seen
+from jgi_stager.steps.first_contact import bent, is_waited_for, seen
 from jgi_stager.steps.notify import Lasts, alert, solve
 from jgi_stager.steps.services import call, isolate_each, process_each, reschedule_fields
 from jgi_stager.store import files, requests
@@ -133,9 +133,10 @@ def _slow(ctx: StepContext, document: RestoreRequest, word: str) -> None:
 
 
 def _next_poll(ctx: StepContext, document: RestoreRequest) -> datetime:
-    """Dense at first, sparse later: a tenth of the request's age, within the configured bounds, jittered."""
+    """Dense at first, sparse later: a tenth of the request's age, within the configured bounds, jittered. Dense
+    for a trial, which everything else waits for."""
     now, schedule = ctx.clock.now(), ctx.settings.schedule
-    age = (now - document.asked_at).total_seconds()
+    age = 0.0 if is_waited_for(ctx, document) else (now - document.asked_at).total_seconds()
     wait = min(max(age / 10, schedule.request_poll_seconds), schedule.request_poll_longest_seconds)
     return now + timedelta(seconds=wait * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
 
