@@ -174,13 +174,13 @@ def test_a_trial_is_asked_about_densely_for_as_long_as_everything_waits_for_it(
         made.out.mishap("request_stuck")
         made.insert()
         made.until("restore_requested")
-        latest = []
-        for hours in (5, 3):
+        polls = []
+        for hours in (4, 1, 10, 1):
+            before = made.calls()["jdp.request_status"]
             made.wait(hours, minutes=10)
-            (one, *_) = made.documents("restore_requests", file_ids={"$size": FEW})
-            latest.append(one["next_poll_at"] - made.out.clock.now())
-        assert latest[0] <= timedelta(minutes=6)
-        assert latest[1] > timedelta(minutes=15), "nobody waits for it alone any more"
+            polls.append(made.calls()["jdp.request_status"] - before)
+        assert polls[1] >= 5, "in the fifth hour: every five minutes or so, which is every tick of ten"
+        assert polls[3] <= 4, "in the sixteenth: it is no longer waited for alone, and there are two requests"
 
 
 def test_beside_an_open_alarm_one_small_request_goes_and_the_rest_as_soon_as_it_has_ended(
