@@ -38,9 +38,9 @@ def catalogue() -> Catalogue:
 
 
 def asked(made: Stage) -> list[int]:
-    """How many ids each request has, in the order in which they were made."""
-    found = sorted(made.documents("restore_requests"), key=lambda one: one["reserved_at"])
-    return [len(one["file_ids"]) for one in found]
+    """How many ids each request has, in the order in which they were made; of one instant the larger one first."""
+    found = [(one["reserved_at"], -len(one["file_ids"])) for one in made.documents("restore_requests")]
+    return [-ids for _, ids in sorted(found)]
 
 
 def test_a_small_request_goes_alone_and_the_rest_follows_once_its_files_are_verified(fresh: Stage) -> None:
@@ -74,13 +74,18 @@ def test_while_an_unknown_word_is_not_explained_one_small_request_goes_and_no_mo
     tmp_path: Path, mongod_uri: str
 ) -> None:
     with stage(tmp_path, mongod_uri, catalogue(), sections=BATCHES, max_window_bytes=10_000) as made:
-        made.out.mishap("request_status_word", word="Quantum Flux")
+        # Not one that is delivered all the same: then it is used.
+        word = {"kind": "request_status_word", "word": "Quantum Flux"}
+        made.switch(world_faults=[word, {"kind": "request_stuck"}])
         made.insert()
         made.wait(20, minutes=30)
         assert asked(made) == [5, 5], "it was proven until then, and the window is full"
         assert evidence.contract(made.store).row("jdp.status_words").bent
         made.wait(30, minutes=30)
-        assert asked(made) == [5, 5, 3]
+        assert asked(made) == [5, 5, FEW]
+        made.switch(world_faults=[])
+        made.drive(hours=60, minutes=30)
+        assert sum(asked(made)) == sum(made.counts().values()) == made.counts()["done"] == 20
 
 
 def test_a_database_that_had_files_done_before_goes_on_at_full_size(tmp_path: Path, mongod_uri: str) -> None:
