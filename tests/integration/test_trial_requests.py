@@ -82,7 +82,7 @@ def test_while_an_unknown_word_is_not_explained_one_small_request_goes_and_no_mo
         assert asked(made) == [5, 5], "it was proven until then, and the window is full"
         assert evidence.contract(made.store).row("jdp.status_words").bent
         made.wait(30, minutes=30)
-        assert asked(made) == [5, 5, FEW]
+        assert asked(made) == [5, 5, 2], "the smallest of each of the two analysis projects that are left"
         made.switch(world_faults=[])
         made.drive(hours=60, minutes=30)
         assert sum(asked(made)) == sum(made.counts().values()) == made.counts()["done"] == 20
