@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test acceptance campaign mutants structure diagrams changelog lint format constraints dist clean
+.PHONY: demo test acceptance contract campaign mutants structure diagrams changelog lint format constraints dist clean
 
 demo: $(READY)
 	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
@@ -15,6 +15,10 @@ test: $(READY)
 # The service on a booted Debian 12: needs root, systemd-container and debootstrap; says so and skips elsewhere.
 acceptance: $(READY)
 	$(BIN)/python -m pytest -m acceptance -rs tests/acceptance $(ARGS)
+
+# Bends each assumption about the outside, alone and in pairs, and shows what comes of it; `make test` has a sample.
+contract: $(READY)
+	JGI_STAGER_CONTRACT=whole $(BIN)/python -m pytest -s tests/integration/test_contract_bent.py $(ARGS)
 
 # Kills the daemon at every effect and lets everything else go wrong: ARGS="--runs 2100 --seed 1 --minutes 60".
 campaign: $(READY)
