@@ -66,6 +66,8 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "control.note_clean_end": lambda store: control.note_clean_end(store, SOME_TIME, 1),
     "control.note_start": lambda store: control.note_start(store, "h", 2),
     "evidence.note_bent": lambda store: evidence.note_bent(store, "jdp.date", "none", 7),
+    "evidence.note_decided": evidence.note_decided,
+    "evidence.note_proof": lambda store: evidence.note_proof(store, 7, SOME_TIME, "w"),
     "evidence.note_seen": lambda store: evidence.note_seen(store, "jdp.date", "w"),
     "files.listed_again": lambda store: files.listed_again(store, A_FILE, jdp_file_size=7),
     "files.set_aside": lambda store: files.set_aside(store, "p"),

@@ -150,11 +150,25 @@ class RowEvidence(Stored):
     """Each way once, oldest first."""
 
 
+class Proof(Stored):
+    """A delivery that was used end to end: asked, ready, manifest, transferred, verified."""
+
+    at: Instant
+    asked_at: Instant
+    """When its request was answered, by JDP's clock."""
+    request_id: RequestNumber
+    evidence: str
+
+
 class ContractEvidence(Stored):
     """``contract`` in ``control``: what the services were seen to do."""
 
     rows: dict[str, dict[str, RowEvidence]] = {}
     """By service or matter, and by the rest of the id: ``rows.jdp.date``."""
+    proof: Proof | None = None
+    """The newest, as far as one was needed."""
+    decided_at: Instant | None = None
+    """When it was decided whether this database had used a delivery before there was this document."""
 
     def row(self, assumption: str) -> RowEvidence:
         """What is known of the assumption with this id."""

@@ -216,6 +216,8 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "control.starts": lambda: control.starts(store),
         "evidence.contract": lambda: evidence.contract(store),
         "evidence.note_bent": lambda: evidence.note_bent(store, "jdp.date", "none", 7),
+        "evidence.note_decided": lambda: evidence.note_decided(store),
+        "evidence.note_proof": lambda: evidence.note_proof(store, 7, now, "w"),
         "evidence.note_seen": lambda: evidence.note_seen(store, "jdp.date", "w"),
         "requests.brings_again": lambda: requests.brings_again(store, jdp_id(1)),
         "requests.add_lost": lambda: requests.add_lost(store, "r", [jdp_id(1)]),

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.control_models import ContractEvidence
+from jgi_stager.control_models import Bent, ContractEvidence, Proof, RowEvidence
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import translated
-from jgi_stager.stored import UnfitError, misfit, parse
+from jgi_stager.stored import UnfitError, parse
 
 _KEY: Document = {"_id": "contract"}
 MOST_BENDS = 20
@@ -56,11 +57,51 @@ def note_bent(store: Store, assumption: str, evidence: str, request_id: int | No
     return _write(store, {f"{field}.evidence": {"$ne": said}}, push)
 
 
+@translated
+def note_proof(store: Store, request_id: int, asked_at: datetime, evidence: str) -> bool:
+    """Note that a delivery was used end to end; False if a newer one is known."""
+    value = {
+        "at": store.clock.now(),
+        "asked_at": asked_at,
+        "request_id": request_id,
+        "evidence": evidence[:LONGEST_EVIDENCE],
+    }
+    where: Document = {"$or": [{"proof": None}, {"proof.asked_at": {"$lt": asked_at}}]}
+    return _write(store, where, {"$set": {"proof": value}})
+
+
+@translated
+def note_decided(store: Store) -> bool:
+    """Note that it was decided whether this database had used a delivery before."""
+    return _write(store, {"decided_at": None}, {"$set": {"decided_at": store.clock.now()}})
+
+
 def _write(store: Store, where: Mapping[str, Any], change: Document) -> bool:
     known = store.control.find_one(_KEY)
     if known is None:
         with suppress(DuplicateKeyError):  # another step was first
             store.control.update_one(_KEY, {"$setOnInsert": {"rows": {}}}, upsert=True)
-    elif misfit(ContractEvidence, known) is not None:
+    elif not _fits(known):
         store.control.replace_one(_KEY, {"rows": {}}, upsert=True)
     return store.control.update_one({**where, **_KEY}, change).modified_count == 1
+
+
+def _fits(document: Document) -> bool:
+    try:
+        parse(ContractEvidence, document)
+    except UnfitError:
+        return False
+    return True
+
+
+__all__ = [
+    "Bent",
+    "ContractEvidence",
+    "Proof",
+    "RowEvidence",
+    "contract",
+    "note_bent",
+    "note_decided",
+    "note_proof",
+    "note_seen",
+]
