@@ -239,7 +239,9 @@ CONTRACT: tuple[Assumption, ...] = (
         assumed="A manifest is whole soon after its request is ready, and lists every file that was delivered.",
         read_in="steps.manifests.read",
         shows="Lines or files are missing, or the last line is torn.",
-        then="It is read again until the patience is over, and then used as far as it goes.",
+        then="People are told after three hours. It is read again until the patience is over, and then used as "
+        "far as it goes. What it does not list is used where it lies in the delivery under its name and with its "
+        "size; what is not there is asked for again, once; where nobody can tell a person decides.",
         bends=(
             _fault("manifest_short"),
             _fault("manifest_torn"),

@@ -341,6 +341,10 @@ class Delivery:
     extra: tuple[str, ...]
     doubt: str | None = None
     """Why the manifest may still be written: read it again before it is used."""
+    unlisted: Mapping[str, str] = field(default_factory=dict)
+    """By file id: where the only file lies that can be one that is not listed, relative to the delivery."""
+    unclear: Mapping[str, str] = field(default_factory=dict)
+    """By file id: why nobody can tell whether one that is not listed is there."""
 
 
 def compare(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from jgi_stager.alarm_models import Cause
+from jgi_stager.clients.globus import TaskStatus
 from jgi_stager.contract import UnknownAssumptionError
 from jgi_stager.plan_inputs import read_caution, read_refusals
 from jgi_stager.reporting import explain, snapshot
@@ -209,14 +210,15 @@ def test_a_task_that_is_paused_holds_up_no_request_unless_a_consent_is_missing(
     with stage(tmp_path, mongod_uri, catalogue()) as made:
         made.insert()
         made.until("restored")
-        made.out.mishap("tasks_inactive")
+        made.out.mishap("tasks_paused")
         made.wait(2)
         (paused,) = [one for one in alarms.open_alarms(made.store) if one.key.startswith("task:")]
         assert paused.cause is Cause.DELAY
         assert read_caution(made.ctx, read_refusals(made.ctx)).is_none
         task = tasks.task_by_id(made.store, paused.about.task_id or "")
         assert task is not None
-        poll_tasks._stands_still(made.ctx, task, "INACTIVE", "CONSENT_REQUIRED")
+        said = TaskStatus(task_id=task.globus_id, status="INACTIVE", nice_status="CONSENT_REQUIRED")
+        poll_tasks._stands_still(made.ctx, task, said)
         assert read_caution(made.ctx, read_refusals(made.ctx)).alarm_since is not None
 
 

@@ -13,8 +13,9 @@ A delivery that Globus could not read is gone, or only out of reach for now: the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import PurePosixPath
@@ -23,10 +24,10 @@ import structlog
 
 from jgi_stager.alarm_models import About, Cause
 from jgi_stager.clients.globus import Entry, unusable_path
-from jgi_stager.clients.jdp import RequestStatus
+from jgi_stager.clients.jdp import JdpFile, RequestStatus
 from jgi_stager.failures import OutsideError, Rejected, Service
-from jgi_stager.lifecycle import IN_DOUBT, RequestState
-from jgi_stager.manifests import LARGEST_MANIFEST_BYTES, ListedManifest, delivery_name, similar_names
+from jgi_stager.lifecycle import IN_DOUBT, RequestState, State
+from jgi_stager.manifests import LARGEST_MANIFEST_BYTES, Delivery, ListedManifest, delivery_name, similar_names
 from jgi_stager.models import RestoreRequest
 from jgi_stager.records import unsafe_name
 from jgi_stager.steps import jdp_clock
@@ -49,6 +50,10 @@ MOST_AT_A_TIME = 50
 MANIFEST = re.compile(r".*manifest.*\.csv", re.IGNORECASE | re.DOTALL)
 MOST_MANIFESTS = 20
 """Of one delivery: a request has 750 files."""
+ONLY_ON_TAPE = "PURGED"
+"""JDP's word for a file that is not on disk."""
+MOST_DIRECTORIES = 500
+"""Of one delivery that are listed to find a file: a request has 750 files."""
 MOST_CANDIDATES = 5
 """How many directories are looked into for one that is missing."""
 
@@ -149,6 +154,101 @@ def other_tables(ctx: StepContext, request: RestoreRequest) -> tuple[str, ...]:
     except OutsideError:
         return ()
     return listing.other_csv if listing is not None else ()
+
+
+def with_unlisted(
+    ctx: StepContext, request: RestoreRequest, delivery: Delivery, awaited: Collection[str]
+) -> Delivery | None:
+    """The same with what lies there of the files that its manifest does not list; None if Globus cannot be asked
+    now."""
+    if not awaited:
+        return delivery
+    wanted = files.of_request(ctx.store, request.number, State.RESTORED)
+    listed = {row.path for row in delivery.delivered.values()}
+    ask = partial(_find_unlisted, ctx, request, [one for one in wanted if one.source_file_id in awaited], listed)
+    item = f"request {request.number}"
+    found = call(ctx, Service.GLOBUS, ask, item, NOT_EXPLAINED, request_id=request.number)
+    if found is None:
+        return None
+    unlisted, unclear = found
+    missing = tuple(one for one in delivery.missing if one not in unlisted and one not in unclear)
+    return replace(delivery, missing=missing, unlisted=unlisted, unclear=unclear)
+
+
+def _find_unlisted(
+    ctx: StepContext, request: RestoreRequest, wanted: Iterable[FileRow], listed: Collection[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Look in a delivery for files that its manifest does not list: a regular file of the size and name that JDP
+    gives, which is none of the ``listed`` paths.
+
+    Returns `Delivery.unlisted` and `Delivery.unclear`; what is in neither is not there. Raises what the Globus
+    client raises, but for a directory that it may not list.
+    """
+    there, hidden = _walk(ctx, source_directory(ctx, request.number, request.delivery_directory))
+    by_id = {file.source_file_id: file for file in wanted}
+    places = {
+        one: [path for path, entry in there if path not in listed and _may_be(file, entry)]
+        for one, file in by_id.items()
+    }
+    claims = Counter(path for found in places.values() for path in found)
+    paths: dict[str, str] = {}
+    unclear: dict[str, str] = {}
+    for one, found in places.items():
+        if len(found) == 1 and claims[found[0]] == 1:
+            paths[one] = found[0]
+        elif found:
+            unclear[one] = f"it may be any of {', '.join(map(repr, found[:MOST_CANDIDATES]))} there"
+        elif hidden is not None:
+            unclear[one] = f"not all of the delivery can be seen: {hidden}"
+    return paths, unclear
+
+
+def _may_be(file: FileRow, entry: Entry) -> bool:
+    same = entry.name == file.file_name or similar_names(file.file_name, [entry.name])
+    return bool(same) and entry.size is not None and entry.size == file.size
+
+
+def _walk(ctx: StepContext, root: str) -> tuple[list[tuple[str, Entry]], str | None]:
+    """The regular files below a directory, by their paths from there; and why these may not be all."""
+    found: list[tuple[str, Entry]] = []
+    left, hidden = deque([""]), None
+    for _ in range(MOST_DIRECTORIES):
+        if not left:
+            return found, hidden
+        place = left.popleft()
+        try:
+            entries = ctx.globus.ls(ctx.settings.globus.jgi_collection_id, f"{root}/{place}".rstrip("/")) or ()
+        except Rejected as error:
+            hidden = str(error)
+            continue
+        able = [one for one in entries if not unsafe_name(one.name)]
+        inside = [(f"{place}/{one.name}".lstrip("/"), one) for one in able]
+        found += [
+            (path, one) for path, one in inside if one.type == "file" and not unusable_path(f"{root}/{path}")
+        ]
+        left += [path for path, one in inside if one.type == "dir"]
+    return found, f"it has more than {MOST_DIRECTORIES} directories" if left else hidden
+
+
+def were_on_disk(ctx: StepContext, request: RestoreRequest, missing: Collection[str]) -> bool:
+    """Whether as many files are missing as JDP counted as on disk already, and some came: then it is those, unless
+    JDP says that one of them is only on tape. (Which they were it cannot tell: what it restored is on disk, too.)
+    """
+    gone = set(missing) - set(request.dropped or ())
+    if not 0 < len(gone) < len(request.file_ids) or len(gone) != request.updated_count:
+        return False
+    ask, event = partial(_file_status, ctx, gone), NOT_EXPLAINED
+    found = call(ctx, Service.JDP, ask, f"request {request.number}", event, request_id=request.number) or {}
+    return all((one.status or "").upper() != ONLY_ON_TAPE for one in found.values())
+
+
+def _file_status(ctx: StepContext, file_ids: Collection[str]) -> Mapping[str, JdpFile]:
+    try:
+        return ctx.jdp.file_status(sorted(file_ids))
+    except Rejected as error:
+        # The call is undocumented: without it the count alone decides.
+        log.warning("file_status_unknown", error=str(error))
+        return {}
 
 
 def unmatched(ctx: StepContext) -> dict[int, datetime | None]:

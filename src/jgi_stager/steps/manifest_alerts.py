@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import structlog
 
@@ -52,9 +53,19 @@ def tell_of_format(ctx: StepContext, request: RestoreRequest, why: str, header: 
     )
 
 
-def tell_of_delay(ctx: StepContext, request: RestoreRequest, why: str, cure: str, found: str, place: str) -> None:
-    """A manifest, expected at ``place``, is not there or not whole. ``cure``: what to do, if not to ask JGI."""
-    request_id = request.number
+def tell_of_delay(
+    ctx: StepContext,
+    request: RestoreRequest,
+    why: str,
+    cure: str,
+    found: str,
+    place: str,
+    until: datetime,
+    cause: Cause,
+) -> None:
+    """A manifest, expected at ``place``, is not there or not whole. ``cure``: what to do, if not to ask JGI. It is
+    waited for as a whole ``until`` then."""
+    request_id, is_early = request.number, ctx.clock.now() < until
     written_anew = f"ask JGI to write {manifest_name(request_id)} of the delivery R{request_id} anew"
     listed = f"a manifest of {len(request.file_ids)} files"
     alert(
@@ -63,8 +74,12 @@ def tell_of_delay(ctx: StepContext, request: RestoreRequest, why: str, cure: str
         f"the manifest of request {request_id} does not become complete",
         f"{_said(request)}, and {len(request.file_ids)} files wait for its manifest, but: {why}."
         f"\n\nexpected: {listed} at {place}\nfound: {found or why}",
-        you=f"{cure or written_anew}. {_until_the_end(request)}",
-        lasts=Lasts(Cause.FORMAT, About(request_id=request_id, request_key=request.key), request.projects),
+        you=f"nothing before {until:%Y-%m-%d %H:%M} UTC: until then it may become whole by itself, and is looked "
+        "at again every hour. From then on what it lists is used, and what it does not list is looked for in the "
+        f"delivery. If nothing can be used then: {written_anew}."
+        if is_early and not cure
+        else f"{cure or written_anew}. {_until_the_end(request)}",
+        lasts=Lasts(cause, About(request_id=request_id, request_key=request.key), request.projects),
     )
 
 
@@ -105,8 +120,8 @@ _AGAIN = "Not delivered, and asked for again, once:"
 _NOT_AGAIN = "Not delivered, and not asked for again without your word:"
 
 
-def _what_becomes(is_missing: bool, held: str | None) -> str:
-    if is_missing and held:
+def _what_becomes(is_missing: bool, held: str | None, *, waits: bool) -> str:
+    if (is_missing and held) or waits:
         return (
             "see the files that failed, with their reasons (jgi-stager files PROJECT --state failed); what nobody "
             "asked for is left alone."
@@ -133,17 +148,25 @@ def tell_of_differences(
 ) -> None:
     """A manifest that is used differs from what was asked for. ``where`` shows it, ``tables`` lie beside it, and
     ``held`` says why nothing is asked for again."""
-    if not (manifest.problems or delivery.extra or missing or delivery.doubt):
+    unlisted = len(delivery.unlisted) + len(delivery.unclear)
+    if not (manifest.problems or delivery.extra or missing or delivery.doubt or unlisted):
         return
     request_id = request.number
-    names = files.names_of_sources(ctx.store, missing[:MOST_LINES])
+    some = [*missing[:MOST_LINES], *list(delivery.unclear)[:MOST_LINES]]
+    names = files.names_of_sources(ctx.store, some)
     parts: tuple[tuple[str, list[str]], ...] = (
         ("Used as far as it goes:", [delivery.doubt] if delivery.doubt else []),
+        ("Not listed, but there under its name and with its size, and used:", [*delivery.unlisted.values()]),
+        (
+            "Not listed, and waiting for you:",
+            [f"{names.get(one, one)}: {why}" for one, why in delivery.unclear.items()],
+        ),
         (_NOT_AGAIN if held else _AGAIN, [names.get(file_id, file_id) for file_id in missing]),
         ("Delivered, but not asked for:", [*delivery.extra]),
         ("Cannot be used:", [*manifest.problems]),
     )
     counts = f"{len(missing)} missing, {len(delivery.extra)} extra, {len(manifest.problems)} unusable"
+    counts += f", {unlisted} not listed" if unlisted else ""
     log.warning("manifest_differs", request_id=request_id, missing=len(missing), extra=len(delivery.extra))
     if tables:
         parts += (("Not read:", [tables]),)
@@ -153,6 +176,6 @@ def tell_of_differences(
         f"manifest-differs:{request_id}",
         f"the manifest of request {request_id} differs from what was asked ({counts})",
         "\n\n".join([f"It is the manifest of {', '.join(sorted(request.projects))}.", *lists]),
-        you=_what_becomes(bool(missing), held),
+        you=_what_becomes(bool(missing), held, waits=bool(delivery.unclear)),
         lasts=None,
     )

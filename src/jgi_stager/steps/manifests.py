@@ -1,7 +1,7 @@
 """Manifests: brought through Globus to the project's manifest directory, read there, used only when whole.
 
-One that does not become whole is used as far as it goes after `jdp.manifest_patience_hours`; of one that says
-nothing at all people are told then. A line that cannot be used concerns its own file only.
+One that does not become whole is told of, and used as far as it goes after `jdp.manifest_patience_hours`; what it
+does not list is looked for in the delivery then. A line that cannot be used concerns its own file only.
 
 One task brings them to all projects; a project to which nothing could be brought lately is tried apart, so that it
 holds up no other.
@@ -13,15 +13,13 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from pathlib import PurePosixPath
 
 import structlog
 
 from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.globus import TransferItem, item_bytes
-from jgi_stager.clients.jdp import JdpFile
-from jgi_stager.failures import CallKind, Rejected, Service
+from jgi_stager.failures import CallKind, Service
 from jgi_stager.lifecycle import OPEN_TASKS, RequestState, State, TaskState
 from jgi_stager.manifest_files import Parts, fetched, is_here, local_copy, read_parts
 from jgi_stager.manifests import (
@@ -44,7 +42,7 @@ from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import source_directory
 from jgi_stager.steps.first_contact import bent, seen
 from jgi_stager.steps.notify import Lasts, alert, solve
-from jgi_stager.steps.services import LONGEST_ERROR, call, may_ask, process_each, reschedule_fields, too_large
+from jgi_stager.steps.services import LONGEST_ERROR, may_ask, process_each, reschedule_fields, too_large
 from jgi_stager.store import RecordTooLarge, StoreError, files, projects, requests, tasks
 
 log = structlog.get_logger()
@@ -166,16 +164,16 @@ def close(ctx: StepContext, task: TransferTask) -> None:
 WHICH = "ask JGI which is right, then `jgi-stager retry` lists it again"
 """The cure where the manifest and JDP's list differ."""
 
+ASK_WHERE = "ask JGI where it is; `jgi-stager retry` asks for it once more"
+"""The cure where nobody can tell whether it was delivered."""
 GONE = timedelta(hours=24)
 """So long the directory of a delivery may be missing."""
-ONLY_ON_TAPE = "PURGED"
-"""JDP's word for a file that is not on disk."""
 FETCH_AGAIN = timedelta(hours=24)
 """So long a manifest is not fetched again of which the listing shows no change: the listing may be wrong."""
 SETTLED = timedelta(hours=1)
 """What has not changed for so long is not being written any more."""
-FORMAT_TOLD_AFTER = timedelta(hours=3)
-"""A header that does not name what is needed is told of after that, however long the patience is."""
+TOLD_AFTER = timedelta(hours=3)
+"""What is wrong with a manifest is told of after that, however long the patience is."""
 
 
 def run(ctx: StepContext) -> int:
@@ -278,9 +276,10 @@ def _wait(
     *,
     found: str = "",
     header: str | None = None,
+    cause: Cause = Cause.DELAY,
 ) -> None:
-    """Look again later; when the patience is over people hear of it, with what was ``found`` and what to do
-    (``cure``). Nothing is asked from tape for it: what is at JGI stays there until the delivery expires.
+    """Look again later; after `TOLD_AFTER` people hear of it, with what was ``found`` and what to do (``cure``).
+    Nothing is asked from tape for it: what is at JGI stays there until the delivery expires.
 
     ``header``: what stands there instead of the columns that are needed.
     """
@@ -299,11 +298,14 @@ def _wait(
         requests.update_request(ctx.store, request.key, RequestState.READY, useless=why[:LONGEST_ERROR])
     if header is not None:
         bent(ctx, "manifest.columns", f"the header is {header}", request.number)
-    if header is not None and age >= min(_patience(ctx), FORMAT_TOLD_AFTER):
+    if age < min(_patience(ctx), TOLD_AFTER):
+        return
+    if header is not None:
         manifest_alerts.tell_of_format(ctx, request, why, header, _expected(ctx, request))
-    elif header is None and age >= _patience(ctx):
+    else:
         said = found or why + _tables(ctx, request)
-        manifest_alerts.tell_of_delay(ctx, request, why, cure, said, _expected(ctx, request))
+        until = (request.ready_at or now) + _patience(ctx)
+        manifest_alerts.tell_of_delay(ctx, request, why, cure, said, _expected(ctx, request), until, cause)
 
 
 def _expected(ctx: StepContext, request: RestoreRequest) -> str:
@@ -417,7 +419,7 @@ def _wait_for(
         _wait(ctx, request, why, f"let the user of the daemon read {paths} as a plain file")
     else:
         header = error.header if isinstance(error, UnknownFormat) else None
-        _wait(ctx, request, f"its manifest cannot be used: {error}", header=header)
+        _wait(ctx, request, f"its manifest cannot be used: {error}", header=header, cause=Cause.FORMAT)
 
 
 def _read_manifest(ctx: StepContext, request: RestoreRequest, manifest: Manifest, found: Parts) -> int:
@@ -431,7 +433,7 @@ def _read_manifest(ctx: StepContext, request: RestoreRequest, manifest: Manifest
     awaited = set(delivery.missing) - given_up
     waited = ctx.clock.now() - request.ready_since
     is_over = waited >= _patience(ctx)
-    if not delivery.doubt and waited >= SETTLED and _were_on_disk(ctx, request, awaited):
+    if not delivery.doubt and waited >= SETTLED and deliveries.were_on_disk(ctx, request, awaited):
         is_over = True  # it is as whole as it will be
     says_nothing = not delivery.delivered and not delivery.unusable
     unread = "; ".join(f"{name!r:.100} cannot be used: {error}" for name, error in sorted(found.wrong.items()))
@@ -441,7 +443,11 @@ def _read_manifest(ctx: StepContext, request: RestoreRequest, manifest: Manifest
         return 0
     _note_seen(ctx, request, manifest, delivery)
     if not (unread and awaited):
-        moved = _use(ctx, request, manifest, delivery)
+        whole = deliveries.with_unlisted(ctx, request, delivery, awaited)
+        if whole is None:
+            _wait(ctx, request, f"its manifest is not complete, and its delivery cannot be looked into: {lacks}")
+            return 0
+        moved = _use(ctx, request, manifest, whole)
         for topic in (f"manifest-format:{request.number}", f"manifest:{request.number}"):
             solve(ctx, topic, "the manifest is read")
         return moved
@@ -480,36 +486,18 @@ def _use(ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery
     directory = source_directory(ctx, request_id, request.delivery_directory)
     usable, hopeless = [], {}
     for file in files.of_request(ctx.store, request_id, State.RESTORED):
-        row = delivery.delivered.get(file.source_file_id)
-        if reason := _hopeless(request_id, file, row, delivery.unusable.get(file.source_file_id)):
+        source = file.source_file_id
+        row = delivery.delivered.get(source)
+        if reason := _hopeless(request_id, file, delivery):
             hopeless[file.oid] = reason
         elif row is not None:
             fields = {"source_path": f"{directory}/{row.path}", "md5sum": file.md5sum or row.md5}
             usable.append((file.oid, fields))
+        elif source in delivery.unlisted:
+            usable.append((file.oid, {"source_path": f"{directory}/{delivery.unlisted[source]}"}))
     # Also what was lost before: the daemon may have died between noting it and setting its files free.
     missing, limit = list(delivery.missing), ctx.settings.staging.max_setbacks
     return transitions.use_manifest(ctx.store, request, usable, hopeless, missing, limit, held)
-
-
-def _were_on_disk(ctx: StepContext, request: RestoreRequest, missing: Collection[str]) -> bool:
-    """Whether as many files are missing as JDP counted as on disk already, and some came: then it is those, unless
-    JDP says that one of them is only on tape. (Which they were it cannot tell: what it restored is on disk, too.)
-    """
-    gone = set(missing) - set(request.dropped or ())
-    if not 0 < len(gone) < len(request.file_ids) or len(gone) != request.updated_count:
-        return False
-    ask, event = partial(_file_status, ctx, gone), deliveries.NOT_EXPLAINED
-    found = call(ctx, Service.JDP, ask, f"request {request.number}", event, request_id=request.number) or {}
-    return all((one.status or "").upper() != ONLY_ON_TAPE for one in found.values())
-
-
-def _file_status(ctx: StepContext, file_ids: Collection[str]) -> Mapping[str, JdpFile]:
-    try:
-        return ctx.jdp.file_status(sorted(file_ids))
-    except Rejected as error:
-        # The call is undocumented: without it the count alone decides.
-        log.warning("file_status_unknown", error=str(error))
-        return {}
 
 
 def _not_again(ctx: StepContext, request: RestoreRequest, missing: Collection[str]) -> str | None:
@@ -518,17 +506,21 @@ def _not_again(ctx: StepContext, request: RestoreRequest, missing: Collection[st
         return None
     if word := poll_requests.unexplained_word(request):
         return word
-    if not _were_on_disk(ctx, request, missing):
+    if not deliveries.were_on_disk(ctx, request, missing):
         return None
     bent(ctx, "jdp.delivers_updated", "a delivery lacks as many files as were on disk", request.number)
     manifest_alerts.tell_of_updated(ctx, request, len(missing))
     return f"it is one of as many as JDP counted as on disk already (updated_count {request.updated_count})"
 
 
-def _hopeless(request_id: int, file: files.FileRow, row: Row | None, unusable: str | None) -> str | None:
-    """Why a file cannot come out of any delivery, as far as the manifest of this one shows."""
-    if unusable:
-        return f"the manifest of request {request_id} gives no place for it: {unusable}; ask JGI to correct it"
+def _hopeless(request_id: int, file: files.FileRow, delivery: Delivery) -> str | None:
+    """Why a file cannot come out of any delivery, as far as this one shows, or why only a person can tell."""
+    source = file.source_file_id
+    if why := delivery.unclear.get(source):
+        return f"the manifest of request {request_id} does not list it, and {why}; {ASK_WHERE}"
+    if why := delivery.unusable.get(source):
+        return f"the manifest of request {request_id} gives no place for it: {why}; ask JGI to correct it"
+    row = delivery.delivered.get(source)
     return _differs(file, row) if row is not None else None
 
 

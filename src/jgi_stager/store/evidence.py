@@ -12,10 +12,10 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.control_models import Bent, ContractEvidence, Proof, RowEvidence
+from jgi_stager.control_models import ContractEvidence
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import translated
-from jgi_stager.stored import UnfitError, parse
+from jgi_stager.stored import UnfitError, misfit, parse
 
 _KEY: Document = {"_id": "contract"}
 MOST_BENDS = 20
@@ -81,27 +81,6 @@ def _write(store: Store, where: Mapping[str, Any], change: Document) -> bool:
     if known is None:
         with suppress(DuplicateKeyError):  # another step was first
             store.control.update_one(_KEY, {"$setOnInsert": {"rows": {}}}, upsert=True)
-    elif not _fits(known):
+    elif misfit(ContractEvidence, known) is not None:
         store.control.replace_one(_KEY, {"rows": {}}, upsert=True)
     return store.control.update_one({**where, **_KEY}, change).modified_count == 1
-
-
-def _fits(document: Document) -> bool:
-    try:
-        parse(ContractEvidence, document)
-    except UnfitError:
-        return False
-    return True
-
-
-__all__ = [
-    "Bent",
-    "ContractEvidence",
-    "Proof",
-    "RowEvidence",
-    "contract",
-    "note_bent",
-    "note_decided",
-    "note_proof",
-    "note_seen",
-]
