@@ -15,7 +15,6 @@ READING_PATH = (
     "models",
     "planning",
     "steps.__init__",
-    "steps.consents",
     "steps.context",
     "steps.transitions",
     "steps.restores",

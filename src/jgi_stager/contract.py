@@ -134,7 +134,7 @@ CONTRACT: tuple[Assumption, ...] = (
         read_in="clients.wording.limit_in",
         shows="JDP refuses a request for the number of its ids.",
         then="The limit that it names, or half, holds from then on; people are told.",
-        bends=({"jdp_max_ids": 3}, {"jdp_max_ids": 3, "limit_texts": "plain"}),
+        bends=({"jdp_max_ids": 2}, {"jdp_max_ids": 2, "limit_texts": "plain"}),
     ),
     Assumption(
         id="jdp.window",

@@ -6,15 +6,18 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from invariants import check_histories, check_run, states_of
 from jgi_stager import admin
+from jgi_stager.failures import Rejected, Service
 from jgi_stager.manifests import manifest_name
 from jgi_stager.steps import transfers
 from stage import Stage, analysis_project, file_id, small_catalogue, small_file, stage
@@ -173,9 +176,10 @@ def test_a_torn_manifest_is_used_as_far_as_it_goes_when_the_patience_is_over(
         st.wait(hours=2)
         assert st.counts() == {"restored": 4}
         st.drive(hours=24)
-        books = check_run(st, again=True)
-        assert books["requested_more_than_once"] == {file_id(1, 4): 2}
+        check_run(st)
         assert "its last line is torn" in st.notices("alarm")[0]["data"]["text"]
+        (told,) = [one["data"] for one in st.notices("alarm") if "1 not listed" in one["data"]["subject"]]
+        assert "Ga0500001_4.gff" in told["text"]
 
 
 @pytest.mark.parametrize("cut", [0, 2])
@@ -219,18 +223,74 @@ def test_a_delivery_whose_manifest_cannot_be_used_costs_no_second_one(tmp_path: 
         assert "It is not asked for again by itself" in reason
 
 
+def short(st: Stage, gone: Sequence[int] = ()) -> list[str]:
+    """Let a manifest list the first three of six files, with the files ``gone`` removed from the delivery. The
+    subjects of the alarms, in the order in which they went out."""
+    st.out.mishap("manifest_short", request_ids=[NUMBER])
+    st.insert()
+    st.until("restored")
+    for at in gone:
+        (st.out.directory(NUMBER) / "soil1" / "IMG_Data" / f"Ga0500001_{at}.gff").unlink()
+    st.wait(hours=5, minutes=60)
+    assert len(st.notices("alarm")) == 1, "people hear of it at once"
+    assert st.counts() == {"restored": 6}
+    st.drive(hours=60, minutes=30)
+    return [str(one["data"]["subject"]) for one in st.notices("alarm")]
+
+
 def test_files_that_a_manifest_never_lists_are_asked_for_again(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(1, 6)) as st:
-        st.out.mishap("manifest_short", request_ids=[NUMBER])
-        st.insert()
-        st.wait(hours=20, minutes=60)
-        assert st.counts() == {"restored": 6}
-        st.drive(hours=48, minutes=30)
+        early, used = short(st, gone=[4, 5, 6])
         books = check_run(st, again=True)
         assert set(books["requested_more_than_once"]) == {file_id(1, at) for at in (4, 5, 6)}
-        (alert,) = st.notices("alarm")
-        assert "3 missing" in alert["data"]["subject"]
-        assert "Ga0500001_4.gff" in alert["data"]["text"]
+        assert "does not become complete" in early
+        assert "3 missing" in used
+        assert "Ga0500001_4.gff" in st.notices("alarm")[1]["data"]["text"]
+
+
+def test_files_that_a_manifest_never_lists_are_used_where_they_lie(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 6)) as st:
+        _, used = short(st)
+        check_run(st)
+        assert used.endswith("(0 missing, 0 extra, 0 unusable, 3 not listed)")
+
+
+def test_of_two_files_that_may_be_one_a_person_decides(tmp_path: Path, mongod_uri: str) -> None:
+    """The one that is not listed lies in two places of the delivery, as large as it should be in both."""
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 2)) as st:
+        st.out.mishap("manifest_short", request_ids=[NUMBER])
+        st.insert()
+        st.until("restored")
+        place = st.out.directory(NUMBER) / "soil1"
+        (place / "copy").mkdir()
+        shutil.copy(place / "IMG_Data" / "Ga0500001_2.gff", place / "copy")
+        st.drive(hours=60, minutes=60)
+        check_run(st, failed=[file_id(1, 2)])
+        (bad,) = st.documents("files", state="failed")
+        assert "does not list it, and it may be any of" in bad["reason"]
+        assert "jgi-stager retry" in bad["reason"]
+
+
+def test_what_cannot_be_seen_in_a_delivery_is_not_called_lost(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 2)) as st:
+        st.out.mishap("manifest_short", request_ids=[NUMBER])
+        st.insert()
+        st.until("restored")
+        place = st.out.directory(NUMBER) / "soil1"
+        (place / "IMG_Data" / "Ga0500001_2.gff").unlink()
+        (place / "closed").mkdir()
+        look = st.ctx.globus.ls
+
+        def closed(collection: str, path: str) -> Any:
+            if path.endswith("/closed"):
+                raise Rejected(Service.GLOBUS, "globus: it may not be read")
+            return look(collection, path)
+
+        with mock.patch.object(st.ctx.globus, "ls", closed):
+            st.drive(hours=60, minutes=60)
+        check_run(st, failed=[file_id(1, 2)])
+        (bad,) = st.documents("files", state="failed")
+        assert "not all of the delivery can be seen" in bad["reason"]
 
 
 def test_a_kill_between_noting_the_missing_and_freeing_them_strands_nothing(

@@ -301,14 +301,14 @@ def test_files_on_disk_that_are_not_delivered_wait_for_a_person_and_the_others_g
         st.switch(jdp_skips_updated=True)
         st.insert()
         st.wait(hours=6)
-        assert alarm(st, "did not deliver the 2 files")
+        assert alarm(st, "did not deliver 2 files")
         st.drive(hours=48)
         assert st.counts() == {"done": 10, "failed": 2}
         failed = st.documents("files", state="failed")
         assert sorted(one["jdp_file_id"] for one in failed) == on_disk
         assert all("updated_count 2" in one["reason"] for one in failed)
         assert set(asked(st).values()) == {1}
-        said = alarm(st, "did not deliver the 2 files")
+        said = alarm(st, "did not deliver 2 files")
         assert "Expected: all 12 files" in said["text"]
         assert st.alarms("asked for again, once") == []
         admin.release(st.store, "soil", "me")

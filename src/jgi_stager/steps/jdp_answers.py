@@ -238,6 +238,7 @@ def check_number(ctx: StepContext, answer: Accepted) -> None:
         counts = f"restored_count {answer.restored_count}, updated_count {answer.updated_count}"
         said = f"request_id {answer.request_id}, {counts}"
         problem = f"the number {answer.request_id}, which another request has already"
+        bent(ctx, "jdp.request_id_unique", "two requests were answered with one number")
         raise Unnumbered(Service.JDP, f"jdp: POST was answered with {problem}", said)
 
 

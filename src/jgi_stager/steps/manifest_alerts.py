@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 
 from jgi_stager.alarm_models import About, Cause
-from jgi_stager.formatting import bullets, clean
+from jgi_stager.formatting import bullets, clean, count
 from jgi_stager.manifests import HEADER, Delivery, Manifest, manifest_name
 from jgi_stager.models import RestoreRequest
 from jgi_stager.steps.context import StepContext
@@ -105,7 +105,7 @@ def tell_of_updated(ctx: StepContext, request: RestoreRequest, missing: int) -> 
     alert(
         ctx,
         f"updated:{request.number}",
-        f"JDP did not deliver the {number} files of request {request.number} that it had on disk",
+        f"JDP did not deliver {count(number or 0, 'file')} of request {request.number} that it had on disk",
         f"Expected: all {of} files of the request in its delivery. Found: {of - missing} of them, and as many "
         f"missing as JDP counted as on disk already (updated_count {number}). They are not asked for again: it "
         "would be the same. All others go on.",

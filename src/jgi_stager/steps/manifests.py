@@ -442,6 +442,8 @@ def _read_manifest(ctx: StepContext, request: RestoreRequest, manifest: Manifest
         _wait(ctx, request, f"its manifest is not complete: {delivery.doubt or unread or lacks}")
         return 0
     _note_seen(ctx, request, manifest, delivery)
+    if delivery.doubt or awaited:
+        bent(ctx, "manifest.whole", "a manifest does not list all that was asked for", request.number)
     if not (unread and awaited):
         whole = deliveries.with_unlisted(ctx, request, delivery, awaited)
         if whole is None:
