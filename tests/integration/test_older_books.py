@@ -12,6 +12,7 @@ from commands import commands, parsed
 from invariants import check_limits
 from jgi_stager.steps import older_database, status_report
 from jgi_stager.store import control
+from proven import note_proven
 from stage import Stage, small_catalogue, stage
 
 QUOTA = 4000
@@ -123,6 +124,7 @@ def test_another_database_on_purpose_begins_without_a_word(tmp_path: Path, mongo
         first = st.database
         st.database = f"{first}_new"
         st.restart()
+        note_proven(st.store.database)
         try:
             st.insert("loam", biosample_ids=["Gb0258002"])
             st.wait(hours=1)

@@ -123,13 +123,13 @@ class Run:
     """From that request to the instant at which JDP called it ready."""
 
 
-def three_windows(directory: Path, uri: str, *, proven: bool) -> Run:
+def three_windows(directory: Path, uri: str, *, proven: bool, tape: float = TAPE_HOURS, batch: int = 5) -> Run:
     """A project of exactly three windows, on tape that is slow, with the steps as often as they really run."""
     directory.mkdir()
     world: dict[str, Any] = {
-        "max_window_bytes": 10_000, "window_hours": WINDOW_HOURS, "delivery_lag_seconds": TAPE_HOURS * 3600,
+        "max_window_bytes": 10_000, "window_hours": WINDOW_HOURS, "delivery_lag_seconds": tape * 3600,
     }  # fmt: skip
-    sections: dict[str, Any] = {"jdp": {"restore_batch_size": 5, "quota_window_hours": WINDOW_HOURS}}
+    sections: dict[str, Any] = {"jdp": {"restore_batch_size": batch, "quota_window_hours": WINDOW_HOURS}}
     files = small_catalogue(projects=6, files=5)
     with stage(directory, uri, files, sections=sections, proven=proven, **world) as made:
         made.insert()
@@ -163,6 +163,19 @@ def test_a_project_of_three_windows_is_delayed_by_the_way_of_the_trial_and_by_no
     assert with_one.trial <= with_one.tape + FETCHED_AND_VERIFIED, figures
     # What comes after the last request is the same, but for the tenth of its age by which its poll may be late.
     assert abs(done - delay) <= 0.12 * timedelta(hours=TAPE_HOURS) + 4 * TICK, figures
+
+
+def test_where_tape_is_slow_the_delay_is_less_than_the_time_of_the_trial_on_tape(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    """A request holds a window, and one of these goes beside a trial that takes longer than six hours."""
+    slow = {"tape": 9.0, "batch": 10}
+    without = three_windows(tmp_path / "without", mongod_uri, proven=True, **slow)
+    with_one = three_windows(tmp_path / "with", mongod_uri, proven=False, **slow)
+    delay = with_one.asked - without.asked
+    figures = f"its last request was {delay} later; the trial was {with_one.tape} on tape"
+    print(figures)
+    assert timedelta(hours=6) <= delay < timedelta(hours=6, minutes=30) < with_one.tape, figures
 
 
 def test_the_rest_is_asked_for_in_the_very_tick_in_which_the_trial_is_verified(fresh: Stage) -> None:
