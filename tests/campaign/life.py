@@ -26,7 +26,7 @@ import structlog
 from campaign import looks
 from campaign.effects import Effects, Watching, install
 from campaign.mutations import mutate
-from campaign.people import Changed, act, cancel
+from campaign.people import Changed, act, cancel, retry
 from campaign.script import Beside, Event, Kill
 from campaign.timeline import Timeline, TimelineClock
 from jgi_stager import daemon
@@ -109,19 +109,23 @@ class Ticks:
         for tick in range(self._spec["first_tick"], self._spec["ticks"]):
             self._effects.say("tick", str(tick))
             self._let_happen(tick)
+            self._retry()
             self._effects.moved = False
             self._every_step()
             lease.renew_when_due()
             try:
                 if tick % looks.EVERY == 0:
                     self._look()
-                if len(self._happened) == len(self._events) and self._is_over():
+                if len(self._happened) == len(self._events) and self._is_over() and not self._retry():
                     run_step(CLOSE_ALARMS, self._tools)  # it may not be due since the last project ended
                     return True
             except StoreError as error:
                 self._effects.say("note", str(error))
             self._timeline.advance(60 * (BUSY_MINUTES if self._effects.moved else QUIET_MINUTES))
         return False
+
+    def _retry(self) -> int:
+        return retry(self._spec, TimelineClock(self._timeline)) if self._spec["retries"] else 0
 
     def _look(self) -> None:
         """Hear what people would be told now; each thing that is wrong once."""

@@ -32,6 +32,8 @@ class Fault(Part):
     events: tuple[Event, ...] = ()
     clean: bool = True
     scenario: Scenario = Scenario()
+    retries: bool = False
+    """A file may wait for a person for it, who lets it be asked for once more."""
     hours: float | None = None
     """How long the projects that are well may take if nothing else goes wrong."""
 
@@ -99,7 +101,7 @@ def inside_the_services() -> Iterator[Fault]:
                 fault["seconds"] = LASTING[kind] * 3600
             forever = kind not in LASTING and kind.startswith(("delivery", "manifest"))
             scenario = Scenario(retention_days=2) if forever else Scenario()
-            yield Fault(inside=(fault,), clean=False, scenario=scenario)
+            yield Fault(inside=(fault,), clean=False, scenario=scenario, retries=forever)
     for kind in ("delivery_wrong_size", "arrival_wrong_size"):
         for count in (1, 3):
             # Where JDP gives no md5 the size alone tells.

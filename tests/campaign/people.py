@@ -56,6 +56,32 @@ def cancel(name: str, spec: Mapping[str, Any], clock: Clock) -> None:
         store.close()
 
 
+WAITS = "It is not asked for again by itself"
+MOST_RETRIES = 3
+"""Of one file: what needs more never arrives."""
+
+
+def retry(spec: Mapping[str, Any], clock: Clock) -> int:
+    """``jgi-stager retry`` for files that say that they wait for a person. How many there were."""
+    with books(spec) as database:
+        where = {
+            "state": "failed",
+            "reason": {"$regex": WAITS},
+            f"history.{20 * MOST_RETRIES}": {"$exists": False},
+        }
+        waiting = list(database["files"].find(where, {"project_name": 1, "jdp_file_id": 1}))
+    names = {file["project_name"] for file in waiting}
+    if not names:
+        return 0
+    store = connect(spec["uri"], spec["database"], clock)
+    try:
+        for name in names:
+            admin.release(store, name, "a person", reason=WAITS)
+    finally:
+        store.close()
+    return len(waiting)
+
+
 def _waited_for(database: Database[Document], wait: Wait) -> Document | None:
     for found in database[wait.collection].find(_plain(wait.where)):
         if wait.alone is None or _projects(database, found) == {wait.alone}:

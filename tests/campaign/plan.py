@@ -49,6 +49,7 @@ def made(
         switches={"world_faults": inside} if inside else {},
         events=tuple(event for fault in faults for event in fault.events),
         clean=all(fault.clean for fault in faults),
+        retries=any(fault.retries for fault in faults),
         **({"hours": faults[0].hours, "ticks": FEW_TICKS} if alone and faults[0].hours is not None else {}),
     )
 

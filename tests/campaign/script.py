@@ -126,6 +126,8 @@ class Script(Part):
     """Who is not done by then will never be."""
     hours: float | None = None
     """Simulated: so long the projects that are well may take, from their first file in the books to their last."""
+    retries: bool = False
+    """A person does what the mails say of files that wait for one: ``jgi-stager retry``."""
     mutation: str | None = None
     """The daemon is broken on purpose (`campaign.mutations`)."""
 

@@ -258,6 +258,7 @@ class Run:
             "happened": sorted(self.happened),
             "enough": healthy(self.script) if neighbours.may_never_end(self.script) else [],
             "events": [event.model_dump() for event in self.script.events],
+            "retries": self.script.retries,
             "mutation": self.script.mutation,
         }
 
