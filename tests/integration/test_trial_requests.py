@@ -169,9 +169,8 @@ def test_where_tape_is_slow_the_delay_is_less_than_the_time_of_the_trial_on_tape
     tmp_path: Path, mongod_uri: str
 ) -> None:
     """A request holds a window, and one of these goes beside a trial that takes longer than six hours."""
-    slow = {"tape": 9.0, "batch": 10}
-    without = three_windows(tmp_path / "without", mongod_uri, proven=True, **slow)
-    with_one = three_windows(tmp_path / "with", mongod_uri, proven=False, **slow)
+    without = three_windows(tmp_path / "without", mongod_uri, proven=True, tape=9.0, batch=10)
+    with_one = three_windows(tmp_path / "with", mongod_uri, proven=False, tape=9.0, batch=10)
     delay = with_one.asked - without.asked
     figures = f"its last request was {delay} later; the trial was {with_one.tape} on tape"
     print(figures)
