@@ -49,11 +49,13 @@ DONE = Wait(collection="projects", where={"state": "done"})
 ODD_WORD = Script(
     kind="mutant",
     scenario=SMALL,
-    switches={"world_faults": [{"kind": "request_status_word", "word": "ODD"}]},
+    switches={
+        "world_faults": [{"kind": "request_status_word", "word": "ODD"}, {"kind": "request_stuck", "count": 1}]
+    },
     events=(Event(tick=40, control={"switches": {"world_faults": []}}),),
     clean=False,
 )
-"""JDP says a word that nobody knows, for some days."""
+"""JDP says a word that nobody knows, for some days, and does not deliver: a delivery would say enough."""
 
 PROBES: Mapping[str, Probe] = {
     "intent_after_the_post": Probe(
