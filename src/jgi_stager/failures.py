@@ -127,12 +127,13 @@ class OutcomeUnknown(OutsideError):  # noqa: N818
 class Unnumbered(OutcomeUnknown):
     """A POST that was answered, but without the number by which it could be followed: it counts as received.
 
-    ``answer`` is what the service said, bounded, without secrets.
+    ``answer`` is what the service said, bounded, without secrets. ``repeated``: it has the number of another one.
     """
 
-    def __init__(self, service: Service, message: str, answer: str) -> None:
+    def __init__(self, service: Service, message: str, answer: str, *, repeated: bool = False) -> None:
         super().__init__(service, message)
         self.answer = answer
+        self.repeated = repeated
 
 
 FIRST_RETRY_SECONDS = 60.0

@@ -6,10 +6,13 @@ A wrong belief costs one small mail and no quota: the simulator's books tell wha
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from pymongo.collection import Collection
 
 from invariants import check_histories, check_run
 from jgi_stager import admin
@@ -17,6 +20,7 @@ from jgi_stager.alarm_models import Cause
 from jgi_stager.reporting import blocked_reasons
 from jgi_stager.reporting.quota import turns
 from jgi_stager.reporting.snapshot import SnapshotSource, take_snapshot
+from jgi_stager.steps import transitions
 from jgi_stager.store import alarms, control, requests
 from stage import Stage, file_id, small_catalogue, stage
 
@@ -72,6 +76,35 @@ def test_answers_without_a_number_of_their_own_are_explained_by_their_deliveries
         assert {one["state"] for one in st.documents("restore_requests")} <= {"closed", "ready"}
         check_histories(st)
         assert len(st.alarms("no number of its own")) == (3 if form == "none" else 2)
+
+
+@pytest.mark.parametrize("form", ["plain", "repeated", "none"])
+def test_an_answer_is_noted_before_anything_else_is_asked_of_the_database(
+    tmp_path: Path, mongod_uri: str, form: str
+) -> None:
+    """A database that goes away just then must not cost the number, or a second request."""
+    order: list[str] = []
+
+    def noted(name: str, real: Any) -> Any:
+        def call(*args: Any, **named: Any) -> Any:
+            order.append(name)
+            return real(*args, **named)
+
+        return call
+
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4), sections=BATCH) as st:
+        st.switch(jdp_request_id=form)
+        st.insert()
+        with (
+            mock.patch.object(st.ctx.jdp, "request_files", noted("post", st.ctx.jdp.request_files)),
+            mock.patch.object(transitions, "accept_request", noted("note", transitions.accept_request)),
+            mock.patch.object(transitions, "answer_request", noted("note", transitions.answer_request)),
+            mock.patch.object(Collection, "find", noted("read", Collection.find)),
+            mock.patch.object(Collection, "distinct", noted("read", Collection.distinct)),
+        ):
+            st.tick()
+        assert [after for before, after in pairwise(order) if before == "post"] == ["note"] * order.count("post")
+        assert order.count("post") >= 1
 
 
 def unnumbered(st: Stage) -> dict[str, Any]:

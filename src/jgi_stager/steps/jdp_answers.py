@@ -8,7 +8,7 @@ nothing else is asked for until it is explained: by its delivery (`jgi_stager.st
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
 
 import structlog
@@ -232,20 +232,24 @@ def _tell_of_the_amount(
 # --- without a number ---------------------------------------------------------------------------------------
 
 
-def check_number(ctx: StepContext, answer: Accepted) -> None:
-    """Raise `Unnumbered` if another request has this number already: then it tells nothing of this one."""
-    if answer.request_id in requests.known_request_ids(ctx.store):
+def check_number(answer: Accepted, known: Set[int]) -> None:
+    """Raise `Unnumbered` if another request has this number already (``known``): it tells nothing of this one.
+
+    Pure: nothing may go wrong between an answer and its note.
+    """
+    if answer.request_id in known:
         counts = f"restored_count {answer.restored_count}, updated_count {answer.updated_count}"
         said = f"request_id {answer.request_id}, {counts}"
         problem = f"the number {answer.request_id}, which another request has already"
-        bent(ctx, "jdp.request_id_unique", "two requests were answered with one number")
-        raise Unnumbered(Service.JDP, f"jdp: POST was answered with {problem}", said)
+        raise Unnumbered(Service.JDP, f"jdp: POST was answered with {problem}", said, repeated=True)
 
 
 def unnumbered(ctx: StepContext, intent: str, error: Unnumbered, now: ClockEstimate) -> None:
     """JDP answered, but not with a number of its own: the request counts as received."""
     note(ctx, intent, RequestState.UNKNOWN, error, now, answer=error.answer or "(nothing)")
     bent(ctx, "jdp.request_id", "a request was answered without a number of its own")
+    if error.repeated:
+        bent(ctx, "jdp.request_id_unique", "two requests were answered with one number")
     log.error("restore_unnumbered", request=intent, answer=error.answer)
     request = requests.get_request(ctx.store, intent)
     if request is not None:

@@ -140,7 +140,7 @@ def submit(ctx: StepContext, wants: Sequence[Want], refusals: Refusals, now: Clo
         return True
     ids = [want.file_id for want in wants]
     names = sorted({file.project_name for file in served})
-    before = requests.newest_id(ctx.store)
+    before, known = requests.newest_id(ctx.store), requests.known_request_ids(ctx.store)
     intent = requests.insert_request(
         ctx.store, file_ids=ids, projects=names, files=len(served), size=sum(want.size for want in wants)
     )
@@ -149,7 +149,7 @@ def submit(ctx: StepContext, wants: Sequence[Want], refusals: Refusals, now: Clo
     _assert_lease_held(ctx, intent, now)
     try:
         answer = ctx.jdp.request_files(ids, mailto)
-        jdp_answers.check_number(ctx, answer)
+        jdp_answers.check_number(answer, known)
     except Unnumbered as error:
         jdp_answers.unnumbered(ctx, intent, error, now)
         record_answer(ctx, Service.JDP)
@@ -166,8 +166,8 @@ def submit(ctx: StepContext, wants: Sequence[Want], refusals: Refusals, now: Clo
         jdp_answers.note(ctx, intent, RequestState.NOT_SENT, error, now)
         record_failure(ctx, error)
         return False
-    record_answer(ctx, Service.JDP)
     _accepted(ctx, intent, answer, wants, now, before)
+    record_answer(ctx, Service.JDP)
     return True
 
 
