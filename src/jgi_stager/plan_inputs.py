@@ -19,7 +19,7 @@ from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, bytes_in_wind
 from jgi_stager.settings import JdpSettings, Settings
 from jgi_stager.store import Store, alarms, evidence, files, projects, requests
 from jgi_stager.store.requests import LedgerEntry
-from jgi_stager.trial import Asked, Caution, Pace, held_back, pace, smallest, unproven_since
+from jgi_stager.trial import Asked, Caution, Pace, pace, paced, unproven_since
 
 log = structlog.get_logger()
 
@@ -158,13 +158,8 @@ def make_plan(ctx: PlanSource, refusals: Refusals, now: datetime | None = None, 
     found = planning_input(ctx, refusals, now)
     plan = plan_restores(found.demands, found.spent, found.limits, found.now)
     plan = _split_refused(_keep_what_may_go_later(plan, ctx.settings.jdp), refusals)
-    if most is Pace.FULL:
-        return plan
-    first = next(iter(plan.requests), ()) if most is Pace.ONE else ()
-    if most is Pace.SMALL:
-        left = found.limits.quota_bytes - bytes_in_window(found.spent, found.now, found.limits.window)
-        first = smallest(found.demands, left, refusals.times.keys())[: found.limits.max_ids]
-    return held_back(plan, first)
+    left = found.limits.quota_bytes - bytes_in_window(found.spent, found.now, found.limits.window)
+    return paced(plan, most, found.demands, left, found.limits.max_ids, refusals.times.keys())
 
 
 def _keep_what_may_go_later(plan: Plan, settings: JdpSettings) -> Plan:
@@ -230,6 +225,11 @@ def planning_input(ctx: PlanSource, refusals: Refusals, now: datetime | None = N
     return PlanningInput(wanted, tuple(spent), limits, now, joinable, joining)
 
 
+def want_of(file: files.Candidate) -> Want:
+    """A pending file as the planner sees it; one of an unknown size has none."""
+    return Want(file.source_file_id, file.size or 0, file.project_name, file.setbacks, file.since, file.ap_gold_id)
+
+
 def _demand(
     ctx: PlanSource, project: Project, found: Sequence[files.Candidate], without: Set[str], asked: int
 ) -> Demand:
@@ -237,8 +237,7 @@ def _demand(
     wants: dict[str, Want] = {}
     for file in found:
         if file.source_file_id not in without:
-            want = Want(file.source_file_id, file.size or 0, name, file.setbacks, file.since, file.ap_gold_id)
-            wants.setdefault(file.source_file_id, want)
+            wants.setdefault(file.source_file_id, want_of(file))
     remaining = sum(want.size for want in wants.values())
     if len(found) == CANDIDATES_PER_PROJECT:
         remaining = max(remaining, ctx.settings.jdp.max_restore_bytes)

@@ -124,9 +124,10 @@ def _for_want_of_proof(caution: Caution, now: datetime, patience: timedelta) -> 
     return Pace.SMALL if last is None or now - last >= patience else Pace.NOTHING
 
 
-def smallest(demands: Sequence[Demand], room: int, spared: Collection[str] = ()) -> tuple[Want, ...]:
-    """What a trial asks for: of the smallest file of each analysis project the `MOST_FILES` smallest that fit into
-    ``room`` bytes together. What went back before, was refused (``spared``) or is empty comes last."""
+def smallest(demands: Sequence[Demand], room: int, max_ids: int, spared: Collection[str] = ()) -> tuple[Want, ...]:
+    """What a trial asks for: of the smallest file of each analysis project the `MOST_FILES` smallest, or
+    ``max_ids`` if a request may hold fewer, that fit into ``room`` bytes together. What went back before, was
+    refused (``spared``) or is empty comes last."""
     best: dict[tuple[str, str], Want] = {}
     for demand in demands:
         for want in demand.wants:
@@ -136,7 +137,7 @@ def smallest(demands: Sequence[Demand], room: int, spared: Collection[str] = ())
     chosen: dict[str, Want] = {}
     left = room
     for want in sorted(best.values(), key=lambda one: _rank(one, spared)):
-        if len(chosen) < MOST_FILES and want.size <= left and want.file_id not in chosen:
+        if len(chosen) < min(MOST_FILES, max_ids) and want.size <= left and want.file_id not in chosen:
             chosen[want.file_id] = want
             left -= want.size
     return tuple(chosen.values())
@@ -146,8 +147,16 @@ def _rank(want: Want, spared: Collection[str]) -> tuple[bool, bool, bool, int, s
     return (want.file_id in spared, want.setbacks > 0, want.size == 0, want.size, want.file_id)
 
 
-def held_back(plan: Plan, first: tuple[Want, ...]) -> Plan:
-    """The plan with one request, of ``first``; everything else waits."""
+def paced(
+    plan: Plan, most: Pace, demands: Sequence[Demand], room: int, max_ids: int, spared: Collection[str]
+) -> Plan:
+    """The plan as far as it may be asked for now. ``room`` are the bytes left in the window, the others as in
+    `smallest`."""
+    if most is Pace.FULL:
+        return plan
+    first = next(iter(plan.requests), ()) if most is Pace.ONE else ()
+    if most is Pace.SMALL:
+        first = smallest(demands, room, max_ids, spared)
     asked = {want.file_id for want in first}
     wants = (want for request in plan.requests for want in request)
     deferred = tuple(want for want in (*wants, *plan.deferred) if want.file_id not in asked)

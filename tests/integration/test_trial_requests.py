@@ -16,6 +16,7 @@ from jgi_stager.contract import UnknownAssumptionError
 from jgi_stager.plan_inputs import read_caution, read_refusals
 from jgi_stager.reporting import explain, snapshot
 from jgi_stager.reporting.blocked_reasons import ReasonCode
+from jgi_stager.reporting.quota import turns
 from jgi_stager.simulator import Catalogue
 from jgi_stager.steps import first_contact, notify, poll_tasks
 from jgi_stager.store import alarms, evidence, tasks
@@ -251,6 +252,20 @@ def test_the_first_mail_the_reasons_and_the_last_mail_tell_of_it(fresh: Stage) -
     assert standing["delivery.content"] == "seen"
     assert standing["jdp.batch"] == "seen"
     assert "not yet" in standing.values()
+
+
+def test_what_is_said_to_go_first_is_what_is_asked_for(tmp_path: Path, mongod_uri: str) -> None:
+    """Also where a request holds fewer files than a trial has otherwise."""
+    with stage(
+        tmp_path, mongod_uri, catalogue(), sections={"jdp": {"restore_batch_size": 2}}, proven=False
+    ) as made:
+        made.insert()
+        made.run("accept", "discover")
+        facts = snapshot.take_snapshot(snapshot.SnapshotSource(made.store, made.settings, made.clock))
+        told = turns(facts).now["soil"].files
+        made.run("request_restores")
+        (accepted,) = made.notices("accepted")
+        assert asked(made) == [accepted["data"]["trial"]["files"]] == [told] == [2]
 
 
 def test_evidence_is_kept_once_and_each_way_of_being_wrong_once(fresh: Stage) -> None:

@@ -8,11 +8,12 @@ import pytest
 
 from jgi_stager.control_models import Bent, ContractEvidence, Proof, RowEvidence
 from jgi_stager.planning import Demand, Plan, Want
-from jgi_stager.trial import EVER, MOST_FILES, Asked, Caution, Pace, held_back, pace, smallest, unproven_since
+from jgi_stager.trial import EVER, MOST_FILES, Asked, Caution, Pace, pace, paced, smallest, unproven_since
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 PATIENCE = 6 * HOUR
+MOST_IDS = 750
 
 
 def proof(asked_at: datetime, request_id: int = 7) -> Proof:
@@ -88,28 +89,29 @@ def test_the_smallest_files_of_different_analysis_projects_go_first() -> None:
     wants = [
         want("a1", 5, "a"), want("a2", 4, "a"), want("b1", 9, "b"), want("c1", 7, "c"), want("d1", 8, "d"),
     ]  # fmt: skip
-    chosen = smallest([Demand("p", wants)], 1000)
+    chosen = smallest([Demand("p", wants)], 1000, MOST_IDS)
     assert [one.file_id for one in chosen] == ["a2", "c1", "d1"]
-    assert smallest([Demand("p", wants[::-1])], 1000) == chosen
+    assert smallest([Demand("p", wants[::-1])], 1000, MOST_IDS) == chosen
     assert len(chosen) == MOST_FILES
+    assert smallest([Demand("p", wants)], 1000, 2) == chosen[:2], "a request holds no more"
 
 
 def test_what_is_empty_went_back_or_was_refused_goes_only_if_there_is_nothing_else() -> None:
     demand = Demand(
         "p", [want("a0", 0, "a"), want("a1", 9, "a"), want("b1", 1, "b", setbacks=1), want("b2", 8, "b")]
     )
-    assert [one.file_id for one in smallest([demand], 1000)] == ["b2", "a1"]
-    assert [one.file_id for one in smallest([demand], 1000, {"a1", "b2"})] == ["a0", "b1"]
+    assert [one.file_id for one in smallest([demand], 1000, MOST_IDS)] == ["b2", "a1"]
+    assert [one.file_id for one in smallest([demand], 1000, MOST_IDS, {"a1", "b2"})] == ["a0", "b1"]
 
 
 def test_a_trial_keeps_to_the_quota_and_asks_for_no_id_twice() -> None:
     both = [Demand("p", [want("x", 6, "a")]), Demand("q", [want("x", 6, "a", "q"), want("y", 7, "b", "q")])]
-    assert [one.file_id for one in smallest(both, 1000)] == ["x", "y"]
-    assert [one.file_id for one in smallest(both, 10)] == ["x"]
-    assert smallest(both, 5) == ()
+    assert [one.file_id for one in smallest(both, 1000, MOST_IDS)] == ["x", "y"]
+    assert [one.file_id for one in smallest(both, 10, MOST_IDS)] == ["x"]
+    assert smallest(both, 5, MOST_IDS) == ()
 
 
 def test_everything_that_is_held_back_is_deferred() -> None:
     one, two, three = (want(name, 1, name) for name in "abc")
-    plan = held_back(Plan(((one, two),), (three,), (), NOW), (two,))
+    plan = paced(Plan(((one, two),), (three,), (), NOW), Pace.SMALL, [Demand("p", (two,))], 1000, MOST_IDS, ())
     assert plan == Plan(((two,),), (one, three), (), NOW)

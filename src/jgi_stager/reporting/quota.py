@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from jgi_stager.formatting import human_bytes, part_of
 from jgi_stager.planning import Plan, Spent, bytes_in_window, plan_restores
 from jgi_stager.reporting.snapshot_types import Count, Snapshot
-from jgi_stager.trial import Pace, held_back, smallest
+from jgi_stager.trial import Pace, paced
 
 TOGETHER = timedelta(minutes=1)
 """What was asked for within so long comes free as one."""
@@ -79,20 +79,13 @@ def turns(facts: Snapshot) -> Turns:
     if facts.waiting.held_until is not None:
         return _turns_from(facts, Plan(next_at=facts.waiting.held_until))
     if facts.waiting.most is not Pace.FULL:
-        held = careful(facts, plan)
+        left = facts.limits.quota_bytes - bytes_in_window(facts.waiting.spent, facts.now, facts.limits.window)
+        waiting, refused = facts.waiting, facts.waiting.refused_times.keys()
+        held = paced(plan, waiting.most, waiting.demands, left, facts.limits.max_ids, refused)
         return Turns(_by_project(held), None, {}, _ids(held), frozenset())
     if plan.next_at is None:
         return Turns(_by_project(plan), None, {}, _ids(plan), frozenset())
     return _turns_from(facts, plan)
-
-
-def careful(facts: Snapshot, plan: Plan) -> Plan:
-    """The plan as far as it is asked for now, while little may be asked."""
-    first = plan.requests[0] if plan.requests and facts.waiting.most is Pace.ONE else ()
-    if facts.waiting.most is Pace.SMALL:
-        left = facts.limits.quota_bytes - bytes_in_window(facts.waiting.spent, facts.now, facts.limits.window)
-        first = smallest(facts.waiting.demands, left, facts.waiting.refused_times.keys())
-    return held_back(plan, first)
 
 
 def _turns_from(facts: Snapshot, plan: Plan) -> Turns:

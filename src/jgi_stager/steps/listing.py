@@ -21,8 +21,8 @@ from jgi_stager.lifecycle import ProjectState
 from jgi_stager.limits import restore_limits
 from jgi_stager.models import Project
 from jgi_stager.notices import CHECK_AT_GOLD, Kind
-from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, read_caution, read_refusals
-from jgi_stager.planning import Demand, Limits, Want, days_of_quota, least_requests
+from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, read_caution, read_refusals, want_of
+from jgi_stager.planning import Demand, Limits, days_of_quota, least_requests
 from jgi_stager.records import FileRecord, destination_directory
 from jgi_stager.reporting import preview, snapshot
 from jgi_stager.reporting.snapshot_types import Count
@@ -283,8 +283,8 @@ def _trial(ctx: StepContext, project: Project) -> dict[str, int] | None:
     if begun is not None:
         return {"files": begun.files, "bytes": begun.bytes}
     found = files.candidates(ctx.store, project.project_name, CANDIDATES_PER_PROJECT)
-    wants = [Want(one.source_file_id, one.size or 0, one.project_name, group=one.ap_gold_id) for one in found]
-    first = smallest([Demand(project.project_name, wants)], restore_limits(ctx.settings.jdp).quota_bytes)
+    wants, limits = [want_of(one) for one in found], restore_limits(ctx.settings.jdp)
+    first = smallest([Demand(project.project_name, wants)], limits.quota_bytes, limits.max_ids)
     if not first or len(first) == len({want.file_id for want in wants}):
         return None
     return {"files": len(first), "bytes": sum(want.size for want in first)}
