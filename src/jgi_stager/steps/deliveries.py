@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -237,18 +237,22 @@ def were_on_disk(ctx: StepContext, request: RestoreRequest, missing: Collection[
     gone = set(missing) - set(request.dropped or ())
     if not 0 < len(gone) < len(request.file_ids) or len(gone) != request.updated_count:
         return False
-    ask, event = partial(_file_status, ctx, gone), NOT_EXPLAINED
+    ask, event = partial(file_status, ctx, sorted(gone)), NOT_EXPLAINED
     found = call(ctx, Service.JDP, ask, f"request {request.number}", event, request_id=request.number) or {}
     return all((one.status or "").upper() != ONLY_ON_TAPE for one in found.values())
 
 
-def _file_status(ctx: StepContext, file_ids: Collection[str]) -> Mapping[str, JdpFile]:
+def file_status(ctx: StepContext, file_ids: Sequence[str], **about: object) -> Mapping[str, JdpFile] | None:
+    """What JDP knows of these files, by id; None if it refuses to say. The call is undocumented: whoever makes it
+    goes on without. ``about``: for the log.
+
+    Raises `Transient`.
+    """
     try:
-        return ctx.jdp.file_status(sorted(file_ids))
+        return ctx.jdp.file_status(file_ids)
     except Rejected as error:
-        # The call is undocumented: without it the count alone decides.
-        log.warning("file_status_unknown", error=str(error))
-        return {}
+        log.warning("file_status_unknown", **about, error=str(error))
+        return None
 
 
 def unmatched(ctx: StepContext) -> dict[int, datetime | None]:
@@ -318,12 +322,8 @@ def _bytes_asked(ctx: StepContext, status: RequestStatus, at: datetime) -> int:
     if jdp_clock.is_past(ctx, at + timedelta(hours=ctx.settings.jdp.quota_window_hours)):
         return 0
     sizes = files.sizes_of_sources(ctx.store, status.file_ids)
-    try:
-        sizes |= {
-            one: file.size for one, file in ctx.jdp.file_status(status.file_ids).items() if file.size is not None
-        }
-    except Rejected as error:
-        log.warning("file_status_unknown", error=str(error))
+    by_jdp = file_status(ctx, status.file_ids) or {}
+    sizes |= {one: file.size for one, file in by_jdp.items() if file.size is not None}
     known = sum(sizes[one] for one in status.file_ids if one in sizes)
     quota = ctx.settings.jdp.max_restore_bytes
     return known if sizes.keys() >= set(status.file_ids) else max(known, quota)

@@ -72,10 +72,8 @@ def is_explained(ctx: StepContext, missing: Iterable[str]) -> bool | None:
 
     If it did restore them, another request holds them. None if JDP does not say (the call is undocumented).
     """
-    try:
-        files = ctx.jdp.file_status(sorted(missing))
-    except Rejected as error:
-        log.warning("file_status_unknown", error=str(error))
+    files = deliveries.file_status(ctx, sorted(missing))
+    if files is None:
         return None
     if files:
         seen(ctx, "jdp.file_status", f"JDP gives the status of {len(files)} files by their ids")
@@ -373,12 +371,9 @@ def _tape_works(ctx: StepContext, document: RestoreRequest, now: datetime) -> bo
     """Whether JDP says that tape works on files of this request: then it may well have arrived."""
     if now - document.asked_at > LONGEST_DOUBT:
         return False
-    try:
-        files = ctx.jdp.file_status(document.file_ids)
-    except Rejected as error:
-        # The call is undocumented: without it, patience alone decides.
-        log.warning("file_status_unknown", request=document.key, error=str(error))
-        return False
+    files = deliveries.file_status(ctx, document.file_ids, request=document.key)
+    if files is None:
+        return False  # patience alone decides
     working = sum((file.status or "").upper() in TAPE_WORKS for file in files.values())
     if working:
         log.info("request_in_doubt", request=document.key, files_on_their_way=working)
