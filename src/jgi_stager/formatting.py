@@ -167,6 +167,12 @@ def span(first: datetime, last: datetime) -> str:
     return f"{begin} to {day(last)}"
 
 
+def some_of(names: Sequence[str], most: int = 5) -> str:
+    """The first of these names for a sentence, and how many more there are: ``a, b and 3 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
 def cut(lines: Sequence[str], most: int, where: str, total: int | None = None) -> list[str]:
     """At most ``most`` of the lines; where there are more, one more line says how many, and ``where`` all are seen
     (a command, an address). ``total``: how many there are, where ``lines`` is not all of them."""

@@ -19,6 +19,7 @@ from jgi_stager.formatting import (
     left_of,
     part_of,
     percent,
+    some_of,
     span,
     when,
 )
@@ -128,3 +129,10 @@ def test_a_list_that_is_cut_says_how_many_more_there_are_and_where() -> None:
     assert cut(lines, 2, "jgi-stager files soil") == ["line 0", "line 1", "and 1,498 more: jgi-stager files soil"]
     assert cut(lines[:2], 20, "x", total=5)[-1] == "and 3 more: x"
     assert bullets(lines[:3], 2, "x") == "- line 0\n- line 1\n- and 1 more: x"
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"), [([], ""), (["a"], "a"), (["a", "b"], "a, b"), (["a", "b", "c", "d"], "a, b and 2 more")]
+)
+def test_some_of_many_names(names: list[str], shown: str) -> None:
+    assert some_of(names, 2) == shown

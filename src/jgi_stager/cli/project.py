@@ -37,7 +37,7 @@ from jgi_stager.cli.common import (
     settings_or_exit,
     somebody,
 )
-from jgi_stager.formatting import human_bytes, percent
+from jgi_stager.formatting import human_bytes, percent, some_of
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.records import ProjectRecord
 from jgi_stager.reporting import snapshot
@@ -239,10 +239,7 @@ def _show(found: Project, record: Mapping[str, Any]) -> None:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        first = ", ".join(str(item) for item in value[:5])
-        return f"{first} and {len(value) - 5} more" if len(value) > 5 else first
-    return str(value)
+    return some_of([str(item) for item in value]) if isinstance(value, list) else str(value)
 
 
 # --- changing -----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 import requests
 
 from jgi_stager.clients.parsing import excerpt, whole
+from jgi_stager.formatting import some_of
 
 KEYS_SHOWN = 10
 KEY_CHARACTERS = 40
@@ -126,8 +127,7 @@ def _total(document: Mapping[str, Any]) -> int | None:
 
 def _keys(document: Mapping[str, Any]) -> str:
     names = [excerpt(str(key), limit=KEY_CHARACTERS) for key in document]
-    more = f" and {len(names) - KEYS_SHOWN} more" if len(names) > KEYS_SHOWN else ""
-    return f"keys: {', '.join(names[:KEYS_SHOWN])}{more}"
+    return f"keys: {some_of(names, KEYS_SHOWN)}"
 
 
 def _kind(value: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import structlog
 from pydantic import ValidationError
 
-from jgi_stager.formatting import human_bytes
+from jgi_stager.formatting import human_bytes, some_of
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.models import Project
 from jgi_stager.notices import Kind
@@ -100,9 +100,7 @@ def _name_is_taken(ctx: StepContext, name: str) -> str:
 def _refuse_large(ctx: StepContext, inserted: RawRecord, size: int) -> None:
     """Mark a record invalid that is too large to be worked on; it may have no room even for that mark."""
     lost = projects.in_the_way(inserted.document)
-    names = ", ".join(repr(name[:60]) for name in lost[:5]) + (
-        f" and {len(lost) - 5} more" if len(lost) > 5 else ""
-    )
+    names = some_of([repr(name[:60]) for name in lost])
     taken = f" To mark it at all, this had to be taken out of it: {names}." if lost else ""
     reason = (
         f"the record has {human_bytes(size)}; at most {human_bytes(LARGEST_RECORD)} are of use.{taken} "

@@ -14,7 +14,7 @@ import structlog
 
 from jgi_stager.alarm_models import About, Alarm, Cause
 from jgi_stager.failures import CallKind, Lack, Service
-from jgi_stager.formatting import count, human_bytes
+from jgi_stager.formatting import count, human_bytes, some_of
 from jgi_stager.notices import COMMANDS, Kind, until_reminder
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.credential_notices import waiting_for
@@ -26,21 +26,19 @@ log = structlog.get_logger()
 PREFIX = "consent"
 DOES = {CallKind.LIST: "list directories", CallKind.SUBMIT: "submit transfers"}
 WANTED = {"data_access": "the consent data_access", "access": "access of the account"}
-PROJECTS_NAMED = 5
 
 
 def tell(ctx: StepContext, lack: Lack, said: str) -> None:
     """Tell people what is missing, once for each collection and scope, and again where it lasts."""
+    waiting, now = waiting_for(ctx.store, Service.GLOBUS), ctx.clock.now()
+    names = [one["name"] for one in waiting["projects"]]
     for collection in lack.collections:
         topic = _topic(collection, lack.scope)
         known = alarms.get_alarm(ctx.store, topic)
         known = known if known is not None and known.ended_at is None else None
-        waiting = waiting_for(ctx.store, Service.GLOBUS)
-        now = ctx.clock.now()
         opened = now if known is None else known.opened_at
         calls = {*(known.about.calls if known is not None else ()), *([lack.call.value] if lack.call else ())}
         number = _reminders(now - opened)
-        names = [one["name"] for one in waiting["projects"]]
         again, what = "still needs you" if number else "needs you", WANTED.get(lack.scope, lack.scope)
         where, does = _name(ctx, collection), _does(ctx, collection, lack.call)
         alert(
@@ -110,8 +108,9 @@ def _reminders(age: timedelta) -> int:
 
 def _name(ctx: StepContext, collection: str) -> str:
     settings = ctx.settings.globus
-    names = {settings.jgi_collection_id: "JGI's collection", settings.nersc_collection_id: "NERSC's collection"}
-    return names.get(collection, f"collection {collection}")
+    ours = {settings.jgi_collection_id: "JGI's collection", settings.nersc_collection_id: "NERSC's collection"}
+    names = {one.lower(): name for one, name in ours.items()}
+    return names.get(collection.lower(), f"collection {collection}")
 
 
 def _does(ctx: StepContext, collection: str, call: CallKind | None) -> str:
@@ -123,9 +122,7 @@ def _does(ctx: StepContext, collection: str, call: CallKind | None) -> str:
 def _waits(files: int, size: int, names: Sequence[str]) -> str:
     if not files:
         return "Nothing waits for it yet."
-    named = ", ".join(names[:PROJECTS_NAMED])
-    more = f" and {len(names) - PROJECTS_NAMED} more" if len(names) > PROJECTS_NAMED else ""
-    return f"{count(files, 'file')}, {human_bytes(size)}, of {named}{more} wait for it."
+    return f"{count(files, 'file')}, {human_bytes(size)}, of {some_of(names)} wait for it."
 
 
 def _you(ctx: StepContext, scope: str) -> str:

@@ -14,7 +14,7 @@ import structlog
 from jgi_stager.alarm_models import About, Cause
 from jgi_stager.clients.globus import ENDED, TaskStatus
 from jgi_stager.failures import Rejected, Service
-from jgi_stager.formatting import count, human_bytes, human_duration
+from jgi_stager.formatting import count, human_bytes, human_duration, some_of
 from jgi_stager.lifecycle import TaskState
 from jgi_stager.models import TransferTask
 from jgi_stager.notices import COMMANDS, activity
@@ -211,7 +211,6 @@ def whose_move(status: TaskStatus, settings: GlobusSettings) -> Move:
 
 _OUR_LOGIN = ("CREDENTIAL", "LOGIN", "CONSENT", "AUTHENTICAT", "ACTIVATION", "SESSION", "TOKEN")
 LONGEST_SAID = 200
-PROJECTS_NAMED = 5
 
 
 def _pausing(said: str, settings: GlobusSettings) -> str:
@@ -236,7 +235,6 @@ def _carried(ctx: StepContext, task: TransferTask, names: Sequence[str]) -> str:
     what = f"{count(task.files, 'file')}, {human_bytes(task.bytes)}"
     if task.kind != TaskKind.FILES:
         what = f"{count(len(task.request_ids), 'manifest')}"
-    more = f" and {len(names) - PROJECTS_NAMED} more" if len(names) > PROJECTS_NAMED else ""
-    of = f" of {', '.join(names[:PROJECTS_NAMED])}{more}" if names else ""
+    of = f" of {some_of(names)}" if names else ""
     settings = ctx.settings.globus
     return f"{what}{of}, from JGI ({settings.jgi_collection_id}) to NERSC ({settings.nersc_collection_id})"
