@@ -16,7 +16,7 @@ from jgi_stager.models import Project, RestoreRequest
 from jgi_stager.plan_inputs import REFUSALS_REMEMBERED
 from jgi_stager.records import is_mail_address
 from jgi_stager.steps import transitions
-from jgi_stager.store import Store, alarms, file_queries, files, moves, projects, requests
+from jgi_stager.store import Store, alarms, file_queries, moves, projects, requests
 from jgi_stager.store.projects import Record
 
 
@@ -122,7 +122,7 @@ def release(
 ) -> tuple[int, int]:
     """Let failed files of a project start again: all, those with these JDP ids, or those whose reason contains
     ``reason``. Returns how many were released, and how many could not be: without a size or a destination a
-    file could only fail again, or count too little against the quota. Raises `Refused`."""
+    file could only fail again, or count too little against the quota. Raises `NotAllowed`."""
     chosen = _failed(store, name, file_ids, reason)
     failed = file_queries.count(store, moves.by_project(name, state=State.FAILED.value, **chosen))
     released = moves.release(store, moves.by_project(name, **chosen, **_USABLE), _why("released", who, ""))
@@ -146,9 +146,9 @@ def spending_of_release(
     """What `release` would spend. Raises `NotAllowed`."""
     chosen = _failed(store, name, file_ids, reason)
     failed = file_queries.count(store, moves.by_project(name, state=State.FAILED.value, **chosen))
-    rows = files.select(store, moves.by_project(name, state=State.FAILED.value, **chosen, **_USABLE))
-    sizes = {row.source_file_id: row.size or 0 for row in rows}
-    return Spending(len(rows), len(sizes), sum(sizes.values()), failed - len(rows))
+    usable = moves.by_project(name, state=State.FAILED.value, **chosen, **_USABLE)
+    number, (ids, size) = file_queries.count(store, usable), file_queries.ids_and_bytes(store, usable)
+    return Spending(number, ids, size, failed - number)
 
 
 _USABLE = {"jdp_file_size": {"$ne": None}, "destination_path": {"$ne": None}}

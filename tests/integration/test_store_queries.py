@@ -168,6 +168,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "file_queries.count": lambda: file_queries.count(store, {"project_name": "p"}),
         "file_queries.in_tasks": lambda: file_queries.in_tasks(store, "p"),
         "file_queries.listing": lambda: file_queries.listing(store, "p", limit=5),
+        "file_queries.ids_and_bytes": lambda: file_queries.ids_and_bytes(store, {"project_name": "p"}),
         "file_queries.still_to_ask": lambda: file_queries.still_to_ask(store, "p"),
         "file_queries.delivered": lambda: list(file_queries.delivered(store, "p")),
         "file_queries.delivered_by_directory": lambda: file_queries.delivered_by_directory(store, "p"),

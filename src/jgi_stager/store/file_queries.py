@@ -46,12 +46,17 @@ def in_tasks(store: Store, project_name: str) -> dict[str, int]:
     return {str(row["_id"]): int(row["files"]) for row in found}
 
 
-@translated
 def still_to_ask(store: Store, project_name: str) -> tuple[int, int]:
     """The pending files of a project as they are asked for: how many distinct JDP ids, and their bytes."""
+    return ids_and_bytes(store, {"project_name": project_name, "state": State.PENDING})
+
+
+@translated
+def ids_and_bytes(store: Store, where: Mapping[str, Any]) -> tuple[int, int]:
+    """How many distinct JDP ids a selection of `jgi_stager.store.moves` has, and their bytes."""
     found = store.files.aggregate(
         [
-            {"$match": {"project_name": project_name, "state": State.PENDING}},
+            {"$match": dict(where)},
             {"$group": {"_id": "$source_file_id", "bytes": {"$max": "$jdp_file_size"}}},
             {"$group": {"_id": None, "ids": {"$sum": 1}, "bytes": {"$sum": "$bytes"}}},
         ]
