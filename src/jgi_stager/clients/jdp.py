@@ -280,10 +280,6 @@ __all__ = ["Accepted", "ApListing", "Jdp", "JdpFile", "RequestStatus"]
 
 TOKEN = "jdp_token"  # noqa: S105 - the name of a secret
 CURE = "log in to the JGI Data Portal, copy the session token (account menu) and run: jgi-stager token set jdp"
-UNDER_WAY = frozenset({"new", "pending", "staging"})
-"""Words of JDP for a request that is being worked on (documented: new, pending; one client: staging)."""
-REQUEST_WORDS = UNDER_WAY | {"ready", "expired"}
-"""All words for a request that are known."""
 PAGE_SIZE = 50
 """More answers 400 since 2026-01. Pages count datasets ("organisms"), not files."""
 MOST_PAGES = 1000

@@ -1,4 +1,4 @@
-"""What the words of an answer mean, where its status does not say: a page to sign in, a limit that was passed.
+"""What the words of an answer mean: where a request is, a page to sign in, a limit that was passed.
 
 Pure. The services document neither (docs/decisions/0202), so the patterns take what frameworks and people write.
 What they do not know stays what it was without them.
@@ -9,6 +9,20 @@ from __future__ import annotations
 import re
 
 from jgi_stager.failures import LimitKind, Page
+
+# --- the status of a request --------------------------------------------------------------------------------
+
+
+UNDER_WAY = frozenset({"new", "pending", "staging"})
+"""Words of JDP for a request that is being worked on (documented: new, pending; one client: staging)."""
+REQUEST_WORDS = UNDER_WAY | {"ready", "expired"}
+"""All words for a request that are known."""
+
+
+def is_known_word(word: str | None) -> bool:
+    """Whether it is known what JDP means by calling a request so; one of which it said nothing yet is new."""
+    return (word or "new").lower() in REQUEST_WORDS
+
 
 # --- web pages ----------------------------------------------------------------------------------------------
 

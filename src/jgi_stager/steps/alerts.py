@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from jgi_stager.alarm_models import About, Cause
-from jgi_stager.clients.jdp import REQUEST_WORDS
+from jgi_stager.clients.wording import is_known_word
 from jgi_stager.control_models import SetAsideEntry
 from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
@@ -166,7 +166,7 @@ def _requests(ctx: StepContext) -> Iterable[dict[str, Any]]:
     for one in requests.requests_in(ctx.store, RequestState.WAITING):
         age = now - one.asked_at
         # Not asked successfully since: its age says nothing about JDP.
-        strange = (one.status_word or "new") not in REQUEST_WORDS  # told when it was seen (`poll_requests`)
+        strange = not is_known_word(one.status_word)  # told when it was seen (`poll_requests`)
         if age <= known.limit or one.stalled_told_at or one.attempts or strange:
             continue
         yield {

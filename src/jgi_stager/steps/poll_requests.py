@@ -11,7 +11,8 @@ from typing import Any
 import structlog
 
 from jgi_stager.alarm_models import About, Cause
-from jgi_stager.clients.jdp import REQUEST_WORDS, UNDER_WAY, RequestStatus
+from jgi_stager.clients.jdp import RequestStatus
+from jgi_stager.clients.wording import REQUEST_WORDS, UNDER_WAY, is_known_word
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import RequestState, State
@@ -103,7 +104,7 @@ def _solved(ctx: StepContext, document: RestoreRequest, word: str) -> None:
     """JDP answers about the request: what it said or did not say before may be over."""
     request_id = document.number
     solve(ctx, f"vanished:{request_id}", "JDP knows the request again")
-    if word in REQUEST_WORDS:
+    if is_known_word(word):
         solve(ctx, f"word:{request_id}", f"JDP calls the request {word}, which is known")
     if word in ENDS:
         solve(ctx, f"slow:{request_id}", f"JDP calls the request {word}")
@@ -217,8 +218,8 @@ def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected) -> in
 def unexplained_word(document: RestoreRequest) -> str | None:
     """That JDP calls a request by a word that nobody knows, as the reason why nothing is asked for again for it;
     None if it does not."""
-    word = (document.status_word or "new").lower()
-    return None if word in REQUEST_WORDS else f"JDP called it {word[:40]!r}, which is a word that is not known"
+    word = (document.status_word or "").lower()
+    return None if is_known_word(word) else f"JDP called it {word[:40]!r}, which is a word that is not known"
 
 
 def _is_delivered(ctx: StepContext, document: RestoreRequest, word: str) -> bool:
