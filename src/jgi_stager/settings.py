@@ -86,8 +86,9 @@ class JdpSettings(HttpSettings):
     credential: Literal["bearer", "cookie"] = "bearer"
     cookie_name: str = Field("kc_session", pattern=r"^[A-Za-z0-9_-]+$")
     manifest_patience_hours: float = Field(24.0, ge=0)
-    """How long a manifest may stay incomplete before it is used as far as it goes and the files it lacks are asked
-    for again, once. Of one that says nothing at all people are told then, and it costs no tape."""
+    """How long a manifest may stay incomplete before it is used as far as it goes; people are told much earlier.
+    The files it lacks are used where they lie in the delivery, and else asked for again, once. One that says
+    nothing at all costs no tape."""
     unknown_patience_hours: float | None = Field(None, gt=0)
     """How long to look for evidence of a request whose answer was lost; without a value the quota window."""
     trial_patience_hours: float = Field(6.0, gt=0)

@@ -223,14 +223,21 @@ def test_a_delivery_whose_manifest_cannot_be_used_costs_no_second_one(tmp_path: 
         assert "It is not asked for again by itself" in reason
 
 
-def short(st: Stage, gone: Sequence[int] = ()) -> list[str]:
-    """Let a manifest list the first three of six files, with the files ``gone`` removed from the delivery. The
-    subjects of the alarms, in the order in which they went out."""
+def deliver_short(st: Stage, gone: Sequence[int] = ()) -> Path:
+    """Deliver with a manifest that lists the first half, and with the files ``gone`` removed. The directory of the
+    analysis project in the delivery."""
     st.out.mishap("manifest_short", request_ids=[NUMBER])
     st.insert()
     st.until("restored")
+    place = st.out.directory(NUMBER) / "soil1"
     for at in gone:
-        (st.out.directory(NUMBER) / "soil1" / "IMG_Data" / f"Ga0500001_{at}.gff").unlink()
+        (place / "IMG_Data" / f"Ga0500001_{at}.gff").unlink()
+    return place
+
+
+def short(st: Stage, gone: Sequence[int] = ()) -> list[str]:
+    """The same of six files, to its end. The subjects of the alarms, in the order in which they went out."""
+    deliver_short(st, gone)
     st.wait(hours=5, minutes=60)
     assert len(st.notices("alarm")) == 1, "people hear of it at once"
     assert st.counts() == {"restored": 6}
@@ -258,10 +265,7 @@ def test_files_that_a_manifest_never_lists_are_used_where_they_lie(tmp_path: Pat
 def test_of_two_files_that_may_be_one_a_person_decides(tmp_path: Path, mongod_uri: str) -> None:
     """The one that is not listed lies in two places of the delivery, as large as it should be in both."""
     with stage(tmp_path, mongod_uri, small_catalogue(1, 2)) as st:
-        st.out.mishap("manifest_short", request_ids=[NUMBER])
-        st.insert()
-        st.until("restored")
-        place = st.out.directory(NUMBER) / "soil1"
+        place = deliver_short(st)
         (place / "copy").mkdir()
         shutil.copy(place / "IMG_Data" / "Ga0500001_2.gff", place / "copy")
         st.drive(hours=60, minutes=60)
@@ -273,11 +277,7 @@ def test_of_two_files_that_may_be_one_a_person_decides(tmp_path: Path, mongod_ur
 
 def test_what_cannot_be_seen_in_a_delivery_is_not_called_lost(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(1, 2)) as st:
-        st.out.mishap("manifest_short", request_ids=[NUMBER])
-        st.insert()
-        st.until("restored")
-        place = st.out.directory(NUMBER) / "soil1"
-        (place / "IMG_Data" / "Ga0500001_2.gff").unlink()
+        place = deliver_short(st, gone=[2])
         (place / "closed").mkdir()
         look = st.ctx.globus.ls
 
@@ -297,9 +297,7 @@ def test_a_kill_between_noting_the_missing_and_freeing_them_strands_nothing(
     tmp_path: Path, mongod_uri: str
 ) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
-        st.out.mishap("manifest_short", request_ids=[NUMBER])
-        st.insert()
-        st.until("restored")
+        deliver_short(st)
         missing = [file_id(1, at) for at in (3, 4)]
         st.store.restore_requests.update_many({}, {"$set": {"lost": missing}})
         st.drive(hours=12)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from commands import commands, parsed
 from invariants import check_limits
+from jgi_stager.clients.globus import TaskStatus
 from jgi_stager.steps import older_database, status_report
 from jgi_stager.store import control
 from proven import note_proven
@@ -170,3 +172,21 @@ def test_a_torn_file_in_the_state_directory_stops_nothing(tmp_path: Path, mongod
         st.drive(hours=80)
         assert st.counts() == {"done": 12}
         assert st.alarms() == []
+
+
+def test_the_id_of_the_database_is_read_once_however_many_tasks_globus_runs(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.until("restored")
+        running = [
+            TaskStatus(task_id=f"t-{number}", status="ACTIVE", label="jgi-stager x") for number in range(300)
+        ]
+        with (
+            mock.patch.object(st.ctx.globus, "tasks_labelled", return_value=running),
+            mock.patch.object(control, "database_id", wraps=control.database_id) as read,
+        ):
+            older_database.look_for_orphans(st.ctx)
+        assert read.call_count == 1
+        assert len(st.alarms("running Globus tasks are ours by their label")) == 1
