@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -66,6 +66,7 @@ class Stage:
     events: list[Mapping[str, Any]]
     _open: ExitStack = field(default_factory=ExitStack)
     _beside: bool = False
+    _audited_at: datetime | None = None
     ctx: StepContext = field(init=False)
     clock: WrongClock = field(init=False)
     """The daemon's own: right until `jump`."""
@@ -94,6 +95,7 @@ class Stage:
         """Start as a new process would: with nothing but the settings, the books and the secrets."""
         store = connect(self.uri, self.database, self.clock)
         self._open.callback(store.close)
+        self._audited_at = None
         opened = open_context(self.settings, self.clock, store, threading.Event())
         self.ctx = self._open.enter_context(opened)
 
@@ -152,9 +154,20 @@ class Stage:
         finally:
             self._beside = False
 
+    def movers(self) -> Iterator[Step]:
+        """The steps of a tick, in order: those that move something. The audit, which reads the most, as often as
+        it really comes: at the start, and then once an hour."""
+        now, period = self.out.clock.now(), timedelta(seconds=self.settings.schedule.audit_seconds)
+        for step in MOVERS:
+            if step.name != "audit":
+                yield step
+            elif self._audited_at is None or now - self._audited_at >= period:
+                self._audited_at = now
+                yield step
+
     def tick(self, minutes: float = 15) -> None:
         """Run every step that moves something once, in order; then the time passes."""
-        for step in MOVERS:
+        for step in self.movers():
             self._run(step)
         while not self.ctx.soon.empty():
             self.run(self.ctx.soon.get_nowait())
@@ -178,7 +191,7 @@ class Stage:
     def until(self, state: str, hours: float = 24, minutes: float = 5) -> None:
         """Run step by step until a file is in this state; then nothing more."""
         for _ in range(int(hours * 60 / minutes)):
-            for step in MOVERS:
+            for step in self.movers():
                 self._run(step)
                 if self.counts()[state]:
                     return

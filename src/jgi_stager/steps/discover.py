@@ -45,10 +45,10 @@ log = structlog.get_logger()
 NOT_LISTED = "JDP does not list it any more, or the rules of this site drop it now; ask JGI"
 
 
-def list_again(ctx: StepContext) -> int:
+def list_again(ctx: StepContext, active: Iterable[Project]) -> int:
     """Ask JDP about the analysis projects of these files. Returns how many files it told of."""
     told = 0
-    for project in projects.by_state(ctx.store, ProjectState.ACTIVE):
+    for project in active:
         ask = partial(_list, project=project)
         later = partial(_reschedule_listing, project=project)
         told += process_each(ctx, Service.JDP, _waiting(ctx, project), ask, later, anonymous=True)
@@ -126,10 +126,16 @@ MOST_SEQUENCING_PROJECTS = 20_000
 
 def run(ctx: StepContext) -> int:
     """Bring every project in discovery as far as it goes now. Returns how many answers were stored."""
+    busy = projects.by_state(ctx.store, BUSY_PROJECTS)
     moved = process_each(
-        ctx, Service.NMDC, _without_study(ctx), _look_up_study, _reschedule_study, attempts_of=_study_attempts
+        ctx,
+        Service.NMDC,
+        _without_study(ctx, busy),
+        _look_up_study,
+        _reschedule_study,
+        attempts_of=_study_attempts,
     )
-    waiting = [one for one in projects.by_state(ctx.store, ProjectState.DISCOVERING) if _due(one, ctx)]
+    waiting = [one for one in busy if one.state == ProjectState.DISCOVERING and _due(one, ctx)]
     isolate_each(ctx, waiting, _name_again)
     unnamed = _refreshed(ctx, waiting, _lacks_analysis_projects)
     moved += process_each(ctx, Service.GOLD, unnamed, _name_analysis_projects, _reschedule)
@@ -144,7 +150,7 @@ def run(ctx: StepContext) -> int:
         moved += process_each(ctx, Service.GOLD, _refreshed(ctx, waiting, lacks), ask, _reschedule)
     unlisted = _refreshed(ctx, waiting, _is_named)
     moved += process_each(ctx, Service.JDP, unlisted, listing.list_files, _reschedule, anonymous=True)
-    return moved + list_again(ctx)
+    return moved + list_again(ctx, [one for one in busy if one.state == ProjectState.ACTIVE])
 
 
 def _due(project: Project, ctx: StepContext) -> bool:
@@ -217,9 +223,9 @@ def _reschedule(ctx: StepContext, project: Project, error: str, seconds: float) 
 # --- the study id, which nothing else waits for -------------------------------------------------------------
 
 
-def _without_study(ctx: StepContext) -> Iterable[Project]:
+def _without_study(ctx: StepContext, busy: Iterable[Project]) -> Iterable[Project]:
     now = ctx.clock.now()
-    for project in projects.by_state(ctx.store, BUSY_PROJECTS):
+    for project in busy:
         due = is_due(project.study_next_try_at, project.update_date, now)
         if project.nmdc_study_id is None and not project.study_looked_up and due:
             yield project

@@ -44,7 +44,7 @@ def run(ctx: StepContext) -> int:
     if now is not None:
         deliveries.note_unmatched(ctx)
     moved += join_open_requests(ctx)
-    if now is None or not _anything_pending(ctx) or not _books_are_whole(ctx, now):
+    if now is None or (moved and not _anything_pending(ctx)) or not _books_are_whole(ctx, now):
         return moved
     jdp_answers.forget_guess(ctx)
     first_contact.decide(ctx)
@@ -123,6 +123,8 @@ def join_open_requests(ctx: StepContext) -> int:
     for project in projects.by_state(ctx.store, ProjectState.ACTIVE):
         name = project.project_name
         pending = {file.source_file_id for file in files.candidates(ctx.store, name, CANDIDATES_PER_PROJECT)}
+        if not pending:
+            continue
         held = requests.open_request_of_sources(ctx.store, pending, ctx.clock.now())
         for key, request in {document.key: document for document in held.values()}.items():
             shared = {file_id for file_id, document in held.items() if document.key == key}

@@ -341,11 +341,13 @@ def _wait(times: int) -> timedelta:
 def _ready_files(ctx: StepContext, most: int, waiting: frozenset[Any]) -> list[FileRow]:
     """Files ready to go, whole requests at a time, those of the soonest-expiring delivery first."""
     now = ctx.clock.now()
+    delivered = requests.requests_in(ctx.store, RequestState.READY)
+    if not delivered:
+        return []
     active = {project.project_name for project in projects.by_state(ctx.store, ProjectState.ACTIVE)}
     held = tasks.deliveries_held(ctx.store)
     if held is None:
         return []  # one of these files may be in a task that does not say so
-    delivered = requests.requests_in(ctx.store, RequestState.READY)
     awake = (request for request in delivered if not deliveries.in_cooldown(request, now))
     open_requests = [request for request in awake if request.number not in held]
     by_expiry = sorted(open_requests, key=lambda one: (one.expiration_date or NEVER, one.number))
