@@ -2,13 +2,13 @@
 
 The importer matches the names of the files directly in an analysis project's directory with the patterns of its
 own settings file (``import.yaml`` for metagenomes, ``import-mt.yaml`` for metatranscriptomes). That file is read
-where it lies, and never copied: what it says is what the importer does.
+where it lies (`jgi_stager.pattern_files`), and never copied: what it says is what the importer does.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -67,8 +67,57 @@ class Patterns:
         return [(one, [name for name in names if one.pattern.search(name)]) for one in self.types]
 
 
+@dataclass(frozen=True)
+class Importer:
+    """What the importer takes of each kind of analysis project, and what may lack all the same."""
+
+    patterns: Mapping[Omics, Patterns]
+    optional: frozenset[str] = frozenset()
+    """Types whose lack makes no analysis project incomplete: by name, or as ``metatranscriptome: name``."""
+
+    def demands(self, omics: Omics, name: str) -> bool:
+        """Whether an analysis project of this kind is incomplete without a file of the type."""
+        return not {name, f"{omics}: {name}"} & self.optional
+
+    def unknown_optional(self) -> list[str]:
+        """What is called optional, and is in none of the files of patterns: probably misspelt."""
+        known = {name for one in self.patterns.values() for name in _names(one)}
+        return sorted(self.optional - known)
+
+    def likely_omics(self, names: Sequence[str]) -> Omics | None:
+        """The kind whose patterns match most of the names; None if no pattern matches any.
+
+        For analysis projects of which nobody noted what GOLD calls them. Those of metagenomes and of
+        metatranscriptomes share most types, and differ in those of the reads and of the assembly.
+        """
+        found = {
+            omics: sum(bool(taken) for _, taken in one.matches(names)) for omics, one in self.patterns.items()
+        }
+        best = max(found, key=lambda omics: found[omics], default=None)
+        return best if best is not None and found[best] else None
+
+
+def _names(patterns: Patterns) -> set[str]:
+    found = {one.name for one in patterns.types}
+    return found | {f"{patterns.omics}: {name}" for name in found}
+
+
+def both(patterns: Iterable[Patterns], optional: Iterable[str]) -> Importer:
+    """An importer of files of patterns. Raises `PatternsError` if two are for the same kind."""
+    found: dict[Omics, Patterns] = {}
+    for one in patterns:
+        if (other := found.setdefault(one.omics, one)) is not one:
+            raise PatternsError(
+                f"{other.source} and {one.source} are both for a {one.omics}; name one file for each kind"
+            )
+    return Importer(found, frozenset(optional))
+
+
 def parse_patterns(text: str, source: str) -> Patterns:
-    """Read the patterns of an importer from the text of its settings file. Raises `PatternsError`."""
+    """Read the patterns of an importer from the text of its settings file. Raises `PatternsError`.
+
+    A type may have several entries: in the importer's own file for metatranscriptomes one has.
+    """
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -84,7 +133,8 @@ def parse_patterns(text: str, source: str) -> Patterns:
             place = f"Data Objects.{section}[{number}]"
             found = _mapping(entry, source, place)
             types.append(_type(found, source, place, many=section == "Multiples"))
-            outputs.append(str(found.get("output_of", "")))
+            output = found.get("output_of")
+            outputs.append(output if isinstance(output, str) else "")
     if not types:
         raise PatternsError(
             f"{source}: no data object under Data Objects.Unique or Data Objects.Multiples; name the settings "

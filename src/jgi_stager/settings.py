@@ -26,8 +26,10 @@ from jgi_stager.config_sources import (
     Addresses,
     ConfigError,
     HttpUrl,
+    Paths,
     Sender,
     Strings,
+    absolute,
     default_config_file,
     explain,
     is_loopback,
@@ -133,9 +135,40 @@ class StagingSettings(Section):
     @field_validator("stage_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
-        if value is not None and (not value.is_absolute() or ".." in value.parts):
-            raise ValueError(f"must be an absolute path without '..', not {value}")
-        return value
+        return None if value is None else absolute(value)
+
+
+class ImporterSettings(Section):
+    """What takes over after staging, so that people hear which analysis projects it can take."""
+
+    patterns: Paths = []
+    """Its own settings files, such as ``import.yaml`` and ``import-mt.yaml``: one for metagenomes, one for
+    metatranscriptomes. Without one nobody judges what is ready to import."""
+    optional_types: Strings = [
+        "Metagenome Raw Reads",
+        "Metatranscriptome Raw Reads",
+        "Read Filtering Info File",
+        "Assembly Scaffolds",
+        "Assembly AGP",
+        "GOTTCHA2 Report Full",
+        "GOTTCHA2 Classification Report",
+        "GOTTCHA2 Krona Plot",
+        "Centrifuge Taxonomic Classification",
+        "Centrifuge output report file",
+        "Centrifuge Krona Plot",
+        "Kraken2 Classification Report",
+        "Kraken2 Taxonomic Classification",
+        "Kraken2 Krona Plot",
+        "Metagenome HQMQ Bins Compression File",
+        "Scaffold Lineage tsv",
+        "BAI File",
+        "Metatranscriptome Expression",
+        "Metatranscriptome Expression Intergenic",
+        "metatranscriptome: Assembly Coverage BAM",
+        "metatranscriptome: Assembly Info File",
+    ]
+    """Types without which an analysis project is complete all the same: real ones never have them
+    (docs/decisions/1001-ready-to-import.md)."""
 
 
 class NotificationSettings(Section):
@@ -256,6 +289,7 @@ class Settings(BaseSettings):
     nmdc: NmdcSettings = NmdcSettings()
     globus: GlobusSettings = GlobusSettings()
     staging: StagingSettings = StagingSettings()
+    importer: ImporterSettings = ImporterSettings()
     notifications: NotificationSettings = NotificationSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     web: WebSettings = WebSettings()
