@@ -34,6 +34,10 @@ ACCEPTED = {
     "warnings": ["NMDC knows no study of proposal 503125; the files are staged without"],
     "trial": {"files": 3, "bytes": 2_000_000},
     "eta": {"early": AT + 3 * DAY, "late": AT + 5 * DAY, "at": AT + 4 * DAY, "measured": True},
+    "readiness": {
+        "sentence": "381 of 384 will be ready to import; 3 lack Annotation Statistics at JGI",
+        "never": ["3 lack Annotation Statistics at JGI: Ga0451670, Ga0451671, Ga0451672"],
+    },
 }
 WAITING = {
     "files": 8021,
@@ -86,6 +90,14 @@ DONE = {
         {"id": "manifest.columns", "standing": "otherwise", "evidence": "the header has one column more"},
     ],
     "setbacks": 4,
+    "readiness": {
+        "sentence": "380 of 384 ready to import; 3 lack Annotation Statistics at JGI, 1 has two files of one type",
+        "never": [
+            "3 lack Annotation Statistics at JGI: Ga0451670, Ga0451671, Ga0451672",
+            "1 has two files of one type: Ga0451699",
+        ],
+    },
+    "reports": {"directory": f"{DESTINATION}/reports", "problem": None},
     "attachment": "bioscales-2026_files.tsv.gz, packed with gzip: destination, bytes, md5, JDP file id and how "
     "each was checked.",
 }
@@ -104,6 +116,7 @@ GROUPS = [
     },
 ]
 FAILED = {"failed": 31, "done": 12000, "moving": 314, "total": 12345, "groups": GROUPS, "more_groups": 2}
+OUTLOOK = {"sentence": "380 of 384 ready to import; 4 have failed files", "never": []}
 STALLED = {
     "items": [
         {
@@ -197,7 +210,7 @@ SAMPLES: Mapping[Kind, Mapping[str, Any]] = {
         "command": "jgi-stager login",
     },
     Kind.FAILED: FAILED,
-    Kind.HELD: {**FAILED, "moving": 0, "total": 12031},
+    Kind.HELD: {**FAILED, "moving": 0, "total": 12031, "readiness": OUTLOOK},
     Kind.STALLED: STALLED,
     Kind.DIGEST: DIGEST,
     Kind.DONE: DONE,

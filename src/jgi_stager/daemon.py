@@ -191,6 +191,7 @@ def _serve(
         announce(tuple(step.name for step in STEPS))
         daemon_alerts.note_takeover(ctx, lease.entry())
         started = daemon_alerts.note_start(ctx)
+        daemon_alerts.check_patterns(ctx)
         scheduler = make_scheduler(ctx)
         watchdog = Watchdog(supervisor, ctx.liveness, scheduler, silence_bound(settings), starts)
         monitor = Monitor(ctx, watchdog.stuck, MetricsReader(ctx.store, settings))

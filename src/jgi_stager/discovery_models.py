@@ -86,6 +86,10 @@ class DiscoveredProject(DiscoveryEntry):
     """Under which JDP lists its files."""
     gold_study_id: str | None
     gold_seq_id: str | None
+    ap_type: str | None = None
+    """What GOLD calls it; None in a database of an older release."""
+    self_mappings: list[str] = []
+    """The analysis projects (``Ga...``) that map the reads of this one, a metatranscriptome, to it."""
     gold_biosample_id: str | None = None
     listed: ListedFiles | None = None
     """None until JDP has listed it."""

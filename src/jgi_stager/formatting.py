@@ -77,6 +77,11 @@ def escaped(text: str, keep: str = "") -> str:
     )
 
 
+def no_formula(text: str) -> str:
+    """A cell of a table that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+
+
 def readable(text: str) -> str:
     """A finding in the database with its bytes as people read them: ``larger than 50.0 GB``."""
     return re.sub(r"\b(\d{4,}) bytes\b", lambda found: human_bytes(int(found[1])), text)

@@ -98,6 +98,10 @@ class Project(StoredDocument):
     """When nothing was under way any more for a cancelled project."""
     dismissed_at: Instant | None = None
     done_at: Instant | None = None
+    report_due_at: Instant | None = None
+    """When its reports are tried again, where not all of them could be written."""
+    report_attempts: Count | None = None
+    report_error: str | None = None
 
     @model_validator(mode="after")
     def _one_name(self) -> Self:

@@ -161,6 +161,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "projects.new_records": lambda: projects.new_records(store),
         "projects.note": lambda: projects.note(store, OID, ProjectState.ACTIVE, "w", priority=1),
         "projects.record_discovery": lambda: projects.record_discovery(store, OID, {"attempts": 1}),
+        "projects.to_report": lambda: projects.to_report(store, now),
         "projects.set_project": lambda: [
             projects.set_project(store, OID, None, ProjectState.INVALID),
             projects.set_project(store, OID, ProjectState.ACTIVE, ProjectState.DONE),
@@ -170,6 +171,10 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "file_queries.listing": lambda: file_queries.listing(store, "p", limit=5),
         "file_queries.ids_and_bytes": lambda: file_queries.ids_and_bytes(store, {"project_name": "p"}),
         "file_queries.still_to_ask": lambda: file_queries.still_to_ask(store, "p"),
+        "file_queries.by_analysis_project": lambda: [
+            list(file_queries.by_analysis_project(store, "p")),
+            list(file_queries.by_analysis_project(store, "p", "Ga0000001")),
+        ],
         "file_queries.delivered": lambda: list(file_queries.delivered(store, "p")),
         "file_queries.delivered_by_directory": lambda: file_queries.delivered_by_directory(store, "p"),
         "file_queries.journeys": lambda: file_queries.journeys(store, "p", 5),

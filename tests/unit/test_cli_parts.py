@@ -210,7 +210,8 @@ def test_every_command_and_every_reason_is_documented() -> None:
     group = get_command(app)
     assert isinstance(group, TyperGroup)
     documented = {
-        f"jgi_stager.cli.{name}" for name in ("ask", "control", "credentials", "project", "setup", "status")
+        f"jgi_stager.cli.{name}"
+        for name in ("ask", "control", "credentials", "importing", "project", "setup", "status")
     }
     ours = [name for name, command in group.commands.items() if _home(command) in documented]
     assert len(ours) > 10

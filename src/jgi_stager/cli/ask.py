@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jgi_stager.cli import json_output, preview
+from jgi_stager.cli import importing, json_output, preview
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -104,15 +104,17 @@ def explain(
         coming = turns(facts)
         owner = facts.project(subject) if project is None else None
         if owner is not None:
-            found = [insight.project(facts, owner, coming)]
+            found = [importing.with_readiness(books, insight.project(facts, owner, coming))]
         else:
             names = [one.name for one in facts.projects if project in (None, one.name)]
             matches = snapshot.find_files(books.store, subject, names)
             found = [_of_file(books, facts, one, coming) for one in matches]
+            found = found or importing.of_analysis_project(books, subject, names)
         if not found:
             raise Mistake(
-                f"there is no project called {subject}, and no file with that JDP id, name or destination; "
-                "see: jgi-stager project list, jgi-stager files PROJECT"
+                f"there is no project called {subject}, and no file with that JDP id, name or destination, nor an "
+                "analysis project of which the importer's patterns tell; see: jgi-stager project list, jgi-stager "
+                "files PROJECT"
             )
         if as_json:
             emit([json_output.explanation(one) for one in found])
@@ -126,16 +128,17 @@ def explain(
 
 
 def _of_file(books: SnapshotSource, facts: Snapshot, file: File, coming: Turns) -> Explanation:
-    """Explain a file with the request and the task it hangs on."""
+    """Explain a file with the request and the task it hangs on, and what the importer makes of it."""
     asked = requests.request_by_id(books.store, file.request_id) if file.request_id is not None else None
     carried = tasks.task_by_id(books.store, file.task_id) if file.task_id else None
-    return insight.file(
+    explained = insight.file(
         facts,
         file,
         None if asked is None else snapshot.request(asked),
         None if carried is None else snapshot.task(carried),
         coming,
     )
+    return importing.with_types(books, file, explained)
 
 
 def _show(found: list[Explanation]) -> None:

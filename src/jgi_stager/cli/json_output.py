@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from jgi_stager.alarm_models import Alarm
+from jgi_stager.readiness import Outlook
 from jgi_stager.reporting.blocked_reasons import BlockedReason
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.explain import Explanation
 from jgi_stager.reporting.quota import Window
+from jgi_stager.reporting.report_files import readiness_document
 from jgi_stager.reporting.snapshot_types import (
     Count,
     Login,
@@ -33,7 +35,7 @@ def status(found: Status) -> Document:
         "now": found.now,
         "clock_scale": facts.clock_scale,
         "daemon": {"alive": facts.daemon.alive, "seen_at": facts.daemon.seen_at},
-        "projects": [project_line(line) for line in found.lines],
+        "projects": [project_line(line, found.readiness) for line in found.lines],
         "quota": window(found.window),
         "requests": [request(one) for one in facts.requests],
         "tasks": [task(one) for one in facts.tasks],
@@ -109,13 +111,20 @@ def refused_address(found: RefusedAddress) -> Document:
     }
 
 
-def project_line(line: ProjectLine) -> Document:
-    """One project of ``status --json``."""
+def project_line(line: ProjectLine, ready: Outlook | None = None) -> Document:
+    """One project of ``status --json``; only the one that was asked for alone has its readiness."""
     return {
         **project(line.project),
+        "readiness": None if ready is None else readiness(ready),
         "waits_for": wait(line.wait),
         "eta": None if line.eta is None else eta(line.eta),
     }
+
+
+def readiness(found: Outlook) -> Document:
+    """Which analysis projects can be imported; the sentence alone where that cannot be judged."""
+    known = {} if found.summary is None else readiness_document(found.summary)
+    return {**known, "sentence": found.sentence}
 
 
 def project(found: Project) -> Document:

@@ -25,7 +25,9 @@ from jgi_stager.client_factory import Clients, clients_for_command, open_secrets
 from jgi_stager.config_sources import CONFIG_VARIABLE, ConfigError
 from jgi_stager.demo.place import has_ended
 from jgi_stager.failures import Rejected
-from jgi_stager.formatting import human_bytes
+from jgi_stager.formatting import count, human_bytes, some_of
+from jgi_stager.importer import PatternsError
+from jgi_stager.pattern_files import read_importer
 from jgi_stager.preflight import (
     Check,
     Problem,
@@ -64,6 +66,7 @@ def all_checks(settings: Settings, services: Clients, config_path: str | None) -
         Check("database", partial(_database, settings)),
         Check("documents", partial(_documents, settings)),
         Check("staging directory", partial(_stage_dir, settings)),
+        Check("importer", partial(_importer, settings)),
         Check("secret gold", partial(_secret, settings, ("gold_offline_token",), "jgi-stager token set gold")),
         Check("secret jdp", partial(_secret, settings, ("jdp_token",), "jgi-stager token set jdp")),
         Check(
@@ -170,6 +173,23 @@ def _stage_dir(settings: Settings) -> str:
     if free < STAGED_LITTLE:
         raise Problem(f"{path}: only {human_bytes(free)} free", "make room, or choose another", Verdict.WARN)
     return f"{path}, {human_bytes(free)} free"
+
+
+def _importer(settings: Settings) -> str:
+    try:
+        found = read_importer(settings.importer)
+    except PatternsError as error:
+        raise Problem(str(error), "correct the file or importer.patterns; staging goes on without") from None
+    if found is None:
+        return "no patterns named: what is ready to import is not judged"
+    if unknown := found.unknown_optional():
+        raise Problem(
+            f"importer.optional_types: no pattern is for {some_of([repr(one) for one in unknown])}",
+            "write it as the patterns do, or remove it",
+            Verdict.WARN,
+        )
+    kinds = [f"{count(len(one.types), 'pattern')} for a {omics}" for omics, one in found.patterns.items()]
+    return ", ".join(kinds)
 
 
 def _secret(settings: Settings, names: tuple[str, ...], cure: str) -> str:

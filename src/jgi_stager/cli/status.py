@@ -27,6 +27,7 @@ from jgi_stager.cli.common import (
     settings_or_exit,
     wrapped,
 )
+from jgi_stager.cli.importing import Outlooks
 from jgi_stager.clock import Clock
 from jgi_stager.failures import Service
 from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, left_of, part_of, percent, when
@@ -184,6 +185,10 @@ def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, f
         yield from _states(project)
         if project.destination:
             yield Text(f"  destination  {clean(project.destination)}")
+        if found.readiness is not None:
+            yield from (
+                Text(f"  {one}") for one in _lines(f"analysis projects: {found.readiness.sentence}", page, 2)
+            )
 
 
 def _waits_for(wait: BlockedReason, now: datetime) -> str:
@@ -432,12 +437,13 @@ def status(
     settings = settings_or_exit(config)
     with handled(), open_store(settings) as books:
         page = Page()
+        outlook = Outlooks(books, project)
 
         def look() -> Status:
             facts = snapshot.take_snapshot(books)
             if project is not None and facts.project(project) is None:
                 raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
-            return insight.status(facts, credentials(settings, facts, books.clock), project)
+            return insight.status(facts, credentials(settings, facts, books.clock), project, outlook.look())
 
         def show() -> bool:
             found = look()

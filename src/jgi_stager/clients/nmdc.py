@@ -1,4 +1,7 @@
-"""The NMDC API: the study of a proposal, and which sequencing projects NMDC knows of it. No credential."""
+"""The NMDC API: the study of a proposal, which sequencing projects NMDC knows of it, and under which names.
+
+No credential.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ MOST_PAGES = 1000
 ATTEMPTS = 3
 """How often a listing is begun: a page token works once, so a page that is lost cannot be asked for again."""
 _SEQUENCING_PROJECT = re.compile(r"(?:gold:)?(Gp[0-9]{1,12})", re.ASCII)
+_GENERATION = re.compile(r"nmdc:[a-z]{1,20}-[A-Za-z0-9._-]{1,80}", re.ASCII)
 _PROPOSAL = re.compile(r"jgi\.proposal:([0-9]{1,12})", re.ASCII)
 _STAGED = (None, "metagenome", "metatranscriptome")
 """What data generations of NMDC sequence (``analyte_category``) that have an analysis project of a staged type."""
@@ -56,9 +60,23 @@ class Nmdc:
         What cannot be read is left out: this is compared with, and nothing is staged by it. Raises `Rejected` or
         `Transient`.
         """
+        return frozenset(self.data_generations(study_id))
+
+    def data_generations(self, study_id: str) -> dict[str, tuple[str, ...]]:
+        """Those sequencing projects, and what NMDC calls the sequencing of each (``nmdc:omprc-...``), sorted.
+
+        Usually that is one name; none where NMDC's own cannot be used. Raises as above.
+        """
         wanted = {"associated_studies": study_id, "gold_sequencing_project_identifiers": {"$exists": True}}
-        staged = [one for one in self._all("data_generation_set", wanted) if _is_staged(one)]
-        return frozenset(_numbers(staged, "gold_sequencing_project_identifiers", _SEQUENCING_PROJECT))
+        names: dict[str, set[str]] = {}
+        for one in self._all("data_generation_set", wanted):
+            if not _is_staged(one):
+                continue
+            name = one.get("id")
+            usable = {name} if isinstance(name, str) and _GENERATION.fullmatch(name) else set()
+            for project in _numbers([one], "gold_sequencing_project_identifiers", _SEQUENCING_PROJECT):
+                names.setdefault(project, set()).update(usable)
+        return {project: tuple(sorted(found)) for project, found in names.items()}
 
     def proposals(self, study_id: str) -> frozenset[str]:
         """The numbers of the JGI proposals that a study names; none of one that NMDC does not know. Raises as

@@ -55,6 +55,7 @@ class ReasonCode(StrEnum):
     CANCELLED = "cancelled"
     INVALID = "invalid"
     ALARM = "alarm"
+    INCOMPLETE = "incomplete"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from jgi_stager.formatting import no_formula
 from jgi_stager.mail import Attachment
 from jgi_stager.store import Store, file_queries
 
@@ -74,8 +75,7 @@ def _table(rows: Iterable[tuple[str, ...]]) -> bytes | None:
 
 def _cell(text: str) -> str:
     """No tab or line break, and nothing that a spreadsheet takes for a formula."""
-    flat = " ".join(text.split())
-    return f"'{flat}" if flat[:1] in ("=", "+", "-", "@") else flat
+    return no_formula(" ".join(text.split()))
 
 
 def _summary(store: Store, project: str) -> bytes:

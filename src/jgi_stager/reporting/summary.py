@@ -15,6 +15,7 @@ from jgi_stager.failures import Service
 from jgi_stager.formatting import count, when
 from jgi_stager.lifecycle import Phase, ProjectState, State, states_in
 from jgi_stager.notices import CHECK_AT_GOLD, activity
+from jgi_stager.readiness import Outlook
 from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.reporting import eta, explain, standstill
 from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, found_out, since, what_to_do
@@ -143,17 +144,24 @@ class Status:
     todos: tuple[Todo, ...]
     """What a person should do or know. Only if there is none there is nothing to do: no alarm is open, nobody is
     needed, and each project moves or waits for quota or tape within what is usual."""
+    readiness: Outlook | None = None
+    """Of the only project that was asked for, if patterns of the importer are named."""
 
 
-def status(facts: Snapshot, credentials: Iterable[Credential] = (), only: str | None = None) -> Status:
-    """The page about every project, or about the one named ``only``."""
+def status(
+    facts: Snapshot,
+    credentials: Iterable[Credential] = (),
+    only: str | None = None,
+    readiness: Outlook | None = None,
+) -> Status:
+    """The page about every project, or about the one named ``only``, with its ``readiness``."""
     coming, etas = turns(facts), eta.estimate(facts)
     shown = [one for one in facts.projects if only is None or one.name == only]
     shown.sort(key=lambda one: (ORDER.index(one.state) if one.state in ORDER else 0, -one.priority))
     lines = tuple(_line(facts, one, coming, etas.get(one.name)) for one in shown)
     logins = tuple(credentials)
     todos = tuple(_todos(facts, coming, lines, logins, only))
-    return Status(facts.now, facts, lines, window(facts), logins, todos)
+    return Status(facts.now, facts, lines, window(facts), logins, todos, readiness)
 
 
 def _line(facts: Snapshot, project: Project, coming: Turns, when_done: Eta | None) -> ProjectLine:

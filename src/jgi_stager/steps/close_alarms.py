@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from jgi_stager.alarm_models import Alarm
+from jgi_stager.importer import PatternsError
 from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS, OVER_PROJECTS, ProjectState, RequestState, TaskState
+from jgi_stager.pattern_files import PATTERNS, read_importer
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import solve
 from jgi_stager.store import alarms, control, projects, requests, tasks
@@ -32,7 +34,17 @@ def _over(ctx: StepContext, alarm: Alarm, begun: Sequence[datetime]) -> str | No
         quiet = ctx.clock.now() - max([alarm.seen_at, *begun])
         is_over = quiet > timedelta(hours=alarm.quiet_hours) + alarms.REFRESHED
         return f"it was not met again for {alarm.quiet_hours} hours" if is_over else None
+    if alarm.key == PATTERNS:
+        return _patterns_over(ctx)
     return _request_over(ctx, alarm) or _task_over(ctx, alarm) or _projects_over(ctx, alarm)
+
+
+def _patterns_over(ctx: StepContext) -> str | None:
+    try:
+        read_importer(ctx.settings.importer)
+    except PatternsError:
+        return None
+    return "they can be used, or none are named any more"
 
 
 def _request_over(ctx: StepContext, alarm: Alarm) -> str | None:

@@ -14,11 +14,14 @@ from typing import Any
 import structlog
 
 from jgi_stager import mail
+from jgi_stager.alarm_models import Cause
 from jgi_stager.failures import OutsideError
 from jgi_stager.formatting import human_duration
+from jgi_stager.importer import PatternsError
 from jgi_stager.notices import Kind, message_id
+from jgi_stager.pattern_files import PATTERNS, read_importer
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import notify
+from jgi_stager.steps.notify import Lasts, alert, notify
 from jgi_stager.store import StoreError, control
 from jgi_stager.store.notices import new_notice
 
@@ -90,6 +93,25 @@ def _tell_loop(ctx: StepContext, now: datetime, starts: int) -> None:
     }
     notify(ctx, Kind.TROUBLE, f"loop:{period}", data)
     log.error("crash_loop", starts=starts)
+
+
+def check_patterns(ctx: StepContext) -> None:
+    """Tell people if what the importer takes cannot be read. Staging goes on without: nothing is judged by it."""
+    try:
+        read_importer(ctx.settings.importer)
+    except PatternsError as error:
+        log.warning("patterns_unusable", error=str(error))
+        alert(
+            ctx,
+            f"{PATTERNS}:{ctx.clock.now():%Y-%m-%d}",
+            "the patterns of the importer cannot be used",
+            f"{error}\n\nStaging goes on. Until they can be used nobody is told which analysis projects are "
+            "ready to import, and no reports are written.",
+            you="correct the file, or importer.patterns in the settings; then this command says that it is right. "
+            "A file that is corrected is used at once",
+            command="jgi-stager check",
+            lasts=Lasts(Cause.FORMAT),
+        )
 
 
 def store_failed(ctx: StepContext, error: Exception) -> None:

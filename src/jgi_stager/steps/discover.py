@@ -25,6 +25,7 @@ from jgi_stager.failures import Rejected, Service, Transient
 from jgi_stager.lifecycle import BUSY_PROJECTS, ProjectState, State
 from jgi_stager.models import Project
 from jgi_stager.notices import CHECK_AT_GOLD
+from jgi_stager.readiness import METAGENOME, METATRANSCRIPTOME, SELF_MAPPING
 from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.steps import listing, transitions
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
@@ -115,7 +116,7 @@ def _reschedule_listing(
 # --- discovery ----------------------------------------------------------------------------------------------
 
 
-STAGED_TYPES = frozenset({"Metagenome Analysis", "Metatranscriptome Analysis"})
+STAGED_TYPES = frozenset({METAGENOME, METATRANSCRIPTOME})
 
 OUTAGE_PATIENCE = timedelta(hours=24)
 ANALYSIS_PROJECTS = "analysis projects"
@@ -326,7 +327,12 @@ def _name_analysis_projects(ctx: StepContext, project: Project) -> int:
     proposal, discovery = project.proposal_id, discoveries.key_of(project)
     answer = ctx.gold.analysis_projects_of_proposal(proposal)
     staged = [ap for ap in answer if ap.ap_type in STAGED_TYPES]
-    usable = {ap.ap_gold_id: _found(discovery, ap, ap.its_ap_id) for ap in staged if ap.its_ap_id is not None}
+    mappings = _self_mappings(answer)
+    usable = {
+        ap.ap_gold_id: _found(discovery, ap, ap.its_ap_id, mappings.get(ap.ap_gold_id, []))
+        for ap in staged
+        if ap.its_ap_id is not None
+    }
     if answer.problems and not usable:
         # Rows that nobody can read are not the same as no rows: perhaps GOLD changed, or is half down.
         said = f"gold: no row can be used: {answer.problems[0]:.300}"
@@ -377,9 +383,19 @@ def _no_analysis_projects(proposal: str, listed: int, staged: int) -> str:
     )
 
 
-def _found(discovery: str, ap: AnalysisProject, its_ap_id: int) -> DiscoveredProject:
+def _found(discovery: str, ap: AnalysisProject, its_ap_id: int, mappings: list[str]) -> DiscoveredProject:
     sequencing = ap.projects[0] if ap.projects else None
-    return discoveries.found(discovery, ap.ap_gold_id, its_ap_id, ap.study_id, sequencing)
+    what = {"ap_type": ap.ap_type, "self_mappings": mappings}
+    return discoveries.found(discovery, ap.ap_gold_id, its_ap_id, ap.study_id, sequencing, **what)
+
+
+def _self_mappings(answer: Iterable[AnalysisProject]) -> dict[str, list[str]]:
+    """By metatranscriptome: what maps its reads to it. It is not staged, and the importer wants it."""
+    found: dict[str, list[str]] = {}
+    for ap in answer:
+        if ap.ap_type == SELF_MAPPING and ap.reference_ap_gold_id is not None:
+            found.setdefault(ap.reference_ap_gold_id, []).append(ap.ap_gold_id)
+    return {name: sorted(mapping) for name, mapping in found.items()}
 
 
 def _name_again(ctx: StepContext, project: Project) -> int:

@@ -1,27 +1,34 @@
 """The end of a project: done when every file is, held when only failed ones are left.
 
-The last mail accounts for how the files were checked and where the time went.
+The last mail accounts for how the files were checked and where the time went. The reports for whoever imports the
+files are written just before; what cannot be written then is tried again, and no project waits for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
 
-from jgi_stager.failures import Service
+from jgi_stager.failures import Service, retry_delay
+from jgi_stager.importer import PatternsError
 from jgi_stager.lifecycle import RESTING, ProjectState, State
 from jgi_stager.models import Project
 from jgi_stager.notices import Kind
+from jgi_stager.pattern_files import read_importer
+from jgi_stager.reporting import ready_to_import
 from jgi_stager.reporting.contract_rows import contract_rows
 from jgi_stager.reporting.project_report import VERIFIED, describe, report_of
+from jgi_stager.reporting.report_files import DIRECTORY, generations_of, reports_of, write_reports
 from jgi_stager.reporting.time_breakdown import Blocked, time_breakdown
 from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.alerts import shown_groups
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import notify
-from jgi_stager.steps.services import isolate_each
+from jgi_stager.steps.services import LONGEST_ERROR, call, isolate_each
 from jgi_stager.store import Store, credentials, evidence, file_queries, files, projects, requests
 from jgi_stager.store.credentials import Interval
 from jgi_stager.store.files import Tally
@@ -73,6 +80,53 @@ def _spans(stretches: Sequence[Interval]) -> list[tuple[Any, Any]]:
     return [(one.begun, one.ended) for one in stretches]
 
 
+# --- the reports --------------------------------------------------------------------------------------------
+
+
+REPORT_PATIENCE = timedelta(days=7)
+"""So long after the end reports are tried again that could not be written; then a person gives the command."""
+WITHOUT_NMDC = "the maps are not written: NMDC cannot be asked now"
+
+
+def report(ctx: StepContext, project: Project) -> str | None:
+    """Write the reports of a project; why not all of them could be written, for people, or None. Repeating it
+    replaces them."""
+    name = project.project_name
+    try:
+        importer = read_importer(ctx.settings.importer)
+        with reports_of(project) as folder:
+            ask = partial(generations_of, ctx.nmdc, project)
+            generations = call(ctx, Service.NMDC, ask, f"report {name}", "report_without_nmdc", project=name)
+            ctx.assert_lease_held()
+            written = write_reports(ctx.store, project, importer, generations, folder, ctx.clock.now())
+    except PatternsError as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"{error.strerror or error} ({error.filename or DIRECTORY})"
+    else:
+        log.info("reports_written", project=name, ready=written.summary.ready, files=written.staged)
+        return WITHOUT_NMDC if generations is None else None
+    log.warning("reports_not_written", project=name, error=problem)
+    return problem
+
+
+def _report_again(ctx: StepContext, project: Project) -> int:
+    problem = report(ctx, project)
+    fields = _report_fields(ctx, project, problem)
+    projects.set_project(ctx.store, project.key, ProjectState.DONE, **fields)
+    return problem is None
+
+
+def _report_fields(ctx: StepContext, project: Project, problem: str | None) -> dict[str, Any]:
+    """What is noted on a project about its reports."""
+    if problem is None:
+        return {"report_due_at": None, "report_attempts": None, "report_error": None}
+    now, attempts = ctx.clock.now(), (project.report_attempts or 0) + 1
+    over = project.done_at is not None and now - project.done_at > REPORT_PATIENCE
+    at = None if over else now + timedelta(seconds=retry_delay(attempts))
+    return {"report_due_at": at, "report_attempts": attempts, "report_error": problem[:LONGEST_ERROR]}
+
+
 # --- the end of a project -----------------------------------------------------------------------------------
 
 
@@ -80,8 +134,10 @@ MOVING = sorted(set(State) - RESTING)
 
 
 def run(ctx: StepContext) -> int:
-    """Look at every project that may have ended, or that a person released. Returns how many changed."""
-    return isolate_each(ctx, projects.by_state(ctx.store, [ProjectState.ACTIVE, ProjectState.HELD]), finish)
+    """Look at every project that may have ended, or that a person released; write reports that could not be
+    written before. Returns how many changed."""
+    changed = isolate_each(ctx, projects.by_state(ctx.store, [ProjectState.ACTIVE, ProjectState.HELD]), finish)
+    return changed + isolate_each(ctx, projects.to_report(ctx.store, ctx.clock.now()), _report_again)
 
 
 def finish(ctx: StepContext, project: Project) -> int:
@@ -111,6 +167,7 @@ def _hold(ctx: StepContext, project: Project, counts: Mapping[str, Tally]) -> in
         "failed": failed,
         "done": counts[State.DONE].files,
         "total": sum(tally.files for tally in counts.values()),
+        "readiness": ready_to_import.mailed(ctx.store, ctx.settings.importer, project),
         **shown_groups(files.failed_groups(ctx.store, name)),
     }
     held_before = sum(entry.to == ProjectState.HELD for entry in project.history)
@@ -122,8 +179,9 @@ def _hold(ctx: StepContext, project: Project, counts: Mapping[str, Tally]) -> in
 
 
 def _done(ctx: StepContext, project: Project, counts: Mapping[str, Tally]) -> int:
-    name, now = project.project_name, ctx.clock.now()
-    done = counts[State.DONE]
+    name = project.project_name
+    problem = report(ctx, project)
+    now, done = ctx.clock.now(), counts[State.DONE]
     data = {
         "files": done.files,
         "bytes": done.bytes,
@@ -132,11 +190,14 @@ def _done(ctx: StepContext, project: Project, counts: Mapping[str, Tally]) -> in
         "took_seconds": (now - project.accepted_at).total_seconds(),
         "requests": requests.count_of_project(ctx.store, name),
         "destination": f"{project.analysis_projects_dir}/{name}",
+        "readiness": ready_to_import.mailed(ctx.store, ctx.settings.importer, project),
+        "reports": {"directory": f"{project.analysis_projects_dir}/{name}/{DIRECTORY}", "problem": problem},
         **of_project(ctx.store, name),
         "contract": _contract(ctx.store),
     }
     notify(ctx, Kind.DONE, acceptance_key(project), data, name)
+    fields = {"done_at": now, **_report_fields(ctx, project, problem)}
     why = "every file is done"
-    projects.set_project(ctx.store, project.key, project.state, ProjectState.DONE, why=why, done_at=now)
+    projects.set_project(ctx.store, project.key, project.state, ProjectState.DONE, why=why, **fields)
     log.info("project_done", project=name, files=done.files, bytes=done.bytes)
     return 1

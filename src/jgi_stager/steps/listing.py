@@ -24,7 +24,7 @@ from jgi_stager.notices import CHECK_AT_GOLD, Kind
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, read_caution, read_refusals, want_of
 from jgi_stager.planning import Demand, Limits, days_of_quota, least_requests
 from jgi_stager.records import FileRecord, destination_directory
-from jgi_stager.reporting import preview, snapshot
+from jgi_stager.reporting import preview, ready_to_import, snapshot
 from jgi_stager.reporting.snapshot_types import Count
 from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.steps import first_contact
@@ -256,6 +256,7 @@ def _finish(ctx: StepContext, project: Project, listed: Sequence[ListedFiles]) -
     first_contact.decide(ctx)
     data["trial"] = _trial(ctx, project)
     data["eta"] = of_new(ctx, project, data)
+    data["readiness"] = ready_to_import.mailed(ctx.store, ctx.settings.importer, project, expected=True)
     notify(ctx, Kind.ACCEPTED, acceptance_key(project), data, project.project_name)
     why = "every file is listed"
     projects.set_project(ctx.store, project.key, ProjectState.DISCOVERING, ProjectState.ACTIVE, why=why)

@@ -34,7 +34,12 @@ def key_of_acceptance(key: object, name: str, at: datetime) -> str:
 
 
 def found(
-    discovery: str, ap_gold_id: str, its_ap_id: int, gold_study_id: str | None, gold_seq_id: str | None
+    discovery: str,
+    ap_gold_id: str,
+    its_ap_id: int,
+    gold_study_id: str | None,
+    gold_seq_id: str | None,
+    **more: Any,
 ) -> DiscoveredProject:
     """An analysis project as GOLD names it; the arguments are its fields."""
     return DiscoveredProject(
@@ -45,6 +50,7 @@ def found(
         its_ap_id=its_ap_id,
         gold_study_id=gold_study_id,
         gold_seq_id=gold_seq_id,
+        **more,
     )
 
 

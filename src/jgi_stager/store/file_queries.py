@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -77,6 +78,61 @@ def count(store: Store, where: Mapping[str, Any]) -> int:
 BATCH = 2000
 _MOVES: Document = {"$cond": [{"$isArray": "$history"}, "$history", []]}
 _LAST_WHY: Document = {"$let": {"vars": {"last": {"$last": _MOVES}}, "in": "$$last.why"}}
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A file of a project for its reports. ``size`` in bytes; ``last`` is why it came into its state."""
+
+    ap_gold_id: str
+    jdp_file_id: str
+    file_name: str
+    size: int | None
+    md5sum: str | None
+    state: State
+    reason: str | None
+    destination_path: str | None
+    gold_seq_id: str | None
+    last: str
+
+
+_STAGED_FIELDS = frozenset(
+    {
+        *("ap_gold_id", "jdp_file_id", "file_name", "jdp_file_size", "md5sum", "state", "reason"),
+        *("destination_path", "gold_seq_id", "history"),
+    }
+)
+
+
+def by_analysis_project(store: Store, project_name: str, ap_gold_id: str | None = None) -> Iterator[StagedFile]:
+    """Every file of a project that fits, those of one analysis project together, or those of one alone. Raises
+    `StoreError` while it is read. Bounded: a batch at a time, in the order of an index."""
+    where: Document = {"project_name": project_name}
+    cursor = _by_analysis_project(store, where if ap_gold_id is None else {**where, "ap_gold_id": ap_gold_id})
+    while batch := _next(cursor):
+        yield from (_staged(document) for document in fitting(store, "files", batch, _STAGED_FIELDS))
+
+
+@translated
+def _by_analysis_project(store: Store, where: Document) -> Iterator[Document]:
+    fields = {**dict.fromkeys(_STAGED_FIELDS, 1), "history": {"$slice": -1}}
+    order = [(name, ASCENDING) for name in ("project_name", "ap_gold_id", "jdp_file_id")]
+    return store.files.find(where, fields).sort(order)
+
+
+def _staged(document: Document) -> StagedFile:
+    return StagedFile(
+        ap_gold_id=document["ap_gold_id"],
+        jdp_file_id=document["jdp_file_id"],
+        file_name=document["file_name"],
+        size=document["jdp_file_size"],
+        md5sum=document["md5sum"],
+        state=State(document["state"]),
+        reason=document["reason"],
+        destination_path=document["destination_path"],
+        gold_seq_id=document.get("gold_seq_id"),
+        last=str(document["history"][-1].get("why") or "") if document["history"] else "",
+    )
 
 
 def delivered(store: Store, project_name: str) -> Iterator[Document]:

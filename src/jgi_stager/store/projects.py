@@ -26,6 +26,7 @@ from jgi_stager.store.documents import (
     first_history,
     forbid_fields,
     history_push,
+    is_due,
     require_fields,
     update_guarded,
 )
@@ -82,6 +83,14 @@ def by_state(store: Store, states: ProjectState | Iterable[ProjectState]) -> lis
     """The accepted projects in these states that fit, by id."""
     where: Document = {"state": {"$in": as_list(states), "$not": {"$type": "array"}}}
     return acceptance.accepted(store, store.projects.find(where).sort("_id", ASCENDING))
+
+
+@translated
+def to_report(store: Store, now: datetime) -> list[Project]:
+    """The projects that are done and whose reports are due to be tried again."""
+    where: Document = {"report_due_at": {"$type": "date"}, "state": ProjectState.DONE}
+    found = acceptance.accepted(store, store.projects.find(where).sort("report_due_at", ASCENDING))
+    return [one for one in found if is_due(one.report_due_at, one.update_date, now)]
 
 
 @translated

@@ -62,6 +62,7 @@ INDEXES: tuple[Index, ...] = (
     Index("projects", _up("state"), "new records, and projects by state", {}),
     Index("projects", _up("project_name"), "a project by name, accepted or not", {}),
     Index("projects", _up("accepted_name"), "a name belongs to one project", {"unique": True, "sparse": True}),
+    Index("projects", _up("report_due_at"), "reports that are not all written", {"sparse": True}),
     Index("discoveries", _up("discovery", "_id"), "what a discovery found", {}),
     Index("restore_requests", _up("state", "next_poll_at"), "requests that are due", {}),
     Index("restore_requests", _up("submitted_at"), "the quota ledger", {}),
