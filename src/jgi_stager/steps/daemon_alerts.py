@@ -110,7 +110,7 @@ def check_patterns(ctx: StepContext) -> None:
             you="correct the file, or importer.patterns in the settings; then this command says that it is right. "
             "A file that is corrected is used at once",
             command="jgi-stager check",
-            lasts=Lasts(Cause.FORMAT),
+            lasts=Lasts(Cause.OTHER),  # one of a format from JGI would slow down what is asked
         )
 
 
