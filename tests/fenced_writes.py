@@ -79,6 +79,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     ),
     "moves.move": lambda store: moves.move(store, moves.by_project("p"), P, R, "w"),
     "moves.move_each": lambda store: moves.move_each(store, [(A_FILE, {})], P, R, "w"),
+    "moves.note_reason": lambda store: moves.note_reason(store, _failed(store), "w", "w2"),
     "moves.release": lambda store: moves.release(store, moves.by_project("failed"), "w"),
     "moves.requeue": lambda store: moves.requeue(store, moves.by_project("moving"), T, P, "w", 3),
     "notices.fold": lambda store: notices.fold(store, "waiting", "f"),
@@ -131,6 +132,12 @@ EACH_KIND = (
 
 def _key(collection: Any) -> Any:
     return (collection.find_one({}) or {})["_id"]
+
+
+def _failed(store: Store) -> ObjectId:
+    found = (store.files.find_one({"state": State.FAILED.value}) or {})["_id"]
+    assert isinstance(found, ObjectId)
+    return found
 
 
 def _insert_task(store: Store, submission_id: str) -> str:

@@ -7,16 +7,19 @@ one. Nothing here asks anybody outside.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypedDict, Unpack
 
 from jgi_stager.lifecycle import CANCELLABLE, PAUSABLE, RESUMABLE, ProjectState, RequestState, State
 from jgi_stager.models import Project, RestoreRequest
 from jgi_stager.plan_inputs import REFUSALS_REMEMBERED
 from jgi_stager.records import is_mail_address
 from jgi_stager.steps import transitions
-from jgi_stager.store import Store, alarms, file_queries, moves, projects, requests
+from jgi_stager.store import Store, alarms, file_queries, files, moves, projects, requests
+from jgi_stager.store.files import FileRow
 from jgi_stager.store.projects import Record
 
 
@@ -117,15 +120,26 @@ def set_notify(store: Store, name: str, addresses: Sequence[str], who: str, reas
     return Change(name, "notify", before, wanted, said)
 
 
-def release(
-    store: Store, name: str, who: str, *, file_ids: list[str] | None = None, reason: str | None = None
-) -> tuple[int, int]:
-    """Let failed files of a project start again: all, those with these JDP ids, or those whose reason contains
-    ``reason``. Returns how many were released, and how many could not be: without a size or a destination a
-    file could only fail again, or count too little against the quota. Raises `NotAllowed`."""
-    chosen = _failed(store, name, file_ids, reason)
+class Which(TypedDict, total=False):
+    """Which of the failed files of a project are meant: those of which all of this is so."""
+
+    file_ids: Sequence[str] | None
+    """JDP's ids."""
+    reason: str | None
+    """A part of their reason, in whatever case."""
+    ap_gold_ids: Sequence[str] | None
+    failed_in: Sequence[State] | None
+    """The states that they failed in."""
+    failed_before: datetime | None
+
+
+def release(store: Store, name: str, who: str, **which: Unpack[Which]) -> tuple[int, int]:
+    """Let failed files of a project start again: all, or those that are chosen. Returns how many were released,
+    and how many could not be: without a size or a destination a file could only fail again, or count too little
+    against the quota. Raises `NotAllowed`."""
+    chosen = _failed(store, name, which)
     failed = file_queries.count(store, moves.by_project(name, state=State.FAILED.value, **chosen))
-    released = moves.release(store, moves.by_project(name, **chosen, **_USABLE), _why("released", who, ""))
+    released = moves.release(store, moves.by_project(name, **{**chosen, **_USABLE}), _why("released", who, ""))
     return released, failed - released
 
 
@@ -140,13 +154,11 @@ class Spending:
     left: int
 
 
-def spending_of_release(
-    store: Store, name: str, *, file_ids: list[str] | None = None, reason: str | None = None
-) -> Spending:
+def spending_of_release(store: Store, name: str, **which: Unpack[Which]) -> Spending:
     """What `release` would spend. Raises `NotAllowed`."""
-    chosen = _failed(store, name, file_ids, reason)
+    chosen = _failed(store, name, which)
     failed = file_queries.count(store, moves.by_project(name, state=State.FAILED.value, **chosen))
-    usable = moves.by_project(name, state=State.FAILED.value, **chosen, **_USABLE)
+    usable = moves.by_project(name, state=State.FAILED.value, **{**chosen, **_USABLE})
     number, (ids, size) = file_queries.count(store, usable), file_queries.ids_and_bytes(store, usable)
     return Spending(number, ids, size, failed - number)
 
@@ -154,17 +166,125 @@ def spending_of_release(
 _USABLE = {"jdp_file_size": {"$ne": None}, "destination_path": {"$ne": None}}
 
 
-def _failed(store: Store, name: str, file_ids: list[str] | None, reason: str | None) -> dict[str, Any]:
-    """Which of the failed files of a project are meant. Raises `NotAllowed`."""
+def _failed(store: Store, name: str, which: Which) -> dict[str, Any]:
+    """Which of the failed files of a project are meant, as a part of a selection. Raises `NotAllowed`."""
     _, state = _accepted(store, name)
     if state == ProjectState.CANCELLED:
         raise NotAllowed(f"{name} is cancelled; resume it first: jgi-stager project resume {name}")
     chosen: dict[str, Any] = {}
-    if file_ids is not None:
-        chosen["jdp_file_id"] = {"$in": file_ids}
-    if reason is not None:
+    for field, key in (("jdp_file_id", "file_ids"), ("ap_gold_id", "ap_gold_ids"), ("failed_from", "failed_in")):
+        if (values := which.get(key)) is not None:
+            chosen[field] = {"$in": [str(value) for value in values]}  # type: ignore[attr-defined]
+    if (reason := which.get("reason")) is not None:
         chosen["reason"] = {"$regex": re.escape(reason), "$options": "i"}
+    if (before := which.get("failed_before")) is not None:
+        chosen["since"] = {"$lt": before}
     return chosen
+
+
+# --- failed files that go on where they stopped -------------------------------------------------------------
+
+
+class Way(StrEnum):
+    """From where a failed file goes on without tape."""
+
+    MANIFEST = "manifest"
+    """The manifest of its delivery is fetched and read again."""
+    TRANSFER = "transfer"
+    """It is transferred again from its delivery."""
+    VERIFY = "verify"
+    """What lies at the destination is checked again."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """Failed files that cannot go that way: they stay as they are."""
+
+    reason: str
+    files: int
+    names: tuple[str, ...]
+    """Some of them."""
+
+
+@dataclass(frozen=True)
+class SentBack:
+    """Failed files that go on, or would: how many, and their bytes; and those that cannot."""
+
+    files: int
+    bytes: int
+    left: tuple[Left, ...]
+
+
+NAMES_SHOWN = 5
+_TARGETS = {Way.MANIFEST: State.RESTORED, Way.TRANSFER: State.MANIFEST_READY}
+
+
+def send_back(
+    store: Store, name: str, who: str, way: Way, *, dry_run: bool = False, **which: Unpack[Which]
+) -> SentBack:
+    """Let failed files go on from the delivery that they were part of: from its manifest, or from their transfer.
+    It spends no quota. Those whose delivery has ended are left. ``dry_run``: only say what would be.
+
+    Raises `NotAllowed`.
+    """
+    chosen, now = _failed(store, name, which), store.clock.now()
+    failed = moves.by_project(name, state=State.FAILED.value, **chosen)
+    usable, moved, size = {**chosen, **_USABLE}, 0, 0
+    left = [
+        _left(store, failed, "JDP gives no usable name or size", _UNUSABLE),
+        _left(store, failed, "it never was in a delivery", {**_USABLE, "request_id": None}),
+    ]
+    if way is Way.TRANSFER:
+        why = f"where it lies in its delivery is not known: use --from {Way.MANIFEST}"
+        left.append(_left(store, failed, why, {**_USABLE, "request_id": {"$ne": None}, "source_path": None}))
+        usable["source_path"] = {"$ne": None}
+    for number in file_queries.requests_of(store, {**failed, **usable}):
+        request = requests.request_by_id(store, number)
+        mine = moves.by_request(number, project_name=name, **usable)
+        if request is None or not requests.is_delivered(request, now):
+            left.append(_left(store, failed, _ended(request, number), mine))
+            continue
+        known = file_queries.count(store, {**mine, "state": State.FAILED.value})
+        size += file_queries.ids_and_bytes(store, {**mine, "state": State.FAILED.value})[1]
+        why = _why(f"back to the delivery of request {number}, sent", who, "")
+        moved += known if dry_run else transitions.return_to_delivery(store, request, mine, _TARGETS[way], why)
+    return SentBack(moved, size, tuple(one for one in left if one.files))
+
+
+_UNUSABLE = {"$or": [{"jdp_file_size": None}, {"destination_path": None}]}
+
+
+def _ended(request: RestoreRequest | None, number: int) -> str:
+    if request is not None and request.state in (RequestState.READY, RequestState.CLOSED):
+        return f"the delivery of request {number} ends at {request.expiration_date:%Y-%m-%d %H:%M} UTC"
+    return f"the delivery of request {number} is {'not in the books' if request is None else request.state}"
+
+
+def failed_files(store: Store, name: str, **which: Unpack[Which]) -> list[FileRow]:
+    """The failed files of a project that are meant. Raises `NotAllowed`."""
+    return files.select(store, moves.by_project(name, state=State.FAILED.value, **_failed(store, name, which)))
+
+
+def settle(store: Store, file: FileRow, problem: str | None, how: str, who: str) -> bool:
+    """Note what was found where a failed file belongs: it is done if there is no ``problem``, ``how`` it was
+    checked; else it has a fresh reason. Whether it is done. One that was released meanwhile is left alone."""
+    if problem is None:
+        where = moves.by_oids([file.oid], destination_path=file.destination_path, reason=file.reason)
+        why = f"verified at the destination: {how}; again, for {who}"
+        return moves.move(store, where, State.FAILED, State.DONE, why) == 1
+    before = (file.reason or "").partition(_LOOKED_AGAIN)[0]
+    at = f"{store.clock.now():%Y-%m-%d %H:%M} UTC"
+    moves.note_reason(store, file.oid, file.reason, f"{before}{_LOOKED_AGAIN}{who} at {at}: {problem}")
+    return False
+
+
+_LOOKED_AGAIN = ". Looked at again for "
+
+
+def _left(store: Store, failed: Mapping[str, Any], reason: str, more: Mapping[str, Any]) -> Left:
+    where = {**failed, **more}
+    some = files.select(store, where, NAMES_SHOWN)
+    return Left(reason, file_queries.count(store, where), tuple(one.file_name for one in some))
 
 
 def explain_request(store: Store, key: str, number: int | None, who: str) -> tuple[RestoreRequest, int]:

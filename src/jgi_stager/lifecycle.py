@@ -37,9 +37,9 @@ FILE_MOVES: Mapping[State, frozenset[State]] = {
     State.MANIFEST_READY: frozenset({State.TRANSFERRING, State.PENDING, State.FAILED}),
     State.TRANSFERRING: frozenset({State.DONE, State.MANIFEST_READY, State.PENDING, State.FAILED}),
     State.DONE: frozenset(),
-    State.FAILED: frozenset({State.PENDING}),
+    State.FAILED: frozenset({State.PENDING, State.RESTORED, State.MANIFEST_READY, State.DONE}),
 }
-"""Every allowed move of a file. A pair that is not here is a bug in the daemon, never a fact of life."""
+"""Every allowed move of a file; a person lets a failed one go. Any other pair is a bug, never a fact of life."""
 
 TERMINAL = frozenset({State.DONE})
 RESTING = frozenset({State.DONE, State.FAILED})

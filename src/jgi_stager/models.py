@@ -152,6 +152,8 @@ class File(StoredDocument):
     delivery_faults: list[DeliveryFault] | None = None
     to_list_again: bool = False
     """Whether JDP lists it once more before it is asked for."""
+    kept_to: RequestNumber | None = None
+    """The delivery that a person sent it back to: what that does not bring is not asked from tape in its stead."""
     failed_from: Annotated[State, Field(strict=False)] | None
     reason: str | None
     since: Instant

@@ -122,6 +122,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         ),
         "moves.move": lambda: [moves.move(store, where, P, R, "w") for where in SELECTIONS],
         "moves.move_each": lambda: moves.move_each(store, [(OID, {})], P, R, "w"),
+        "moves.note_reason": lambda: moves.note_reason(store, OID, "w", "w2"),
         "moves.release": lambda: moves.release(store, moves.by_project("p"), "w"),
         "moves.requeue": lambda: moves.requeue(store, moves.by_task("t"), T, P, "w", 3),
         "notices.count_in": lambda: notices.count_in(store, NoticeState.WAITING),
@@ -169,6 +170,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "file_queries.count": lambda: file_queries.count(store, {"project_name": "p"}),
         "file_queries.in_tasks": lambda: file_queries.in_tasks(store, "p"),
         "file_queries.listing": lambda: file_queries.listing(store, "p", limit=5),
+        "file_queries.requests_of": lambda: file_queries.requests_of(store, {"project_name": "p"}),
         "file_queries.ids_and_bytes": lambda: file_queries.ids_and_bytes(store, {"project_name": "p"}),
         "file_queries.still_to_ask": lambda: file_queries.still_to_ask(store, "p"),
         "file_queries.by_analysis_project": lambda: [

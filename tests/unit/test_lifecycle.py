@@ -142,9 +142,9 @@ def test_named_states_are_those_that_the_tables_say() -> None:
     assert all(set(PAUSABLE) <= PROJECT_MOVES[state] for state in RESUMABLE)
 
 
-def test_terminal_states_are_left_by_no_move_and_a_failed_file_starts_again() -> None:
+def test_terminal_states_are_left_by_no_move_and_a_failed_file_starts_again_or_goes_on() -> None:
     assert all(not FILE_MOVES[state] for state in TERMINAL)
-    assert FILE_MOVES[State.FAILED] == {State.PENDING}
+    assert FILE_MOVES[State.FAILED] == {State.PENDING, State.RESTORED, State.MANIFEST_READY, State.DONE}
     assert TERMINAL < RESTING
     assert not AT_JGI & RESTING
 
@@ -188,6 +188,6 @@ def test_a_state_of_another_version_in_the_books_is_an_illegal_move_not_a_crash(
 
 
 def test_release_and_holding_are_no_setbacks() -> None:
-    assert not is_requeue(F, P)
+    assert not any(is_requeue(F, state) for state in State)
     assert not any(is_requeue(state, F) for state in State)
     assert not any(is_requeue(state, state) for state in State)

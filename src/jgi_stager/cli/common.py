@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperCommand
 
+from jgi_stager.clock import Clock
 from jgi_stager.config_sources import require_configuration
 from jgi_stager.failures import NeedsPerson, OutsideError
 from jgi_stager.formatting import clean
@@ -139,16 +140,18 @@ def require_stage_dir(settings: Settings) -> None:
 
 
 @contextmanager
-def open_store(settings: Settings, *, create: bool = False) -> Iterator[SnapshotSource]:
+def open_store(
+    settings: Settings, *, create: bool = False, clock: Clock | None = None
+) -> Iterator[SnapshotSource]:
     """The database, whether the daemon runs or not: a private mongod is started for as long as it takes.
 
-    Without ``create`` it is a mistake that there are none yet.
+    Without ``create`` it is a mistake that there are none yet. ``clock``: by default that of the settings.
     """
     from jgi_stager import daemon
 
     if settings.mongodb.uri is None and not create:
         _must_exist(settings.state.directory)
-    clock = daemon.make_clock(settings)
+    clock = clock or daemon.make_clock(settings)
     with ExitStack() as stack:
         stack.enter_context(_without_log())
         store, _ = stack.enter_context(daemon.open_store(settings, clock))
@@ -192,6 +195,23 @@ def somebody() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "somebody"
+
+
+_AGE = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+LONGEST_AGE = timedelta(days=3660)
+
+
+def parse_age(text: str) -> timedelta:
+    """A length of time: a whole number with its unit. Raises `Mistake`."""
+    match = re.fullmatch(r"([0-9]{1,9})\s*([smhdw])", text.strip().lower())
+    found = timedelta(seconds=int(match[1]) * _AGE[match[2]]) if match else None
+    if found is None or found > LONGEST_AGE:
+        raise Mistake(
+            f"{text[:60]}: not a length of time; give a whole number and s, m, h, d or w, such as 90m, 6h or 2d, "
+            "at most ten years",
+            code=2,
+        )
+    return found
 
 
 # --- for people ----------------------------------------------------------------------------------------------

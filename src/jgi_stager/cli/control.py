@@ -1,4 +1,4 @@
-"""``retry``, ``limits`` and ``config``: what a person may change while the daemon runs, and what holds."""
+"""``requests``, ``limits`` and ``config``: what a person may change while the daemon runs, and what holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from jgi_stager.admin import NotAllowed, end_holds, explain_request, release, spending_of_release
+from jgi_stager.admin import NotAllowed, end_holds, explain_request
 from jgi_stager.cli.common import (
     Commands,
     ConfigOption,
@@ -26,7 +26,7 @@ from jgi_stager.cli.common import (
 from jgi_stager.config_sources import CONFIG_VARIABLE, ENV_PREFIX, default_config_file, read_toml
 from jgi_stager.formatting import count, human_bytes
 from jgi_stager.lifecycle import ProjectState
-from jgi_stager.limits import RUN_TIME_LIMITS, configured, limits_now, restore_limits_now
+from jgi_stager.limits import RUN_TIME_LIMITS, configured, limits_now
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.settings import Settings, load_settings
@@ -41,63 +41,6 @@ LARGEST_NUMBER = 10**18
 IMPLAUSIBLE = 1000
 """A limit of bytes that is smaller than the one before by more than this is asked about."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-
-
-def retry(
-    project: Annotated[str, typer.Argument(metavar="PROJECT", help="Its name.")],
-    file: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help="Only this JDP file id, name or destination.")
-    ] = None,
-    reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Only files whose reason contains this text.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would spend.")] = False,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
-) -> None:
-    """Let failed files start again, and say what that spends."""
-    settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
-        ids = None if file is None else [one for text in file for one in _ids(books, project, text)]
-        try:
-            cost = spending_of_release(books.store, project, file_ids=ids, reason=reason)
-            page, quota = Page(), restore_limits_now(books.store, settings).quota_bytes
-            if cost.files and not as_json:
-                of_quota = f"{cost.bytes / quota:.2f} of the quota of {human_bytes(quota)} a day"
-                page.say(f"{count(cost.files, 'file')}: up to {human_bytes(cost.bytes)} from tape, {of_quota}.")
-            released, left = 0, cost.left
-            if not dry_run:
-                released, left = release(books.store, project, somebody(), file_ids=ids, reason=reason)
-        except NotAllowed as error:
-            raise Mistake(str(error)) from None
-        if as_json:
-            spent = {"files": cost.files, "ids": cost.ids, "bytes": cost.bytes, "quota_days": cost.bytes / quota}
-            found = {"project": project, "released": released, "not_releasable": left, "spends": spent}
-            emit({**found, "dry_run": dry_run})
-            return
-        if dry_run and cost.files:
-            page.say("Nothing was changed (--dry-run).")
-        elif released:
-            page.say(f"{count(released, 'file')} of {project} start{'s' if released == 1 else ''} again.")
-        elif not left:
-            page.say(f"{project} has no failed file{_meant(file, reason)}; see: jgi-stager explain {project}")
-        if left:
-            page.say(
-                f"{count(left, 'failed file')} cannot be helped by it: JDP gives no usable name or size; "
-                f"see: jgi-stager files {project} --state failed"
-            )
-
-
-def _meant(file: list[str] | None, reason: str | None) -> str:
-    which = " with that name or id" if file else ""
-    return f"{which}{' and' if which and reason else ''}{f' whose reason contains {reason!r}' if reason else ''}"
-
-
-def _ids(books: SnapshotSource, project: str, text: str) -> list[str]:
-    found = [one.jdp_file_id for one in snapshot.find_files(books.store, text, [project])]
-    if not found:
-        raise Mistake(f"{project} has no file with the JDP id, name or destination {text}")
-    return found
 
 
 # --- requests ------------------------------------------------------------------------------------------------
@@ -348,7 +291,6 @@ def _text(value: Any) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(retry)
     app.add_typer(requests_app, name="requests")
     app.add_typer(limits_app, name="limits")
     app.add_typer(config_app, name="config")

@@ -256,6 +256,16 @@ def _lose(
     return back + failed
 
 
+def return_to_delivery(store: Store, request: RestoreRequest, where: moves.Selection, to: State, why: str) -> int:
+    """Let failed files go on in ``to`` from a delivery, which stays open for them. Returns how many moved."""
+    fresh: dict[str, Any] = {"manifests_fetched_at": None} if to == State.RESTORED else {}
+    _reopen(store, request, why)
+    requests.update_request(store, request.key, RequestState.READY, next_poll_at=store.clock.now(), **fresh)
+    moved = moves.move(store, where, State.FAILED, to, why, kept_to=request.number)
+    _reopen(store, request, why)  # it may have been closed just before they moved
+    return moved
+
+
 def free_files_of_request(store: Store, request_id: int, why: str) -> int:
     """Let the files of a request that nobody would look at again start anew, uncounted. Returns how many."""
     moved = _free(store, _not_reserved(store, request_id), why)

@@ -72,6 +72,13 @@ def count(store: Store, where: Mapping[str, Any]) -> int:
     return store.files.count_documents(dict(where))
 
 
+@translated
+def requests_of(store: Store, where: Mapping[str, Any]) -> list[int]:
+    """The JDP requests that the files of a selection were last part of."""
+    found = store.files.distinct("request_id", {**where, "request_id": {"$type": "number"}})
+    return sorted(int(number) for number in found)
+
+
 # --- for the reports on a project ---------------------------------------------------------------------------
 
 

@@ -147,6 +147,13 @@ def release(store: Store, where: Selection, why: str) -> int:
 
 
 @translated
+def note_reason(store: Store, oid: ObjectId, known: str | None, reason: str) -> bool:
+    """Say why a file is still failed, if its reason is the one that is ``known``; whether it was."""
+    update = {"$set": {"reason": reason[:LONGEST_WHY], "update_date": store.clock.now()}}
+    return store.files.update_one({"_id": oid, "state": State.FAILED, "reason": known}, update).matched_count == 1
+
+
+@translated
 def requeue(
     store: Store,
     where: Selection,
@@ -177,8 +184,13 @@ def requeue_unusable(
 
     Each time costs tape quota, and once more is enough to know: those to which another delivery was of no use
     before are held as failed, with both findings as the reason. Not ``again``: all of them are, since nobody knows
-    what the delivery brings, and another would be the same.
+    what the delivery brings, and another would be the same. So are those that a person sent back to this delivery:
+    that spends no quota.
     """
+    kept = {**where, "kept_to": fault.request_id}
+    sent_back = move(
+        store, kept, old, State.FAILED, f"{fault}. It was sent back to this delivery alone. {_ASK_JGI}"
+    )
     before = {"delivery_faults": {"$elemMatch": {"request_id": {"$ne": fault.request_id}}}}
     findings: dict[str, list[ObjectId]] = {}
     for found in store.files.find(_guarded({**where, **before}, old), {"delivery_faults": 1}):
@@ -191,9 +203,9 @@ def requeue_unusable(
         failed += move(store, by_oids(oids), old, State.FAILED, reason)
     if not again:
         reason = f"{fault}. It is not asked for again by itself. {_ASK_JGI}"
-        return 0, failed + move(store, where, old, State.FAILED, reason)
+        return 0, sent_back + failed + move(store, where, old, State.FAILED, reason)
     back, held = requeue(store, where, old, State.PENDING, str(fault), max_setbacks, fault)
-    return back, failed + held
+    return back, sent_back + failed + held
 
 
 def _guarded(where: Selection, old: State) -> Document:
@@ -220,7 +232,7 @@ def _check(store: Store, where: Selection, old: State, new: State) -> None:
 def _update(old: State, new: State, why: str, at: datetime, fields: Mapping[str, Any]) -> Document:
     changes: Document = {}
     if old == State.FAILED:
-        changes |= {"failed_from": None, "reason": None, "setbacks": 0, "delivery_faults": []}
+        changes |= {"failed_from": None, "reason": None, "setbacks": 0, "delivery_faults": [], "kept_to": None}
     if new == State.PENDING:
         changes |= _NO_REQUEST
     if new == State.MANIFEST_READY:

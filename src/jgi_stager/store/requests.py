@@ -365,6 +365,13 @@ def open_request_of_sources(store: Store, source_ids: Iterable[str], now: dateti
     return held
 
 
+def is_delivered(request: RestoreRequest, now: datetime) -> bool:
+    """Whether what it brought lies at JGI for `EXPIRY_MARGIN` longer, or for nobody knows how long. Pure."""
+    expires = request.expiration_date
+    delivered = request.state in (RequestState.READY, RequestState.CLOSED)
+    return delivered and (expires is None or expires > now + EXPIRY_MARGIN)
+
+
 @translated
 def recent(store: Store, state: RequestState, since: datetime) -> list[RestoreRequest]:
     """The requests that entered ``state`` with a ``next_poll_at`` after ``since``, oldest first."""
