@@ -28,6 +28,7 @@ from jgi_stager.store import (
     notices,
     projects,
     requests,
+    sharing,
     tasks,
 )
 
@@ -111,6 +112,10 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "requests.update_request": lambda store: requests.update_request(
         store, _key(store.restore_requests), RequestState.SUBMITTING, RequestState.UNKNOWN
     ),
+    "sharing.follow": lambda store: sharing.follow(store, *_rows(store, "ready")),
+    "sharing.give_up": lambda store: sharing.give_up(store, _rows(store, "to copy")[0]),
+    "sharing.release_all": sharing.release_all,
+    "sharing.reserve": lambda store: sharing.reserve(store, ["p"], [_rows(store, "arrived")[0].source_file_id]),
     "tasks.insert_task": lambda store: _insert_task(store, "another"),
     "tasks.renew_submission": lambda store: tasks.renew_submission(store, _key(store.globus_tasks), "another"),
     "tasks.update_task": lambda store: tasks.update_task(
@@ -138,6 +143,11 @@ def _failed(store: Store) -> ObjectId:
     found = (store.files.find_one({"state": State.FAILED.value}) or {})["_id"]
     assert isinstance(found, ObjectId)
     return found
+
+
+def _rows(store: Store, project_name: str) -> list[files.FileRow]:
+    found = list(store.files.find({"project_name": project_name}).sort("_id", 1))
+    return [files.row_of(document) for document in found]
 
 
 def _insert_task(store: Store, submission_id: str) -> str:
@@ -186,6 +196,14 @@ def full(store: Store) -> None:
     for old, new in ((P, R), (R, State.RESTORED), (State.RESTORED, State.MANIFEST_READY)):
         moves.move(store, moving, old, new, "w")
     moves.move(store, moving, State.MANIFEST_READY, T, "w")
+    ready = add_files(store, 2, project_name="ready")
+    store.files.update_many({"_id": {"$in": ready}}, {"$set": {"state": State.MANIFEST_READY.value}})
+    (arrived,), (to_copy,) = (
+        add_files(store, 1, project_name="arrived"),
+        add_files(store, 1, project_name="to copy"),
+    )
+    store.files.update_one({"_id": arrived}, {"$set": {"state": State.DONE.value}})
+    store.files.update_one({"_id": to_copy}, {"$set": {"copy_from": arrived}})
     for name in ("new", "discovering"):
         projects.insert_project(store, {"_id": name, "project_name": name})
     projects.claim_name(store, "discovering", "discovering")

@@ -31,10 +31,10 @@ class State(StrEnum):
 
 
 FILE_MOVES: Mapping[State, frozenset[State]] = {
-    State.PENDING: frozenset({State.RESTORE_REQUESTED, State.FAILED}),
+    State.PENDING: frozenset({State.RESTORE_REQUESTED, State.DONE, State.FAILED}),
     State.RESTORE_REQUESTED: frozenset({State.RESTORED, State.PENDING, State.FAILED}),
     State.RESTORED: frozenset({State.MANIFEST_READY, State.PENDING, State.FAILED}),
-    State.MANIFEST_READY: frozenset({State.TRANSFERRING, State.PENDING, State.FAILED}),
+    State.MANIFEST_READY: frozenset({State.TRANSFERRING, State.DONE, State.PENDING, State.FAILED}),
     State.TRANSFERRING: frozenset({State.DONE, State.MANIFEST_READY, State.PENDING, State.FAILED}),
     State.DONE: frozenset(),
     State.FAILED: frozenset({State.PENDING, State.RESTORED, State.MANIFEST_READY, State.DONE}),

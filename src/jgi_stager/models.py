@@ -34,6 +34,7 @@ from jgi_stager.stored import (
     History,
     Instant,
     JdpFileId,
+    ObjectIdOrNone,
     ObjectIds,
     RequestNumber,
     Stored,
@@ -152,6 +153,10 @@ class File(StoredDocument):
     delivery_faults: list[DeliveryFault] | None = None
     to_list_again: bool = False
     """Whether JDP lists it once more before it is asked for."""
+    copy_from: ObjectIdOrNone = None
+    """The file whose copy at another destination it is made from, when that is done."""
+    not_from: ObjectIds = []
+    """Those of which that failed."""
     kept_to: RequestNumber | None = None
     """The delivery that a person sent it back to: what that does not bring is not asked from tape in its stead."""
     failed_from: Annotated[State, Field(strict=False)] | None

@@ -251,6 +251,8 @@ class FileRecord(BaseModel):
     and was not what JDP says of it."""
     to_list_again: bool = False
     """A person let it start again: JDP is asked what it says of it now, before it is asked for."""
+    copy_from: Any = None
+    """The document id of the file from whose destination it is copied."""
     kept_to: int | None = None
     """The request to whose delivery a person sent it back."""
     failed_from: State | None = None

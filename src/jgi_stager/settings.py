@@ -129,6 +129,8 @@ class StagingSettings(Section):
     stage_dir: Path | None = None
     md5_max_bytes: int | None = Field(None, ge=0)
     """Files larger than this are verified by size only; without a value every file is read back."""
+    share: bool = True
+    """Whether a file that another project has already is copied from there, where this machine sees both."""
     max_setbacks: int = Field(5, ge=1)
     """How often a file may go back on its way before it is held as failed."""
 
@@ -206,6 +208,7 @@ class ScheduleSettings(Section):
 
     accept_seconds: float = Field(30.0, gt=0)
     discover_seconds: float = Field(60.0, gt=0)
+    share_seconds: float = Field(60.0, gt=0)
     request_restores_seconds: float = Field(120.0, gt=0)
     poll_requests_seconds: float = Field(60.0, gt=0)
     fetch_manifests_seconds: float = Field(60.0, gt=0)

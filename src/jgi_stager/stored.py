@@ -38,6 +38,7 @@ def _object_ids(values: list[Any]) -> list[Any]:
 
 
 ObjectIds = Annotated[list[Any], AfterValidator(_object_ids)]
+ObjectIdOrNone = Annotated[Any, AfterValidator(lambda value: value if value is None else _object_ids([value])[0])]
 
 
 def _component(name: str) -> str:

@@ -32,6 +32,7 @@ from jgi_stager.store import (
     notices,
     projects,
     requests,
+    sharing,
     tasks,
 )
 from jgi_stager.store.schema import INDEXES
@@ -49,6 +50,7 @@ MODULES: tuple[ModuleType, ...] = (
     projects,
     file_queries,
     requests,
+    sharing,
     tasks,
 )
 LEFT_OUT = {
@@ -255,6 +257,13 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "requests.request_by_id": lambda: requests.request_by_id(store, 7),
         "requests.requests_in": lambda: requests.requests_in(store, list(RequestState), now),
         "requests.update_request": lambda: requests.update_request(store, "r", RequestState.READY, polls=1),
+        "sharing.any_waiting": lambda: sharing.any_waiting(store),
+        "sharing.follow": lambda: sharing.follow(store, *files.of_project(store, "p", limit=2)),
+        "sharing.give_up": lambda: sharing.give_up(store, files.of_project(store, "p", limit=1)[0]),
+        "sharing.release_all": lambda: sharing.release_all(store),
+        "sharing.reserve": lambda: sharing.reserve(store, ["q"], [jdp_id(1)]),
+        "sharing.to_decide": lambda: sharing.to_decide(store, ["p"], 5),
+        "sharing.travelling": lambda: sharing.travelling(store, [jdp_id(1)]),
         "tasks.count_active": lambda: tasks.count_active(store),
         "tasks.deliveries_held": lambda: tasks.deliveries_held(store),
         "tasks.inspect": lambda: tasks.inspect(store),

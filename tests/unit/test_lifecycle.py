@@ -41,6 +41,7 @@ from jgi_stager.lifecycle import (  # fmt: skip
     is_requeue,
 )
 from jgi_stager.models import DOCUMENTS
+from jgi_stager.store.sharing import COPIED_IN
 
 P, RR, R, M, T, D, F = State
 SETBACKS = {(RR, P), (R, P), (M, P), (T, P), (T, M)}
@@ -149,10 +150,11 @@ def test_terminal_states_are_left_by_no_move_and_a_failed_file_starts_again_or_g
     assert not AT_JGI & RESTING
 
 
-def test_done_is_reached_only_after_the_transfer_and_each_step_only_from_the_one_before() -> None:
+def test_each_step_is_reached_only_from_the_one_before_and_done_also_by_a_copy() -> None:
     for new in (RR, R, M, T, D):
         from_behind = {old for old in State if new in FILE_MOVES[old] and ORDER.index(old) < ORDER.index(new)}
-        assert from_behind == {ORDER[ORDER.index(new) - 1]}
+        copied = set(COPIED_IN) if new is D else set()
+        assert from_behind == {ORDER[ORDER.index(new) - 1], *copied}
 
 
 def test_what_hangs_on_a_delivery_can_go_back_to_pending() -> None:

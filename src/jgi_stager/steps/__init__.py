@@ -22,6 +22,7 @@ from jgi_stager.steps import (
     poll_tasks,
     reconcile,
     restores,
+    share,
     status_report,
     transfers,
     verify,
@@ -47,6 +48,7 @@ class Step(NamedTuple):
 STEPS: tuple[Step, ...] = (
     Step("accept", accept.run),
     Step("discover", discover.run, files={State.PENDING}, projects={ProjectState.DISCOVERING}),
+    Step("share", share.run, files={State.PENDING, State.MANIFEST_READY}),
     Step(
         "request_restores",
         restores.run,

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from jgi_stager import copying
 from jgi_stager.clients.jdp import ApListing
 from jgi_stager.discovery_models import DiscoveredProject, DroppedFiles, ListedFiles, WarningGroup
 from jgi_stager.failures import OutsideError, Service
@@ -32,7 +33,7 @@ from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import notify
 from jgi_stager.steps.services import may_ask, record_answer, record_failure
-from jgi_stager.store import StoreError, discoveries, files, projects
+from jgi_stager.store import StoreError, discoveries, files, projects, sharing
 from jgi_stager.trial import smallest
 from jgi_stager.warning_groups import group, sentences, together
 
@@ -199,6 +200,8 @@ def _keep_listing(ctx: StepContext, project: Project, ap: DiscoveredProject, lis
     ap_gold_id, selection = ap.ap_gold_id, chosen_files(ctx, project, ap, listing)
     _take_over(ctx, _owner(project, ap, listing), selection.records)
     files.upsert_files(ctx.store, selection.records)
+    if copying.is_possible(ctx.settings):
+        sharing.reserve(ctx.store, [project.project_name], [one.source_file_id for one in selection.records])
     nothing = [] if listing.files else [f"{ap_gold_id}: JDP lists no file of it"]
     problems = (f"{ap_gold_id}: {problem}" for problem in listing.problems)
     # In one write: whether an analysis project is listed, and what is worth knowing about it.

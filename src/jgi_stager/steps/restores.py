@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import structlog
 
+from jgi_stager import copying
 from jgi_stager.clients.jdp import Accepted
 from jgi_stager.clients.remote_clock import ClockEstimate
 from jgi_stager.failures import NeedsPerson, OutcomeUnknown, Rejected, Service, Transient, Unnumbered
@@ -31,7 +32,7 @@ from jgi_stager.steps import deliveries, first_contact, jdp_answers, jdp_clock, 
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import seen
 from jgi_stager.steps.services import first_request_poll, may_ask, record_answer, record_failure
-from jgi_stager.store import StoreError, StoreUnavailable, files, projects, requests
+from jgi_stager.store import StoreError, StoreUnavailable, files, projects, requests, sharing
 from jgi_stager.trial import Pace
 
 log = structlog.get_logger()
@@ -175,9 +176,11 @@ def submit(ctx: StepContext, wants: Sequence[Want], refusals: Refusals, now: Clo
 
 def _still_wanted(ctx: StepContext, file_ids: Sequence[str]) -> list[files.Candidate]:
     """The pending files that these ids serve, but for what a person paused or cancelled since the plan was made,
-    which must not cost quota, and for what another request brings: by now, or for a file beyond those that were
-    looked at. That joins the other request at the next run."""
+    which must not cost quota, for what lies here already, and for what another request brings: by now, or for a
+    file beyond those that were looked at. That joins the other request at the next run."""
     active = [project.project_name for project in projects.by_state(ctx.store, ProjectState.ACTIVE)]
+    if copying.is_possible(ctx.settings):
+        sharing.reserve(ctx.store, active, file_ids)
     held = requests.open_request_of_sources(ctx.store, file_ids, ctx.clock.now())
     pending = files.pending_of_sources(ctx.store, file_ids, active)
     return [file for file in pending if file.source_file_id not in held]

@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from jgi_stager import copying
 from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.globus import TransferItem, item_bytes, transfer_body, unusable_path
 from jgi_stager.failures import CallKind, OutsideError, Rejected, Service, retry_delay
@@ -29,7 +30,7 @@ from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import seen
 from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
 from jgi_stager.steps.services import may_ask, process_each, record_failure, reschedule_fields
-from jgi_stager.store import control, files, moves, projects, requests, tasks
+from jgi_stager.store import control, files, moves, projects, requests, sharing, tasks
 from jgi_stager.store.files import FileRow
 
 log = structlog.get_logger()
@@ -359,8 +360,27 @@ def _ready_files(ctx: StepContext, most: int, waiting: frozenset[Any]) -> list[F
             break
         found = files.ready_by_request(ctx.store, request.number)
         mine = [file for file in found if file.oid not in reserved and file.project_name in active]
-        ready.extend(file for file in mine if _can_travel(ctx, file))
-    return ready
+        ready.extend(file for file in mine if file.copy_from is None and _can_travel(ctx, file))
+    return _once_each(ctx, ready)
+
+
+def _once_each(ctx: StepContext, ready: Sequence[FileRow]) -> list[FileRow]:
+    """Without the files whose content comes here, or has come, for another destination: they are copied from there
+    (``share.py``)."""
+    if not ready or not copying.is_possible(ctx.settings):
+        return list(ready)
+    first = sharing.travelling(ctx.store, {file.source_file_id for file in ready})
+    go = []
+    for file in ready:
+        other = first.setdefault(file.source_file_id, file)
+        same = file.md5sum is not None and (file.size, file.md5sum) == (other.size, other.md5sum)
+        if (
+            other.destination_path == file.destination_path
+            or not same
+            or not sharing.follow(ctx.store, file, other)
+        ):
+            go.append(file)
+    return go
 
 
 def _half_looked_at(ctx: StepContext) -> frozenset[Any]:

@@ -34,16 +34,9 @@ def answer_request(
     Its files stay pending. Whether its bytes count is a matter of ``outcome``. ``answer`` are more fields that it
     fills.
     """
+    old, now = RequestState.SUBMITTING, store.clock.now()
     requests.update_request(
-        store,
-        key,
-        RequestState.SUBMITTING,
-        outcome,
-        why=why,
-        submitted_at=answered_at,
-        next_poll_at=store.clock.now(),
-        error=why,
-        **answer,
+        store, key, old, outcome, why=why, submitted_at=answered_at, next_poll_at=now, error=why, **answer
     )
 
 
@@ -84,14 +77,8 @@ def finish_accepted_request(store: Store, request: RestoreRequest, first_poll_at
         f"asked for in request {request_id}",
         request_id=request_id,
     )
-    requests.update_request(
-        store,
-        request.key,
-        RequestState.ACCEPTED,
-        RequestState.WAITING,
-        why="its files are moved",
-        next_poll_at=first_poll_at,
-    )
+    old, new, why = RequestState.ACCEPTED, RequestState.WAITING, "its files are moved"
+    requests.update_request(store, request.key, old, new, why=why, next_poll_at=first_poll_at)
     log.info("files_moved", to=State.RESTORE_REQUESTED.value, files=moved, request_id=request_id)
     return moved
 
@@ -331,14 +318,8 @@ def finish_accepted_task(store: Store, task: TransferTask, first_poll_at: dateti
             globus_task_id=task_id,
         )
         log.info("files_moved", to=State.TRANSFERRING.value, files=moved, task_id=task_id)
-    tasks.update_task(
-        store,
-        task.key,
-        TaskState.SUBMITTED,
-        TaskState.ACTIVE,
-        why="its files are moved",
-        next_poll_at=first_poll_at,
-    )
+    old, new, why = TaskState.SUBMITTED, TaskState.ACTIVE, "its files are moved"
+    tasks.update_task(store, task.key, old, new, why=why, next_poll_at=first_poll_at)
     return moved
 
 
@@ -380,6 +361,12 @@ def finish_files(store: Store, oids: Sequence[FileId], how: str) -> int:
     """Files are at their destination, and were checked there. Returns how many moved."""
     why = f"verified at the destination: {how}"
     return moves.move(store, moves.by_oids(oids), State.TRANSFERRING, State.DONE, why)
+
+
+def finish_copy(store: Store, file: files.FileRow, how: str) -> int:
+    """A file was copied from the destination of another one, and checked. Returns 1 if it moved."""
+    where = moves.by_oids([file.oid], copy_from=file.copy_from)
+    return moves.move(store, where, file.state, State.DONE, f"verified at the destination: {how}", copy_from=None)
 
 
 def close_task(store: Store, task: TransferTask, why: str, **fields: Any) -> None:

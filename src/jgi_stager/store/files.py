@@ -61,6 +61,8 @@ class FileRow:
     reason: str | None
     delivery_faults: Sequence[Mapping[str, Any]] = ()
     """What was wrong with it in which delivery, as in `jgi_stager.records.FileRecord`."""
+    copy_from: ObjectId | None = None
+    """The file from whose destination it is to be copied (`jgi_stager.store.sharing`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class FailedGroup:
 
 
 _ASIDE = " (removed "
-_LISTED: Document = {"to_list_again": {"$ne": True}}
+_TO_ASK: Document = {"to_list_again": {"$ne": True}, "copy_from": None}
+"""JDP need not list it once more, and it is not to be copied from where it lies already."""
 _LAST_MOVE: Document = {"$slice": -1}
 """Of the history the last entry alone is read: a file whose history is none cannot be moved."""
 _CANDIDATE_FIELDS = frozenset(
@@ -180,7 +183,7 @@ def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
 
     However many went back, they hide nothing that was never asked for.
     """
-    where = {"project_name": project_name, "state": State.PENDING, **_LISTED}
+    where = {"project_name": project_name, "state": State.PENDING, **_TO_ASK}
     found: list[Candidate] = []
     for setbacks in (0, {"$gt": 0}):
         left = limit - len(found)
@@ -215,7 +218,7 @@ def pending_of_sources(store: Store, source_ids: Iterable[str], project_names: I
         "source_file_id": {"$in": as_list(source_ids)},
         "project_name": {"$in": as_list(project_names)},
         "state": State.PENDING,
-        **_LISTED,
+        **_TO_ASK,
     }
     return _candidates(store, store.files.find(where, _CANDIDATE))
 
@@ -400,7 +403,7 @@ def _rows(store: Store, where: Document, state: State | None, limit: int = 0) ->
 
 
 def _fitting_rows(store: Store, documents: Iterable[Document]) -> list[FileRow]:
-    return [_row(document) for document in fitting(store, "files", documents)]
+    return [row_of(document) for document in fitting(store, "files", documents)]
 
 
 def _candidates(store: Store, documents: Iterable[Document]) -> list[Candidate]:
@@ -420,16 +423,20 @@ def _candidate(document: Document) -> Candidate:
 
 
 _SAME = tuple(
-    name for name in FileRow.__dataclass_fields__ if name not in ("oid", "size", "state", "delivery_faults")
+    name
+    for name in FileRow.__dataclass_fields__
+    if name not in ("oid", "size", "state", "delivery_faults", "copy_from")
 )
 
 
-def _row(document: Document) -> FileRow:
+def row_of(document: Document) -> FileRow:
+    """The row of a document that fits. Pure."""
     same: dict[str, Any] = {name: document[name] for name in _SAME}
     return FileRow(
         oid=document["_id"],
         size=document["jdp_file_size"],
         state=State(document["state"]),
         delivery_faults=tuple(document.get("delivery_faults") or ()),  # an older release did not note them
+        copy_from=document.get("copy_from"),
         **same,
     )

@@ -232,7 +232,8 @@ def _check(store: Store, where: Selection, old: State, new: State) -> None:
 def _update(old: State, new: State, why: str, at: datetime, fields: Mapping[str, Any]) -> Document:
     changes: Document = {}
     if old == State.FAILED:
-        changes |= {"failed_from": None, "reason": None, "setbacks": 0, "delivery_faults": [], "kept_to": None}
+        changes |= {"failed_from": None, "reason": None, "setbacks": 0, "delivery_faults": []}
+        changes |= {"kept_to": None, "copy_from": None, "not_from": []}
     if new == State.PENDING:
         changes |= _NO_REQUEST
     if new == State.MANIFEST_READY:

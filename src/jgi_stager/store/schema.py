@@ -59,6 +59,12 @@ INDEXES: tuple[Index, ...] = (
     Index("files", _up("source_file_id"), "all destinations of a restored id", {}),
     Index("files", _up("request_id"), "the files of a request", {}),
     Index("files", _up("globus_task_id"), "the files of a task", {}),
+    Index(
+        "files",
+        _up("copy_from"),
+        "files that are to be copied",
+        {"partialFilterExpression": {"copy_from": {"$type": "objectId"}}},
+    ),
     Index("projects", _up("state"), "new records, and projects by state", {}),
     Index("projects", _up("project_name"), "a project by name, accepted or not", {}),
     Index("projects", _up("accepted_name"), "a name belongs to one project", {"unique": True, "sparse": True}),
