@@ -7,6 +7,7 @@ any other does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import structlog
@@ -20,6 +21,7 @@ from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
 from jgi_stager.store import projects, sharing
 from jgi_stager.store.files import FileRow
+from jgi_stager.store.sharing import Pair
 
 log = structlog.get_logger()
 
@@ -33,30 +35,35 @@ def run(ctx: StepContext) -> int:
         _cannot(ctx)
         return 0
     active = {project.project_name: project for project in projects.by_state(ctx.store, ProjectState.ACTIVE)}
-    moved, full, begun = 0, set[str](), dict[str, Path]()
+    by_project: dict[str, list[Pair]] = {}
     for pair in sharing.to_decide(ctx.store, active, MOST_AT_A_TIME) if active else ():
-        name = pair.file.project_name
+        by_project.setdefault(pair.file.project_name, []).append(pair)
+    return sum(_share(ctx, active[name], pairs) for name, pairs in by_project.items())
+
+
+def _share(ctx: StepContext, project: Project, pairs: Sequence[Pair]) -> int:
+    """The files of one project."""
+    place, moved = _place(ctx, project), 0
+    if place is not None:
+        copying.clear(place)  # what a kill left
+    for file, source in ((pair.file, pair.source) for pair in pairs):
         if ctx.stop.is_set():
             break
-        place = _place(ctx, active[name], pair.file)
-        if pair.source is None or place is None or (why := _unfit(pair.file, pair.source)):
-            _give_up(ctx, pair.file, why if pair.source and place else "there is no such file, or no place for it")
+        why = _unfit(file, source)
+        if place is None or not _is_below(place, file) or source is None or why:
+            _give_up(ctx, file, why or "it does not belong below the directory of its project")
             continue
-        if name in full:
-            continue
-        if name not in begun:
-            copying.clear(place)  # what a kill left
-            begun[name] = place
         try:
-            moved += _copy(ctx, pair.file, pair.source, place)
+            moved += _copy(ctx, file, source, place)
         except copying.NotCopied as error:
-            _give_up(ctx, pair.file, str(error))
+            _give_up(ctx, file, str(error))
         except copying.Stopped:
             break
         except OSError as error:
-            full |= {name} if error.errno in copying.NO_ROOM else set()
-            _postpone(ctx, pair.file, str(error.strerror or error))
-    for place in begun.values():
+            _postpone(ctx, file, str(error.strerror or error))
+            if error.errno in copying.NO_ROOM:
+                break
+    if place is not None:
         copying.clear(place)
     return moved
 
@@ -81,8 +88,10 @@ def _cannot(ctx: StepContext) -> None:
         )
 
 
-def _unfit(file: FileRow, source: FileRow) -> str:
+def _unfit(file: FileRow, source: FileRow | None) -> str:
     """Why a source is of no use by what is known of it; empty if it is. Pure."""
+    if source is None:
+        return "there is no such file any more"
     if source.state is not State.DONE:
         return f"it is {source.state} for {source.project_name}"
     same = (file.source_file_id, file.size, file.md5sum) == (source.source_file_id, source.size, source.md5sum)
@@ -91,16 +100,19 @@ def _unfit(file: FileRow, source: FileRow) -> str:
     return ""
 
 
-def _place(ctx: StepContext, project: Project, file: FileRow) -> Path | None:
-    """The directory of the project, if the file belongs below it; None if somebody edited one of them."""
+def _place(ctx: StepContext, project: Project) -> Path | None:
+    """The directory of a project; None if somebody changed it to one that is not below the staging directory."""
     root, place = (
         ctx.settings.staging.stage_dir,
         PurePosixPath(project.analysis_projects_dir) / project.project_name,
     )
+    return Path(place) if root is not None and place.is_relative_to(root) else None
+
+
+def _is_below(place: Path, file: FileRow) -> bool:
+    """Whether a file belongs below the directory of its project, whatever somebody made of its path."""
     inside = PurePosixPath(file.destination_path or "/")
-    if root is None or not place.is_relative_to(root) or not inside.is_relative_to(place) or ".." in inside.parts:
-        return None
-    return Path(place)
+    return inside.is_relative_to(place) and ".." not in inside.parts
 
 
 def _copy(ctx: StepContext, file: FileRow, source: FileRow, place: Path) -> int:
