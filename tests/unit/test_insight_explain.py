@@ -75,6 +75,15 @@ def test_what_fits_is_asked_for_next() -> None:
     )
 
 
+def test_a_file_that_is_to_be_copied_waits_for_no_quota_and_no_task() -> None:
+    world = facts(waiting=waiting(wants(1000, 50 * GIGA), spent=full_window()), projects=(project(),))
+    for state in ("pending", "manifest_ready"):
+        found = explain.file(world, file(state, source_file_id="soil0", to_copy=True)).why
+        assert (found.why, found.until) == (ReasonCode.COPY, None)
+    paused = replace(world, projects=(project(state="paused"),))
+    assert explain.file(paused, file(to_copy=True)).why.why == ReasonCode.PAUSED
+
+
 def test_a_file_knows_its_own_turn() -> None:
     world = facts(waiting=waiting(wants(1000, 50 * GIGA), spent=full_window()), projects=(project(),))
     first = explain.file(world, file(source_file_id="soil0", size=50 * GIGA)).why

@@ -28,7 +28,6 @@ from jgi_stager.cli.common import (
 from jgi_stager.cli.demo import INTERRUPTED
 from jgi_stager.cli.status import DAEMON_DOWN
 from jgi_stager.clock import Clock, simulated_seconds
-from jgi_stager.daemon import make_clock
 from jgi_stager.formatting import clean, count, human_bytes, human_duration, percent, share_done
 from jgi_stager.lifecycle import RESTING, ProjectState, State
 from jgi_stager.models import Project
@@ -138,10 +137,12 @@ def wait(
     6: there is no such project. 124: the timeout is over. 130: Ctrl-C. 1: failed, such as without a database for
     an hour. 2: wrong usage.
     """
+    from jgi_stager import daemon  # it takes longer to import than most commands run
+
     settings = settings_or_exit(config)
     with handled():
         patience = None if timeout is None else parse_age(timeout)
-        clock = make_clock(settings)
+        clock = daemon.make_clock(settings)
         begun = clock.monotonic()
         page = Page()
         try:

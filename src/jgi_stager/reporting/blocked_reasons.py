@@ -44,6 +44,7 @@ class ReasonCode(StrEnum):
     TRIAL = "trial"
     REFUSED = "refused"
     UNKNOWN = "unknown"
+    COPY = "copy"
     TAPE = "tape"
     MANIFEST = "manifest"
     SLOT = "slot"

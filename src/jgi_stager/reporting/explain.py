@@ -246,6 +246,13 @@ def _of_file(  # noqa: PLR0911 - one for each state
 ) -> BlockedReason:
     requests = [request] if request is not None else []
     match subject.state:
+        case State.PENDING | State.MANIFEST_READY if subject.to_copy and (
+            owner is None or owner.state == "active"
+        ):
+            sentence = (
+                "it lies here for another destination, or arrives there now; it is copied then, without tape"
+            )
+            return BlockedReason(ReasonCode.COPY, sentence)
         case State.PENDING:
             return blocked_reasons.pending_file(facts, subject, coming or turns(facts))
         case State.RESTORE_REQUESTED:

@@ -392,6 +392,7 @@ def file(document: Mapping[str, Any]) -> views.File:
         destination=document.get("destination_path"),
         source=document.get("source_path"),
         md5=document.get("md5sum"),
+        to_copy=document.get("copy_from") is not None,
         history=history(document.get("history")),
     )
 

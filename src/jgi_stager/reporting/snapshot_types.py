@@ -295,6 +295,8 @@ class File:
     destination: str | None = None
     source: str | None = None
     md5: str | None = None
+    to_copy: bool = False
+    """Whether it is to be copied from where it lies, or arrives, for another destination."""
     history: tuple[Move, ...] = ()
 
     @property
