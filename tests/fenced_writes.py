@@ -202,7 +202,8 @@ def full(store: Store) -> None:
         add_files(store, 1, project_name="arrived"),
         add_files(store, 1, project_name="to copy"),
     )
-    store.files.update_one({"_id": arrived}, {"$set": {"state": State.DONE.value}})
+    same = (store.files.find_one({"_id": A_FILE}) or {})["source_file_id"]
+    store.files.update_one({"_id": arrived}, {"$set": {"state": State.DONE.value, "source_file_id": same}})
     store.files.update_one({"_id": to_copy}, {"$set": {"copy_from": arrived}})
     for name in ("new", "discovering"):
         projects.insert_project(store, {"_id": name, "project_name": name})

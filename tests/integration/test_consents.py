@@ -134,7 +134,8 @@ def test_a_client_that_is_refused_all_the_same_is_told_who_can_help(tmp_path: Pa
 
 def test_what_runs_goes_on_while_submissions_are_refused(tmp_path: Path, mongod_uri: str) -> None:
     """Tasks that were submitted before are polled, and what they brought is verified."""
-    with stage(tmp_path, mongod_uri, small_catalogue(2, 3)) as daemon:
+    alone = {"staging": {"share": False}}  # else the second project copies what the first has
+    with stage(tmp_path, mongod_uri, small_catalogue(2, 3), sections=alone) as daemon:
         as_a_person(daemon)
         daemon.insert()
         daemon.until("transferring")
