@@ -38,14 +38,15 @@ def _as_list(value: Any) -> Any:
 Strings = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_list)]
 
 
-def absolute(value: Path) -> Path:
-    """A path that means the same wherever a command is given. Raises ValueError."""
+def _absolute(value: Path) -> Path:
     if not value.is_absolute() or ".." in value.parts:
         raise ValueError(f"must be an absolute path without '..', not {value}")
     return value
 
 
-Paths = Annotated[list[Annotated[Path, AfterValidator(absolute)]], BeforeValidator(_as_list)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+"""A path that means the same wherever a command is given."""
+Paths = Annotated[list[AbsolutePath], BeforeValidator(_as_list)]
 
 
 def _address(value: str) -> str:

@@ -58,7 +58,7 @@ class DiscoveryEntry(StoredDocument):
 
 
 class DroppedFiles(Stored):
-    """How many files a rule of the site leaves out."""
+    """How many files a rule leaves out."""
 
     rule: str
     files: Count
@@ -76,6 +76,9 @@ class ListedFiles(Stored):
     unusable: Count
     dropped: list[DroppedFiles]
     dropped_bytes: Bytes
+    not_chosen: list[DroppedFiles] = []
+    """What the person's choice leaves out of the rest."""
+    not_chosen_bytes: Bytes = 0
 
 
 class DiscoveredProject(DiscoveryEntry):
@@ -87,10 +90,12 @@ class DiscoveredProject(DiscoveryEntry):
     gold_study_id: str | None
     gold_seq_id: str | None
     ap_type: str | None = None
-    """What GOLD calls it; None in a database of an older release."""
+    """What GOLD calls it, such as "Metagenome Analysis"; None in a database of an older release."""
     self_mappings: list[str] = []
     """The analysis projects (``Ga...``) that map the reads of this one, a metatranscriptome, to it."""
     gold_biosample_id: str | None = None
+    named: list[str] = []
+    """What of the person's list of files JDP lists here."""
     listed: ListedFiles | None = None
     """None until JDP has listed it."""
     attempts: Count = 0

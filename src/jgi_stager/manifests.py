@@ -15,7 +15,8 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from jgi_stager.records import LONGEST_PATH_BYTES, jdp_file_id, unsafe_name, unsafe_relative_path, usable_md5
+from jgi_stager.id_lists import jdp_file_id
+from jgi_stager.records import LONGEST_PATH_BYTES, unsafe_name, unsafe_relative_path, usable_md5
 from jgi_stager.stored import Bytes, Component, Instant, Stored
 
 HEADER = (

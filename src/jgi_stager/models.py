@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from jgi_stager.choosing import FileChoice
 from jgi_stager.discovery_models import NotInGold
 from jgi_stager.failures import LimitKind
 from jgi_stager.lifecycle import (
@@ -26,7 +27,7 @@ from jgi_stager.lifecycle import (
     TaskState,
 )
 from jgi_stager.manifests import ListedManifest
-from jgi_stager.records import MAIL_ADDRESS, PROJECT_NAME, PROPOSAL_ID, TaskKind, absolute_path
+from jgi_stager.records import MAIL_ADDRESS, MOST_RESCAN_DAYS, PROJECT_NAME, PROPOSAL_ID, TaskKind, absolute_path
 from jgi_stager.stored import (
     Bytes,
     Component,
@@ -69,6 +70,8 @@ class Project(StoredDocument):
     analysis_projects_dir: Annotated[str, AfterValidator(absolute_path)]
     """Its own directory goes into this one."""
     biosample_ids: list[str] | None = None
+    files: FileChoice | None = None
+    rescan_days: Annotated[int, Field(ge=1, le=MOST_RESCAN_DAYS)] | None = None
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     notify: list[Annotated[str, StringConstraints(pattern=MAIL_ADDRESS)]] | None = None
     state: Annotated[ProjectState, Field(strict=False)]

@@ -22,12 +22,12 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from jgi_stager.choosing import FileChoice
+from jgi_stager.id_lists import biosample_ids
 from jgi_stager.lifecycle import State
 
 # \Z, because $ also matches before a final line break.
-JDP_FILE_ID = re.compile(r"^[0-9a-f]{24}\Z")
 GOLD_AP_ID = re.compile(r"^Ga[0-9]{1,12}\Z")
-BIOSAMPLE_ID = re.compile(r"^Gb[0-9]{1,12}\Z")
 _MD5 = re.compile(r"^[0-9a-f]{32}\Z")
 _ATOM, _LABEL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+", r"[A-Za-z0-9-]+"
 MAIL_ADDRESS = re.compile(rf"^(?!.*=\?)(?=.{{1,64}}@.{{1,253}}\Z){_ATOM}(\.{_ATOM})*@{_LABEL}(\.{_LABEL})*\Z")
@@ -75,12 +75,6 @@ def unsafe_relative_path(path: str) -> str | None:
     return next((f"component {part[:60]!r} {why}" for part, why in parts if why), None)
 
 
-def jdp_file_id(text: object) -> str | None:
-    """JDP's id of a file as it is compared and stored, in lower case; None if ``text`` is none."""
-    found = text.lower() if isinstance(text, str) and text.isascii() else ""
-    return found if JDP_FILE_ID.match(found) else None
-
-
 def usable_size(size: int | None) -> int | None:
     """The bytes of a file, or None if it is unknown or no file has so many."""
     return size if size is not None and 0 <= size <= LARGEST_FILE_BYTES else None
@@ -112,20 +106,8 @@ def absolute_path(value: str) -> str:
 
 
 def _biosamples(value: Any) -> Any:
-    """Accept CSV text as well as a list: one id per line or comma, other columns and a header ignored.
-
-    What looks like a biosample id and is none is refused: ignoring it would silently stage less than is wanted.
-    """
-    if not isinstance(value, str):
-        return value
-    cells = [cell.strip("\"'") for cell in re.split(r"[\s,;]+", value.removeprefix("\ufeff"))]
-    found = [cell for cell in cells if BIOSAMPLE_ID.match(cell)]
-    wrong = sum(bool(re.match(r"(gold:)?gb[0-9]", cell.lower())) for cell in cells) - len(found)
-    if wrong or (not found and any(cells)):
-        raise ValueError(
-            f"{wrong} of the ids in this text are not Gb and digits" if wrong else "no biosample id in this text"
-        )
-    return found
+    """Accept the text of a CSV as well as a list."""
+    return biosample_ids(value) if isinstance(value, str) else value
 
 
 def _some_biosamples(value: list[str]) -> list[str]:
@@ -137,6 +119,9 @@ def _some_biosamples(value: list[str]) -> list[str]:
 TASK_LABEL = "jgi-stager"
 """Every task of ours begins its label with this, so that it can be told from others of the same user; it ends with
 the id of the database, so that it can be told from those of other installations."""
+
+
+MOST_RESCAN_DAYS = 365
 
 
 class ProjectRecord(BaseModel):
@@ -156,6 +141,10 @@ class ProjectRecord(BaseModel):
         ]
         | None
     ) = None
+    files: FileChoice | None = None
+    """What of the files is staged; all that the rules of the site leave where it is missing."""
+    rescan_days: Annotated[int, Field(ge=1, le=MOST_RESCAN_DAYS)] | None = None
+    """So many days after one look at GOLD and JDP the next one follows; never by itself where it is missing."""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     notify: list[Annotated[str, StringConstraints(pattern=MAIL_ADDRESS)]] | None = None
 
@@ -167,6 +156,8 @@ _CURES = {
     "nmdc_study_id": "give it as nmdc:sty-..., or leave it out and it is looked up",
     "biosample_ids": "give a list such as ['Gb0258377'], or leave it out for all biosamples",
     "analysis_projects_dir": "give the absolute path of a directory, or leave it out for the configured stage_dir",
+    "files": "give one or several of patterns, types, importer_only and csv, or leave it out for all files",
+    "rescan_days": "give a whole number of days from 1 to 365, or leave it out",
     "priority": "give a whole number from -1000 to 1000 (larger goes first), or leave it out",
     "notify": "give a list of mail addresses, or leave it out",
     "record": "insert a document with the fields project_name and proposal_id",
@@ -179,6 +170,11 @@ _PLAIN_WORDS = {
     "less_than_equal": "is too large",
     "greater_than_equal": "is too small",
     "list_type": "must be a list",
+    "bool_type": "must be true or false",
+    "too_short": "is empty",
+    "too_long": "is too long",
+    "string_too_short": "is empty",
+    "string_too_long": "is too long",
     "model_type": "is not a document",
 }
 _MOST_PROBLEMS = 8
@@ -196,12 +192,14 @@ def explain_invalid(error: ValidationError) -> str:
 def _explain(problem: ErrorDetails) -> str:
     field = str(problem["loc"][0]) if problem["loc"] else "record"
     if problem["type"] == "extra_forbidden":
-        meant = get_close_matches(field[:100].lower(), ProjectRecord.model_fields, n=1, cutoff=0.75)
+        known = ProjectRecord.model_fields if len(problem["loc"]) == 1 else FileChoice.model_fields
+        name, of = str(problem["loc"][-1]), "a project record" if len(problem["loc"]) == 1 else field
+        meant = get_close_matches(name[:100].lower(), known, n=1, cutoff=0.75)
         cure = f"did you mean {meant[0]}?" if meant else "remove it"
-        return f"{field[:60]!r} is not a field of a project record; {cure}"
+        return f"{name[:60]!r} is not a field of {of}; {cure}"
     if problem["type"] == "missing":
         return f"{field} is missing; {_CURES[field]}"
-    position = "".join(f"[{index}]" for index in problem["loc"][1:] if isinstance(index, int))
+    position = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in problem["loc"][1:])
     message = _PLAIN_WORDS.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     return f"{field}{position} {message}; {_CURES[field]}"
 

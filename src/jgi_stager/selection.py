@@ -1,7 +1,8 @@
 """Which of the listed files are wanted, and where each one goes. Pure.
 
-The two rules that drop a file are the operators' (docs/decisions/0302-which-files-are-wanted.md):
-names of files too large to be of use, and reads of another, superseded analysis.
+The first two rules that drop a file are the operators' (docs/decisions/0302-which-files-are-wanted.md):
+names of files too large to be of use, and reads of another, superseded analysis. What they leave is held against
+what the person chose, if anything (docs/decisions/0304-choosing-files.md).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 
+from jgi_stager.choosing import NOT_CHOSEN, Chooser
 from jgi_stager.lifecycle import State
 from jgi_stager.records import (
     LONGEST_PATH_BYTES,
@@ -61,8 +63,13 @@ class Selection:
 
     records: tuple[FileRecord, ...]
     dropped: dict[str, int] = field(default_factory=dict)
-    """How many files each rule dropped."""
+    """How many files each rule of the site dropped."""
     dropped_bytes: int = 0
+    not_chosen: dict[str, int] = field(default_factory=dict)
+    """How many of the others the person's choice leaves out, by its rule."""
+    not_chosen_bytes: int = 0
+    named: frozenset[str] = frozenset()
+    """What of the person's list of files JDP lists here, wanted or not."""
     warnings: tuple[str, ...] = ()
 
 
@@ -77,20 +84,29 @@ def sequencing_units(files: Iterable[Listed]) -> frozenset[str]:
     )
 
 
-def why_dropped(file: Listed, units: frozenset[str], remove_files: Sequence[str]) -> str | None:
-    """The rule that drops ``file``, or None if it is wanted."""
+def why_dropped(
+    file: Listed, units: frozenset[str], remove_files: Sequence[str], chosen: Chooser | None = None
+) -> str | None:
+    """The rule that drops ``file``, or None if it is wanted. Those of the site come first."""
     for part in remove_files:
         if part and part in file.file_name:
             return f"name contains {part}"
-    if "fastq" not in file.file_name or file.file_name == CORRECTED_READS or not units:
-        return None
-    if any(unit in file.file_name for unit in units):
-        return None
-    return "reads of another analysis"
+    if _is_read(file) and units and not any(unit in file.file_name for unit in units):
+        return "reads of another analysis"
+    return None if chosen is None or chosen.takes(file.jdp_file_id, file.file_name) else chosen.rule
 
 
-def select(owner: Owner, files: Sequence[Listed], remove_files: Sequence[str], now: datetime) -> Selection:
-    """Decide about every file of one analysis project. The order of ``files`` does not matter."""
+def select(
+    owner: Owner,
+    files: Sequence[Listed],
+    remove_files: Sequence[str],
+    now: datetime,
+    chosen: Chooser | None = None,
+) -> Selection:
+    """Decide about every file of one analysis project. The order of ``files`` does not matter.
+
+    ``chosen``: what the person chose; None for all.
+    """
     files, warnings = _distinct(owner, files)
     units = sequencing_units(files)
     if not units and any(_is_read(file) for file in files):
@@ -98,17 +114,35 @@ def select(owner: Owner, files: Sequence[Listed], remove_files: Sequence[str], n
             f"{owner.ap_gold_id}: no contigs file names its sequencing unit, "
             "so reads of a superseded analysis cannot be told apart; all reads are kept"
         )
-    dropped: dict[str, int] = {}
-    dropped_bytes = 0
-    wanted = []
-    for file in files:
-        if rule := why_dropped(file, units, remove_files):
-            dropped[rule] = dropped.get(rule, 0) + 1
-            dropped_bytes += usable_size(file.size) or 0
-        else:
-            wanted.append(file)
-    records, name_warnings = _with_destinations(owner, wanted, now)
-    return Selection(records, dropped, dropped_bytes, (*warnings, *name_warnings))
+    if chosen is not None and chosen.all:
+        warnings.append(
+            f"{owner.ap_gold_id}: this site has no patterns of the importer for such an analysis project, so "
+            "nobody can tell what it takes; all of its files are staged"
+        )
+    ruled = [(file, why_dropped(file, units, remove_files, chosen)) for file in files]
+    records, name_warnings = _with_destinations(owner, [file for file, rule in ruled if rule is None], now)
+    dropped, dropped_bytes = _left_out(ruled, by_choice=False)
+    not_chosen, not_chosen_bytes = _left_out(ruled, by_choice=True)
+    return Selection(
+        records=records,
+        dropped=dropped,
+        dropped_bytes=dropped_bytes,
+        not_chosen=not_chosen,
+        not_chosen_bytes=not_chosen_bytes,
+        named=frozenset().union(*(chosen.named(file.jdp_file_id, file.file_name) for file in files if chosen)),
+        warnings=(*warnings, *name_warnings),
+    )
+
+
+def _left_out(ruled: Iterable[tuple[Listed, str | None]], *, by_choice: bool) -> tuple[dict[str, int], int]:
+    """How many files each rule leaves out, and their bytes: those of the site, or the person's."""
+    rules: dict[str, int] = {}
+    size = 0
+    for file, rule in ruled:
+        if rule is not None and rule.startswith(NOT_CHOSEN) is by_choice:
+            rules[rule] = rules.get(rule, 0) + 1
+            size += usable_size(file.size) or 0
+    return rules, size
 
 
 def _distinct(owner: Owner, files: Iterable[Listed]) -> tuple[list[Listed], list[str]]:

@@ -23,13 +23,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from jgi_stager.config_sources import (
     CONFIG_VARIABLE,
     ENV_PREFIX,
+    AbsolutePath,
     Addresses,
     ConfigError,
     HttpUrl,
     Paths,
     Sender,
     Strings,
-    absolute,
     default_config_file,
     explain,
     is_loopback,
@@ -126,18 +126,13 @@ class GlobusSettings(Section):
 class StagingSettings(Section):
     """Where files arrive and how they are checked there."""
 
-    stage_dir: Path | None = None
+    stage_dir: AbsolutePath | None = None
     md5_max_bytes: int | None = Field(None, ge=0)
     """Files larger than this are verified by size only; without a value every file is read back."""
     share: bool = True
     """Whether a file that another project has already is copied from there, where this machine sees both."""
     max_setbacks: int = Field(5, ge=1)
     """How often a file may go back on its way before it is held as failed."""
-
-    @field_validator("stage_dir")
-    @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
-        return None if value is None else absolute(value)
 
 
 class ImporterSettings(Section):

@@ -48,7 +48,7 @@ def delivered(made: Stage) -> None:
 
 
 def second(made: Stage) -> None:
-    """Another project wants the same files; they are listed and not yet asked for, and not copied from the first."""
+    """Another project wants the same files; they are listed, not yet asked for, and not copied from the first."""
     made.restart(staging={"share": False})
     made.insert("sand")
     made.run("accept", "discover", "discover")

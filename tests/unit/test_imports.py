@@ -16,6 +16,9 @@ PURE = {
     "lifecycle",
     "planning",
     "records",
+    "id_lists",
+    "choosing",
+    "formatting",
     "models",
     "alarm_models",
     "discovery_models",
@@ -31,7 +34,7 @@ PURE = {
 DRIVERS = {"pymongo", "bson", "gridfs"}
 ORDINARY_FILE = 500
 """Lines. A file is a topic, and one of this size is read in a sitting. Functions are kept short by ruff."""
-LONGER_FILES = {"clients.http": 508, "clients.jdp": 525, "steps.manifests": 540}
+LONGER_FILES = {"clients.http": 508, "clients.jdp": 526, "steps.manifests": 540}
 """Topics that splitting would hide, with their lines. A number may shrink; it grows by a commit that says why."""
 
 

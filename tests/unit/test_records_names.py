@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from jgi_stager.id_lists import BIOSAMPLE_ID, JDP_FILE_ID
 from jgi_stager.lifecycle import FREE_REQUESTS, OPEN_REQUESTS, OPEN_TASKS, RequestState, TaskState
 from jgi_stager.records import (
-    BIOSAMPLE_ID,
     GOLD_AP_ID,
-    JDP_FILE_ID,
     ProjectRecord,
     destination_directory,
     explain_invalid,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import PurePosixPath
 
 import pytest
 
 from jgi_stager.lifecycle import State
 from jgi_stager.records import FileRecord
 from jgi_stager.selection import Listed, Owner, Selection, same_content, select, sequencing_units
+from recorded_data import recorded
 
-RECORDED = Path(__file__).resolve().parents[3] / "shared" / "recorded" / "jdp_search_its_ap_1323348.json"
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 DIRECTORY = PurePosixPath("/stage/river/analysis_files/Ga0499978")
 OWNER = Owner("river", "Ga0499978", 1323348, DIRECTORY, gold_study_id="Gs0149396", jgi_ap_id="IMG_AP-1323348")
@@ -43,29 +41,6 @@ def by_id(selection: Selection) -> dict[str, FileRecord]:
 def place(record: FileRecord) -> str | None:
     """The destination relative to the directory of the analysis project."""
     return record.destination_path and str(PurePosixPath(record.destination_path).relative_to(DIRECTORY))
-
-
-def recorded() -> list[Listed]:
-    """The real listing of one analysis project, read as the client reads it."""
-    if not RECORDED.is_file():
-        pytest.skip(f"the recorded answers are not here: {RECORDED}")
-
-    def strings(value: Any) -> tuple[str, ...]:
-        return () if value is None else (value,) if isinstance(value, str) else tuple(value)
-
-    (organism,) = json.loads(RECORDED.read_text(encoding="utf-8"))["organisms"]
-    return [
-        Listed(
-            file["_id"],
-            file["file_name"],
-            int(file["file_size"]),
-            file["file_status"],
-            file["md5sum"],
-            strings(file["file_type"]),
-            strings(file["metadata"].get("seq_unit_name")),
-        )
-        for file in organism["files"]
-    ]
 
 
 def test_the_recorded_analysis_project() -> None:

@@ -8,6 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from jgi_stager.cli import importing, json_output, preview
+from jgi_stager.cli.choosing import (
+    FilesCsvOption,
+    FilesPatternOption,
+    FilesTypeOption,
+    ImporterOnlyOption,
+    chosen_fields,
+)
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -185,7 +192,7 @@ def _show_history(page: Page, history: tuple[Move, ...]) -> None:
 # --- plan ----------------------------------------------------------------------------------------------------
 
 
-def plan(
+def plan(  # noqa: PLR0913, PLR0917 - one argument is one option
     project: Annotated[
         str | None, typer.Argument(metavar="PROJECT", help="A project that is inserted.", show_default=False)
     ] = None,
@@ -196,6 +203,10 @@ def plan(
         list[str] | None, typer.Option(metavar="ID", help="Only this one (Gb...); may be repeated.")
     ] = None,
     biosamples_csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Only those in this file.")] = None,
+    files_csv: FilesCsvOption = None,
+    files_pattern: FilesPatternOption = None,
+    files_type: FilesTypeOption = None,
+    importer_only: ImporterOnlyOption = False,
     priority: Annotated[int, typer.Option(metavar="NUMBER", help="Larger goes first.")] = 0,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -211,6 +222,7 @@ def plan(
             raise Mistake("name a project, or give --proposal NUMBER; one of the two", code=2)
         if proposal is not None:
             fields |= preview.wanted_fields("plan", proposal, biosample, biosamples_csv)
+            fields |= chosen_fields(files_csv, files_pattern, files_type, importer_only=importer_only)
         found = preview.of_project(settings, project) if project else preview.of_record(settings, fields)
         if as_json:
             emit(preview.document(found))

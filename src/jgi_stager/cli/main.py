@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from jgi_stager import __version__
-from jgi_stager.cli import ask, control, credentials, evidence, importing, project, retry, service, setup, status, wait
+from jgi_stager.cli import (
+    ask,
+    control,
+    credentials,
+    evidence,
+    importing,
+    project,
+    retry,
+    service,
+    setup,
+    status,
+    wait,
+)
 from jgi_stager.cli.common import Commands, ConfigOption, complain, require_stage_dir, settings_or_exit
 from jgi_stager.cli.demo import register
 from jgi_stager.settings import ConfigError

@@ -13,16 +13,20 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
+from jgi_stager.choosing import FileChoice, not_listed
 from jgi_stager.cli import json_output
+from jgi_stager.cli.choosing import from_csv
 from jgi_stager.cli.common import Mistake, Page, open_store
 from jgi_stager.client_factory import Clients, clients_for_command
 from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.clock import Clock
 from jgi_stager.daemon import make_clock
 from jgi_stager.formatting import count, human_bytes, left_of
+from jgi_stager.id_lists import biosample_ids
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.limits import restore_limits
 from jgi_stager.models import Project
+from jgi_stager.pattern_files import chosen_of, why_unusable
 from jgi_stager.records import ProjectRecord, destination_directory, explain_invalid
 from jgi_stager.reporting import preview as insight
 from jgi_stager.reporting import snapshot
@@ -50,19 +54,19 @@ def wanted_fields(
     if biosample:
         fields["biosample_ids"] = list(biosample)
     if biosamples_csv:
-        try:
-            fields["biosample_ids"] = biosamples_csv.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise Mistake(f"{biosamples_csv}: cannot be read as text: {error}", code=2) from None
+        fields["biosample_ids"] = from_csv(biosamples_csv, biosample_ids)
     return fields
 
 
-def validated(fields: Mapping[str, Any]) -> ProjectRecord:
+def validated(fields: Mapping[str, Any], settings: Settings) -> ProjectRecord:
     """The record, or a `Mistake` that names what is wrong and the cure."""
     try:
-        return ProjectRecord.model_validate(dict(fields))
+        record = ProjectRecord.model_validate(dict(fields))
     except ValidationError as error:
         raise Mistake(explain_invalid(error), code=2) from None
+    if why := why_unusable(record.files, settings.importer.patterns):
+        raise Mistake(why, code=2)
+    return record
 
 
 NOT_LISTED = (ProjectState.DISCOVERING, ProjectState.INVALID)
@@ -80,14 +84,14 @@ def of_project(settings: Settings, name: str) -> Preview:
             found = _from_books(books.store, record, settings)
             to_ask = Count(*file_queries.still_to_ask(books.store, name))
             return _preview(settings, facts, found, name, priority=record.priority, to_ask=to_ask)
-        wanted = validated(projects.asked_for(record))
+        wanted = validated(projects.asked_for(record), settings)
         found = _ask(settings, books.clock, wanted)
         return _preview(settings, facts, found, name, priority=wanted.priority)
 
 
 def of_record(settings: Settings, fields: Mapping[str, Any]) -> Preview:
     """The plan of a record that is not inserted. Works without a database, too: then nothing else is under way."""
-    record = validated(fields)
+    record = validated(fields, settings)
     clock = make_clock(settings)
     there = settings.mongodb.uri is not None or (settings.state.directory / "mongodb" / "data").is_dir()
     if there:
@@ -132,6 +136,8 @@ def _from_books(store: Store, project: Project, settings: Settings) -> Found:
         unusable=data["unusable"],
         dropped=data["dropped"],
         dropped_bytes=data["dropped_bytes"],
+        not_chosen=data["not_chosen"],
+        not_chosen_bytes=data["not_chosen_bytes"],
         warnings=tuple(sentences(together(said))),
     )
 
@@ -153,7 +159,10 @@ def _ask(settings: Settings, clock: Clock, record: ProjectRecord) -> Found:
                 f"{' for these biosamples' if record.biosample_ids else ''} ({len(answer.rows)} of any kind); "
                 "check the number, or ask JGI for access"
             )
-        selections, problems = _list(settings, services, clock, chosen)
+        selections, problems = _list(settings, services, clock, chosen, record.files)
+    if record.files is not None:
+        listed = frozenset().union(*(selection.named for selection in selections))
+        problems += not_listed(record.files, listed)
     found = insight.added_up(
         selections, [*answer.notes, *answer.problems, *problems], settings.jdp.max_restore_bytes
     )
@@ -167,7 +176,11 @@ def _of_biosamples(services: Clients, biosamples: Sequence[str]) -> set[str]:
 
 
 def _list(
-    settings: Settings, services: Clients, clock: Clock, chosen: Sequence[AnalysisProject]
+    settings: Settings,
+    services: Clients,
+    clock: Clock,
+    chosen: Sequence[AnalysisProject],
+    files: FileChoice | None,
 ) -> tuple[list[Selection], list[str]]:
     _say(f"asking JDP for the files of {count(len(chosen), 'analysis project')}")
     now, selections, problems = clock.now(), [], []
@@ -189,7 +202,8 @@ def _list(
                 )
                 for one in listing.files
             ]
-            selections.append(select(owner, listed, settings.jdp.remove_files, now))
+            wanted = chosen_of(files, settings.importer.patterns, project.ap_type)
+            selections.append(select(owner, listed, settings.jdp.remove_files, now, wanted))
             problems += [f"{project.ap_gold_id}: {problem}" for problem in listing.problems]
     return selections, problems
 
@@ -221,6 +235,8 @@ def document(found: Preview) -> dict[str, Any]:
         "days_of_quota": found.days_of_quota,
         "dropped": found.dropped,
         "dropped_bytes": found.dropped_bytes,
+        "not_chosen": found.not_chosen,
+        "not_chosen_bytes": found.not_chosen_bytes,
         "unusable": found.unusable,
         "too_big": found.too_big,
         "trial": found.trial,
@@ -282,8 +298,19 @@ def _days(days: float) -> str:
     return f"the quota alone makes it take {days:g} more {unit}" if days else "it fits into one window"
 
 
+def _saved(found: Preview) -> list[tuple[str, str]]:
+    """What the choice of the record spares, against the whole."""
+    if not found.not_chosen:
+        return []
+    files = sum(found.not_chosen.values())
+    whole = Count(found.wanted.files + files, found.wanted.bytes + found.not_chosen_bytes)
+    saved = f"{count(files, 'file')}, {human_bytes(found.not_chosen_bytes)}"
+    said = f"{saved}, of {count(whole.files, 'file')}, {human_bytes(whole.bytes)}: {'; '.join(found.not_chosen)}"
+    return [("saved", said)]
+
+
 def _optional(found: Preview) -> list[tuple[str, str]]:
-    rows = []
+    rows = _saved(found)
     if found.dropped:
         rules = ", ".join(f"{files:,} {rule}" for rule, files in found.dropped.items())
         rows.append(("dropped", f"{rules} ({human_bytes(found.dropped_bytes)})"))

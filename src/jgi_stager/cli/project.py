@@ -23,6 +23,13 @@ from jgi_stager.admin import (
     set_priority,
 )
 from jgi_stager.cli import json_output, preview
+from jgi_stager.cli.choosing import (
+    FilesCsvOption,
+    FilesPatternOption,
+    FilesTypeOption,
+    ImporterOnlyOption,
+    chosen_fields,
+)
 from jgi_stager.cli.common import (
     Commands,
     ConfigOption,
@@ -64,6 +71,10 @@ BiosampleOption = Annotated[
 BiosamplesOption = Annotated[
     Path | None, typer.Option("--biosamples-csv", metavar="FILE", help="Only the biosamples in this file.")
 ]
+RescanDaysOption = Annotated[
+    int | None,
+    typer.Option("--rescan-days", metavar="DAYS", help="Look for new files every so many days (1 to 365)."),
+]
 PriorityOption = Annotated[
     int, typer.Option("--priority", metavar="NUMBER", help="-1000 to 1000; larger goes first.")
 ]
@@ -86,6 +97,11 @@ def add(  # noqa: PLR0913, PLR0917 - one argument is one option
     study: StudyOption = None,
     biosample: BiosampleOption = None,
     biosamples_csv: BiosamplesOption = None,
+    files_csv: FilesCsvOption = None,
+    files_pattern: FilesPatternOption = None,
+    files_type: FilesTypeOption = None,
+    importer_only: ImporterOnlyOption = False,
+    rescan_days: RescanDaysOption = None,
     priority: PriorityOption = 0,
     notify: NotifyOption = None,
     directory: DirectoryOption = None,
@@ -104,7 +120,9 @@ def add(  # noqa: PLR0913, PLR0917 - one argument is one option
             raise Mistake("a project needs a name and --proposal NUMBER, or --from FILE", code=2)
         else:
             fields = preview.wanted_fields(name, proposal, biosample, biosamples_csv)
+            fields |= chosen_fields(files_csv, files_pattern, files_type, importer_only=importer_only)
             given = {
+                "rescan_days": rescan_days,
                 "nmdc_study_id": study,
                 "priority": priority or None,
                 "notify": notify or None,
@@ -131,7 +149,7 @@ def _insert(settings: Settings, records: list[dict[str, Any]], *, as_json: bool)
     checked = []
     for number, fields in enumerate(records):
         try:
-            record = preview.validated(fields)
+            record = preview.validated(fields, settings)
         except Mistake as error:
             where = f"record {number + 1}: " if len(records) > 1 else ""
             raise Mistake(f"{where}{error}", code=2) from None
@@ -239,6 +257,10 @@ def _show(found: Project, record: Mapping[str, Any]) -> None:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {_shown(said)}" for name, said in value.items() if said)
+    if isinstance(value, str) and "\n" in value:
+        value = value.splitlines()[1:]  # a list of files, below its header
     return some_of([str(item) for item in value]) if isinstance(value, list) else str(value)
 
 

@@ -26,7 +26,8 @@ from jgi_stager.failures import (
     Transient,
     Unnumbered,
 )
-from jgi_stager.records import JDP_FILE_ID, jdp_file_id, usable_size
+from jgi_stager.id_lists import JDP_FILE_ID, jdp_file_id
+from jgi_stager.records import usable_size
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import JdpSettings
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from jgi_stager.planning import Demand, days_of_quota, least_requests
 from jgi_stager.reporting import eta
@@ -43,6 +44,9 @@ class Preview:
     """The oldest alarm that is open about it: beside it no finish time is told."""
     destination: str | None = None
     free_bytes: int | None = None
+    not_chosen: Mapping[str, int] = field(default_factory=dict)
+    """What the person's choice leaves out of the rest."""
+    not_chosen_bytes: int = 0
     warnings: tuple[str, ...] = ()
     too_big: int = 0
     """Files larger than the whole quota: they can never be asked for."""
@@ -66,34 +70,39 @@ class Found:
     unusable: int
     dropped: Mapping[str, int]
     dropped_bytes: int
+    not_chosen: Mapping[str, int] = field(default_factory=dict)
+    """What the person's choice leaves out of the rest."""
+    not_chosen_bytes: int = 0
     warnings: tuple[str, ...] = ()
     too_big: int = 0
 
 
 def added_up(selections: Iterable[Selection], warnings: Iterable[str], quota_bytes: int) -> Found:
     """The selections of all analysis projects together. An id that several of them want is asked for once."""
+    selections = list(selections)
     records = [record for selection in selections for record in selection.records]
     wanted = [record for record in records if record.failed_from is None]
     sources = {record.source_file_id: record.jdp_file_size or 0 for record in wanted}
-    dropped: dict[str, int] = {}
-    dropped_bytes, said, number = 0, list(warnings), 0
-    for selection in selections:
-        number += 1
-        dropped_bytes += selection.dropped_bytes
-        said += selection.warnings
-        for rule, files in selection.dropped.items():
-            dropped[rule] = dropped.get(rule, 0) + files
     return Found(
-        analysis_projects=number,
+        analysis_projects=len(selections),
         wanted=Count(len(wanted), sum(record.jdp_file_size or 0 for record in wanted)),
         ids=len(sources),
         restore_bytes=sum(sources.values()),
         unusable=len(records) - len(wanted),
-        dropped=dropped,
-        dropped_bytes=dropped_bytes,
-        warnings=tuple(said),
+        dropped=_together(selection.dropped for selection in selections),
+        dropped_bytes=sum(selection.dropped_bytes for selection in selections),
+        not_chosen=_together(selection.not_chosen for selection in selections),
+        not_chosen_bytes=sum(selection.not_chosen_bytes for selection in selections),
+        warnings=(*warnings, *(said for selection in selections for said in selection.warnings)),
         too_big=sum(size > quota_bytes for size in sources.values()),
     )
+
+
+def _together(rules: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for one in rules:
+        found.update(one)
+    return dict(found)
 
 
 def preview(
@@ -130,6 +139,8 @@ def preview(
         days_of_quota=days_of_quota(to_ask.bytes, facts.limits),
         dropped=found.dropped,
         dropped_bytes=found.dropped_bytes,
+        not_chosen=found.not_chosen,
+        not_chosen_bytes=found.not_chosen_bytes,
         unusable=found.unusable,
         quota_bytes=facts.limits.quota_bytes,
         quota_left=quota_left,

@@ -13,6 +13,7 @@ from jgi_stager.formatting import human_bytes, some_of
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.models import Project
 from jgi_stager.notices import Kind
+from jgi_stager.pattern_files import why_unusable
 from jgi_stager.records import ProjectRecord, explain_invalid, is_mail_address
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import notify
@@ -68,6 +69,7 @@ def accept(ctx: StepContext, inserted: RawRecord) -> None:
         _refuse(ctx, inserted, explain_invalid(error))
         return
     base, reason = _base_directory(ctx, record)
+    reason = reason or why_unusable(record.files, ctx.settings.importer.patterns)
     if reason:
         _refuse(ctx, inserted, reason)
     elif not projects.claim_name(ctx.store, inserted.key, record.project_name):

@@ -6,7 +6,7 @@ when it will be done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
@@ -14,14 +14,17 @@ from typing import Any, TypeVar
 import structlog
 
 from jgi_stager import copying
+from jgi_stager.choosing import Chooser, not_listed
 from jgi_stager.clients.jdp import ApListing
 from jgi_stager.discovery_models import DiscoveredProject, DroppedFiles, ListedFiles, WarningGroup
-from jgi_stager.failures import OutsideError, Service
+from jgi_stager.failures import OutsideError, Service, Transient
 from jgi_stager.formatting import cut
+from jgi_stager.importer import PatternsError
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.limits import restore_limits
 from jgi_stager.models import Project
 from jgi_stager.notices import CHECK_AT_GOLD, Kind
+from jgi_stager.pattern_files import chosen_of
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, read_caution, read_refusals, want_of
 from jgi_stager.planning import Demand, Limits, days_of_quota, least_requests
 from jgi_stager.records import FileRecord, destination_directory
@@ -76,6 +79,8 @@ def of_new(ctx: StepContext, project: Project, data: Mapping[str, Any]) -> dict[
 
 MOST_WARNINGS = 20
 """Sorts of warnings in a mail."""
+CHOICE = "files"
+"""What is found out about what the person chose is kept under this."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -141,6 +146,7 @@ def _give_up(calls: Mapping[Future[R], Any]) -> None:
 def list_files(ctx: StepContext, project: Project) -> int:
     """Ask JDP about the analysis projects that are not listed yet; let the project go when all are."""
     chosen = discoveries.chosen(ctx.store, project)
+    _chosen_of(ctx, project, None)  # if the patterns cannot be read, nobody is asked in vain
     if not chosen:
         names = ", ".join((project.biosample_ids or [])[:5])
         why = (
@@ -179,6 +185,14 @@ def _owner(project: Project, ap: DiscoveredProject, listing: ApListing) -> Owner
     )
 
 
+def _chosen_of(ctx: StepContext, project: Project, ap_type: str | None) -> Chooser | None:
+    """What the person chose. Raises `Transient` while the patterns of the importer cannot be read."""
+    try:
+        return chosen_of(project.files, ctx.settings.importer.patterns, ap_type)
+    except PatternsError as error:
+        raise Transient(Service.JDP, f"what to choose cannot be told: {error}", answered=True) from None
+
+
 def chosen_files(ctx: StepContext, project: Project, ap: DiscoveredProject, listing: ApListing) -> Selection:
     """What a project wants of the files that JDP lists of an analysis project."""
     listed = [
@@ -193,7 +207,8 @@ def chosen_files(ctx: StepContext, project: Project, ap: DiscoveredProject, list
         )
         for file in listing.files
     ]
-    return select(_owner(project, ap, listing), listed, ctx.settings.jdp.remove_files, ctx.clock.now())
+    owner, remove, now = _owner(project, ap, listing), ctx.settings.jdp.remove_files, ctx.clock.now()
+    return select(owner, listed, remove, now, _chosen_of(ctx, project, ap.ap_type))
 
 
 def _keep_listing(ctx: StepContext, project: Project, ap: DiscoveredProject, listing: ApListing) -> None:
@@ -211,6 +226,7 @@ def _keep_listing(ctx: StepContext, project: Project, ap: DiscoveredProject, lis
         ap_gold_id,
         [*nothing, *problems, *selection.warnings],
         listed=_summary(selection).model_dump(),
+        named=sorted(selection.named),
     )
     projects.record_discovery(ctx.store, project.key)
 
@@ -241,19 +257,45 @@ def _summary(selection: Selection) -> ListedFiles:
         ids=len(sources),
         restore_bytes=sum(sources.values()),
         unusable=len(selection.records) - len(wanted),
-        dropped=[DroppedFiles(rule=rule, files=count) for rule, count in selection.dropped.items()],
+        dropped=_dropped(selection.dropped),
         dropped_bytes=selection.dropped_bytes,
+        not_chosen=_dropped(selection.not_chosen),
+        not_chosen_bytes=selection.not_chosen_bytes,
     )
+
+
+def _dropped(rules: Mapping[str, int]) -> list[DroppedFiles]:
+    return [DroppedFiles(rule=rule, files=count) for rule, count in rules.items()]
+
+
+def _nothing_wanted(project: Project, listed: Sequence[ListedFiles]) -> str:
+    """Why a project of which JDP lists analysis projects has no file to stage."""
+    left_out = sum(drop.files for summary in listed for drop in summary.not_chosen)
+    if left_out:
+        return (
+            f"files: none of the {left_out:,} files that JDP lists of proposal {project.proposal_id} is chosen "
+            "(those that the rules of this site leave out not counted); correct what is chosen, or leave the "
+            "field out, and insert the record again"
+        )
+    return (
+        f"proposal_id: JDP lists no wanted file for the {len(listed)} analysis projects of proposal "
+        f"{project.proposal_id}; ask JGI whether its data is released, and insert the record again"
+    )
+
+
+def _warn_of_unlisted(ctx: StepContext, project: Project) -> None:
+    """Say what of the person's list JDP lists nowhere."""
+    if project.files is None or not project.files.listed:
+        return
+    found = frozenset(name for ap in discoveries.chosen(ctx.store, project) for name in ap.named)
+    warn(ctx, project, CHOICE, not_listed(project.files, found))
 
 
 def _finish(ctx: StepContext, project: Project, listed: Sequence[ListedFiles]) -> None:
     if not any(summary.files + summary.unusable for summary in listed):
-        why = (
-            f"proposal_id: JDP lists no wanted file for the {len(listed)} analysis projects of proposal "
-            f"{project.proposal_id}; ask JGI whether its data is released, and insert the record again"
-        )
-        mark_invalid(ctx, project, why)
+        mark_invalid(ctx, project, _nothing_wanted(project, listed))
         return
+    _warn_of_unlisted(ctx, project)
     said = discoveries.warnings(ctx.store, discoveries.key_of(project))
     data = accepted_data(project, listed, said, restore_limits(ctx.settings.jdp))
     first_contact.decide(ctx)
@@ -294,6 +336,13 @@ def _trial(ctx: StepContext, project: Project) -> dict[str, int] | None:
     return {"files": len(first), "bytes": sum(want.size for want in first)}
 
 
+def _by_rule(dropped: Iterable[DroppedFiles]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for drop in dropped:
+        found[drop.rule] = found.get(drop.rule, 0) + drop.files
+    return found
+
+
 def accepted_data(
     project: Project,
     listed: Sequence[ListedFiles],
@@ -301,10 +350,6 @@ def accepted_data(
     limits: Limits,
 ) -> dict[str, Any]:
     """What the first mail about a project says, from what was ``listed`` and is worth knowing (``said``)."""
-    dropped: dict[str, int] = {}
-    for summary in listed:
-        for drop in summary.dropped:
-            dropped[drop.rule] = dropped.get(drop.rule, 0) + drop.files
     ids = sum(summary.ids for summary in listed)
     restore_bytes = sum(summary.restore_bytes for summary in listed)
     return {
@@ -314,12 +359,14 @@ def accepted_data(
         "bytes": sum(summary.bytes for summary in listed),
         "restore_bytes": restore_bytes,
         "dropped_bytes": sum(summary.dropped_bytes for summary in listed),
+        "not_chosen": _by_rule(drop for summary in listed for drop in summary.not_chosen),
+        "not_chosen_bytes": sum(summary.not_chosen_bytes for summary in listed),
         "unusable": sum(summary.unusable for summary in listed),
         "requests": least_requests(ids, restore_bytes, limits),
         "ids": ids,
         "days_of_quota": days_of_quota(restore_bytes, limits),
         "destination": f"{project.analysis_projects_dir}/{project.project_name}",
-        "dropped": dropped,
+        "dropped": _by_rule(drop for summary in listed for drop in summary.dropped),
         "not_in_gold": _not_in_gold(project),
         "warnings": cut(
             sentences(together(said)), MOST_WARNINGS, f"jgi-stager plan {project.project_name} --json"
