@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from bson import ObjectId
 
 from jgi_stager.alarm_models import Alarm, Cause
+from jgi_stager.discovery_models import Discovery
 from jgi_stager.lifecycle import ProjectState, State
-from jgi_stager.models import Discovery, Project
+from jgi_stager.models import Project
 from jgi_stager.records import FileRecord
 from jgi_stager.store import Store
 from jgi_stager.store.files import upsert_files

@@ -8,8 +8,9 @@ from typing import Any
 
 from bson import ObjectId
 
-from factories import SOME_TIME, add_files, alarm, file_record, jdp_id
+from factories import SOME_TIME, add_files, alarm, file_record, jdp_id, project
 from jgi_stager.clock import ManualClock
+from jgi_stager.discovery_models import Rescan
 from jgi_stager.lifecycle import ProjectState, RequestState, State, TaskState
 from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.service.lease import DUTY, Lease, take
@@ -36,6 +37,8 @@ LATER = SOME_TIME + timedelta(hours=1)
 RECORD = ProjectRecord(project_name="new", proposal_id="1")
 ANOTHER = file_record(jdp_file_id=jdp_id(1 << 60))
 P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
+DISCOVERING, RESTING = project("discovering"), project("resting", state=ProjectState.DONE)
+RESCANNED = project("rescanned", discovery=Rescan(number=1, by="root", begun_at=SOME_TIME))
 A_FILE = ObjectId("0" * 24)
 """A pending file of project ``p``."""
 
@@ -62,6 +65,9 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "credentials.record_outage": lambda store: credentials.record_outage(store, "jdp", "e"),
     "credentials.record_success": lambda store: credentials.record_success(store, "jdp"),
     "discoveries.enter": lambda store: discoveries.enter(store, [discoveries.found("p:1", "Ga2", 2, None, None)]),
+    "discoveries.retire": lambda store: discoveries.retire(
+        store, project("p", accepted_at=SOME_TIME, discovery=Rescan(number=1, by="root", begun_at=SOME_TIME))
+    ),
     "discoveries.note": lambda store: discoveries.note(store, "p:1", "Ga1", listed={"files": 1}),
     "control.keep_digest": lambda store: control.keep_digest(store, {"at": LATER}),
     "control.note_clean_end": lambda store: control.note_clean_end(store, SOME_TIME, 1),
@@ -98,7 +104,12 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "projects.claim_name": lambda store: projects.claim_name(store, "new", "new"),
     "projects.insert_project": lambda store: projects.insert_project(store, {"project_name": "another"}),
     "projects.note": lambda store: projects.note(store, "discovering", ProjectState.DISCOVERING, "w", priority=1),
-    "projects.record_discovery": lambda store: projects.record_discovery(store, "discovering", {"attempts": 1}),
+    "projects.begin_rescan": lambda store: projects.begin_rescan(store, RESTING, "root", "w"),
+    "projects.end_rescan": lambda store: projects.end_rescan(store, RESCANNED, "w"),
+    "projects.postpone_discovery": lambda store: projects.postpone_discovery(store, DISCOVERING, error="e"),
+    "projects.record_discovery": lambda store: projects.record_discovery(
+        store, DISCOVERING, {"analysis_projects": 1}
+    ),
     "projects.set_project": lambda store: projects.set_project(store, "new", None, ProjectState.INVALID),
     "requests.add_lost": lambda store: requests.add_lost(store, _key(store.restore_requests), [jdp_id(3)]),
     "requests.brings_again": lambda store: requests.brings_again(store, jdp_id(1)),
@@ -209,6 +220,11 @@ def full(store: Store) -> None:
         projects.insert_project(store, {"_id": name, "project_name": name})
     projects.claim_name(store, "discovering", "discovering")
     projects.set_project(store, "discovering", None, ProjectState.DISCOVERING)
+    for one, rescan in ((RESTING, None), (RESCANNED, RESCANNED.discovery.model_dump())):
+        document = one.model_dump(by_alias=True, exclude={"discovery"}) | {"rescan": rescan, "discovery": {}}
+        store.projects.insert_one(document | {"state": ProjectState.DONE.value})
+    entry = discoveries.entry(discoveries.found(discoveries.key_of(project("p")), "Ga1", 1, None, None))
+    store.discoveries.update_each([entry])
     key = requests.insert_request(store, file_ids=[jdp_id(1)], projects=["p"], files=1, size=1)
     requests.add_lost(store, key, [jdp_id(1)])
     _insert_task(store, "one")

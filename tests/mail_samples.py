@@ -39,6 +39,20 @@ ACCEPTED = {
         "never": ["3 lack Annotation Statistics at JGI: Ga0451670, Ga0451671, Ga0451672"],
     },
 }
+RESCANNED = {
+    "added": 85,
+    "added_bytes": 60_000_000_000,
+    "new": 1,
+    "new_names": "Ga0500321",
+    "superseded": 2,
+    "superseded_names": "Ga0500007, Ga0500008",
+    "changed": 1,
+    "changed_files": ["Ga0500009_contigs.fna (6119a224cf09c8006854d171, Ga0500009): 1.00 GB, now 1.10 GB"],
+    "gone": 1,
+    "gone_files": ["Ga0500009.bam (6119a224cf09c8006854d172, Ga0500009)"],
+    "by": "rescan_days",
+    "destination": DESTINATION,
+}
 WAITING = {
     "files": 8021,
     "bytes": 15_200_000_000_000,
@@ -196,6 +210,7 @@ DIGEST = {
 }
 SAMPLES: Mapping[Kind, Mapping[str, Any]] = {
     Kind.ACCEPTED: ACCEPTED,
+    Kind.RESCANNED: RESCANNED,
     Kind.INVALID: {"record_id": "65f0", "reason": "proposal_id is missing; give the JGI proposal number"},
     Kind.NEEDS_PERSON: NEEDS,
     Kind.REMINDER: {**NEEDS, "reminder": 2, "waited_seconds": 3 * 86400.0},

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypedDict, Unpack
 
-from jgi_stager.lifecycle import CANCELLABLE, PAUSABLE, RESUMABLE, ProjectState, RequestState, State
+from jgi_stager.lifecycle import CANCELLABLE, GROWING, PAUSABLE, RESUMABLE, ProjectState, RequestState, State
 from jgi_stager.models import Project, RestoreRequest
 from jgi_stager.plan_inputs import REFUSALS_REMEMBERED
 from jgi_stager.records import is_mail_address
@@ -33,7 +33,7 @@ class Change:
 
     project: str
     what: str
-    """``state``, ``priority``, ``notify`` or ``dismissed``."""
+    """``state``, ``priority``, ``notify``, ``rescan`` or ``dismissed``."""
     before: object
     after: object
     said: str
@@ -317,6 +317,26 @@ def end_holds(store: Store) -> int:
     recent = requests.recent(store, RequestState.REFUSED, store.clock.now() - REFUSALS_REMEMBERED)
     held = [one for one in recent if one.held_until is not None]
     return sum(requests.update_request(store, one.key, RequestState.REFUSED, held_until=None) for one in held)
+
+
+def rescan_project(store: Store, name: str, who: str, reason: str = "") -> Change:
+    """Let the daemon ask GOLD and JDP again what belongs to it. Raises `NotAllowed`."""
+    record, state = _accepted(store, name)
+    if state not in GROWING:
+        raise NotAllowed(f"{name} is {state}: only a project whose files were listed once can be rescanned")
+    if not isinstance(record, Project):
+        raise NotAllowed(f"the record of {name} was damaged; see: jgi-stager explain {name}")
+    before = record.rescan
+    if before is not None:
+        said = f"{name} is rescanned already, since {before.begun_at:%Y-%m-%d %H:%M} UTC, asked by {before.by}."
+        return Change(name, "rescan", before.number, before.number, said)
+    if not projects.begin_rescan(store, record, who, _why("rescan asked for", who, reason)):
+        raise NotAllowed(f"{name} changed at this moment; give the command again")
+    said = (
+        f"GOLD and JDP are asked again what belongs to {name}. A mail tells what is new; "
+        f"how it goes: jgi-stager explain {name}"
+    )
+    return Change(name, "rescan", None, record.discovery.number + 1, said)
 
 
 def _why(act: str, who: str, reason: str) -> str:

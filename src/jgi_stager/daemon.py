@@ -142,6 +142,8 @@ def is_idle(ctx: StepContext) -> bool:
     """Whether nothing is left that the daemon could do by itself."""
     if projects.new_records(ctx.store, limit=1) or projects.by_state(ctx.store, BUSY_PROJECTS):
         return False
+    if any(one.rescan is not None for one in projects.growing(ctx.store)):
+        return False
     everybody = ctx.settings.notifications.mailto
     return not any(notice.to or everybody for notice in notices.open_notices(ctx.store))
 

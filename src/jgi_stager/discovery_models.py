@@ -33,6 +33,30 @@ class NotInGold(Stored):
         )
 
 
+class Discovery(Stored):
+    """How far a discovery of a project is."""
+
+    number: Count = 0
+    """Which one it is: 0 the first, and one more with each rescan."""
+    analysis_projects: Count | None = None
+    """How many there are; what was found of each is in ``discoveries``."""
+    biosamples: list[str] | None = None
+    biosamples_asked: list[str] = []
+
+
+class Rescan(Discovery):
+    """A discovery of a project whose files are on their way already, or there."""
+
+    by: str
+    """Who asked for it: a person, or ``rescan_days``."""
+    begun_at: Instant
+    error: str | None = None
+    """What it met last, and since when, how often, and when it goes on: as those of a project."""
+    error_since: Instant | None = None
+    attempts: Count | None = None
+    next_try_at: Instant | None = None
+
+
 class WarningGroup(Stored):
     """Warnings that differ only in ids and numbers (`jgi_stager.warning_groups`)."""
 
@@ -81,6 +105,21 @@ class ListedFiles(Stored):
     not_chosen_bytes: Bytes = 0
 
 
+class NamedFile(Stored):
+    """A file of a project that JDP does not list any more."""
+
+    jdp_file_id: str
+    file_name: str
+
+
+class ChangedFile(NamedFile):
+    """A file of which JDP says something else than when it was entered. Bytes."""
+
+    was: Bytes | None
+    size: Bytes | None
+    md5sum: str | None
+
+
 class DiscoveredProject(DiscoveryEntry):
     """An analysis project that a discovery found. The document in ``discoveries`` whose matter it is."""
 
@@ -98,6 +137,11 @@ class DiscoveredProject(DiscoveryEntry):
     """What of the person's list of files JDP lists here."""
     listed: ListedFiles | None = None
     """None until JDP has listed it."""
+    added: list[str] = []
+    """The files that a rescan entered, by id; noted before they are."""
+    changed: list[ChangedFile] = []
+    gone: list[NamedFile] = []
+    """What a rescan met of files that were known: it changes nothing of them."""
     attempts: Count = 0
     """To list it once more, since it was last listed."""
     next_try_at: Instant | None = None

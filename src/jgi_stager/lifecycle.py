@@ -98,7 +98,7 @@ class ProjectState(StrEnum):
     HELD = "held"
     """Only failed files are left: a person decides."""
     DONE = "done"
-    """Every file is done."""
+    """Every file is done; a rescan that finds more begins anew."""
     CANCELLED = "cancelled"
     """A person gave it up; what is under way is stopped where it can be."""
     INVALID = "invalid"
@@ -109,6 +109,9 @@ PAUSABLE = (ProjectState.DISCOVERING, ProjectState.ACTIVE, ProjectState.HELD)
 """Projects that a person may pause; one that is resumed goes back to where it was."""
 CANCELLABLE = (*PAUSABLE, ProjectState.PAUSED)
 RESUMABLE = (ProjectState.PAUSED, ProjectState.CANCELLED)
+
+GROWING = (ProjectState.ACTIVE, ProjectState.HELD, ProjectState.DONE)
+"""Projects that may be looked for at GOLD and JDP again: their files were listed once."""
 
 PROJECT_MOVES: Mapping[ProjectState, frozenset[ProjectState]] = {
     ProjectState.DISCOVERING: frozenset(
@@ -123,7 +126,7 @@ PROJECT_MOVES: Mapping[ProjectState, frozenset[ProjectState]] = {
     ProjectState.HELD: frozenset(
         {ProjectState.ACTIVE, ProjectState.DONE, ProjectState.PAUSED, ProjectState.CANCELLED}
     ),
-    ProjectState.DONE: frozenset(),
+    ProjectState.DONE: frozenset({ProjectState.ACTIVE}),
     ProjectState.CANCELLED: frozenset({ProjectState.DISCOVERING, ProjectState.ACTIVE, ProjectState.HELD}),
     ProjectState.INVALID: frozenset(),
 }
@@ -132,10 +135,10 @@ PROJECT_MOVES: Mapping[ProjectState, frozenset[ProjectState]] = {
 ENDED_PROJECTS = (ProjectState.DONE, ProjectState.CANCELLED)
 """Projects that had their end: nobody needs to see them any more."""
 OVER_PROJECTS = (*ENDED_PROJECTS, ProjectState.INVALID)
-"""Projects for which nothing is to begin any more."""
+"""Projects for which nothing is to begin any more, unless a rescan finds it."""
 BUSY_PROJECTS = (ProjectState.DISCOVERING, ProjectState.ACTIVE)
 """Projects for which the daemon has something to do by itself."""
-RESTING_PROJECTS = frozenset({*OVER_PROJECTS, ProjectState.PAUSED})
+RESTING_PROJECTS = frozenset({ProjectState.CANCELLED, ProjectState.INVALID, ProjectState.PAUSED})
 """States that a project leaves by a person alone, or never."""
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from jgi_stager.choosing import FileChoice
-from jgi_stager.discovery_models import NotInGold
+from jgi_stager.discovery_models import Discovery, NotInGold, Rescan
 from jgi_stager.failures import LimitKind
 from jgi_stager.lifecycle import (
     AT_JGI,
@@ -48,15 +48,6 @@ Name = Annotated[str, StringConstraints(pattern=PROJECT_NAME)]
 """The name of an accepted project: it becomes a directory."""
 
 
-class Discovery(Stored):
-    """How far the discovery of a project is."""
-
-    analysis_projects: Count | None = None
-    """How many there are; what was found of each is in ``discoveries``."""
-    biosamples: list[str] | None = None
-    biosamples_asked: list[str] = []
-
-
 class Project(StoredDocument):
     """An accepted project: the document in ``projects``. What a person inserts is `records.ProjectRecord`."""
 
@@ -79,6 +70,10 @@ class Project(StoredDocument):
     update_date: Instant
     history: History
     discovery: Discovery
+    rescan: Rescan | None = None
+    """The discovery that is under way beside what was found before; None if none is."""
+    rescanned_at: Instant | None = None
+    """When the last one ended."""
     reason: str | None = None
     error: str | None = None
     """What its discovery met last, and since when, how often, and when it goes on."""

@@ -21,6 +21,8 @@ class Kind(StrEnum):
 
     ACCEPTED = "accepted"
     """A project's files are listed and begin to move."""
+    RESCANNED = "rescanned"
+    """A project was looked for again: what is new, and what changed at JGI."""
     INVALID = "invalid"
     """A record cannot be used; reason and cure."""
     NEEDS_PERSON = "needs_person"
@@ -89,6 +91,15 @@ FORMS: Mapping[Kind, Form] = {
         Batch(
             "projects accepted",
             "nothing to do; you hear of each when it is done or needs you.",
+            "jgi-stager project list",
+        ),
+    ),
+    Kind.RESCANNED: Form(
+        Tone.NEWS,
+        "rescanned",
+        Batch(
+            "projects with something new",
+            "nothing to do for new files; of what changed at JGI, decide whether it is wanted.",
             "jgi-stager project list",
         ),
     ),

@@ -58,6 +58,15 @@ class Owner:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """A file that has its place: ``name`` in the directory of the analysis project. Nobody else gets it."""
+
+    file: Listed
+    source_file_id: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Selection:
     """What becomes of the files of one analysis project."""
 
@@ -102,10 +111,11 @@ def select(
     remove_files: Sequence[str],
     now: datetime,
     chosen: Chooser | None = None,
+    placed: Sequence[Placed] = (),
 ) -> Selection:
     """Decide about every file of one analysis project. The order of ``files`` does not matter.
 
-    ``chosen``: what the person chose; None for all.
+    ``chosen``: what the person chose; None for all. ``placed``: what has its place already, listed or not.
     """
     files, warnings = _distinct(owner, files)
     units = sequencing_units(files)
@@ -120,7 +130,8 @@ def select(
             "nobody can tell what it takes; all of its files are staged"
         )
     ruled = [(file, why_dropped(file, units, remove_files, chosen)) for file in files]
-    records, name_warnings = _with_destinations(owner, [file for file, rule in ruled if rule is None], now)
+    wanted = [file for file, rule in ruled if rule is None]
+    records, name_warnings = _with_destinations(owner, wanted, placed, now)
     dropped, dropped_bytes = _left_out(ruled, by_choice=False)
     not_chosen, not_chosen_bytes = _left_out(ruled, by_choice=True)
     return Selection(
@@ -169,11 +180,11 @@ def _is_read(file: Listed) -> bool:
 
 
 def _with_destinations(
-    owner: Owner, wanted: Sequence[Listed], now: datetime
+    owner: Owner, wanted: Sequence[Listed], placed: Sequence[Placed], now: datetime
 ) -> tuple[tuple[FileRecord, ...], list[str]]:
     """Give every file its place. Same name and content: one copy serves all. Other content: another name.
 
-    The oldest id keeps the plain name; every other content gets ``<id>.<name>``.
+    The oldest id keeps the plain name; every other content gets ``<id>.<name>``. What is ``placed`` keeps its own.
     """
     records: list[FileRecord] = []
     warnings: list[str] = []
@@ -185,29 +196,39 @@ def _with_destinations(
         for file in wanted
         if file.jdp_file_id in renamed
     ]
-    all_names = {file.file_name for file in wanted}
+    kept = {one.file.jdp_file_id: one for one in placed}
+    for one in placed:
+        taken.setdefault(one.file.file_name, []).append((one.file, one.name))
+    used = {one.name for one in placed}
+    all_names = used | {file.file_name for file in wanted}
     for file in wanted:
+        known_as = renamed.get(file.jdp_file_id)
+        if (own := kept.get(file.jdp_file_id)) is not None:
+            records.append(_record(owner, file, own.source_file_id, own.name, now, None, known_as))
+            continue
         if reason := _unusable(file):
             records.append(_record(owner, file, file.jdp_file_id, None, now, reason))
             continue
         earlier = taken.setdefault(file.file_name, [])
         same = next(((first, name) for first, name in earlier if same_content(first, file)), None)
-        first, name = same or (file, _other_name(file, all_names) if earlier else file.file_name)
-        if earlier and not same:
+        plain = file.file_name not in used
+        first, name = same or (file, file.file_name if plain else _other_name(file, all_names))
+        if earlier and not same and not plain:
             warnings.append(
                 f"{owner.ap_gold_id}: two files are called {file.file_name!r}; "
                 f"{file.jdp_file_id} differs from {earlier[0][0].jdp_file_id} and is staged as {name!r}"
             )
         if not same:
             earlier.append((file, name))
+            used.add(name)
         why = unsafe_name(name)
         reason = f"another file has its name, and its other name {why}; ask JGI to rename it" if why else None
         if not reason and len(str(owner.directory / name).encode()) > LONGEST_PATH_BYTES:
             reason = (
                 f"its destination path is longer than {LONGEST_PATH_BYTES} bytes; stage to a shorter directory"
             )
-        known_as = renamed.get(file.jdp_file_id)
-        records.append(_record(owner, file, first.jdp_file_id, None if reason else name, now, reason, known_as))
+        source = kept[first.jdp_file_id].source_file_id if first.jdp_file_id in kept else first.jdp_file_id
+        records.append(_record(owner, file, source, None if reason else name, now, reason, known_as))
     return tuple(records), warnings
 
 

@@ -9,9 +9,11 @@ from bson import BSON, ObjectId
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import DuplicateKeyError
 
+from factories import project
 from jgi_stager.clock import ManualClock
+from jgi_stager.discovery_models import Discovery
 from jgi_stager.lifecycle import ProjectState
-from jgi_stager.models import Discovery, Project
+from jgi_stager.models import Project
 from jgi_stager.store import Store, acceptance, projects
 from jgi_stager.store.projects import RawRecord
 
@@ -115,23 +117,17 @@ def test_a_name_belongs_to_one_project(store: Store) -> None:
 
 
 def test_discovery_is_recorded_only_while_it_goes_on(store: Store) -> None:
-    new = projects.insert_project(store, {"project_name": "q"})
-    assert not projects.record_discovery(store, new, {"discovery.analysis_projects": 1})
-    key = accepted(store)
-    assert projects.record_discovery(
-        store,
-        key,
-        {"discovery.analysis_projects": 2},
-        push={"discovery.biosamples_asked": "Gb1"},
-    )
-    found = projects.get_by_id(store, key)
+    projects.insert_project(store, {"_id": "q", "project_name": "q"})
+    assert not projects.record_discovery(store, project("q"), {"analysis_projects": 1})
+    found = projects.get_by_id(store, accepted(store))
     assert found is not None
-    assert found.discovery == Discovery(analysis_projects=2, biosamples_asked=["Gb1"])
-    for unknown in ("prioriti", "discovery.page"):
-        with pytest.raises(ValueError, match=unknown.rpartition(".")[2]):
-            projects.record_discovery(store, key, {unknown: 1})
-    with pytest.raises(ValueError, match="state"):
-        projects.record_discovery(store, key, {"state": "done"})
+    assert projects.record_discovery(store, found, {"analysis_projects": 2}, push={"biosamples_asked": "Gb1"})
+    known = projects.get_by_id(store, found.key)
+    assert known is not None
+    assert known.discovery == Discovery(analysis_projects=2, biosamples_asked=["Gb1"])
+    for unknown in ("prioriti", "page", "state"):
+        with pytest.raises(ValueError, match=unknown):
+            projects.record_discovery(store, found, {unknown: 1})
 
 
 def test_a_new_record_gets_a_state_first(store: Store) -> None:

@@ -12,10 +12,10 @@ import pytest
 from bson import ObjectId
 
 from explained import Recorder, explain, stages
-from factories import add_files, alarm, file_record, jdp_id, project
+from factories import SOME_TIME, add_files, alarm, file_record, jdp_id, project
 from jgi_stager.clock import ManualClock
+from jgi_stager.discovery_models import Discovery, Rescan
 from jgi_stager.lifecycle import NoticeState, ProjectState, RequestState, State, TaskState
-from jgi_stager.models import Discovery
 from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.store import (
     Store,
@@ -62,6 +62,7 @@ LEFT_OUT = {
 }
 """They read every project or file on purpose, for `project list` and the audit, not in a tick; or ask nothing."""
 OID = ObjectId()
+RESCAN = Rescan(number=1, by="root", begun_at=SOME_TIME)
 P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
 SELECTIONS = (
     moves.by_oids([OID]),
@@ -99,6 +100,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.of_project": lambda: files.of_project(store, "p", P, OID, 10),
         "files.of_request": lambda: files.of_request(store, 7),
         "files.of_task": lambda: files.of_task(store, "t", T),
+        "files.of_analysis_project": lambda: files.of_analysis_project(store, "p", "Ga1"),
         "files.pending_of_sources": lambda: files.pending_of_sources(store, [jdp_id(1)], ["p"]),
         "files.ready_by_request": lambda: files.ready_by_request(store, 7, 5),
         "files.requests_behind": lambda: files.requests_behind(store, [R, T]),
@@ -163,7 +165,14 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "projects.known": lambda: projects.known(store, "p", "notify"),
         "projects.new_records": lambda: projects.new_records(store),
         "projects.note": lambda: projects.note(store, OID, ProjectState.ACTIVE, "w", priority=1),
-        "projects.record_discovery": lambda: projects.record_discovery(store, OID, {"attempts": 1}),
+        "projects.begin_rescan": lambda: projects.begin_rescan(store, project(), "root", "w"),
+        "projects.end_rescan": lambda: projects.end_rescan(store, project(discovery=RESCAN), "w"),
+        "projects.growing": lambda: projects.growing(store),
+        "projects.postpone_discovery": lambda: projects.postpone_discovery(store, project(), error="e"),
+        "projects.record_discovery": lambda: [
+            projects.record_discovery(store, project(), {"analysis_projects": 1}),
+            projects.record_discovery(store, project(discovery=RESCAN), {"analysis_projects": 1}),
+        ],
         "projects.to_report": lambda: projects.to_report(store, now),
         "projects.set_project": lambda: [
             projects.set_project(store, OID, None, ProjectState.INVALID),
@@ -174,6 +183,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "file_queries.listing": lambda: file_queries.listing(store, "p", limit=5),
         "file_queries.requests_of": lambda: file_queries.requests_of(store, {"project_name": "p"}),
         "file_queries.ids_and_bytes": lambda: file_queries.ids_and_bytes(store, {"project_name": "p"}),
+        "file_queries.left_of": lambda: file_queries.left_of(store, "p"),
         "file_queries.still_to_ask": lambda: file_queries.still_to_ask(store, "p"),
         "file_queries.by_analysis_project": lambda: [
             list(file_queries.by_analysis_project(store, "p")),
@@ -206,6 +216,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
             store, project(discovery=Discovery(analysis_projects=1))
         ),
         "discoveries.note": lambda: discoveries.note(store, "p:1", "Ga1", listed={"files": 1}),
+        "discoveries.retire": lambda: discoveries.retire(store, project(discovery=RESCAN)),
         "discoveries.sequencing_projects": lambda: discoveries.sequencing_projects(store, "p:1", "Ga1"),
         "discoveries.warnings": lambda: discoveries.warnings(store, "p:1"),
         "control.daemon_report": lambda: control.daemon_report(store),

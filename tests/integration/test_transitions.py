@@ -18,35 +18,11 @@ from jgi_stager.models import RestoreRequest, TransferTask
 from jgi_stager.records import TaskKind
 from jgi_stager.steps import transitions
 from jgi_stager.store import Store, connect, files, moves, requests, tasks
-from jgi_stager.store.fencing import Fenced
+from killer import Killed, Killer
 
 PENDING, REQUESTED, RESTORED = State.PENDING, State.RESTORE_REQUESTED, State.RESTORED
 READY, TRANSFERRING = State.MANIFEST_READY, State.TRANSFERRING
 NUMBER, MOST_SETBACKS = 7, 3
-WRITES = ("insert_one", "replace_one", "update_one", "update_many", "update_each")
-
-
-class Killed(BaseException):
-    """What no handler of the code under test catches."""
-
-
-class Killer:
-    """Lets so many writes happen, and none after them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.written, self.left = 0, 10**6
-        for name in WRITES:
-            monkeypatch.setattr(Fenced, name, self._counted(getattr(Fenced, name)))
-
-    def _counted(self, write: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            if self.left == 0:
-                raise Killed
-            self.left -= 1
-            self.written += 1
-            return write(*args, **kwargs)
-
-        return counted
 
 
 def request_of(store: Store) -> RestoreRequest:

@@ -19,6 +19,8 @@ from jgi_stager.cli.choosing import from_csv
 from jgi_stager.cli.common import Mistake, Page, open_store
 from jgi_stager.client_factory import Clients, clients_for_command
 from jgi_stager.clients.gold import AnalysisProject
+from jgi_stager.clients.jdp import ApListing
+from jgi_stager.clients.parsing import Listing
 from jgi_stager.clock import Clock
 from jgi_stager.daemon import make_clock
 from jgi_stager.formatting import count, human_bytes, left_of
@@ -83,7 +85,8 @@ def of_project(settings: Settings, name: str) -> Preview:
         if isinstance(record, Project) and record.state not in NOT_LISTED:
             found = _from_books(books.store, record, settings)
             to_ask = Count(*file_queries.still_to_ask(books.store, name))
-            return _preview(settings, facts, found, name, priority=record.priority, to_ask=to_ask)
+            left = Count(*file_queries.left_of(books.store, name))
+            return _preview(settings, facts, found, name, priority=record.priority, to_ask=to_ask, left=left)
         wanted = validated(projects.asked_for(record), settings)
         found = _ask(settings, books.clock, wanted)
         return _preview(settings, facts, found, name, priority=wanted.priority)
@@ -105,7 +108,13 @@ def of_record(settings: Settings, fields: Mapping[str, Any]) -> Preview:
 
 
 def _preview(
-    settings: Settings, facts: Snapshot, found: Found, name: str | None, priority: int, to_ask: Count | None = None
+    settings: Settings,
+    facts: Snapshot,
+    found: Found,
+    name: str | None,
+    priority: int,
+    to_ask: Count | None = None,
+    left: Count | None = None,
 ) -> Preview:
     directory = settings.staging.stage_dir
     try:
@@ -121,6 +130,7 @@ def _preview(
         free_bytes=free,
         quota_left=window(facts).left,
         to_ask=to_ask,
+        left=left,
     )
 
 
@@ -147,26 +157,34 @@ def _from_books(store: Store, project: Project, settings: Settings) -> Found:
 
 def _ask(settings: Settings, clock: Clock, record: ProjectRecord) -> Found:
     with clients_for_command(settings) as services:
-        _say(f"asking GOLD for the analysis projects of proposal {record.proposal_id}")
-        answer = services.gold.analysis_projects_of_proposal(record.proposal_id)
-        chosen = [one for one in answer if one.ap_type in STAGED_TYPES and one.its_ap_id is not None]
-        if record.biosample_ids:
-            theirs = _of_biosamples(services, record.biosample_ids)
-            chosen = [one for one in chosen if one.ap_gold_id in theirs]
-        if not chosen:
-            raise Mistake(
-                f"GOLD shows no usable analysis project of proposal {record.proposal_id}"
-                f"{' for these biosamples' if record.biosample_ids else ''} ({len(answer.rows)} of any kind); "
-                "check the number, or ask JGI for access"
-            )
+        chosen, answer = analysis_projects(services, record.proposal_id, record.biosample_ids)
         selections, problems = _list(settings, services, clock, chosen, record.files)
     if record.files is not None:
-        listed = frozenset().union(*(selection.named for selection in selections))
-        problems += not_listed(record.files, listed)
+        found_there = frozenset().union(*(selection.named for selection in selections))
+        problems += not_listed(record.files, found_there)
     found = insight.added_up(
         selections, [*answer.notes, *answer.problems, *problems], settings.jdp.max_restore_bytes
     )
     return replace(found, warnings=tuple(sentences(together(group([one]) for one in found.warnings))))
+
+
+def analysis_projects(
+    services: Clients, proposal: str, biosamples: Sequence[str] | None
+) -> tuple[list[AnalysisProject], Listing[AnalysisProject]]:
+    """The wanted analysis projects of a proposal, and GOLD's answer. Raises `Mistake` if there is none."""
+    _say(f"asking GOLD for the analysis projects of proposal {proposal}")
+    answer = services.gold.analysis_projects_of_proposal(proposal)
+    chosen = [one for one in answer if one.ap_type in STAGED_TYPES and one.its_ap_id is not None]
+    if biosamples:
+        theirs = _of_biosamples(services, biosamples)
+        chosen = [one for one in chosen if one.ap_gold_id in theirs]
+    if not chosen:
+        raise Mistake(
+            f"GOLD shows no usable analysis project of proposal {proposal}"
+            f"{' for these biosamples' if biosamples else ''} ({len(answer.rows)} of any kind); "
+            "check the number, or ask JGI for access"
+        )
+    return chosen, answer
 
 
 def _of_biosamples(services: Clients, biosamples: Sequence[str]) -> set[str]:
@@ -190,22 +208,18 @@ def _list(
             base = str(settings.staging.stage_dir or PurePosixPath("/"))
             directory = destination_directory(base, "plan", project.ap_gold_id)
             owner = Owner("plan", project.ap_gold_id, project.its_ap_id or 0, directory)
-            listed = [
-                Listed(
-                    one.jdp_file_id,
-                    one.file_name,
-                    one.size,
-                    one.status,
-                    one.md5,
-                    one.file_type,
-                    one.seq_unit_names,
-                )
-                for one in listing.files
-            ]
             wanted = chosen_of(files, settings.importer.patterns, project.ap_type)
-            selections.append(select(owner, listed, settings.jdp.remove_files, now, wanted))
+            selections.append(select(owner, listed(listing), settings.jdp.remove_files, now, wanted))
             problems += [f"{project.ap_gold_id}: {problem}" for problem in listing.problems]
     return selections, problems
+
+
+def listed(listing: ApListing) -> list[Listed]:
+    """What JDP lists of an analysis project, for the rules."""
+    return [
+        Listed(one.jdp_file_id, one.file_name, one.size, one.status, one.md5, one.file_type, one.seq_unit_names)
+        for one in listing.files
+    ]
 
 
 def _say(text: str) -> None:

@@ -1,6 +1,6 @@
 """``project``: insert records, look at them, and change a project while the daemon runs.
 
-The changes are ``pause``, ``resume``, ``cancel``, ``priority`` and ``notify``; `jgi_stager.admin` makes them.
+The changes are ``pause``, ``resume``, ``cancel``, ``priority``, ``notify`` and ``rescan``: `jgi_stager.admin`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from jgi_stager.admin import (
     cancel_project,
     check_cancel,
     pause_project,
+    rescan_project,
     resume_project,
     set_notify,
     set_priority,
 )
 from jgi_stager.cli import json_output, preview
+from jgi_stager.cli import rescan as rescans
 from jgi_stager.cli.choosing import (
     FilesCsvOption,
     FilesPatternOption,
@@ -332,6 +334,31 @@ def notify(
     _steer(config, lambda store: set_notify(store, project, addresses or [], somebody(), reason), as_json=as_json)
 
 
+def rescan(
+    project: NameArgument,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is new: ask GOLD and JDP now, and change nothing.")
+    ] = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Ask GOLD and JDP again what belongs to a project, also to one that is done.
+
+    New files are staged; what changed or went at JGI is told; what is staged stays as it is.
+    """
+    if not dry_run:
+        _steer(config, lambda store: rescan_project(store, project, somebody(), reason), as_json=as_json)
+        return
+    settings = settings_or_exit(config)
+    with handled():
+        found = rescans.dry_run(settings, project)
+        if as_json:
+            emit(rescans.document(project, found))
+        else:
+            rescans.show(project, found, Page())
+
+
 def _steer(config: Path | None, act: Callable[[Store], Change], *, as_json: bool) -> None:
     settings = settings_or_exit(config)
     with handled(), open_store(settings) as books:
@@ -359,6 +386,6 @@ def _steer(config: Path | None, act: Callable[[Store], Change], *, as_json: bool
 
 def register(parent: typer.Typer) -> None:
     """Add the commands."""
-    for command in (pause, resume, cancel, priority, notify):
+    for command in (pause, resume, cancel, priority, notify, rescan):
         app.command()(command)
     parent.add_typer(app, name="project")

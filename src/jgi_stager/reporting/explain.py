@@ -60,7 +60,8 @@ def project(facts: Snapshot, subject: Project, coming: Turns | None = None) -> E
     waits = waits or [BlockedReason(ReasonCode.TURN, "its files are done; the project is closed within minutes")]
     waits += [alarm_wait(one, facts.now) for one in facts.alarms_of(subject.name)[:ALARMS_SHOWN]]
     waits.sort(key=lambda wait: _URGENCY.get(wait.why, 5))
-    facts_of_it = (("Check at GOLD", subject.not_in_gold),) if subject.not_in_gold else ()
+    told = (("Check at GOLD", subject.not_in_gold), ("Rescan", subject.rescan))
+    facts_of_it = tuple((name, said) for name, said in told if said)
     return Explanation(
         subject.name, "project", subject.state, subject.since, tuple(waits), subject.history, facts_of_it
     )

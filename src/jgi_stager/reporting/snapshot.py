@@ -270,10 +270,29 @@ def _accepted(store: Store, project: Project) -> views.Project:
         listed=sum(ap.listed is not None for ap in to_list or ()),
         to_list=None if to_list is None else len(to_list),  # None while GOLD is being asked for them
         dismissed=project.dismissed_at is not None,
+        rescan=_rescan(store, project),
         not_in_gold=None if project.not_in_gold is None else project.not_in_gold.sentence,
         history=tuple(views.Move(one.at, one.old, one.to, one.why) for one in project.history),
     )
     return _with_files(store, view)
+
+
+def _rescan(store: Store, project: Project) -> str | None:
+    under_way = project.rescan
+    if under_way is None:
+        return (
+            None
+            if project.rescanned_at is None
+            else f"the last one ended at {project.rescanned_at:%Y-%m-%d %H:%M} UTC"
+        )
+    found = discoveries.chosen(store, project.model_copy(update={"discovery": under_way}))
+    how = (
+        f"{sum(ap.listed is not None for ap in found)} of {len(found)} analysis projects listed"
+        if found
+        else "GOLD is asked"
+    )
+    trouble = f"; the last try failed: {under_way.error}" if under_way.error else ""
+    return f"asked by {under_way.by} at {under_way.begun_at:%Y-%m-%d %H:%M} UTC; {how}{trouble}"
 
 
 def _raw(store: Store, record: RawRecord) -> views.Project:

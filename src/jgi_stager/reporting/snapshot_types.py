@@ -195,6 +195,8 @@ class Project:
     """Analysis projects whose files are known, during discovery."""
     to_list: int | None = None
     dismissed: bool = False
+    rescan: str | None = None
+    """How its rescan is, or when the last one ended, as a sentence without its full stop."""
     not_in_gold: str | None = None
     """Which sequencing projects may be missing, as a sentence without its full stop."""
     history: tuple[Move, ...] = ()

@@ -47,7 +47,12 @@ class Step(NamedTuple):
 
 STEPS: tuple[Step, ...] = (
     Step("accept", accept.run),
-    Step("discover", discover.run, files={State.PENDING}, projects={ProjectState.DISCOVERING}),
+    Step(
+        "discover",
+        discover.run,
+        files={State.PENDING},
+        projects={ProjectState.DISCOVERING, ProjectState.HELD, ProjectState.DONE},
+    ),
     Step("share", share.run, files={State.PENDING, State.MANIFEST_READY}),
     Step(
         "request_restores",

@@ -20,7 +20,7 @@ import structlog
 
 from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.clients.parsing import Listing
-from jgi_stager.discovery_models import NAMED_PROJECTS, DiscoveredProject, NotInGold
+from jgi_stager.discovery_models import NAMED_PROJECTS, DiscoveredProject, NotInGold, Rescan
 from jgi_stager.failures import Rejected, Service, Transient
 from jgi_stager.lifecycle import BUSY_PROJECTS, ProjectState, State
 from jgi_stager.models import Project
@@ -28,7 +28,7 @@ from jgi_stager.notices import CHECK_AT_GOLD
 from jgi_stager.readiness import METAGENOME, METATRANSCRIPTOME, SELF_MAPPING
 from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.steps import listing, transitions
-from jgi_stager.steps.accept import acceptance_key, mark_invalid
+from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent, seen
 from jgi_stager.steps.listing import ask_all, warn
@@ -75,8 +75,12 @@ def _waiting(ctx: StepContext, project: Project) -> Iterable[DiscoveredProject]:
 
 def _list(ctx: StepContext, ap: DiscoveredProject, *, project: Project) -> int:
     answer = ctx.jdp.files_of_analysis_project(ap.its_ap_id)
-    records = {one.jdp_file_id: one for one in listing.chosen_files(ctx, project, ap, answer).records}
     marked = files.to_list_again(ctx.store, project.project_name)
+    waiting = {file.oid for file in marked}
+    known = files.of_analysis_project(ctx.store, project.project_name, ap.ap_gold_id)
+    others = [file for file in known if file.oid not in waiting]
+    chosen = listing.chosen_files(ctx, project, ap, answer, others)
+    records = {one.jdp_file_id: one for one in chosen.records}
     told = [file for file in marked if file.ap_gold_id == ap.ap_gold_id]
     for file in told:
         record = records.get(file.jdp_file_id)
@@ -128,6 +132,7 @@ MOST_SEQUENCING_PROJECTS = 20_000
 def run(ctx: StepContext) -> int:
     """Bring every project in discovery as far as it goes now. Returns how many answers were stored."""
     busy = projects.by_state(ctx.store, BUSY_PROJECTS)
+    isolate_each(ctx, projects.growing(ctx.store), _begin_rescan)
     moved = process_each(
         ctx,
         Service.NMDC,
@@ -136,7 +141,9 @@ def run(ctx: StepContext) -> int:
         _reschedule_study,
         attempts_of=_study_attempts,
     )
-    waiting = [one for one in busy if one.state == ProjectState.DISCOVERING and _due(one, ctx)]
+    growing = (one for known in projects.growing(ctx.store) if (one := projects.in_discovery(known)) is not None)
+    first = (one for one in busy if one.state == ProjectState.DISCOVERING)
+    waiting = [one for one in (*first, *growing) if _due(one, ctx)]
     isolate_each(ctx, waiting, _name_again)
     unnamed = _refreshed(ctx, waiting, _lacks_analysis_projects)
     moved += process_each(ctx, Service.GOLD, unnamed, _name_analysis_projects, _reschedule)
@@ -154,6 +161,17 @@ def run(ctx: StepContext) -> int:
     return moved + list_again(ctx, [one for one in busy if one.state == ProjectState.ACTIVE])
 
 
+def _begin_rescan(ctx: StepContext, project: Project) -> int:
+    """Look at GOLD and JDP again where the record asks for it and the time has come."""
+    if project.rescan is not None or project.rescan_days is None:
+        return 0
+    since = project.rescanned_at or project.accepted_at
+    if not is_due(since + timedelta(days=project.rescan_days), since, ctx.clock.now()):
+        return 0
+    why = f"rescan begun: {project.rescan_days} days after the last look"
+    return projects.begin_rescan(ctx.store, project, "rescan_days", why)
+
+
 def _due(project: Project, ctx: StepContext) -> bool:
     return is_due(project.next_try_at, project.update_date, ctx.clock.now())
 
@@ -163,8 +181,9 @@ def _refreshed(
 ) -> Iterable[Project]:
     """Those of the projects that wait for this as they are now, and of which no analysis project is set aside."""
     for project in waiting:
-        fresh = projects.get_by_id(ctx.store, project.key)
-        if fresh is None or fresh.state != ProjectState.DISCOVERING:
+        known = projects.get_by_id(ctx.store, project.key)
+        fresh = None if known is None else projects.in_discovery(known)
+        if fresh is None:
             continue
         if _due(fresh, ctx) and wanted(fresh) and discoveries.is_whole(ctx.store, fresh):
             yield fresh
@@ -195,10 +214,9 @@ def _is_named(project: Project) -> bool:
 def _reschedule(ctx: StepContext, project: Project, error: str, seconds: float) -> None:
     now = ctx.clock.now()
     since = min(project.error_since or now, now)
-    projects.set_project(
+    projects.postpone_discovery(
         ctx.store,
-        project.key,
-        ProjectState.DISCOVERING,
+        project,
         next_try_at=now + timedelta(seconds=seconds),
         attempts=(project.attempts or 0) + 1,
         error=error,
@@ -208,11 +226,13 @@ def _reschedule(ctx: StepContext, project: Project, error: str, seconds: float) 
     # What a service that is out holds up is told of with the service, and of the project only after a day.
     out = ctx.circuit_breaker.is_out(Service.GOLD) or ctx.circuit_breaker.is_out(Service.JDP)
     if now - since > (OUTAGE_PATIENCE if out else DISCOVERY_PATIENCE):
+        again = isinstance(project.discovery, Rescan)
+        until = "what is on its way goes on" if again else "nothing is staged until the list is complete"
         alert(
             ctx,
             f"discovery:{acceptance_key(project)}:{since:%Y-%m-%dT%H:%M:%S}",
-            f"the files of {project.project_name} cannot all be listed",
-            f"{error}\n\nIt is tried again and again, and nothing is staged until the list is complete.",
+            f"the files of {project.project_name} cannot all be listed{' again' if again else ''}",
+            f"{error}\n\nIt is tried again and again, and {until}.",
             project.project_name,
             you="see with this command what is asked and answered, and ask JGI if the answer is theirs to mend. "
             "When the list is complete it goes on by itself, and a mail says so.",
@@ -338,7 +358,7 @@ def _name_analysis_projects(ctx: StepContext, project: Project) -> int:
         said = f"gold: no row can be used: {answer.problems[0]:.300}"
         raise Transient(Service.GOLD, said, answered=True)
     if not usable:
-        mark_invalid(ctx, project, _no_analysis_projects(proposal, len(answer), len(staged)))
+        listing.give_up(ctx, project, _no_analysis_projects(proposal, len(answer), len(staged)))
         return 1
     nameless = [ap.ap_gold_id for ap in staged if ap.its_ap_id is None]
     without_id = (f"{name}: GOLD gives no ITS id, so JDP cannot be asked" for name in nameless)
@@ -347,7 +367,7 @@ def _name_analysis_projects(ctx: StepContext, project: Project) -> int:
     whole = shown if len(shown) <= MOST_SEQUENCING_PROJECTS else None
     warn(ctx, project, ANALYSIS_PROJECTS, warnings, sequencing_projects=whole)
     discoveries.enter(ctx.store, list(usable.values()))
-    projects.record_discovery(ctx.store, project.key, {"discovery.analysis_projects": len(usable)})
+    projects.record_discovery(ctx.store, project, {"analysis_projects": len(usable)})
     _hold_against_contract(ctx, proposal, answer)
     log.info("analysis_projects_named", project=project.project_name, count=len(usable))
     return 1
@@ -403,7 +423,7 @@ def _name_again(ctx: StepContext, project: Project) -> int:
     if not discoveries.lacks_some(ctx.store, project):
         return 0
     log.warning("discovery_damaged", project=project.project_name, named=project.discovery.analysis_projects)
-    return projects.record_discovery(ctx.store, project.key, {"discovery.analysis_projects": None})
+    return projects.record_discovery(ctx.store, project, {"analysis_projects": None})
 
 
 # --- the biosamples ------------------------------------------------------------------------------------------
@@ -415,7 +435,7 @@ def _name_biosamples(ctx: StepContext, project: Project) -> int:
         answer = ctx.gold.biosamples_of_proposal(project.proposal_id)
         warn(ctx, project, "biosamples", [*answer.notes, *answer.problems])
         wanted = list(answer)
-    projects.record_discovery(ctx.store, project.key, {"discovery.biosamples": sorted(set(wanted))})
+    projects.record_discovery(ctx.store, project, {"biosamples": sorted(set(wanted))})
     return 1
 
 
@@ -430,7 +450,7 @@ def _ask_biosamples(ctx: StepContext, project: Project) -> int:
             discoveries.note(ctx.store, discovery, ap, gold_biosample_id=biosample)
         if project.biosample_ids and not links:
             warn(ctx, project, biosample, [f"{biosample}: no analysis project of this proposal belongs to it"])
-        projects.record_discovery(ctx.store, project.key, push={"discovery.biosamples_asked": biosample})
+        projects.record_discovery(ctx.store, project, push={"biosamples_asked": biosample})
 
     ask, size = ctx.gold.analysis_projects_of_biosample, ctx.settings.gold.pool_size
     return ask_all(ctx, Service.GOLD, _biosamples_to_ask(project), ask, store_answer, size)

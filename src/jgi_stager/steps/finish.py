@@ -145,7 +145,7 @@ def finish(ctx: StepContext, project: Project) -> int:
     name, state = project.project_name, project.state
     if files.any_in(ctx.store, name, MOVING):
         if state == ProjectState.HELD:
-            why = "failed files were released"
+            why = "files of it move again"
             projects.set_project(ctx.store, project.key, state, ProjectState.ACTIVE, why=why)
             return 1
         return 0
@@ -170,7 +170,7 @@ def _hold(ctx: StepContext, project: Project, counts: Mapping[str, Tally]) -> in
         "readiness": ready_to_import.mailed(ctx.store, ctx.settings.importer, project),
         **shown_groups(files.failed_groups(ctx.store, name)),
     }
-    held_before = sum(entry.to == ProjectState.HELD for entry in project.history)
+    held_before = sum(entry.to == ProjectState.HELD and entry.old != entry.to for entry in project.history)
     notify(ctx, Kind.HELD, f"{acceptance_key(project)}:{held_before}", data, name)
     why = f"{failed} files failed"
     projects.set_project(ctx.store, project.key, ProjectState.ACTIVE, ProjectState.HELD, why=why)
@@ -195,7 +195,9 @@ def _done(ctx: StepContext, project: Project, counts: Mapping[str, Tally]) -> in
         **of_project(ctx.store, name),
         "contract": _contract(ctx.store),
     }
-    notify(ctx, Kind.DONE, acceptance_key(project), data, name)
+    done_before = sum(entry.to == ProjectState.DONE and entry.old != entry.to for entry in project.history)
+    key = f"{acceptance_key(project)}:{done_before}" if done_before else acceptance_key(project)
+    notify(ctx, Kind.DONE, key, data, name)
     fields = {"done_at": now, **_report_fields(ctx, project, problem)}
     why = "every file is done"
     projects.set_project(ctx.store, project.key, project.state, ProjectState.DONE, why=why, **fields)

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 import structlog
 
-from jgi_stager import copying
+from jgi_stager import copying, growth
 from jgi_stager.choosing import Chooser, not_listed
 from jgi_stager.clients.jdp import ApListing
-from jgi_stager.discovery_models import DiscoveredProject, DroppedFiles, ListedFiles, WarningGroup
+from jgi_stager.discovery_models import DiscoveredProject, DroppedFiles, ListedFiles, Rescan, WarningGroup
 from jgi_stager.failures import OutsideError, Service, Transient
 from jgi_stager.formatting import cut
 from jgi_stager.importer import PatternsError
@@ -34,9 +34,10 @@ from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.steps import first_contact
 from jgi_stager.steps.accept import acceptance_key, mark_invalid
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import notify
+from jgi_stager.steps.notify import alert, notify
 from jgi_stager.steps.services import may_ask, record_answer, record_failure
 from jgi_stager.store import StoreError, discoveries, files, projects, sharing
+from jgi_stager.store.files import FileRow
 from jgi_stager.trial import smallest
 from jgi_stager.warning_groups import group, sentences, together
 
@@ -153,7 +154,7 @@ def list_files(ctx: StepContext, project: Project) -> int:
             f"biosample_ids: no analysis project of proposal {project.proposal_id} belongs to {names}; "
             "correct the ids or the proposal, and insert it again"
         )
-        mark_invalid(ctx, project, why)
+        give_up(ctx, project, why)
         return 1
     kept = ask_all(
         ctx,
@@ -164,12 +165,59 @@ def list_files(ctx: StepContext, project: Project) -> int:
         ctx.settings.jdp.pool_size,
         anonymous=True,
     )
-    fresh = projects.get_by_id(ctx.store, project.key)
+    known = projects.get_by_id(ctx.store, project.key)
+    fresh = None if known is None else projects.in_discovery(known)
     listed = [ap.listed for ap in discoveries.chosen(ctx.store, project)]
     if fresh and discoveries.is_whole(ctx.store, fresh) and None not in listed:
-        _finish(ctx, fresh, [one for one in listed if one is not None])
+        if known is not None and isinstance(fresh.discovery, Rescan):
+            _finish_rescan(ctx, known, fresh, fresh.discovery)
+        else:
+            _finish(ctx, fresh, [one for one in listed if one is not None])
         return kept + 1
     return kept
+
+
+def give_up(ctx: StepContext, project: Project, why: str) -> None:
+    """A discovery found nothing that could be used: the project is invalid, or, in a rescan, stays as it was."""
+    rescan = project.discovery
+    if not isinstance(rescan, Rescan):
+        mark_invalid(ctx, project, why)
+        return
+    alert(
+        ctx,
+        f"rescan:{acceptance_key(project)}:{rescan.number}",
+        f"{project.project_name}: the rescan found no analysis project",
+        "Expected: the analysis projects that GOLD showed before. Found: none that can be used now. Nothing of "
+        "the project was changed, and what is on its way goes on.",
+        project.project_name,
+        you="check at https://gold.jgi.doe.gov whether the account of the GOLD token still sees the proposal",
+        command=f"jgi-stager project rescan {project.project_name}",
+        lasts=None,  # it is over: whoever asks again starts another one
+    )
+    projects.end_rescan(ctx.store, project, "rescanned: GOLD shows no analysis project of it now", found=False)
+    log.warning("rescan_given_up", project=project.project_name, why=why)
+
+
+def _finish_rescan(ctx: StepContext, before: Project, project: Project, rescan: Rescan) -> None:
+    """Every analysis project is listed again: tell what is new, and let what was found count from now on."""
+    now = discoveries.chosen(ctx.store, project)
+    size = sum(_entered_bytes(ctx, project, ap) for ap in now)
+    found = growth.growth(discoveries.chosen(ctx.store, before), now, size)
+    _warn_of_unlisted(ctx, project)
+    if found.anything:
+        data = found.told(project.project_name, rescan.by)
+        data["destination"] = f"{project.analysis_projects_dir}/{project.project_name}"
+        notify(ctx, Kind.RESCANNED, f"{acceptance_key(project)}:{rescan.number}", data, project.project_name)
+    projects.end_rescan(ctx.store, project, found.sentence)
+    discoveries.retire(ctx.store, project)
+    log.info("project_rescanned", project=project.project_name, found=found.sentence)
+
+
+def _entered_bytes(ctx: StepContext, project: Project, ap: DiscoveredProject) -> int:
+    if not ap.added:
+        return 0
+    known, added = files.of_analysis_project(ctx.store, project.project_name, ap.ap_gold_id), set(ap.added)
+    return sum(file.size or 0 for file in known if file.jdp_file_id in added)
 
 
 def _owner(project: Project, ap: DiscoveredProject, listing: ApListing) -> Owner:
@@ -193,8 +241,11 @@ def _chosen_of(ctx: StepContext, project: Project, ap_type: str | None) -> Choos
         raise Transient(Service.JDP, f"what to choose cannot be told: {error}", answered=True) from None
 
 
-def chosen_files(ctx: StepContext, project: Project, ap: DiscoveredProject, listing: ApListing) -> Selection:
-    """What a project wants of the files that JDP lists of an analysis project."""
+def chosen_files(
+    ctx: StepContext, project: Project, ap: DiscoveredProject, listing: ApListing, known: Iterable[FileRow]
+) -> Selection:
+    """What a project wants of the files that JDP lists of an analysis project. Those that are ``known`` keep their
+    places."""
     listed = [
         Listed(
             file.jdp_file_id,
@@ -208,15 +259,25 @@ def chosen_files(ctx: StepContext, project: Project, ap: DiscoveredProject, list
         for file in listing.files
     ]
     owner, remove, now = _owner(project, ap, listing), ctx.settings.jdp.remove_files, ctx.clock.now()
-    return select(owner, listed, remove, now, _chosen_of(ctx, project, ap.ap_type))
+    chosen = _chosen_of(ctx, project, ap.ap_type)
+    return select(owner, listed, remove, now, chosen, growth.placed(known, owner.directory))
 
 
 def _keep_listing(ctx: StepContext, project: Project, ap: DiscoveredProject, listing: ApListing) -> None:
-    ap_gold_id, selection = ap.ap_gold_id, chosen_files(ctx, project, ap, listing)
-    _take_over(ctx, _owner(project, ap, listing), selection.records)
-    files.upsert_files(ctx.store, selection.records)
-    if copying.is_possible(ctx.settings):
-        sharing.reserve(ctx.store, [project.project_name], [one.source_file_id for one in selection.records])
+    ap_gold_id = ap.ap_gold_id
+    known = files.of_analysis_project(ctx.store, project.project_name, ap_gold_id)
+    selection = chosen_files(ctx, project, ap, listing, known)
+    records = growth.new_files(selection.records, known)
+    found: dict[str, Any] = {}
+    if isinstance(project.discovery, Rescan):
+        found = _differences(ctx, ap, listing, selection, known, records)
+    _take_over(ctx, _owner(project, ap, listing), records)
+    files.upsert_files(ctx.store, records)
+    if records and copying.is_possible(ctx.settings):
+        sharing.reserve(ctx.store, [project.project_name], [one.source_file_id for one in records])
+    if records and isinstance(project.discovery, Rescan):
+        rested, why = (ProjectState.HELD, ProjectState.DONE), "JDP lists new files of it"
+        projects.set_project(ctx.store, project.key, rested, ProjectState.ACTIVE, why=why, done_at=None)
     nothing = [] if listing.files else [f"{ap_gold_id}: JDP lists no file of it"]
     problems = (f"{ap_gold_id}: {problem}" for problem in listing.problems)
     # In one write: whether an analysis project is listed, and what is worth knowing about it.
@@ -227,8 +288,29 @@ def _keep_listing(ctx: StepContext, project: Project, ap: DiscoveredProject, lis
         [*nothing, *problems, *selection.warnings],
         listed=_summary(selection).model_dump(),
         named=sorted(selection.named),
+        **found,
     )
-    projects.record_discovery(ctx.store, project.key)
+    projects.record_discovery(ctx.store, project)
+
+
+def _differences(
+    ctx: StepContext,
+    ap: DiscoveredProject,
+    listing: ApListing,
+    selection: Selection,
+    known: Sequence[FileRow],
+    new: Sequence[FileRecord],
+) -> dict[str, Any]:
+    """What a rescan met of an analysis project, as it is noted. The files that it enters are noted before."""
+    added = sorted({*ap.added, *(record.jdp_file_id for record in new)})
+    if added != ap.added:
+        # Killed after they are entered and before they are counted, they are known, and count all the same.
+        discoveries.note(ctx.store, ap.discovery, ap.ap_gold_id, added=added)
+    earlier = [file for file in known if file.jdp_file_id not in set(added)]
+    changed = growth.changed_files(selection.records, earlier)
+    # A row that nobody can read may be one of them.
+    gone = [] if listing.problems else growth.gone_files((file.jdp_file_id for file in listing.files), earlier)
+    return {"changed": [one.model_dump() for one in changed], "gone": [one.model_dump() for one in gone]}
 
 
 def _take_over(ctx: StepContext, owner: Owner, records: Sequence[FileRecord]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pymongo import ASCENDING
@@ -21,14 +21,24 @@ from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import Change
 from jgi_stager.store.validation import all_parsed
 
+KEPT = timedelta(days=7)
+"""How long what a later discovery replaced is kept, by the clock of the server."""
+MOST_LEFT = 10
+"""So many earlier discoveries may have been left by daemons that were killed at the wrong instant."""
+
 
 def key_of(project: Project) -> str:
-    """Which discovery: that of one acceptance of one record. Another of the same name begins anew."""
-    return key_of_acceptance(project.key, project.accepted_name, project.accepted_at)
+    """Which discovery: one of one acceptance of one record. Another of the same name begins anew."""
+    return _numbered(project, project.discovery.number)
+
+
+def _numbered(project: Project, number: int) -> str:
+    first = key_of_acceptance(project.key, project.accepted_name, project.accepted_at)
+    return f"{first}:{number}" if number else first
 
 
 def key_of_acceptance(key: object, name: str, at: datetime) -> str:
-    """The same for the record ``key``, accepted under this name and at that instant."""
+    """That of the first one of the record ``key``, accepted under this name and at that instant."""
     record = hashlib.sha256(repr(key).encode("utf-8", "backslashreplace")).hexdigest()[:12]
     return f"{name}:{at.isoformat(timespec='milliseconds')}:{record}"
 
@@ -77,6 +87,17 @@ def note(
     if warnings is not None:
         values["warnings"] = [one.model_dump() for one in warnings]
     store.discoveries.update_one({"_id": f"{discovery}:{about}"}, {"$set": values}, upsert=True)
+
+
+@translated
+def retire(store: Store, project: Project) -> int:
+    """Let the server remove, after a while, what earlier discoveries of a project found; how many entries."""
+    number = project.discovery.number
+    earlier = [_numbered(project, one) for one in range(max(0, number - MOST_LEFT), number)]
+    # By its own clock, which is not that of a simulated time.
+    gone_at = {"$add": ["$$NOW", int(KEPT.total_seconds() * 1000)]}
+    where = {"discovery": {"$in": earlier}, "gone_at": None}
+    return store.discoveries.update_many(where, [{"$set": {"gone_at": gone_at}}]).modified_count
 
 
 @translated

@@ -47,6 +47,16 @@ def in_tasks(store: Store, project_name: str) -> dict[str, int]:
     return {str(row["_id"]): int(row["files"]) for row in found}
 
 
+@translated
+def left_of(store: Store, project_name: str) -> tuple[int, int]:
+    """How many files of a project are not done, and their bytes; without those that cannot be staged as they are."""
+    unusable = {"state": State.FAILED, "$or": [{"destination_path": None}, {"jdp_file_size": None}]}
+    where = {"project_name": project_name, "state": {"$ne": State.DONE}, "$nor": [unusable]}
+    total = {"_id": None, "files": {"$sum": 1}, "bytes": {"$sum": "$jdp_file_size"}}
+    found = store.files.aggregate([{"$match": where}, {"$group": total}])
+    return next(((int(row["files"]), int(row["bytes"])) for row in found), (0, 0))
+
+
 def still_to_ask(store: Store, project_name: str) -> tuple[int, int]:
     """The pending files of a project as they are asked for: how many distinct JDP ids, and their bytes."""
     return ids_and_bytes(store, {"project_name": project_name, "state": State.PENDING})

@@ -252,6 +252,12 @@ def of_project(
 
 
 @translated
+def of_analysis_project(store: Store, project_name: str, ap_gold_id: str) -> list[FileRow]:
+    """The files of an analysis project that a project has, in whatever state."""
+    return _rows(store, {"project_name": project_name, "ap_gold_id": ap_gold_id}, None)
+
+
+@translated
 def select(store: Store, where: Mapping[str, Any], limit: int = 0) -> list[FileRow]:
     """The files of any choice, by analysis project; ``limit`` 0 means all. Not for a tick: it may read many."""
     order = [("ap_gold_id", ASCENDING), ("_id", ASCENDING)]

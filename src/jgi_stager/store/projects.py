@@ -16,8 +16,9 @@ import bson
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.lifecycle import PROJECTS, ProjectState
-from jgi_stager.models import Discovery, Project
+from jgi_stager.discovery_models import Discovery, Rescan
+from jgi_stager.lifecycle import GROWING, PROJECTS, ProjectState
+from jgi_stager.models import Project
 from jgi_stager.records import ProjectRecord
 from jgi_stager.store import acceptance
 from jgi_stager.store.database import Document, Store, identity
@@ -283,25 +284,107 @@ def claim_name(store: Store, key: object, name: str) -> bool:
 @translated
 def record_discovery(
     store: Store,
-    key: object,
+    project: Project,
     values: Mapping[str, Any] | None = None,
     *,
     push: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Note progress of a discovery: set (dotted) fields, and push to lists; whether it is there.
+    """Note progress of a discovery: set fields of it, and push to its lists; whether it is under way.
 
-    Only while the project is being discovered. What had gone wrong before is over then.
+    ``project`` as it is in it (`in_discovery`). What had gone wrong before is over then.
     """
-    changes: Document = {"attempts": 0, "error": None, "error_since": None, **(values or {})}
-    forbid_fields(changes, ("_id", "state", "history", "since"))
-    dotted = [name for name in (*changes, *(push or ())) if "." in name]
-    require_fields(Project, changes.keys() - set(dotted))
-    require_fields(Discovery, [name.removeprefix("discovery.") for name in dotted])
+    require_fields(Discovery, [*(values or ()), *(push or ())])
+    where, ours, about = _under_way(project)
+    changes = {f"{about}{name}": value for name, value in _NO_TROUBLE.items()}
+    changes |= {f"{ours}{name}": value for name, value in (values or {}).items()}
     update: Document = {"$set": {**changes, "update_date": store.clock.now()}}
     if push:
-        update["$push"] = dict(push)
-    where = {"_id": key, "state": ProjectState.DISCOVERING}
+        update["$push"] = {f"{ours}{name}": value for name, value in push.items()}
     return store.projects.update_one(where, update).matched_count == 1
+
+
+@translated
+def postpone_discovery(store: Store, project: Project, **trouble: Any) -> bool:
+    """Note what a discovery met and when it goes on; whether it is under way. ``project``: as it is in it."""
+    require_fields(Rescan, trouble)
+    where, _, about = _under_way(project)
+    changes = {f"{about}{name}": value for name, value in trouble.items()}
+    return (
+        store.projects.update_one(where, {"$set": {**changes, "update_date": store.clock.now()}}).matched_count
+        == 1
+    )
+
+
+_NO_TROUBLE = {"attempts": 0, "error": None, "error_since": None}
+
+
+def _under_way(project: Project) -> tuple[Document, str, str]:
+    """Where the discovery that a project is in is under way, and before what the names of its fields and of its
+    trouble stand."""
+    if isinstance(project.discovery, Rescan):
+        number = project.discovery.number
+        return (
+            {"_id": project.key, "state": {"$in": as_list(GROWING)}, "rescan.number": number},
+            "rescan.",
+            "rescan.",
+        )
+    return {"_id": project.key, "state": ProjectState.DISCOVERING}, "discovery.", ""
+
+
+def in_discovery(project: Project) -> Project | None:
+    """The project with the discovery that is under way, its first or a rescan; None if none is. Pure."""
+    if project.state == ProjectState.DISCOVERING:
+        return project
+    rescan = project.rescan
+    if rescan is None or project.state not in GROWING:
+        return None
+    trouble = {name: getattr(rescan, name) for name in ("attempts", "error", "error_since", "next_try_at")}
+    return project.model_copy(update={"discovery": rescan, **trouble})
+
+
+@translated
+def growing(store: Store) -> list[Project]:
+    """The projects that are rescanned, or will be by themselves, by id."""
+    wants = [{"rescan": {"$type": "object"}}, {"rescan_days": {"$type": "number"}}]
+    where: Document = {"state": {"$in": as_list(GROWING)}, "$or": wants}
+    return acceptance.accepted(store, store.projects.find(where).sort("_id", ASCENDING))
+
+
+@translated
+def begin_rescan(store: Store, project: Project, by: str, why: str) -> bool:
+    """Let a rescan begin, unless one is under way already or there can be none now; whether it does."""
+    at = store.clock.now()
+    rescan = Rescan(number=project.discovery.number + 1, by=by, begun_at=at).model_dump()
+    where: Document = {"_id": project.key, "rescan": None, "discovery.number": _number(project)}
+    return _note_in(store, where, why, {"rescan": rescan})
+
+
+@translated
+def end_rescan(store: Store, project: Project, why: str, *, found: bool = True) -> bool:
+    """End the rescan that a project is in (`in_discovery`): what it found counts from now on, or, if it ``found``
+    nothing of use, what was found before it. Whether it was under way."""
+    rescan, at = project.discovery, store.clock.now()
+    changes: Document = {"rescan": None, "rescanned_at": at}
+    if found:
+        # What NMDC knows is compared with it anew.
+        changes |= {"discovery": rescan.model_dump(include=set(Discovery.model_fields)), "study_compared": None}
+    return _note_in(store, {"_id": project.key, "rescan.number": rescan.number}, why, changes)
+
+
+def _number(project: Project) -> int | Document:
+    number = project.discovery.number
+    return number or {"$in": [0, None]}  # an older release did not number them
+
+
+def _note_in(store: Store, where: Document, why: str, changes: Document) -> bool:
+    """Set fields of a project that may grow and keeps its state, with an entry on its history; whether it was."""
+    at = store.clock.now()
+    for state in GROWING:
+        entry = history_push(at, state, state, why)
+        update = {"$set": {**changes, "update_date": at}, "$push": {"history": entry}}
+        if store.projects.update_one({**where, "state": state}, update).matched_count:
+            return True
+    return False
 
 
 @translated

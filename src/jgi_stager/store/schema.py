@@ -70,6 +70,9 @@ INDEXES: tuple[Index, ...] = (
     Index("projects", _up("accepted_name"), "a name belongs to one project", {"unique": True, "sparse": True}),
     Index("projects", _up("report_due_at"), "reports that are not all written", {"sparse": True}),
     Index("discoveries", _up("discovery", "_id"), "what a discovery found", {}),
+    Index(
+        "discoveries", _up("gone_at"), "the server removes what a later one replaced", {"expireAfterSeconds": 0}
+    ),
     Index("restore_requests", _up("state", "next_poll_at"), "requests that are due", {}),
     Index("restore_requests", _up("submitted_at"), "the quota ledger", {}),
     Index("restore_requests", _up("vouched.submitted_at"), "the quota ledger, where a request was edited", {}),
