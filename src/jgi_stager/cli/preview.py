@@ -121,7 +121,7 @@ def _preview(
         free = None if directory is None else shutil.disk_usage(directory).free
     except OSError:
         free = None
-    return insight.preview(
+    found_out = insight.preview(
         facts,
         found,
         name,
@@ -130,8 +130,9 @@ def _preview(
         free_bytes=free,
         quota_left=window(facts).left,
         to_ask=to_ask,
-        left=left,
     )
+    # After a rescan it has files that JDP does not list any more: what is left is counted from the files.
+    return found_out if left is None else replace(found_out, left=left)
 
 
 def _from_books(store: Store, project: Project, settings: Settings) -> Found:

@@ -115,18 +115,16 @@ def preview(
     free_bytes: int | None = None,
     quota_left: int = 0,
     to_ask: Count | None = None,
-    left: Count | None = None,
 ) -> Preview:
     """The plan, with an estimate that counts the other projects in. ``name`` None: not inserted yet.
 
-    Of a project that is listed: ``to_ask`` is still to be asked for, and ``left`` is not done; None: all of it.
+    ``to_ask``: what of a project that is listed is still to be asked for; None: all of it.
     """
     to_ask = Count(found.ids, found.restore_bytes) if to_ask is None else to_ask
     known = facts.project(name) if name is not None else None
     under_way = known is not None and known.state in ("active", "held", "paused", "done")
     done = known.of("done") if known is not None else Count()
-    if left is None:
-        left = Count(found.wanted.files - done.files, found.wanted.bytes - done.bytes)
+    left = Count(found.wanted.files - done.files, found.wanted.bytes - done.bytes)
     world = facts if under_way else with_project(facts, to_ask, name or ASSUMED_NAME, priority)
     return Preview(
         name=name or ASSUMED_NAME,

@@ -88,8 +88,8 @@ def _name_is_taken(ctx: StepContext, name: str) -> str:
     first = projects.get(ctx.store, name)
     if first is not None and first.state == ProjectState.DONE:
         return (
-            f"project_name: the project {name} is done; to stage what is new of it: jgi-stager project rescan {name}; "
-            "to stage another one, choose another name. If its files are "
+            f"project_name: the project {name} is done; to stage what is new of it: jgi-stager project rescan "
+            f"{name}; to stage another one, choose another name. If its files are "
             "wanted again, for they were removed: remove its record "
             f'(db.projects.deleteOne({{accepted_name: "{name}"}})) and insert this one again; what is still at '
             "its place is not asked for again"

@@ -49,7 +49,7 @@ def in_tasks(store: Store, project_name: str) -> dict[str, int]:
 
 @translated
 def left_of(store: Store, project_name: str) -> tuple[int, int]:
-    """How many files of a project are not done, and their bytes; without those that cannot be staged as they are."""
+    """How many files of a project are not done, and their bytes; without those that can never be."""
     unusable = {"state": State.FAILED, "$or": [{"destination_path": None}, {"jdp_file_size": None}]}
     where = {"project_name": project_name, "state": {"$ne": State.DONE}, "$nor": [unusable]}
     total = {"_id": None, "files": {"$sum": 1}, "bytes": {"$sum": "$jdp_file_size"}}
