@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -67,6 +67,17 @@ def mark_progress() -> None:
     worker: _Worker | None = getattr(_here, "worker", None)
     if worker is not None:
         worker.moved_at = time.monotonic()
+
+
+def shared_progress() -> Callable[[], None]:
+    """For threads that help the current one: each calls what this returns, and its progress is then that of the
+    current one, which waits for them."""
+    worker: _Worker | None = getattr(_here, "worker", None)
+
+    def share() -> None:
+        _here.worker = worker
+
+    return share
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from jgi_stager.stored import (
     RequestNumber,
     Stored,
     StoredDocument,
+    Verified,
     needs,
     wrong,
 )
@@ -157,6 +158,7 @@ class File(StoredDocument):
     """Those of which that failed."""
     kept_to: RequestNumber | None = None
     """The delivery that a person sent it back to: what that does not bring is not asked from tape in its stead."""
+    verified: Verified | None = None
     failed_from: Annotated[State, Field(strict=False)] | None
     reason: str | None
     since: Instant

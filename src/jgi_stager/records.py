@@ -253,6 +253,8 @@ class FileRecord(BaseModel):
     """The document id of the file from whose destination it is copied."""
     kept_to: int | None = None
     """The request to whose delivery a person sent it back."""
+    verified: dict[str, Any] | None = None
+    """What was found right of it at its destination, as in `jgi_stager.stored.Verified`."""
     failed_from: State | None = None
     reason: str | None = None
     since: datetime

@@ -23,6 +23,9 @@ from jgi_stager.records import (
     without_invisible,
 )
 
+SAME_NAME = "same_name"
+"""The directory, in that of an analysis project, of files whose name another one has. The importer downstream
+takes what lies directly in the latter, and of two names with one ending the last."""
 CORRECTED_READS = "input.corr.fastq.gz"
 """The one fastq file that does not carry a sequencing unit in its name and is wanted all the same."""
 
@@ -182,9 +185,10 @@ def _is_read(file: Listed) -> bool:
 def _with_destinations(
     owner: Owner, wanted: Sequence[Listed], placed: Sequence[Placed], now: datetime
 ) -> tuple[tuple[FileRecord, ...], list[str]]:
-    """Give every file its place. Same name and content: one copy serves all. Other content: another name.
+    """Give every file its place. Same name and content: one copy serves all. Other content: another directory.
 
-    The oldest id keeps the plain name; every other content gets ``<id>.<name>``. What is ``placed`` keeps its own.
+    The oldest id keeps the plain name; every other content goes to ``same_name/<id>/<name>``. What is ``placed``
+    keeps its place.
     """
     records: list[FileRecord] = []
     warnings: list[str] = []
@@ -199,8 +203,7 @@ def _with_destinations(
     kept = {one.file.jdp_file_id: one for one in placed}
     for one in placed:
         taken.setdefault(one.file.file_name, []).append((one.file, one.name))
-    used = {one.name for one in placed}
-    all_names = used | {file.file_name for file in wanted}
+    used = {SAME_NAME, *(one.name for one in placed)}
     for file in wanted:
         known_as = renamed.get(file.jdp_file_id)
         if (own := kept.get(file.jdp_file_id)) is not None:
@@ -212,7 +215,8 @@ def _with_destinations(
         earlier = taken.setdefault(file.file_name, [])
         same = next(((first, name) for first, name in earlier if same_content(first, file)), None)
         plain = file.file_name not in used
-        first, name = same or (file, file.file_name if plain else _other_name(file, all_names))
+        place = file.file_name if plain else other_place(file.jdp_file_id, file.file_name)
+        first, name = same or (file, place)
         if earlier and not same and not plain:
             warnings.append(
                 f"{owner.ap_gold_id}: two files are called {file.file_name!r}; "
@@ -221,12 +225,7 @@ def _with_destinations(
         if not same:
             earlier.append((file, name))
             used.add(name)
-        why = unsafe_name(name)
-        reason = f"another file has its name, and its other name {why}; ask JGI to rename it" if why else None
-        if not reason and len(str(owner.directory / name).encode()) > LONGEST_PATH_BYTES:
-            reason = (
-                f"its destination path is longer than {LONGEST_PATH_BYTES} bytes; stage to a shorter directory"
-            )
+        reason = _too_long(owner.directory / name)
         source = kept[first.jdp_file_id].source_file_id if first.jdp_file_id in kept else first.jdp_file_id
         records.append(_record(owner, file, source, None if reason else name, now, reason, known_as))
     return tuple(records), warnings
@@ -251,11 +250,16 @@ def same_content(one: Listed, other: Listed) -> bool:
     return md5 is not None and md5 == usable_md5(other.md5) and one.size == other.size
 
 
-def _other_name(file: Listed, all_names: set[str]) -> str:
-    name = f"{file.jdp_file_id}.{file.file_name}"
-    while name in all_names:
-        name = f"{file.jdp_file_id}.{name}"
-    return name
+def other_place(jdp_file_id: str, file_name: str) -> str:
+    """Where a file goes whose name another one has, below the directory of their analysis project. Pure, and of
+    nothing but its id and name."""
+    return f"{SAME_NAME}/{jdp_file_id}/{file_name}"
+
+
+def _too_long(path: PurePosixPath) -> str | None:
+    if len(str(path).encode()) <= LONGEST_PATH_BYTES:
+        return None
+    return f"its destination path is longer than {LONGEST_PATH_BYTES} bytes; stage to a shorter directory"
 
 
 def _unusable(file: Listed) -> str | None:

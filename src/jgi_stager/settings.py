@@ -129,6 +129,8 @@ class StagingSettings(Section):
     stage_dir: AbsolutePath | None = None
     md5_max_bytes: int | None = Field(None, ge=0)
     """Files larger than this are verified by size only; without a value every file is read back."""
+    verify_workers: int | None = Field(None, ge=1, le=64)
+    """Files that are read back at a time; without a value the cores of the machine, at most 4."""
     share: bool = True
     """Whether a file that another project has already is copied from there, where this machine sees both."""
     max_setbacks: int = Field(5, ge=1)

@@ -79,6 +79,19 @@ class HistoryEntry(Stored):
 
 History = list[HistoryEntry]
 
+
+class Verified(Stored):
+    """What was found right of a file, at its destination."""
+
+    size: Bytes
+    mtime_ns: int | None = None
+    """Its time of change (ns) when it was read; None where it was not read here."""
+    md5: str | None = None
+    """What was read, not what JDP says."""
+    at: Instant
+    how: str
+
+
 D = TypeVar("D", bound=Stored)
 
 

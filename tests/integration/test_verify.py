@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
-import socket
-import threading
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from invariants import check_histories, check_run, states_of
-from jgi_stager.steps import verify
+from jgi_stager import read_back
+from jgi_stager.steps import transitions, verify
 from jgi_stager.store import projects
 from stage import Stage, file_id, small_catalogue, stage
 
@@ -114,13 +111,29 @@ def test_a_link_at_the_destination_is_not_the_file(tmp_path: Path, mongod_uri: s
 def test_where_this_machine_cannot_read_the_size_decides_and_the_history_says_so(
     tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "md5_of", lambda *_: None)
+    monkeypatch.setattr(read_back, "read", lambda *_: None)
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
         st.drive()
         check_run(st)
-        assert {file["history"][-1]["why"] for file in st.documents("files")} == {
-            "verified at the destination: size; the path cannot be read here"
+        how = f"size; the path cannot be read here{verify.COMPARED_BY_GLOBUS}"
+        for file in st.documents("files"):
+            assert file["history"][-1]["why"] == f"verified at the destination: {how}"
+            assert (file["verified"]["size"], file["verified"]["md5"]) == (1000, None)
+            assert file["verified"]["how"] == how
+
+
+def test_of_a_task_that_failed_globus_compared_nothing_for_certain(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_back, "read", lambda *_: None)
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        until_ended(st)
+        st.store.database["globus_tasks"].update_many({"kind": "files"}, {"$set": {"status": "FAILED"}})
+        st.run("verify")
+        assert {file["verified"]["how"] for file in st.documents("files")} == {
+            "size; the path cannot be read here"
         }
 
 
@@ -130,54 +143,93 @@ def test_a_file_above_the_limit_is_checked_by_size(tmp_path: Path, mongod_uri: s
         st.drive()
         check_run(st)
         assert {file["history"][-1]["why"] for file in st.documents("files")} == {
-            "verified at the destination: size; larger than 999 bytes"
+            f"verified at the destination: size; larger than 999 bytes{verify.COMPARED_BY_GLOBUS}"
         }
 
 
 def test_a_stop_in_the_middle_of_reading_keeps_what_was_read_and_goes_on_after_the_start(
     tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with stage(tmp_path, mongod_uri, small_catalogue(1, 4)) as st:
+    one_at_a_time = {"staging": {"verify_workers": 1}}
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4), sections=one_at_a_time) as st:
         st.insert()
         until_ended(st)
         opened: list[str] = []
-        real = verify.md5_of
+        real = read_back.read
 
-        def md5_of(path: str, stop: Any) -> str | None:
+        def read(path: str, stop: read_back.Stop) -> read_back.Content | None:
             opened.append(path)
             if len(opened) == 3:
-                stop.set()
+                st.ctx.stop.set()
             return real(path, stop)
 
-        monkeypatch.setattr(verify, "md5_of", md5_of)
+        monkeypatch.setattr(read_back, "read", read)
         st.run("verify")
         assert st.counts() == {"done": 2, "transferring": 2}
         assert {one["state"] for one in st.documents("globus_tasks", kind="files")} == {"ended"}
         st.restart()
+        opened.clear()
         st.drive()
         check_run(st)
-        # No file was read to its end twice.
-        assert len(opened) == 5
+        assert len(opened) == 2, "no file was read to its end twice"
 
 
-def test_md5_of_reads_whole_files_and_neither_links_nor_pipes(tmp_path: Path) -> None:
-    file, link, pipe = tmp_path / "file", tmp_path / "link", tmp_path / "pipe"
-    file.write_bytes(b"12345" * 3)
-    link.symlink_to(file)
-    os.mkfifo(pipe)
-    wanted = hashlib.md5(b"12345" * 3).hexdigest()
-    assert verify.md5_of(str(file), threading.Event()) == wanted
-    found: Iterable[str | None] = (
-        verify.md5_of(str(path), threading.Event()) for path in (link, pipe, tmp_path, tmp_path / "no")
-    )
-    assert set(found) == {None}
+def test_a_kill_costs_no_more_reading_than_what_was_not_stored(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "STORED_TOGETHER", 2)
+    one_at_a_time = {"staging": {"verify_workers": 1}}
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 6), sections=one_at_a_time) as st:
+        st.insert()
+        until_ended(st)
+        real, killed = transitions.finish_files, KeyboardInterrupt
+
+        def dies(*arguments: Any) -> int:
+            monkeypatch.setattr(transitions, "finish_files", killed_at_once)
+            return real(*arguments)
+
+        def killed_at_once(*_: Any) -> int:
+            raise killed
+
+        monkeypatch.setattr(transitions, "finish_files", dies)
+        with pytest.raises(killed):
+            st.run("verify")
+        monkeypatch.setattr(transitions, "finish_files", real)
+        assert st.counts() == {"done": 2, "transferring": 4}
+        st.restart()
+        st.drive()
+        check_run(st)
 
 
-def test_a_socket_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind("socket")
-        assert verify.md5_of("socket", threading.Event()) is None
+def test_what_was_read_before_and_did_not_change_is_not_read_again(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files hang on a task again that were found right before; one of them was touched since."""
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        until_ended(st)
+        st.run("verify")
+        assert st.counts() == {"done": 3}
+        documents = st.documents("files")
+        assert all(one["verified"]["md5"] == one["md5sum"] for one in documents)
+        assert all(
+            one["verified"]["mtime_ns"] == Path(one["destination_path"]).stat().st_mtime_ns for one in documents
+        )
+        books = st.store.database
+        books["files"].update_many({}, {"$set": {"state": "transferring"}})
+        books["globus_tasks"].update_many({"kind": "files"}, {"$set": {"state": "ended"}})
+        os.utime(st.path(1, 2), ns=(1, 1))
+        opened: list[str] = []
+        real = read_back.read
+
+        def read(path: str, stop: read_back.Stop) -> read_back.Content | None:
+            opened.append(path)
+            return real(path, stop)
+
+        monkeypatch.setattr(read_back, "read", read)
+        st.run("verify")
+        assert st.counts() == {"done": 3}
+        assert opened == [str(st.path(1, 2))]
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ETIMEDOUT])
@@ -210,13 +262,13 @@ def test_a_file_that_cannot_be_opened_for_a_moment_is_not_believed(
 def test_reading_back_that_breaks_off_is_tried_again(
     tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: Any) -> str:
+    def broken(*_: Any) -> read_back.Content:
         raise OSError(5, "Input/output error")
 
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
         until_ended(st)
-        monkeypatch.setattr(verify, "md5_of", broken)
+        monkeypatch.setattr(read_back, "read", broken)
         st.wait(hours=1)
         assert st.counts() == {"transferring": 3}
         monkeypatch.undo()

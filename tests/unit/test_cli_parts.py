@@ -41,6 +41,7 @@ NO_DEFAULT = {
     ("globus", "client_id"),
     ("staging", "stage_dir"),
     ("staging", "md5_max_bytes"),
+    ("staging", "verify_workers"),
     ("notifications", "smtp_user"),
     ("state", "directory"),
     ("clock", "start"),

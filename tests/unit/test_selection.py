@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jgi_stager.lifecycle import State
 from jgi_stager.records import FileRecord
-from jgi_stager.selection import Listed, Owner, Selection, same_content, select, sequencing_units
+from jgi_stager.selection import Listed, Owner, Placed, Selection, same_content, select, sequencing_units
 from recorded_data import recorded
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -133,7 +135,7 @@ def test_same_content_goes_to_one_place_from_the_older_id() -> None:
 def test_different_content_gets_its_own_name_and_a_warning(newer: Listed) -> None:
     selection = chosen(newer, Listed(A, "x", 5, md5=ONE if newer.md5 else newer.md5))
     found = by_id(selection)
-    assert (place(found[A]), place(found[B])) == ("x", f"{B}.x")
+    assert (place(found[A]), place(found[B])) == ("x", f"same_name/{B}/x")
     assert (found[A].source_file_id, found[B].source_file_id) == (A, B)
     assert len(selection.warnings) == 1
     assert B in selection.warnings[0]
@@ -144,24 +146,45 @@ def test_three_and_four_files_of_one_name() -> None:
     """The third equals the second, not the first: it shares the second's copy."""
     selection = chosen(*(Listed(one, "x", 5, md5=md5) for one, md5 in ((A, ONE), (B, TWO), (C, TWO), (D, ONE))))
     found = by_id(selection)
-    assert [place(found[one]) for one in (A, B, C, D)] == ["x", f"{B}.x", f"{B}.x", "x"]
+    assert [place(found[one]) for one in (A, B, C, D)] == ["x", f"same_name/{B}/x", f"same_name/{B}/x", "x"]
     assert [found[one].source_file_id for one in (A, B, C, D)] == [A, B, B, A]
     assert len(selection.warnings) == 1
 
 
-def test_a_file_that_is_already_called_like_the_other_name_keeps_it() -> None:
-    selection = chosen(
-        Listed(A, "x", 1, md5=ONE), Listed(B, "x", 2), Listed(C, f"{B}.x", 3), Listed(D, f"{B}.{B}.x", 4)
-    )
-    found = by_id(selection)
-    assert [place(found[one]) for one in (A, B, C, D)] == ["x", f"{B}.{B}.{B}.x", f"{B}.x", f"{B}.{B}.x"]
+def test_a_file_that_is_called_like_the_directory_of_the_others_goes_into_it() -> None:
+    found = by_id(chosen(Listed(A, "same_name", 1, md5=ONE), Listed(B, "x", 2), Listed(C, "x", 3)))
+    assert [place(found[one]) for one in (A, B, C)] == [f"same_name/{A}/same_name", "x", f"same_name/{C}/x"]
 
 
-def test_an_other_name_that_is_too_long_fails_that_file_alone() -> None:
-    found = by_id(chosen(Listed(A, "x" * 250, 1), Listed(B, "x" * 250, 2)))
-    assert (found[A].state, found[B].state) == (State.PENDING, State.FAILED)
-    assert "another file has its name" in (found[B].reason or "")
-    assert found[B].destination_path is None
+def test_the_longest_name_may_be_there_twice() -> None:
+    found = by_id(chosen(Listed(A, "x" * 255, 1), Listed(B, "x" * 255, 2)))
+    assert (found[A].state, found[B].state) == (State.PENDING, State.PENDING)
+
+
+def test_what_is_entered_keeps_its_place_and_nothing_else_gets_it() -> None:
+    """B was first, and an earlier release called C otherwise; A is listed later, and D has the name of C."""
+    first, second = Listed(B, "x", 5, md5=ONE), Listed(C, "x", 7)
+    listed = [Listed(A, "x", 1, md5=TWO), first, second, Listed(D, f"{C}.x", 9)]
+    placed = [Placed(first, B, "x"), Placed(second, C, f"{C}.x")]
+    found = by_id(select(OWNER, listed, (), NOW, None, placed))
+    assert [place(found[one]) for one in (A, B, C, D)] == [
+        f"same_name/{A}/x", "x", f"{C}.x", f"same_name/{D}/{C}.x"
+    ]  # fmt: skip
+    same = by_id(select(OWNER, [Listed(A, "x", 5, md5=ONE), first], (), NOW, None, placed[:1]))
+    assert (place(same[A]), same[A].source_file_id) == ("x", B), "one content shares one place"
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, B, C, D]), st.sampled_from("xy"), st.integers(1, 3)), max_size=8))
+def test_two_contents_never_share_a_place_and_only_one_lies_beside_others(
+    listed: list[tuple[str, str, int]],
+) -> None:
+    records = chosen(*(Listed(one, name, size, md5=ONE) for one, name, size in listed)).records
+    contents: dict[str, set[tuple[str, int | None]]] = {}
+    for record in records:
+        contents.setdefault(place(record) or "", set()).add((record.file_name, record.jdp_file_size))
+    assert all(len(found) == 1 for found in contents.values())
+    direct = [one for one in contents if "/" not in one]
+    assert len(direct) == len({record.file_name for record in records})
 
 
 def test_a_descriptor_that_is_repeated_counts_once() -> None:
@@ -217,7 +240,7 @@ def test_a_visible_name_and_spaces_stay_as_they_are() -> None:
 
 def test_names_that_are_one_when_seen_do_not_share_a_place() -> None:
     found = chosen(CONTIGS, Listed(A, "a_b.gff", 5, md5=ONE), Listed(B, "a\u202eb.gff", 5, md5=TWO))
-    assert (place(by_id(found)[A]), place(by_id(found)[B])) == ("a_b.gff", f"{B}.a_b.gff")
+    assert (place(by_id(found)[A]), place(by_id(found)[B])) == ("a_b.gff", f"same_name/{B}/a_b.gff")
 
 
 def test_a_destination_beyond_what_the_system_allows_fails_its_file_alone() -> None:

@@ -93,6 +93,8 @@ def _list(ctx: StepContext, ap: DiscoveredProject, *, project: Project) -> int:
             requests.brings_again(ctx.store, record.source_file_id)
             old, new = (file.size, file.md5sum), (record.jdp_file_size, record.md5sum)
             log.info("file_corrected", file=file.jdp_file_id, project=file.project_name, old=old, new=new)
+        # It keeps its place, also a name of an earlier release, unless it shares it with others than before.
+        shared = record.source_file_id != file.source_file_id
         files.listed_again(
             ctx.store,
             file.oid,
@@ -100,7 +102,7 @@ def _list(ctx: StepContext, ap: DiscoveredProject, *, project: Project) -> int:
             md5sum=record.md5sum,
             jdp_file_status=record.jdp_file_status,
             source_file_id=record.source_file_id,
-            destination_path=record.destination_path,
+            destination_path=record.destination_path if shared else file.destination_path,
         )
     discoveries.note(ctx.store, ap.discovery, ap.ap_gold_id, attempts=0, next_try_at=None)
     return len(told)

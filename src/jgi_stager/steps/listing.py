@@ -315,19 +315,24 @@ def _differences(
 
 def _take_over(ctx: StepContext, owner: Owner, records: Sequence[FileRecord]) -> None:
     """Take over what arrived for a removed project of this name, if it is wanted as it was and still lies at its
-    place. All else is entered anew: what is under way at JDP is joined, not asked for again."""
-    wanted = {(one.jdp_file_id, one.destination_path, one.jdp_file_size, one.md5sum) for one in records}
+    place, under whatever name it got then. All else is entered anew: what is under way at JDP is joined, not asked
+    for again."""
+    wanted = {(one.jdp_file_id, one.jdp_file_size, one.md5sum) for one in records if one.destination_path}
     left = files.set_aside_done(ctx.store, owner.project_name, owner.ap_gold_id)
-    same = [one for one in left if (one.jdp_file_id, one.destination_path, one.size, one.md5sum) in wanted]
-    if not same:
-        return
-    entries = ctx.globus.ls(ctx.settings.globus.nersc_collection_id, str(owner.directory))
-    there = {entry.name: entry.size for entry in entries or () if entry.type == "file"}
+    there: dict[str, dict[str, int | None]] = {}
     kept = 0
-    for one in same:
-        if there.get(PurePosixPath(one.destination_path or "").name) == one.size:
+    for one in left:
+        place = PurePosixPath(one.destination_path or "/")
+        if (one.jdp_file_id, one.size, one.md5sum) not in wanted or not place.is_relative_to(owner.directory):
+            continue
+        directory = str(place.parent)
+        if directory not in there:
+            entries = ctx.globus.ls(ctx.settings.globus.nersc_collection_id, directory)
+            there[directory] = {entry.name: entry.size for entry in entries or () if entry.type == "file"}
+        if there[directory].get(place.name) == one.size:
             kept += files.take_over(ctx.store, one, owner.project_name)
-    log.info("files_taken_over", project=owner.project_name, ap_gold_id=owner.ap_gold_id, files=kept)
+    if left:
+        log.info("files_taken_over", project=owner.project_name, ap_gold_id=owner.ap_gold_id, files=kept)
 
 
 def _summary(selection: Selection) -> ListedFiles:

@@ -8,6 +8,8 @@ Files whose source is known go into tasks with the soonest-expiring deliveries f
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +19,11 @@ from typing import Any
 
 import structlog
 
-from jgi_stager import copying
+from jgi_stager import copying, put_aside
 from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.globus import TransferItem, item_bytes, transfer_body, unusable_path
 from jgi_stager.failures import CallKind, OutsideError, Rejected, Service, retry_delay
+from jgi_stager.formatting import bullets, count, some_of
 from jgi_stager.lifecycle import OPEN_TASKS, ProjectState, RequestState, State, TaskState
 from jgi_stager.limits import limits_now, task_slots
 from jgi_stager.models import TransferTask
@@ -70,16 +73,16 @@ def _failures_in_a_row(ctx: StepContext, kind: TaskKind) -> tuple[int, datetime 
     """How many tasks failed as a whole since the last one that brought something, and until when the next one
     waits: something is wrong with the destination or with Globus, and more of the same would not help."""
     closed = _closed_lately(ctx)
-    count, last = 0, None
+    times, last = 0, None
     for task in reversed([one for one in closed if one.kind == kind and not one.cancelled_at]):
         if task.status != "FAILED":
             break
-        count, last = count + 1, last or task.due_at
+        times, last = times + 1, last or task.due_at
         if task.arrived:
             break
     if last is None:
         return 0, None
-    return count, last + min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(count - 1, 10))
+    return times, last + min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(times - 1, 10))
 
 
 def _closed_lately(ctx: StepContext) -> list[TransferTask]:
@@ -156,7 +159,7 @@ def start(
 def send(ctx: StepContext, task: TransferTask) -> int:
     """Submit the stored body as it is. Safe to repeat."""
     body = tasks.body_of(ctx.store, task.key)
-    if body is None or not _may_leave(ctx, task):
+    if body is None or not _put_aside(ctx, task, body) or not _may_leave(ctx, task):
         return 0
     ctx.assert_lease_held()
     try:
@@ -170,12 +173,54 @@ def send(ctx: StepContext, task: TransferTask) -> int:
     return moved
 
 
+def _put_aside(ctx: StepContext, task: TransferTask, body: Mapping[str, Any]) -> bool:
+    """Put aside what a task would write through a link; whether nothing is left of that. People are told first, so
+    that a kill leaves nothing put aside in silence. What cannot be put aside fails, if the task never left."""
+    if task.kind != TaskKind.FILES:
+        return True
+    try:
+        linked = put_aside.with_other_names(sorted({item["destination_path"] for item in body["DATA"]}))
+        if not linked:
+            return True
+        _tell_of_links(ctx, task, linked)
+        stuck = put_aside.put_all_aside(linked, ctx.clock.now())
+    except OSError as error:
+        _reschedule(ctx, task, f"a destination cannot be looked at: {error}", retry_delay(task.attempts + 1))
+        return False
+    if stuck and (_may_have_left(task) or not put_aside.NEVER_POSSIBLE.issuperset(stuck.values())):
+        problem = f"{len(stuck)} files that are linked to cannot be put aside, such as {next(iter(stuck))}"
+        _reschedule(ctx, task, problem, retry_delay(task.attempts + 1))
+        return False
+    for file in files.select(ctx.store, moves.by_oids(task.file_oids)) if stuck else ():
+        if (code := stuck.get(file.destination_path or "")) is not None:
+            reason = f"{file.destination_path} has other names (links), so it is not written over, and it "
+            reason += f"cannot be put aside: {os.strerror(code)}. Move it away by hand; then `jgi-stager retry`"
+            transitions.fail_file(ctx.store, file.oid, State.MANIFEST_READY, reason)
+    return True  # where a file failed the task is withdrawn
+
+
+def _tell_of_links(ctx: StepContext, task: TransferTask, paths: Sequence[str]) -> None:
+    places = sorted({str(put_aside.aside_directory(path)) for path in paths})
+    which = hashlib.sha256("\0".join([task.key, *paths]).encode()).hexdigest()[:16]
+    alert(
+        ctx,
+        f"put-aside:{which}",
+        f"{count(len(paths), 'file')} with other names will be replaced, and put aside first",
+        "They are transferred again, and each is a hard link of a file elsewhere, such as in a published tree, or "
+        "a symbolic link. To write on them would change that file, so they are renamed, which changes no byte.\n\n"
+        f"To: {some_of(places)}\n{bullets(paths, LINKS_SHOWN, 'the log')}",
+        you="see whether what was published is right: if these changed, so did the file elsewhere. What was put "
+        "aside may be removed when nobody needs it",
+        lasts=None,
+    )
+
+
 def _may_leave(ctx: StepContext, task: TransferTask) -> bool:
     """Whether to send a stored body. One that may have left before: always. One that never left: only if all its
     files still wait for it. Between their choice and the intent, which reserves them, a project may have been
     cancelled or paused and its files set free; then the intent is withdrawn, and the next run chooses again."""
-    if "sent_at" not in task.model_fields_set or task.sent_at is not None:
-        return True  # an older release did not note it
+    if _may_have_left(task):
+        return True
     if task.file_oids:
         active = {project.project_name for project in projects.by_state(ctx.store, ProjectState.ACTIVE)}
         where = moves.by_oids(task.file_oids, state=State.MANIFEST_READY.value)
@@ -185,6 +230,11 @@ def _may_leave(ctx: StepContext, task: TransferTask) -> bool:
             transitions.withdraw_task(ctx.store, task, why)
             return False
     return tasks.update_task(ctx.store, task.key, TaskState.SUBMITTING, sent_at=ctx.clock.now())
+
+
+def _may_have_left(task: TransferTask) -> bool:
+    # An older release did not note it.
+    return "sent_at" not in task.model_fields_set or task.sent_at is not None
 
 
 def send_again(ctx: StepContext, task: TransferTask) -> int:
@@ -253,6 +303,7 @@ def _fetch_manifests_later(ctx: StepContext, task: TransferTask) -> None:
             requests.update_request(ctx.store, request.key, RequestState.READY, next_poll_at=at)
 
 
+LINKS_SHOWN = 20
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 

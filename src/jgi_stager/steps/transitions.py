@@ -357,10 +357,10 @@ def end_task(store: Store, task: TransferTask, facts: Mapping[str, Any]) -> None
     log.info("task_ended", task_id=task.globus_id, status=facts["status"], files=task.files)
 
 
-def finish_files(store: Store, oids: Sequence[FileId], how: str) -> int:
-    """Files are at their destination, and were checked there. Returns how many moved."""
-    why = f"verified at the destination: {how}"
-    return moves.move(store, moves.by_oids(oids), State.TRANSFERRING, State.DONE, why)
+def finish_files(store: Store, found: Sequence[tuple[FileId, Mapping[str, Any]]], how: str) -> int:
+    """Files are at their destination, and were checked there; each with what was ``found``. How many moved."""
+    items = [(oid, {"verified": verified}) for oid, verified in found]
+    return moves.move_each(store, items, State.TRANSFERRING, State.DONE, f"verified at the destination: {how}")
 
 
 def finish_copy(store: Store, file: files.FileRow, how: str) -> int:

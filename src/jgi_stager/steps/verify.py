@@ -1,16 +1,12 @@
 """Verification: a file is done only after its destination was looked at. Globus' word is not enough.
 
-Sizes come from a listing of the destination; the md5 is computed where this machine can read the path.
+Sizes come from a listing of the destination; the md5 is computed where this machine can read the path, for several
+files at a time. What was found is kept with the file, so that it is not read twice for nothing.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import os
-import stat
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,11 +16,11 @@ from typing import Any
 
 import structlog
 
+from jgi_stager import read_back
 from jgi_stager.alarm_models import About
 from jgi_stager.failures import Rejected, Service, retry_delay
 from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import RequestState, State, TaskState
-from jgi_stager.liveness import mark_progress
 from jgi_stager.models import TransferTask
 from jgi_stager.records import TaskKind
 from jgi_stager.steps import deliveries, first_contact, transfers, transitions
@@ -33,18 +29,10 @@ from jgi_stager.steps.notify import Lasts, alert, solve
 from jgi_stager.steps.services import process_each, reschedule_fields
 from jgi_stager.store import files, moves, requests, tasks
 from jgi_stager.store.files import FileRow
+from jgi_stager.stored import Verified
 
 log = structlog.get_logger()
 
-CHUNK_BYTES = 4 * 1024 * 1024
-NOT_READABLE_HERE = frozenset(
-    {
-        errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO,
-        errno.ENODEV,
-    }
-)  # fmt: skip
-"""How opening fails where this machine does not have the path, may not read it, or finds no plain file there. All
-else (EIO, ESTALE, EMFILE, ...) says nothing about that, and a file must not be believed for it."""
 LOST_AT_SOURCE = ("NOT_FOUND", "NO_SUCH")
 """Parts of the codes with which Globus says that a source file is not there any more."""
 
@@ -52,10 +40,12 @@ LOST_AT_SOURCE = ("NOT_FOUND", "NO_SUCH")
 HELD_TOO_LONG = timedelta(hours=3)
 """Long enough for a file system or collection that is serviced; then people hear of it."""
 UNSEEN_SHOWN = 20
+COMPARED_BY_GLOBUS = "; Globus compared the checksums of source and destination"
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the daemon is asked to end
-    """The daemon ends in the middle of reading a file; it is read again after the start."""
+STORED_TOGETHER = 200
+STORED_AFTER_BYTES = 1_000_000_000
+"""After so many files, or so many bytes read, it is stored what they are: a kill costs no more than that."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +56,17 @@ class Finding:
     how: str = ""
     spoilt: bool = False
     """It arrived, and is not what JDP says of it."""
+    content: read_back.Content | None = None
+    """What was read, now or before."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Files that are to be looked at: one place, one size and one md5. ``sizes``: what lies in their directory."""
+
+    directory: str
+    files: Sequence[FileRow]
+    sizes: Mapping[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -106,22 +107,45 @@ def _reschedule(ctx: StepContext, task: TransferTask, error: str, seconds: float
 
 
 def check(ctx: StepContext, task: TransferTask) -> int:
-    """Look at the destination of every file of a task; what is checked is stored even if the daemon must end."""
+    """Look at the destination of every file of a task, several at a time. What is checked is stored soon, so that
+    a daemon that is ended, or killed, reads little of it again."""
     found = files.of_task(ctx.store, task.globus_id, State.TRANSFERRING)
     skipped = _look_at_skipped(ctx, task, found)
-    moved = 0
     unseen: list[Unseen] = []
+    right = _Right(ctx, task, skipped)
+    moved = 0
+    most = ctx.settings.staging.md5_max_bytes
+
+    def look(one: Look, stop: read_back.Stop) -> Finding:
+        return look_at(one.files[0], one.sizes, most, stop)
+
+    workers = read_back.workers(ctx.settings.staging.verify_workers)
     try:
-        for directory, group in groupby(sorted(found, key=_place), key=lambda file: _place(file)[0]):
-            moved += _check_directory(ctx, task, directory, list(group), skipped, unseen)
-    except Stopped:
+        for one, answer in read_back.each(look, _looks(ctx, found, unseen), workers, ctx.stop):
+            try:
+                finding = answer.result()
+            except read_back.Stopped:
+                continue
+            except OSError as error:
+                # The file system failed: that says nothing about the file.
+                unseen.append(Unseen(one.files[0].project_name, one.directory, str(error)))
+                continue
+            if finding.problem is None:
+                right.add(one, finding)
+            else:
+                moved += sum(_requeue(ctx, task, file, finding, skipped) for file in one.files)
+    finally:
+        # Hours of reading must not be lost because the daemon is asked to end, or Globus does not answer.
+        right.store()
+    moved += right.moved
+    if ctx.stop.is_set():
         return moved
     if unseen:
         _hold(ctx, task, unseen)
         return moved
     if files.any_of_task(ctx.store, task.globus_id, State.TRANSFERRING):
-        error = "a file of it is set aside: its document does not fit (jgi-stager status)"
-        _reschedule(ctx, task, error, retry_delay(int(task.attempts) + 1))
+        aside = "a file of it is set aside: its document does not fit (jgi-stager status)"
+        _reschedule(ctx, task, aside, retry_delay(int(task.attempts) + 1))
         return moved
     arrived = files.of_task(ctx.store, task.globus_id, State.DONE)
     for request_id in sorted({file.request_id for file in arrived if file.request_id is not None}):
@@ -224,58 +248,79 @@ def _codes(ctx: StepContext, task: TransferTask) -> Mapping[str, str]:
         return {}
 
 
-def _check_directory(
-    ctx: StepContext,
-    task: TransferTask,
-    directory: str,
-    group: list[FileRow],
-    skipped: Skipped,
-    unseen: list[Unseen],
-) -> int:
-    """Check the files of one directory. What cannot be looked at goes to ``unseen`` and holds up nothing else."""
-    project = group[0].project_name
-    try:
-        entries = ctx.globus.ls(ctx.settings.globus.nersc_collection_id, directory)
-    except Rejected as error:
-        unseen.append(Unseen(project, directory, str(error)))
-        return 0
-    sizes = {entry.name: entry.size for entry in entries or () if entry.type == "file"}
-    right: dict[str, list[Any]] = {}
-    moved = 0
-    seen: dict[tuple[Any, ...], Finding] = {}
-    try:
+def _looks(ctx: StepContext, found: Sequence[FileRow], unseen: list[Unseen]) -> Iterator[Look]:
+    """What is to be looked at. Each directory is listed when its turn comes; one that cannot be goes to ``unseen``
+    and holds up nothing else."""
+    for directory, group in groupby(sorted(found, key=_place), key=lambda file: _place(file)[0]):
+        alike: dict[tuple[Any, ...], list[FileRow]] = {}
         for file in group:
-            key = (file.destination_path, file.size, file.md5sum)
-            try:
-                if key not in seen:
-                    seen[key] = look_at(file, sizes, ctx.settings.staging.md5_max_bytes, ctx.stop)
-            except OSError as error:
-                # The file system failed: that says nothing about the file.
-                unseen.append(Unseen(project, directory, str(error)))
-                continue
-            finding = seen[key]
-            if finding.problem is None:
-                right.setdefault(finding.how, []).append(file.oid)
-            else:
-                moved += _requeue(ctx, task, file, finding, skipped)
-    finally:
-        # Hours of reading must not be lost because the daemon is asked to end.
-        for how, oids in right.items():
-            moved += transitions.finish_files(ctx.store, oids, how)
-    for how, oids in right.items():
-        found = f"{len(oids)} files of Globus task {task.globus_id}"
-        first_contact.seen(ctx, "delivery.names", f"{found} had the names of their manifest")
-        first_contact.seen(ctx, "delivery.content", f"{found} are right by {how}")
-    done = {oid for oids in right.values() for oid in oids}
-    newest = max((file.request_id or 0 for file in group if file.oid in done), default=None)
-    first_contact.prove(ctx, newest, f"{len(done)} files of request {newest} are at their destination and right")
-    return moved
+            alike.setdefault((file.destination_path, file.size, file.md5sum), []).append(file)
+        try:
+            entries = ctx.globus.ls(ctx.settings.globus.nersc_collection_id, directory)
+        except Rejected as error:
+            project = next(iter(alike.values()))[0].project_name
+            unseen.append(Unseen(project, directory, str(error)))
+            continue
+        sizes = {entry.name: entry.size for entry in entries or () if entry.type == "file"}
+        for together in alike.values():
+            yield Look(directory, together, sizes)
+
+
+class _Right:
+    """The files of a task that are right, stored as `STORED_TOGETHER` and `STORED_AFTER_BYTES` say."""
+
+    def __init__(self, ctx: StepContext, task: TransferTask, skipped: Skipped) -> None:
+        self._ctx, self._task, self._skipped = ctx, task, skipped
+        self._waiting: dict[str, list[tuple[FileRow, dict[str, Any]]]] = {}
+        self._files = self._bytes = 0
+        self.moved = 0
+
+    def add(self, one: Look, finding: Finding) -> None:
+        content = finding.content
+        for file in one.files:
+            how = finding.how if content is not None else f"{finding.how}{self._compared(file)}"
+            verified = Verified(
+                size=file.size or 0,
+                mtime_ns=None if content is None else content.mtime_ns,
+                md5=None if content is None else content.md5,
+                at=self._ctx.clock.now(),
+                how=how,
+            )
+            self._waiting.setdefault(how, []).append((file, verified.model_dump()))
+        self._files += len(one.files)
+        self._bytes += 0 if content is None else content.size
+        if self._files >= STORED_TOGETHER or self._bytes >= STORED_AFTER_BYTES:
+            self.store()
+
+    def _compared(self, file: FileRow) -> str:
+        """What else is known of a file that was not read: each task asks Globus to compare the checksums of source
+        and destination, and one that succeeded did, also where nothing had to be written; not for what it left
+        out."""
+        left_out = (file.source_path or "") in self._skipped.codes
+        return "" if self._task.status != "SUCCEEDED" or left_out else COMPARED_BY_GLOBUS
+
+    def store(self) -> None:
+        """Move them, and note what that shows."""
+        ctx, task = self._ctx, self._task
+        waiting, self._waiting = self._waiting, {}
+        self._files = self._bytes = 0
+        for how, found in waiting.items():
+            self.moved += transitions.finish_files(ctx.store, [(file.oid, one) for file, one in found], how)
+        for how, found in waiting.items():
+            some = f"{len(found)} files of Globus task {task.globus_id}"
+            first_contact.seen(ctx, "delivery.names", f"{some} had the names of their manifest")
+            first_contact.seen(ctx, "delivery.content", f"{some} are right by {how}")
+        done = [file for found in waiting.values() for file, _ in found]
+        if done:
+            newest = max(file.request_id or 0 for file in done)
+            said = f"{len(done)} files of request {newest} are at their destination and right"
+            first_contact.prove(ctx, newest, said)
 
 
 def look_at(
-    file: FileRow, sizes: Mapping[str, int | None], md5_max_bytes: int | None, stop: threading.Event
+    file: FileRow, sizes: Mapping[str, int | None], md5_max_bytes: int | None, stop: read_back.Stop
 ) -> Finding:
-    """Compare one file with what JDP says of it. Raises `Stopped` when the daemon is asked to end."""
+    """Compare one file with what JDP says of it. Raises `Stopped` when the daemon is asked to end, and OSError."""
     path, wanted = file.destination_path or "", file.size or 0
     size = sizes.get(PurePosixPath(path).name)
     if size is None:
@@ -286,46 +331,19 @@ def look_at(
         return Finding(None, "size; JDP gives no md5")
     if md5_max_bytes is not None and wanted > md5_max_bytes:
         return Finding(None, f"size; larger than {md5_max_bytes} bytes")
-    return _compare_content(path, file.md5sum, stop)
+    return _compare_content(path, file.md5sum, file.verified, stop)
 
 
-def _compare_content(path: str, md5: str, stop: threading.Event) -> Finding:
-    found = md5_of(path, stop)
+def _compare_content(path: str, md5: str, before: Verified | None, stop: read_back.Stop) -> Finding:
+    known = before is not None and before.md5 == md5 and before.mtime_ns is not None
+    if before is not None and known and read_back.is_unchanged(path, before.size, before.mtime_ns):
+        return Finding(None, before.how, content=read_back.Content(md5, before.size, before.mtime_ns or 0))
+    found = read_back.read(path, stop)
     if found is None:
         return Finding(None, "size; the path cannot be read here")
-    if found != md5:
-        return Finding(f"its md5 is {found} instead of {md5}", spoilt=True)
-    return Finding(None, "size and md5")
-
-
-def md5_of(path: str, stop: threading.Event) -> str | None:
-    """The md5 of a regular file, or None if this machine cannot read it. A link is not followed.
-
-    Raises OSError if the file system fails, and `Stopped`.
-    """
-    try:
-        # Without O_NONBLOCK a pipe in its place would be waited for, for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in NOT_READABLE_HERE:
-            return None
-        raise
-    digest = hashlib.md5(usedforsecurity=False)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        return None
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        for chunk in _chunks(file, stop):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _chunks(file: Any, stop: threading.Event) -> Iterable[bytes]:
-    while chunk := file.read(CHUNK_BYTES):
-        if stop.is_set():
-            raise Stopped
-        mark_progress()
-        yield chunk
+    if found.md5 != md5:
+        return Finding(f"its md5 is {found.md5} instead of {md5}", spoilt=True)
+    return Finding(None, "size and md5", content=found)
 
 
 def _requeue(ctx: StepContext, task: TransferTask, file: FileRow, finding: Finding, skipped: Skipped) -> int:

@@ -20,6 +20,7 @@ from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
 from jgi_stager.store.fencing import Change
 from jgi_stager.store.validation import fits, fitting
+from jgi_stager.stored import Verified, parse
 
 FileId = ObjectId
 """The id of a document in ``files``."""
@@ -63,6 +64,8 @@ class FileRow:
     """What was wrong with it in which delivery, as in `jgi_stager.records.FileRecord`."""
     copy_from: ObjectId | None = None
     """The file from whose destination it is to be copied (`jgi_stager.store.sharing`)."""
+    verified: Verified | None = None
+    """What was found right of it at its destination, if it ever was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,21 +431,20 @@ def _candidate(document: Document) -> Candidate:
     )
 
 
-_SAME = tuple(
-    name
-    for name in FileRow.__dataclass_fields__
-    if name not in ("oid", "size", "state", "delivery_faults", "copy_from")
-)
+_CONVERTED = ("oid", "size", "state", "delivery_faults", "copy_from", "verified")
+_SAME = tuple(name for name in FileRow.__dataclass_fields__ if name not in _CONVERTED)
 
 
 def row_of(document: Document) -> FileRow:
     """The row of a document that fits. Pure."""
     same: dict[str, Any] = {name: document[name] for name in _SAME}
+    verified = document.get("verified")  # nor this
     return FileRow(
         oid=document["_id"],
         size=document["jdp_file_size"],
         state=State(document["state"]),
         delivery_faults=tuple(document.get("delivery_faults") or ()),  # an older release did not note them
         copy_from=document.get("copy_from"),
+        verified=None if verified is None else parse(Verified, verified),
         **same,
     )
