@@ -24,6 +24,7 @@ from jgi_stager.store import (
     discoveries,
     evidence,
     fencing,
+    file_queries,
     files,
     moves,
     notices,
@@ -76,6 +77,9 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "evidence.note_decided": evidence.note_decided,
     "evidence.note_proof": lambda store: evidence.note_proof(store, 7, SOME_TIME, "w"),
     "evidence.note_seen": lambda store: evidence.note_seen(store, "jdp.date", "w"),
+    "file_queries.note_verified": lambda store: file_queries.note_verified(
+        store, [(_key(store.files, state=State.DONE), {"size": 1})]
+    ),
     "files.listed_again": lambda store: files.listed_again(store, A_FILE, jdp_file_size=7),
     "files.set_aside": lambda store: files.set_aside(store, "p"),
     "files.take_over": lambda store: files.take_over(store, files.of_project(store, "p")[0], "another"),
@@ -88,6 +92,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "moves.move_each": lambda store: moves.move_each(store, [(A_FILE, {})], P, R, "w"),
     "moves.note_reason": lambda store: moves.note_reason(store, _failed(store), "w", "w2"),
     "moves.release": lambda store: moves.release(store, moves.by_project("failed"), "w"),
+    "moves.restage": lambda store: moves.restage(store, moves.by_project("finished"), "w"),
     "moves.requeue": lambda store: moves.requeue(store, moves.by_project("moving"), T, P, "w", 3),
     "notices.fold": lambda store: notices.fold(store, "waiting", "f"),
     "notices.mark_pushed": lambda store: notices.mark_pushed(store, "waiting"),
@@ -146,8 +151,8 @@ EACH_KIND = (
 """One for each way of writing: insert, replace, update one, many, in bulk, upsert in bulk, upsert one."""
 
 
-def _key(collection: Any) -> Any:
-    return (collection.find_one({}) or {})["_id"]
+def _key(collection: Any, **where: Any) -> Any:
+    return (collection.find_one(where) or {})["_id"]
 
 
 def _failed(store: Store) -> ObjectId:
@@ -216,6 +221,8 @@ def full(store: Store) -> None:
     same = (store.files.find_one({"_id": A_FILE}) or {})["source_file_id"]
     store.files.update_one({"_id": arrived}, {"$set": {"state": State.DONE.value, "source_file_id": same}})
     store.files.update_one({"_id": to_copy}, {"$set": {"copy_from": arrived}})
+    finished = add_files(store, 1, project_name="finished")
+    store.files.update_one({"_id": finished[0]}, {"$set": {"state": State.DONE.value}})
     for name in ("new", "discovering"):
         projects.insert_project(store, {"_id": name, "project_name": name})
     projects.claim_name(store, "discovering", "discovering")

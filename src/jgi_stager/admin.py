@@ -17,9 +17,10 @@ from jgi_stager.lifecycle import CANCELLABLE, GROWING, PAUSABLE, RESUMABLE, Proj
 from jgi_stager.models import Project, RestoreRequest
 from jgi_stager.plan_inputs import REFUSALS_REMEMBERED
 from jgi_stager.records import is_mail_address
+from jgi_stager.room import asked_for
 from jgi_stager.steps import transitions
 from jgi_stager.store import Store, alarms, file_queries, files, moves, projects, requests
-from jgi_stager.store.files import FileRow
+from jgi_stager.store.files import FileId, FileRow
 from jgi_stager.store.projects import Record
 
 
@@ -33,7 +34,7 @@ class Change:
 
     project: str
     what: str
-    """``state``, ``priority``, ``notify``, ``rescan`` or ``dismissed``."""
+    """``state``, ``priority``, ``notify``, ``rescan``, ``room`` or ``dismissed``."""
     before: object
     after: object
     said: str
@@ -51,14 +52,26 @@ def pause_project(store: Store, name: str, who: str, reason: str = "") -> Change
 
 
 def resume_project(store: Store, name: str, who: str, reason: str = "") -> Change:
-    """Let it go on where it was. Raises `Refused`."""
+    """Let it go on where it was; one that waits for room, whatever the room. Raises `Refused`."""
     record, state = _accepted(store, name)
+    if isinstance(record, Project) and state == ProjectState.ACTIVE and not asked_for(record.no_room):
+        return _waive_room(store, record, _why("goes on whatever the room, said", who, reason), who)
     if state not in RESUMABLE:
         raise NotAllowed(f"{name} is {state}: only a paused or cancelled project can be resumed")
     known = _said(record, "resumes_to")
     target = ProjectState(known) if known in set(PAUSABLE) else ProjectState.ACTIVE
     _move(store, record, state, target, _why("resumed", who, reason), resumes_to=None, stopped_at=None)
     return Change(name, "state", state, target, f"{name} goes on ({target}).")
+
+
+def _waive_room(store: Store, record: Project, why: str, who: str) -> Change:
+    name, lack = record.project_name, record.no_room
+    waived = None if lack is None else lack.model_copy(update={"waived_by": who}).model_dump()
+    if not projects.note(store, record.key, ProjectState.ACTIVE, why, no_room=waived):
+        raise NotAllowed(f"{name} changed at this moment; give the command again")
+    alarms.end_alarm(store, f"no-room:{name}", f"{who} lets it go on")
+    said = f"{name} goes on, though its destination seems to lack the room. What does not fit will fail there."
+    return Change(name, "room", "waits", "waived", said)
 
 
 def check_cancel(store: Store, name: str) -> Record:
@@ -163,14 +176,37 @@ def spending_of_release(store: Store, name: str, **which: Unpack[Which]) -> Spen
     return Spending(number, ids, size, failed - number)
 
 
+def restage(store: Store, name: str, who: str, oids: Sequence[FileId], reason: str) -> int:
+    """Let files of a project that are done start again; how many did. Raises `NotAllowed`."""
+    _startable(store, name)
+    why = _why("asked for again", who, reason)
+    parts = (oids[at : at + MOVED_TOGETHER] for at in range(0, len(oids), MOVED_TOGETHER))
+    return sum(moves.restage(store, moves.by_oids(part, project_name=name), why) for part in parts)
+
+
+def spending_of_restage(store: Store, name: str, oids: Sequence[FileId]) -> Spending:
+    """What `restage` would spend. Raises `NotAllowed`."""
+    _startable(store, name)
+    done = moves.by_oids(oids, project_name=name, state=State.DONE.value)
+    number, (ids, size) = file_queries.count(store, done), file_queries.ids_and_bytes(store, done)
+    return Spending(number, ids, size, len(oids) - number)
+
+
+def _startable(store: Store, name: str) -> None:
+    """Raises `NotAllowed` if no file of the project may start again."""
+    _, state = _accepted(store, name)
+    if state == ProjectState.CANCELLED:
+        raise NotAllowed(f"{name} is cancelled; resume it first: jgi-stager project resume {name}")
+
+
+MOVED_TOGETHER = 1000
+"""Files in one write."""
 _USABLE = {"jdp_file_size": {"$ne": None}, "destination_path": {"$ne": None}}
 
 
 def _failed(store: Store, name: str, which: Which) -> dict[str, Any]:
     """Which of the failed files of a project are meant, as a part of a selection. Raises `NotAllowed`."""
-    _, state = _accepted(store, name)
-    if state == ProjectState.CANCELLED:
-        raise NotAllowed(f"{name} is cancelled; resume it first: jgi-stager project resume {name}")
+    _startable(store, name)
     chosen: dict[str, Any] = {}
     for field, key in (("jdp_file_id", "file_ids"), ("ap_gold_id", "ap_gold_ids"), ("failed_from", "failed_in")):
         if (values := which.get(key)) is not None:

@@ -36,14 +36,13 @@ FILE_MOVES: Mapping[State, frozenset[State]] = {
     State.RESTORED: frozenset({State.MANIFEST_READY, State.PENDING, State.FAILED}),
     State.MANIFEST_READY: frozenset({State.TRANSFERRING, State.DONE, State.PENDING, State.FAILED}),
     State.TRANSFERRING: frozenset({State.DONE, State.MANIFEST_READY, State.PENDING, State.FAILED}),
-    State.DONE: frozenset(),
+    State.DONE: frozenset({State.PENDING}),
     State.FAILED: frozenset({State.PENDING, State.RESTORED, State.MANIFEST_READY, State.DONE}),
 }
 """Every allowed move of a file; a person lets a failed one go. Any other pair is a bug, never a fact of life."""
 
-TERMINAL = frozenset({State.DONE})
 RESTING = frozenset({State.DONE, State.FAILED})
-"""States in which the daemon has nothing to do by itself."""
+"""States in which the daemon has nothing to do by itself; a person may let a file start again from each."""
 AT_JGI = frozenset({State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY, State.TRANSFERRING})
 """States in which a file hangs on a delivery at JGI that will expire."""
 BEFORE_TRANSFER = (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY)
@@ -323,7 +322,7 @@ def check_move(lifecycle: Lifecycle, old: str | None, new: str, story: Callable[
 
 
 def is_requeue(old: State, new: State) -> bool:
-    """Whether the move goes back on the way, which is normal, but counted."""
+    """Whether the move goes back on the way by itself, which is normal, but counted."""
     return new in (State.PENDING, State.MANIFEST_READY) and ORDER.index(new) < ORDER.index(old) < ORDER.index(
-        State.FAILED
+        State.DONE
     )

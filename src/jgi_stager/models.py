@@ -28,6 +28,7 @@ from jgi_stager.lifecycle import (
 )
 from jgi_stager.manifests import ListedManifest
 from jgi_stager.records import MAIL_ADDRESS, MOST_RESCAN_DAYS, PROJECT_NAME, PROPOSAL_ID, TaskKind, absolute_path
+from jgi_stager.room import NoRoom
 from jgi_stager.stored import (
     Bytes,
     Component,
@@ -89,6 +90,7 @@ class Project(StoredDocument):
     """Whether GOLD's answer was compared with what NMDC knows of the study."""
     not_in_gold: NotInGold | None = None
     """What that showed; None if nothing is missing, or nothing can be compared."""
+    no_room: NoRoom | None = None
     failures_seen_at: Instant | None = None
     failures_told_at: Instant | None = None
     failures_mails: Count | None = None

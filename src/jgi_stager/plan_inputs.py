@@ -16,6 +16,7 @@ from jgi_stager.lifecycle import OPEN_REQUESTS, ProjectState, RequestState
 from jgi_stager.limits import restore_limits_now
 from jgi_stager.models import Project
 from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, bytes_in_window, plan_restores
+from jgi_stager.room import asked_for
 from jgi_stager.settings import JdpSettings, Settings
 from jgi_stager.store import Store, alarms, evidence, files, projects, requests
 from jgi_stager.store.requests import LedgerEntry
@@ -152,10 +153,17 @@ def _refusal_wait(count: int) -> timedelta:
     return timedelta(seconds=min(6 * 3600.0, 600.0 * 2.0 ** min(count - 1, 10)))
 
 
+def asked_projects(ctx: PlanSource, most: Pace = Pace.FULL) -> list[Project]:
+    """The projects for which files may be asked now. One that waits for room may be part of a trial, which is
+    small: without one nothing would ever be proven."""
+    active = projects.by_state(ctx.store, ProjectState.ACTIVE)
+    return [one for one in active if most is Pace.SMALL or asked_for(one.no_room)]
+
+
 def make_plan(ctx: PlanSource, refusals: Refusals, now: datetime | None = None, most: Pace = Pace.FULL) -> Plan:
     """What to ask for, from the database alone. ``now`` is JDP's time where that is known, else our own; ``most``
     is how much may be asked."""
-    found = planning_input(ctx, refusals, now)
+    found = planning_input(ctx, refusals, now, most)
     plan = plan_restores(found.demands, found.spent, found.limits, found.now)
     plan = _split_refused(_keep_what_may_go_later(plan, ctx.settings.jdp), refusals)
     left = found.limits.quota_bytes - bytes_in_window(found.spent, found.now, found.limits.window)
@@ -201,8 +209,11 @@ def _spent(entries: Sequence[LedgerEntry], now: datetime) -> list[Spent]:
     return [Spent(now if entry.in_doubt else entry.at, entry.bytes) for entry in entries]
 
 
-def planning_input(ctx: PlanSource, refusals: Refusals, now: datetime | None = None) -> PlanningInput:
-    """What is wanted, what is spent, and what limits hold, by the database. ``now``: by our clock if not given."""
+def planning_input(
+    ctx: PlanSource, refusals: Refusals, now: datetime | None = None, most: Pace = Pace.FULL
+) -> PlanningInput:
+    """What is wanted, what is spent, and what limits hold, by the database. ``now``: by our clock if not given;
+    ``most``: how much may be asked."""
     now = now or ctx.clock.now()
     limits = restore_limits_now(ctx.store, ctx.settings)
     entries = requests.ledger(ctx.store, now - limits.window)
@@ -213,7 +224,7 @@ def planning_input(ctx: PlanSource, refusals: Refusals, now: datetime | None = N
             asked[name] += entry.bytes // len(entry.projects)
     without = refusals.waiting | requests.ids_in_doubt(ctx.store)
     demands, joinable, joining = [], dict[str, int](), dict[str, int]()
-    for project in projects.by_state(ctx.store, ProjectState.ACTIVE):
+    for project in asked_projects(ctx, most):
         name = project.project_name
         found = files.candidates(ctx.store, name, CANDIDATES_PER_PROJECT)
         ids = {file.source_file_id for file in found}

@@ -18,7 +18,7 @@ import structlog
 
 from jgi_stager.liveness import mark_progress
 from jgi_stager.read_back import NOT_READABLE_HERE
-from jgi_stager.records import GOLD_AP_ID, LONGEST_NAME_BYTES
+from jgi_stager.records import LONGEST_NAME_BYTES, analysis_directory
 
 log = structlog.get_logger()
 
@@ -48,8 +48,7 @@ def with_other_names(paths: Iterable[str]) -> list[str]:
 
 def aside_directory(path: str) -> PurePosixPath:
     """Where the file of an analysis project is put aside: ``<project>/put_aside/<apGoldId>``. Pure."""
-    above = PurePosixPath(path).parents
-    own = next((parent for parent in above if GOLD_AP_ID.match(parent.name)), above[0])
+    own = analysis_directory(path)
     return own.parent.parent / DIRECTORY / own.name
 
 

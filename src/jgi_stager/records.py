@@ -286,6 +286,12 @@ def destination_directory(base: str, project_name: str, ap_gold_id: str) -> Pure
     return PurePosixPath(base) / project_name / "analysis_files" / ap_gold_id
 
 
+def analysis_directory(destination: str) -> PurePosixPath:
+    """The directory of the analysis project that a destination is in, however deep; without one, its directory."""
+    above = PurePosixPath(destination).parents
+    return next((parent for parent in above if GOLD_AP_ID.match(parent.name)), above[0])
+
+
 def manifest_directory(base: str, project_name: str) -> PurePosixPath:
     """Where the manifests of a project are kept: ``<base>/<project>/globus_manifests``."""
     return PurePosixPath(base) / project_name / "globus_manifests"

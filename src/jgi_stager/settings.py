@@ -129,6 +129,10 @@ class StagingSettings(Section):
     stage_dir: AbsolutePath | None = None
     md5_max_bytes: int | None = Field(None, ge=0)
     """Files larger than this are verified by size only; without a value every file is read back."""
+    watch_space: bool = True
+    """Whether a project waits while what is to come for it is more than is free at its destination."""
+    destination_quota_bytes: int | None = Field(None, gt=0)
+    """What all projects together may fill below ``stage_dir``; without a value what the file system has free."""
     verify_workers: int | None = Field(None, ge=1, le=64)
     """Files that are read back at a time; without a value the cores of the machine, at most 4."""
     share: bool = True
@@ -168,6 +172,8 @@ class ImporterSettings(Section):
     ]
     """Types without which an analysis project is complete all the same: real ones never have them
     (docs/decisions/1001-ready-to-import.md)."""
+    foreign: Strings = ["*.md5", "*_minted_ids.json"]
+    """Names of files that others write into the directory of an analysis project: none is called surplus."""
 
 
 class NotificationSettings(Section):
@@ -206,6 +212,7 @@ class ScheduleSettings(Section):
     accept_seconds: float = Field(30.0, gt=0)
     discover_seconds: float = Field(60.0, gt=0)
     share_seconds: float = Field(60.0, gt=0)
+    watch_room_seconds: float = Field(300.0, gt=0)
     request_restores_seconds: float = Field(120.0, gt=0)
     poll_requests_seconds: float = Field(60.0, gt=0)
     fetch_manifests_seconds: float = Field(60.0, gt=0)

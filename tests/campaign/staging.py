@@ -124,7 +124,7 @@ def sections(
             "client_id": outside.credentials.globus_client_id,
             **timeout,
         },
-        "staging": {"stage_dir": str(place / "nersc")},
+        "staging": {"stage_dir": str(place / "nersc"), "watch_space": False},
         "notifications": {
             "mailto": [SITE_PEOPLE],
             "mail_from": "jgi-stager@example.org",

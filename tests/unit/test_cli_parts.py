@@ -42,6 +42,7 @@ NO_DEFAULT = {
     ("staging", "stage_dir"),
     ("staging", "md5_max_bytes"),
     ("staging", "verify_workers"),
+    ("staging", "destination_quota_bytes"),
     ("notifications", "smtp_user"),
     ("state", "directory"),
     ("clock", "start"),

@@ -19,6 +19,7 @@ PURE = {
     "id_lists",
     "choosing",
     "formatting",
+    "room",
     "models",
     "alarm_models",
     "discovery_models",

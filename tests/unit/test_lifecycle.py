@@ -31,12 +31,13 @@ from jgi_stager.lifecycle import (  # fmt: skip
     RESTING,
     RESUMABLE,
     TASK_MOVES,
-    TERMINAL,
+    TASKS,
     IllegalMoveError,
     Lifecycle,
     ProjectState,
     RequestState,
     State,
+    TaskState,
     check_move,
     is_requeue,
 )
@@ -85,15 +86,14 @@ def test_every_state_of_a_file_can_be_reached_from_pending() -> None:
 
 
 @EACH
-def test_every_state_leads_to_one_that_is_terminal(lifecycle: Lifecycle) -> None:
-    terminal = {state for state, row in lifecycle.moves.items() if not row}
-    assert all(reachable(lifecycle, [state]) & terminal for state in lifecycle.moves)
+def test_every_state_leads_to_one_that_rests(lifecycle: Lifecycle) -> None:
+    assert all(reachable(lifecycle, [state]) & lifecycle.resting for state in lifecycle.moves)
 
 
-@pytest.mark.parametrize("state", [state for state in State if state not in TERMINAL])
+@pytest.mark.parametrize("state", State)
 def test_no_state_is_a_dead_end(state: State) -> None:
     assert State.DONE in reachable(FILES, [state]), f"a file in {state} can never be done"
-    assert state is State.FAILED or State.FAILED in FILE_MOVES[state], f"a file in {state} cannot be held"
+    assert state in RESTING or State.FAILED in FILE_MOVES[state], f"a file in {state} cannot be held"
 
 
 @given(st.sampled_from(list(LIFECYCLES.values())), st.lists(st.integers(0, 99), max_size=60))
@@ -144,10 +144,9 @@ def test_named_states_are_those_that_the_tables_say() -> None:
     assert all(set(PAUSABLE) <= PROJECT_MOVES[state] for state in RESUMABLE)
 
 
-def test_terminal_states_are_left_by_no_move_and_a_failed_file_starts_again_or_goes_on() -> None:
-    assert all(not FILE_MOVES[state] for state in TERMINAL)
+def test_a_file_that_rests_starts_again_or_goes_on_where_it_stopped() -> None:
+    assert FILE_MOVES[State.DONE] == {State.PENDING}
     assert FILE_MOVES[State.FAILED] == {State.PENDING, State.RESTORED, State.MANIFEST_READY, State.DONE}
-    assert TERMINAL < RESTING
     assert not AT_JGI & RESTING
 
 
@@ -181,8 +180,8 @@ def test_all_other_moves_raise_with_the_story_and_what_is_allowed() -> None:
 
 def test_the_message_without_a_story_and_from_a_terminal_state_reads_well() -> None:
     with pytest.raises(IllegalMoveError) as caught:
-        check_move(FILES, State.DONE, State.PENDING)
-    assert str(caught.value) == "a file cannot move from done to pending (allowed: nothing: it is terminal)"
+        check_move(TASKS, TaskState.CLOSED, TaskState.ACTIVE)
+    assert str(caught.value) == "a task cannot move from closed to active (allowed: nothing: it is terminal)"
 
 
 def test_a_state_of_another_version_in_the_books_is_an_illegal_move_not_a_crash() -> None:
@@ -190,7 +189,8 @@ def test_a_state_of_another_version_in_the_books_is_an_illegal_move_not_a_crash(
         check_move(FILES, "archived", State.PENDING, lambda: "story")
 
 
-def test_release_and_holding_are_no_setbacks() -> None:
+def test_what_a_person_does_and_holding_are_no_setbacks() -> None:
     assert not any(is_requeue(F, state) for state in State)
+    assert not is_requeue(D, P)
     assert not any(is_requeue(state, F) for state in State)
     assert not any(is_requeue(state, state) for state in State)

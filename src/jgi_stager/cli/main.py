@@ -19,6 +19,7 @@ from jgi_stager.cli import (
     service,
     setup,
     status,
+    verify,
     wait,
 )
 from jgi_stager.cli.common import Commands, ConfigOption, complain, require_stage_dir, settings_or_exit
@@ -80,6 +81,19 @@ def run(
     raise typer.Exit(code)
 
 
-for module in (setup, credentials, project, status, ask, wait, importing, evidence, retry, control, service):
+for module in (
+    setup,
+    credentials,
+    project,
+    status,
+    ask,
+    verify,
+    wait,
+    importing,
+    evidence,
+    retry,
+    control,
+    service,
+):
     module.register(app)
 register(app)

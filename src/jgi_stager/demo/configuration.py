@@ -47,7 +47,7 @@ def settings_text(
             "transfer_url": urls["environment"]["GLOBUS_SDK_SERVICE_URL_TRANSFER"],
             "auth_url": urls["environment"]["GLOBUS_SDK_SERVICE_URL_AUTH"],
         },
-        "staging": {"stage_dir": str(place.staged), "md5_max_bytes": md5_max_bytes},
+        "staging": {"stage_dir": str(place.staged), "md5_max_bytes": md5_max_bytes, "watch_space": False},
         "notifications": {"mailto": [MAILTO], "smtp_host": HOST, "smtp_port": ports.smtp},
         "state": {"directory": str(place.state)},
         "secrets": {"directory": str(place.secrets)},

@@ -41,6 +41,7 @@ class ReasonCode(StrEnum):
     TURN = "turn"
     QUOTA = "quota"
     LIMIT = "limit"
+    ROOM = "room"
     TRIAL = "trial"
     REFUSED = "refused"
     UNKNOWN = "unknown"
@@ -141,7 +142,7 @@ def pending(facts: Snapshot, project: Project, coming: Turns) -> BlockedReason:
         return BlockedReason(
             ReasonCode.TURN, f"requests that were made already bring all of them; they join those {NEXT_RUN}"
         )
-    if first := service_wait(facts, "jdp") or held_back(facts) or trial(facts, coming):
+    if first := service_wait(facts, "jdp") or held_back(facts) or _room(project, coming) or trial(facts, coming):
         return first
     now = coming.now.get(project.name, Count())
     if now.files and now.files >= project.of("pending").files:
@@ -158,6 +159,17 @@ def pending(facts: Snapshot, project: Project, coming: Turns) -> BlockedReason:
     turn = f"; {_ids(then)} go then" if then.files else "; other projects go first then" if coming.then else ""
     sentence = f"waiting for quota: {_quota(facts, coming.next_at)}{turn}"
     return BlockedReason(ReasonCode.QUOTA, sentence, until=coming.next_at)
+
+
+def _room(project: Project | None, coming: Turns) -> BlockedReason | None:
+    """Its destination has not the room; what it may have of a trial goes all the same."""
+    if project is None or project.no_room is None or coming.now.get(project.name):
+        return None
+    lack = project.no_room
+    sentence = f"waiting for room at its destination, {human_bytes(lack.missing)} are missing: {lack.why}"
+    return BlockedReason(
+        ReasonCode.ROOM, sentence, since=lack.since, do=f"make room, or: jgi-stager project resume {project.name}"
+    )
 
 
 def trial(facts: Snapshot, coming: Turns) -> BlockedReason | None:
@@ -208,7 +220,7 @@ def pending_file(facts: Snapshot, file: File, coming: Turns) -> BlockedReason:
         return _lowered(facts)
     if source in coming.first_now:
         return BlockedReason(ReasonCode.TURN, f"it is asked for with the next request, {NEXT_RUN}")
-    if careful := trial(facts, coming):
+    if careful := _room(facts.project(file.project), coming) or trial(facts, coming):
         return careful
     return _quota_of_file(facts, file, coming)
 

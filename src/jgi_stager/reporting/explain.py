@@ -74,6 +74,7 @@ _URGENCY = {
     ReasonCode.INVALID: 1,
     ReasonCode.PERSON: 2,
     ReasonCode.SERVICE: 3,
+    ReasonCode.ROOM: 3,
     ReasonCode.ALARM: 6,
 }
 """The order of reasons; within one the files further back come first, for they are what takes longest."""

@@ -34,6 +34,7 @@ from jgi_stager.records import TaskKind
 from jgi_stager.reporting import snapshot_types as views
 from jgi_stager.reporting.credential_life import is_soon, likely_end
 from jgi_stager.reporting.snapshot_types import Login, RefusedAddress, SetAside, Snapshot
+from jgi_stager.room import asked_for
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import Settings
 from jgi_stager.store import (
@@ -162,7 +163,9 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
     """
     store, settings, now = books.store, books.settings, books.clock.now()
     refusals = read_refusals(books)
-    planned, caution = planning_input(books, refusals), read_caution(books, refusals)
+    caution = read_caution(books, refusals)
+    most = pace_now(books, caution, now)
+    planned = planning_input(books, refusals, most=most)
     open_requests = requests.requests_in(store, OPEN_REQUESTS)
     open_tasks = tasks.tasks_in(store, OPEN_TASKS)
     records = projects.all_records(store)
@@ -182,7 +185,7 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
         waiting=replace(
             _waiting(planned, refusals, open_requests),
             caution=caution,
-            most=pace_now(books, caution, now),
+            most=most,
             patience=timedelta(hours=jdp.trial_patience_hours),
         ),
         logins=logins(store, settings, now),
@@ -272,6 +275,7 @@ def _accepted(store: Store, project: Project) -> views.Project:
         dismissed=project.dismissed_at is not None,
         rescan=_rescan(store, project),
         not_in_gold=None if project.not_in_gold is None else project.not_in_gold.sentence,
+        no_room=None if asked_for(project.no_room) else project.no_room,
         history=tuple(views.Move(one.at, one.old, one.to, one.why) for one in project.history),
     )
     return _with_files(store, view)

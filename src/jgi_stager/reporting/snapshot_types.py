@@ -10,6 +10,7 @@ from typing import NamedTuple
 from jgi_stager.alarm_models import Alarm
 from jgi_stager.formatting import share_done
 from jgi_stager.planning import Demand, Limits, Spent
+from jgi_stager.room import NoRoom
 from jgi_stager.trial import Caution, Pace
 
 
@@ -199,6 +200,8 @@ class Project:
     """How its rescan is, or when the last one ended, as a sentence without its full stop."""
     not_in_gold: str | None = None
     """Which sequencing projects may be missing, as a sentence without its full stop."""
+    no_room: NoRoom | None = None
+    """Why nothing is asked from tape for it, if its destination has not the room."""
     history: tuple[Move, ...] = ()
 
     @property

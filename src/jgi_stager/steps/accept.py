@@ -159,15 +159,6 @@ def shown_key(key: object) -> str:
     return f"{text[:LONGEST_KEY]}... ({_digest(text)[:16]})"
 
 
-def acceptance_key(project: Project) -> str:
-    """The name of an accepted project and when that was: in the keys of its notices.
-
-    Not its id, which may read like another one (1 and "1"); and a name may be accepted again once a person has
-    removed the first record.
-    """
-    return f"{project.accepted_name}:{project.accepted_at:%Y-%m-%dT%H:%M:%S}"
-
-
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 

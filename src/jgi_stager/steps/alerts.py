@@ -23,9 +23,8 @@ from jgi_stager.lifecycle import RESTING, ProjectState, RequestState, State, Tas
 from jgi_stager.models import Project, TransferTask
 from jgi_stager.notices import Kind
 from jgi_stager.reporting.standstill import FEW, TAPE_FLOOR, TAPE_UNKNOWN
-from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import Lasts, alert, notify, open_alarm
+from jgi_stager.steps.notify import Lasts, acceptance_key, alert, notify, open_alarm
 from jgi_stager.steps.services import isolate_each, may_ask
 from jgi_stager.store import control, files, inspection, projects, requests, tasks
 from jgi_stager.store.database import Misfit, identity, shown

@@ -28,11 +28,10 @@ from jgi_stager.notices import CHECK_AT_GOLD
 from jgi_stager.readiness import METAGENOME, METATRANSCRIPTOME, SELF_MAPPING
 from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.steps import listing, transitions
-from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent, seen
 from jgi_stager.steps.listing import ask_all, warn
-from jgi_stager.steps.notify import Lasts, alert
+from jgi_stager.steps.notify import Lasts, acceptance_key, alert
 from jgi_stager.steps.services import isolate_each, process_each
 from jgi_stager.store import discoveries, files, projects, requests
 from jgi_stager.store.documents import is_due

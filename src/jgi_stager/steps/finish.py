@@ -1,4 +1,4 @@
-"""The end of a project: done when every file is, held when only failed ones are left.
+"""The end of a project: done when every file is, held when only failed ones are left; and back from there.
 
 The last mail accounts for how the files were checked and where the time went. The reports for whoever imports the
 files are written just before; what cannot be written then is tried again, and no project waits for it.
@@ -24,10 +24,9 @@ from jgi_stager.reporting.contract_rows import contract_rows
 from jgi_stager.reporting.project_report import VERIFIED, describe, report_of
 from jgi_stager.reporting.report_files import DIRECTORY, generations_of, reports_of, write_reports
 from jgi_stager.reporting.time_breakdown import Blocked, time_breakdown
-from jgi_stager.steps.accept import acceptance_key
 from jgi_stager.steps.alerts import shown_groups
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import notify
+from jgi_stager.steps.notify import acceptance_key, notify
 from jgi_stager.steps.services import LONGEST_ERROR, call, isolate_each
 from jgi_stager.store import Store, credentials, evidence, file_queries, files, projects, requests
 from jgi_stager.store.credentials import Interval
@@ -131,24 +130,39 @@ def _report_fields(ctx: StepContext, project: Project, problem: str | None) -> d
 
 
 MOVING = sorted(set(State) - RESTING)
+LOOKED_AT = (ProjectState.ACTIVE, ProjectState.HELD, ProjectState.DONE)
+
+
+GOES_ON = {
+    ProjectState.HELD: "files of it move again",
+    ProjectState.DONE: "files that were done are asked for again",
+}
+"""What a person did to a project that rested, and of which files move again."""
 
 
 def run(ctx: StepContext) -> int:
     """Look at every project that may have ended, or that a person released; write reports that could not be
     written before. Returns how many changed."""
-    changed = isolate_each(ctx, projects.by_state(ctx.store, [ProjectState.ACTIVE, ProjectState.HELD]), finish)
+    changed = isolate_each(ctx, projects.by_state(ctx.store, LOOKED_AT), finish)
     return changed + isolate_each(ctx, projects.to_report(ctx.store, ctx.clock.now()), _report_again)
 
 
 def finish(ctx: StepContext, project: Project) -> int:
     """Move one project to the state that its files are in."""
-    name, state = project.project_name, project.state
-    if files.any_in(ctx.store, name, MOVING):
-        if state == ProjectState.HELD:
-            why = "files of it move again"
-            projects.set_project(ctx.store, project.key, state, ProjectState.ACTIVE, why=why)
-            return 1
+    if files.any_in(ctx.store, project.project_name, MOVING):
+        return _go_on(ctx, project)
+    return 0 if project.state == ProjectState.DONE else _end(ctx, project)
+
+
+def _go_on(ctx: StepContext, project: Project) -> int:
+    why = GOES_ON.get(project.state)
+    if why is None:
         return 0
+    return projects.set_project(ctx.store, project.key, project.state, ProjectState.ACTIVE, why=why)
+
+
+def _end(ctx: StepContext, project: Project) -> int:
+    name, state = project.project_name, project.state
     counts = files.count_by_state(ctx.store, name)
     if any(tally.files for state, tally in counts.items() if state not in RESTING):
         # Released a moment ago, or in a state that this version does not know: not the end in any case.

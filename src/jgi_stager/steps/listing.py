@@ -32,9 +32,9 @@ from jgi_stager.reporting import preview, ready_to_import, snapshot
 from jgi_stager.reporting.snapshot_types import Count
 from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.steps import first_contact
-from jgi_stager.steps.accept import acceptance_key, mark_invalid
+from jgi_stager.steps.accept import mark_invalid
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import alert, notify
+from jgi_stager.steps.notify import acceptance_key, alert, notify
 from jgi_stager.steps.services import may_ask, record_answer, record_failure
 from jgi_stager.store import StoreError, discoveries, files, projects, sharing
 from jgi_stager.store.files import FileRow

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from jgi_stager.alarm_models import About, Alarm, Cause
+from jgi_stager.models import Project
 from jgi_stager.notices import Kind
 from jgi_stager.steps.context import StepContext
 from jgi_stager.store import alarms
@@ -118,6 +119,15 @@ def open_alarm(ctx: StepContext, topic: str, words: Mapping[str, str | None], la
     )
     if alarms.open_alarm(ctx.store, alarm):
         log.warning("alarm_opened", topic=alarm.key, cause=alarm.cause.value)
+
+
+def acceptance_key(project: Project) -> str:
+    """The name of an accepted project and when that was: in the keys of its notices.
+
+    Not its id, which may read like another one (1 and "1"); and a name may be accepted again once a person has
+    removed the first record.
+    """
+    return f"{project.accepted_name}:{project.accepted_at:%Y-%m-%dT%H:%M:%S}"
 
 
 def topic_of(key: str) -> str:

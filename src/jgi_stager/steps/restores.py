@@ -21,6 +21,7 @@ from jgi_stager.liveness import uninterruptible
 from jgi_stager.plan_inputs import (
     CANDIDATES_PER_PROJECT,
     Refusals,
+    asked_projects,
     could_ask,
     make_plan,
     pace_now,
@@ -28,7 +29,8 @@ from jgi_stager.plan_inputs import (
     read_refusals,
 )
 from jgi_stager.planning import Want
-from jgi_stager.steps import deliveries, first_contact, jdp_answers, jdp_clock, older_database, transitions
+from jgi_stager.room import asked_for
+from jgi_stager.steps import deliveries, first_contact, jdp_answers, jdp_clock, older_database, room, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import seen
 from jgi_stager.steps.services import first_request_poll, may_ask, record_answer, record_failure
@@ -56,6 +58,8 @@ def run(ctx: StepContext) -> int:
     if most is Pace.NOTHING:
         return moved
     plan = make_plan(ctx, refusals, now.low, most)
+    if plan.requests and room.run(ctx):
+        plan = make_plan(ctx, refusals, now.low, most)
     moved += sum(jdp_answers.fail_too_big(ctx, want) for want in plan.too_big)
     if plan.requests:
         log.info("restores_planned", requests=len(plan.requests), deferred=len(plan.deferred), pace=most.name)
@@ -121,7 +125,7 @@ def join_open_requests(ctx: StepContext) -> int:
     """Files whose id is asked for already, or still delivered, for another destination join that request: each id
     is asked for and counted once."""
     moved = 0
-    for project in projects.by_state(ctx.store, ProjectState.ACTIVE):
+    for project in asked_projects(ctx):
         name = project.project_name
         pending = {file.source_file_id for file in files.candidates(ctx.store, name, CANDIDATES_PER_PROJECT)}
         if not pending:
@@ -136,7 +140,7 @@ def join_open_requests(ctx: StepContext) -> int:
 @uninterruptible()
 def submit(ctx: StepContext, wants: Sequence[Want], refusals: Refusals, now: ClockEstimate) -> bool:
     """Record, POST, record; ``now`` is that of the plan. False when JDP should be left alone for now."""
-    served = _still_wanted(ctx, [want.file_id for want in wants])
+    served = _still_wanted(ctx, wants)
     still_wanted = {file.source_file_id for file in served}
     wants = [want for want in wants if want.file_id in still_wanted]
     if not wants:
@@ -174,15 +178,17 @@ def submit(ctx: StepContext, wants: Sequence[Want], refusals: Refusals, now: Clo
     return True
 
 
-def _still_wanted(ctx: StepContext, file_ids: Sequence[str]) -> list[files.Candidate]:
+def _still_wanted(ctx: StepContext, wants: Sequence[Want]) -> list[files.Candidate]:
     """The pending files that these ids serve, but for what a person paused or cancelled since the plan was made,
     which must not cost quota, for what lies here already, and for what another request brings: by now, or for a
     file beyond those that were looked at. That joins the other request at the next run."""
-    active = [project.project_name for project in projects.by_state(ctx.store, ProjectState.ACTIVE)]
+    active, planned = projects.by_state(ctx.store, ProjectState.ACTIVE), {want.project for want in wants}
+    names = [one.project_name for one in active if asked_for(one.no_room) or one.project_name in planned]
+    file_ids = [want.file_id for want in wants]
     if copying.is_possible(ctx.settings):
-        sharing.reserve(ctx.store, active, file_ids)
+        sharing.reserve(ctx.store, names, file_ids)
     held = requests.open_request_of_sources(ctx.store, file_ids, ctx.clock.now())
-    pending = files.pending_of_sources(ctx.store, file_ids, active)
+    pending = files.pending_of_sources(ctx.store, file_ids, names)
     return [file for file in pending if file.source_file_id not in held]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -14,7 +14,8 @@ from jgi_stager.lifecycle import State
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import translated
-from jgi_stager.store.files import FileRow, select
+from jgi_stager.store.fencing import Change
+from jgi_stager.store.files import FileId, FileRow, select
 from jgi_stager.store.validation import fitting
 
 # --- for the command line -----------------------------------------------------------------------------------
@@ -35,6 +36,23 @@ def listing(
     if ap_gold_id is not None:
         where["ap_gold_id"] = ap_gold_id
     return select(store, where, limit)
+
+
+@translated
+def analysis_projects(store: Store, project_name: str) -> list[str]:
+    """The GOLD ids of the analysis projects that files of a project are entered for. Reads an index only."""
+    found = store.files.distinct("ap_gold_id", {"project_name": project_name})
+    return sorted(name for name in found if isinstance(name, str))
+
+
+@translated
+def note_verified(store: Store, found: Sequence[tuple[FileId, Mapping[str, Any]]]) -> int:
+    """Keep what was found right of files that are done; how many."""
+    changes = [
+        Change({"_id": oid, "state": State.DONE}, {"$set": {"verified": dict(verified)}})
+        for oid, verified in found
+    ]
+    return store.files.update_each(changes).matched_count if changes else 0
 
 
 @translated

@@ -13,7 +13,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from jgi_stager.lifecycle import FILES, State, check_move, is_requeue
+from jgi_stager.lifecycle import FILES, RESTING, State, check_move, is_requeue
 from jgi_stager.records import FileRecord, story
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import LONGEST_WHY, as_list, forbid_fields, history_push
@@ -146,6 +146,15 @@ def release(store: Store, where: Selection, why: str) -> int:
     return move(store, where, State.FAILED, State.PENDING, why, to_list_again=True)
 
 
+def restage(store: Store, where: Selection, why: str) -> int:
+    """Let the selected files that are done start again, as if nothing was known of them; how many.
+
+    JDP lists them once more before they are asked for. What lies at their destination is not touched by this.
+    """
+    done, pending = State.DONE, State.PENDING
+    return move(store, where, done, pending, why, counted=False, to_list_again=True, verified=None)
+
+
 @translated
 def note_reason(store: Store, oid: ObjectId, known: str | None, reason: str) -> bool:
     """Say why a file is still failed, if its reason is the one that is ``known``; whether it was."""
@@ -231,7 +240,7 @@ def _check(store: Store, where: Selection, old: State, new: State) -> None:
 
 def _update(old: State, new: State, why: str, at: datetime, fields: Mapping[str, Any]) -> Document:
     changes: Document = {}
-    if old == State.FAILED:
+    if old in RESTING:
         changes |= {"failed_from": None, "reason": None, "setbacks": 0, "delivery_faults": []}
         changes |= {"kept_to": None, "copy_from": None, "not_from": []}
     if new == State.PENDING:
