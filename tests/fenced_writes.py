@@ -11,6 +11,7 @@ from bson import ObjectId
 from factories import SOME_TIME, add_files, alarm, file_record, jdp_id, project
 from jgi_stager.clock import ManualClock
 from jgi_stager.discovery_models import Rescan
+from jgi_stager.import_models import ForeignTask, ImportedProject
 from jgi_stager.lifecycle import ProjectState, RequestState, State, TaskState
 from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.service.lease import DUTY, Lease, take
@@ -26,6 +27,7 @@ from jgi_stager.store import (
     fencing,
     file_queries,
     files,
+    imports,
     moves,
     notices,
     projects,
@@ -40,8 +42,11 @@ ANOTHER = file_record(jdp_file_id=jdp_id(1 << 60))
 P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
 DISCOVERING, RESTING = project("discovering"), project("resting", state=ProjectState.DONE)
 RESCANNED = project("rescanned", discovery=Rescan(number=1, by="root", begun_at=SOME_TIME))
-A_FILE = ObjectId("0" * 24)
-"""A pending file of project ``p``."""
+A_FILE, LOOKED_FOR = ObjectId("0" * 24), ObjectId("1" * 24)
+"""Pending files of project ``p``; the second is looked for at its destination first."""
+IMPORTED = ImportedProject(
+    key="old", project_name="old", source="s", imported_at=SOME_TIME, tasks=[ForeignTask(task_id="t")]
+)
 
 WRITES: Mapping[str, Callable[[Store], object]] = {
     "acceptance.vouch": lambda store: acceptance.vouch(store, "new", "new", LATER),
@@ -82,8 +87,13 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     ),
     "files.listed_again": lambda store: files.listed_again(store, A_FILE, jdp_file_size=7),
     "files.set_aside": lambda store: files.set_aside(store, "p"),
-    "files.take_over": lambda store: files.take_over(store, files.of_project(store, "p")[0], "another"),
+    "files.look_first": lambda store: files.look_first(store, "p", [ANOTHER.ap_gold_id]),
+    "files.looked_at": lambda store: files.looked_at(store, [LOOKED_FOR]),
     "files.upsert_files": lambda store: files.upsert_files(store, [ANOTHER]),
+    "imports.enter": lambda store: imports.enter(
+        store, IMPORTED.model_copy(update={"source": "another"}), [], inserted=False
+    ),
+    "imports.note_ended": lambda store: imports.note_ended(store, "old", ["t"]),
     "moves.fail": lambda store: moves.fail(store, moves.by_project("p"), P, "w"),
     "moves.requeue_unusable": lambda store: moves.requeue_unusable(
         store, moves.by_project("moving"), T, moves.DeliveryFault(7, "w"), 3
@@ -108,6 +118,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "projects.accept": lambda store: projects.accept(store, "new", RECORD, "/stage", LATER),
     "projects.claim_name": lambda store: projects.claim_name(store, "new", "new"),
     "projects.insert_project": lambda store: projects.insert_project(store, {"project_name": "another"}),
+    "projects.insert_once": lambda store: projects.insert_once(store, "once", {"project_name": "another"}),
     "projects.note": lambda store: projects.note(store, "discovering", ProjectState.DISCOVERING, "w", priority=1),
     "projects.begin_rescan": lambda store: projects.begin_rescan(store, RESTING, "root", "w"),
     "projects.end_rescan": lambda store: projects.end_rescan(store, RESCANNED, "w"),
@@ -206,6 +217,9 @@ def working(store: Store, clock: ManualClock) -> Lease:
 def full(store: Store) -> None:
     """Fill the books."""
     store.files.insert_one(file_record().model_dump() | {"_id": A_FILE, "to_list_again": True})
+    looked_for = file_record(jdp_file_id=jdp_id(1 << 61), look_first=True)
+    store.files.insert_one(looked_for.model_dump() | {"_id": LOOKED_FOR})
+    imports.enter(store, IMPORTED, [], inserted=False)
     add_files(store, 3)
     moves.fail(store, moves.by_oids(add_files(store, 2, project_name="failed")), P, "w")
     moving = moves.by_oids(add_files(store, 2, project_name="moving"))

@@ -135,6 +135,8 @@ class DiscoveredProject(DiscoveryEntry):
     gold_biosample_id: str | None = None
     named: list[str] = []
     """What of the person's list of files JDP lists here."""
+    directory: str | None = None
+    """Where its files go, if that is not where the layout says: an imported project keeps its own."""
     listed: ListedFiles | None = None
     """None until JDP has listed it."""
     added: list[str] = []

@@ -287,7 +287,10 @@ PROJECTS = Lifecycle(
     "project", frozenset({ProjectState.DISCOVERING, ProjectState.INVALID}), PROJECT_MOVES, RESTING_PROJECTS
 )
 REQUESTS = Lifecycle(
-    "request", frozenset({RequestState.SUBMITTING, RequestState.CLOSED}), REQUEST_MOVES, RESTING_REQUESTS
+    "request",
+    frozenset({RequestState.SUBMITTING, RequestState.WAITING, RequestState.CLOSED}),
+    REQUEST_MOVES,
+    RESTING_REQUESTS,
 )
 TASKS = Lifecycle("task", frozenset({TaskState.SUBMITTING}), TASK_MOVES, frozenset(OVER_TASKS))
 NOTICES = Lifecycle("notice", frozenset({NoticeState.WAITING}), NOTICE_MOVES, frozenset(OVER_NOTICES))

@@ -161,6 +161,8 @@ class File(StoredDocument):
     kept_to: RequestNumber | None = None
     """The delivery that a person sent it back to: what that does not bring is not asked from tape in its stead."""
     verified: Verified | None = None
+    look_first: bool = False
+    """Whether it may lie at its destination already: that is looked at before it is asked for."""
     failed_from: Annotated[State, Field(strict=False)] | None
     reason: str | None
     since: Instant

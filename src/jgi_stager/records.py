@@ -255,6 +255,8 @@ class FileRecord(BaseModel):
     """The request to whose delivery a person sent it back."""
     verified: dict[str, Any] | None = None
     """What was found right of it at its destination, as in `jgi_stager.stored.Verified`."""
+    look_first: bool = False
+    """It may lie at its destination already, from before: that is looked at before it is asked for."""
     failed_from: State | None = None
     reason: str | None = None
     since: datetime

@@ -213,6 +213,7 @@ class ScheduleSettings(Section):
     discover_seconds: float = Field(60.0, gt=0)
     share_seconds: float = Field(60.0, gt=0)
     watch_room_seconds: float = Field(300.0, gt=0)
+    adopt_seconds: float = Field(60.0, gt=0)
     request_restores_seconds: float = Field(120.0, gt=0)
     poll_requests_seconds: float = Field(60.0, gt=0)
     fetch_manifests_seconds: float = Field(60.0, gt=0)

@@ -15,6 +15,7 @@ from explained import Recorder, explain, stages
 from factories import SOME_TIME, add_files, alarm, file_record, jdp_id, project
 from jgi_stager.clock import ManualClock
 from jgi_stager.discovery_models import Discovery, Rescan
+from jgi_stager.import_models import ForeignTask, ImportedProject
 from jgi_stager.lifecycle import NoticeState, ProjectState, RequestState, State, TaskState
 from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.store import (
@@ -27,6 +28,7 @@ from jgi_stager.store import (
     evidence,
     file_queries,
     files,
+    imports,
     leases,
     moves,
     notices,
@@ -44,6 +46,7 @@ MODULES: tuple[ModuleType, ...] = (
     discoveries,
     evidence,
     files,
+    imports,
     leases,
     moves,
     notices,
@@ -63,6 +66,10 @@ LEFT_OUT = {
 """They read every project or file on purpose, for `project list` and the audit, not in a tick; or ask nothing."""
 OID = ObjectId()
 RESCAN = Rescan(number=1, by="root", begun_at=SOME_TIME)
+IMPORTED = project("old", key=imports.record_key("old"))
+KNOWN = ImportedProject(
+    key="old", project_name="old", source="s", imported_at=SOME_TIME, tasks=[ForeignTask(task_id="t")]
+)
 P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
 SELECTIONS = (
     moves.by_oids([OID]),
@@ -109,8 +116,17 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.listed_again": lambda: files.listed_again(store, OID),
         "files.to_list_again": lambda: files.to_list_again(store, "p"),
         "files.set_aside": lambda: files.set_aside(store, "nobody"),
-        "files.set_aside_done": lambda: files.set_aside_done(store, "p", "Ga1"),
-        "files.take_over": lambda: files.take_over(store, files.of_project(store, "p", limit=1)[0], "p"),
+        "files.any_set_aside_done": lambda: files.any_set_aside_done(store, "p", "Ga1"),
+        "files.analysis_projects_to_look_at": lambda: files.analysis_projects_to_look_at(store, "p"),
+        "files.count_to_look_at": lambda: files.count_to_look_at(store, "p"),
+        "files.to_look_at": lambda: files.to_look_at(store, "p", "Ga1"),
+        "files.looked_at": lambda: files.looked_at(store, [OID]),
+        "files.look_first": lambda: files.look_first(store, "p", ["Ga1"]),
+        "imports.analysis_projects": lambda: imports.analysis_projects(store, IMPORTED),
+        "imports.enter": lambda: imports.enter(store, KNOWN, [], inserted=True),
+        "imports.note_ended": lambda: imports.note_ended(store, "old", ["t"]),
+        "imports.of_analysis_project": lambda: imports.of_analysis_project(store, IMPORTED, "Ga1"),
+        "imports.of_project": lambda: imports.of_project(store, IMPORTED),
         "files.pending_sizes": lambda: files.pending_sizes(store, "p"),
         "files.select": lambda: files.select(store, {"project_name": "p", "state": P}, 5),
         "files.tasks_behind": lambda: files.tasks_behind(store, [R, T]),
@@ -163,6 +179,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "projects.get": lambda: projects.get(store, "nobody"),
         "projects.get_by_id": lambda: projects.get_by_id(store, OID),
         "projects.insert_project": lambda: projects.insert_project(store, {"project_name": "p"}),
+        "projects.insert_once": lambda: projects.insert_once(store, "once", {"project_name": "p"}),
         "projects.known": lambda: projects.known(store, "p", "notify"),
         "projects.new_records": lambda: projects.new_records(store),
         "projects.note": lambda: projects.note(store, OID, ProjectState.ACTIVE, "w", priority=1),

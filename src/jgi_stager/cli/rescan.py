@@ -15,9 +15,9 @@ from jgi_stager.clock import Clock
 from jgi_stager.discovery_models import DiscoveredProject
 from jgi_stager.formatting import count, human_bytes
 from jgi_stager.growth import Growth
-from jgi_stager.pattern_files import chosen_of
 from jgi_stager.lifecycle import GROWING
 from jgi_stager.models import Project
+from jgi_stager.pattern_files import chosen_of
 from jgi_stager.records import destination_directory
 from jgi_stager.selection import Owner, select
 from jgi_stager.settings import Settings

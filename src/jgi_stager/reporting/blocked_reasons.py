@@ -38,6 +38,7 @@ class ReasonCode(StrEnum):
     SERVICE = "service"
     NEW = "new"
     DISCOVERY = "discovery"
+    ADOPTION = "adoption"
     TURN = "turn"
     QUOTA = "quota"
     LIMIT = "limit"
@@ -142,7 +143,9 @@ def pending(facts: Snapshot, project: Project, coming: Turns) -> BlockedReason:
         return BlockedReason(
             ReasonCode.TURN, f"requests that were made already bring all of them; they join those {NEXT_RUN}"
         )
-    if first := service_wait(facts, "jdp") or held_back(facts) or _room(project, coming) or trial(facts, coming):
+    first = adoption(facts, project) if 0 < project.of("pending").files <= project.looked_for else None
+    first = first or service_wait(facts, "jdp") or held_back(facts) or _room(project, coming)
+    if first := first or trial(facts, coming):
         return first
     now = coming.now.get(project.name, Count())
     if now.files and now.files >= project.of("pending").files:
@@ -170,6 +173,22 @@ def _room(project: Project | None, coming: Turns) -> BlockedReason | None:
     return BlockedReason(
         ReasonCode.ROOM, sentence, since=lack.since, do=f"make room, or: jgi-stager project resume {project.name}"
     )
+
+
+def adoption(facts: Snapshot, project: Project | None) -> BlockedReason:
+    """What may lie at its destination already is looked for there first."""
+    tasks = () if project is None else project.foreign_tasks
+    if tasks:
+        sentence = (
+            f"waiting for {count(len(tasks), 'Globus task')} of the scripts ({tasks[0]}), which may write where "
+            "the files go; then they are looked for there, and what is missing is asked for"
+        )
+        do = f"look at {activity(tasks[0])}: let it go on, or cancel it"
+        return BlockedReason(ReasonCode.ADOPTION, sentence, do=do)
+    if trouble := service_wait(facts, "globus"):
+        return trouble
+    sentence = f"looked for at the destination {NEXT_RUN}, or as long as reading takes"
+    return BlockedReason(ReasonCode.ADOPTION, f"{sentence}; asked for from JDP if it is not there")
 
 
 def trial(facts: Snapshot, coming: Turns) -> BlockedReason | None:
@@ -212,7 +231,8 @@ def _put_off(facts: Snapshot, project: Project) -> BlockedReason | None:
 def pending_file(facts: Snapshot, file: File, coming: Turns) -> BlockedReason:
     """Why one pending file is not asked for."""
     source = file.source_file_id
-    if put_off := _put_off_file(facts, source):
+    looked_for = adoption(facts, facts.project(file.project)) if file.look_first else None
+    if put_off := looked_for or _put_off_file(facts, source):
         return put_off
     if trouble := service_wait(facts, "jdp") or held_back(facts):
         return trouble

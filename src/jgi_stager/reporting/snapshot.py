@@ -45,6 +45,7 @@ from jgi_stager.store import (
     discoveries,
     file_queries,
     files,
+    imports,
     inspection,
     notices,
     processes,
@@ -256,6 +257,7 @@ def _project(store: Store, record: Record) -> views.Project:
 def _accepted(store: Store, project: Project) -> views.Project:
     listing = project.state == ProjectState.DISCOVERING and project.discovery.analysis_projects is not None
     to_list = discoveries.chosen(store, project) if listing else None
+    imported = imports.of_project(store, project)
     view = views.Project(
         key=str(project.key),
         name=project.project_name,
@@ -276,6 +278,8 @@ def _accepted(store: Store, project: Project) -> views.Project:
         rescan=_rescan(store, project),
         not_in_gold=None if project.not_in_gold is None else project.not_in_gold.sentence,
         no_room=None if asked_for(project.no_room) else project.no_room,
+        looked_for=files.count_to_look_at(store, project.project_name),
+        foreign_tasks=() if imported is None else tuple(imported.running),
         history=tuple(views.Move(one.at, one.old, one.to, one.why) for one in project.history),
     )
     return _with_files(store, view)
@@ -416,6 +420,7 @@ def file(document: Mapping[str, Any]) -> views.File:
         source=document.get("source_path"),
         md5=document.get("md5sum"),
         to_copy=document.get("copy_from") is not None,
+        look_first=document.get("look_first") is True,
         history=history(document.get("history")),
     )
 

@@ -202,6 +202,10 @@ class Project:
     """Which sequencing projects may be missing, as a sentence without its full stop."""
     no_room: NoRoom | None = None
     """Why nothing is asked from tape for it, if its destination has not the room."""
+    looked_for: int = 0
+    """Pending files that are looked for at their destination before they are asked for."""
+    foreign_tasks: tuple[str, ...] = ()
+    """Globus tasks of the database that it was imported from, which may still write there."""
     history: tuple[Move, ...] = ()
 
     @property
@@ -302,6 +306,8 @@ class File:
     md5: str | None = None
     to_copy: bool = False
     """Whether it is to be copied from where it lies, or arrives, for another destination."""
+    look_first: bool = False
+    """Whether it is looked for at its destination before it is asked for."""
     history: tuple[Move, ...] = ()
 
     @property

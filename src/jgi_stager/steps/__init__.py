@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jgi_stager.lifecycle import AT_JGI, BEFORE_TRANSFER, NoticeState, ProjectState, RequestState, State, TaskState
 from jgi_stager.steps import (
     accept,
+    adopt,
     alerts,
     audit,
     cancel,
@@ -54,6 +55,7 @@ STEPS: tuple[Step, ...] = (
         files={State.PENDING},
         projects={ProjectState.DISCOVERING, ProjectState.HELD, ProjectState.DONE},
     ),
+    Step("adopt", adopt.run, files={State.PENDING}),
     Step("share", share.run, files={State.PENDING, State.MANIFEST_READY}),
     Step("watch_room", room.run),
     Step(

@@ -263,6 +263,7 @@ MEANS: Mapping[str, str] = {
     "globus_tasks": "The task is not followed here, whatever Globus does with it; its files stand still and go "
     "into no other task.",
     "discoveries": "Its project is not done being listed without it.",
+    "imports": "Nothing of the imported project is asked for, or listed, without it.",
     "notices": "It is not mailed.",
     "control": "What cannot be used of it does not hold; the settings do.",
 }

@@ -22,6 +22,7 @@ from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.clients.parsing import Listing
 from jgi_stager.discovery_models import NAMED_PROJECTS, DiscoveredProject, NotInGold, Rescan
 from jgi_stager.failures import Rejected, Service, Transient
+from jgi_stager.import_models import ImportedAnalysisProject
 from jgi_stager.lifecycle import BUSY_PROJECTS, ProjectState, State
 from jgi_stager.models import Project
 from jgi_stager.notices import CHECK_AT_GOLD
@@ -33,7 +34,7 @@ from jgi_stager.steps.first_contact import bent, seen
 from jgi_stager.steps.listing import ask_all, warn
 from jgi_stager.steps.notify import Lasts, acceptance_key, alert
 from jgi_stager.steps.services import isolate_each, process_each
-from jgi_stager.store import discoveries, files, projects, requests
+from jgi_stager.store import discoveries, files, imports, projects, requests
 from jgi_stager.store.documents import is_due
 
 log = structlog.get_logger()
@@ -354,6 +355,8 @@ def _name_analysis_projects(ctx: StepContext, project: Project) -> int:
         for ap in staged
         if ap.its_ap_id is not None
     }
+    imported = {one.ap_gold_id: one for one in imports.analysis_projects(ctx.store, project)}
+    lost = [one for name, one in imported.items() if name not in usable]
     if answer.problems and not usable:
         # Rows that nobody can read are not the same as no rows: perhaps GOLD changed, or is half down.
         said = f"gold: no row can be used: {answer.problems[0]:.300}"
@@ -364,9 +367,11 @@ def _name_analysis_projects(ctx: StepContext, project: Project) -> int:
     nameless = [ap.ap_gold_id for ap in staged if ap.its_ap_id is None]
     without_id = (f"{name}: GOLD gives no ITS id, so JDP cannot be asked" for name in nameless)
     shown = sorted({one for ap in answer for one in ap.projects})
-    warnings = [*answer.notes, *answer.problems, *without_id]
+    not_shown = [f"{one.ap_gold_id}: GOLD does not show it; {_as_imported(one)}" for one in lost]
+    warnings = [*answer.notes, *answer.problems, *without_id, *not_shown]
     whole = shown if len(shown) <= MOST_SEQUENCING_PROJECTS else None
     warn(ctx, project, ANALYSIS_PROJECTS, warnings, sequencing_projects=whole)
+    usable |= {one.ap_gold_id: _imported(discovery, one) for one in lost if one.its_ap_id is not None}
     discoveries.enter(ctx.store, list(usable.values()))
     projects.record_discovery(ctx.store, project, {"analysis_projects": len(usable)})
     _hold_against_contract(ctx, proposal, answer)
@@ -417,6 +422,18 @@ def _self_mappings(answer: Iterable[AnalysisProject]) -> dict[str, list[str]]:
         if ap.ap_type == SELF_MAPPING and ap.reference_ap_gold_id is not None:
             found.setdefault(ap.reference_ap_gold_id, []).append(ap.ap_gold_id)
     return {name: sorted(mapping) for name, mapping in found.items()}
+
+
+def _as_imported(one: ImportedAnalysisProject) -> str:
+    if one.its_ap_id is None:
+        return "nobody knows its ITS id, so JDP cannot be asked and nothing of it is staged"
+    return "it is staged as it was imported"
+
+
+def _imported(discovery: str, one: ImportedAnalysisProject) -> DiscoveredProject:
+    """An analysis project that was imported and that GOLD does not show any more."""
+    found = discoveries.found(discovery, one.ap_gold_id, one.its_ap_id or 0, one.gold_study_id, one.gold_seq_id)
+    return found.model_copy(update={"gold_biosample_id": one.gold_biosample_id})
 
 
 def _name_again(ctx: StepContext, project: Project) -> int:

@@ -19,6 +19,7 @@ from jgi_stager.clients.jdp import ApListing
 from jgi_stager.discovery_models import DiscoveredProject, DroppedFiles, ListedFiles, Rescan, WarningGroup
 from jgi_stager.failures import OutsideError, Service, Transient
 from jgi_stager.formatting import cut
+from jgi_stager.import_models import ImportedAnalysisProject, ImportedFile
 from jgi_stager.importer import PatternsError
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.limits import restore_limits
@@ -36,7 +37,7 @@ from jgi_stager.steps.accept import mark_invalid
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import acceptance_key, alert, notify
 from jgi_stager.steps.services import may_ask, record_answer, record_failure
-from jgi_stager.store import StoreError, discoveries, files, projects, sharing
+from jgi_stager.store import StoreError, discoveries, files, imports, projects, sharing
 from jgi_stager.store.files import FileRow
 from jgi_stager.trial import smallest
 from jgi_stager.warning_groups import group, sentences, together
@@ -221,11 +222,12 @@ def _entered_bytes(ctx: StepContext, project: Project, ap: DiscoveredProject) ->
 
 
 def _owner(project: Project, ap: DiscoveredProject, listing: ApListing) -> Owner:
+    usual = destination_directory(project.analysis_projects_dir, project.project_name, ap.ap_gold_id)
     return Owner(
         project_name=project.project_name,
         ap_gold_id=ap.ap_gold_id,
         its_ap_id=ap.its_ap_id,
-        directory=destination_directory(project.analysis_projects_dir, project.project_name, ap.ap_gold_id),
+        directory=usual if ap.directory is None else PurePosixPath(ap.directory),
         gold_study_id=ap.gold_study_id,
         gold_biosample_id=ap.gold_biosample_id,
         gold_seq_id=ap.gold_seq_id,
@@ -242,10 +244,15 @@ def _chosen_of(ctx: StepContext, project: Project, ap_type: str | None) -> Choos
 
 
 def chosen_files(
-    ctx: StepContext, project: Project, ap: DiscoveredProject, listing: ApListing, known: Iterable[FileRow]
+    ctx: StepContext,
+    project: Project,
+    ap: DiscoveredProject,
+    listing: ApListing,
+    known: Iterable[FileRow],
+    imported: Sequence[ImportedFile] = (),
 ) -> Selection:
-    """What a project wants of the files that JDP lists of an analysis project. Those that are ``known`` keep their
-    places."""
+    """What a project wants of the files that JDP lists of an analysis project, and of ``imported`` ones that it
+    does not list. Those that are ``known`` keep their places."""
     listed = [
         Listed(
             file.jdp_file_id,
@@ -258,20 +265,29 @@ def chosen_files(
         )
         for file in listing.files
     ]
+    there = {file.jdp_file_id for file in listed}
+    listed += [
+        Listed(one.jdp_file_id, one.file_name, one.size, md5=one.md5)
+        for one in imported
+        if one.jdp_file_id not in there
+    ]
     owner, remove, now = _owner(project, ap, listing), ctx.settings.jdp.remove_files, ctx.clock.now()
     chosen = _chosen_of(ctx, project, ap.ap_type)
     return select(owner, listed, remove, now, chosen, growth.placed(known, owner.directory))
 
 
 def _keep_listing(ctx: StepContext, project: Project, ap: DiscoveredProject, listing: ApListing) -> None:
-    ap_gold_id = ap.ap_gold_id
+    ap_gold_id, imported = ap.ap_gold_id, imports.of_analysis_project(ctx.store, project, ap.ap_gold_id)
+    if imported is not None:
+        ap = _settle(ctx, project, ap, imported)
     known = files.of_analysis_project(ctx.store, project.project_name, ap_gold_id)
-    selection = chosen_files(ctx, project, ap, listing, known)
-    records = growth.new_files(selection.records, known)
-    found: dict[str, Any] = {}
+    selection = chosen_files(ctx, project, ap, listing, known, () if imported is None else imported.files)
+    records: Sequence[FileRecord] = growth.new_files(selection.records, known)
+    if imported is not None or files.any_set_aside_done(ctx.store, project.project_name, ap_gold_id):
+        records = _look_first(records)
+    found: dict[str, Any] = {} if ap.directory is None else {"directory": ap.directory}
     if isinstance(project.discovery, Rescan):
-        found = _differences(ctx, ap, listing, selection, known, records)
-    _take_over(ctx, _owner(project, ap, listing), records)
+        found |= _differences(ctx, ap, listing, selection, known, records)
     files.upsert_files(ctx.store, records)
     if records and copying.is_possible(ctx.settings):
         sharing.reserve(ctx.store, [project.project_name], [one.source_file_id for one in records])
@@ -313,26 +329,22 @@ def _differences(
     return {"changed": [one.model_dump() for one in changed], "gone": [one.model_dump() for one in gone]}
 
 
-def _take_over(ctx: StepContext, owner: Owner, records: Sequence[FileRecord]) -> None:
-    """Take over what arrived for a removed project of this name, if it is wanted as it was and still lies at its
-    place, under whatever name it got then. All else is entered anew: what is under way at JDP is joined, not asked
-    for again."""
-    wanted = {(one.jdp_file_id, one.jdp_file_size, one.md5sum) for one in records if one.destination_path}
-    left = files.set_aside_done(ctx.store, owner.project_name, owner.ap_gold_id)
-    there: dict[str, dict[str, int | None]] = {}
-    kept = 0
-    for one in left:
-        place = PurePosixPath(one.destination_path or "/")
-        if (one.jdp_file_id, one.size, one.md5sum) not in wanted or not place.is_relative_to(owner.directory):
-            continue
-        directory = str(place.parent)
-        if directory not in there:
-            entries = ctx.globus.ls(ctx.settings.globus.nersc_collection_id, directory)
-            there[directory] = {entry.name: entry.size for entry in entries or () if entry.type == "file"}
-        if there[directory].get(place.name) == one.size:
-            kept += files.take_over(ctx.store, one, owner.project_name)
-    if left:
-        log.info("files_taken_over", project=owner.project_name, ap_gold_id=owner.ap_gold_id, files=kept)
+def _settle(
+    ctx: StepContext, project: Project, ap: DiscoveredProject, imported: ImportedAnalysisProject
+) -> DiscoveredProject:
+    """The same, with the directory that the files of an imported analysis project go into: beside those that lie
+    there already, else where its database sent them. Raises what the Globus client raises."""
+    usual = destination_directory(project.analysis_projects_dir, project.project_name, ap.ap_gold_id)
+    for directory in dict.fromkeys([str(usual), *imported.directories]):
+        entries = ctx.globus.ls(ctx.settings.globus.nersc_collection_id, directory)
+        if any(entry.type == "file" for entry in entries or ()):
+            return ap if directory == str(usual) else ap.model_copy(update={"directory": directory})
+    return ap if imported.sent_to is None else ap.model_copy(update={"directory": imported.sent_to})
+
+
+def _look_first(records: Sequence[FileRecord]) -> list[FileRecord]:
+    """The same, each to be looked for at its destination before it is asked for."""
+    return [one if one.reason else one.model_copy(update={"look_first": True}) for one in records]
 
 
 def _summary(selection: Selection) -> ListedFiles:

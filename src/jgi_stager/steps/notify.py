@@ -44,6 +44,15 @@ class Lasts:
     """It is over when it was not told for so long: for what nobody can see to be over."""
 
 
+def acceptance_key(project: Project) -> str:
+    """The name of an accepted project and when that was: in the keys of its notices.
+
+    Not its id, which may read like another one (1 and "1"); and a name may be accepted again once a person has
+    removed the first record.
+    """
+    return f"{project.accepted_name}:{project.accepted_at:%Y-%m-%dT%H:%M:%S}"
+
+
 def notify(
     ctx: StepContext,
     kind: Kind,
@@ -119,15 +128,6 @@ def open_alarm(ctx: StepContext, topic: str, words: Mapping[str, str | None], la
     )
     if alarms.open_alarm(ctx.store, alarm):
         log.warning("alarm_opened", topic=alarm.key, cause=alarm.cause.value)
-
-
-def acceptance_key(project: Project) -> str:
-    """The name of an accepted project and when that was: in the keys of its notices.
-
-    Not its id, which may read like another one (1 and "1"); and a name may be accepted again once a person has
-    removed the first record.
-    """
-    return f"{project.accepted_name}:{project.accepted_at:%Y-%m-%dT%H:%M:%S}"
 
 
 def topic_of(key: str) -> str:

@@ -369,6 +369,13 @@ def finish_copy(store: Store, file: files.FileRow, how: str) -> int:
     return moves.move(store, where, file.state, State.DONE, f"verified at the destination: {how}", copy_from=None)
 
 
+def adopt_files(store: Store, oids: Sequence[FileId], how: str, place: Mapping[str, Any]) -> int:
+    """Files lay at their destination before they were asked for, and were checked there. Returns how many moved.
+    ``place``: their ``destination_path``, if it is another one than was thought."""
+    why = f"verified at the destination: {how}; it lay there already"
+    return moves.move(store, moves.by_oids(oids), State.PENDING, State.DONE, why, **{"look_first": False, **place})
+
+
 def close_task(store: Store, task: TransferTask, why: str, **fields: Any) -> None:
     """The end of a task that was looked at: what it brought is known, and no file is in it any more."""
     now = store.clock.now()

@@ -117,6 +117,11 @@ class Store:
         return self.collection("discoveries")
 
     @property
+    def imports(self) -> Fenced:
+        """What another database said of imported projects, see `jgi_stager.import_models`."""
+        return self.collection("imports")
+
+    @property
     def restore_requests(self) -> Fenced:
         """One document per POST to JDP; together they are the quota ledger."""
         return self.collection("restore_requests")

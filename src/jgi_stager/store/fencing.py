@@ -32,6 +32,7 @@ FENCED = (
     "discoveries",
     "files",
     "globus_tasks",
+    "imports",
     "notices",
     "projects",
     "restore_requests",

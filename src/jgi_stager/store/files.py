@@ -11,7 +11,7 @@ from typing import Any
 
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import BulkWriteError
 
 from jgi_stager.lifecycle import FILES, ORDER, State, check_move
 from jgi_stager.records import FileRecord, story
@@ -87,8 +87,9 @@ class FailedGroup:
 
 
 _ASIDE = " (removed "
-_TO_ASK: Document = {"to_list_again": {"$ne": True}, "copy_from": None}
-"""JDP need not list it once more, and it is not to be copied from where it lies already."""
+_TO_ASK: Document = {"to_list_again": {"$ne": True}, "copy_from": None, "look_first": {"$ne": True}}
+"""JDP need not list it once more, it is not to be copied from where it lies already, and was looked for."""
+_LOOK_FIRST: Document = {"state": State.PENDING, "look_first": True}
 _LAST_MOVE: Document = {"$slice": -1}
 """Of the history the last entry alone is read: a file whose history is none cannot be moved."""
 _CANDIDATE_FIELDS = frozenset(
@@ -137,21 +138,47 @@ def set_aside(store: Store, project_name: str) -> int:
 
 
 @translated
-def set_aside_done(store: Store, project_name: str, ap_gold_id: str) -> list[FileRow]:
-    """What had arrived of an analysis project for a removed project of this name, the last one first."""
-    where = {"project_name": {"$regex": f"^{re.escape(project_name + _ASIDE)}"}, "ap_gold_id": ap_gold_id}
-    found = _rows(store, where, State.DONE)
-    return sorted(found, key=lambda file: file.project_name, reverse=True)
+def any_set_aside_done(store: Store, project_name: str, ap_gold_id: str) -> bool:
+    """Whether anything of an analysis project had arrived for a removed project of this name."""
+    removed = {"$regex": f"^{re.escape(project_name + _ASIDE)}"}
+    where = {"project_name": removed, "ap_gold_id": ap_gold_id, "state": State.DONE}
+    return store.files.find_one(where, {"_id": 1}) is not None
 
 
 @translated
-def take_over(store: Store, file: FileRow, project_name: str) -> bool:
-    """Give a file that was set aside to a project, unless that has an entry for it; whether it did."""
-    where = {"_id": file.oid, "project_name": file.project_name}
-    try:
-        return store.files.update_one(where, {"$set": {"project_name": project_name}}).matched_count == 1
-    except DuplicateKeyError:
-        return False
+def analysis_projects_to_look_at(store: Store, project_name: str) -> list[str]:
+    """The analysis projects of a project with pending files that may lie at their destination already. Reads an
+    index of such files only."""
+    found = store.files.distinct("ap_gold_id", {"project_name": project_name, **_LOOK_FIRST})
+    return sorted(name for name in found if isinstance(name, str))
+
+
+@translated
+def count_to_look_at(store: Store, project_name: str) -> int:
+    """How many files of a project those are. Reads the same index."""
+    return store.files.count_documents({"project_name": project_name, **_LOOK_FIRST})
+
+
+@translated
+def to_look_at(store: Store, project_name: str, ap_gold_id: str) -> list[FileRow]:
+    """The pending files of an analysis project that may lie at their destination already."""
+    return _rows(store, {"project_name": project_name, "ap_gold_id": ap_gold_id, **_LOOK_FIRST}, State.PENDING)
+
+
+@translated
+def looked_at(store: Store, oids: Iterable[ObjectId]) -> int:
+    """Note that files do not lie at their destination, so that they are asked for; how many there were."""
+    where = {"_id": {"$in": list(oids)}, **_LOOK_FIRST}
+    changes = {"look_first": False, "update_date": store.clock.now()}
+    return store.files.update_many(where, {"$set": changes}).modified_count
+
+
+@translated
+def look_first(store: Store, project_name: str, ap_gold_ids: Iterable[str]) -> int:
+    """Let the pending files of these analysis projects be looked for at their destination before they are asked
+    for; how many are marked now that were not."""
+    where = {"project_name": project_name, "state": State.PENDING, "ap_gold_id": {"$in": as_list(ap_gold_ids)}}
+    return store.files.update_many(where, {"$set": {"look_first": True}}).modified_count
 
 
 @translated

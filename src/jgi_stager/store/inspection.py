@@ -6,9 +6,10 @@ from typing import Any
 
 from jgi_stager.control_models import Limits
 from jgi_stager.discovery_models import DiscoveryEntry
+from jgi_stager.import_models import ImportedProject
 from jgi_stager.lifecycle import OVER_PROJECTS
 from jgi_stager.models import DOCUMENTS
-from jgi_stager.store import acceptance, discoveries, files, notices, requests, tasks
+from jgi_stager.store import acceptance, discoveries, files, imports, notices, requests, tasks
 from jgi_stager.store.database import Document, Misfit, Store
 from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import translated
@@ -72,6 +73,8 @@ def _reason(store: Store, collection: str, document: Document) -> str | None:
         return acceptance.problem_of(store, document)
     if collection == DiscoveryEntry.collection:
         return misfit(discoveries.model_of(document), document)
+    if collection == ImportedProject.collection:
+        return misfit(imports.model_of(document), document)
     model: Any = DOCUMENTS.get(collection, Limits)
     return misfit(model, document)
 

@@ -203,6 +203,13 @@ def insert_project(store: Store, record: Mapping[str, Any]) -> object:
 
 
 @translated
+def insert_once(store: Store, key: str, record: Mapping[str, Any]) -> bool:
+    """The same under this ``_id``, unless a record has it; whether it is new."""
+    update = {"$setOnInsert": dict(record)}
+    return store.projects.update_one({"_id": key}, update, upsert=True).upserted_id is not None
+
+
+@translated
 def set_project(
     store: Store,
     key: object,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo import DESCENDING
+from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.control_models import Look
 from jgi_stager.lifecycle import (
@@ -79,10 +80,13 @@ def insert_delivery(
     size: int,
     at: datetime,
     expires: datetime | None,
-) -> None:
-    """Note a delivery at JGI that nobody here asked for, as a closed request that files may join.
+    under_way: bool = False,
+) -> bool:
+    """Note a delivery at JGI that nobody here asked for, as a closed request that files may join; whether it is
+    new.
 
-    Its ``size`` in bytes counts against the quota from ``at`` on.
+    ``under_way``: JDP works on it still, so it is polled. Its ``size`` in bytes counts against the quota from
+    ``at`` on.
     """
     values: Document = {
         "file_ids": list(file_ids),
@@ -91,9 +95,14 @@ def insert_delivery(
         "expiration_date": expires,
         "found": True,
     }
-    values |= {"submitted_at": at, "ready_at": at}
-    document = _new(f"R{request_id}", RequestState.CLOSED, store.clock.now(), "found at JGI", values)
-    store.restore_requests.insert_one(document)
+    values |= {"submitted_at": at} if under_way else {"submitted_at": at, "ready_at": at}
+    state = RequestState.WAITING if under_way else RequestState.CLOSED
+    document = _new(f"R{request_id}", state, store.clock.now(), "found at JGI", values)
+    try:
+        store.restore_requests.insert_one(document)
+    except DuplicateKeyError:
+        return False
+    return True
 
 
 def _new(key: str, state: RequestState, at: datetime, why: str, values: Document) -> Document:

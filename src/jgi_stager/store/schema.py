@@ -56,6 +56,12 @@ INDEXES: tuple[Index, ...] = (
         "candidates in the order of planning",
         {"partialFilterExpression": {"state": "pending"}},
     ),
+    Index(
+        "files",
+        _up("project_name", "ap_gold_id", "look_first"),
+        "what may lie at its destination already",
+        {"partialFilterExpression": {"look_first": True}},
+    ),
     Index("files", _up("source_file_id"), "all destinations of a restored id", {}),
     Index("files", _up("request_id"), "the files of a request", {}),
     Index("files", _up("globus_task_id"), "the files of a task", {}),
@@ -73,6 +79,7 @@ INDEXES: tuple[Index, ...] = (
     Index(
         "discoveries", _up("gone_at"), "the server removes what a later one replaced", {"expireAfterSeconds": 0}
     ),
+    Index("imports", _up("project_name", "ap_gold_id"), "what is known of an imported project", {}),
     Index("restore_requests", _up("state", "next_poll_at"), "requests that are due", {}),
     Index("restore_requests", _up("submitted_at"), "the quota ledger", {}),
     Index("restore_requests", _up("vouched.submitted_at"), "the quota ledger, where a request was edited", {}),

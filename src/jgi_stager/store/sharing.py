@@ -39,6 +39,7 @@ def reserve(store: Store, project_names: Iterable[str], source_ids: Iterable[str
         "project_name": {"$in": as_list(project_names)},
         "state": State.PENDING,
         "copy_from": None,
+        "look_first": {"$ne": True},  # it may lie there already
     }
     changes = []
     for file in store.files.find(where, {"source_file_id": 1, "not_from": 1}):
