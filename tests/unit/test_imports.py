@@ -23,6 +23,7 @@ PURE = {
     "models",
     "alarm_models",
     "discovery_models",
+    "import_models",
     "control_models",
     "contract",
     "trial",
@@ -160,6 +161,15 @@ def test_the_store_knows_neither_the_services_nor_the_steps() -> None:
 
 def test_steps_know_nothing_of_who_runs_them() -> None:
     assert not offenders(lambda module: module.part == "steps", "cli", "daemon", "web", "simulator", "demo")
+
+
+def test_the_way_in_from_the_scripts_ends_at_the_store() -> None:
+    above = ("steps", "mail", "notices", "cli", "daemon", "web", "simulator", "demo")
+    assert not offenders(lambda module: module.part == "legacy", *above)
+    parts = ("generations", "mapping")
+    pure = [module for module in modules() if module.name in {f"legacy.{one}" for one in parts}]
+    assert len(pure) == len(parts)
+    assert not [module.name for module in pure if uses(module, "store", "clients", "settings", "os", "socket")]
 
 
 def test_only_the_demo_and_the_command_line_know_the_simulator() -> None:

@@ -10,12 +10,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jgi_stager.clients.http import HttpEdge, RefusedError
+from pydantic import SecretStr
+
+from jgi_stager.clients.http import Headers, HttpEdge, RefusedError
 from jgi_stager.clients.parsing import excerpt, plain, strings
-from jgi_stager.failures import Rejected, Service, Transient
+from jgi_stager.failures import NeedsPerson, Rejected, Service, Transient
 
 PAGE_SIZE = 1000
 MOST_PAGES = 1000
+STAGING = "/wf_file_staging"
+"""Where the scripts of the third generation keep what they know; a login is needed."""
 ATTEMPTS = 3
 """How often a listing is begun: a page token works once, so a page that is lost cannot be asked for again."""
 _SEQUENCING_PROJECT = re.compile(r"(?:gold:)?(Gp[0-9]{1,12})", re.ASCII)
@@ -41,7 +45,9 @@ class Nmdc:
 
         Raises `Rejected` if there are several, `Transient` if NMDC cannot be asked.
         """
-        documents = self._all("study_set", {"jgi_portal_study_identifiers": f"jgi.proposal:{proposal_id}"})
+        documents = self._all(
+            "/nmdcschema/study_set", {"jgi_portal_study_identifiers": f"jgi.proposal:{proposal_id}"}
+        )
         ids = {plain(str(document.get("id", ""))) for document in documents if isinstance(document, dict)}
         if not documents:
             return None
@@ -69,7 +75,7 @@ class Nmdc:
         """
         wanted = {"associated_studies": study_id, "gold_sequencing_project_identifiers": {"$exists": True}}
         names: dict[str, set[str]] = {}
-        for one in self._all("data_generation_set", wanted):
+        for one in self._all("/nmdcschema/data_generation_set", wanted):
             if not _is_staged(one):
                 continue
             name = one.get("id")
@@ -82,21 +88,37 @@ class Nmdc:
         """The numbers of the JGI proposals that a study names; none of one that NMDC does not know. Raises as
         above."""
         return frozenset(
-            _numbers(self._all("study_set", {"id": study_id}), "jgi_portal_study_identifiers", _PROPOSAL)
+            _numbers(
+                self._all("/nmdcschema/study_set", {"id": study_id}), "jgi_portal_study_identifiers", _PROPOSAL
+            )
         )
+
+    def staging_documents(
+        self, collection: str, wanted: Mapping[str, Any], token: SecretStr | None
+    ) -> list[dict[str, Any]]:
+        """The documents of a collection that the scripts kept behind this API (``/wf_file_staging``); some users
+        alone may read them. Raises `NeedsPerson` or `Transient`.
+        """
+        headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
+        try:
+            found = self._all(f"{STAGING}/{collection}", wanted, headers)
+        except Rejected as error:
+            cure = "write an access token of a user who may use /wf_file_staging into the secret nmdc_token"
+            raise NeedsPerson(Service.NMDC, str(error), cure) from None
+        return [one for one in found if isinstance(one, dict)]
 
     def probe(self) -> None:
         """Ask for one study. Returns if NMDC answers; raises `Transient` or `Rejected`."""
-        self._page("study_set", {}, None, page_size=1)
+        self._page("/nmdcschema/study_set", {}, None, {}, page_size=1)
 
-    def _all(self, collection: str, wanted: Mapping[str, Any]) -> list[Any]:
+    def _all(self, path: str, wanted: Mapping[str, Any], headers: Headers | None = None) -> list[Any]:
         """All pages. Starts over where a page after the first is lost, at most `ATTEMPTS` times in all."""
         lost: Transient | None = None
         for _ in range(ATTEMPTS):
             documents: list[Any] = []
             token: str | None = None
             for _page in range(MOST_PAGES):
-                found = self._page_or_loss(collection, wanted, token)
+                found = self._page_or_loss(path, wanted, token, headers or {})
                 if isinstance(found, Transient):
                     lost = found
                     break
@@ -105,35 +127,39 @@ class Nmdc:
                 if token is None:
                     return documents
             else:
-                raise self._edge.unexpected(collection, f"complete after {MOST_PAGES} pages")
-        raise lost or self._edge.unexpected(collection, "complete")
+                raise self._edge.unexpected(path, f"complete after {MOST_PAGES} pages")
+        raise lost or self._edge.unexpected(path, "complete")
 
     def _page_or_loss(
-        self, collection: str, wanted: Mapping[str, Any], token: str | None
+        self, path: str, wanted: Mapping[str, Any], token: str | None, headers: Headers
     ) -> tuple[list[Any], str | None] | Transient:
         if token is None:
-            return self._page(collection, wanted, None)
+            return self._page(path, wanted, None, headers)
         try:
-            return self._page(collection, wanted, token)
+            return self._page(path, wanted, token, headers)
         except Transient as error:
             return error
         except Rejected as error:  # a token that was used already: 400 "page_token not found"
             return Transient(Service.NMDC, str(error))
 
     def _page(
-        self, collection: str, wanted: Mapping[str, Any], token: str | None, page_size: int = PAGE_SIZE
+        self,
+        path: str,
+        wanted: Mapping[str, Any],
+        token: str | None,
+        headers: Headers,
+        page_size: int = PAGE_SIZE,
     ) -> tuple[list[Any], str | None]:
-        path = f"/nmdcschema/{collection}"
         params: dict[str, str | int] = {"filter": json.dumps(wanted), "max_page_size": page_size}
         if token is not None:
             params["page_token"] = token
         refusal: RefusedError | None = None
         try:
-            document = self._edge.get_json(path, params)
+            document = self._edge.get_json(path, params, headers)
         except RefusedError as error:
             refusal = error
         if refusal is not None:
-            kind = Transient if refusal.status == 401 else Rejected
+            kind = Transient if refusal.status == 401 and not path.startswith(STAGING) else Rejected
             raise kind(Service.NMDC, str(refusal))
         resources = document.get("resources") if isinstance(document, dict) else None
         following = document.get("next_page_token") if isinstance(document, dict) else None

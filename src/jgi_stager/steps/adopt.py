@@ -3,7 +3,7 @@
 Those of an imported project, and of one whose record was removed and inserted again. Each is looked at before it
 is asked for: what is right is done, without a request; all else is asked for as any other file. Nothing is looked
 at while a Globus task of the other database may still write there: until then nothing is asked for either, and
-nothing is sent to the same place (docs/decisions/0408).
+nothing is sent to the same place (docs/decisions/0411).
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def connect(
     ``password`` is used when the uri names a user, and wins over one in the uri. ``timeout_seconds`` (real)
     bounds the search for a server. Raises `StoreUnavailable` or `StoreRefused`; neither quotes the uri.
     """
-    client = _client(uri, password, timeout_seconds, listeners)
+    client = make_client(uri, password, timeout_seconds, listeners)
     try:
         client.admin.command("ping")
         store = Store(client, _database(client, database), clock)
@@ -81,9 +81,10 @@ def connect(
     return store
 
 
-def _client(
-    uri: str, password: SecretStr | None, timeout_seconds: float, listeners: Sequence[CommandListener]
+def make_client(
+    uri: str, password: SecretStr | None, timeout_seconds: float, listeners: Sequence[CommandListener] = ()
 ) -> MongoClient[Document]:
+    """A client of a MongoDB, which connects when it is used. Raises `StoreRefused`, without the uri."""
     milliseconds = int(timeout_seconds * 1000)
     secret: dict[str, Any] = {}
     if password is not None and "@" in uri:
