@@ -47,8 +47,8 @@ class Wanting:
 def shortages(
     wanting: Sequence[Wanting], free: Mapping[str, int], quota_left: int | None = None
 ) -> dict[str, int]:
-    """How many bytes are missing for each project that does not fit. Those in front go first; one that does not
-    fit takes no room, so that it keeps no other one waiting.
+    """How many bytes more each project that does not fit needs, to go on. Those in front go first; one that does
+    not fit takes no room, so that it keeps no other one waiting.
 
     ``free``: bytes, by file system. ``quota_left``: what all together may still fill; None: no such limit.
     """
@@ -60,11 +60,11 @@ def shortages(
             rooms[one.place] -= one.under_way
     short = {}
     for one in wanting:
-        need = one.pending + (one.pending * SPARE_PERCENT // 100 if one.waits else 0)
-        missing = need - min(whole, rooms.get(one.place, math.inf)) if one.pending else 0
-        if missing > 0:
-            short[one.project] = int(missing)
-        if missing <= 0 or one.goes_on:
+        room, spare = min(whole, rooms.get(one.place, math.inf)), one.pending * SPARE_PERCENT // 100
+        fits = one.pending + (spare if one.waits else 0) <= room or not one.pending
+        if not fits:
+            short[one.project] = int(one.pending + spare - room)
+        if fits or one.goes_on:
             whole -= one.pending
             if one.place in rooms:
                 rooms[one.place] -= one.pending

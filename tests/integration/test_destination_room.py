@@ -28,7 +28,8 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Free:
     """Let the file system say that so many bytes are free."""
 
     def say(size: int) -> None:
-        monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=size, f_frsize=1))
+        found = SimpleNamespace(f_bavail=size, f_bfree=size, f_blocks=size, f_frsize=1)
+        monkeypatch.setattr(os, "statvfs", lambda _: found)
 
     return say
 
@@ -64,7 +65,7 @@ def test_too_little_room_holds_the_project_until_there_is_enough(
         assert st.documents("alarms", ended_at=None) == []
         said = [entry["why"] for entry in st.project()["history"]]
         assert "there is room for it" in said
-        assert "nothing is asked from tape for it: 1.00 kB of room are missing" in said
+        assert "nothing is asked from tape for it: 1.12 kB of room are missing" in said
         assert len(st.alarms("no room for soil")) == 1
 
 
@@ -163,7 +164,7 @@ def test_a_destination_that_cannot_be_looked_at_holds_up_nothing(
         monkeypatch.setattr(os, "statvfs", fails)
         st.insert(analysis_projects_dir=str(st.staged / "below"))
         st.drive()
-        check_arrivals(st)
+        assert st.counts() == {"done": 3}
 
 
 def test_a_directory_that_is_not_made_yet_has_the_room_of_the_one_above(

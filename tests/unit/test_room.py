@@ -19,32 +19,32 @@ def wanting(name: str, pending: int, under_way: int = 0, place: str | None = "cf
 
 def test_what_fits_exactly_fits_and_a_byte_more_is_missing() -> None:
     assert shortages([wanting("a", 60, 40)], {"cfs": 100}) == {}
-    assert shortages([wanting("a", 61, 40)], {"cfs": 100}) == {"a": 1}
+    assert shortages([wanting("a", 61, 40)], {"cfs": 100}) == {"a": 2}, "with 2 % to spare"
 
 
 def test_what_is_under_way_anywhere_counts_before_what_is_to_be_asked() -> None:
-    assert shortages([wanting("a", 60), wanting("b", 0, 50)], {"cfs": 100}) == {"a": 10}
+    assert shortages([wanting("a", 60), wanting("b", 0, 50)], {"cfs": 100}) == {"a": 11}
 
 
 def test_one_that_does_not_fit_keeps_nobody_waiting() -> None:
-    assert shortages([wanting("large", 500), wanting("small", 90)], {"cfs": 100}) == {"large": 400}
+    assert shortages([wanting("large", 500), wanting("small", 90)], {"cfs": 100}) == {"large": 410}
 
 
 def test_those_in_front_go_first_and_take_their_room() -> None:
-    assert shortages([wanting("a", 60), wanting("b", 60)], {"cfs": 100}) == {"b": 20}
+    assert shortages([wanting("a", 60), wanting("b", 60)], {"cfs": 100}) == {"b": 21}
 
 
 def test_each_file_system_has_its_own_room_and_one_that_is_not_seen_has_any() -> None:
     found = shortages([wanting("a", 60), wanting("b", 60, place="scratch"), wanting("c", 10**15, place=None)], {
         "cfs": 100, "scratch": 50
     })  # fmt: skip
-    assert found == {"b": 10}
+    assert found == {"b": 11}
 
 
 def test_a_quota_is_shared_by_all_places() -> None:
     two = [wanting("a", 60), wanting("b", 60, place=None)]
-    assert shortages(two, {"cfs": 1000}, 100) == {"b": 20}
-    assert shortages(two, {}, -5) == {"a": 65, "b": 65}
+    assert shortages(two, {"cfs": 1000}, 100) == {"b": 21}
+    assert shortages(two, {}, -5) == {"a": 66, "b": 66}
 
 
 def test_one_that_waits_goes_on_only_with_some_to_spare() -> None:
