@@ -18,6 +18,7 @@ from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.nmdc import Nmdc
 from jgi_stager.failures import OutsideError, Rejected, Service, Transient
 from jgi_stager.settings import JdpSettings
+from patterns import recorded
 
 A, B, C = "a" * 24, "b" * 24, "c" * 24
 JDP = JdpSettings(globus_user_name="someone@nersc.gov")
@@ -147,3 +148,30 @@ def test_nmdc_sequencing_projects_are_those_that_jgi_sequenced_and_that_are_stag
     named = {"jgi_portal_study_identifiers": ["jgi.proposal:503", "jgi.proposal:504", "other:1"]}
     with nmdc_with(reply(200, {"resources": [named]})) as (nmdc, _):
         assert nmdc.proposals("nmdc:sty-11-a") == {"503", "504"}
+
+
+def test_each_sequencing_project_has_the_names_that_nmdc_gives_its_data_generations() -> None:
+    key = "gold_sequencing_project_identifiers"
+    rows: list[Any] = [
+        {"id": "nmdc:omprc-11-b", key: ["gold:Gp1"]},
+        {"id": "nmdc:dgns-11-a", key: ["gold:Gp1", "gold:Gp2"]},
+        {"id": "nmdc:omprc-11-c", key: ["gold:Gp3"], "processing_institution": "UCSD"},
+        {"id": "=cmd|\t../x", key: ["gold:Gp4"]},
+        {"id": 7, key: "Gp4"},
+        5,
+    ]
+    with nmdc_with(reply(200, {"resources": rows})) as (nmdc, _):
+        assert nmdc.data_generations("nmdc:sty-11-a") == {
+            "Gp1": ("nmdc:dgns-11-a", "nmdc:omprc-11-b"),
+            "Gp2": ("nmdc:dgns-11-a",),
+            "Gp4": (),
+        }
+
+
+def test_the_recorded_data_generations_have_one_name_each() -> None:
+    document = json.loads(recorded("nmdc/data_generation_set_318_rows.json").read_text(encoding="utf-8"))
+    with nmdc_with(reply(200, document)) as (nmdc, _):
+        names = nmdc.data_generations("nmdc:sty-11-r2h77870")
+    assert len(names) == 318
+    assert {len(found) for found in names.values()} == {1}
+    assert names["Gp0566640"] == ("nmdc:omprc-11-2eh5g273",)
