@@ -111,8 +111,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, mongod_uri: str) -> Iterator
     with stage(directory, mongod_uri, forty(), sections=importer) as st:
         st.insert()
         hide(st.out.sim.world, *(file_id(number, 5) for number in VANISHING))
-        spoilt = [{"kind": "delivery_wrong_content", "ids": [file_id(one, 5)], "count": 1} for one in CORRUPTED]
-        st.switch(world_faults=spoilt)
+        st.out.mishap("delivery_wrong_content", ids=[file_id(number, 5) for number in CORRUPTED], count=1)
         st.drive(hours=24 * 7, minutes=30)
         yield st
 
