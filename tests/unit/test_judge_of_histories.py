@@ -21,7 +21,7 @@ LEGAL = {
 }
 ILLEGAL = {
     "files": (("pending", "done"), ("done", "pending"), ("pending", "pending")),
-    "projects": (("discovering", "done"), ("done", "active"), ("invalid", "active")),
+    "projects": (("discovering", "done"), ("done", "held"), ("invalid", "active")),
     "restore_requests": (("submitting", "ready"), ("refused", "accepted"), ("released", "waiting")),
     "globus_tasks": (("submitting", "active"), ("closed", "active"), ("active", "active")),
     "notices": (("waiting", "sent"), ("sent", "waiting"), ("folded", "sending")),
