@@ -15,7 +15,7 @@ import structlog
 
 from jgi_stager.failures import Service, retry_delay
 from jgi_stager.importer import PatternsError
-from jgi_stager.lifecycle import RESTING, ProjectState, State
+from jgi_stager.lifecycle import COMPLETE_PROJECTS, RESTING, ProjectState, State
 from jgi_stager.models import Project
 from jgi_stager.notices import Kind
 from jgi_stager.pattern_files import read_importer
@@ -64,7 +64,7 @@ def of_project(store: Store, project: str) -> dict[str, Any]:
 
 def _contract(store: Store) -> list[dict[str, str]]:
     """What was seen of the assumptions about the services, for the mail about the first project that is done."""
-    if projects.by_state(store, ProjectState.DONE):
+    if projects.by_state(store, COMPLETE_PROJECTS):
         return []
     rows = contract_rows(evidence.contract(store))
     return [{"id": row.id, "standing": row.standing.value, "evidence": row.evidence} for row in rows]
