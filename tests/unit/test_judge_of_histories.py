@@ -20,7 +20,7 @@ LEGAL = {
     "notices": ("waiting", "sending", "waiting", "sending", "sent"),
 }
 ILLEGAL = {
-    "files": (("pending", "done"), ("done", "pending"), ("pending", "pending")),
+    "files": (("pending", "restored"), ("done", "failed"), ("pending", "pending")),
     "projects": (("discovering", "done"), ("done", "held"), ("invalid", "active")),
     "restore_requests": (("submitting", "ready"), ("refused", "accepted"), ("released", "waiting")),
     "globus_tasks": (("submitting", "active"), ("closed", "active"), ("active", "active")),
