@@ -22,6 +22,7 @@ from jgi_stager.steps import transitions
 from jgi_stager.store import Store, alarms, file_queries, files, moves, projects, requests
 from jgi_stager.store.files import FileId, FileRow
 from jgi_stager.store.projects import Record
+from jgi_stager.stored import Verified
 
 
 class NotAllowed(Exception):  # noqa: N818 - not a failure: the answer is no, and why
@@ -301,13 +302,13 @@ def failed_files(store: Store, name: str, **which: Unpack[Which]) -> list[FileRo
     return files.select(store, moves.by_project(name, state=State.FAILED.value, **_failed(store, name, which)))
 
 
-def settle(store: Store, file: FileRow, problem: str | None, how: str, who: str) -> bool:
-    """Note what was found where a failed file belongs: it is done if there is no ``problem``, ``how`` it was
-    checked; else it has a fresh reason. Whether it is done. One that was released meanwhile is left alone."""
-    if problem is None:
+def settle(store: Store, file: FileRow, problem: str | None, verified: Verified | None, who: str) -> bool:
+    """Note what was found where a failed file belongs: it is done if it was ``verified``; else the ``problem`` is
+    its fresh reason. Whether it is done. One that was released meanwhile is left alone."""
+    if verified is not None:
         where = moves.by_oids([file.oid], destination_path=file.destination_path, reason=file.reason)
-        why = f"verified at the destination: {how}; again, for {who}"
-        return moves.move(store, where, State.FAILED, State.DONE, why) == 1
+        why = f"verified at the destination: {verified.how}; again, for {who}"
+        return moves.move(store, where, State.FAILED, State.DONE, why, verified=verified.model_dump()) == 1
     before = (file.reason or "").partition(_LOOKED_AGAIN)[0]
     at = f"{store.clock.now():%Y-%m-%d %H:%M} UTC"
     moves.note_reason(store, file.oid, file.reason, f"{before}{_LOOKED_AGAIN}{who} at {at}: {problem}")

@@ -8,7 +8,7 @@ is judged by the importer's own patterns first; what will never be there is told
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -45,6 +45,9 @@ class Standing(StrEnum):
     """Files that the importer would take are still to come."""
     READY = "ready"
 
+
+_NONE = {False: "JDP lists no file", True: "JDP lists no file, or the record does not choose it,"}
+_AT_JGI = {False: "at JGI", True: "at JGI or in the choice of the record"}
 
 PERMANENT = frozenset({Standing.EMPTY, Standing.LACKS, Standing.AMBIGUOUS})
 """What no more staging changes."""
@@ -108,6 +111,8 @@ class Readiness:
     failed: tuple[FailedFile, ...] = ()
     under_way: int = 0
     """How many of the files that it would take are still to come."""
+    by_choice: bool = False
+    """Whether the record chooses files, so that what is missing may be at JGI all the same."""
 
     @property
     def ready(self) -> bool:
@@ -119,9 +124,9 @@ class Readiness:
         """Why it is not ready, all of it, in words; empty if it is."""
         said = []
         if self.standing == Standing.EMPTY:
-            said.append("JDP lists no file of it")
+            said.append(f"{_NONE[self.by_choice]} of it")
         elif self.missing:
-            said.append(f"JDP lists no file for {_types(self.missing, most=len(self.missing))}")
+            said.append(f"{_NONE[self.by_choice]} for {_types(self.missing, most=len(self.missing))}")
         for clash in self.ambiguous:
             names = some_of([repr(name) for name in clash.names])
             said.append(
@@ -145,12 +150,20 @@ def judge(
     ap_type: str | None,
     *,
     listed: bool = True,
+    by_choice: bool = False,
 ) -> Readiness:
     """Judge one analysis project by its wanted files.
 
     ``ap_type`` is what GOLD calls it, None in a database of an older release: then it is told by the names.
-    ``listed``: whether JDP has listed its files.
+    ``listed``: whether JDP has listed its files. ``by_choice``: whether the record chooses among them.
     """
+    found = _found(ap_gold_id, files, importer, ap_type, listed=listed)
+    return replace(found, by_choice=True) if by_choice else found
+
+
+def _found(
+    ap_gold_id: str, files: Sequence[Wanted], importer: Importer | None, ap_type: str | None, *, listed: bool
+) -> Readiness:
     names = {file: name_in_directory(ap_gold_id, file.file_name, file.destination_path) for file in files}
     omics = OMICS.get(ap_type or "")
     if omics is None and importer is not None:
@@ -260,6 +273,8 @@ class Summary:
     """For how many there were patterns."""
     groups: tuple[Group, ...] = ()
     """Those that are not ready; what nothing changes any more first, then the largest."""
+    by_choice: bool = False
+    """Whether the record chooses files."""
 
     def counted(self, standing: Standing) -> int:
         """How many stand so."""
@@ -281,6 +296,7 @@ class Tally:
     total: int = 0
     ready: int = 0
     judged: int = 0
+    by_choice: bool = False
     _groups: dict[tuple[Standing, tuple[str, ...]], tuple[int, tuple[str, ...]]] = field(default_factory=dict)
 
     def add(self, one: Readiness) -> None:
@@ -288,6 +304,7 @@ class Tally:
         self.total += 1
         self.judged += one.judged
         self.ready += one.ready
+        self.by_choice |= one.by_choice
         if one.ready:
             return
         key = (one.standing, one.missing if one.standing == Standing.LACKS else ())
@@ -298,7 +315,7 @@ class Tally:
         """What was counted."""
         groups = [Group(standing, missing, *found) for (standing, missing), found in self._groups.items()]
         groups.sort(key=lambda one: (list(Standing).index(one.standing), -one.count, one.missing))
-        return Summary(self.total, self.ready, self.judged, tuple(groups))
+        return Summary(self.total, self.ready, self.judged, tuple(groups), self.by_choice)
 
 
 def summed(judged: Iterable[Readiness]) -> Summary:
@@ -324,9 +341,10 @@ def sentence(found: Summary, *, expected: bool = False) -> str:
 
 def _reasons(found: Summary, expected: bool) -> list[str]:
     lacking = [one for one in found.groups if one.standing == Standing.LACKS]
-    said = [f"{_lack(one.count)} {_types(one.missing)} at JGI" for one in lacking[:GROUPS_SAID]]
+    where = _AT_JGI[found.by_choice]
+    said = [f"{_lack(one.count)} {_types(one.missing)} {where}" for one in lacking[:GROUPS_SAID]]
     if others := sum(one.count for one in lacking[GROUPS_SAID:]):
-        said.append(f"{_lack(others)} other types at JGI")
+        said.append(f"{_lack(others)} other types {where}")
     for standing, one, many in _WORDS:
         number = found.counted(standing)
         if number and not (expected and standing == Standing.UNDER_WAY):
@@ -373,12 +391,12 @@ def outlook(found: Summary, *, expected: bool = False) -> Outlook:
 
 def never_told(found: Summary) -> list[str]:
     """A line for each reason why analysis projects will never be ready, with the first of them by name."""
-    return [f"{_why(one)}: {_named(one)}" for one in found.never]
+    return [f"{_why(one, _AT_JGI[found.by_choice])}: {_named(one)}" for one in found.never]
 
 
-def _why(one: Group) -> str:
+def _why(one: Group, where: str) -> str:
     if one.standing == Standing.LACKS:
-        return f"{_lack(one.count)} {_types(one.missing, most=len(one.missing))} at JGI"
+        return f"{_lack(one.count)} {_types(one.missing, most=len(one.missing))} {where}"
     single, many = next((single, many) for standing, single, many in _WORDS if standing == one.standing)
     return count(one.count, single, many)
 

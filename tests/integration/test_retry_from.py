@@ -14,12 +14,16 @@ from unittest import mock
 import pytest
 
 from commands import commands, parsed
+from factories import SOME_TIME
 from jgi_stager import admin, check_again, manifest_files
 from jgi_stager.admin import NotAllowed, Way, send_back
 from jgi_stager.check_again import look_again
 from jgi_stager.cli import retry
 from jgi_stager.lifecycle import State
+from jgi_stager.steps.verify import Finding
 from jgi_stager.store import moves, requests
+from jgi_stager.store.files import FileRow
+from jgi_stager.stored import Verified
 from stage import Stage, file_id, small_catalogue, stage
 
 
@@ -234,13 +238,16 @@ def arrived(st: Stage) -> None:
     assert st.path(1, 1).exists()
 
 
+def _outcome(row: FileRow, found: Finding | str) -> tuple[str | None, Verified | None]:
+    if isinstance(found, str) or found.problem is not None:
+        return (found if isinstance(found, str) else found.problem), None
+    return None, found.verified(row.size, SOME_TIME)
+
+
 def verified(st: Stage, **which: Any) -> list[bool]:
     rows = admin.failed_files(st.store, "soil", **which)
     found = look_again(rows, None, lambda _: None, threading.Event())
-    return [
-        admin.settle(st.store, row, one if isinstance(one, str) else one.problem, getattr(one, "how", ""), "alice")
-        for row, one in found
-    ]
+    return [admin.settle(st.store, row, *_outcome(row, one), "alice") for row, one in found]
 
 
 def test_what_lies_right_at_the_destination_is_done_and_the_rest_fails_with_a_fresh_reason(st: Stage) -> None:
@@ -258,6 +265,7 @@ def test_what_lies_right_at_the_destination_is_done_and_the_rest_fails_with_a_fr
     assert all(one.startswith("a full disk. Looked at again for alice") for one in reasons.values())
     st.path(2, 1).unlink()
     assert sum(verified(st, ap_gold_ids=["Ga0500002"])) == 0
+    assert all(one["verified"]["md5"] for one in st.documents("files", state="done"))
     (again,) = st.documents("files", jdp_file_id=file_id(2, 1))
     assert again["reason"].count("Looked at again") == 1, "only what was found last"
     assert "verified at the destination: size and md5; again, for alice" in last_why(st, 3)
@@ -271,8 +279,8 @@ def test_a_file_that_was_released_meanwhile_is_left_alone(st: Stage) -> None:
     arrived(st)
     rows = admin.failed_files(st.store, "soil")
     admin.release(st.store, "soil", "bob")
-    assert not admin.settle(st.store, rows[0], None, "size and md5", "alice")
-    assert not admin.settle(st.store, rows[1], "it is not there", "", "alice")
+    assert not admin.settle(st.store, rows[0], None, Finding(None, "size and md5").verified(1, SOME_TIME), "alice")
+    assert not admin.settle(st.store, rows[1], "it is not there", None, "alice")
     assert st.counts() == {"pending": 6}
     assert {one["reason"] for one in st.documents("files")} == {None}
 

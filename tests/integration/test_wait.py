@@ -17,7 +17,8 @@ from jgi_stager.cli.wait import Result, Seen, Until, judge, line
 from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.store import StoreUnavailable, moves
 from jgi_stager.store.files import Tally
-from stage import Stage, small_catalogue, stage
+from patterns import pattern_text
+from stage import Stage, file_id, small_catalogue, stage
 
 
 @pytest.fixture
@@ -114,6 +115,29 @@ def test_a_short_outage_of_the_database_is_waited_through_and_a_long_one_fails(
     monkeypatch.setattr(wait, "OUTAGE", timedelta(seconds=0.05))
     with mock.patch.object(wait, "look", side_effect=StoreUnavailable("gone")):
         assert give("wait", "soil").exit_code == 1
+
+
+def test_what_the_importer_takes_is_waited_for_and_nothing_else(
+    st: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The importer takes the first file. The other one fails, and the project is held for ever."""
+    patterns = tmp_path / "import.yaml"
+    patterns.write_text(pattern_text(("First", r"_1\.gff$")), encoding="utf-8")
+    assert commands(st, tmp_path, monkeypatch)("wait", "soil", "--until", "ready").exit_code == Result.NO_PROJECT
+    st.insert()
+    st.until("pending")
+    without = commands(st, tmp_path, monkeypatch)("wait", "soil", "--until", "ready")
+    assert (without.exit_code, "set importer.patterns" in without.output) == (2, True)
+    st.restart(importer={"patterns": [str(patterns)]})
+    moves.fail(st.store, moves.by_project("soil", jdp_file_id=file_id(1, 2)), State.PENDING, "x")
+    give = commands(st, tmp_path, monkeypatch)
+    late = give("wait", "soil", "--until", "ready", "--timeout", "0s")
+    assert late.exit_code == Result.TIMED_OUT
+    assert "1 analysis project not ready to import" in late.output
+    st.drive(48)
+    assert st.project()["state"] == "held"
+    assert give("wait", "soil").exit_code == Result.HELD
+    assert give("wait", "soil", "--until", "ready").exit_code == Result.REACHED
 
 
 def test_ctrl_c_ends_it_clean(give: Run) -> None:

@@ -307,3 +307,11 @@ def test_every_reason_has_its_words() -> None:
 def test_of_many_the_first_are_named_and_the_rest_is_counted() -> None:
     (line,) = never_told(summed(of(Standing.LACKS, MOST_NAMED + 5, "A")))
     assert line.endswith(f"Ga025{MOST_NAMED - 1:05d} and 5 more")
+
+
+def test_what_a_record_does_not_choose_is_not_called_missing_at_jgi() -> None:
+    found = judge(GA, [wanted(GOOD[0])], IMPORTER, METAGENOME, by_choice=True)
+    assert found.why == "JDP lists no file, or the record does not choose it, for Statistics"
+    said = summed([found])
+    assert sentence(said).endswith("1 lacks Statistics at JGI or in the choice of the record")
+    assert never_told(said) == [f"1 lacks Statistics at JGI or in the choice of the record: {GA}"]

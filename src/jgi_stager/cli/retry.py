@@ -169,13 +169,13 @@ def _look_again(
         for row, found in look_again(rows, books.settings.staging.md5_max_bytes, listing, threading.Event()):
             problem = found if isinstance(found, str) else found.problem
             if problem is None:
-                how = "" if isinstance(found, str) else found.how
-                right += dry_run or settle(books.store, row, None, how, somebody())
+                verified = None if isinstance(found, str) else found.verified(row.size, books.store.clock.now())
+                right += dry_run or settle(books.store, row, None, verified, somebody())
                 continue
             wrong[problem] += 1
             names.setdefault(problem, []).append(row.file_name)
             if not (dry_run or isinstance(found, str)):
-                settle(books.store, row, problem, "", somebody())
+                settle(books.store, row, problem, None, somebody())
     if right:
         page.say(f"{count(right, 'file')} of {project} {'is' if right == 1 else 'are'} right at the destination.")
     if dry_run and rows:

@@ -17,6 +17,7 @@ from rich.text import Text
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
+    Mistake,
     Page,
     complain,
     emit,
@@ -29,9 +30,14 @@ from jgi_stager.cli.demo import INTERRUPTED
 from jgi_stager.cli.status import DAEMON_DOWN
 from jgi_stager.clock import Clock, simulated_seconds
 from jgi_stager.formatting import clean, count, human_bytes, human_duration, percent, share_done
-from jgi_stager.lifecycle import RESTING, ProjectState, State
+from jgi_stager.importer import PatternsError
+from jgi_stager.lifecycle import GROWING, RESTING, ProjectState, State
 from jgi_stager.models import Project
+from jgi_stager.pattern_files import read_importer
+from jgi_stager.readiness import summed
 from jgi_stager.reporting import snapshot
+from jgi_stager.reporting.ready_to_import import judged
+from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.settings import Settings
 from jgi_stager.store import StoreUnavailable, files, projects
 from jgi_stager.store.files import Tally
@@ -42,6 +48,8 @@ class Until(StrEnum):
 
     DONE = "done"
     """Every file is done."""
+    READY = "ready"
+    """Every analysis project that the importer can ever take is ready for it."""
 
 
 class Result(IntEnum):
@@ -76,6 +84,8 @@ class Seen:
     reason: str | None
     counts: dict[str, Tally]
     daemon: bool
+    to_come: int | None = None
+    """Analysis projects that are not ready to import and will be; None where nobody asks, or nobody knows yet."""
 
     @property
     def done(self) -> Tally:
@@ -99,7 +109,7 @@ def judge(seen: Seen, until: Until) -> Result | None:
     """Whether to wait no longer, and why; None to go on. Pure."""
     if seen.state is None:
         return Result.NO_PROJECT
-    if until is Until.DONE and seen.state == ProjectState.DONE:
+    if seen.state == ProjectState.DONE or (until is Until.READY and seen.to_come == 0):
         return Result.REACHED
     if seen.state in (ProjectState.CANCELLED, ProjectState.INVALID):
         return Result.OVER
@@ -115,6 +125,8 @@ def line(project: str, seen: Seen) -> str:
     if total.files:
         share = percent(share_done((done.files, done.bytes), (total.files, total.bytes)))
         parts.append(f"{share} of {human_bytes(total.bytes)}, {done.files:,} of {count(total.files, 'file')}")
+    if seen.to_come is not None:
+        parts.append(f"{count(seen.to_come, 'analysis project')} not ready to import")
     if failed := seen.counts.get(State.FAILED, Tally(0, 0)).files:
         parts.append(f"{failed:,} failed")
     if not seen.daemon:
@@ -131,7 +143,8 @@ def wait(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Wait until a project is done. For scripts: the exit code says how it ended.
+    """Wait until a project is done, or ready: all is there that the importer can ever take of it. For scripts: the
+    exit code says how it ended.
 
     0: it is. 3: no daemon has run for 15 minutes. 4: held, only failed files are left. 5: cancelled or invalid.
     6: there is no such project. 124: the timeout is over. 130: Ctrl-C. 1: failed, such as without a database for
@@ -199,7 +212,7 @@ def _wait(
     while True:
         now = clock.monotonic()
         try:
-            seen = look(settings, clock, project)
+            seen = look(settings, clock, project, until, seen)
         except StoreUnavailable as error:
             if clock.real_seconds(now - answered) >= OUTAGE.total_seconds():
                 raise
@@ -222,7 +235,9 @@ def _wait(
         clock.wait(pause, never)
 
 
-def look(settings: Settings, clock: Clock, project: str) -> Seen:
+def look(
+    settings: Settings, clock: Clock, project: str, until: Until = Until.DONE, before: Seen | None = None
+) -> Seen:
     """What the database says now. It is opened for each look: a command that waits for days must not keep a
     private mongod alive, nor a connection. Raises `StoreError`."""
     with open_store(settings, clock=clock) as books:
@@ -234,7 +249,29 @@ def look(settings: Settings, clock: Clock, project: str) -> Seen:
             state, reason = record.state.value, record.reason
         else:
             state, reason = record.state.value if record.state else "new", record.usable("reason")
-        return Seen(state, reason, files.count_by_state(books.store, project), alive)
+        counts, to_come = files.count_by_state(books.store, project), None
+        if until is Until.READY and isinstance(record, Project) and record.state in LISTED:
+            same = before is not None and before.to_come is not None and before.counts == counts
+            to_come = before.to_come if before is not None and same else _to_come(books, record)
+        return Seen(state, reason, counts, alive, to_come)
+
+
+LISTED = (*GROWING, ProjectState.PAUSED)
+"""Projects of which all files are known."""
+
+
+def _to_come(books: SnapshotSource, project: Project) -> int:
+    """How many of its analysis projects are not ready and can be. Reads all of its files."""
+    try:
+        importer = read_importer(books.settings.importer)
+    except PatternsError as error:
+        raise Mistake(str(error)) from None
+    if importer is None:
+        raise Mistake(
+            "nobody knows what is ready to import: set importer.patterns, or wait with --until done", code=2
+        )
+    found = summed(one.readiness for one in judged(books.store, project, importer))
+    return found.total - found.ready - sum(group.count for group in found.never)
 
 
 def _told(project: str, until: Until, result: Result, seen: Seen | None) -> str:
@@ -261,6 +298,7 @@ def _document(project: str, until: Until, result: Result, seen: Seen | None, wai
         "reason": None if seen is None else seen.reason,
         "counts": {state: {"files": one.files, "bytes": one.bytes} for state, one in counts.items() if one.files},
         "daemon_alive": None if seen is None else seen.daemon,
+        "to_come": None if seen is None else seen.to_come,
         "waited_seconds": waited,
     }
 

@@ -39,13 +39,14 @@ class Judged(NamedTuple):
 def judged(store: Store, project: Project, importer: Importer | None) -> Iterator[Judged]:
     """Every analysis project of a project; those of which JDP lists no file come last."""
     known = {one.ap_gold_id: one for one in discoveries.chosen(store, project)}
+    by_choice = _by_choice(project)
     rows = file_queries.by_analysis_project(store, project.project_name)
     for name, group in groupby(rows, key=lambda one: one.ap_gold_id):
         files = list(group)
         discovered = known.pop(name, None)
-        yield Judged(judge_files(name, files, importer, discovered), files, discovered)
+        yield Judged(judge_files(name, files, importer, discovered, by_choice=by_choice), files, discovered)
     for name, discovered in known.items():
-        yield Judged(judge_files(name, (), importer, discovered), (), discovered)
+        yield Judged(judge_files(name, (), importer, discovered, by_choice=by_choice), (), discovered)
 
 
 def judged_one(store: Store, project: Project, importer: Importer | None, ap_gold_id: str) -> Judged | None:
@@ -55,17 +56,28 @@ def judged_one(store: Store, project: Project, importer: Importer | None, ap_gol
     files = list(file_queries.by_analysis_project(store, project.project_name, ap_gold_id))
     if not files and discovered is None:
         return None
-    return Judged(judge_files(ap_gold_id, files, importer, discovered), files, discovered)
+    found = judge_files(ap_gold_id, files, importer, discovered, by_choice=_by_choice(project))
+    return Judged(found, files, discovered)
+
+
+def _by_choice(project: Project) -> bool:
+    """Whether a type may be missing because the record does not choose it; by ``importer_only`` it chooses all."""
+    return project.files is not None and not project.files.importer_only
 
 
 def judge_files(
-    ap_gold_id: str, files: Sequence[StagedFile], importer: Importer | None, discovered: DiscoveredProject | None
+    ap_gold_id: str,
+    files: Sequence[StagedFile],
+    importer: Importer | None,
+    discovered: DiscoveredProject | None,
+    *,
+    by_choice: bool,
 ) -> Readiness:
     """Judge one analysis project. Pure."""
     wanted = [Wanted(one.jdp_file_id, one.file_name, one.destination_path, one.state, one.reason) for one in files]
     ap_type = None if discovered is None else discovered.ap_type
     listed = discovered is None or discovered.listed is not None
-    return judge(ap_gold_id, wanted, importer, ap_type, listed=listed)
+    return judge(ap_gold_id, wanted, importer, ap_type, listed=listed, by_choice=by_choice)
 
 
 def outlook_of(

@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import groupby
 from pathlib import PurePosixPath
+from typing import Any
 
 import structlog
 
@@ -88,9 +89,8 @@ def _look(
         return 0
     findings = _read(ctx, group, places)
     moved = 0
-    for (how, moved_to), oids in findings.right.items():
-        place = {} if moved_to is None else {"destination_path": moved_to}
-        moved += transitions.adopt_files(ctx.store, oids, how, place)
+    for how, found in findings.right.items():
+        moved += transitions.adopt_files(ctx.store, found, how)
     asked = files.looked_at(ctx.store, findings.wrong) if findings.wrong else 0
     log.info("files_adopted", project=project.project_name, directory=directory, files=moved, to_ask=asked)
     if findings.unseen is not None:
@@ -104,8 +104,8 @@ def _look(
 class Findings:
     """What was found of some files."""
 
-    right: dict[tuple[str, str | None], list[files.FileId]] = field(default_factory=dict)
-    """By how they were checked, and where they lie if that is elsewhere."""
+    right: dict[str, list[tuple[files.FileId, dict[str, Any]]]] = field(default_factory=dict)
+    """By how they were checked, each with what was found."""
     wrong: list[files.FileId] = field(default_factory=list)
     unseen: str | None = None
     """Why some could not be read; that says nothing about them."""
@@ -130,8 +130,9 @@ def _read(ctx: StepContext, group: Sequence[FileRow], places: Mapping[str, Sizes
             findings.unseen = str(error)
             continue
         if finding.problem is None:
-            moved_to = None if found is file else found.destination_path
-            findings.right.setdefault((finding.how, moved_to), []).append(file.oid)
+            fields: dict[str, Any] = {"verified": finding.verified(file.size, ctx.clock.now()).model_dump()}
+            fields |= {} if found is file else {"destination_path": found.destination_path}
+            findings.right.setdefault(finding.how, []).append((file.oid, fields))
         else:
             findings.wrong.append(file.oid)
     return findings

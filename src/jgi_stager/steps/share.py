@@ -7,6 +7,7 @@ any other does.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +23,7 @@ from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
 from jgi_stager.store import projects, sharing
 from jgi_stager.store.files import FileRow
 from jgi_stager.store.sharing import Pair
+from jgi_stager.stored import Verified
 
 log = structlog.get_logger()
 
@@ -127,8 +129,16 @@ def _copy(ctx: StepContext, file: FileRow, source: FileRow, place: Path) -> int:
     )
     solve(ctx, f"not-copied:{file.project_name}", "a file could be copied")
     said = f"copied from {source.project_name}" if how == copying.COPIED else "it lay there already"
+    changed = os.lstat(file.destination_path or "").st_mtime_ns
+    verified = Verified(
+        size=file.size or 0,
+        mtime_ns=changed,
+        md5=file.md5sum,
+        at=ctx.clock.now(),
+        how=f"size and md5; {said}",
+    )
     log.info("file_copied", file=file.jdp_file_id, project=file.project_name, source=source.project_name, how=how)
-    return transitions.finish_copy(ctx.store, file, f"size and md5; {said}")
+    return transitions.finish_copy(ctx.store, file, verified.model_dump())
 
 
 def _give_up(ctx: StepContext, file: FileRow, why: str) -> None:

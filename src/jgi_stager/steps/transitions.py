@@ -363,17 +363,21 @@ def finish_files(store: Store, found: Sequence[tuple[FileId, Mapping[str, Any]]]
     return moves.move_each(store, items, State.TRANSFERRING, State.DONE, f"verified at the destination: {how}")
 
 
-def finish_copy(store: Store, file: files.FileRow, how: str) -> int:
+def finish_copy(store: Store, file: files.FileRow, verified: Mapping[str, Any]) -> int:
     """A file was copied from the destination of another one, and checked. Returns 1 if it moved."""
-    where = moves.by_oids([file.oid], copy_from=file.copy_from)
-    return moves.move(store, where, file.state, State.DONE, f"verified at the destination: {how}", copy_from=None)
+    where, why = (
+        moves.by_oids([file.oid], copy_from=file.copy_from),
+        f"verified at the destination: {verified['how']}",
+    )
+    return moves.move(store, where, file.state, State.DONE, why, copy_from=None, verified=verified)
 
 
-def adopt_files(store: Store, oids: Sequence[FileId], how: str, place: Mapping[str, Any]) -> int:
-    """Files lay at their destination before they were asked for, and were checked there. Returns how many moved.
-    ``place``: their ``destination_path``, if it is another one than was thought."""
+def adopt_files(store: Store, found: Sequence[tuple[FileId, Mapping[str, Any]]], how: str) -> int:
+    """Files lay at their destination before they were asked for, and were checked there; each with what was
+    ``found``, and its ``destination_path``, if it is another one than was thought. Returns how many moved."""
+    items = [(oid, {"look_first": False, **fields}) for oid, fields in found]
     why = f"verified at the destination: {how}; it lay there already"
-    return moves.move(store, moves.by_oids(oids), State.PENDING, State.DONE, why, **{"look_first": False, **place})
+    return moves.move_each(store, items, State.PENDING, State.DONE, why)
 
 
 def close_task(store: Store, task: TransferTask, why: str, **fields: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any
@@ -58,6 +58,17 @@ class Finding:
     """It arrived, and is not what JDP says of it."""
     content: read_back.Content | None = None
     """What was read, now or before."""
+
+    def verified(self, size: int | None, at: datetime, how: str = "") -> Verified:
+        """The same as it is kept with a file of this size (bytes)."""
+        content = self.content
+        return Verified(
+            size=size or 0,
+            mtime_ns=None if content is None else content.mtime_ns,
+            md5=None if content is None else content.md5,
+            at=at,
+            how=how or self.how,
+        )
 
 
 @dataclass(frozen=True)
@@ -279,13 +290,7 @@ class _Right:
         content = finding.content
         for file in one.files:
             how = finding.how if content is not None else f"{finding.how}{self._compared(file)}"
-            verified = Verified(
-                size=file.size or 0,
-                mtime_ns=None if content is None else content.mtime_ns,
-                md5=None if content is None else content.md5,
-                at=self._ctx.clock.now(),
-                how=how,
-            )
+            verified = finding.verified(file.size, self._ctx.clock.now(), how)
             self._waiting.setdefault(how, []).append((file, verified.model_dump()))
         self._files += len(one.files)
         self._bytes += 0 if content is None else content.size
