@@ -142,7 +142,7 @@ DOCUMENT_NAMES = frozenset(
 """What a document is called where it is a parameter."""
 
 
-PAIRED = ("move", "move_each", "fail", "requeue", "requeue_unusable", "release")
+PAIRED = ("move", "move_each", "fail", "requeue", "requeue_unusable", "release", "restage")
 """The functions of `jgi_stager.store.moves` that write."""
 
 

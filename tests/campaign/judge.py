@@ -89,8 +89,15 @@ def histories(collection: str, documents: Iterable[Mapping[str, Any]], *, jumps:
             is_note = collection == "projects" and left == to
             if arrived != left or not (is_note or to in lifecycle.onward(left)):
                 yield f"{name} moved {left} to {to} after {arrived}"
+        if collection == "files" and any(map(_restaged_by_itself, entries)):
+            yield f"{name} left done by itself"
         if not jumps and any(one["at"] > other["at"] for one, other in pairwise(entries)):
             yield f"{name} has a history that goes back in time"
+
+
+def _restaged_by_itself(entry: Mapping[str, Any]) -> bool:
+    by_a_person = str(entry["why"]).startswith("asked for again by ")
+    return (entry["from"], entry["to"]) == (State.DONE, State.PENDING) and not by_a_person
 
 
 def _arrivals(found: Evidence, files: Sequence[Mapping[str, Any]]) -> Iterator[str]:

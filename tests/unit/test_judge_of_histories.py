@@ -54,6 +54,13 @@ def test_one_move_that_is_in_no_table_is_found(collection: str) -> None:
         assert f"{name} one moved {old} to {new} after {old}" in found
 
 
+def test_a_file_leaves_done_by_a_person_alone() -> None:
+    moved = document((*LEGAL["files"], "pending"))
+    assert judged("files", moved) == ["file one left done by itself"]
+    moved["history"][-1]["why"] = "asked for again by alice: missing or changed"
+    assert judged("files", moved) == []
+
+
 @pytest.mark.parametrize("collection", LIFECYCLES)
 def test_a_move_from_elsewhere_or_a_wrong_end_is_found(collection: str) -> None:
     states = LEGAL[collection]
