@@ -78,7 +78,7 @@ def put_aside(path: str, at: datetime) -> str:
     ):
         new = _reserve(name, at, there)
         try:
-            os.rename(name, new, src_dir_fd=here, dst_dir_fd=there)
+            os.replace(name, new, src_dir_fd=here, dst_dir_fd=there)
         except OSError:
             os.unlink(new, dir_fd=there)
             raise

@@ -207,7 +207,7 @@ def test_killed_anywhere_on_the_way_no_link_is_written_through_and_people_know(
 def test_what_cannot_be_put_aside_is_not_written_and_fails_alone(
     tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.rename
+    real = os.replace
 
     def fails(source: str, *rest: Any, **more: Any) -> None:
         if source == "Ga0500001_1.gff":
@@ -216,7 +216,7 @@ def test_what_cannot_be_put_aside_is_not_written_and_fails_alone(
 
     with stage(tmp_path, mongod_uri) as st:
         taken = until_spoilt_and_taken(st, tmp_path)
-        monkeypatch.setattr(os, "rename", fails)
+        monkeypatch.setattr(os, "replace", fails)
         st.drive()
         assert_untouched(taken)
         assert st.counts() == {"done": 2, "failed": 1}

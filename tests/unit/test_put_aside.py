@@ -120,7 +120,7 @@ def test_what_cannot_be_renamed_stays_and_leaves_nothing_behind(
 
     for name in ("x", "y"):
         (directory / name).write_bytes(b"data")
-    monkeypatch.setattr(os, "rename", fails)
+    monkeypatch.setattr(os, "replace", fails)
     paths = [str(directory / name) for name in ("x", "y")]
     assert put_all_aside(paths, AT) == dict.fromkeys(paths, errno.EXDEV)
     assert [Path(path).read_bytes() for path in paths] == [b"data", b"data"]
