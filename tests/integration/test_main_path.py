@@ -155,15 +155,16 @@ def test_two_ids_with_one_name_and_the_same_content_travel_once(tmp_path: Path, 
         assert sum(task["files_transferred"] for task in books["tasks"]) == 2
 
 
-def test_two_ids_with_one_name_and_other_content_get_two_names(tmp_path: Path, mongod_uri: str) -> None:
+def test_two_ids_with_one_name_and_other_content_get_two_places(tmp_path: Path, mongod_uri: str) -> None:
     first, other = small_file(1, 1, name="README.txt"), small_file(1, 2, size=700, name="README.txt")
     catalogue = replace(small_catalogue(), analysis_projects=(analysis_project(1, [first, other]),))
     with stage(tmp_path, mongod_uri, catalogue) as st:
         st.insert()
         st.drive()
         check_run(st)
-        names = sorted(Path(file["destination_path"]).name for file in st.documents("files"))
-        assert names == [f"{other.id}.README.txt", "README.txt"]
+        directory = st.path(1, 1).parent
+        places = [str(Path(file["destination_path"]).relative_to(directory)) for file in st.documents("files")]
+        assert sorted(places) == ["README.txt", f"same_name/{other.id}/README.txt"]
         assert any("README.txt" in text for text in st.notices("accepted")[0]["data"]["warnings"])
 
 
