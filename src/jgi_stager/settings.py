@@ -136,7 +136,8 @@ class StagingSettings(Section):
     verify_workers: int | None = Field(None, ge=1, le=64)
     """Files that are read back at a time; without a value the cores of the machine, at most 4."""
     share: bool = True
-    """Whether a file that another project has already is copied from there, where this machine sees both."""
+    """Whether a file that another project has already is copied from there, where this machine sees both; none
+    that is larger than ``md5_max_bytes``: it is not to be read."""
     max_setbacks: int = Field(5, ge=1)
     """How often a file may go back on its way before it is held as failed."""
 

@@ -290,7 +290,8 @@ def _keep_listing(ctx: StepContext, project: Project, ap: DiscoveredProject, lis
         found |= _differences(ctx, ap, listing, selection, known, records)
     files.upsert_files(ctx.store, records)
     if records and copying.is_possible(ctx.settings):
-        sharing.reserve(ctx.store, [project.project_name], [one.source_file_id for one in records])
+        ids, largest = [one.source_file_id for one in records], ctx.settings.staging.md5_max_bytes
+        sharing.reserve(ctx.store, [project.project_name], ids, largest)
     if records and isinstance(project.discovery, Rescan):
         rested, why = (ProjectState.HELD, ProjectState.DONE), "JDP lists new files of it"
         projects.set_project(ctx.store, project.key, rested, ProjectState.ACTIVE, why=why, done_at=None)

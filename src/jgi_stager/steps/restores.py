@@ -186,7 +186,7 @@ def _still_wanted(ctx: StepContext, wants: Sequence[Want]) -> list[files.Candida
     names = [one.project_name for one in active if asked_for(one.no_room) or one.project_name in planned]
     file_ids = [want.file_id for want in wants]
     if copying.is_possible(ctx.settings):
-        sharing.reserve(ctx.store, names, file_ids)
+        sharing.reserve(ctx.store, names, file_ids, ctx.settings.staging.md5_max_bytes)
     held = requests.open_request_of_sources(ctx.store, file_ids, ctx.clock.now())
     pending = files.pending_of_sources(ctx.store, file_ids, names)
     return [file for file in pending if file.source_file_id not in held]

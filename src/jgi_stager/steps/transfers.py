@@ -421,10 +421,12 @@ def _once_each(ctx: StepContext, ready: Sequence[FileRow]) -> list[FileRow]:
     if not ready or not copying.is_possible(ctx.settings):
         return list(ready)
     first = sharing.travelling(ctx.store, {file.source_file_id for file in ready})
+    largest = ctx.settings.staging.md5_max_bytes
     go = []
     for file in ready:
         other = first.setdefault(file.source_file_id, file)
         same = file.md5sum is not None and (file.size, file.md5sum) == (other.size, other.md5sum)
+        same = same and (largest is None or (file.size or 0) <= largest)
         if (
             other.destination_path == file.destination_path
             or not same

@@ -25,9 +25,11 @@ _TO_COPY: Document = {"copy_from": {"$type": "objectId"}, "state": {"$in": as_li
 
 
 @translated
-def reserve(store: Store, project_names: Iterable[str], source_ids: Iterable[str]) -> int:
+def reserve(
+    store: Store, project_names: Iterable[str], source_ids: Iterable[str], largest: int | None = None
+) -> int:
     """Let the pending files of these projects that these JDP ids serve be copied from where one with the same id
-    is done, wherever that is; how many."""
+    is done, wherever that is; how many. None is larger than ``largest`` bytes; None: of any size."""
     arrived: dict[str, list[ObjectId]] = {}
     done = {"source_file_id": {"$in": as_list(source_ids)}, "state": State.DONE}
     for one in store.files.find(done, {"source_file_id": 1}):
@@ -40,6 +42,7 @@ def reserve(store: Store, project_names: Iterable[str], source_ids: Iterable[str
         "state": State.PENDING,
         "copy_from": None,
         "look_first": {"$ne": True},  # it may lie there already
+        **({} if largest is None else {"jdp_file_size": {"$lte": largest}}),
     }
     changes = []
     for file in store.files.find(where, {"source_file_id": 1, "not_from": 1}):
