@@ -113,6 +113,16 @@ def test_what_lies_at_the_destination_is_never_written_over(later: Stage) -> Non
     assert st.project("two")["state"] == "done"
 
 
+def test_what_is_too_large_to_be_read_is_not_copied(later: Stage) -> None:
+    st = later
+    st.restart(staging={"md5_max_bytes": 999})
+    st.insert("two")
+    st.drive(24)
+    assert st.project("two")["state"] == "done"
+    assert travelled(st, "two") == FILES
+    assert not [one for one in st.documents("files") if one.get("copy_from")]
+
+
 def test_nothing_is_shared_where_that_is_switched_off_or_cannot_be_seen(later: Stage) -> None:
     st = later
     entered(st)
