@@ -119,10 +119,13 @@ def test_a_good_run_is_good(root: Path) -> None:
     by_size = document(
         root, "b.txt", history=[{"why": "verified at the destination: size; larger than 1000000 bytes"}]
     )
-    found = summary.summarize(evidence(root, {"requests": asked}, [document(root), by_size]))
+    why = "verified at the destination: size and md5; copied from sand"
+    copied = document(root, "c.txt", history=[{"why": why}])
+    found = summary.summarize(evidence(root, {"requests": asked}, [document(root), by_size, copied]))
     assert found.ok
-    assert (found.files, found.done, found.bytes, found.simulated_days, found.quota_windows) == (2, 2, 14, 2.0, 3)
-    assert found.verified == {"size and md5": 1, "size": 1}
+    assert (found.files, found.done, found.bytes, found.simulated_days, found.quota_windows) == (3, 3, 21, 2.0, 3)
+    assert found.verified == {"size and md5": 2, "size": 1}
+    assert found.copied == 1
     assert found.size_only_because == {"larger than 1.00 MB": 1}
     assert all(len(title) < 20 and len(text) <= 80 for title, text in summary.rows(found))
 

@@ -69,6 +69,8 @@ class Summary:
     verified: dict[str, int]
     """How many files the daemon verified by ``size and md5``, and by ``size`` alone."""
     size_only_because: dict[str, int]
+    copied: int
+    """Files that lay here already for another destination, and were copied from there."""
     checked_by_demo: dict[str, Any]
     """Without asking the daemon: ``files`` at their places with the right size, ``md5`` how many of them were
     read and are right, ``md5_bytes`` so many; ``md5_in_books`` records with the md5 of the catalogue, ``left_out``
@@ -137,11 +139,13 @@ def summarize(evidence: Evidence) -> Summary:
     )
 
 
-def _verified(evidence: Evidence) -> dict[str, dict[str, int]]:
+def _verified(evidence: Evidence) -> dict[str, Any]:
     how = Counter(_how(document) for document in evidence.documents if document["state"] == State.DONE)
-    by_md5 = how.pop(_BY_MD5, 0)
+    copied = sum(number for words, number in how.items() if "; copied from " in words)
+    by_md5 = sum(how.pop(words) for words in list(how) if words.partition("; ")[0] == _BY_MD5)
     reasons = {_reason(words, contents_known=evidence.contents_known): n for words, n in how.most_common()}
-    return {"verified": {_BY_MD5: by_md5, "size": how.total()}, "size_only_because": reasons}
+    verified = {_BY_MD5: by_md5, "size": how.total()}
+    return {"verified": verified, "size_only_because": reasons, "copied": copied}
 
 
 def _checked(findings: Findings) -> dict[str, Any]:
@@ -224,6 +228,7 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
         ("time", _time(summary)),
         ("verified by daemon", f"{summary.verified['size and md5']} files by size and md5"),
         *(("", f"{count} by size only: {reason}") for reason, count in summary.size_only_because.items()),
+        ("copied here", f"{summary.copied} files that lay here already for another destination"),
         (
             "checked by demo",
             f"{checked['files']} places by size, {checked['md5']} by md5; {summary.wrong} wrong",
