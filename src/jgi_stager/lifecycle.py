@@ -129,7 +129,9 @@ PROJECT_MOVES: Mapping[ProjectState, frozenset[ProjectState]] = {
 }
 """Every allowed move of a project."""
 
-ENDED_PROJECTS = (ProjectState.DONE, ProjectState.CANCELLED)
+COMPLETE_PROJECTS = (ProjectState.DONE,)
+"""Projects of which every file arrived."""
+ENDED_PROJECTS = (*COMPLETE_PROJECTS, ProjectState.CANCELLED)
 """Projects that had their end: nobody needs to see them any more."""
 OVER_PROJECTS = (*ENDED_PROJECTS, ProjectState.INVALID)
 """Projects for which nothing is to begin any more."""

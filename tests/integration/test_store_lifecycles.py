@@ -87,10 +87,10 @@ def test_no_document_begins_in_a_state_in_which_none_is_entered(store: Store) ->
 
 def test_a_document_in_a_state_of_another_release_is_moved_by_nobody(store: Store) -> None:
     key = entered(store, "notices", NoticeState.WAITING)
-    store.database["notices"].update_one({"_id": key}, {"$set": {"state": "archived"}})
+    store.database["notices"].update_one({"_id": key}, {"$set": {"state": "from_another_version"}})
     assert not move(store, "notices", key, NoticeState.WAITING, NoticeState.SENDING)
-    with pytest.raises(IllegalMoveError, match="from archived to waiting"):
-        move(store, "notices", key, "archived", NoticeState.WAITING)
+    with pytest.raises(IllegalMoveError, match="from from_another_version to waiting"):
+        move(store, "notices", key, "from_another_version", NoticeState.WAITING)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

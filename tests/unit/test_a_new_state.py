@@ -60,7 +60,10 @@ other = project("clay", state="checked")
 for subject in (ours, other):
     shown = status_lines(summary.status(facts(projects=(subject,))), Page(), None)
     assert any(subject.name in line.plain for line in shown), shown
-explain.project(facts(projects=(other,)), other)
+(told,) = explain.project(facts(projects=(other,)), other).waits
+assert told.sentence.startswith("checked: "), told
+listed = summary.status(facts(projects=(other, ours))).lines
+assert [one.project.name for one in listed] == ["soil", "clay"], "what is over goes last"
 """
 
 
@@ -75,6 +78,9 @@ def with_a_new_state(lifecycle: str) -> str:
         tail = tail.replace("\n}\n", f"\n    {enum}.CHECKED: frozenset({{{enum}.{old}}}),\n}}\n", 1)
         lifecycle = f"{head}\n{table}: Mapping{tail}"
     phase = "    State.DONE: Phase.DONE,\n"
+    over = "COMPLETE_PROJECTS = (ProjectState.DONE,"
+    assert over in lifecycle
+    lifecycle = lifecycle.replace(over, f"{over} ProjectState.CHECKED")
     return lifecycle.replace(phase, f"{phase}    State.CHECKED: Phase.PENDING,\n")
 
 

@@ -14,6 +14,7 @@ from jgi_stager.lifecycle import (  # fmt: skip
     AT_JGI,
     CANCELLABLE,
     FILE_MOVES,
+    FILE_PHASES,
     FILES,
     LIFECYCLES,
     NOTICE_MOVES,
@@ -131,6 +132,10 @@ def test_every_collection_with_states_has_its_lifecycle() -> None:
         assert DOCUMENTS[collection].model_fields["state"].annotation is type(next(iter(lifecycle.moves)))
 
 
+def test_every_state_of_a_file_has_a_phase_by_which_people_are_told() -> None:
+    assert set(State) ^ set(FILE_PHASES) == set()
+
+
 def test_named_states_are_those_that_the_tables_say() -> None:
     assert not {*OVER_REQUESTS, *OVER_TASKS, *OVER_NOTICES} & {*OPEN_REQUESTS, *OPEN_TASKS, *OPEN_NOTICES}
     assert [state for state in OVER_REQUESTS if REQUEST_MOVES[state]] == [RequestState.CLOSED]
@@ -183,8 +188,8 @@ def test_the_message_without_a_story_and_from_a_terminal_state_reads_well() -> N
 
 
 def test_a_state_of_another_version_in_the_books_is_an_illegal_move_not_a_crash() -> None:
-    with pytest.raises(IllegalMoveError, match="from archived to pending"):
-        check_move(FILES, "archived", State.PENDING, lambda: "story")
+    with pytest.raises(IllegalMoveError, match="from from_another_version to pending"):
+        check_move(FILES, "from_another_version", State.PENDING, lambda: "story")
 
 
 def test_release_and_holding_are_no_setbacks() -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from email import message_from_bytes
 from email.policy import default
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -75,6 +76,12 @@ def test_both_parts_of_an_outage_say_the_same() -> None:
 
 def test_every_kind_has_a_form_a_sample_and_a_template() -> None:
     assert set(FORMS) == set(Kind) == set(SAMPLES)
+
+
+def test_every_kind_has_its_row_in_the_page_about_mails() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "mails.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert rows ^ {kind.value for kind in Kind} == set()
 
 
 @pytest.mark.parametrize("kind", list(Kind))

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from jgi_stager.alarm_models import Alarm
 from jgi_stager.formatting import count, when
-from jgi_stager.lifecycle import ProjectState, State
+from jgi_stager.lifecycle import OVER_PROJECTS, ProjectState, State
 from jgi_stager.reporting import blocked_reasons
 from jgi_stager.reporting.blocked_reasons import (
     NEXT_RUN,
@@ -24,7 +24,7 @@ from jgi_stager.reporting.snapshot_types import File, Move, Project, Request, Sn
 DOCUMENTS_SHOWN = 5
 """Documents of a project that cannot be used, each as a reason of its own."""
 ALARMS_SHOWN = 5
-STANDING = frozenset({"done", "held", "cancelled", "invalid"})
+STANDING = frozenset({*OVER_PROJECTS, ProjectState.HELD})
 """States of a project in which nothing moves, whether the daemon runs or not."""
 
 
@@ -117,7 +117,9 @@ def _of_state(facts: Snapshot, subject: Project) -> list[BlockedReason]:  # noqa
                     ReasonCode.NOTHING, "done: every file is at its destination and verified", since=subject.since
                 )
             ]
-    return []
+        case ProjectState.ACTIVE | ProjectState.HELD:
+            return []
+    return [BlockedReason(ReasonCode.NOTHING, f"{subject.state}: {last or reason or '?'}", since=subject.since)]
 
 
 def _of_documents(facts: Snapshot, subject: Project) -> list[BlockedReason]:

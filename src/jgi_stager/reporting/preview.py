@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from jgi_stager.lifecycle import COMPLETE_PROJECTS, ProjectState
 from jgi_stager.planning import Demand, days_of_quota, least_requests
 from jgi_stager.reporting import eta
 from jgi_stager.reporting.eta import Eta
@@ -96,6 +97,10 @@ def added_up(selections: Iterable[Selection], warnings: Iterable[str], quota_byt
     )
 
 
+GOING = (ProjectState.ACTIVE, ProjectState.HELD, ProjectState.PAUSED)
+"""Projects of which all files are in the database, and not all have arrived."""
+
+
 def preview(
     facts: Snapshot,
     found: Found,
@@ -113,7 +118,7 @@ def preview(
     """
     to_ask = Count(found.ids, found.restore_bytes) if to_ask is None else to_ask
     known = facts.project(name) if name is not None else None
-    under_way = known is not None and known.state in ("active", "held", "paused", "done")
+    under_way = known is not None and known.state in (*GOING, *COMPLETE_PROJECTS)
     done = known.of("done") if known is not None else Count()
     left = Count(found.wanted.files - done.files, found.wanted.bytes - done.bytes)
     world = facts if under_way else with_project(facts, to_ask, name or ASSUMED_NAME, priority)

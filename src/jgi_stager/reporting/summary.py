@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from jgi_stager.alarm_models import Alarm, Cause
 from jgi_stager.failures import Service
 from jgi_stager.formatting import count, when
-from jgi_stager.lifecycle import Phase, ProjectState, State, states_in
+from jgi_stager.lifecycle import ENDED_PROJECTS, OVER_PROJECTS, Phase, ProjectState, State, states_in
 from jgi_stager.notices import CHECK_AT_GOLD, activity
 from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.reporting import eta, explain, standstill
@@ -145,11 +145,18 @@ class Status:
     needed, and each project moves or waits for quota or tape within what is usual."""
 
 
+def _rank(state: str) -> int:
+    """What needs a person goes first; so does a state that nobody knows, unless nothing is to begin in it."""
+    if state in ORDER:
+        return ORDER.index(state)
+    return len(ORDER) if state in OVER_PROJECTS else 0
+
+
 def status(facts: Snapshot, credentials: Iterable[Credential] = (), only: str | None = None) -> Status:
     """The page about every project, or about the one named ``only``."""
     coming, etas = turns(facts), eta.estimate(facts)
     shown = [one for one in facts.projects if only is None or one.name == only]
-    shown.sort(key=lambda one: (ORDER.index(one.state) if one.state in ORDER else 0, -one.priority))
+    shown.sort(key=lambda one: (_rank(one.state), -one.priority))
     lines = tuple(_line(facts, one, coming, etas.get(one.name)) for one in shown)
     logins = tuple(credentials)
     todos = tuple(_todos(facts, coming, lines, logins, only))
@@ -263,7 +270,7 @@ def _of_project(facts: Snapshot, line: ProjectLine) -> Iterable[Todo]:
         since = when(project.error_since, facts.now) if project.error_since else ""
         what = f"{project.name}: its files cannot all be listed since {since}: {project.error}"
         yield Todo(what, f"ask JGI to mend it; it is tried every hour (jgi-stager explain {project.name})")
-    if project.not_in_gold and project.state not in ("done", "cancelled"):
+    if project.not_in_gold and project.state not in ENDED_PROJECTS:
         yield Todo(f"{project.name}: check this: {project.not_in_gold}", CHECK_AT_GOLD)
     failed = project.of(State.FAILED)
     if failed.files and project.state in ("active", "held"):

@@ -10,7 +10,7 @@ import structlog
 from pydantic import ValidationError
 
 from jgi_stager.formatting import human_bytes, some_of
-from jgi_stager.lifecycle import ProjectState
+from jgi_stager.lifecycle import COMPLETE_PROJECTS, ProjectState
 from jgi_stager.models import Project
 from jgi_stager.notices import Kind
 from jgi_stager.records import ProjectRecord, explain_invalid, is_mail_address
@@ -84,7 +84,7 @@ def accept(ctx: StepContext, inserted: RawRecord) -> None:
 
 def _name_is_taken(ctx: StepContext, name: str) -> str:
     first = projects.get(ctx.store, name)
-    if first is not None and first.state == ProjectState.DONE:
+    if first is not None and first.state in COMPLETE_PROJECTS:
         return (
             f"project_name: the project {name} is done; to stage more, choose another name. If its files are "
             "wanted again, for they were removed: remove its record "

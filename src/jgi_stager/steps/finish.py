@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from jgi_stager.failures import Service
-from jgi_stager.lifecycle import RESTING, ProjectState, State
+from jgi_stager.lifecycle import COMPLETE_PROJECTS, RESTING, ProjectState, State
 from jgi_stager.models import Project
 from jgi_stager.notices import Kind
 from jgi_stager.reporting.contract_rows import contract_rows
@@ -58,7 +58,7 @@ def of_project(store: Store, project: str) -> dict[str, Any]:
 
 def _contract(store: Store) -> list[dict[str, str]]:
     """What was seen of the assumptions about the services, for the mail about the first project that is done."""
-    if projects.by_state(store, ProjectState.DONE):
+    if projects.by_state(store, COMPLETE_PROJECTS):
         return []
     rows = contract_rows(evidence.contract(store))
     return [{"id": row.id, "standing": row.standing.value, "evidence": row.evidence} for row in rows]
