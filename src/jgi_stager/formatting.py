@@ -174,7 +174,7 @@ def span(first: datetime, last: datetime) -> str:
 
 def some_of(names: Sequence[str], most: int = 5) -> str:
     """The first of these names for a sentence, and how many more there are: ``a, b and 3 more``."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
 
 

@@ -137,6 +137,8 @@ ENDED_PROJECTS = (*COMPLETE_PROJECTS, ProjectState.CANCELLED)
 """Projects that had their end: nobody needs to see them any more."""
 OVER_PROJECTS = (*ENDED_PROJECTS, ProjectState.INVALID)
 """Projects for which nothing is to begin any more, unless a rescan finds it."""
+STANDING_PROJECTS = (*OVER_PROJECTS, ProjectState.HELD)
+"""Projects in which nothing moves, whether the daemon runs or not."""
 BUSY_PROJECTS = (ProjectState.DISCOVERING, ProjectState.ACTIVE)
 """Projects for which the daemon has something to do by itself."""
 RESTING_PROJECTS = frozenset({ProjectState.CANCELLED, ProjectState.INVALID, ProjectState.PAUSED})

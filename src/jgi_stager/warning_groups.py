@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from jgi_stager.discovery_models import WarningGroup
+from jgi_stager.formatting import some_of
 
 _OF_ONE = re.compile(r"(Ga\d+): (.*)", re.DOTALL)
 _NAMES = re.compile(r"\b(?:[0-9a-f]{24,}|G[absp]\d+|IMG_[A-Z]+-\d+)\b")
@@ -75,11 +76,9 @@ def _sentence(one: Group) -> str:
     text = f": {texts[0]}" if len(set(texts)) == 1 else f", such as: {texts[0]}"
     if not one.places:
         return f"{one.count:,} times{text}"
-    more = len(one.places) - _NAMED
-    named = ", ".join(one.places[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
     times = "" if one.count == len(one.places) else f"{one.count:,} times "
     what = "analysis project" if len(one.places) == 1 else "analysis projects"
-    return f"{times}in {len(one.places):,} {what} ({named}){text}"
+    return f"{times}in {len(one.places):,} {what} ({some_of(one.places, _NAMED)}){text}"
 
 
 def _kind(text: str) -> str:

@@ -136,3 +136,4 @@ def test_a_list_that_is_cut_says_how_many_more_there_are_and_where() -> None:
 )
 def test_some_of_many_names(names: list[str], shown: str) -> None:
     assert some_of(names, 2) == shown
+    assert some_of(["a"] * 1500, 1) == "a and 1,499 more"

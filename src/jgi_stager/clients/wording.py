@@ -1,7 +1,7 @@
 """What the words of an answer mean: where a request is, a page to sign in, a limit that was passed.
 
-Pure. The services document neither (docs/decisions/0202), so the patterns take what frameworks and people write.
-What they do not know stays what it was without them.
+Pure. The services document few of them (docs/decisions/0202), so the patterns take what frameworks and people
+write. What they do not know stays what it was without them.
 """
 
 from __future__ import annotations

@@ -12,10 +12,9 @@ from typing import Any
 import requests
 from pymongo.database import Database
 
-from jgi_stager.lifecycle import ORDER, ProjectState
+from jgi_stager.lifecycle import ORDER, STANDING_PROJECTS
 
 TIMEOUT_SECONDS = 30.0
-ENDED = frozenset({ProjectState.DONE, ProjectState.HELD, ProjectState.INVALID, ProjectState.CANCELLED})
 QUIET_REQUESTS = frozenset({"ready", "expired"})
 PATIENCE_SECONDS = 120.0
 """Real, without anything moving, until a run counts as stalled."""
@@ -56,7 +55,7 @@ class Snapshot:
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen to the project by itself."""
-        return self.project_state in ENDED
+        return self.project_state in STANDING_PROJECTS
 
     @property
     def total(self) -> Amount:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from jgi_stager.alarm_models import Alarm
 from jgi_stager.formatting import count, when
-from jgi_stager.lifecycle import OVER_PROJECTS, ProjectState, State
+from jgi_stager.lifecycle import STANDING_PROJECTS, ProjectState, State
 from jgi_stager.reporting import blocked_reasons
 from jgi_stager.reporting.blocked_reasons import (
     NEXT_RUN,
@@ -24,8 +24,6 @@ from jgi_stager.reporting.snapshot_types import File, Move, Project, Request, Sn
 DOCUMENTS_SHOWN = 5
 """Documents of a project that cannot be used, each as a reason of its own."""
 ALARMS_SHOWN = 5
-STANDING = frozenset({*OVER_PROJECTS, ProjectState.HELD})
-"""States of a project in which nothing moves, whether the daemon runs or not."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Explanation:
 def project(facts: Snapshot, subject: Project, coming: Turns | None = None) -> Explanation:
     """Explain a project. ``coming`` may be given where several are explained at once."""
     waits: list[BlockedReason] = []
-    if subject.state not in STANDING and (down := daemon_wait(facts.daemon, facts.now)):
+    if subject.state not in STANDING_PROJECTS and (down := daemon_wait(facts.daemon, facts.now)):
         waits.append(down)
     waits += _of_state(facts, subject)
     if subject.state in ("active", "paused", "held", "cancelled"):

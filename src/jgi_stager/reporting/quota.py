@@ -73,15 +73,15 @@ class Turns:
 
 def turns(facts: Snapshot) -> Turns:
     """Run the planner as the daemon will, now and at the instant it names itself."""
-    plan = _plan(facts, facts.now)
-    if facts.waiting.unexplained:
+    waiting, limits = facts.waiting, facts.limits
+    if waiting.unexplained:
         return Turns({}, None, {})
-    if facts.waiting.held_until is not None:
-        return _turns_from(facts, Plan(next_at=facts.waiting.held_until))
-    if facts.waiting.most is not Pace.FULL:
-        left = facts.limits.quota_bytes - bytes_in_window(facts.waiting.spent, facts.now, facts.limits.window)
-        waiting, refused = facts.waiting, facts.waiting.refused_times.keys()
-        held = paced(plan, waiting.most, waiting.demands, left, facts.limits.max_ids, refused)
+    if waiting.held_until is not None:
+        return _turns_from(facts, Plan(next_at=waiting.held_until))
+    plan = _plan(facts, facts.now)
+    if waiting.most is not Pace.FULL:
+        left = limits.quota_bytes - bytes_in_window(waiting.spent, facts.now, limits.window)
+        held = paced(plan, waiting.most, waiting.demands, left, limits.max_ids, waiting.refused_times.keys())
         return Turns(_by_project(held), None, {}, _ids(held), frozenset())
     if plan.next_at is None:
         return Turns(_by_project(plan), None, {}, _ids(plan), frozenset())

@@ -47,6 +47,7 @@ def run(ctx: StepContext) -> int:
     if now is not None:
         deliveries.note_unmatched(ctx)
     moved += join_open_requests(ctx)
+    # Looked at once more only if something moved since: what joined a request is not pending now.
     if now is None or (moved and not _anything_pending(ctx)) or not _books_are_whole(ctx, now):
         return moved
     jdp_answers.forget_guess(ctx)

@@ -9,6 +9,7 @@ Files whose source is known go into tasks with the soonest-expiring deliveries f
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -421,17 +422,13 @@ def _once_each(ctx: StepContext, ready: Sequence[FileRow]) -> list[FileRow]:
     if not ready or not copying.is_possible(ctx.settings):
         return list(ready)
     first = sharing.travelling(ctx.store, {file.source_file_id for file in ready})
-    largest = ctx.settings.staging.md5_max_bytes
+    largest = math.inf if ctx.settings.staging.md5_max_bytes is None else ctx.settings.staging.md5_max_bytes
     go = []
     for file in ready:
         other = first.setdefault(file.source_file_id, file)
         same = file.md5sum is not None and (file.size, file.md5sum) == (other.size, other.md5sum)
-        same = same and (largest is None or (file.size or 0) <= largest)
-        if (
-            other.destination_path == file.destination_path
-            or not same
-            or not sharing.follow(ctx.store, file, other)
-        ):
+        copied = same and file.destination_path != other.destination_path and (file.size or 0) <= largest
+        if not (copied and sharing.follow(ctx.store, file, other)):
             go.append(file)
     return go
 
