@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from jgi_stager.cli import app
+from jgi_stager.cli.main import app
 from jgi_stager.cli.status import DAEMON_DOWN
 from stage import Stage
 

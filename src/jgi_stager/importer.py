@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import yaml
-
 LARGEST_PATTERNS_BYTES = 1_000_000
 """Of one file of patterns; the real ones have 20 kB."""
 MOST_TYPES = 1_000
@@ -118,6 +116,8 @@ def parse_patterns(text: str, source: str) -> Patterns:
 
     A type may have several entries: in the importer's own file for metatranscriptomes one has.
     """
+    import yaml  # here: every command knows the types of a project, few read patterns
+
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:

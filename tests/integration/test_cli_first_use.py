@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from commands import Run, commands, parsed
-from jgi_stager.cli import app
+from jgi_stager.cli.main import app
 from jgi_stager.cli.status import DAEMON_DOWN
 from jgi_stager.lifecycle import State
 from jgi_stager.store import moves

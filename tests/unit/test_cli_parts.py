@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 import stat
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from jgi_stager.cli import app
+from jgi_stager.cli.commands import ROWS, Commands, Row
 from jgi_stager.cli.common import Mistake, Page, complain, plain
 from jgi_stager.cli.control import parse_amount, shown_value
 from jgi_stager.cli.credentials import Tokens, plausible, store_secret
+from jgi_stager.cli.main import app
 from jgi_stager.cli.setup import example
 from jgi_stager.cli.status import shares, status_lines
 from jgi_stager.formatting import clean
@@ -213,7 +217,7 @@ def test_every_command_and_every_reason_is_documented() -> None:
     assert isinstance(group, TyperGroup)
     documented = {
         f"jgi_stager.cli.{name}"
-        for name in ("ask", "control", "credentials", "importing", "project", "setup", "status")
+        for name in ("ask", "control", "credentials", "plan", "project", "report", "setup", "status")
     }
     ours = [name for name, command in group.commands.items() if _home(command) in documented]
     assert len(ours) > 10
@@ -232,6 +236,40 @@ def _commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 
 
 EVERY = {" ".join(words): command for words, command in _commands(get_command(app))}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.name)
+def test_the_table_of_commands_says_what_each_is(row: Row) -> None:
+    command = EVERY[row.name]
+    assert command.get_short_help_str(1000) == TyperCommand(row.name, help=row.help).get_short_help_str(1000)
+    assert (command.name, command.hidden) == (row.name, row.hidden)
+    inner = next(iter(getattr(command, "commands", {}).values()), command)
+    assert inner.callback.__module__ == f"jgi_stager.cli.{row.module}"
+
+
+def test_every_command_that_a_module_registers_is_in_the_table() -> None:
+    found = set()
+    for module in {row.module for row in ROWS.values()}:
+        application = Commands(callback=lambda: None)
+        import_module(f"jgi_stager.cli.{module}").register(application)
+        found |= set(getattr(get_command(application), "commands", {}))
+    assert found == set(ROWS)
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ()], ids=" ".join)
+def test_help_and_version_load_no_command(words: tuple[str, ...]) -> None:
+    """Loading all of them took a second and 1,100 modules."""
+    code = "import sys\nfrom jgi_stager.cli.main import app\n"
+    code += f"try: app({list(words)!r})\nexcept SystemExit: pass\nprint(*sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = set(shown.splitlines()[-1].split())
+    assert len(loaded) < 400
+    assert not loaded & {"pydantic", "pymongo", "structlog", "requests", "globus_sdk", "jinja2", "yaml", "uvicorn"}
+    assert {name for name in loaded if name.startswith("jgi_stager.")} <= {
+        "jgi_stager.cli",
+        "jgi_stager.cli.main",
+        "jgi_stager.cli.commands",
+    }
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from jgi_stager.cli import app
+from jgi_stager.cli.main import app
 from jgi_stager.demo import screen, summary, watch
 from jgi_stager.demo.check import Findings, check_files
 from jgi_stager.demo.configuration import MAILTO, Ports, schedule, settings_text

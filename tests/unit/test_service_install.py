@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jgi_stager.cli import app
+from jgi_stager.cli.main import app
 from jgi_stager.mail import push
 from jgi_stager.secrets import CREDENTIALS, SERVICE_SECRETS
 from jgi_stager.service import install

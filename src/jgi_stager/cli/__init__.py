@@ -1,5 +1,1 @@
 """The command line."""
-
-from jgi_stager.cli.main import app
-
-__all__ = ["app"]

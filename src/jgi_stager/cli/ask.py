@@ -1,20 +1,12 @@
-"""``files``, ``explain`` and ``plan``: questions about one project or file."""
+"""``files`` and ``explain``: questions about one project or file."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from jgi_stager.cli import importing, json_output, preview
-from jgi_stager.cli.choosing import (
-    FilesCsvOption,
-    FilesPatternOption,
-    FilesTypeOption,
-    ImporterOnlyOption,
-    chosen_fields,
-)
+from jgi_stager.cli import json_output, readiness
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -111,12 +103,12 @@ def explain(
         coming = turns(facts)
         owner = facts.project(subject) if project is None else None
         if owner is not None:
-            found = [importing.with_readiness(books, insight.project(facts, owner, coming))]
+            found = [readiness.with_readiness(books, insight.project(facts, owner, coming))]
         else:
             names = [one.name for one in facts.projects if project in (None, one.name)]
             matches = snapshot.find_files(books.store, subject, names)
             found = [_of_file(books, facts, one, coming) for one in matches]
-            found = found or importing.of_analysis_project(books, subject, names)
+            found = found or readiness.of_analysis_project(books, subject, names)
         if not found:
             raise Mistake(
                 f"there is no project called {subject}, and no file with that JDP id, name or destination, nor an "
@@ -145,7 +137,7 @@ def _of_file(books: SnapshotSource, facts: Snapshot, file: File, coming: Turns) 
         None if carried is None else snapshot.task(carried),
         coming,
     )
-    return importing.with_types(books, file, explained)
+    return readiness.with_types(books, file, explained)
 
 
 def _show(found: list[Explanation]) -> None:
@@ -189,48 +181,7 @@ def _show_history(page: Page, history: tuple[Move, ...]) -> None:
         page.say(f"{move.at:%Y-%m-%d %H:%M}  {move.new:<18} {clean(move.why)}", indent=2, hang=37)
 
 
-# --- plan ----------------------------------------------------------------------------------------------------
-
-
-def plan(  # noqa: PLR0913, PLR0917 - one argument is one option
-    project: Annotated[
-        str | None, typer.Argument(metavar="PROJECT", help="A project that is inserted.", show_default=False)
-    ] = None,
-    proposal: Annotated[
-        str | None, typer.Option(metavar="NUMBER", help="Plan this proposal instead, before it is inserted.")
-    ] = None,
-    biosample: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Only this one (Gb...); may be repeated.")
-    ] = None,
-    biosamples_csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Only those in this file.")] = None,
-    files_csv: FilesCsvOption = None,
-    files_pattern: FilesPatternOption = None,
-    files_type: FilesTypeOption = None,
-    importer_only: ImporterOnlyOption = False,
-    priority: Annotated[int, typer.Option(metavar="NUMBER", help="Larger goes first.")] = 0,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
-) -> None:
-    """Say what staging a project means, before anything is asked from tape: files, bytes, days of quota, space.
-
-    Asks GOLD and the JDP search for what is not known yet; requests nothing and writes nothing.
-    """
-    settings = settings_or_exit(config)
-    with handled():
-        fields: dict[str, Any] = {"priority": priority}
-        if (project is None) == (proposal is None):
-            raise Mistake("name a project, or give --proposal NUMBER; one of the two", code=2)
-        if proposal is not None:
-            fields |= preview.wanted_fields("plan", proposal, biosample, biosamples_csv)
-            fields |= chosen_fields(files_csv, files_pattern, files_type, importer_only=importer_only)
-        found = preview.of_project(settings, project) if project else preview.of_record(settings, fields)
-        if as_json:
-            emit(preview.document(found))
-        else:
-            preview.show(found, Page())
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (files, explain, plan):
+    for command in (files, explain):
         app.command()(command)

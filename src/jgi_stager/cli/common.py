@@ -1,6 +1,5 @@
-"""What every command shares: its options and help, the database, one way to fail, and two ways to answer.
+"""What every command shares: its options, the database, one way to fail, and two ways to answer.
 
-Help is written in one way: arguments and values in capitals, flags without a value, what is optional in brackets.
 Answers are text for people or JSON for programs.
 """
 
@@ -12,7 +11,7 @@ import logging
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +21,6 @@ import structlog
 import typer
 from rich.console import Console
 from rich.text import Text
-from typer.core import TyperCommand
 
 from jgi_stager.clock import Clock
 from jgi_stager.config_sources import require_configuration
@@ -33,42 +31,6 @@ from jgi_stager.secrets import SecretProblem
 from jgi_stager.settings import ConfigError, Settings, load_settings
 from jgi_stager.store import StoreError
 from jgi_stager.store.processes import is_locked
-
-# --- the form of help ---------------------------------------------------------------------------------------
-
-
-class Command(TyperCommand):
-    """A command whose help shows ``PROJECT`` where Typer shows ``{PROJECT}`` and ``PROJECT <str>``."""
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The words after the command in the line of its usage."""
-        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """The arguments and options, each with its help."""
-        rows: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                name, text = record
-                kind = parameter.param_type_name
-                rows[kind].append((name.partition(" <")[0] if kind == "argument" else name, text))
-        for title, found in (("Arguments", rows["argument"]), ("Options", rows["option"])):
-            if found:
-                with formatter.section(title):
-                    formatter.write_dl(found)
-
-
-class Commands(typer.Typer):
-    """Commands with such help."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(rich_markup_mode=None, **options)
-
-    def command(self, name: str | None = None, **options: Any) -> Callable[..., Any]:
-        """The same as Typer's."""
-        return super().command(name, cls=Command, **options)
-
 
 # --- options, settings and the database ---------------------------------------------------------------------
 

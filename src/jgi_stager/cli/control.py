@@ -11,8 +11,8 @@ import typer
 from pydantic import SecretStr
 
 from jgi_stager.admin import NotAllowed, end_holds, explain_request
+from jgi_stager.cli.commands import Commands
 from jgi_stager.cli.common import (
-    Commands,
     ConfigOption,
     JsonOption,
     Mistake,

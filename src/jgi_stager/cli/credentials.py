@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from jgi_stager.cli.common import Commands, ConfigOption, Mistake, Page, handled, settings_or_exit
+from jgi_stager.cli.commands import Commands
+from jgi_stager.cli.common import ConfigOption, Mistake, Page, handled, settings_or_exit
 from jgi_stager.client_factory import clients_for_command, open_secrets
 from jgi_stager.clients.globus_login import CLIENT_SECRET, REFRESH_TOKEN
 from jgi_stager.clients.gold import OFFLINE_TOKEN

@@ -11,7 +11,7 @@ from jgi_stager.reporting.blocked_reasons import BlockedReason
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.explain import Explanation
 from jgi_stager.reporting.quota import Window
-from jgi_stager.reporting.report_files import readiness_document
+from jgi_stager.reporting.ready_to_import import readiness_document
 from jgi_stager.reporting.snapshot_types import (
     Count,
     Login,

@@ -32,8 +32,8 @@ from jgi_stager.cli.choosing import (
     ImporterOnlyOption,
     chosen_fields,
 )
+from jgi_stager.cli.commands import Commands
 from jgi_stager.cli.common import (
-    Commands,
     ConfigOption,
     JsonOption,
     Mistake,

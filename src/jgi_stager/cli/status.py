@@ -27,7 +27,7 @@ from jgi_stager.cli.common import (
     settings_or_exit,
     wrapped,
 )
-from jgi_stager.cli.importing import Outlooks
+from jgi_stager.cli.readiness import Outlooks
 from jgi_stager.clock import Clock
 from jgi_stager.failures import Service
 from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, left_of, part_of, percent, when

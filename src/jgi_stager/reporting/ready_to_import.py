@@ -17,7 +17,7 @@ from jgi_stager.formatting import cut
 from jgi_stager.importer import Importer, PatternsError
 from jgi_stager.models import Project
 from jgi_stager.pattern_files import read_importer
-from jgi_stager.readiness import Outlook, Readiness, Wanted, judge, outlook, summed
+from jgi_stager.readiness import Outlook, Readiness, Summary, Wanted, judge, outlook, sentence, summed
 from jgi_stager.settings import ImporterSettings
 from jgi_stager.store import Store, discoveries, file_queries
 from jgi_stager.store.file_queries import StagedFile
@@ -103,3 +103,18 @@ def mailed(
         return None
     never = cut(found.never, MOST_REASONS, f"jgi-stager report {project.project_name}")
     return {"sentence": found.sentence, "never": never}
+
+
+def readiness_document(found: Summary) -> dict[str, Any]:
+    """The readiness of a project for programs."""
+    return {
+        "sentence": sentence(found),
+        "analysis_projects": found.total,
+        "ready": found.ready,
+        "judged": found.judged,
+        "not_ready": [
+            {"standing": one.standing.value, "types_missing": list(one.missing), "analysis_projects": one.count}
+            | {"named": list(one.named)}
+            for one in found.groups
+        ],
+    }

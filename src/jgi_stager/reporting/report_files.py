@@ -28,7 +28,7 @@ from jgi_stager.formatting import no_formula
 from jgi_stager.importer import Importer, Omics
 from jgi_stager.lifecycle import State
 from jgi_stager.models import Project
-from jgi_stager.readiness import Readiness, Summary, Tally, name_in_directory, sentence
+from jgi_stager.readiness import Readiness, Summary, Tally, name_in_directory
 from jgi_stager.records import destination_directory
 from jgi_stager.reporting.import_map import (
     HEADER,
@@ -40,7 +40,7 @@ from jgi_stager.reporting.import_map import (
     import_map,
 )
 from jgi_stager.reporting.project_report import VERIFIED
-from jgi_stager.reporting.ready_to_import import Judged, judged
+from jgi_stager.reporting.ready_to_import import Judged, judged, readiness_document
 from jgi_stager.store import Store
 from jgi_stager.store.file_queries import StagedFile
 
@@ -329,21 +329,6 @@ def _of_project(counts: _Counts, found: ImportMap | None) -> dict[str, Any]:
         if found is None
         else {MAPS[omics]: [one._asdict() for one in found.rows[omics]] for omics in MAPS},
         "not_ready": None if found is None else [one._asdict() for one in found.not_ready],
-    }
-
-
-def readiness_document(found: Summary) -> dict[str, Any]:
-    """The readiness of a project for programs."""
-    return {
-        "sentence": sentence(found),
-        "analysis_projects": found.total,
-        "ready": found.ready,
-        "judged": found.judged,
-        "not_ready": [
-            {"standing": one.standing.value, "types_missing": list(one.missing), "analysis_projects": one.count}
-            | {"named": list(one.named)}
-            for one in found.groups
-        ],
     }
 
 

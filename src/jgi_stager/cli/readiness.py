@@ -1,52 +1,25 @@
-"""``report``, and what `status` and `explain` say of the importer: what can be imported, and what lacks for it."""
+"""What ``status`` and ``explain`` say of the importer: what can be imported, and what lacks for it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from jgi_stager.cli.common import (
-    ConfigOption,
-    JsonOption,
-    Mistake,
-    Page,
-    emit,
-    handled,
-    open_store,
-    settings_or_exit,
-)
-from jgi_stager.client_factory import clients_for_command
-from jgi_stager.failures import OutsideError
+from jgi_stager.cli.common import Mistake
 from jgi_stager.formatting import count
 from jgi_stager.importer import Importer, PatternsError
 from jgi_stager.models import Project
 from jgi_stager.pattern_files import read_importer
-from jgi_stager.readiness import Outlook, Standing, name_in_directory, sentence
+from jgi_stager.readiness import Outlook, Standing, name_in_directory
 from jgi_stager.records import GOLD_AP_ID
 from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode
 from jgi_stager.reporting.explain import Explanation
-from jgi_stager.reporting.import_map import MAPS, Generations
 from jgi_stager.reporting.ready_to_import import Judged, judged_one, outlook_of
-from jgi_stager.reporting.report_files import (
-    Written,
-    generations_of,
-    readiness_document,
-    reports_in,
-    reports_of,
-    write_reports,
-)
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.reporting.snapshot_types import File
 from jgi_stager.settings import Settings
 from jgi_stager.store import projects
-
-# --- for status and explain ----------------------------------------------------------------------------------
-
 
 LOOK_SECONDS = 30.0
 """Real seconds for which a readiness is shown again: it reads every file of the project."""
@@ -86,7 +59,7 @@ def with_readiness(books: SnapshotSource, found: Explanation) -> Explanation:
 
 def with_types(books: SnapshotSource, file: File, found: Explanation) -> Explanation:
     """The explanation of a file with what the importer takes it for."""
-    importer, problem = _importer(books.settings)
+    importer, problem = importer_of(books.settings)
     if problem is not None:
         return replace(found, facts=(*found.facts, ("importer", problem)))
     project = _accepted(books, file.project) if importer is not None else None
@@ -117,8 +90,8 @@ def _standing(one: Judged) -> str:
     )
 
 
-def _importer(settings: Settings) -> tuple[Importer | None, str | None]:
-    """What the importer takes, and why that cannot be told."""
+def importer_of(settings: Settings) -> tuple[Importer | None, str | None]:
+    """What the importer takes, or why that cannot be told."""
     try:
         return read_importer(settings.importer), None
     except PatternsError as error:
@@ -129,7 +102,7 @@ def of_analysis_project(books: SnapshotSource, name: str, owners: Iterable[str])
     """An analysis project, in each project that wants it; nothing where no patterns are named."""
     if not GOLD_AP_ID.match(name):
         return []
-    importer, problem = _importer(books.settings)
+    importer, problem = importer_of(books.settings)
     if problem is not None:
         raise Mistake(problem)
     found = []
@@ -159,89 +132,3 @@ def _explained(project: str, one: Judged) -> Explanation:
         ("types complete", ", ".join(readiness.found) or "none"),
     )
     return Explanation(name, "analysis project", readiness.standing.value, None, (why,), facts=facts)
-
-
-# --- report --------------------------------------------------------------------------------------------------
-
-
-def report(
-    project: Annotated[str, typer.Argument(metavar="PROJECT", help="Its name.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIRECTORY", help="Write there, not to the directory reports of the project."),
-    ] = None,
-    as_json: JsonOption = False,
-    config: ConfigOption = None,
-) -> None:
-    """Write the reports of a project: the maps for the importer, what has no row and why, the files, their md5.
-
-    Asks NMDC what it calls each sequencing project. Exits 1 if it cannot be asked: then the maps stay as they are.
-    """
-    settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
-        known = projects.get(books.store, project)
-        if not isinstance(known, Project):
-            problem = "there is no project called" if known is None else "the record cannot be used of"
-            raise Mistake(f"{problem} {project}; see: jgi-stager project list")
-        generations, refusal = _generations(settings, known)
-        written = _write(books, known, generations, out)
-        if as_json:
-            emit(_document(written))
-        else:
-            _show(written, Page())
-        if refusal is not None:
-            raise Mistake(f"the maps are not written, for NMDC cannot be asked: {refusal}; try again later")
-
-
-def _generations(settings: Settings, project: Project) -> tuple[Generations | None, str | None]:
-    try:
-        with clients_for_command(settings) as services:
-            return generations_of(services.nmdc, project), None
-    except OutsideError as error:
-        return None, str(error)
-
-
-def _write(books: SnapshotSource, project: Project, generations: Generations | None, out: Path | None) -> Written:
-    importer, problem = _importer(books.settings)
-    if problem is not None:
-        raise Mistake(f"{problem.removeprefix('not judged: ')}; no report is written")
-    place = reports_of(project) if out is None else reports_in(out)
-    try:
-        with place as folder:
-            return write_reports(books.store, project, importer, generations, folder, books.clock.now())
-    except PermissionError:
-        raise
-    except OSError as error:
-        elsewhere = "" if out is not None else "; on a machine without that file system, add --out DIRECTORY"
-        raise Mistake(f"the reports cannot be written: {error}{elsewhere}") from None
-
-
-def _document(written: Written) -> dict[str, object]:
-    return {
-        "directory": written.directory,
-        "files": written.names,
-        "readiness": readiness_document(written.summary),
-        "map_rows": None if written.rows is None else {MAPS[omics]: n for omics, n in written.rows.items()},
-        "not_ready": None if written.rows is None else written.not_ready,
-        "staged": written.staged,
-        "missing": written.missing,
-    }
-
-
-def _show(written: Written, page: Page) -> None:
-    page.say(f"{written.directory}:")
-    for name in written.names:
-        page.say(name, indent=2)
-    page.say()
-    page.say(f"Analysis projects: {sentence(written.summary)}.")
-    if written.rows is not None:
-        rows = ", ".join(
-            f"{count(number, 'row')} in the {MAPS[omics]} map" for omics, number in written.rows.items()
-        )
-        page.say(f"{rows}; {written.not_ready:,} without a row.")
-    page.say(f"{count(written.staged, 'file')} staged, {written.missing:,} not.")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(report)
