@@ -55,7 +55,8 @@ def check_arrivals(stage: Stage, failed: Collection[str] = ()) -> None:
             continue
         assert file["state"] == State.DONE, file["history"]
         path = Path(file["destination_path"])
-        assert path.is_relative_to(stage.staged / file["project_name"] / "analysis_files")
+        project = file["project_name"].partition(" (removed ")[0]
+        assert path.is_relative_to(stage.staged / project / "analysis_files")
         content = wanted[file["jdp_file_id"]].content
         assert path.stat().st_size == content.size
         assert hashlib.md5(path.read_bytes()).hexdigest() == content.md5

@@ -116,7 +116,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.listed_again": lambda: files.listed_again(store, OID),
         "files.to_list_again": lambda: files.to_list_again(store, "p"),
         "files.set_aside": lambda: files.set_aside(store, "nobody"),
-        "files.any_set_aside_done": lambda: files.any_set_aside_done(store, "p", "Ga1"),
+        "files.set_aside_done": lambda: files.set_aside_done(store, "p", "Ga1"),
         "files.analysis_projects_to_look_at": lambda: files.analysis_projects_to_look_at(store, "p"),
         "files.count_to_look_at": lambda: files.count_to_look_at(store, "p"),
         "files.to_look_at": lambda: files.to_look_at(store, "p", "Ga1"),

@@ -89,7 +89,7 @@ class Folder:
                 file.flush()
                 os.fchmod(file.fileno(), self.mode & 0o666 | 0o600)
                 os.fsync(file.fileno())
-            os.rename(fresh, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+            os.replace(fresh, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
             os.fsync(self.descriptor)
         except BaseException:
             with suppress(OSError):

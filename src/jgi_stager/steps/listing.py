@@ -281,9 +281,12 @@ def _keep_listing(ctx: StepContext, project: Project, ap: DiscoveredProject, lis
     if imported is not None:
         ap = _settle(ctx, project, ap, imported)
     known = files.of_analysis_project(ctx.store, project.project_name, ap_gold_id)
-    selection = chosen_files(ctx, project, ap, listing, known, () if imported is None else imported.files)
+    aside = files.set_aside_done(ctx.store, project.project_name, ap_gold_id)
+    # What arrived for a record that was removed keeps its place, too: the same file is to be found there.
+    places = {file.jdp_file_id: file for file in (*aside, *known)}.values()
+    selection = chosen_files(ctx, project, ap, listing, places, () if imported is None else imported.files)
     records: Sequence[FileRecord] = growth.new_files(selection.records, known)
-    if imported is not None or files.any_set_aside_done(ctx.store, project.project_name, ap_gold_id):
+    if imported is not None or aside:
         records = _look_first(records)
     found: dict[str, Any] = {} if ap.directory is None else {"directory": ap.directory}
     if isinstance(project.discovery, Rescan):

@@ -138,11 +138,11 @@ def set_aside(store: Store, project_name: str) -> int:
 
 
 @translated
-def any_set_aside_done(store: Store, project_name: str, ap_gold_id: str) -> bool:
-    """Whether anything of an analysis project had arrived for a removed project of this name."""
+def set_aside_done(store: Store, project_name: str, ap_gold_id: str) -> list[FileRow]:
+    """What of an analysis project had arrived for removed projects of this name; what arrived last comes last."""
     removed = {"$regex": f"^{re.escape(project_name + _ASIDE)}"}
-    where = {"project_name": removed, "ap_gold_id": ap_gold_id, "state": State.DONE}
-    return store.files.find_one(where, {"_id": 1}) is not None
+    found = _rows(store, {"project_name": removed, "ap_gold_id": ap_gold_id}, State.DONE)
+    return sorted(found, key=lambda file: file.project_name)
 
 
 @translated
