@@ -24,12 +24,12 @@ BATCH = 1000
 class Foreign:
     """The database, open."""
 
-    database: Database[Document]
+    theirs: Database[Document]
 
     @translated
     def collections(self) -> list[str]:
         """The names of its collections."""
-        return sorted(self.database.list_collection_names())
+        return sorted(self.theirs.list_collection_names())
 
     def read(self, collection: str, where: Mapping[str, Any]) -> Iterator[Document]:
         """The documents of a collection, in no order. Raises `StoreError` wherever the reading breaks off."""
@@ -39,7 +39,7 @@ class Foreign:
 
     @translated
     def _find(self, collection: str, where: Mapping[str, Any]) -> Cursor[Document]:
-        return self.database[collection].find(dict(where), batch_size=BATCH)
+        return self.theirs[collection].find(dict(where), batch_size=BATCH)
 
     @translated
     def _next(self, cursor: Cursor[Document]) -> list[Document]:
