@@ -101,7 +101,7 @@ class _Watched(io.BytesIO):
         return super().read(size)
 
 
-def _leave_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+def leave_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Authentication that does nothing: without it a ~/.netrc would replace our Authorization header."""
     return request
 
@@ -203,15 +203,15 @@ class HttpEdge:
         return Transient(self.service, self._story("call", path, f"the answer is not {excerpt(expected)}"))
 
     def _refused(self, answer: Answer) -> RefusedError:
-        return RefusedError(self.service, self._answered(answer, "refused"), answer.status)
+        return RefusedError(self.service, self.told(answer, "refused"), answer.status)
 
     def _transient(self, answer: Answer, why: str) -> Transient:
-        error = Transient(self.service, self._answered(answer, why), retry_after(answer.headers))
+        error = Transient(self.service, self.told(answer, why), retry_after(answer.headers))
         error.status, error.page = answer.status, answer.page()
         return error
 
     def _unknown(self, answer: Answer, why: str) -> OutcomeUnknown:
-        error = OutcomeUnknown(self.service, self._answered(answer, why))
+        error = OutcomeUnknown(self.service, self.told(answer, why))
         error.status, error.page = answer.status, answer.page()
         return error
 
@@ -220,7 +220,8 @@ class HttpEdge:
         error.page = lost.page
         return error
 
-    def _answered(self, answer: Answer, why: str) -> str:
+    def told(self, answer: Answer, why: str) -> str:
+        """What was answered, for a message; ``why`` it is of no use."""
         note = f" ({why})" if why else ""
         return f"{self.service.value}: {answer.call} answered HTTP {answer.status}{note}{answer.said()}"
 
@@ -250,13 +251,13 @@ class HttpEdge:
                     params=dict(params or {}),
                     headers=dict(headers),
                     data=body,
-                    auth=_leave_headers,
+                    auth=leave_headers,
                     timeout=self._timeout,
                     allow_redirects=False,
                 )
             except (requests.RequestException, OSError, ValueError) as error:
                 page = Page.SIGN_IN if isinstance(error, RedirectError) and error.to_sign_in else None
-                return _Lost(_why_lost(error), body is not None and body.touched, page)
+                return _Lost(why_lost(error), body is not None and body.touched, page)
             finally:
                 if body is not None:
                     session.close()
@@ -265,7 +266,7 @@ class HttpEdge:
             if fresh and response.status_code < 500:  # above speaks whatever stands before the service
                 self.their_clock.hear(fresh)
         return Answer(
-            response.status_code, response.headers, response.content, f"{method} {path}", _hidden(headers)
+            response.status_code, response.headers, response.content, f"{method} {path}", hidden(headers)
         )
 
 
@@ -290,7 +291,7 @@ def _is_clear(answer: Answer) -> bool:
         return False
 
 
-def _hidden(headers: Headers) -> tuple[str, ...]:
+def hidden(headers: Headers) -> tuple[str, ...]:
     """What the credentials among ``headers`` look like when a body repeats them."""
     found: set[str] = set()
     for name, value in headers.items():
@@ -300,7 +301,7 @@ def _hidden(headers: Headers) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _why_lost(error: Exception) -> str:
+def why_lost(error: Exception) -> str:
     """Why there was no answer, in words of our own: those of requests contain the URL and the query."""
     if isinstance(error, requests.ConnectTimeout):
         return "no connection in time"
