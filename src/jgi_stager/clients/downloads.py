@@ -26,6 +26,7 @@ from jgi_stager.clients.wording import leads_to_sign_in, page_of
 from jgi_stager.failures import NeedsPerson, NotOnDisk, OtherPart, OutsideError, Page, Rejected, Service, Transient
 from jgi_stager.id_lists import JDP_FILE_ID
 from jgi_stager.metrics import outside_call, result_of
+from jgi_stager.records import download_path
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import JdpSettings
 
@@ -166,7 +167,7 @@ class Downloads:
         """
         if not JDP_FILE_ID.fullmatch(file_id):
             raise ValueError(f"not a JDP file id: {file_id[:60]!r}")
-        path, part = f"/download_files/{file_id}/", _part_wanted(start, validator)
+        path, part = download_path(file_id), _part_wanted(start, validator)
         failure: OutsideError
         try:
             headers = dict(credential(self._secrets, self._settings))

@@ -286,7 +286,8 @@ MOST_PAGES = 1000
 IDS_PER_QUERY = 50
 LONGEST_ANSWER = 500
 """Characters that are kept of an answer that could not be used."""
-SEARCH, RESTORE, BY_IDS = "/search/", "/download_files/", "/search/by_file_ids/"
+SEARCH, DELIVER, RESTORE = "/search/", "/download_files/", "/request_archived_files/"
+BY_IDS = "/search/by_file_ids/"
 """The trailing slashes matter: without one a POST is redirected and loses its body."""
 Result = TypeVar("Result")
 
@@ -341,8 +342,10 @@ class Jdp:
             found |= {file_id: file for files in pages.files.values() for file_id, file in files.items()}
         return {file_id: found[file_id] for file_id in ids if file_id in found}
 
-    def request_files(self, file_ids: Sequence[str], mailto: str | None = None) -> Accepted:
-        """Ask JDP to restore files and deliver them to Globus. Not repeatable: there is no idempotency key.
+    def request_files(
+        self, file_ids: Sequence[str], mailto: str | None = None, *, deliver: bool = True
+    ) -> Accepted:
+        """Ask JDP to restore files and to ``deliver`` them to Globus. Not repeatable: there is no idempotency key.
 
         Raises `Rejected` (JDP said no: nothing was asked; `OverLimit` where it names a limit), `Transient`
         (nothing arrived), `NeedsPerson` (nothing was asked), `Unnumbered` (JDP answered, but with no number),
@@ -353,17 +356,19 @@ class Jdp:
             raise ValueError(
                 f"{len(ids)} ids in one request; 1 to {self._settings.restore_batch_size} are allowed"
             )
-        body = self._request_body(ids, mailto)
+        path, body = (
+            (DELIVER, self._request_body(ids, mailto)) if deliver else (RESTORE, _restore_body(ids, mailto))
+        )
         failure: OutsideError
         try:
-            document = self._authorized(lambda headers: self._edge.post_json(RESTORE, body, headers))
+            document = self._authorized(lambda headers: self._edge.post_json(path, body, headers))
         except (Rejected, Transient) as error:
             failure = _over_limit(error) or error
         else:
             try:
                 return parse_accepted(document)
             except BadShapeError as error:
-                problem = f"jdp: POST {RESTORE} was answered, but not with {error}"
+                problem = f"jdp: POST {path} was answered, but not with {error}"
             failure = Unnumbered(Service.JDP, problem, self._shown(document))
         raise failure
 
@@ -490,6 +495,11 @@ class Jdp:
         except BadShapeError as error:
             expected = str(error)
         raise self._edge.unexpected(path, expected)
+
+
+def _restore_body(ids: Sequence[str], mailto: str | None) -> dict[str, Any]:
+    """Of a request that delivers nothing: what it restores is downloaded."""
+    return {"ids": list(ids), "send_mail": mailto is not None, "api_version": "2"}
 
 
 def _over_limit(error: OutsideError) -> OverLimit | None:

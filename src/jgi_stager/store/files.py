@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
 from jgi_stager.store.fencing import Change
 from jgi_stager.store.validation import fits, fitting
-from jgi_stager.stored import Verified, parse
+from jgi_stager.stored import Download, Verified, parse
 
 FileId = ObjectId
 """The id of a document in ``files``."""
@@ -66,6 +66,8 @@ class FileRow:
     """The file from whose destination it is to be copied (`jgi_stager.store.sharing`)."""
     verified: Verified | None = None
     """What was found right of it at its destination, if it ever was."""
+    download: Download | None = None
+    """How far its download from JDP is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class FailedGroup:
     names: tuple[str, ...]
 
 
+FARTHEST = timedelta(days=2)
+"""No download is put off for longer than a day."""
 _ASIDE = " (removed "
 _TO_ASK: Document = {"to_list_again": {"$ne": True}, "copy_from": None, "look_first": {"$ne": True}}
 """JDP need not list it once more, it is not to be copied from where it lies already, and was looked for."""
@@ -262,6 +266,30 @@ def of_request(store: Store, request_id: int, state: State | None = None, limit:
 def ready_by_request(store: Store, request_id: int, limit: int = 0) -> list[FileRow]:
     """The files of a JDP request that can be transferred; ``limit`` 0 means all."""
     return of_request(store, request_id, State.MANIFEST_READY, limit)
+
+
+@translated
+def downloads(store: Store, state: State) -> list[FileRow]:
+    """The files in this state of which something is noted about their download. Reads an index of such only."""
+    return _rows(store, {"download": {"$type": "object"}}, state)
+
+
+@translated
+def to_download(
+    store: Store, request_id: int, project_names: Iterable[str], now: datetime, limit: int
+) -> list[FileRow]:
+    """Files of a request that can be downloaded and whose time has come, of these projects. A time too far ahead
+    is one of a clock that was set back."""
+    later = {"download.next_try_at": {"$gt": now, "$lte": now + FARTHEST}}
+    where = {"request_id": request_id, "project_name": {"$in": as_list(project_names)}, "copy_from": None}
+    return _rows(store, {**where, "$nor": [later]}, State.MANIFEST_READY, limit)
+
+
+@translated
+def note_download(store: Store, oid: ObjectId, download: Download) -> bool:
+    """Note how far the download of a file is; whether it is still to be fetched."""
+    where = {"_id": oid, "state": {"$in": [State.MANIFEST_READY, State.TRANSFERRING]}}
+    return store.files.update_one(where, {"$set": {"download": download.model_dump()}}).matched_count == 1
 
 
 @translated
@@ -458,14 +486,14 @@ def _candidate(document: Document) -> Candidate:
     )
 
 
-_CONVERTED = ("oid", "size", "state", "delivery_faults", "copy_from", "verified")
+_CONVERTED = ("oid", "size", "state", "delivery_faults", "copy_from", "verified", "download")
 _SAME = tuple(name for name in FileRow.__dataclass_fields__ if name not in _CONVERTED)
 
 
 def row_of(document: Document) -> FileRow:
     """The row of a document that fits. Pure."""
     same: dict[str, Any] = {name: document[name] for name in _SAME}
-    verified = document.get("verified")  # nor this
+    verified, download = document.get("verified"), document.get("download")  # nor these
     return FileRow(
         oid=document["_id"],
         size=document["jdp_file_size"],
@@ -473,5 +501,6 @@ def row_of(document: Document) -> FileRow:
         delivery_faults=tuple(document.get("delivery_faults") or ()),  # an older release did not note them
         copy_from=document.get("copy_from"),
         verified=None if verified is None else parse(Verified, verified),
+        download=None if download is None else parse(Download, download),
         **same,
     )
