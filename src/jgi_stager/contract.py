@@ -197,7 +197,7 @@ CONTRACT: tuple[Assumption, ...] = (
         assumed="A file that is not on disk is answered with 409, and only such a one.",
         read_in="clients.downloads.Downloads.opened",
         shows="JDP answers 409 though its request is ready.",
-        then="It is waited out and tried again, the request is asked about, and people are told after three hours.",
+        then="It is tried again later, JDP is asked about the request, and people are told after three hours.",
         unbent="only a daemon that downloads asks for files; its own tests do so too early",
     ),
     Assumption(

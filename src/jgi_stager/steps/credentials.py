@@ -90,7 +90,7 @@ def _is_due(ctx: StepContext, service: Service, known: Credential) -> bool:
     """Whether to try it: it is time, nothing else did lately, and it could tell us something."""
     if not may_ask(ctx, service):
         return False
-    if known.identity is None and not waiting_for(ctx.store, service)["projects"]:
+    if known.identity is None and not waiting_for(ctx, service)["projects"]:
         return False  # nobody needs it yet
     if known.dead_since is not None and known.identity != known.dead_identity:
         return True
@@ -187,7 +187,7 @@ def _tell_outage(ctx: StepContext, service: Service, known: Credential) -> None:
             "seconds": (now - known.out_since).total_seconds(),
             "error": known.out_error or "",
         },
-        "waiting": waiting_for(ctx.store, service),
+        "waiting": waiting_for(ctx, service),
         "items": [],
     }
     notify(ctx, Kind.STALLED, f"out:{service.value}:{known.out_since:%Y-%m-%dT%H:%M:%S}", data)
