@@ -31,6 +31,8 @@ DRAFT = re.compile(r"[0-9a-f]{24}\.part", re.ASCII)
 CHUNK_BYTES = 4 * 1024 * 1024
 WORTH_GOING_ON = 64 * 1024 * 1024
 """After so many bytes a connection that was cut is opened again at once; else somebody waits first."""
+FLUSHED_BYTES = 1024 * 1024 * 1024
+"""So much is written before it is flushed: all of a large file at its end would hold up everything for minutes."""
 HOPELESS = frozenset({errno.ENAMETOOLONG, errno.EILSEQ})
 """How naming a file fails where it would fail for ever: the file system cannot have such a name."""
 
@@ -208,6 +210,7 @@ class _Filling:
 
     def __init__(self, draft: int, wanted: Wanted, steer: Steering) -> None:
         self._draft, self._wanted, self._steer = draft, wanted, steer
+        self._unflushed = 0
         self.have, self.digest = 0, hashlib.md5(usedforsecurity=False)
 
     def begin_again(self) -> None:
@@ -252,6 +255,10 @@ class _Filling:
             self.digest.update(left[:written])
             self.have += written
             left = left[written:]
+        self._unflushed += len(piece)
+        if self._unflushed >= FLUSHED_BYTES:
+            os.fdatasync(self._draft)
+            self._unflushed = 0
 
     def _spoilt(self, why: str) -> None:
         self.begin_again()

@@ -55,11 +55,11 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 
 def run(ctx: StepContext) -> int:
     """Fetch what is to be fetched, until there is no more. Returns how many files moved."""
-    delivered = _delivered(ctx)
-    if not delivered and not _under_way(ctx):
+    waiting = bool(_delivered(ctx) or _under_way(ctx))
+    if not waiting and ctx.settings.staging.method != "https":
         return 0
     work = _Work(ctx)
-    if not _is_seen(ctx):
+    if not _is_seen(ctx, waiting=waiting):
         return work.let_go()
     work.tidy()
     most = ctx.settings.staging.download_workers
@@ -80,12 +80,14 @@ def _under_way(ctx: StepContext) -> list[FileRow]:
     return [one for one in files.downloads(ctx.store, State.TRANSFERRING) if one.globus_task_id is None]
 
 
-def _is_seen(ctx: StepContext) -> bool:
-    """Whether this machine sees where files go; people are told if it does not."""
+def _is_seen(ctx: StepContext, *, waiting: bool) -> bool:
+    """Whether this machine sees where files go; people are told if it does not, and files are ``waiting``."""
     place, topic = ctx.settings.staging.stage_dir, "no-place-for-downloads"
     if place is not None and place.is_dir():
         solve(ctx, topic, "the staging directory is there")
         return True
+    if not waiting:
+        return False
     alert(
         ctx,
         f"{topic}:{ctx.clock.now():%Y-%m-%d}",
@@ -405,6 +407,7 @@ class _Work:
 
     def _refused(self, file: FileRow, error: Rejected) -> int:
         """JDP does not give it out. That may be a mistake of theirs, which they mend, so it is waited a while."""
+        record_answer(self.ctx, Service.DOWNLOADS)
         now, before = self.ctx.clock.now(), file.download or Download()
         since = before.refused_since if before.refused_since is not None and before.refused_since <= now else now
         if now - since >= REFUSED_PATIENCE:
@@ -451,6 +454,6 @@ class _Work:
                 attempts=attempts,
                 next_try_at=self.ctx.clock.now() + timedelta(seconds=wait),
                 error=error[:LONGEST_ERROR],
-                refused_since=refused_since,
+                refused_since=refused_since or (None if file.oid in self.begun else before.refused_since),
             ),
         )

@@ -171,7 +171,7 @@ def _tell_of_repeats(ctx: StepContext, document: RestoreRequest, why: str) -> No
             f"{len(ids)} files of {project} keep expiring before they are transferred",
             f"The last time: {why}. They are asked for again; each time their bytes count against the quota.\n\n"
             "Either tape takes longer than a delivery lives, or the transfers do not keep up: a Globus task "
-            "stands still, the login has ended, or the destination is full.\n\n"
+            "stands still, downloads are slow, the login has ended, or the destination is full.\n\n"
             + bullets(lines, MOST_LINES, more),
             project,
             you=f"see with the command below what it waits for, and look at the tasks on the Globus site "
