@@ -24,6 +24,7 @@ from jgi_stager.store import (
     control,
     credentials,
     discoveries,
+    downloads,
     evidence,
     fencing,
     file_queries,
@@ -88,9 +89,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
         store, [(_key(store.files, state=State.DONE), {"size": 1})]
     ),
     "files.listed_again": lambda store: files.listed_again(store, A_FILE, jdp_file_size=7),
-    "files.note_download": lambda store: files.note_download(
-        store, _rows(store, "ready")[0].oid, Download(attempts=1)
-    ),
+    "downloads.note": lambda store: downloads.note(store, _rows(store, "ready")[0].oid, Download(attempts=1)),
     "files.set_aside": lambda store: files.set_aside(store, "p"),
     "files.look_first": lambda store: files.look_first(store, "p", [ANOTHER.ap_gold_id]),
     "files.looked_at": lambda store: files.looked_at(store, [LOOKED_FOR]),

@@ -36,7 +36,7 @@ from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent, prove, seen
 from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
 from jgi_stager.steps.services import LONGEST_ERROR, Called, may_ask, record_answer, record_failure, tell_of_bug
-from jgi_stager.store import StoreError, files, moves, projects, requests, sharing, tasks
+from jgi_stager.store import StoreError, downloads, files, moves, projects, requests, sharing, tasks
 from jgi_stager.store.files import FileRow
 from jgi_stager.stored import Download, Verified
 
@@ -77,7 +77,7 @@ def _delivered(ctx: StepContext) -> list[RestoreRequest]:
 
 def _under_way(ctx: StepContext) -> list[FileRow]:
     """The files of which JDP gave out something; one in a Globus task is none of them."""
-    return [one for one in files.downloads(ctx.store, State.TRANSFERRING) if one.globus_task_id is None]
+    return [one for one in downloads.noted(ctx.store, State.TRANSFERRING) if one.globus_task_id is None]
 
 
 def _is_seen(ctx: StepContext, *, waiting: bool) -> bool:
@@ -163,7 +163,7 @@ class _Work:
             if files.any_of_request(ctx.store, request.number, [State.RESTORED]):
                 self.moved += self._offer(request)
             if len(found) < MOST_AT_A_TIME:
-                ready = files.to_download(ctx.store, request.number, self._active(), now, MOST_AT_A_TIME)
+                ready = downloads.due(ctx.store, request.number, self._active(), now, MOST_AT_A_TIME)
                 found += [one for one in ready if one.oid not in reserved and self._may_go(one, now)]
         return self._once_each(found)
 
@@ -180,7 +180,7 @@ class _Work:
         if file.oid in self.busy or any(one.source_file_id == file.source_file_id for one in self.busy.values()):
             return False
         at = None if file.download is None else file.download.next_try_at
-        return at is None or not now < at <= now + files.FARTHEST
+        return at is None or not now < at <= now + downloads.FARTHEST
 
     def _once_each(self, found: list[FileRow]) -> list[FileRow]:
         if not copying.is_possible(self.ctx.settings):
@@ -250,7 +250,7 @@ class _Work:
                 if not transitions.begin_download(ctx.store, file, fresh.model_dump()):
                     raise read_back.Stopped
             elif fresh != known:
-                files.note_download(ctx.store, file.oid, fresh)
+                downloads.note(ctx.store, file.oid, fresh)
             self.begun[file.oid] = validator
 
         destination, halt = Path(file.destination_path or ""), _Halt(stop, self, file.project_name)
@@ -446,7 +446,7 @@ class _Work:
         attempts = 1 if file.oid in self.begun else before.attempts + 1
         wait = max(FIRST_RETRY_SECONDS, retry_delay(attempts, asked))
         log.info("download_postponed", file=file.jdp_file_id, project=file.project_name, error=error)
-        files.note_download(
+        downloads.note(
             self.ctx.store,
             file.oid,
             Download(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -88,8 +88,6 @@ class FailedGroup:
     names: tuple[str, ...]
 
 
-FARTHEST = timedelta(days=2)
-"""No download is put off for longer than a day."""
 _ASIDE = " (removed "
 _TO_ASK: Document = {"to_list_again": {"$ne": True}, "copy_from": None, "look_first": {"$ne": True}}
 """JDP need not list it once more, it is not to be copied from where it lies already, and was looked for."""
@@ -266,30 +264,6 @@ def of_request(store: Store, request_id: int, state: State | None = None, limit:
 def ready_by_request(store: Store, request_id: int, limit: int = 0) -> list[FileRow]:
     """The files of a JDP request that can be transferred; ``limit`` 0 means all."""
     return of_request(store, request_id, State.MANIFEST_READY, limit)
-
-
-@translated
-def downloads(store: Store, state: State) -> list[FileRow]:
-    """The files in this state of which something is noted about their download. Reads an index of such only."""
-    return _rows(store, {"download": {"$type": "object"}}, state)
-
-
-@translated
-def to_download(
-    store: Store, request_id: int, project_names: Iterable[str], now: datetime, limit: int
-) -> list[FileRow]:
-    """Files of a request that can be downloaded and whose time has come, of these projects. A time too far ahead
-    is one of a clock that was set back."""
-    later = {"download.next_try_at": {"$gt": now, "$lte": now + FARTHEST}}
-    where = {"request_id": request_id, "project_name": {"$in": as_list(project_names)}, "copy_from": None}
-    return _rows(store, {**where, "$nor": [later]}, State.MANIFEST_READY, limit)
-
-
-@translated
-def note_download(store: Store, oid: ObjectId, download: Download) -> bool:
-    """Note how far the download of a file is; whether it is still to be fetched."""
-    where = {"_id": oid, "state": {"$in": [State.MANIFEST_READY, State.TRANSFERRING]}}
-    return store.files.update_one(where, {"$set": {"download": download.model_dump()}}).matched_count == 1
 
 
 @translated
