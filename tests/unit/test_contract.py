@@ -42,6 +42,9 @@ TROUBLES = {
     "task_faulty": "slow, not wrong",
     "task_skips": "it happens, and Globus says so",
     "destination_full": "the destination is ours",
+    "download_cut": "a connection may break",
+    "download_wrong_content": "only a daemon that downloads asks for files: tests/integration/test_every_fault.py",
+    "download_wrong_size": "only a daemon that downloads asks for files: tests/integration/test_every_fault.py",
 }
 """The faults inside a service that bend no assumption, and why."""
 
