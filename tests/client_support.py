@@ -12,6 +12,8 @@ from http_server import Answer, Request, assert_silent
 from jgi_stager.clients.http import HttpEdge
 from jgi_stager.failures import (
     NeedsPerson,
+    NotOnDisk,
+    OtherPart,
     OutcomeUnknown,
     OutsideError,
     OverLimit,
@@ -26,7 +28,7 @@ OFFLINE = "offline-Token.abcdefgh"
 ACCESS = "access.Token-1"
 SESSION = "/api/sessions/0123456789abcdef"
 """Planted secrets: none may show in a failure."""
-KINDS = (Transient, Rejected, OverLimit, NeedsPerson, OutcomeUnknown, Unnumbered)
+KINDS = (Transient, NotOnDisk, OtherPart, Rejected, OverLimit, NeedsPerson, OutcomeUnknown, Unnumbered)
 
 Script = Callable[[Request], Answer]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from jgi_stager.store import (
     control,
     credentials,
     discoveries,
+    downloads,
     evidence,
     fencing,
     file_queries,
@@ -35,6 +37,7 @@ from jgi_stager.store import (
     sharing,
     tasks,
 )
+from jgi_stager.stored import Download
 
 LATER = SOME_TIME + timedelta(hours=1)
 RECORD = ProjectRecord(project_name="new", proposal_id="1")
@@ -86,6 +89,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
         store, [(_key(store.files, state=State.DONE), {"size": 1})]
     ),
     "files.listed_again": lambda store: files.listed_again(store, A_FILE, jdp_file_size=7),
+    "downloads.note": lambda store: downloads.note(store, _rows(store, "ready")[0].oid, Download(attempts=1)),
     "files.set_aside": lambda store: files.set_aside(store, "p"),
     "files.look_first": lambda store: files.look_first(store, "p", [ANOTHER.ap_gold_id]),
     "files.looked_at": lambda store: files.looked_at(store, [LOOKED_FOR]),
@@ -139,6 +143,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "requests.update_request": lambda store: requests.update_request(
         store, _key(store.restore_requests), RequestState.SUBMITTING, RequestState.UNKNOWN
     ),
+    "sharing.once_each": lambda store: sharing.once_each(store, _alike(*_rows(store, "ready")), None),
     "sharing.follow": lambda store: sharing.follow(store, *_rows(store, "ready")),
     "sharing.give_up": lambda store: sharing.give_up(store, _rows(store, "to copy")[0]),
     "sharing.release_all": sharing.release_all,
@@ -175,6 +180,12 @@ def _failed(store: Store) -> ObjectId:
 def _rows(store: Store, project_name: str) -> list[files.FileRow]:
     found = list(store.files.find({"project_name": project_name}).sort("_id", 1))
     return [files.row_of(document) for document in found]
+
+
+def _alike(one: files.FileRow, other: files.FileRow) -> list[files.FileRow]:
+    """Two files of one content, with a place each."""
+    first, elsewhere = replace(one, md5sum="0" * 32), "/elsewhere"
+    return [first, replace(first, oid=other.oid, destination_path=elsewhere)]
 
 
 def _insert_task(store: Store, submission_id: str) -> str:

@@ -279,6 +279,7 @@ def settings_for(out: Outside, directory: Path) -> Settings:
         "gold": {"base_url": urls.gold, "timeout_seconds": 5},
         "jdp": {
             "base_url": urls.jdp,
+            "download_url": urls.downloads,
             "timeout_seconds": 5,
             "globus_user_name": "operator@example.org",
             "max_restore_bytes": outside_settings.max_window_bytes,

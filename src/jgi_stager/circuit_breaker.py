@@ -127,8 +127,8 @@ class CircuitBreaker:
             elif isinstance(error, OutcomeUnknown):
                 # Every further try may leave another request in doubt, and its bytes spent.
                 circuit.open_until = now + timedelta(seconds=retry_delay(circuit.failures))
-            elif isinstance(error, Transient) and circuit.failures >= PATIENCE:
-                wait = retry_delay(circuit.failures - PATIENCE + 1, error.retry_after)
+            elif isinstance(error, Transient) and (circuit.failures >= PATIENCE or _is_told_when(error)):
+                wait = retry_delay(max(1, circuit.failures - PATIENCE + 1), error.retry_after)
                 circuit.open_until = now + timedelta(seconds=wait)
 
     def is_out(self, service: Service) -> bool:
@@ -158,3 +158,8 @@ class CircuitBreaker:
 
     def _circuit(self, service: Service) -> _Circuit:
         return self._circuits.setdefault(service, _Circuit())
+
+
+def _is_told_when(error: Transient) -> bool:
+    """Whether downloads are to come back later: of so many calls in a row none more is made before that."""
+    return error.service is Service.DOWNLOADS and error.retry_after is not None

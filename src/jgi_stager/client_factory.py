@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from jgi_stager.clients.downloads import Downloads
 from jgi_stager.clients.globus import Globus
 from jgi_stager.clients.gold import Gold
 from jgi_stager.clients.http import HttpEdge
@@ -29,6 +30,7 @@ class Clients:
     jdp: Jdp
     nmdc: Nmdc
     globus: Globus
+    downloads: Downloads
 
 
 @contextmanager
@@ -62,6 +64,9 @@ def open_clients(
             Jdp(edge(Service.JDP, settings.jdp), secrets, settings.jdp),
             Nmdc(edge(Service.NMDC, settings.nmdc)),
             Globus(globus, secrets),
+            Downloads(
+                settings.jdp, secrets, bounded(settings.jdp.timeout_seconds), settings.staging.download_workers
+            ),
         )
         for client in vars(found).values():
             stack.callback(client.close)

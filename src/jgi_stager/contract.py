@@ -182,6 +182,25 @@ CONTRACT: tuple[Assumption, ...] = (
         bends=(_fault("file_status_word"),),
     ),
     Assumption(
+        id="jdp.download",
+        service=Service.DOWNLOADS,
+        assumed="With staging.method = https: what a request restored is given out by its id, from any byte on.",
+        read_in="steps.downloads.run",
+        shows="What comes has another size or md5 than JDP gives, or is no file.",
+        then="It never gets its name. It is fetched once more, and asked for again if that does not help; then it "
+        "fails with both findings. Without parts a file that is cut off begins anew.",
+        unbent="only a daemon that downloads asks for files; its own tests spoil the answers",
+    ),
+    Assumption(
+        id="jdp.download_waits",
+        service=Service.DOWNLOADS,
+        assumed="A file that is not on disk is answered with 409, and only such a one.",
+        read_in="clients.downloads.Downloads.opened",
+        shows="JDP answers 409 though its request is ready.",
+        then="It is tried again later, JDP is asked about the request, and people are told after three hours.",
+        unbent="only a daemon that downloads asks for files; its own tests do so too early",
+    ),
+    Assumption(
         id="delivery.directory",
         service=Service.GLOBUS,
         assumed="The delivery of request N lies in the directory R<N> below the delivery folder.",

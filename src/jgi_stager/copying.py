@@ -13,7 +13,7 @@ import stat
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from jgi_stager.liveness import mark_progress
 from jgi_stager.settings import Settings
@@ -46,6 +46,18 @@ def is_possible(settings: Settings) -> bool:
     """Whether files are shared, and this machine sees the place where they lie."""
     directory = settings.staging.stage_dir
     return settings.staging.share and directory is not None and directory.is_dir()
+
+
+def project_place(settings: Settings, base: str, project_name: str) -> Path | None:
+    """The directory of a project; None if somebody changed it to one that is not below the staging directory."""
+    root, place = settings.staging.stage_dir, PurePosixPath(base) / project_name
+    return Path(place) if root is not None and place.is_relative_to(root) and ".." not in place.parts else None
+
+
+def is_below(place: Path, destination: str | None) -> bool:
+    """Whether a file belongs below the directory of its project, whatever somebody made of its path."""
+    inside = PurePosixPath(destination or "/")
+    return inside.is_relative_to(place) and ".." not in inside.parts
 
 
 def clear(project: Path) -> None:
@@ -84,7 +96,7 @@ def copy(
             destination.parent.mkdir(parents=True, exist_ok=True)
             # Not renamed: that would replace what somebody put there meanwhile.
             os.link(draft, destination, follow_symlinks=False)
-            _keep(destination.parent)
+            keep_names(destination.parent)
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
@@ -136,8 +148,8 @@ def _read(path: Path, size: int, stop: threading.Event, take: Callable[[bytes], 
         return digest.hexdigest()
 
 
-def _keep(directory: Path) -> None:
-    """Let the name survive a loss of power, as its bytes do."""
+def keep_names(directory: Path) -> None:
+    """Let the names in a directory survive a loss of power, as the bytes of its files do."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

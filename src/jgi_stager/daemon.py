@@ -78,7 +78,17 @@ def open_context(
     with open_clients(settings, secrets, clock=clock) as one:
         circuit_breaker = CircuitBreaker(settings.schedule.person_retry_seconds)
         ctx = StepContext(
-            store, one.gold, one.jdp, one.nmdc, one.globus, settings, secrets, clock, circuit_breaker, stop
+            store,
+            one.gold,
+            one.jdp,
+            one.nmdc,
+            one.globus,
+            one.downloads,
+            settings,
+            secrets,
+            clock,
+            circuit_breaker,
+            stop,
         )
         yield ctx if lease is None else replace(ctx, assert_lease_held=lease.assert_lease_held, lose=lease.lose)
 

@@ -13,6 +13,8 @@ class Service(StrEnum):
 
     GOLD = "gold"
     JDP = "jdp"
+    DOWNLOADS = "downloads"
+    """The host from which JDP gives out single files; its credential is that of JDP."""
     NMDC = "nmdc"
     GLOBUS = "globus"
     SMTP = "smtp"
@@ -62,6 +64,14 @@ class Transient(OutsideError):  # noqa: N818 - the design names it so: it is a k
         super().__init__(service, message)
         self.retry_after = retry_after
         self.answered = answered
+
+
+class NotOnDisk(Transient):
+    """A file cannot be had from JDP now: tape works on it, or it is on tape again."""
+
+
+class OtherPart(Transient):
+    """What came is no continuation of what is here of a file: it is begun again."""
 
 
 class Rejected(OutsideError):  # noqa: N818

@@ -33,6 +33,7 @@ from jgi_stager.stored import (
     Bytes,
     Component,
     Count,
+    Download,
     History,
     Instant,
     JdpFileId,
@@ -161,6 +162,7 @@ class File(StoredDocument):
     kept_to: RequestNumber | None = None
     """The delivery that a person sent it back to: what that does not bring is not asked from tape in its stead."""
     verified: Verified | None = None
+    download: Download | None = None
     look_first: bool = False
     """Whether it may lie at its destination already: that is looked at before it is asked for."""
     failed_from: Annotated[State, Field(strict=False)] | None
@@ -172,7 +174,8 @@ class File(StoredDocument):
 
     @model_validator(mode="after")
     def _of_its_state(self) -> Self:
-        needed = {"request_id": self.state in AT_JGI, "globus_task_id": self.state == State.TRANSFERRING}
+        needed = {"request_id": self.state in AT_JGI}
+        needed |= {"globus_task_id": self.state == State.TRANSFERRING and self.download is None}
         with_paths = self.state in (State.MANIFEST_READY, State.TRANSFERRING)
         needed |= {"source_path": with_paths, "destination_path": self.state != State.FAILED}
         return needs(self, self.state, needed)
@@ -219,6 +222,8 @@ class RestoreRequest(StoredDocument):
     restored_count: Count | None = None
     updated_count: Count | None = None
     status_word: str | None = None
+    download: bool = False
+    """Whether it was asked for without a delivery to Globus: its files are downloaded."""
     expiration_date: datetime | None
     """JDP's word, whatever it is."""
     next_poll_at: Instant | None

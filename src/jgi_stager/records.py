@@ -255,6 +255,8 @@ class FileRecord(BaseModel):
     """The request to whose delivery a person sent it back."""
     verified: dict[str, Any] | None = None
     """What was found right of it at its destination, as in `jgi_stager.stored.Verified`."""
+    download: dict[str, Any] | None = None
+    """How far its download is, as in `jgi_stager.stored.Download`."""
     look_first: bool = False
     """It may lie at its destination already, from before: that is looked at before it is asked for."""
     failed_from: State | None = None
@@ -297,3 +299,8 @@ def analysis_directory(destination: str) -> PurePosixPath:
 def manifest_directory(base: str, project_name: str) -> PurePosixPath:
     """Where the manifests of a project are kept: ``<base>/<project>/globus_manifests``."""
     return PurePosixPath(base) / project_name / "globus_manifests"
+
+
+def download_path(jdp_file_id: str) -> str:
+    """Where JDP's download host has a file."""
+    return f"/download_files/{jdp_file_id}/"

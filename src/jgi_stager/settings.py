@@ -80,6 +80,8 @@ class JdpSettings(HttpSettings):
     """The JGI Data Portal and its limits. ``max_restore_bytes`` holds in any ``quota_window_hours``."""
 
     base_url: HttpUrl = "https://files.jgi.doe.gov"
+    download_url: HttpUrl = "https://files-download.jgi.doe.gov"
+    """Where JDP gives out single files, for ``staging.method = "https"``. It gets the session token, too."""
     max_restore_bytes: int = Field(10_000_000_000_000, gt=0)
     quota_window_hours: float = Field(24.0, gt=0)
     restore_batch_size: int = Field(750, ge=1, le=750)
@@ -127,6 +129,10 @@ class StagingSettings(Section):
     """Where files arrive and how they are checked there."""
 
     stage_dir: AbsolutePath | None = None
+    method: Literal["globus", "https"] = "globus"
+    """How files come from JGI: by Globus, or each by a download from JDP, which needs no Globus at all."""
+    download_workers: int = Field(2, ge=1, le=8)
+    """Files that are downloaded at a time; JDP is a shared service."""
     md5_max_bytes: int | None = Field(None, ge=0)
     """Files larger than this are verified by size only; without a value every file is read back."""
     watch_space: bool = True
@@ -219,6 +225,7 @@ class ScheduleSettings(Section):
     poll_requests_seconds: float = Field(60.0, gt=0)
     fetch_manifests_seconds: float = Field(60.0, gt=0)
     submit_transfers_seconds: float = Field(60.0, gt=0)
+    download_seconds: float = Field(60.0, gt=0)
     poll_tasks_seconds: float = Field(60.0, gt=0)
     verify_seconds: float = Field(60.0, gt=0)
     finish_seconds: float = Field(60.0, gt=0)

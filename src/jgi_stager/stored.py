@@ -92,6 +92,19 @@ class Verified(Stored):
     how: str
 
 
+class Download(Stored):
+    """How far the download of a file is from JDP, and when it is tried again after it failed."""
+
+    validator: str | None = None
+    """By which the content is known of which a part is here (an ``ETag``)."""
+    attempts: Count = 0
+    """Tries in a row of which none brought anything."""
+    next_try_at: Instant | None = None
+    error: str | None = None
+    refused_since: Instant | None = None
+    """Since when JDP refuses to give it out."""
+
+
 D = TypeVar("D", bound=Stored)
 
 

@@ -286,7 +286,7 @@ def test_a_long_outage_is_one_mail_that_asks_for_nothing(daemon: Stage, mailbox:
 def test_what_waits_for_a_service_is_counted_by_state(daemon: Stage) -> None:
     daemon.insert()
     tick(daemon)
-    waiting = waiting_for(daemon.store, Service.JDP)
+    waiting = waiting_for(daemon.ctx, Service.JDP)
     assert (waiting["files"], waiting["bytes"]) == (16, 16_000)
     assert waiting["projects"] == [{"name": "soil", "files": 16, "bytes": 16_000}]
-    assert waiting_for(daemon.store, Service.GLOBUS)["files"] == 0
+    assert waiting_for(daemon.ctx, Service.GLOBUS)["files"] == 0

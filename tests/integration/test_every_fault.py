@@ -91,6 +91,9 @@ WORLD: dict[str, Mapping[str, Any]] = {
     "manifest_bad_header": {"count": 1, "seconds": 6 * HOUR},
     "manifest_bad_encoding": {"count": 1, "seconds": 6 * HOUR},
     "manifest_torn": {"count": 1, "seconds": 6 * HOUR},
+    "download_wrong_content": {"count": 1},
+    "download_wrong_size": {"count": 1},
+    "download_cut": {"count": 1},
     "task_failed": {"count": 2},
     "task_faulty": {"count": 1, "seconds": 3 * DAY},
     "task_skips": {"count": 1},
@@ -123,7 +126,8 @@ def test_every_kind_inside_the_services_is_tried() -> None:
 @pytest.mark.parametrize("kind", WORLD)
 def test_the_flow_survives_what_goes_wrong_inside_a_service(tmp_path: Path, mongod_uri: str, kind: str) -> None:
     pace: dict[str, Any] = {"transfer_bytes_per_second": 1e4 if kind == "task_status_word" else 1.2e9}
-    with stage(tmp_path, mongod_uri, small_catalogue(1, 4), **pace) as st:
+    sections = {"staging": {"method": "https"}} if kind.startswith("download") else {}
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 4), sections=sections, **pace) as st:
         fault = {"kind": kind, **WORLD[kind]}
         st.switch(world_faults=[fault])
         st.insert()

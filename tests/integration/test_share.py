@@ -281,7 +281,7 @@ def after(real: Callable[..., Any]) -> Callable[..., Any]:
         (copying, "_write", None),
         (os, "link", kill),
         (os, "link", None),
-        (copying, "_keep", kill),
+        (copying, "keep_names", kill),
     ],
     ids=["before", "within", "written", "unnamed", "named", "unflushed"],
 )

@@ -25,6 +25,7 @@ from jgi_stager.store import (
     control,
     credentials,
     discoveries,
+    downloads,
     evidence,
     file_queries,
     files,
@@ -38,12 +39,14 @@ from jgi_stager.store import (
     tasks,
 )
 from jgi_stager.store.schema import INDEXES
+from jgi_stager.stored import Download
 
 MODULES: tuple[ModuleType, ...] = (
     alarms,
     credentials,
     control,
     discoveries,
+    downloads,
     evidence,
     files,
     imports,
@@ -120,6 +123,9 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.analysis_projects_to_look_at": lambda: files.analysis_projects_to_look_at(store, "p"),
         "files.count_to_look_at": lambda: files.count_to_look_at(store, "p"),
         "files.to_look_at": lambda: files.to_look_at(store, "p", "Ga1"),
+        "downloads.noted": lambda: downloads.noted(store, T),
+        "downloads.due": lambda: downloads.due(store, 7, ["p", "q"], now, 5),
+        "downloads.note": lambda: downloads.note(store, OID, Download(attempts=1)),
         "files.looked_at": lambda: files.looked_at(store, [OID]),
         "files.look_first": lambda: files.look_first(store, "p", ["Ga1"]),
         "imports.analysis_projects": lambda: imports.analysis_projects(store, IMPORTED),
@@ -294,7 +300,9 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "sharing.release_all": lambda: sharing.release_all(store),
         "sharing.reserve": lambda: sharing.reserve(store, ["q"], [jdp_id(1)]),
         "sharing.to_decide": lambda: sharing.to_decide(store, ["p"], 5),
+        "sharing.once_each": lambda: sharing.once_each(store, files.of_project(store, "p", limit=2), None),
         "sharing.travelling": lambda: sharing.travelling(store, [jdp_id(1)]),
+        "tasks.any_open": lambda: tasks.any_open(store),
         "tasks.count_active": lambda: tasks.count_active(store),
         "tasks.deliveries_held": lambda: tasks.deliveries_held(store),
         "tasks.inspect": lambda: tasks.inspect(store),

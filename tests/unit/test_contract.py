@@ -21,6 +21,9 @@ NO_ASSUMPTION = {
     "jdp_token_revoked": "a credential that ends",
     "jdp_token_ends_at": "a credential that ends",
     "jdp_token_calls_left": "a credential that ends",
+    "download_parts": "only a daemon that downloads asks for files; its own tests turn it",
+    "download_etag": "only a daemon that downloads asks for files; its own tests turn it",
+    "download_length": "only a daemon that downloads asks for files; its own tests turn it",
     "jdp_token": "a credential that is renewed",
     "jdp_date_wrong_answers": "how long jdp_date lasts",
     "over_limit": "how JDP refuses what exceeds its limits, which the daemon does not ask for",
@@ -39,6 +42,9 @@ TROUBLES = {
     "task_faulty": "slow, not wrong",
     "task_skips": "it happens, and Globus says so",
     "destination_full": "the destination is ours",
+    "download_cut": "a connection may break",
+    "download_wrong_content": "only a daemon that downloads asks for files: tests/integration/test_every_fault.py",
+    "download_wrong_size": "only a daemon that downloads asks for files: tests/integration/test_every_fault.py",
 }
 """The faults inside a service that bend no assumption, and why."""
 

@@ -18,7 +18,7 @@ from jgi_stager.cli.common import ConfigOption, Mistake, Page, handled, settings
 from jgi_stager.client_factory import clients_for_command, open_secrets
 from jgi_stager.clients.globus_login import CLIENT_SECRET, REFRESH_TOKEN
 from jgi_stager.clients.gold import OFFLINE_TOKEN
-from jgi_stager.clients.jdp import TOKEN
+from jgi_stager.clients.jdp_session import TOKEN
 from jgi_stager.failures import NeedsPerson, OutsideError, Rejected
 from jgi_stager.secrets import LARGEST_SECRET_BYTES, Secrets
 from jgi_stager.settings import Settings

@@ -69,18 +69,25 @@ def all_checks(settings: Settings, services: Clients, config_path: str | None) -
         Check("importer", partial(_importer, settings)),
         Check("secret gold", partial(_secret, settings, ("gold_offline_token",), "jgi-stager token set gold")),
         Check("secret jdp", partial(_secret, settings, ("jdp_token",), "jgi-stager token set jdp")),
-        Check(
-            "secret globus",
-            partial(_secret, settings, ("globus_client_secret", "globus_refresh_token"), "jgi-stager login"),
-        ),
         Check("GOLD", _answers(services.gold.probe, "answers, and takes the token")),
         Check("JDP search", _answers(services.jdp.probe, "answers")),
         Check("JDP session", partial(_jdp_session, services)),
         Check("NMDC", _answers(services.nmdc.probe, "answers")),
+        *_ways_of_files(settings, services),
+        Check("mail server", partial(_mail_server, settings)),
+    ]
+
+
+def _ways_of_files(settings: Settings, services: Clients) -> list[Check]:
+    """What files come by: the one that is chosen is all that must be there."""
+    if settings.staging.method == "https":
+        return [Check("JDP downloads", _answers(services.downloads.probe, "answers, and takes the session token"))]
+    secret = partial(_secret, settings, ("globus_client_secret", "globus_refresh_token"), "jgi-stager login")
+    return [
+        Check("secret globus", secret),
         Check("Globus", _answers(services.globus.probe, "answers, and takes the login")),
         Check("JGI collection", partial(_jgi_collection, settings, services)),
         Check("NERSC collection", partial(_nersc_collection, settings, services)),
-        Check("mail server", partial(_mail_server, settings)),
     ]
 
 
@@ -93,16 +100,14 @@ def _ended_demo(config_path: str | None) -> str:
 
 
 def _settings(settings: Settings, config_path: str | None) -> str:
-    missing = [
-        name
-        for name, value in (
-            ("staging.stage_dir", settings.staging.stage_dir),
+    needed: list[tuple[str, object]] = [("staging.stage_dir", settings.staging.stage_dir)]
+    if settings.staging.method == "globus":
+        needed += [
             ("globus.globus_root_dir", settings.globus.globus_root_dir),
             ("globus.client_id", settings.globus.client_id),
             ("jdp.globus_user_name", settings.jdp.globus_user_name),
-        )
-        if not value
-    ]
+        ]
+    missing = [name for name, value in needed if not value]
     where = config_path or "no settings file"
     if missing:
         raise Problem(
@@ -317,6 +322,10 @@ def init(config: ConfigOption = None) -> None:
             "jgi-stager check",
         ):
             page.say(command, indent=2)
+        page.say()
+        page.say(
+            'A site without Globus sets staging.stage_dir and staging.method = "https", and needs no login there.'
+        )
 
 
 def _usual_file() -> Path:

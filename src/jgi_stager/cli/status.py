@@ -33,7 +33,7 @@ from jgi_stager.failures import Service
 from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, left_of, part_of, percent, when
 from jgi_stager.lifecycle import ENDED_PROJECTS, Phase, states_in
 from jgi_stager.notices import COMMANDS
-from jgi_stager.reporting import snapshot
+from jgi_stager.reporting import download_reasons, snapshot
 from jgi_stager.reporting import summary as insight
 from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode
 from jgi_stager.reporting.eta import Eta
@@ -265,7 +265,10 @@ def _outside(found: Status, page: Page, detail: Detail) -> Iterator[Text]:
         said += f" (lowered from {human_bytes(quota.ceiling)})"
     yield from _row("Quota", said, page)
     yield from _row("JDP", _requests(found), page)
-    yield from _row("Globus", _tasks(found), page)
+    if found.facts.download_slots is not None:
+        yield from _row("Downloads", download_reasons.told(found.facts), page)
+    if found.facts.download_slots is None or found.facts.tasks:
+        yield from _row("Globus", _tasks(found), page)
     yield from _packed("Logins", [_login(one, found, detail) for one in found.credentials], page)
     if found.facts.mails_waiting:
         yield from _row("Mails", f"{found.facts.mails_waiting} wait to be sent", page)
@@ -379,7 +382,9 @@ def _lines(text: str, page: Page, taken: int, detail: Detail = Detail.WHOLE) -> 
 
 def credentials(settings: Settings, facts: Snapshot, clock: Clock) -> list[Credential]:
     """One line per login. What the daemon says of a service goes before what the files look like."""
-    shown = [Service.GOLD, Service.JDP, Service.GLOBUS]
+    shown = [Service.GOLD, Service.JDP]
+    if settings.staging.method == "globus" or facts.tasks:
+        shown.append(Service.GLOBUS)
     if settings.notifications.smtp_user:
         shown.append(Service.SMTP)
     return [_one(settings, facts, clock, service) for service in shown]

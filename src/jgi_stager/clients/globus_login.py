@@ -13,7 +13,7 @@ from globus_sdk.scopes import TransferScopes
 from globus_sdk.transport import RequestsTransport, RetryConfig
 
 from jgi_stager import __version__
-from jgi_stager.clients.http import BoundedAdapter, silence_queries
+from jgi_stager.clients.transport import BoundedAdapter, silence_queries
 from jgi_stager.failures import NeedsPerson, Service
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import GlobusSettings

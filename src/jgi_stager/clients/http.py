@@ -4,216 +4,29 @@ The rules differ by what a lost answer costs. A read may be repeated: every doub
 A write may not: it is `Transient` only where none of its body left this host, and refused only where the
 service said so; all else is `OutcomeUnknown`. Nothing is ever repeated in here.
 
-The transport below is bounded in bytes and time, follows no redirect, and keeps queries out of the log.
+What carries them (`jgi_stager.clients.transport`) is bounded in bytes and time.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import logging
-import socket
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPResponse
-from threading import local
 from typing import Any
 from urllib.parse import quote
 
 import requests
-import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from jgi_stager import __version__
 from jgi_stager.clients.parsing import excerpt, retry_after
 from jgi_stager.clients.remote_clock import TheirClock, read
-from jgi_stager.clients.wording import leads_to_sign_in, page_of
+from jgi_stager.clients.transport import BoundedAdapter, BrokenAnswerError, RedirectError, silence_queries
+from jgi_stager.clients.wording import page_of
 from jgi_stager.clock import boot_seconds
 from jgi_stager.failures import OutcomeUnknown, OutsideError, Page, Service, Transient
 from jgi_stager.metrics import outside_call, result_of
-
-# --- the transport ------------------------------------------------------------------------------------------
-
-
-CHUNK_BYTES = 64 * 1024
-
-
-class _Call(local):
-    """The call that this thread makes: until when it may last (monotonic)."""
-
-    deadline = float("inf")
-
-
-_CALL = _Call()
-
-
-def _seconds_left(deadline: float, longest: float | None) -> float:
-    """How long the next wait for the network may be. Raises TimeoutError after the deadline."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("the call took too long")
-    return left if longest is None else min(left, longest)
-
-
-class _Until(io.RawIOBase):
-    """What arrives on a socket until a deadline: the socket's own timeout begins anew with every byte."""
-
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._raw = sock.makefile("rb", buffering=0)
-        self._sock, self._deadline, self._longest = sock, deadline, sock.gettimeout()
-
-    def makefile(self, *_: object) -> io.BufferedReader:
-        """What an answer asks of a socket."""
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        """Read what is there, or wait for it. Raises TimeoutError."""
-        self._sock.settimeout(_seconds_left(self._deadline, self._longest))
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        """Give the socket back."""
-        self._raw.close()
-        super().close()
-
-
-class _Response(HTTPResponse):
-    """An answer whose status line and headers, too, must come before the deadline of the call."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **named: Any) -> None:
-        until: Any = _Until(sock, _CALL.deadline)
-        super().__init__(until, *args, **named)
-
-
-class _Connection(HTTPConnection):
-    """Sends, and reads, until the deadline of the call."""
-
-    response_class = _Response
-
-    def send(self, data: Any) -> None:
-        """Send ``data``. Raises TimeoutError."""
-        longest = self.timeout if isinstance(self.timeout, int | float) else None
-        wait = _seconds_left(_CALL.deadline, longest)
-        if self.sock is not None:
-            self.sock.settimeout(wait)
-        super().send(data)
-
-
-class _SecureConnection(_Connection, HTTPSConnection):
-    """The same over TLS."""
-
-
-_BOUNDED: Mapping[Any, type[_Connection]] = {HTTPConnection: _Connection, HTTPSConnection: _SecureConnection}
-
-
-class BrokenAnswerError(requests.ConnectionError):
-    """An answer began and cannot be used. The message is ours and shows nothing of the request."""
-
-
-class RedirectError(BrokenAnswerError):
-    """The answer is a redirect. ``to_sign_in``: to a page where people log in."""
-
-    def __init__(self, status: int, location: str) -> None:
-        super().__init__(f"HTTP {status}: a redirect, which is not followed")
-        self.to_sign_in = leads_to_sign_in(location)
-
-
-class BoundedAdapter(HTTPAdapter):
-    """Reads every answer whole before it is handed on, or fails: too long, too slow, cut short, redirected.
-
-    ``max_body_bytes`` bounds the decoded body; ``deadline_seconds`` (real) bounds the time from the start
-    of the call to the last byte, headers included. The timeout of ``requests`` alone bounds neither: it
-    restarts with each read, so that an answer that drips would hold a worker for ever.
-    """
-
-    def __init__(self, pool_size: int, max_body_bytes: int, deadline_seconds: float) -> None:
-        self._max_body_bytes = max_body_bytes
-        self._deadline_seconds = deadline_seconds
-        super().__init__(pool_connections=2, pool_maxsize=pool_size)
-
-    def get_connection_with_tls_context(self, *args: Any, **named: Any) -> Any:
-        """A pool whose connections know the deadline; SOCKS has a way of its own, and only timeouts."""
-        pool: Any = super().get_connection_with_tls_context(*args, **named)
-        pool.ConnectionCls = _BOUNDED.get(pool.ConnectionCls, pool.ConnectionCls)
-        return pool
-
-    def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: float | tuple[float, float] | tuple[float, None] | None = None,
-        verify: bool | str = True,
-        cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
-        proxies: Mapping[str, str] | None = None,
-    ) -> requests.Response:
-        """Send ``request`` and read the whole answer. Raises `requests.RequestException`."""
-        del stream
-        _CALL.deadline = deadline = time.monotonic() + self._deadline_seconds
-        response = super().send(request, True, timeout, verify, cert, proxies)
-        raw = response.raw
-        try:
-            body = self._read(raw, deadline)
-        except urllib3.exceptions.ReadTimeoutError:
-            late = time.monotonic() >= deadline
-            raise BrokenAnswerError(self._too_slow() if late else "the answer stopped coming") from None
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            if isinstance(error, BrokenAnswerError):
-                raise
-            raise BrokenAnswerError(f"the answer broke off ({type(error).__name__})") from None
-        finally:
-            raw.close() if not raw.closed else raw.release_conn()
-        if response.is_redirect:
-            raise RedirectError(response.status_code, response.headers.get("location", ""))
-        response.raw = io.BytesIO(body)
-        return response
-
-    def _read(self, raw: Any, deadline: float) -> bytes:
-        """All of the body, as it arrives: waiting for full chunks would hide the deadline."""
-        parts: list[bytes] = []
-        size = 0
-        while chunk := raw.read1(CHUNK_BYTES, decode_content=True):
-            parts.append(chunk)
-            size += len(chunk)
-            if size > self._max_body_bytes:
-                raise BrokenAnswerError(f"the answer is longer than {self._max_body_bytes} bytes")
-            if time.monotonic() > deadline:
-                raise BrokenAnswerError(self._too_slow())
-        return b"".join(parts)
-
-    def _too_slow(self) -> str:
-        return f"the answer took longer than {self._deadline_seconds:g} s"
-
-
-class _WithoutQueries(logging.Filter):
-    """Cuts query strings from what urllib3 logs of a request: GOLD takes a secret in one."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Always keep the record, without what follows a question mark in its arguments."""
-        if isinstance(record.args, tuple):
-            record.args = tuple(
-                arg.split("?", 1)[0] if isinstance(arg, str) and "?" in arg else arg for arg in record.args
-            )
-        return True
-
-
-_QUIET = _WithoutQueries()
-
-
-def silence_queries() -> None:
-    """Keep query strings out of urllib3's own log. Safe to call often."""
-    for name in ("urllib3.connectionpool", "urllib3.util.retry", "urllib3.connection"):
-        logging.getLogger(name).addFilter(_QUIET)
-
-
-# --- answers become values ----------------------------------------------------------------------------------
-
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 NOT_FINAL = frozenset({408, 425, 429, 499})
@@ -288,7 +101,7 @@ class _Watched(io.BytesIO):
         return super().read(size)
 
 
-def _leave_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+def leave_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Authentication that does nothing: without it a ~/.netrc would replace our Authorization header."""
     return request
 
@@ -390,15 +203,15 @@ class HttpEdge:
         return Transient(self.service, self._story("call", path, f"the answer is not {excerpt(expected)}"))
 
     def _refused(self, answer: Answer) -> RefusedError:
-        return RefusedError(self.service, self._answered(answer, "refused"), answer.status)
+        return RefusedError(self.service, self.told(answer, "refused"), answer.status)
 
     def _transient(self, answer: Answer, why: str) -> Transient:
-        error = Transient(self.service, self._answered(answer, why), retry_after(answer.headers))
+        error = Transient(self.service, self.told(answer, why), retry_after(answer.headers))
         error.status, error.page = answer.status, answer.page()
         return error
 
     def _unknown(self, answer: Answer, why: str) -> OutcomeUnknown:
-        error = OutcomeUnknown(self.service, self._answered(answer, why))
+        error = OutcomeUnknown(self.service, self.told(answer, why))
         error.status, error.page = answer.status, answer.page()
         return error
 
@@ -407,7 +220,8 @@ class HttpEdge:
         error.page = lost.page
         return error
 
-    def _answered(self, answer: Answer, why: str) -> str:
+    def told(self, answer: Answer, why: str) -> str:
+        """What was answered, for a message; ``why`` it is of no use."""
         note = f" ({why})" if why else ""
         return f"{self.service.value}: {answer.call} answered HTTP {answer.status}{note}{answer.said()}"
 
@@ -437,13 +251,13 @@ class HttpEdge:
                     params=dict(params or {}),
                     headers=dict(headers),
                     data=body,
-                    auth=_leave_headers,
+                    auth=leave_headers,
                     timeout=self._timeout,
                     allow_redirects=False,
                 )
             except (requests.RequestException, OSError, ValueError) as error:
                 page = Page.SIGN_IN if isinstance(error, RedirectError) and error.to_sign_in else None
-                return _Lost(_why_lost(error), body is not None and body.touched, page)
+                return _Lost(why_lost(error), body is not None and body.touched, page)
             finally:
                 if body is not None:
                     session.close()
@@ -452,7 +266,7 @@ class HttpEdge:
             if fresh and response.status_code < 500:  # above speaks whatever stands before the service
                 self.their_clock.hear(fresh)
         return Answer(
-            response.status_code, response.headers, response.content, f"{method} {path}", _hidden(headers)
+            response.status_code, response.headers, response.content, f"{method} {path}", hidden(headers)
         )
 
 
@@ -477,7 +291,7 @@ def _is_clear(answer: Answer) -> bool:
         return False
 
 
-def _hidden(headers: Headers) -> tuple[str, ...]:
+def hidden(headers: Headers) -> tuple[str, ...]:
     """What the credentials among ``headers`` look like when a body repeats them."""
     found: set[str] = set()
     for name, value in headers.items():
@@ -487,7 +301,7 @@ def _hidden(headers: Headers) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _why_lost(error: Exception) -> str:
+def why_lost(error: Exception) -> str:
     """Why there was no answer, in words of our own: those of requests contain the URL and the query."""
     if isinstance(error, requests.ConnectTimeout):
         return "no connection in time"

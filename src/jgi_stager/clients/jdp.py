@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from jgi_stager.clients.http import Answer, HttpEdge, RefusedError
+from jgi_stager.clients.jdp_session import CURE, TOKEN, credential, meaning, no_session
 from jgi_stager.clients.parsing import excerpt, instant, plain, strings, whole
 from jgi_stager.clients.remote_clock import TheirClock
 from jgi_stager.clients.wording import limit_in
@@ -279,23 +280,15 @@ def distinct_ids(ids: Iterable[str]) -> tuple[str, ...]:
 
 __all__ = ["Accepted", "ApListing", "Jdp", "JdpFile", "RequestStatus"]
 
-TOKEN = "jdp_token"  # noqa: S105 - the name of a secret
-CURE = "log in to the JGI Data Portal, copy the session token (account menu) and run: jgi-stager token set jdp"
 PAGE_SIZE = 50
 """More answers 400 since 2026-01. Pages count datasets ("organisms"), not files."""
 MOST_PAGES = 1000
 IDS_PER_QUERY = 50
 LONGEST_ANSWER = 500
 """Characters that are kept of an answer that could not be used."""
-SEARCH, RESTORE, BY_IDS = "/search/", "/download_files/", "/search/by_file_ids/"
+SEARCH, DELIVER, RESTORE = "/search/", "/download_files/", "/request_archived_files/"
+BY_IDS = "/search/by_file_ids/"
 """The trailing slashes matter: without one a POST is redirected and loses its body."""
-_ABOUT_LOGIN = re.compile(
-    r"authentication|credential|not logged in|log in|(token|session).{0,40}(invalid|expired)|"
-    r"invalid.{0,20}(token|session)",
-    re.IGNORECASE,
-)
-"""In the body of a 403: the portal's framework answers 403, not 401, to some ended sessions."""
-
 Result = TypeVar("Result")
 
 
@@ -349,8 +342,10 @@ class Jdp:
             found |= {file_id: file for files in pages.files.values() for file_id, file in files.items()}
         return {file_id: found[file_id] for file_id in ids if file_id in found}
 
-    def request_files(self, file_ids: Sequence[str], mailto: str | None = None) -> Accepted:
-        """Ask JDP to restore files and deliver them to Globus. Not repeatable: there is no idempotency key.
+    def request_files(
+        self, file_ids: Sequence[str], mailto: str | None = None, *, deliver: bool = True
+    ) -> Accepted:
+        """Ask JDP to restore files and to ``deliver`` them to Globus. Not repeatable: there is no idempotency key.
 
         Raises `Rejected` (JDP said no: nothing was asked; `OverLimit` where it names a limit), `Transient`
         (nothing arrived), `NeedsPerson` (nothing was asked), `Unnumbered` (JDP answered, but with no number),
@@ -361,17 +356,19 @@ class Jdp:
             raise ValueError(
                 f"{len(ids)} ids in one request; 1 to {self._settings.restore_batch_size} are allowed"
             )
-        body = self._request_body(ids, mailto)
+        path, body = (
+            (DELIVER, self._request_body(ids, mailto)) if deliver else (RESTORE, _restore_body(ids, mailto))
+        )
         failure: OutsideError
         try:
-            document = self._authorized(lambda headers: self._edge.post_json(RESTORE, body, headers))
+            document = self._authorized(lambda headers: self._edge.post_json(path, body, headers))
         except (Rejected, Transient) as error:
             failure = _over_limit(error) or error
         else:
             try:
                 return parse_accepted(document)
             except BadShapeError as error:
-                problem = f"jdp: POST {RESTORE} was answered, but not with {error}"
+                problem = f"jdp: POST {path} was answered, but not with {error}"
             failure = Unnumbered(Service.JDP, problem, self._shown(document))
         raise failure
 
@@ -430,15 +427,7 @@ class Jdp:
 
     def _credential(self) -> Mapping[str, str]:
         """The header that carries the credential. Raises `SecretProblem`."""
-        text = self._secrets.read(TOKEN).get_secret_value()
-        if not text.isascii():
-            raise SecretProblem(f"{self._secrets.path(TOKEN)}: has characters that no token has; copy it again")
-        if self._settings.credential == "cookie":
-            name = self._settings.cookie_name
-            return {"Cookie": f"{name}={text.removeprefix(f'{name}=')}"}
-        # What the portal copies starts with "Bearer " already; doubled it answers 401.
-        bare = text[7:].strip() if text[:7].lower() == "bearer " else text
-        return {"Authorization": f"Bearer {bare}"}
+        return credential(self._secrets, self._settings)
 
     def _authorized(self, call: Callable[[Mapping[str, str]], Result]) -> Result:
         """Make ``call`` with the credential. Raises `NeedsPerson` if there is none or it is refused."""
@@ -446,9 +435,9 @@ class Jdp:
         try:
             return call(self._credential())
         except SecretProblem as error:
-            failure = NeedsPerson(Service.JDP, f"jdp: no session token: {error}", CURE)
+            failure = no_session(error)
         except RefusedError as error:
-            failure = _meaning(error)
+            failure = meaning(error)
         except (Transient, OutcomeUnknown) as error:
             failure = self._without_session(error) or error
         raise failure
@@ -508,6 +497,11 @@ class Jdp:
         raise self._edge.unexpected(path, expected)
 
 
+def _restore_body(ids: Sequence[str], mailto: str | None) -> dict[str, Any]:
+    """Of a request that delivers nothing: what it restores is downloaded."""
+    return {"ids": list(ids), "send_mail": mailto is not None, "api_version": "2"}
+
+
 def _over_limit(error: OutsideError) -> OverLimit | None:
     """A refusal, or an answer 429, that is about how much was asked. 413 is: the body of a request is its ids."""
     if isinstance(error, Transient) and error.status != 429:
@@ -516,11 +510,3 @@ def _over_limit(error: OutsideError) -> OverLimit | None:
     if limit is None and error.status == 413:
         limit = LimitKind.IDS, None
     return OverLimit(Service.JDP, str(error), *limit) if limit is not None else None
-
-
-def _meaning(error: RefusedError) -> OutsideError:
-    if error.status == 401 or (error.status == 403 and _ABOUT_LOGIN.search(str(error))):
-        return NeedsPerson(Service.JDP, f"{error}; the session token is missing, wrong or has ended", CURE)
-    refused = Rejected(Service.JDP, str(error))
-    refused.status = error.status
-    return refused

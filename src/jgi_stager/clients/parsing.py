@@ -87,6 +87,40 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
+# --- a part of a file ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ContentRange:
+    """Which bytes of a file an answer has: the first one, and how many the whole has, if it says."""
+
+    start: int
+    total: int | None
+
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)", re.ASCII)
+_STRONG = re.compile(r'"[\x21\x23-\x7e]{0,200}"', re.ASCII)
+
+
+def content_range(headers: Mapping[str, str]) -> ContentRange | None:
+    """What ``Content-Range`` says; None if it says nothing that makes sense."""
+    match = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
+    return None if match is None else ContentRange(int(match[1]), None if match[2] == "*" else int(match[2]))
+
+
+def length(headers: Mapping[str, str]) -> int | None:
+    """The bytes of the body by ``Content-Length``, where that counts."""
+    value = headers.get("content-length", "").strip()
+    chunked = "chunked" in headers.get("transfer-encoding", "").lower()
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 19 and not chunked else None
+
+
+def strong_validator(headers: Mapping[str, str]) -> str | None:
+    """The ``ETag``, if the same one means the same bytes."""
+    value = headers.get("etag", "").strip()
+    return value if _STRONG.fullmatch(value) else None
+
+
 # --- lists of rows ------------------------------------------------------------------------------------------
 
 

@@ -37,7 +37,11 @@ def settings_text(
     outside = SimulatorSettings(root_dir=place.outside, nersc_prefix=place.staged)
     sections: dict[str, dict[str, Any]] = {
         "gold": {"base_url": urls["gold"]},
-        "jdp": {"base_url": urls["jdp"], "globus_user_name": "operator@example.org"},
+        "jdp": {
+            "base_url": urls["jdp"],
+            "download_url": urls["downloads"],
+            "globus_user_name": "operator@example.org",
+        },
         "nmdc": {"base_url": urls["nmdc"]},
         "globus": {
             "jgi_collection_id": outside.jgi_collection_id,

@@ -405,7 +405,7 @@ def manifest(facts: Snapshot, requests: Sequence[Request]) -> BlockedReason:
     if troubled:
         one = troubled[0]
         next_look = f"; looked at again at {when(one.next_look_at, facts.now)}" if one.next_look_at else ""
-        sentence = f"delivered as R{one.request_id}, but {one.error}{next_look}{_expires(facts, [one])}"
+        sentence = f"delivered as R{one.request_id}, but {one.error}{next_look}{expires(facts, [one])}"
         return BlockedReason(ReasonCode.MANIFEST, sentence, since=one.ready_at, until=one.next_look_at)
     if any(one.request_id in on_its_way for one in requests):
         return BlockedReason(
@@ -419,7 +419,7 @@ def manifest(facts: Snapshot, requests: Sequence[Request]) -> BlockedReason:
 def slot(facts: Snapshot, requests: Sequence[Request], project: Project) -> BlockedReason:
     """Why files whose source is known are not in a task."""
     if project.state == "paused":
-        sentence = f"delivered, but the project is paused{_expires(facts, requests)}"
+        sentence = f"delivered, but the project is paused{expires(facts, requests)}"
         return BlockedReason(ReasonCode.PAUSED, sentence, do=f"jgi-stager project resume {project.name}")
     if trouble := service_wait(facts, "globus"):
         return trouble
@@ -433,13 +433,14 @@ def slot(facts: Snapshot, requests: Sequence[Request], project: Project) -> Bloc
         oldest = min(task.begun_at for task in flying)
         sentence = (
             f"waiting for a Globus slot: {len(flying)} of {facts.slots} in use, the oldest for "
-            f"{human_duration(facts.now - oldest)}{_expires(facts, requests)}"
+            f"{human_duration(facts.now - oldest)}{expires(facts, requests)}"
         )
         return BlockedReason(ReasonCode.SLOT, sentence)
-    return BlockedReason(ReasonCode.TURN, f"the next transfer takes them, {NEXT_RUN}{_expires(facts, requests)}")
+    return BlockedReason(ReasonCode.TURN, f"the next transfer takes them, {NEXT_RUN}{expires(facts, requests)}")
 
 
-def _expires(facts: Snapshot, requests: Sequence[Request]) -> str:
+def expires(facts: Snapshot, requests: Sequence[Request]) -> str:
+    """When the first of these deliveries expires, as the end of a sentence."""
     dates = [one.expires_at for one in requests if one.expires_at is not None]
     return f"; the delivery expires {when(min(dates), facts.now)}" if dates else ""
 

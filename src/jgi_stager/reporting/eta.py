@@ -33,6 +33,8 @@ ASSUMED_LATENCY = 4 * 3600.0
 """Seconds from a request to its delivery before anything was measured: JGI says hours, up to a day."""
 ASSUMED_RATE = 300e6
 """Bytes per second between the collections before anything was measured."""
+ASSUMED_DOWNLOAD_RATE = 50e6
+"""The same for downloads from JDP: a few connections over the open network."""
 ASSUMED_READ_RATE = 150e6
 """Bytes per second of reading back before anything was measured: one reader on a busy shared file system."""
 ASSUMED_SECONDS = 300.0
@@ -111,12 +113,13 @@ def _slope(points: Sequence[tuple[float, float]]) -> float:
     return max(0.0, median(slopes)) if slopes else 0.0
 
 
-def transfer(past: Sequence[Task], deliveries: Sequence[Request]) -> Queue:
-    """What the tasks that ended well say; ``fixed`` is from delivery to submission."""
+def transfer(past: Sequence[Task], deliveries: Sequence[Request], assumed: float = ASSUMED_RATE) -> Queue:
+    """What the tasks that ended well say; ``fixed`` is from delivery to submission. ``assumed``: bytes per second
+    before anything was measured."""
     ended = [task for task in past if task.submitted_at]
     waits = _waits([task for task in ended if task.ended_at], {one.request_id: one.ready_at for one in deliveries})
     fixed = max(0.0, median(waits)) if waits else 600.0
-    return _queue([(task.bytes, task.submitted_at, task.ended_at) for task in ended], ASSUMED_RATE, fixed)
+    return _queue([(task.bytes, task.submitted_at, task.ended_at) for task in ended], assumed, fixed)
 
 
 def verification(past: Sequence[Task], *, reads: bool) -> Queue:
@@ -255,7 +258,11 @@ def estimate(facts: Snapshot) -> dict[str, Eta]:
     none beside an open alarm that concerns it: until that is over nobody can say."""
     pace = _Pace(
         tape(facts.past_requests),
-        transfer(facts.past_tasks, [*facts.past_requests, *facts.requests]),
+        transfer(
+            facts.past_tasks,
+            [*facts.past_requests, *facts.requests],
+            ASSUMED_RATE if facts.download_slots is None else ASSUMED_DOWNLOAD_RATE,
+        ),
         verification(facts.past_tasks, reads=facts.reads_back),
     )
     asked, beyond = _to_ask(facts, pace.tape, _trial_seconds(facts, pace))

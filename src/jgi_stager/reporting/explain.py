@@ -9,7 +9,7 @@ from datetime import datetime
 from jgi_stager.alarm_models import Alarm
 from jgi_stager.formatting import count, when
 from jgi_stager.lifecycle import STANDING_PROJECTS, ProjectState, State
-from jgi_stager.reporting import blocked_reasons
+from jgi_stager.reporting import blocked_reasons, download_reasons
 from jgi_stager.reporting.blocked_reasons import (
     NEXT_RUN,
     BlockedReason,
@@ -166,6 +166,8 @@ def _of_state_of_files(  # noqa: PLR0911 - one for each state
     facts: Snapshot, subject: Project, state: State, requests: Sequence[Request], coming: Turns | None
 ) -> BlockedReason:
     ready = [one for one in requests if one.state == "ready"]
+    if download_reasons.is_downloaded(facts, ready) and state in download_reasons.FETCHED and not subject.in_tasks:
+        return download_reasons.download(facts, ready, subject, begun=state == State.TRANSFERRING)
     match state:
         case State.PENDING:
             return blocked_reasons.pending(facts, subject, coming or turns(facts))
@@ -219,7 +221,9 @@ def file(
     if held_back and owner is not None:
         waits += _of_state(facts, owner) or [BlockedReason(ReasonCode.TURN, f"the project is {owner.state}")]
     else:
-        waits.append(replace(_of_file(facts, subject, owner, request, task, coming), state=subject.state))
+        found = _of_download(facts, subject, owner, request)
+        found = found or _of_file(facts, subject, owner, request, task, coming)
+        waits.append(replace(found, state=subject.state))
     waits = [replace(wait, files=1, bytes=subject.size or 0) for wait in waits]
     waits += [alarm_wait(one, facts.now) for one in facts.alarms_of(subject.project) if _is_about(one, subject)]
     identity = _identity(subject)
@@ -236,6 +240,18 @@ def _is_about(alarm: Alarm, subject: File) -> bool:
         (about.task_id, subject.task_id),
     )
     return all(theirs is None or theirs == ours for theirs, ours in pairs)
+
+
+def _of_download(
+    facts: Snapshot, subject: File, owner: Project | None, request: Request | None
+) -> BlockedReason | None:
+    """One that is downloaded, if it is that."""
+    requests = [request] if request is not None else []
+    fetched = subject.state in download_reasons.FETCHED and subject.task_id is None and not subject.to_copy
+    if not fetched or not download_reasons.is_downloaded(facts, requests):
+        return None
+    project, begun = owner or Project("", subject.project, "active"), subject.state == State.TRANSFERRING
+    return download_reasons.download(facts, requests, project, subject, begun=begun)
 
 
 def _of_file(  # noqa: PLR0911 - one for each state

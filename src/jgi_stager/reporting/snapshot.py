@@ -16,6 +16,7 @@ from jgi_stager.lifecycle import (
     OPEN_TASKS,
     NoticeState,
     ProjectState,
+    RequestState,
     State,
     TaskState,
 )
@@ -170,19 +171,21 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
     open_requests = requests.requests_in(store, OPEN_REQUESTS)
     open_tasks = tasks.tasks_in(store, OPEN_TASKS)
     records = projects.all_records(store)
-    jdp = settings.jdp
+    jdp, by_download = settings.jdp, settings.staging.method == "https"
+    past_requests = [*reversed(requests.delivered(store, RECENT))]
     return Snapshot(
         now=now,
         daemon=daemon(books),
         limits=restore_limits_now(store, settings),
         ceiling=jdp.max_restore_bytes,
         slots=task_slots(limits_now(store, settings)["max_active_tasks"]),
-        reads_back=settings.staging.md5_max_bytes != 0,
+        download_slots=settings.staging.download_workers if by_download else None,
+        reads_back=settings.staging.md5_max_bytes != 0 and not by_download,
         projects=tuple(_project(store, record) for record in records),
         requests=tuple(request(document) for document in open_requests),
         tasks=tuple(task(document) for document in open_tasks),
-        past_requests=[request(document) for document in reversed(requests.delivered(store, RECENT))],
-        past_tasks=_past_tasks(store),
+        past_requests=[request(document) for document in past_requests],
+        past_tasks=_past_downloads(past_requests) if by_download else _past_tasks(store),
         waiting=replace(
             _waiting(planned, refusals, open_requests),
             caution=caution,
@@ -371,6 +374,7 @@ def request(document: RestoreRequest) -> views.Request:
         error=document.error,
         attempts=document.attempts,
         not_brought=document.not_brought,
+        download=document.download,
     )
 
 
@@ -402,6 +406,8 @@ def task(document: TransferTask) -> views.Task:
 
 def file(document: Mapping[str, Any]) -> views.File:
     """A whole document of ``files``."""
+    download = document.get("download")
+    download = download if isinstance(download, Mapping) else {}
     return views.File(
         name=document["file_name"],
         project=document["project_name"],
@@ -421,6 +427,8 @@ def file(document: Mapping[str, Any]) -> views.File:
         md5=document.get("md5sum"),
         to_copy=document.get("copy_from") is not None,
         look_first=document.get("look_first") is True,
+        download_error=_text(download.get("error")),
+        next_try_at=_instant(download.get("next_try_at")),
         history=history(document.get("history")),
     )
 
@@ -429,6 +437,27 @@ def _past_tasks(store: Store) -> list[views.Task]:
     """The last tasks that brought their files."""
     found = tasks.ended(store, TaskKind.FILES, RECENT)
     return [task(document) for document in reversed(found) if document.status == "SUCCEEDED"]
+
+
+def _past_downloads(past: Iterable[RestoreRequest]) -> list[views.Task]:
+    """What was downloaded of the last requests: each as one transfer, from its delivery to its close."""
+    return [
+        views.Task(
+            key=one.key,
+            kind=str(TaskKind.FILES),
+            state=str(TaskState.CLOSED),
+            task_id=None,
+            files=one.files,
+            bytes=one.bytes,
+            stored_at=one.ready_since,
+            request_ids=(one.number,),
+            submitted_at=one.ready_at,
+            ended_at=one.since,
+            closed_at=one.since,
+        )
+        for one in past
+        if one.download and one.state == RequestState.CLOSED and one.ready_at is not None
+    ]
 
 
 def find_files(store: Store, text: str, names: Iterable[str], limit: int = 0) -> list[views.File]:

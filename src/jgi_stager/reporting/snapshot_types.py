@@ -86,6 +86,8 @@ class Request:
     attempts: int = 0
     not_brought: frozenset[str] = frozenset()
     """Ids that it goes on without: JDP did not take them, or the delivery lacked them."""
+    download: bool = False
+    """Whether it was asked for without a delivery to Globus."""
 
     @property
     def asked_at(self) -> datetime:
@@ -308,6 +310,9 @@ class File:
     """Whether it is to be copied from where it lies, or arrives, for another destination."""
     look_first: bool = False
     """Whether it is looked for at its destination before it is asked for."""
+    download_error: str | None = None
+    """What the last try to download it met, and when the next one is."""
+    next_try_at: datetime | None = None
     history: tuple[Move, ...] = ()
 
     @property
@@ -328,6 +333,8 @@ class Snapshot:
     """The quota of the settings, bytes; a run-time limit may be lower."""
     slots: int
     """Globus tasks with files at a time."""
+    download_slots: int | None = None
+    """Files that are downloaded at a time; None where Globus brings them."""
     reads_back: bool = True
     """Whether files are read back for their md5; otherwise only their sizes are compared."""
     projects: tuple[Project, ...] = ()

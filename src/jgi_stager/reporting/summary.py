@@ -60,10 +60,15 @@ def _jdp(facts: Snapshot, coming: Turns) -> Iterator[datetime]:
         yield facts.now
     if coming.then and coming.next_at is not None:
         yield coming.next_at
+    to_fetch = states_in(Phase.DELIVERED, Phase.IN_TRANSFER)
+    if facts.download_slots is not None and any(one.of(*to_fetch).files for one in facts.projects):
+        yield facts.now
     yield from _looks_at_tape(facts)
 
 
 def _globus(facts: Snapshot) -> Iterator[datetime]:
+    if facts.download_slots is not None and not facts.tasks:
+        return
     ready = states_in(Phase.DELIVERED)
     if any(project.state == "active" and project.of(*ready).files for project in facts.projects):
         yield facts.now

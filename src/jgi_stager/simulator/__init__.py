@@ -8,8 +8,8 @@ The map of the package:
 - ``world`` the whole state behind one lock and one ``advance(now)``, no HTTP: ``archive`` (file status and
   requests, with ``restores``, ``tape`` and ``delivery``), ``transfers`` (with ``tasks`` and ``mover``),
   ``tokens``, ``mishaps``
-- ``gold jdp jdp_search nmdc auth transfer`` one thin application per service, over ``web``; ``descriptors``,
-  ``listing`` and ``transfer_documents`` are what they show
+- ``gold jdp jdp_search downloads nmdc auth transfer`` one thin application per service, over ``web``;
+  ``descriptors``, ``listing`` and ``transfer_documents`` are what they show
 - ``faults`` and ``gate`` faults on the wire; ``books`` and ``control`` the ``/_sim`` calls
 - ``server`` real HTTP on one port (`running_simulator`); ``__main__`` the process
 """

@@ -91,6 +91,7 @@ def _serve(simulator: Simulator, port_file: Path | None) -> None:
         "port": simulator.port,
         "gold": urls.gold,
         "jdp": urls.jdp,
+        "downloads": urls.downloads,
         "nmdc": urls.nmdc,
         "sim": urls.sim,
     }

@@ -50,6 +50,7 @@ def books(world: World, *, full: bool) -> dict[str, Any]:
         "transferred_bytes": sum(task.bytes_moved for task in tasks),
         "transferred_files": sum(transfers.per_destination.values()),
         "written_more_than_once": {path: times for path, times in transfers.per_destination.items() if times > 1},
+        "downloaded_bytes": sum(world.sent.values()),
         "calls": dict(world.calls),
     }
     if full:
@@ -57,6 +58,7 @@ def books(world: World, *, full: bool) -> dict[str, Any]:
             "requested": dict(asked),
             "pulled": dict(archive.pulls),
             "written": dict(transfers.per_destination),
+            "downloaded": dict(world.sent),
         }
     return result
 

@@ -48,7 +48,7 @@ def _to_slash(call: Context) -> Response:
     return RedirectResponse(str(call.request.url.replace(path=call.request.url.path + "/")), 301)
 
 
-def _unauthorized(call: Context) -> Response | None:
+def unauthorized(call: Context) -> Response | None:
     """401 unless the session token arrives in the form that counts, with exactly one ``Bearer``."""
     switches = call.world.switches
     wanted = switches.jdp_token or call.world.settings.credentials.jdp_token
@@ -86,7 +86,7 @@ def _restore(call: Context) -> Response:
 
 
 def _ask(call: Context, *, deliver: bool) -> Response:
-    if refused := _unauthorized(call):
+    if refused := unauthorized(call):
         return refused
     body = call.json()
     ids = _ids(body)
@@ -154,7 +154,7 @@ def _accepted(call: Context, request: Request) -> dict[str, Any]:
 
 
 def _request_status(call: Context) -> Response:
-    if refused := _unauthorized(call):
+    if refused := unauthorized(call):
         return refused
     number = call.path("request_id").strip("/")
     request = call.world.archive.requests.get(int(number)) if number.isdecimal() else None

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jgi_stager.clock import Clock
 
-from . import auth, control, gold, jdp, nmdc, transfer
+from . import auth, control, downloads, gold, jdp, nmdc, transfer
 from .dates import Dated
 from .faults import FaultBoard
 from .gate import FaultGate
@@ -45,6 +45,11 @@ class BaseUrls:
     def jdp(self) -> str:
         """JDP (`[jdp] base_url`)."""
         return f"{self.root}/jdp"
+
+    @property
+    def downloads(self) -> str:
+        """The host for single files (`[jdp] download_url`)."""
+        return f"{self.root}/jdp-files"
 
     @property
     def nmdc(self) -> str:
@@ -124,6 +129,7 @@ class Simulator:
         services: dict[str, list[Route]] = {
             "/gold": gold.routes(world, clock),
             "/jdp": jdp.routes(world, clock),
+            "/jdp-files": downloads.routes(world, clock),
             "/nmdc": nmdc.routes(world, clock),
             "/globus-auth": auth.routes(world, clock),
             "/globus-transfer": transfer.routes(world, clock),

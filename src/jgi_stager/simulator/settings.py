@@ -100,6 +100,9 @@ class WorldFault(BaseModel):
     ``manifest_...`` kinds spoil the manifest while they last; ``manifest_torn`` cuts an unquoted one in the size
     of its last file.
 
+    On the download host: ``download_wrong_content`` and ``download_wrong_size`` spoil an answer, ``download_cut``
+    ends one after half of what it should send.
+
     At Globus: ``task_failed`` ends a task FAILED with ``word``. ``task_faulty`` keeps one ACTIVE, counting a fault
     every `fault_period_seconds` and moving nothing; its deadline moves along, as if it made just enough
     progress. ``tasks_inactive`` stops one for its login, ``tasks_paused`` by the administrator of the JGI
@@ -123,6 +126,9 @@ class WorldFault(BaseModel):
         "manifest_bad_header",
         "manifest_bad_encoding",
         "manifest_torn",
+        "download_wrong_content",
+        "download_wrong_size",
+        "download_cut",
         "task_failed",
         "task_faulty",
         "task_skips",
@@ -198,6 +204,11 @@ class Switches(BaseModel):
     has that of the first request of all."""
     jdp_skips_updated: bool = False
     """What is on disk already is counted in ``updated_count`` and is not delivered."""
+    download_parts: bool = True
+    """Whether the download host gives parts of a file; else it sends the whole to whoever asks for one."""
+    download_etag: Literal["strong", "weak", "none"] = "strong"
+    download_length: bool = True
+    """Whether it says how long the whole file is; else it sends it in chunks until it ends."""
     jdp_login_page: bool = False
     """An ended session is answered with a page to log in, status 200, instead of 401."""
     jdp_max_ids: int | None = None

@@ -28,6 +28,8 @@ class World:
     switches: Switches = field(default_factory=Switches)
     calls: Counter[str] = field(default_factory=Counter)
     """How often each endpoint was called, refused calls included."""
+    sent: Counter[str] = field(default_factory=Counter)
+    """The bytes of each file that the download host has sent, those of answers that were cut included."""
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def __post_init__(self) -> None:

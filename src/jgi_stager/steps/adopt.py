@@ -28,7 +28,7 @@ from jgi_stager.notices import ACTIVITY
 from jgi_stager.steps import transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import Lasts, acceptance_key, alert, solve
-from jgi_stager.steps.services import call, isolate_each
+from jgi_stager.steps.services import call, files_at_destination, isolate_each
 from jgi_stager.steps.verify import Finding, look_at
 from jgi_stager.store import files, imports, projects
 from jgi_stager.store.files import FileRow
@@ -58,7 +58,12 @@ def _adopt(ctx: StepContext, project: Project) -> int:
             if ctx.stop.is_set():
                 return moved
             ask = partial(_look, ctx, project, directory, list(group), elsewhere)
-            moved += call(ctx, Service.GLOBUS, ask, directory, NOT_LOOKED_AT, project=project.project_name) or 0
+            if ctx.settings.staging.method == "https":
+                moved += ask()
+            else:
+                moved += (
+                    call(ctx, Service.GLOBUS, ask, directory, NOT_LOOKED_AT, project=project.project_name) or 0
+                )
     return moved
 
 
@@ -82,8 +87,7 @@ def _look(
     places: dict[str, Sizes] = {}
     try:
         for one in dict.fromkeys([directory, *elsewhere]):
-            entries = ctx.globus.ls(ctx.settings.globus.nersc_collection_id, one)
-            places[one] = {entry.name: entry.size for entry in entries or () if entry.type == "file"}
+            places[one] = files_at_destination(ctx, one)
     except Rejected as error:
         _tell_unseen(ctx, project, topic, directory, str(error))
         return 0

@@ -30,7 +30,7 @@ WANTED = {"data_access": "the consent data_access", "access": "access of the acc
 
 def tell(ctx: StepContext, lack: Lack, said: str) -> None:
     """Tell people what is missing, once for each collection and scope, and again where it lasts."""
-    waiting, now = waiting_for(ctx.store, Service.GLOBUS), ctx.clock.now()
+    waiting, now = waiting_for(ctx, Service.GLOBUS), ctx.clock.now()
     names = [one["name"] for one in waiting["projects"]]
     for collection in lack.collections:
         topic = _topic(collection, lack.scope)

@@ -9,6 +9,7 @@ from datetime import datetime
 from queue import SimpleQueue
 
 from jgi_stager.circuit_breaker import CircuitBreaker
+from jgi_stager.clients.downloads import Downloads
 from jgi_stager.clients.globus import Globus
 from jgi_stager.clients.gold import Gold
 from jgi_stager.clients.jdp import Jdp
@@ -48,6 +49,7 @@ class StepContext:
     jdp: Jdp
     nmdc: Nmdc
     globus: Globus
+    downloads: Downloads
     settings: Settings
     secrets: Secrets
     clock: Clock

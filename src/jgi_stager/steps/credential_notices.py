@@ -23,7 +23,7 @@ from jgi_stager.reporting.summary import needed_at
 from jgi_stager.secrets import CREDENTIALS, credential_identity
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import notify
-from jgi_stager.store import Store, StoreError, credentials, files, notices, projects
+from jgi_stager.store import StoreError, credentials, files, notices, projects
 from jgi_stager.store.credentials import Credential
 
 log = structlog.get_logger()
@@ -39,18 +39,26 @@ NEEDED_IN: Mapping[Service, frozenset[State]] = {
 """The states that files leave only with this service."""
 
 
-def waiting_for(store: Store, service: Service) -> dict[str, Any]:
+def _needed_in(ctx: StepContext, service: Service) -> frozenset[State]:
+    """The same where files may be downloaded: then JDP is needed to the end, and Globus for nothing."""
+    if ctx.settings.staging.method == "globus":
+        return NEEDED_IN.get(service, frozenset())
+    return frozenset().union(*NEEDED_IN.values()) if service is Service.JDP else frozenset()
+
+
+def waiting_for(ctx: StepContext, service: Service) -> dict[str, Any]:
     """``files``, ``bytes`` and the ``projects`` (name, files, bytes; most bytes first) that wait for it.
 
     GOLD is needed to list the files of a project: what waits for it are projects without files yet.
     """
+    store, needed = ctx.store, _needed_in(ctx, service)
     found: list[dict[str, Any]] = []
     if service is Service.GOLD:
         listing = projects.by_state(store, ProjectState.DISCOVERING)
         found = [{"name": one.project_name, "files": 0, "bytes": 0} for one in listing]
-    for project in projects.by_state(store, ProjectState.ACTIVE) if service in NEEDED_IN else ():
+    for project in projects.by_state(store, ProjectState.ACTIVE) if needed else ():
         counts = files.count_by_state(store, project.project_name)
-        there = [counts[state] for state in NEEDED_IN[service]]
+        there = [counts[state] for state in needed]
         if any(tally.files for tally in there):
             size = sum(tally.bytes for tally in there)
             number = sum(tally.files for tally in there)
@@ -188,7 +196,7 @@ def thread(service: Service, dead_since: datetime) -> str:
 
 def _need(ctx: StepContext, service: Service, known: Credential) -> dict[str, Any]:
     """What a person must know to help."""
-    waiting = waiting_for(ctx.store, service)
+    waiting = waiting_for(ctx, service)
     waiting["project_count"] = len(waiting["projects"])
     waiting["projects"] = waiting["projects"][:MOST_PROJECTS]
     return {

@@ -19,7 +19,7 @@ from jgi_stager.steps import credential_notices as people
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.credential_notices import waiting_for
 from jgi_stager.steps.notify import notify
-from jgi_stager.steps.services import may_ask, record_answer, record_failure
+from jgi_stager.steps.services import may_ask, record_answer, record_failure, uses_globus
 from jgi_stager.store import credentials, requests
 from jgi_stager.store.credentials import Credential
 
@@ -39,7 +39,8 @@ def run(ctx: StepContext) -> int:
         if ctx.stop.is_set():
             break
         known = books.get(service.value) or Credential(service.value)
-        if service in CREDENTIALS and service is not Service.SMTP:
+        unused = service is Service.SMTP or (service is Service.GLOBUS and not uses_globus(ctx))
+        if service in CREDENTIALS and not unused:
             _watch(ctx, service, known)
         _tell_outage(ctx, service, known)
     consents.watch(ctx)
@@ -89,7 +90,7 @@ def _is_due(ctx: StepContext, service: Service, known: Credential) -> bool:
     """Whether to try it: it is time, nothing else did lately, and it could tell us something."""
     if not may_ask(ctx, service):
         return False
-    if known.identity is None and not waiting_for(ctx.store, service)["projects"]:
+    if known.identity is None and not waiting_for(ctx, service)["projects"]:
         return False  # nobody needs it yet
     if known.dead_since is not None and known.identity != known.dead_identity:
         return True
@@ -186,7 +187,7 @@ def _tell_outage(ctx: StepContext, service: Service, known: Credential) -> None:
             "seconds": (now - known.out_since).total_seconds(),
             "error": known.out_error or "",
         },
-        "waiting": waiting_for(ctx.store, service),
+        "waiting": waiting_for(ctx, service),
         "items": [],
     }
     notify(ctx, Kind.STALLED, f"out:{service.value}:{known.out_since:%Y-%m-%dT%H:%M:%S}", data)

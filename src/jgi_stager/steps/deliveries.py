@@ -33,7 +33,7 @@ from jgi_stager.records import unsafe_name
 from jgi_stager.steps import jdp_clock
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import Lasts, alert
-from jgi_stager.steps.services import call, may_ask
+from jgi_stager.steps.services import call, may_ask, uses_globus
 from jgi_stager.store import files, requests
 from jgi_stager.store.files import FileRow
 
@@ -276,6 +276,8 @@ def note_unmatched(ctx: StepContext, *, at_once: bool = False) -> int | None:
 
     While a request is in doubt they are left to `jgi_stager.steps.reconcile`: one of them may be that request.
     """
+    if not uses_globus(ctx):
+        return 0
     now, before = ctx.clock.now(), requests.deliveries_looked_at(ctx.store)
     if before is not None and abs(now - before) < LOOK_AGAIN and not at_once:
         return 0

@@ -36,7 +36,7 @@ from jgi_stager.steps import first_contact
 from jgi_stager.steps.accept import mark_invalid
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import acceptance_key, alert, notify
-from jgi_stager.steps.services import may_ask, record_answer, record_failure
+from jgi_stager.steps.services import files_at_destination, may_ask, record_answer, record_failure
 from jgi_stager.store import StoreError, discoveries, files, imports, projects, sharing
 from jgi_stager.store.files import FileRow
 from jgi_stager.trial import smallest
@@ -340,8 +340,7 @@ def _settle(
     there already, else where its database sent them. Raises what the Globus client raises."""
     usual = destination_directory(project.analysis_projects_dir, project.project_name, ap.ap_gold_id)
     for directory in dict.fromkeys([str(usual), *imported.directories]):
-        entries = ctx.globus.ls(ctx.settings.globus.nersc_collection_id, directory)
-        if any(entry.type == "file" for entry in entries or ()):
+        if files_at_destination(ctx, directory):
             return ap if directory == str(usual) else ap.model_copy(update={"directory": directory})
     return ap if imported.sent_to is None else ap.model_copy(update={"directory": imported.sent_to})
 

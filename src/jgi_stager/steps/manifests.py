@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 
 import structlog
 
+from jgi_stager import downloading
 from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.globus import TransferItem, item_bytes
 from jgi_stager.failures import CallKind, Service
@@ -206,6 +207,8 @@ def run(ctx: StepContext) -> int:
 
 
 def _needs_manifest(ctx: StepContext, request: RestoreRequest) -> bool:
+    if downloading.is_chosen(ctx.settings, request):
+        return False
     return files.any_of_request(ctx.store, request.number, [State.RESTORED])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from jgi_stager import downloading
 from jgi_stager.alarm_models import About, Cause
 from jgi_stager.clients.jdp import RequestStatus
 from jgi_stager.clients.wording import REQUEST_WORDS, UNDER_WAY, is_known_word
@@ -170,7 +171,7 @@ def _tell_of_repeats(ctx: StepContext, document: RestoreRequest, why: str) -> No
             f"{len(ids)} files of {project} keep expiring before they are transferred",
             f"The last time: {why}. They are asked for again; each time their bytes count against the quota.\n\n"
             "Either tape takes longer than a delivery lives, or the transfers do not keep up: a Globus task "
-            "stands still, the login has ended, or the destination is full.\n\n"
+            "stands still, downloads are slow, the login has ended, or the destination is full.\n\n"
             + bullets(lines, MOST_LINES, more),
             project,
             you=f"see with the command below what it waits for, and look at the tasks on the Globus site "
@@ -191,7 +192,9 @@ def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected) -> in
     now, request_id = ctx.clock.now(), document.number
     since = document.vanished_at or now
     if jdp_clock.is_past(ctx, since + VANISHED_PATIENCE):
-        if deliveries.is_delivered(ctx, request_id):  # then JDP's word is not needed
+        if not downloading.is_chosen(ctx.settings, document) and deliveries.is_delivered(
+            ctx, request_id
+        ):  # then JDP's word is not needed
             facts = {"error": str(error), "expiration_date": None, "looked_at": now}
             return transitions.deliver_request(ctx.store, document, facts)
         why = f"JDP no longer knows request {request_id}"
@@ -225,6 +228,8 @@ def unexplained_word(document: RestoreRequest) -> str | None:
 def _is_delivered(ctx: StepContext, document: RestoreRequest, word: str) -> bool:
     """Whether a request with an unknown word is delivered all the same: a manifest lies where its own may be.
     Whether that has the ids of the request is seen when it is read."""
+    if downloading.is_chosen(ctx.settings, document):
+        return False
     number = document.number
     ask, event = partial(deliveries.is_delivered, ctx, number), deliveries.NOT_EXPLAINED
     if not call(ctx, Service.GLOBUS, ask, f"delivery R{number}", event, request_id=number):
@@ -266,8 +271,10 @@ def _unknown_word(ctx: StepContext, document: RestoreRequest, word: str) -> None
 
 
 def _is_undated(ctx: StepContext, document: RestoreRequest) -> bool:
-    """Whether a delivery has no date on which it ends, and JDP was not asked about it lately."""
-    if document.expiration_date is not None:
+    """Whether a delivery has no date on which it ends, or its files are not given out, and JDP was not asked about
+    it lately."""
+    not_given_out = document.unread_since is not None and downloading.is_chosen(ctx.settings, document)
+    if document.expiration_date is not None and not not_given_out:
         return False
     asked = document.looked_at or document.ready_at or document.asked_at
     wait = timedelta(seconds=ctx.settings.schedule.request_poll_longest_seconds)

@@ -36,7 +36,14 @@ from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import source_directory
 from jgi_stager.steps.first_contact import seen
 from jgi_stager.steps.notify import alert, solve
-from jgi_stager.steps.services import call, first_request_poll, may_ask, process_each, reschedule_fields
+from jgi_stager.steps.services import (
+    call,
+    first_request_poll,
+    may_ask,
+    process_each,
+    reschedule_fields,
+    uses_globus,
+)
 from jgi_stager.store import projects, requests, tasks
 
 log = structlog.get_logger()
@@ -190,7 +197,9 @@ def run(ctx: StepContext) -> int:
 
 def _fresh_deliveries(ctx: StepContext, unknown: Doubt) -> list[Found] | None:
     """Deliveries that no known request explains and that were not compared with every request in doubt, newest
-    first; None if they cannot be listed now."""
+    first; None if they cannot be listed now. Without Globus there are none to be seen."""
+    if not uses_globus(ctx):
+        return []
     found: dict[int, datetime | None] = {}
 
     def look(_: StepContext, __: RestoreRequest) -> int:

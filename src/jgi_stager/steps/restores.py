@@ -146,17 +146,17 @@ def submit(ctx: StepContext, wants: Sequence[Want], refusals: Refusals, now: Clo
     wants = [want for want in wants if want.file_id in still_wanted]
     if not wants:
         return True
-    ids = [want.file_id for want in wants]
-    names = sorted({file.project_name for file in served})
+    ids, names = [want.file_id for want in wants], sorted({file.project_name for file in served})
     before, known = requests.newest_id(ctx.store), requests.known_request_ids(ctx.store)
+    size, download = sum(want.size for want in wants), ctx.settings.staging.method == "https"
     intent = requests.insert_request(
-        ctx.store, file_ids=ids, projects=names, files=len(served), size=sum(want.size for want in wants)
+        ctx.store, file_ids=ids, projects=names, files=len(served), size=size, download=download
     )
     mailto = next(iter(ctx.settings.notifications.mailto), None)
     older_database.note_sent(ctx, intent)
     _assert_lease_held(ctx, intent, now)
     try:
-        answer = ctx.jdp.request_files(ids, mailto)
+        answer = ctx.jdp.request_files(ids, mailto, deliver=not download)
         jdp_answers.check_number(answer, known)
     except Unnumbered as error:
         jdp_answers.unnumbered(ctx, intent, error, now)
@@ -212,8 +212,7 @@ def _accepted(
     before: int | None,
 ) -> None:
     """Note the answer first of all. ``before``: the number of the request that came before it."""
-    size = sum(want.size for want in wants)
-    number = answer.request_id
+    size, number = sum(want.size for want in wants), answer.request_id
     log.info("restore_requested", request_id=number, ids=len(wants), bytes=size)
     transitions.accept_request(
         ctx.store,

@@ -27,10 +27,11 @@ from jgi_stager.failures import (
 )
 from jgi_stager.lifecycle import IllegalMoveError
 from jgi_stager.secrets import CREDENTIALS, credential_fingerprint
+from jgi_stager.staged_tree import list_here
 from jgi_stager.steps import consents, credential_notices
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert
-from jgi_stager.store import RecordTooLarge, StoreError, inspection
+from jgi_stager.store import RecordTooLarge, StoreError, inspection, tasks
 from jgi_stager.stored import StoredDocument
 
 log = structlog.get_logger()
@@ -40,7 +41,7 @@ D = TypeVar("D", bound=StoredDocument)
 
 
 @dataclass(frozen=True)
-class _Called:
+class Called:
     """What a call is about that belongs to no document."""
 
     key: str
@@ -56,11 +57,16 @@ def may_ask(ctx: StepContext, service: Service, *, anonymous: bool = False, kind
     ``anonymous``: for a call that needs no credential, so that a dead one does not hold it up. ``kind``: for one
     that may be refused to a login that is good otherwise.
     """
-    if ctx.stop.is_set():
+    if ctx.stop.is_set() or (service is Service.GLOBUS and not uses_globus(ctx)):
         return False
     return ctx.circuit_breaker.allows(
         service, ctx.clock.now(), credential_fingerprint(ctx.secrets, service), anonymous=anonymous, kind=kind
     )
+
+
+def uses_globus(ctx: StepContext) -> bool:
+    """Whether Globus is asked for anything: where files are downloaded only for what it was given before."""
+    return ctx.settings.staging.method == "globus" or tasks.any_open(ctx.store)
 
 
 def record_answer(ctx: StepContext, service: Service, *, anonymous: bool = False) -> None:
@@ -109,7 +115,7 @@ def call(
     try:
         answer = ask()
     except RecordTooLarge as error:
-        too_large(ctx, _Called(item), error)
+        too_large(ctx, Called(item), error)
         return None
     except StoreError:
         raise
@@ -119,10 +125,24 @@ def call(
         return None
     except Exception as error:
         log.exception("step_bug", document=item, illegal=isinstance(error, IllegalMoveError))
-        tell_of_bug(ctx, _Called(item), error)
+        tell_of_bug(ctx, Called(item), error)
         return None
     record_answer(ctx, service)
     return answer
+
+
+def files_at_destination(ctx: StepContext, directory: str) -> dict[str, int | None]:
+    """The regular files in a directory where files arrive, and their sizes (bytes): as Globus lists it, or, where
+    files are downloaded, as this machine sees it. Raises what the Globus client raises: `Rejected` if it cannot be
+    seen."""
+    if ctx.settings.staging.method == "https":
+        try:
+            here = list_here(directory) or {}
+        except OSError as error:
+            raise Rejected(Service.DOWNLOADS, f"{directory}: {error.strerror or error}") from None
+        return {name: entry.size for name, entry in here.items() if entry.kind == "file"}
+    entries = ctx.globus.ls(ctx.settings.globus.nersc_collection_id, directory)
+    return {entry.name: entry.size for entry in entries or () if entry.type == "file"}
 
 
 def reschedule_fields(ctx: StepContext, document: StoredDocument, error: str, seconds: float) -> dict[str, Any]:
@@ -136,7 +156,7 @@ def first_request_poll(ctx: StepContext) -> datetime:
     return ctx.clock.now() + timedelta(seconds=ctx.settings.schedule.request_poll_seconds)
 
 
-def too_large(ctx: StepContext, document: StoredDocument | _Called, error: RecordTooLarge) -> None:
+def too_large(ctx: StepContext, document: StoredDocument | Called, error: RecordTooLarge) -> None:
     """A document that has no room for what is to be written on it: its own matter, and a person's."""
     key = _key(document)
     log.error("document_too_large", document=key, error=str(error)[:LONGEST_ERROR])
@@ -177,7 +197,7 @@ def isolate_each(
     return changed
 
 
-def _key(document: StoredDocument | _Called) -> str:
+def _key(document: StoredDocument | Called) -> str:
     return str(document.key)[:200]
 
 
@@ -186,12 +206,12 @@ def _attempts(document: StoredDocument) -> int:
     return getattr(document, "attempts", None) or 0
 
 
-def _fields(ctx: StepContext, document: StoredDocument | _Called) -> list[str]:
+def _fields(ctx: StepContext, document: StoredDocument | Called) -> list[str]:
     """The names of all its fields, also of those that no model knows."""
     return inspection.field_names(ctx.store, document) if isinstance(document, StoredDocument) else []
 
 
-def tell_of_bug(ctx: StepContext, document: StoredDocument | _Called, error: Exception) -> None:
+def tell_of_bug(ctx: StepContext, document: StoredDocument | Called, error: Exception) -> None:
     """Tell people of a fault of the daemon that one document brings about: at once, and once."""
     key, name = _key(document), getattr(document, "project_name", None)
     project = name if isinstance(name, str) and name.isprintable() else None

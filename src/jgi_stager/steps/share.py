@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import structlog
 
@@ -45,14 +45,14 @@ def run(ctx: StepContext) -> int:
 
 def _share(ctx: StepContext, project: Project, pairs: Sequence[Pair]) -> int:
     """The files of one project."""
-    place, moved = _place(ctx, project), 0
+    place, moved = copying.project_place(ctx.settings, project.analysis_projects_dir, project.project_name), 0
     if place is not None:
         copying.clear(place)  # what a kill left
     for file, source in ((pair.file, pair.source) for pair in pairs):
         if ctx.stop.is_set():
             break
         why = _unfit(file, source)
-        if place is None or not _is_below(place, file) or source is None or why:
+        if place is None or not copying.is_below(place, file.destination_path) or source is None or why:
             _give_up(ctx, file, why or "it does not belong below the directory of its project")
             continue
         try:
@@ -100,21 +100,6 @@ def _unfit(file: FileRow, source: FileRow | None) -> str:
     if not same or not file.md5sum or file.size is None or not source.destination_path:
         return "JDP gives no md5, or another size or md5 than for the other one"
     return ""
-
-
-def _place(ctx: StepContext, project: Project) -> Path | None:
-    """The directory of a project; None if somebody changed it to one that is not below the staging directory."""
-    root, place = (
-        ctx.settings.staging.stage_dir,
-        PurePosixPath(project.analysis_projects_dir) / project.project_name,
-    )
-    return Path(place) if root is not None and place.is_relative_to(root) else None
-
-
-def _is_below(place: Path, file: FileRow) -> bool:
-    """Whether a file belongs below the directory of its project, whatever somebody made of its path."""
-    inside = PurePosixPath(file.destination_path or "/")
-    return inside.is_relative_to(place) and ".." not in inside.parts
 
 
 def _copy(ctx: StepContext, file: FileRow, source: FileRow, place: Path) -> int:

@@ -9,7 +9,6 @@ Files whose source is known go into tasks with the soonest-expiring deliveries f
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import Any
 
 import structlog
 
-from jgi_stager import copying, put_aside
+from jgi_stager import copying, downloading, put_aside
 from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.globus import TransferItem, item_bytes, transfer_body, unusable_path
 from jgi_stager.failures import CallKind, OutsideError, Rejected, Service, retry_delay
@@ -401,7 +400,8 @@ def _ready_files(ctx: StepContext, most: int, waiting: frozenset[Any]) -> list[F
     held = tasks.deliveries_held(ctx.store)
     if held is None:
         return []  # one of these files may be in a task that does not say so
-    awake = (request for request in delivered if not deliveries.in_cooldown(request, now))
+    by_globus = (request for request in delivered if not downloading.is_chosen(ctx.settings, request))
+    awake = (request for request in by_globus if not deliveries.in_cooldown(request, now))
     open_requests = [request for request in awake if request.number not in held]
     by_expiry = sorted(open_requests, key=lambda one: (one.expiration_date or NEVER, one.number))
     reserved = waiting | tasks.open_task_file_oids(ctx.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
@@ -413,24 +413,9 @@ def _ready_files(ctx: StepContext, most: int, waiting: frozenset[Any]) -> list[F
         found = files.ready_by_request(ctx.store, request.number)
         mine = [file for file in found if file.oid not in reserved and file.project_name in active]
         ready.extend(file for file in mine if file.copy_from is None and _can_travel(ctx, file))
-    return _once_each(ctx, ready)
-
-
-def _once_each(ctx: StepContext, ready: Sequence[FileRow]) -> list[FileRow]:
-    """Without the files whose content comes here, or has come, for another destination: they are copied from there
-    (``share.py``)."""
-    if not ready or not copying.is_possible(ctx.settings):
-        return list(ready)
-    first = sharing.travelling(ctx.store, {file.source_file_id for file in ready})
-    largest = math.inf if ctx.settings.staging.md5_max_bytes is None else ctx.settings.staging.md5_max_bytes
-    go = []
-    for file in ready:
-        other = first.setdefault(file.source_file_id, file)
-        same = file.md5sum is not None and (file.size, file.md5sum) == (other.size, other.md5sum)
-        copied = same and file.destination_path != other.destination_path and (file.size or 0) <= largest
-        if not (copied and sharing.follow(ctx.store, file, other)):
-            go.append(file)
-    return go
+    if not copying.is_possible(ctx.settings):
+        return ready
+    return sharing.once_each(ctx.store, ready, ctx.settings.staging.md5_max_bytes)
 
 
 def _half_looked_at(ctx: StepContext) -> frozenset[Any]:

@@ -200,10 +200,11 @@ def use_manifest(
     missing: Sequence[str],
     max_setbacks: int,
     held: str | None = None,
+    why: str = "",
 ) -> int:
-    """A manifest is read: ``usable`` files get their fields and go on, ``hopeless`` ones fail with their reason,
-    and the ids of ``missing`` ones are asked for again, once; not if ``held`` says why they wait for a person.
-    Returns how many files moved.
+    """A manifest is read, or none is needed: ``usable`` files get their fields and go on (``why``), ``hopeless``
+    ones fail with their reason, and the ids of ``missing`` ones are asked for again, once; not if ``held`` says
+    why they wait for a person. Returns how many files moved.
 
     The request is marked last: until then the manifest is read again.
     """
@@ -211,7 +212,7 @@ def use_manifest(
     failed = sum(
         moves.fail(store, moves.by_oids([oid]), State.RESTORED, reason) for oid, reason in hopeless.items()
     )
-    why = f"listed in the manifest of request {request_id}"
+    why = why or f"listed in the manifest of request {request_id}"
     moved = moves.move_each(store, usable, State.RESTORED, State.MANIFEST_READY, why)
     if missing:
         moved += _lose(store, request, missing, max_setbacks, held)
@@ -339,6 +340,12 @@ def refuse_task(store: Store, task: TransferTask, why: str, *, to_blame: bool) -
     log.warning("transfer_refused", task=task.key, files=task.files, error=why)
     if to_blame:
         moves.fail(store, moves.by_oids(task.file_oids), State.MANIFEST_READY, f"Globus refuses it: {why}")
+
+
+def begin_download(store: Store, file: files.FileRow, download: Mapping[str, Any]) -> int:
+    """JDP gives out a file. Returns 1 if it waited for that."""
+    where, old, new = moves.by_oids([file.oid]), State.MANIFEST_READY, State.TRANSFERRING
+    return moves.move(store, where, old, new, "JDP gives it out", globus_task_id=None, download=download)
 
 
 def end_task(store: Store, task: TransferTask, facts: Mapping[str, Any]) -> None:

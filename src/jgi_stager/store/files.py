@@ -20,7 +20,7 @@ from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
 from jgi_stager.store.fencing import Change
 from jgi_stager.store.validation import fits, fitting
-from jgi_stager.stored import Verified, parse
+from jgi_stager.stored import Download, Verified, parse
 
 FileId = ObjectId
 """The id of a document in ``files``."""
@@ -66,6 +66,8 @@ class FileRow:
     """The file from whose destination it is to be copied (`jgi_stager.store.sharing`)."""
     verified: Verified | None = None
     """What was found right of it at its destination, if it ever was."""
+    download: Download | None = None
+    """How far its download from JDP is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,14 +460,14 @@ def _candidate(document: Document) -> Candidate:
     )
 
 
-_CONVERTED = ("oid", "size", "state", "delivery_faults", "copy_from", "verified")
+_CONVERTED = ("oid", "size", "state", "delivery_faults", "copy_from", "verified", "download")
 _SAME = tuple(name for name in FileRow.__dataclass_fields__ if name not in _CONVERTED)
 
 
 def row_of(document: Document) -> FileRow:
     """The row of a document that fits. Pure."""
     same: dict[str, Any] = {name: document[name] for name in _SAME}
-    verified = document.get("verified")  # nor this
+    verified, download = document.get("verified"), document.get("download")  # nor these
     return FileRow(
         oid=document["_id"],
         size=document["jdp_file_size"],
@@ -473,5 +475,6 @@ def row_of(document: Document) -> FileRow:
         delivery_faults=tuple(document.get("delivery_faults") or ()),  # an older release did not note them
         copy_from=document.get("copy_from"),
         verified=None if verified is None else parse(Verified, verified),
+        download=None if download is None else parse(Download, download),
         **same,
     )

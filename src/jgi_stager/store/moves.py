@@ -245,6 +245,8 @@ def _update(old: State, new: State, why: str, at: datetime, fields: Mapping[str,
         changes |= {"kept_to": None, "copy_from": None, "not_from": []}
     if new == State.PENDING:
         changes |= _NO_REQUEST
+    if new in (State.PENDING, *RESTING):
+        changes |= {"download": None}
     if new == State.MANIFEST_READY:
         changes |= {"globus_task_id": None}
     if new == State.FAILED:

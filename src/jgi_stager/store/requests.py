@@ -54,11 +54,18 @@ class LedgerEntry:
 
 @translated
 def insert_request(
-    store: Store, *, file_ids: Sequence[str], projects: Sequence[str], files: int, size: int
+    store: Store,
+    *,
+    file_ids: Sequence[str],
+    projects: Sequence[str],
+    files: int,
+    size: int,
+    download: bool = False,
 ) -> str:
     """Store the intent of a POST, which reserves its bytes (``size``), and return its key (a uuid in hex).
 
-    ``file_ids`` are distinct JDP ids (1 to 750), ``files`` the documents they serve. Raises ValueError.
+    ``file_ids`` are distinct JDP ids (1 to 750), ``files`` the documents they serve; ``download``: they are not to
+    be delivered to Globus. Raises ValueError.
     """
     if not 1 <= len(file_ids) <= MOST_IDS or len(set(file_ids)) != len(file_ids):
         raise ValueError(f"a request has 1 to {MOST_IDS} distinct ids, not {len(file_ids)}")
@@ -67,6 +74,7 @@ def insert_request(
     at = store.clock.now()
     key = uuid.uuid4().hex
     values: Document = {"file_ids": list(file_ids), "projects": list(projects), "files": files, "bytes": size}
+    values |= {"download": True} if download else {}
     store.restore_requests.insert_one(_new(key, RequestState.SUBMITTING, at, "reserved", values))
     return key
 

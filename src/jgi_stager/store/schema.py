@@ -71,6 +71,12 @@ INDEXES: tuple[Index, ...] = (
         "files that are to be copied",
         {"partialFilterExpression": {"copy_from": {"$type": "objectId"}}},
     ),
+    Index(
+        "files",
+        _up("state"),
+        "files that are downloaded",
+        {"partialFilterExpression": {"download": {"$type": "object"}}},
+    ),
     Index("projects", _up("state"), "new records, and projects by state", {}),
     Index("projects", _up("project_name"), "a project by name, accepted or not", {}),
     Index("projects", _up("accepted_name"), "a name belongs to one project", {"unique": True, "sparse": True}),

@@ -6,7 +6,7 @@ that was of no use goes into ``not_from``, and is not tried again for that file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bson import ObjectId
@@ -73,6 +73,21 @@ def follow(store: Store, file: FileRow, other: FileRow) -> bool:
     that was tried before."""
     where = {"_id": file.oid, "state": State.MANIFEST_READY, "copy_from": None, "not_from": {"$ne": other.oid}}
     return store.files.update_one(where, {"$set": {"copy_from": other.oid}}).matched_count == 1
+
+
+def once_each(store: Store, ready: Sequence[FileRow], largest: int | None) -> list[FileRow]:
+    """Without the files whose content comes here, or has come, for another destination: they are copied from there
+    (``steps/share.py``). None is larger than ``largest`` bytes; None: of any size."""
+    first = travelling(store, {file.source_file_id for file in ready}) if ready else {}
+    go = []
+    for file in ready:
+        other = first.setdefault(file.source_file_id, file)
+        same = file.md5sum is not None and (file.size, file.md5sum) == (other.size, other.md5sum)
+        copied = same and file.destination_path != other.destination_path
+        copied = copied and (largest is None or (file.size or 0) <= largest)
+        if not (copied and follow(store, file, other)):
+            go.append(file)
+    return go
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,6 +206,12 @@ def _open_unfit(store: Store) -> list[Document]:
 
 
 @translated
+def any_open(store: Store) -> bool:
+    """Whether any task is not over."""
+    return store.globus_tasks.find_one({"state": {"$in": as_list(OPEN_TASKS)}}, {"_id": 1}) is not None
+
+
+@translated
 def count_active(store: Store, kind: TaskKind | None = None) -> int:
     """How many tasks, of one kind or of all, count against the cap of active tasks at Globus."""
     where: Document = {"state": {"$in": as_list(AT_GLOBUS)}}
