@@ -253,6 +253,15 @@ class WebSettings(Section):
     port: int = Field(9741, ge=0, le=65535)
 
 
+class PageSettings(Section):
+    """The page with the plots, where anybody may look at it."""
+
+    url: HttpUrl | None = None
+    """Its address where people reach it, to which mails link; None: they link nowhere."""
+    publish_dir: AbsolutePath | None = None
+    """Where a copy of it is written for a web server that serves files; None: nowhere."""
+
+
 def _default_state_directory() -> Path:
     if value := os.environ.get("STATE_DIRECTORY"):
         return Path(value.split(":")[0])
@@ -302,6 +311,7 @@ class Settings(BaseSettings):
     notifications: NotificationSettings = NotificationSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     web: WebSettings = WebSettings()
+    page: PageSettings = PageSettings()
     state: StateSettings = Field(default_factory=StateSettings)
     clock: ClockSettings = ClockSettings()
     secrets: SecretSettings = SecretSettings()
