@@ -16,14 +16,14 @@ from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import FILE_PHASES, OVER_PROJECTS, ProjectState, State
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, Kind
-from jgi_stager.reporting import eta, quota, snapshot, standstill
+from jgi_stager.reporting import eta, progress, quota, snapshot, standstill
 from jgi_stager.reporting.blocked_reasons import what_to_do
 from jgi_stager.reporting.quota import turns
 from jgi_stager.reporting.snapshot_types import Project, Snapshot
 from jgi_stager.reporting.summary import deadline, needed_at
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.credentials import ends_soon
-from jgi_stager.store import alarms, control, credentials, notices, projects
+from jgi_stager.store import alarms, control, credentials, history, notices, projects
 
 log = structlog.get_logger()
 
@@ -181,7 +181,9 @@ def _page(
     listed = [one for one in facts.projects if one.state in LISTED or _just_done(one, last)]
     causes = delay_causes(ctx, facts, last)
     shown = [
-        _project(one, estimates.get(one.name), before.get(one.name) or {}, causes) | _alarm(facts, one)
+        _project(one, estimates.get(one.name), before.get(one.name) or {}, causes)
+        | _alarm(facts, one)
+        | _went(ctx, facts, one)
         for one in sorted(listed, key=lambda one: (one.state != ProjectState.ACTIVE, one.name))
     ]
     return {
@@ -226,6 +228,15 @@ def _alarm(facts: Snapshot, one: Project) -> dict[str, Any]:
     """Why no finish time is told."""
     found = facts.alarms_of(one.name) if one.state == ProjectState.ACTIVE else ()
     return {"no_eta": found[0].subject} if found else {}
+
+
+def _went(ctx: StepContext, facts: Snapshot, one: Project) -> dict[str, Any]:
+    """How fast it went lately."""
+    if not one.total.files:
+        return {}
+    since = facts.now - timedelta(days=progress.WEEK_DAYS + 1)
+    points = history.points(ctx.store, one.name, since)
+    return {"went": progress.mailed(points, facts.now, one.of(State.DONE).bytes)}
 
 
 def _moved(estimate: eta.Eta | None, before: Mapping[str, Any], causes: Sequence[str]) -> dict[str, Any]:
