@@ -46,15 +46,6 @@ class Progress:
         return f"{lately} in the last {LAST_HOURS} h, {human_bytes(max(week, today))} in seven days"
 
 
-def mailed(points: Sequence[HistoryPoint], now: datetime, done_now: int) -> dict[str, Any] | None:
-    """What a mail says of it, as a notice keeps it; None without a history."""
-    found = progress(points, now, done_now)
-    if found is None:
-        return None
-    days = [{"day": one.begun, "bytes": one.bytes, "share": one.share} for one in found.days]
-    return {"sentence": found.sentence, "days": days}
-
-
 def progress(points: Sequence[HistoryPoint], now: datetime, done_now: int) -> Progress | None:
     """The progress up to ``now``, when ``done_now`` bytes are done; None without a history before it."""
     known = [one for one in points if one.at <= now]
@@ -67,6 +58,12 @@ def progress(points: Sequence[HistoryPoint], now: datetime, done_now: int) -> Pr
         hours=_arrived(done, [now - HOUR * back for back in range(LAST_HOURS, 0, -1)], HOUR),
         days=_arrived(done, [one for one in days if one >= first], DAY),
     )
+
+
+def mailed(found: Progress) -> dict[str, Any]:
+    """What a mail says of it, as a notice keeps it."""
+    days = [{"day": one.begun, "bytes": one.bytes, "share": one.share} for one in found.days]
+    return {"sentence": found.sentence, "days": days}
 
 
 def _arrived(
