@@ -48,7 +48,7 @@ def test_what_arrived_is_told_by_the_hour_by_the_day_and_in_a_sentence() -> None
     assert found.hours[0].share == 1
     assert found.sentence == "6.00 TB arrived in the last 24 h, 6.00 TB in seven days"
     assert sparkline(found.hours) == "\N{FULL BLOCK}" + " " * 16 + "▆" + " " * 5 + "▃"
-    assert sparkline(found.hours, unicode=False) == "@" + " " * 16 + "+" + " " * 5 + "-"
+    assert sparkline(found.hours, unicode=False) == "@" + " " * 16 + "*" + " " * 5 + "-"
 
 
 def test_a_week_without_a_file_is_said_as_that_and_a_project_without_a_history_says_nothing() -> None:
