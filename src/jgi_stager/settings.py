@@ -7,6 +7,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import (
     AfterValidator,
@@ -241,6 +242,7 @@ class ScheduleSettings(Section):
     watch_stalls_seconds: float = Field(1800.0, gt=0)
     close_alarms_seconds: float = Field(300.0, gt=0)
     digest_seconds: float = Field(600.0, gt=0)
+    keep_history_seconds: float = Field(60.0, gt=0)
     heartbeat_seconds: float = Field(30.0, gt=0)
     request_poll_seconds: float = Field(300.0, gt=0)
     request_poll_longest_seconds: float = Field(3600.0, gt=0)
@@ -258,6 +260,20 @@ class WebSettings(Section):
 
     host: Annotated[str, AfterValidator(lambda value: str(ip_address(value)))] = "127.0.0.1"
     port: int = Field(9741, ge=0, le=65535)
+
+
+class PageSettings(Section):
+    """The page with the plots, where anybody may look at it."""
+
+    url: HttpUrl | None = None
+    """Its address where people reach it, to which mails link; None: they link nowhere."""
+    publish_dir: AbsolutePath | None = None
+    """Where a copy of it is written for a web server that serves files; None: nowhere."""
+
+    def address(self, project: str | None = None) -> str | None:
+        """Where people see the page, or that of a project; None without ``url``."""
+        base = None if self.url is None else self.url.rstrip("/")
+        return base if base is None or project is None else f"{base}/p/{quote(project, safe='')}"
 
 
 def _default_state_directory() -> Path:
@@ -309,6 +325,7 @@ class Settings(BaseSettings):
     notifications: NotificationSettings = NotificationSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     web: WebSettings = WebSettings()
+    page: PageSettings = PageSettings()
     state: StateSettings = Field(default_factory=StateSettings)
     clock: ClockSettings = ClockSettings()
     secrets: SecretSettings = SecretSettings()

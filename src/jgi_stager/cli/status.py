@@ -7,6 +7,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Annotated
@@ -37,6 +38,7 @@ from jgi_stager.reporting import download_reasons, snapshot
 from jgi_stager.reporting import summary as insight
 from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode
 from jgi_stager.reporting.eta import Eta
+from jgi_stager.reporting.progress import LAST_HOURS, sparkline
 from jgi_stager.reporting.quota import used
 from jgi_stager.reporting.snapshot_types import Project, Snapshot
 from jgi_stager.reporting.summary import Credential, ProjectLine, Status
@@ -180,6 +182,9 @@ def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, f
             when_done = Text("no finish time while an alarm is open", "yellow")
         width = min(BAR, max(16, page.width - 4 - len(when_done)))
         yield Text("  ").append_text(bar(project, page, width)).append("  ").append_text(when_done)
+    if detail == Detail.WHOLE and (went := found.went.get(project.name)) is not None:
+        bars = Text(f"  {sparkline(went.hours, unicode=page.unicode):<{LAST_HOURS}}  ", "green")
+        yield bars.append(_lines(went.sentence, page, LAST_HOURS + 4, Detail.SHORT)[0], "dim")
     yield from (Text(f"  {one}") for one in _lines(_waits_for(line.wait, found.now), page, 2, detail))
     if full:
         yield from _states(project)
@@ -448,7 +453,8 @@ def status(
             facts = snapshot.take_snapshot(books)
             if project is not None and facts.project(project) is None:
                 raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
-            return insight.status(facts, credentials(settings, facts, books.clock), project, outlook.look())
+            found = insight.status(facts, credentials(settings, facts, books.clock), project, outlook.look())
+            return replace(found, went=snapshot.went(books, facts)) if watch and not as_json else found
 
         def show() -> bool:
             found = look()

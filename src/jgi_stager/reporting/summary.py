@@ -6,8 +6,8 @@ Of a service that cannot be used it says until when that costs no time: when the
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from jgi_stager.alarm_models import Alarm, Cause
@@ -20,6 +20,7 @@ from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.reporting import eta, explain, standstill
 from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, found_out, since, what_to_do
 from jgi_stager.reporting.eta import Eta
+from jgi_stager.reporting.progress import Progress
 from jgi_stager.reporting.quota import Turns, Window, turns, window
 from jgi_stager.reporting.snapshot_types import Count, Login, Project, RefusedAddress, Snapshot
 
@@ -151,6 +152,8 @@ class Status:
     needed, and each project moves or waits for quota or tape within what is usual."""
     readiness: Outlook | None = None
     """Of the only project that was asked for, if patterns of the importer are named."""
+    went: Mapping[str, Progress] = field(default_factory=dict)
+    """How fast each project went lately, where that was looked at."""
 
 
 def _rank(state: str) -> int:

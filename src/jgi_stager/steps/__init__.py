@@ -18,6 +18,7 @@ from jgi_stager.steps import (
     discover,
     downloads,
     finish,
+    history,
     manifests,
     outbox,
     poll_requests,
@@ -104,6 +105,7 @@ STEPS: tuple[Step, ...] = (
     Step("watch_credentials", credentials.run, notices={NoticeState.WAITING}),
     Step("digest", digest.run, notices={NoticeState.WAITING}),
     Step("send_notices", outbox.run, notices={NoticeState.WAITING, NoticeState.SENDING}),
+    Step("keep_history", history.run),
     Step("heartbeat", status_report.run),
 )
 """Every step, in the order a file meets them. A state without a step would have no way out: a test looks."""
