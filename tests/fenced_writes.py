@@ -13,6 +13,7 @@ from jgi_stager.clock import ManualClock
 from jgi_stager.discovery_models import Rescan
 from jgi_stager.import_models import ForeignTask, ImportedProject
 from jgi_stager.lifecycle import ProjectState, RequestState, State, TaskState
+from jgi_stager.outages import Outage
 from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.service.lease import DUTY, Lease, take
 from jgi_stager.store import (
@@ -30,6 +31,7 @@ from jgi_stager.store import (
     imports,
     moves,
     notices,
+    outages,
     projects,
     requests,
     sharing,
@@ -47,11 +49,16 @@ A_FILE, LOOKED_FOR = ObjectId("0" * 24), ObjectId("1" * 24)
 IMPORTED = ImportedProject(
     key="old", project_name="old", source="s", imported_at=SOME_TIME, tasks=[ForeignTask(task_id="t")]
 )
+PLANNED = Outage(id="planned", start=SOME_TIME, end=LATER)
 
 WRITES: Mapping[str, Callable[[Store], object]] = {
     "acceptance.vouch": lambda store: acceptance.vouch(store, "new", "new", LATER),
     "alarms.end_alarm": lambda store: alarms.end_alarm(store, "told", "w"),
     "alarms.open_alarm": lambda store: alarms.open_alarm(store, alarm("new", SOME_TIME)),
+    "outages.add": lambda store: outages.add(store, PLANNED),
+    "outages.note_announced": lambda store: outages.note_announced(store, [PLANNED]),
+    "outages.note_unread": lambda store: outages.note_unread(store, "w"),
+    "outages.remove": lambda store: outages.remove(store, "there"),
     "control.database_id": control.database_id,
     "control.end_hold": lambda store: control.end_hold(store, "w"),
     "control.note_set_aside": lambda store: control.note_set_aside(store, []),
@@ -263,5 +270,5 @@ def full(store: Store) -> None:
     control.keep_digest(store, {"at": SOME_TIME})
     control.note_start(store, "h", 1)
 
-
-# --- what no daemon that was replaced can do
+    # --- what no daemon that was replaced can do
+    outages.add(store, PLANNED.model_copy(update={"id": "there"}))

@@ -77,9 +77,8 @@ def open_context(
     secrets = open_secrets(settings)
     with open_clients(settings, secrets, clock=clock) as one:
         circuit_breaker = CircuitBreaker(settings.schedule.person_retry_seconds)
-        ctx = StepContext(
-            store, one.gold, one.jdp, one.nmdc, one.globus, settings, secrets, clock, circuit_breaker, stop
-        )
+        clients = (one.gold, one.jdp, one.nmdc, one.nersc, one.globus)
+        ctx = StepContext(store, *clients, settings, secrets, clock, circuit_breaker, stop)
         yield ctx if lease is None else replace(ctx, assert_lease_held=lease.assert_lease_held, lose=lease.lose)
 
 

@@ -19,6 +19,7 @@ PURE = {
     "id_lists",
     "choosing",
     "formatting",
+    "outages",
     "room",
     "models",
     "alarm_models",

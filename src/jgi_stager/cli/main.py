@@ -15,6 +15,7 @@ from jgi_stager.cli import (
     evidence,
     importing,
     legacy,
+    outages,
     project,
     retry,
     service,
@@ -95,6 +96,7 @@ for module in (
     evidence,
     retry,
     control,
+    outages,
     service,
 ):
     module.register(app)

@@ -92,6 +92,7 @@ def _serve(simulator: Simulator, port_file: Path | None) -> None:
         "gold": urls.gold,
         "jdp": urls.jdp,
         "nmdc": urls.nmdc,
+        "nersc": urls.nersc,
         "sim": urls.sim,
     }
     line = json.dumps({**addresses, "environment": urls.environment()})

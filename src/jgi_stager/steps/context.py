@@ -12,6 +12,7 @@ from jgi_stager.circuit_breaker import CircuitBreaker
 from jgi_stager.clients.globus import Globus
 from jgi_stager.clients.gold import Gold
 from jgi_stager.clients.jdp import Jdp
+from jgi_stager.clients.nersc import Nersc
 from jgi_stager.clients.nmdc import Nmdc
 from jgi_stager.clock import Clock
 from jgi_stager.liveness import Liveness
@@ -47,6 +48,7 @@ class StepContext:
     gold: Gold
     jdp: Jdp
     nmdc: Nmdc
+    nersc: Nersc
     globus: Globus
     settings: Settings
     secrets: Secrets
