@@ -34,6 +34,7 @@ from jgi_stager.store import (
     moves,
     notices,
     outages,
+    plans,
     projects,
     requests,
     sharing,
@@ -53,6 +54,7 @@ MODULES: tuple[ModuleType, ...] = (
     moves,
     notices,
     outages,
+    plans,
     projects,
     file_queries,
     requests,
@@ -89,6 +91,8 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
     now = store.clock.now()
     task = {"kind": TaskKind.FILES, "submission_id": "s", "label": "l", "body": {}}
     return {
+        "plans.note": lambda: plans.note(store, b"r"),
+        "plans.all_records": lambda: list(plans.all_records(store)),
         "outages.known": lambda: outages.known(store),
         "outages.of_site": lambda: outages.of_site(store),
         "outages.announced": lambda: outages.announced(store),

@@ -20,6 +20,7 @@ PURE = {
     "choosing",
     "formatting",
     "outages",
+    "recorded_plans",
     "room",
     "models",
     "alarm_models",

@@ -34,6 +34,7 @@ FENCED = (
     "globus_tasks",
     "imports",
     "notices",
+    "plans",
     "projects",
     "restore_requests",
 )

@@ -97,6 +97,7 @@ INDEXES: tuple[Index, ...] = (
     Index("notices", _up("refused.at"), "addresses that the mail server refused", {"sparse": True}),
     Index("notices", _up("delivered", "created"), "when an address got its last mail", {}),
     Index("notices", _up("kind", "created"), "what the second channel has not seen", {}),
+    Index("plans", _up("number"), "the newest plan, and all in their order", {}),
     Index("alarms", _up("ended_at", "opened_at"), "what is open, and what ended lately", {}),
     Index("alarms", _up("gone_at"), "the server removes what ended long ago", {"expireAfterSeconds": 0}),
 )
