@@ -31,14 +31,9 @@ def questions(draw: st.DrawFn) -> Question:
     demands = []
     numbers = iter(range(1000))
     for name in draw(st.lists(st.sampled_from(["soil", "loam", "clay"]), unique=True, max_size=3)):
-        wants = tuple(
-            Want(ident(next(numbers)), size, name, back, since and NOW - timedelta(hours=since), "Ga1")
-            for size, back, since in draw(
-                st.lists(
-                    st.tuples(st.integers(0, 1500), st.integers(0, 2), st.none() | st.integers(1, 60)), max_size=9
-                )
-            )
-        )
+        since = st.none() | st.integers(1, 60).map(lambda hours: NOW - timedelta(hours=hours))
+        rows = draw(st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 2), since), max_size=9))
+        wants = tuple(Want(ident(next(numbers)), size, name, back, at, "Ga1") for size, back, at in rows)
         demands.append(Demand(name, wants, draw(st.integers(-2, 2)), sum(one.size for one in wants), 10))
     spent = draw(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 700)), max_size=3))
     ids = [want.file_id for demand in demands for want in demand.wants]

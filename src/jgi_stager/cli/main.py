@@ -10,6 +10,7 @@ import typer
 from jgi_stager import __version__
 from jgi_stager.cli import (
     ask,
+    backup,
     control,
     credentials,
     evidence,
@@ -21,6 +22,7 @@ from jgi_stager.cli import (
     service,
     setup,
     status,
+    upgrade,
     verify,
     wait,
 )
@@ -97,6 +99,8 @@ for module in (
     retry,
     control,
     outages,
+    backup,
+    upgrade,
     service,
 ):
     module.register(app)
