@@ -31,7 +31,8 @@ class Question:
     demands: tuple[Demand, ...]
     spent: tuple[Spent, ...]
     limits: Limits
-    now: datetime
+    at: datetime
+    """JDP's time, where that is known."""
     most: Pace = Pace.FULL
     """How much may be asked."""
     largest: int = 0
@@ -44,9 +45,9 @@ class Question:
 
 def decide(asked: Question) -> Plan:
     """What to ask for."""
-    plan = plan_restores(asked.demands, asked.spent, asked.limits, asked.now)
+    plan = plan_restores(asked.demands, asked.spent, asked.limits, asked.at)
     plan = _split_refused(_keep_what_may_go_later(plan, asked.largest), asked)
-    left = asked.limits.quota_bytes - bytes_in_window(asked.spent, asked.now, asked.limits.window)
+    left = asked.limits.quota_bytes - bytes_in_window(asked.spent, asked.at, asked.limits.window)
     return paced(plan, asked.most, asked.demands, left, asked.limits.max_ids, asked.refused.keys())
 
 
@@ -89,7 +90,7 @@ def encode(asked: Question, plan: Plan) -> bytes:
     """The record of a plan."""
     document = {
         "format": FORMAT,
-        "now": asked.now.isoformat(),
+        "at": asked.at.isoformat(),
         "limits": [asked.limits.quota_bytes, asked.limits.window.total_seconds(), asked.limits.max_ids],
         "most": int(asked.most),
         "largest": asked.largest,
@@ -124,7 +125,7 @@ def decode(record: bytes) -> tuple[Question, Decided]:
             demands=tuple(_read_demand(one) for one in document["demands"]),
             spent=tuple(Spent(datetime.fromisoformat(at), int(size)) for at, size in document["spent"]),
             limits=Limits(int(quota), timedelta(seconds=window), int(max_ids)),
-            now=datetime.fromisoformat(document["now"]),
+            at=datetime.fromisoformat(document["at"]),
             most=Pace(document["most"]),
             largest=int(document["largest"]),
             refused={str(name): int(number) for name, number in document["refused"].items()},
@@ -176,7 +177,7 @@ def difference(asked: Question, decided: Decided) -> str | None:
         said.append("the same ids in another order or other requests")
     if too_big != set(decided.too_big):
         said.append(f"{len(too_big)} ids too large, and {len(set(decided.too_big))} then")
-    return f"plan of {instant(asked.now)}: {'; '.join(said)}"
+    return f"plan of {instant(asked.at)}: {'; '.join(said)}"
 
 
 def _told(requests: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> str:

@@ -96,7 +96,7 @@ def test_what_is_no_record_is_said_to_be_none(record: bytes) -> None:
         decode(record)
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"limits": []}, {"demands": [{}]}, {"now": 7}, {"most": 9}])
+@pytest.mark.parametrize("change", [{"format": 2}, {"limits": []}, {"demands": [{}]}, {"at": 7}, {"most": 9}])
 def test_a_record_of_a_later_release_or_a_damaged_one_is_said_to_be_one(change: dict[str, object]) -> None:
     asked = asked_for(1)
     document = json.loads(zlib.decompress(encode(asked, decide(asked))))
