@@ -17,7 +17,7 @@ import pytest
 from pymongo import MongoClient
 
 from commands import commands, parsed
-from factories import add_files
+from factories import SOME_TIME, add_files
 from invariants import check_limits
 from jgi_stager.clock import ManualClock
 from jgi_stager.daemon import run_step
@@ -29,6 +29,7 @@ from mongods import replica_set
 from stage import Stage, small_catalogue, stage
 
 QUOTA = 4000
+LATER = SOME_TIME + timedelta(days=2)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,7 @@ def test_what_comes_back_is_what_was_there_byte_for_byte(books: Store, uri: str,
     }
     books.database["projects"].insert_one(odd)
     before = everything(books, books.database.name)
-    found = restore_backup(io.BytesIO(copy(books)), uri, elsewhere, None)
+    found = restore_backup(io.BytesIO(copy(books)), uri, elsewhere, None, LATER)
     assert found.documents["files"] == 700
     after = everything(books, elsewhere)
     assert {name: rows for name, rows in after.items() if name != "control"} == {
@@ -169,7 +170,7 @@ def test_what_comes_back_is_what_was_there_byte_for_byte(books: Store, uri: str,
 def test_tokens_of_a_daemon_do_not_come_along(books: Store, uri: str, elsewhere: str) -> None:
     add_files(books, 2)
     books.database["files"].update_many({}, {"$set": {"fence": 7}})
-    restore_backup(io.BytesIO(copy(books)), uri, elsewhere, None)
+    restore_backup(io.BytesIO(copy(books)), uri, elsewhere, None, LATER)
     assert books.client[elsewhere]["files"].count_documents({"fence": {"$exists": True}}) == 0
 
 
@@ -246,7 +247,7 @@ def test_a_file_that_is_damaged_anywhere_is_refused_before_anything_is_written(
     wrong.append(gzip.compress(plain[: -len(bson.encode({"documents": {}, "sha256": "0" * 64}))]))
     for one in wrong:
         with pytest.raises((DamagedError, StoreRefused)):
-            restore_backup(io.BytesIO(one), mongod_uri, "never", None)
+            restore_backup(io.BytesIO(one), mongod_uri, "never", None, LATER)
     assert "never" not in store.client.list_database_names()
     assert read_backup(io.BytesIO(data)).documents["files"] == 20
 
@@ -266,7 +267,7 @@ def test_only_an_empty_database_is_filled(store: Store, mongod_uri: str) -> None
     data = copy(store)
     before = everything(store, store.database.name)
     with pytest.raises(StoreRefused, match="is not empty"):
-        restore_backup(io.BytesIO(data), mongod_uri, store.database.name, None)
+        restore_backup(io.BytesIO(data), mongod_uri, store.database.name, None, LATER)
     assert everything(store, store.database.name) == before
 
 
@@ -288,11 +289,11 @@ def test_a_restore_that_is_cut_off_leaves_what_every_release_refuses(
     name = f"{store.database.name}_cut"
     try:
         with mock.patch.object(backup, "mark_progress", killed), pytest.raises(KeyboardInterrupt):
-            restore_backup(io.BytesIO(data), mongod_uri, name, None)
+            restore_backup(io.BytesIO(data), mongod_uri, name, None, LATER)
         with pytest.raises(StoreRefused, match="being restored"):
             connect(mongod_uri, name, clock)
         with pytest.raises(StoreRefused):
-            restore_backup(io.BytesIO(data), mongod_uri, name, None)
+            restore_backup(io.BytesIO(data), mongod_uri, name, None, LATER)
     finally:
         store.client.drop_database(name)
 

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -86,7 +87,9 @@ def restore(
             processes.alone(home / "daemon.lock", "a daemon with this state directory"),
             daemon.open_server(settings) as (uri, password, _),
         ):
-            found = backup.restore_backup(source, uri, settings.mongodb.database, password)
+            # Two windows, whatever our clock says: the daemon knows JDP's, and makes it one.
+            until = daemon.make_clock(settings).now() + timedelta(hours=2 * settings.jdp.quota_window_hours)
+            found = backup.restore_backup(source, uri, settings.mongodb.database, password, until)
         if as_json:
             emit({"file": str(file), "database": settings.mongodb.database, **_document(found)})
             return

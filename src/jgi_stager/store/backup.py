@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import IO, Any
 
 import bson
@@ -298,14 +299,16 @@ def _damage() -> Iterator[None]:
 
 @translated
 def restore_backup(
-    file: IO[bytes], uri: str, database: str, password: SecretStr | None, timeout_seconds: float = 10.0
+    file: IO[bytes], uri: str, database: str, password: SecretStr | None, until: datetime
 ) -> Contents:
     """Fill an empty database, whole or not at all: until the last document is there every release refuses it.
+    ``until``: nothing is asked from JDP before. Where that is too far away the daemon makes it a window from its
+    first look on, by JDP's clock.
 
     Raises `DamagedError`, `StoreRefused` if the database is not empty, and `StoreUnavailable`.
     """
     contents = read_backup(file)
-    client = make_client(uri, password, timeout_seconds)
+    client = make_client(uri, password, 10.0)
     try:
         there = database_of(client, database)
         _refuse_unless_empty(there)
@@ -314,8 +317,9 @@ def restore_backup(
         ensure_indexes(there)
         reading = _Reading(file)
         schema = _fill(there, reading)
-        # What was asked since the copy was made is not in it. None: the daemon counts a window from its start on.
-        hold = {"missing": [f"backup:{uuid.uuid4().hex[:12]}"], "since": contents.head.made_at, "until": None}
+        # What was asked since the copy was made is not in it.
+        missing = [f"backup:{uuid.uuid4().hex[:12]}"]
+        hold = {"missing": missing, "since": contents.head.made_at, "until": until}
         why = f"they were restored from a backup of {contents.head.made_at:%Y-%m-%d %H:%M} UTC"
         books.update_one({"_id": "hold"}, {"$set": {**hold, "why": why, "ended_at": None}}, upsert=True)
         books.replace_one({"_id": "schema"}, schema)

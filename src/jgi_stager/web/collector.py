@@ -50,6 +50,10 @@ class StoreCollector(Collector):
             yield self._credentials(survey)
             yield self._alarms(survey)
             yield self._lease()
+            planned = _gauge("planned_outage", "1 while an outage is announced, and an hour longer.", ["service"])
+            for service in NEEDED:
+                planned.add_metric([service.value], float(service.value in survey.planned))
+            yield planned
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Nothing: what is collected is known only when the database is read."""
