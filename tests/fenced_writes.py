@@ -14,6 +14,7 @@ from jgi_stager.clock import ManualClock
 from jgi_stager.discovery_models import Rescan
 from jgi_stager.import_models import ForeignTask, ImportedProject
 from jgi_stager.lifecycle import ProjectState, RequestState, State, TaskState
+from jgi_stager.outages import Outage
 from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.service.lease import DUTY, Lease, take
 from jgi_stager.store import (
@@ -33,6 +34,8 @@ from jgi_stager.store import (
     imports,
     moves,
     notices,
+    outages,
+    plans,
     projects,
     requests,
     sharing,
@@ -51,11 +54,17 @@ A_FILE, LOOKED_FOR = ObjectId("0" * 24), ObjectId("1" * 24)
 IMPORTED = ImportedProject(
     key="old", project_name="old", source="s", imported_at=SOME_TIME, tasks=[ForeignTask(task_id="t")]
 )
+PLANNED = Outage(id="planned", start=SOME_TIME, end=LATER)
 
 WRITES: Mapping[str, Callable[[Store], object]] = {
     "acceptance.vouch": lambda store: acceptance.vouch(store, "new", "new", LATER),
     "alarms.end_alarm": lambda store: alarms.end_alarm(store, "told", "w"),
     "alarms.open_alarm": lambda store: alarms.open_alarm(store, alarm("new", SOME_TIME)),
+    "plans.note": lambda store: plans.note(store, b"r"),
+    "outages.add": lambda store: outages.add(store, PLANNED),
+    "outages.note_announced": lambda store: outages.note_announced(store, [PLANNED]),
+    "outages.note_unread": lambda store: outages.note_unread(store, "w"),
+    "outages.remove": lambda store: outages.remove(store, "there"),
     "control.database_id": control.database_id,
     "control.end_hold": lambda store: control.end_hold(store, "w"),
     "control.note_set_aside": lambda store: control.note_set_aside(store, []),
@@ -236,6 +245,11 @@ def full(store: Store) -> None:
     store.files.insert_one(looked_for.model_dump() | {"_id": LOOKED_FOR})
     imports.enter(store, IMPORTED, [], inserted=False)
     history.add(store, history_point(SOME_TIME))
+    _fill_files(store)
+    _fill_the_rest(store)
+
+
+def _fill_files(store: Store) -> None:
     add_files(store, 3)
     moves.fail(store, moves.by_oids(add_files(store, 2, project_name="failed")), P, "w")
     moving = moves.by_oids(add_files(store, 2, project_name="moving"))
@@ -253,6 +267,9 @@ def full(store: Store) -> None:
     store.files.update_one({"_id": to_copy}, {"$set": {"copy_from": arrived}})
     finished = add_files(store, 1, project_name="finished")
     store.files.update_one({"_id": finished[0]}, {"$set": {"state": State.DONE.value}})
+
+
+def _fill_the_rest(store: Store) -> None:
     for name in ("new", "discovering"):
         projects.insert_project(store, {"_id": name, "project_name": name})
     projects.claim_name(store, "discovering", "discovering")
@@ -279,5 +296,5 @@ def full(store: Store) -> None:
     control.keep_digest(store, {"at": SOME_TIME})
     control.note_start(store, "h", 1)
 
-
-# --- what no daemon that was replaced can do
+    # --- what no daemon that was replaced can do
+    outages.add(store, PLANNED.model_copy(update={"id": "there"}))

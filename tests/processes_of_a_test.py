@@ -174,6 +174,7 @@ def settings(site: Site, more: Mapping[str, Mapping[str, Any]] | None = None) ->
             "restore_batch_size": 20,
         },
         "nmdc": {"base_url": urls["nmdc"]},
+        "nersc": {"status_url": urls["nersc"]},
         "globus": {"globus_root_dir": "73709", "client_id": Credentials().globus_client_id},
         # Most of the bytes are holes: the disk of this machine may be smaller.
         "staging": {"stage_dir": str(site.home / "nersc"), "md5_max_bytes": 70_000, "watch_space": False},

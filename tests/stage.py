@@ -46,15 +46,8 @@ __all__ = [
 ]
 
 MINUTES = 60.0
-WATCHERS = {
-    "watch_documents",
-    "watch_failures",
-    "watch_stalls",
-    "watch_credentials",
-    "digest",
-    "keep_history",
-    "heartbeat",
-}
+WATCHERS = {"watch_documents", "watch_failures", "watch_stalls", "watch_outages"}
+WATCHERS |= {"watch_credentials", "digest", "keep_history", "heartbeat"}
 """Steps that move nothing: they look, tell and probe. Left out of a tick, which is about what moves."""
 MOVERS = tuple(step for step in STEPS if step.name not in WATCHERS)
 
@@ -293,6 +286,7 @@ def settings_for(out: Outside, directory: Path) -> Settings:
             "max_restore_bytes": outside_settings.max_window_bytes,
         },
         "nmdc": {"base_url": urls.nmdc, "timeout_seconds": 5},
+        "nersc": {"status_url": urls.nersc, "timeout_seconds": 5},
         "globus": {
             "globus_root_dir": outside_settings.globus_root_dir,
             "client_id": outside_settings.credentials.globus_client_id,

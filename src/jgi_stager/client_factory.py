@@ -14,6 +14,7 @@ from jgi_stager.clients.globus import Globus
 from jgi_stager.clients.gold import Gold
 from jgi_stager.clients.http import HttpEdge
 from jgi_stager.clients.jdp import Jdp
+from jgi_stager.clients.nersc import DEADLINE_SECONDS, MOST_BYTES, Nersc, place
 from jgi_stager.clients.nmdc import Nmdc
 from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, TheirClock, at_least
 from jgi_stager.clock import Clock, ScaledClock
@@ -29,6 +30,7 @@ class Clients:
     gold: Gold
     jdp: Jdp
     nmdc: Nmdc
+    nersc: Nersc
     globus: Globus
     downloads: Downloads
 
@@ -57,12 +59,20 @@ def open_clients(
             service, section.base_url, timeout, section.pool_size, monotonic=ours.monotonic, their_clock=theirs
         )
 
+    def nersc() -> Nersc:
+        if not settings.nersc.status_url:
+            return Nersc(None)
+        host, path = place(settings.nersc.status_url)
+        timeout = bounded(settings.nersc.timeout_seconds)
+        return Nersc(HttpEdge(Service.NERSC, host, timeout, 1, MOST_BYTES, bounded(DEADLINE_SECONDS)), path)
+
     globus = settings.globus.model_copy(update={"timeout_seconds": bounded(settings.globus.timeout_seconds)})
     with ExitStack() as stack:
         found = Clients(
             Gold(edge(Service.GOLD, settings.gold), secrets),
             Jdp(edge(Service.JDP, settings.jdp), secrets, settings.jdp),
             Nmdc(edge(Service.NMDC, settings.nmdc)),
+            nersc(),
             Globus(globus, secrets),
             Downloads(
                 settings.jdp, secrets, bounded(settings.jdp.timeout_seconds), settings.staging.download_workers

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from jgi_stager.models import Name
+from jgi_stager.outages import Outage
 from jgi_stager.stored import Bytes, Count, Instant, RequestNumber, Stored
 
 
@@ -193,3 +194,19 @@ class DatabaseIdentity(Stored):
     """``books`` in ``control``: which database this is."""
 
     books_id: Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
+
+
+class SiteOutages(Stored):
+    """``outages`` in ``control``: what people here announced."""
+
+    outages: list[Outage] = []
+
+
+class AnnouncedOutages(Stored):
+    """``nersc_outages`` in ``control``: what NERSC announced when it was asked last."""
+
+    outages: list[Outage] = []
+    problem: str = ""
+    """Why the last answer could not be used; then the outages are those of the answer before. Empty: it could."""
+    at: Instant | None = None
+    """When NERSC answered last with something that could be used."""

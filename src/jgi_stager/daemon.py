@@ -16,6 +16,7 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import BaseScheduler
+from pydantic import SecretStr
 
 from jgi_stager.circuit_breaker import CircuitBreaker
 from jgi_stager.client_factory import open_clients, open_secrets
@@ -31,7 +32,17 @@ from jgi_stager.service.watchdog import Watchdog, silence_bound
 from jgi_stager.settings import ConfigError, Settings
 from jgi_stager.steps import STEPS, Step, daemon_alerts
 from jgi_stager.steps.context import StepContext
-from jgi_stager.store import LeaseLost, Store, StoreError, StoreUnavailable, connect, notices, processes, projects
+from jgi_stager.store import (
+    LeaseLost,
+    Store,
+    StoreError,
+    StoreUnavailable,
+    backup,
+    connect,
+    notices,
+    processes,
+    projects,
+)
 from jgi_stager.store.embedded import EmbeddedMongod
 from jgi_stager.web.health import Monitor, status_publisher
 from jgi_stager.web.server import serving
@@ -53,17 +64,24 @@ def make_clock(settings: Settings) -> Clock:
 
 
 @contextmanager
+def open_server(settings: Settings) -> Iterator[tuple[str, SecretStr | None, EmbeddedMongod | None]]:
+    """The address and password of the configured MongoDB, or a private one that is started here and stopped with
+    us."""
+    if settings.mongodb.uri is None:
+        mongod = EmbeddedMongod(settings.state.directory)
+        with mongod as uri:
+            yield uri, None, mongod
+        return
+    secrets = open_secrets(settings)
+    password = secrets.read("mongodb_password") if secrets.exists("mongodb_password") else None
+    yield settings.mongodb.uri, password, None
+
+
+@contextmanager
 def open_store(settings: Settings, clock: Clock) -> Iterator[tuple[Store, EmbeddedMongod | None]]:
-    """The database: the configured MongoDB, or a private one that is started here and stopped with us."""
+    """The database on that server."""
     with ExitStack() as stack:
-        mongod = None
-        uri, password = settings.mongodb.uri, None
-        if uri is None:
-            mongod = EmbeddedMongod(settings.state.directory)
-            uri = stack.enter_context(mongod)
-        else:
-            secrets = open_secrets(settings)
-            password = secrets.read("mongodb_password") if secrets.exists("mongodb_password") else None
+        uri, password, mongod = stack.enter_context(open_server(settings))
         store = connect(uri, settings.mongodb.database, clock, password=password)
         stack.callback(store.close)
         yield store, mongod
@@ -77,19 +95,8 @@ def open_context(
     secrets = open_secrets(settings)
     with open_clients(settings, secrets, clock=clock) as one:
         circuit_breaker = CircuitBreaker(settings.schedule.person_retry_seconds)
-        ctx = StepContext(
-            store,
-            one.gold,
-            one.jdp,
-            one.nmdc,
-            one.globus,
-            one.downloads,
-            settings,
-            secrets,
-            clock,
-            circuit_breaker,
-            stop,
-        )
+        clients = (one.gold, one.jdp, one.nmdc, one.nersc, one.globus, one.downloads)
+        ctx = StepContext(store, *clients, settings, secrets, clock, circuit_breaker, stop)
         yield ctx if lease is None else replace(ctx, assert_lease_held=lease.assert_lease_held, lose=lease.lose)
 
 
@@ -103,6 +110,9 @@ def run_step(step: Step, ctx: StepContext) -> None:
 
 def _run_step(step: Step, ctx: StepContext) -> None:
     try:
+        if backup.is_wanted(ctx.store):
+            log.debug("step_waits", step=step.name, why="a backup is being made")
+            return
         moved = step.run(ctx)
     except StoreUnavailable as error:
         STEP_FAILURES.labels(step.name, "store").inc()

@@ -18,6 +18,12 @@ class Service(StrEnum):
     NMDC = "nmdc"
     GLOBUS = "globus"
     SMTP = "smtp"
+    NERSC = "nersc"
+    """What NERSC says of itself. Nothing waits for it."""
+
+
+NEEDED = (Service.GOLD, Service.JDP, Service.NMDC, Service.GLOBUS, Service.SMTP)
+"""The services whose outage people hear of."""
 
 
 class Page(StrEnum):

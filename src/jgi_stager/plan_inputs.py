@@ -15,12 +15,13 @@ from jgi_stager.clock import Clock
 from jgi_stager.lifecycle import OPEN_REQUESTS, ProjectState, RequestState
 from jgi_stager.limits import restore_limits_now
 from jgi_stager.models import Project
-from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, bytes_in_window, plan_restores
+from jgi_stager.planning import Demand, Limits, Spent, Want, bytes_in_window
+from jgi_stager.recorded_plans import Question
 from jgi_stager.room import asked_for
-from jgi_stager.settings import JdpSettings, Settings
+from jgi_stager.settings import Settings
 from jgi_stager.store import Store, alarms, evidence, files, projects, requests
 from jgi_stager.store.requests import LedgerEntry
-from jgi_stager.trial import Asked, Caution, Pace, pace, paced, unproven_since
+from jgi_stager.trial import Asked, Caution, Pace, pace, unproven_since
 
 log = structlog.get_logger()
 
@@ -160,21 +161,14 @@ def asked_projects(ctx: PlanSource, most: Pace = Pace.FULL) -> list[Project]:
     return [one for one in active if most is Pace.SMALL or asked_for(one.no_room)]
 
 
-def make_plan(ctx: PlanSource, refusals: Refusals, now: datetime | None = None, most: Pace = Pace.FULL) -> Plan:
-    """What to ask for, from the database alone. ``now`` is JDP's time where that is known, else our own; ``most``
-    is how much may be asked."""
+def question(ctx: PlanSource, refusals: Refusals, now: datetime | None = None, most: Pace = Pace.FULL) -> Question:
+    """What a plan is made from, from the database alone. ``now`` is JDP's time where that is known, else our own;
+    ``most`` is how much may be asked."""
     found = planning_input(ctx, refusals, now, most)
-    plan = plan_restores(found.demands, found.spent, found.limits, found.now)
-    plan = _split_refused(_keep_what_may_go_later(plan, ctx.settings.jdp), refusals)
-    left = found.limits.quota_bytes - bytes_in_window(found.spent, found.now, found.limits.window)
-    return paced(plan, most, found.demands, left, found.limits.max_ids, refusals.times.keys())
-
-
-def _keep_what_may_go_later(plan: Plan, settings: JdpSettings) -> Plan:
-    """A file that only a quota lowered at run time is too small for waits; it does not fail."""
-    too_big = tuple(want for want in plan.too_big if want.size > settings.max_restore_bytes)
-    waiting = tuple(want for want in plan.too_big if want.size <= settings.max_restore_bytes)
-    return Plan(plan.requests, (*plan.deferred, *waiting), too_big, plan.next_at)
+    largest = ctx.settings.jdp.max_restore_bytes
+    return Question(
+        found.demands, found.spent, found.limits, found.now, most, largest, refusals.times, refusals.group
+    )
 
 
 def could_ask(ctx: PlanSource, now: datetime) -> bool:
@@ -253,20 +247,3 @@ def _demand(
     if len(found) == CANDIDATES_PER_PROJECT:
         remaining = max(remaining, ctx.settings.jdp.max_restore_bytes)
     return Demand(name, tuple(wants.values()), project.priority, remaining, asked)
-
-
-def _split_refused(plan: Plan, refusals: Refusals) -> Plan:
-    """Take ids that were refused before out of their requests, into groups half as large as they were."""
-    if not refusals.times:
-        return plan
-    clean = (tuple(w for w in request if w.file_id not in refusals.group) for request in plan.requests)
-    again: dict[int, list[Want]] = {}
-    for want in (want for request in plan.requests for want in request):
-        if want.file_id in refusals.group:
-            again.setdefault(refusals.group[want.file_id], []).append(want)
-    split = [
-        tuple(wants[start : start + size])
-        for size, wants in sorted(again.items(), reverse=True)
-        for start in range(0, len(wants), size)
-    ]
-    return Plan((*(request for request in clean if request), *split), plan.deferred, plan.too_big, plan.next_at)

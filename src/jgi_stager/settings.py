@@ -77,6 +77,13 @@ class NmdcSettings(HttpSettings):
     base_url: HttpUrl = "https://api.microbiomedata.org"
 
 
+class NerscSettings(Section):
+    """What NERSC says of itself: which outages it plans. Nothing waits for it; with an empty address it is off."""
+
+    status_url: HttpUrl | Literal[""] = "https://api.nersc.gov/api/v1.2/status/outages/planned/"
+    timeout_seconds: float = Field(10.0, gt=0)
+
+
 class JdpSettings(HttpSettings):
     """The JGI Data Portal and its limits. ``max_restore_bytes`` holds in any ``quota_window_hours``."""
 
@@ -241,6 +248,7 @@ class ScheduleSettings(Section):
     watch_failures_seconds: float = Field(300.0, gt=0)
     watch_stalls_seconds: float = Field(1800.0, gt=0)
     close_alarms_seconds: float = Field(300.0, gt=0)
+    watch_outages_seconds: float = Field(3600.0, gt=0)
     digest_seconds: float = Field(600.0, gt=0)
     keep_history_seconds: float = Field(60.0, gt=0)
     heartbeat_seconds: float = Field(30.0, gt=0)
@@ -319,6 +327,7 @@ class Settings(BaseSettings):
     gold: GoldSettings = GoldSettings()
     jdp: JdpSettings = JdpSettings()
     nmdc: NmdcSettings = NmdcSettings()
+    nersc: NerscSettings = NerscSettings()
     globus: GlobusSettings = GlobusSettings()
     staging: StagingSettings = StagingSettings()
     importer: ImporterSettings = ImporterSettings()

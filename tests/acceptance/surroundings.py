@@ -112,6 +112,7 @@ def settings_text(simulator: Simulator, smtp_port: int, web_port: int) -> str:
         "gold": {"base_url": urls["gold"]},
         "jdp": {"base_url": urls["jdp"], "globus_user_name": "operator@example.org"},
         "nmdc": {"base_url": urls["nmdc"]},
+        "nersc": {"status_url": urls["nersc"]},
         "globus": {"globus_root_dir": "73709", "client_id": GLOBUS_CLIENT},
         "staging": {"stage_dir": STAGING, "md5_max_bytes": 1_000_000, "watch_space": False},
         "notifications": {

@@ -112,6 +112,7 @@ def sections(
     found: dict[str, Any] = {
         "gold": {"base_url": urls.gold, **timeout},
         "nmdc": {"base_url": urls.nmdc, **timeout},
+        "nersc": {"status_url": urls.nersc, **timeout},
         "jdp": {
             "base_url": urls.jdp,
             "globus_user_name": "operator@example.org",

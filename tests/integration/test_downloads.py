@@ -116,7 +116,7 @@ def test_the_first_file_proves_the_way_as_a_delivery_does(tmp_path: Path, mongod
 
 def test_a_check_asks_for_nothing_of_globus(st: Stage) -> None:
     ctx = st.ctx
-    clients = Clients(ctx.gold, ctx.jdp, ctx.nmdc, ctx.globus, ctx.downloads)
+    clients = Clients(ctx.gold, ctx.jdp, ctx.nmdc, ctx.nersc, ctx.globus, ctx.downloads)
     checks = {one.name: one.run for one in all_checks(st.settings, clients, "settings.toml")}
     assert not [name for name in checks if "globus" in name.lower() or "collection" in name]
     assert checks["JDP downloads"]() == "answers, and takes the session token"

@@ -97,7 +97,7 @@ OTHERS = {
     "insert_many",
     "rename",
 }
-BELOW = {"connection", "database", "fencing", "leases", "schema"}
+BELOW = {"backup", "connection", "database", "fencing", "leases", "schema"}
 """What may use the database past the fence."""
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from jgi_stager.lifecycle import State
-from jgi_stager.plan_inputs import could_ask, make_plan, read_refusals
+from jgi_stager.plan_inputs import could_ask, question, read_refusals
+from jgi_stager.recorded_plans import decide
 from jgi_stager.store import control, files
 from stage import Stage, small_catalogue, stage
 
@@ -26,7 +27,7 @@ def made(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
 def answer(made: Stage) -> tuple[bool, bool]:
     """What the gate says, and whether there is something in the plan."""
     now = made.out.clock.now()
-    plan = make_plan(made.ctx, read_refusals(made.ctx), now)
+    plan = decide(question(made.ctx, read_refusals(made.ctx), now))
     return could_ask(made.ctx, now), bool(plan.requests or plan.too_big)
 
 

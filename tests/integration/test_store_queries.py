@@ -17,6 +17,7 @@ from jgi_stager.clock import ManualClock
 from jgi_stager.discovery_models import Discovery, Rescan
 from jgi_stager.import_models import ForeignTask, ImportedProject
 from jgi_stager.lifecycle import NoticeState, ProjectState, RequestState, State, TaskState
+from jgi_stager.outages import Outage
 from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.store import (
     Store,
@@ -34,6 +35,8 @@ from jgi_stager.store import (
     leases,
     moves,
     notices,
+    outages,
+    plans,
     projects,
     requests,
     sharing,
@@ -55,6 +58,8 @@ MODULES: tuple[ModuleType, ...] = (
     leases,
     moves,
     notices,
+    outages,
+    plans,
     projects,
     file_queries,
     requests,
@@ -75,6 +80,7 @@ IMPORTED = project("old", key=imports.record_key("old"))
 KNOWN = ImportedProject(
     key="old", project_name="old", source="s", imported_at=SOME_TIME, tasks=[ForeignTask(task_id="t")]
 )
+PLANNED = Outage(id="planned", start=SOME_TIME, end=SOME_TIME + timedelta(hours=1))
 P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
 SELECTIONS = (
     moves.by_oids([OID]),
@@ -90,6 +96,15 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
     now = store.clock.now()
     task = {"kind": TaskKind.FILES, "submission_id": "s", "label": "l", "body": {}}
     return {
+        "plans.note": lambda: plans.note(store, b"r"),
+        "plans.all_records": lambda: list(plans.all_records(store)),
+        "outages.known": lambda: outages.known(store),
+        "outages.of_site": lambda: outages.of_site(store),
+        "outages.announced": lambda: outages.announced(store),
+        "outages.add": lambda: outages.add(store, PLANNED),
+        "outages.remove": lambda: outages.remove(store, PLANNED.id),
+        "outages.note_announced": lambda: outages.note_announced(store, [PLANNED]),
+        "outages.note_unread": lambda: outages.note_unread(store, "w"),
         "alarms.end_alarm": lambda: alarms.end_alarm(store, "told", "w"),
         "alarms.ended_since": lambda: alarms.ended_since(store, now),
         "alarms.get_alarm": lambda: alarms.get_alarm(store, "told"),

@@ -92,6 +92,7 @@ def site(store: Store, clock: ManualClock, tmp_path: Path) -> Iterator[Site]:
         nobody,
         nobody,
         nobody,
+        nobody,
         Settings(),
         Secrets(tmp_path),
         clock,

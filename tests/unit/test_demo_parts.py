@@ -29,7 +29,10 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TB = 10**12
 ROOT = "http://127.0.0.1:1"
 GLOBUS = {"GLOBUS_SDK_SERVICE_URL_TRANSFER": f"{ROOT}/transfer", "GLOBUS_SDK_SERVICE_URL_AUTH": f"{ROOT}/auth"}
-URLS = {**{name: f"{ROOT}/{name}" for name in ("gold", "jdp", "downloads", "nmdc")}, "environment": GLOBUS}
+URLS = {
+    **{name: f"{ROOT}/{name}" for name in ("gold", "jdp", "downloads", "nmdc", "nersc")},
+    "environment": GLOBUS,
+}
 
 
 def row(name: str = "a.txt", **changes: Any) -> dict[str, Any]:

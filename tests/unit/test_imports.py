@@ -19,6 +19,8 @@ PURE = {
     "id_lists",
     "choosing",
     "formatting",
+    "outages",
+    "recorded_plans",
     "room",
     "models",
     "alarm_models",

@@ -89,6 +89,14 @@ ROWS = {
         Row("requests", "control", "Requests to JDP."),
         Row("limits", "control", "Lower quota and limits while the daemon runs."),
         Row("config", "control", "The settings."),
+        Row("outage", "outages", "Planned outages: what is announced not to work."),
+        Row("backup", "backup", "Write all the books into one file, as they are at one instant."),
+        Row("restore", "backup", "Fill the empty database of the settings from a backup."),
+        Row(
+            "upgrade",
+            "upgrade",
+            "Say what this release would change in the books, and whether it would decide as was decided.",
+        ),
         Row("install-service", "service", "Write unit, settings file and directories for systemd."),
         Row("uninstall-service", "service", "Stop the service and remove its units."),
         Row(

@@ -111,8 +111,8 @@ def open_store(
     """
     from jgi_stager import daemon
 
-    if settings.mongodb.uri is None and not create:
-        _must_exist(settings.state.directory)
+    if not create:
+        require_books(settings)
     clock = clock or daemon.make_clock(settings)
     with ExitStack() as stack:
         stack.enter_context(_without_log())
@@ -131,7 +131,11 @@ def _without_log() -> Iterator[None]:
         structlog.configure(**before)
 
 
-def _must_exist(home: Path) -> None:
+def require_books(settings: Settings) -> None:
+    """Raises `Mistake` where a private mongod would have to be made first."""
+    if settings.mongodb.uri is not None:
+        return
+    home = settings.state.directory
     try:
         found = (home / "mongodb" / "data").is_dir()
     except PermissionError:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jgi_stager.alarm_models import Alarm
+from jgi_stager.outages import Outage
 from jgi_stager.readiness import Outlook
 from jgi_stager.reporting.blocked_reasons import BlockedReason
 from jgi_stager.reporting.eta import Eta
@@ -48,6 +49,7 @@ def status(found: Status) -> Document:
         },
         "alarms": [alarm(one) for one in facts.alarms],
         "set_aside": [set_aside(one) for one in facts.set_aside],
+        "outages": [outage(one) for one in facts.outages],
         "todo": [{"what": one.what, "do": one.do} for one in found.todos],
     }
 
@@ -65,6 +67,18 @@ def alarm(found: Alarm) -> Document:
         "about": found.about.model_dump(exclude_none=True),
         "opened_at": found.opened_at,
         "seen_at": found.seen_at,
+    }
+
+
+def outage(found: Outage) -> Document:
+    """What is announced not to work, for a while."""
+    return {
+        "id": found.id,
+        "what": found.what,
+        "start": found.start,
+        "end": found.end,
+        "text": found.text,
+        "by": found.by,
     }
 
 

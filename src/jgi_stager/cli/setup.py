@@ -24,9 +24,10 @@ from jgi_stager.cli.control import config_file
 from jgi_stager.client_factory import Clients, clients_for_command, open_secrets
 from jgi_stager.config_sources import CONFIG_VARIABLE, ConfigError
 from jgi_stager.demo.place import has_ended
-from jgi_stager.failures import Rejected
-from jgi_stager.formatting import count, human_bytes, some_of
+from jgi_stager.failures import OutsideError, Rejected
+from jgi_stager.formatting import count, human_bytes, instant, some_of
 from jgi_stager.importer import PatternsError
+from jgi_stager.outages import not_over
 from jgi_stager.pattern_files import read_importer
 from jgi_stager.preflight import (
     Check,
@@ -73,6 +74,7 @@ def all_checks(settings: Settings, services: Clients, config_path: str | None) -
         Check("JDP search", _answers(services.jdp.probe, "answers")),
         Check("JDP session", partial(_jdp_session, services)),
         Check("NMDC", _answers(services.nmdc.probe, "answers")),
+        Check("NERSC status", partial(_planned_outages, settings, services)),
         *_ways_of_files(settings, services),
         Check("mail server", partial(_mail_server, settings)),
     ]
@@ -212,6 +214,20 @@ def _answers(probe: Callable[[], None], text: str) -> Callable[[], str]:
         return text
 
     return run
+
+
+def _planned_outages(settings: Settings, services: Clients) -> str:
+    """Whatever it answers, nothing waits for it: never a failure, nor a warning."""
+    if not services.nersc.is_on:
+        return "not asked for planned outages (nersc.status_url is empty)"
+    now = daemon.make_clock(settings).now()
+    try:
+        found = services.nersc.planned(now)
+    except OutsideError as error:
+        return f"planned outages are not known ({error}); announce them: jgi-stager outage add"
+    coming = [one for one in not_over(found, now) if one.what is not None]
+    following = f", the next {coming[0].title} at {instant(coming[0].start)}" if coming else ""
+    return f"answers, {count(len(coming), 'planned outage')} that concern files{following}"
 
 
 def _jdp_session(services: Clients) -> str:

@@ -274,9 +274,17 @@ def _outside(found: Status, page: Page, detail: Detail) -> Iterator[Text]:
         yield from _row("Downloads", download_reasons.told(found.facts), page)
     if found.facts.download_slots is None or found.facts.tasks:
         yield from _row("Globus", _tasks(found), page)
+    for planned in found.facts.outages[:OUTAGES_SHOWN]:
+        if planned.what is not None and planned.start - found.now < OUTAGES_AHEAD:
+            span = f"{when(planned.start, found.now)} to {when(planned.end, found.now)}"
+            yield from _row("Planned", f"{planned.title}, {span}", page, detail)
     yield from _packed("Logins", [_login(one, found, detail) for one in found.credentials], page)
     if found.facts.mails_waiting:
         yield from _row("Mails", f"{found.facts.mails_waiting} wait to be sent", page)
+
+
+OUTAGES_SHOWN = 3
+OUTAGES_AHEAD = timedelta(days=14)
 
 
 def _requests(found: Status) -> str:

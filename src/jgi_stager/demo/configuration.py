@@ -43,6 +43,7 @@ def settings_text(
             "globus_user_name": "operator@example.org",
         },
         "nmdc": {"base_url": urls["nmdc"]},
+        "nersc": {"status_url": urls["nersc"]},
         "globus": {
             "jgi_collection_id": outside.jgi_collection_id,
             "nersc_collection_id": outside.nersc_collection_id,

@@ -12,9 +12,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from jgi_stager.alarm_models import Alarm
+from jgi_stager.failures import Service
 from jgi_stager.formatting import ago, count, human_bytes, human_duration, part_of, when
 from jgi_stager.lifecycle import ON_TAPE_REQUESTS
 from jgi_stager.notices import activity
+from jgi_stager.outages import Outage, under_way
 from jgi_stager.reporting.eta import percentile
 from jgi_stager.reporting.quota import Turns, used, window
 from jgi_stager.reporting.snapshot_types import (
@@ -36,6 +38,7 @@ class ReasonCode(StrEnum):
     DAEMON = "daemon"
     PERSON = "person"
     SERVICE = "service"
+    OUTAGE = "outage"
     NEW = "new"
     DISCOVERY = "discovery"
     ADOPTION = "adoption"
@@ -103,9 +106,12 @@ def what_to_do(alarm: Alarm) -> str:
 
 
 def service_wait(facts: Snapshot, *names: str) -> BlockedReason | None:
-    """The first of the named services that cannot be used now."""
+    """The first of the named services that cannot be used now, or is announced not to do its work."""
     for name in names:
         view = facts.daemon.trouble(name)
+        planned = under_way(facts.outages, facts.now, (Service(name),))
+        if planned is not None and (view is None or view.state != "needs_person"):
+            return outage_wait(planned, facts.now)
         if view is None:
             continue
         begun = since(facts, view)
@@ -117,6 +123,12 @@ def service_wait(facts: Snapshot, *names: str) -> BlockedReason | None:
         sentence = f"{name.upper()} cannot be used{said}; it is tried again by itself"
         return BlockedReason(ReasonCode.SERVICE, sentence, since=begun)
     return None
+
+
+def outage_wait(planned: Outage, now: datetime) -> BlockedReason:
+    """What was announced: it ends by itself."""
+    sentence = f"{planned.title}, until {when(planned.end, now)}; it goes on by itself"
+    return BlockedReason(ReasonCode.OUTAGE, sentence, since=planned.start, until=planned.end)
 
 
 def found_out(view: ServiceView) -> tuple[str, str | None]:
@@ -453,7 +465,8 @@ def transfer(facts: Snapshot, tasks: Sequence[Task], theirs: int | None = None) 
         return _verification(facts, tasks)
     flying = [task for task in tasks if task.state != "ended"]
     oldest = min(flying, key=lambda task: task.begun_at)
-    if still := next((task for task in flying if task.status not in (None, "ACTIVE")), None):
+    still = next((task for task in flying if task.status not in (None, "ACTIVE")), None)
+    if still is not None and under_way(facts.outages, facts.now, (Service.GLOBUS,)) is None:
         said = f": {still.nice_status}" if still.nice_status else ""
         sentence = f"Globus task {still.task_id} stands still ({still.status}{said}); it goes on by itself"
         do = f"look at {activity(still.task_id)}: a credential or a paused collection"

@@ -3,6 +3,7 @@
 1. The bytes that are still to ask for are asked for as the planner will: the quota is arithmetic, without spread.
 2. Everything then comes from tape, waits for the transfer and waits for the verification, each a queue.
 3. This is done three times: with the 10th, the 50th and the 90th percentile of what was measured.
+4. What is announced not to work (`jgi_stager.outages`) rests until the end of that.
 
 Whatever the snapshot says, `MOST_ROUNDS`, `MOST_BATCHES` and `MOST_REQUESTS` bound the work for each project: the
 steps of the arithmetic become coarser where there would be too many of them.
@@ -18,6 +19,7 @@ from itertools import combinations, islice
 from statistics import median
 
 from jgi_stager.lifecycle import IN_DOUBT, ON_TAPE_REQUESTS, Phase, states_in
+from jgi_stager.outages import Rests, rests, work
 from jgi_stager.planning import Demand, Spent, Want, plan_restores
 from jgi_stager.reporting.snapshot_types import Count, Project, Request, Snapshot, Task
 from jgi_stager.trial import MOST_FILES
@@ -267,7 +269,8 @@ def estimate(facts: Snapshot) -> dict[str, Eta]:
     )
     asked, beyond = _to_ask(facts, pace.tape, _trial_seconds(facts, pace))
     parts = [*_delivered(facts), *_on_tape(facts), *asked]
-    early, middle, late = (_ends(parts, pace, share) for share in (EARLY, MIDDLE, LATE))
+    resting = rests(facts.outages, facts.now)
+    early, middle, late = (_ends(parts, pace, share, resting) for share in (EARLY, MIDDLE, LATE))
     found = {}
     for name in middle.keys() - beyond:
         if late[name] <= HORIZON_SECONDS and not facts.alarms_of(name):
@@ -278,25 +281,27 @@ def estimate(facts: Snapshot) -> dict[str, Eta]:
     return found
 
 
-def _ends(parts: Sequence[_Part], pace: _Pace, share: float) -> Mapping[str, float]:
+def _ends(parts: Sequence[_Part], pace: _Pace, share: float, resting: Rests) -> Mapping[str, float]:
     """Seconds from now to the end of each project, if everything takes as long as this share of the past."""
-    arrivals = sorted((_arrival(part, pace, share), not part.moved, part.project, part.bytes) for part in parts)
+    arrivals = sorted(
+        (_arrival(part, pace, share, resting), not part.moved, part.project, part.bytes) for part in parts
+    )
     per_moved, per_checked = (queue.seconds_per_byte(share) for queue in (pace.transfer, pace.verification))
     free, checked, ends = 0.0, 0.0, dict[str, float]()
     for at, to_move, project, size in arrivals:
         if to_move:
-            free = max(free, at) + size * per_moved
-        checked = max(checked, free if to_move else at) + size * per_checked
+            free = work(max(free, at), size * per_moved, resting.globus)
+        checked = work(max(checked, free if to_move else at), size * per_checked, resting.globus)
         ends[project] = checked + pace.verification.fixed
     return ends
 
 
-def _arrival(part: _Part, pace: _Pace, share: float) -> float:
+def _arrival(part: _Part, pace: _Pace, share: float, resting: Rests) -> float:
     """Seconds from now until the transfer can begin."""
     if part.asked is None:
         return 0.0
     left = pace.tape.left(part.backlog, max(0.0, -part.asked), share)
-    return max(0.0, part.asked) + left + pace.transfer.fixed
+    return work(max(0.0, part.asked) + left, 0.0, resting.jdp) + pace.transfer.fixed
 
 
 def _delivered(facts: Snapshot) -> list[_Part]:
@@ -381,8 +386,10 @@ def _to_ask(facts: Snapshot, tape: Tape, after: float) -> tuple[list[_Part], set
     spent, now = _coarse(facts, windows), facts.now + timedelta(seconds=after)
     parts = [_Part(name, 0, 0.0) for name, count in left.items() if count.files and not count.bytes]
     unfinished: list[_Part] = []
+    resting = rests(facts.outages, facts.now).jdp
     for _ in range(MOST_ROUNDS):
-        seconds = (now - facts.now).total_seconds()
+        seconds = work((now - facts.now).total_seconds(), 0.0, resting)
+        now = facts.now + timedelta(seconds=seconds)
         if not waiting or seconds > HORIZON_SECONDS:
             break
         spent = [entry for entry in spent if entry.at > now - limits.window]

@@ -72,6 +72,7 @@ _URGENCY = {
     ReasonCode.INVALID: 1,
     ReasonCode.PERSON: 2,
     ReasonCode.SERVICE: 3,
+    ReasonCode.OUTAGE: 3,
     ReasonCode.ROOM: 3,
     ReasonCode.ALARM: 6,
 }

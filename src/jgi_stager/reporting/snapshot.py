@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jgi_stager.clock import Clock
+from jgi_stager.control_models import AnnouncedOutages
 from jgi_stager.failures import Service
 from jgi_stager.history_models import DAY
 from jgi_stager.lifecycle import (
@@ -23,6 +24,7 @@ from jgi_stager.lifecycle import (
 )
 from jgi_stager.limits import limits_now, restore_limits_now, task_slots
 from jgi_stager.models import Project, RestoreRequest, TransferTask
+from jgi_stager.outages import GRACE, not_over
 from jgi_stager.plan_inputs import (
     CANDIDATES_PER_PROJECT,
     PlanningInput,
@@ -51,6 +53,7 @@ from jgi_stager.store import (
     imports,
     inspection,
     notices,
+    outages,
     processes,
     projects,
     requests,
@@ -202,6 +205,7 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
         refused_addresses=refused_addresses(store, settings, records, now),
         alarms=tuple(alarms.open_alarms(store)),
         set_aside=set_aside(store),
+        **_outages(books, now),
         unknown_patience=timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours),
         clock_scale=settings.clock.scale,
     )
@@ -215,6 +219,12 @@ def went(books: SnapshotSource, facts: Snapshot) -> dict[str, Progress]:
             points = history_points(books.store, one.name, since)
             found[one.name] = progress(points, facts.now, one.of(State.DONE).bytes)
     return {name: known for name, known in found.items() if known is not None}
+
+
+def _outages(books: SnapshotSource, now: datetime) -> dict[str, Any]:
+    said = outages.announced(books.store) if books.settings.nersc.status_url else AnnouncedOutages()
+    planned = not_over([*outages.of_site(books.store), *said.outages], now - GRACE)
+    return {"outages": tuple(planned), "outages_problem": said.problem}
 
 
 def daemon(books: SnapshotSource) -> views.DaemonView:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from jgi_stager.alarm_models import Alarm
 from jgi_stager.formatting import share_done
+from jgi_stager.outages import Outage
 from jgi_stager.planning import Demand, Limits, Spent
 from jgi_stager.room import NoRoom
 from jgi_stager.trial import Caution, Pace
@@ -360,6 +361,10 @@ class Snapshot:
     """What people were told of and is not over, the oldest first."""
     set_aside: tuple[SetAside, ...] = ()
     """Documents that do not fit, as the daemon noted them last."""
+    outages: tuple[Outage, ...] = ()
+    """What is announced not to work, now, a moment ago or later; the next one first."""
+    outages_problem: str = ""
+    """Why nobody knows what NERSC announces; empty if that is known, or NERSC is not asked."""
     unknown_patience: timedelta = timedelta(hours=24)
     """How long evidence is looked for of a request whose answer was lost."""
     clock_scale: float = 1.0

@@ -74,7 +74,7 @@ def _is_usual(facts: Snapshot, wait: BlockedReason) -> bool:
     """Whether a reason is one that ends by itself within what is usual."""
     if wait.why == ReasonCode.TAPE:
         return wait.since is None or facts.now - wait.since <= usual_tape(facts)
-    return wait.why in (ReasonCode.QUOTA, ReasonCode.NOTHING)
+    return wait.why in (ReasonCode.QUOTA, ReasonCode.NOTHING, ReasonCode.OUTAGE)
 
 
 def usual_tape(facts: Snapshot) -> timedelta:

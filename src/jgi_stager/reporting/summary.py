@@ -15,6 +15,7 @@ from jgi_stager.failures import Service
 from jgi_stager.formatting import count, when
 from jgi_stager.lifecycle import ENDED_PROJECTS, OVER_PROJECTS, Phase, ProjectState, State, states_in
 from jgi_stager.notices import CHECK_AT_GOLD, activity
+from jgi_stager.outages import explains
 from jgi_stager.readiness import Outlook
 from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.reporting import eta, explain, standstill
@@ -200,7 +201,8 @@ def _todos(
         yield from _of_project(facts, line)
     told = {one.about.task_id for one in facts.alarms}
     for task in facts.tasks:
-        if task.status not in (None, "ACTIVE") and task.state == "active" and task.task_id not in told:
+        expected = explains(facts.outages, facts.now, (Service.GLOBUS,)) is not None or task.task_id in told
+        if task.status not in (None, "ACTIVE") and task.state == "active" and not expected:
             yield Todo(
                 f"Globus task {task.task_id} stands still ({task.status}, {task.nice_status or 'no reason'})",
                 activity(task.task_id),
@@ -300,6 +302,8 @@ def _stuck(facts: Snapshot, project: Project) -> bool:
     if project.state != ProjectState.DISCOVERING or project.error_since is None:
         return False
     if any(facts.daemon.trouble(name) for name in ("gold", "jdp")):
+        return False
+    if explains(facts.outages, facts.now, (Service.GOLD, Service.JDP)) is not None:
         return False
     return facts.now - project.error_since > DISCOVERY_PATIENCE
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from jgi_stager.alarm_models import Alarm
-from jgi_stager.failures import NeedsPerson
+from jgi_stager.failures import NEEDED, NeedsPerson
 from jgi_stager.formatting import human_bytes, percent, share_done, when
 from jgi_stager.lifecycle import BUSY_PROJECTS, ENDED_PROJECTS, OPEN_REQUESTS, OPEN_TASKS, State
 from jgi_stager.limits import restore_limits_now
+from jgi_stager.outages import explains
 from jgi_stager.planning import Spent, bytes_in_window
 from jgi_stager.settings import Settings
-from jgi_stager.store import Store, alarms, credentials, files, notices, projects, requests, tasks
+from jgi_stager.store import Store, alarms, credentials, files, notices, outages, projects, requests, tasks
 from jgi_stager.store.files import Tally
 from jgi_stager.store.projects import Head
 
@@ -64,6 +65,8 @@ class MetricsSnapshot:
     """Service -> since when its credential is in place."""
     alarms: Sequence[Alarm] = ()
     """Those that are open, the oldest first."""
+    planned: frozenset[str] = frozenset()
+    """The services for which an outage is announced now, or was until a moment ago."""
 
     def total(self, *states: State) -> Tally:
         """Files and bytes of all projects that have not ended, in these states; without states in all."""
@@ -90,7 +93,7 @@ class MetricsReader:
         records = projects.heads(self.store)
         open_requests = requests.requests_in(self.store, OPEN_REQUESTS)
         open_tasks = tasks.tasks_in(self.store, OPEN_TASKS)
-        waiting = notices.open_notices(self.store)
+        waiting, announced = notices.open_notices(self.store), outages.known(self.store)
         return MetricsSnapshot(
             now=now,
             files=self._files(records),
@@ -107,6 +110,7 @@ class MetricsReader:
             quota=_quota(self.store, self.settings, now),
             credentials={one.service: one.since for one in credentials.everything(self.store) if one.since},
             alarms=alarms.open_alarms(self.store),
+            planned=frozenset(one.value for one in NEEDED if explains(announced, now, (one,)) is not None),
         )
 
     def _files(self, records: Sequence[Head]) -> dict[tuple[str, str], Tally]:

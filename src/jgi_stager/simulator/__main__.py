@@ -93,6 +93,7 @@ def _serve(simulator: Simulator, port_file: Path | None) -> None:
         "jdp": urls.jdp,
         "downloads": urls.downloads,
         "nmdc": urls.nmdc,
+        "nersc": urls.nersc,
         "sim": urls.sim,
     }
     line = json.dumps({**addresses, "environment": urls.environment()})

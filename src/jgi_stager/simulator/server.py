@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jgi_stager.clock import Clock
 
-from . import auth, control, downloads, gold, jdp, nmdc, transfer
+from . import auth, control, downloads, gold, jdp, nersc, nmdc, transfer
 from .dates import Dated
 from .faults import FaultBoard
 from .gate import FaultGate
@@ -55,6 +55,11 @@ class BaseUrls:
     def nmdc(self) -> str:
         """The NMDC API (`[nmdc] base_url`)."""
         return f"{self.root}/nmdc"
+
+    @property
+    def nersc(self) -> str:
+        """What NERSC plans (`[nersc] status_url`)."""
+        return f"{self.root}/nersc{nersc.PATH}"
 
     @property
     def sim(self) -> str:
@@ -130,6 +135,7 @@ class Simulator:
             "/gold": gold.routes(world, clock),
             "/jdp": jdp.routes(world, clock),
             "/jdp-files": downloads.routes(world, clock),
+            "/nersc": nersc.routes(world, clock),
             "/nmdc": nmdc.routes(world, clock),
             "/globus-auth": auth.routes(world, clock),
             "/globus-transfer": transfer.routes(world, clock),

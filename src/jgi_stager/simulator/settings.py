@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -162,6 +162,8 @@ class Switches(BaseModel):
     ``next`` that leads to another host, or back to the first page."""
     gold_hides_projects: int = 0
     """Of so many sequencing projects, the last ones, the answer about the proposal has no analysis project."""
+    nersc_outages: list[dict[str, Any]] | None = []
+    """What NERSC's status API lists, word for word; None: no list at all."""
     nmdc_shared_study: bool = False
     """The NMDC study names another JGI proposal beside ours."""
     gold_session_revoked: bool = False

@@ -22,11 +22,12 @@ from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import RESTING, ProjectState, RequestState, State, TaskState
 from jgi_stager.models import Project, TransferTask
 from jgi_stager.notices import Kind
+from jgi_stager.outages import lost
 from jgi_stager.reporting.standstill import FEW, TAPE_FLOOR, TAPE_UNKNOWN
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import Lasts, acceptance_key, alert, notify, open_alarm
+from jgi_stager.steps.notify import Lasts, acceptance_key, alert, announced, notify, open_alarm
 from jgi_stager.steps.services import isolate_each, may_ask
-from jgi_stager.store import control, files, inspection, projects, requests, tasks
+from jgi_stager.store import control, files, inspection, outages, projects, requests, tasks
 from jgi_stager.store.database import Misfit, identity, shown
 from jgi_stager.store.files import FailedGroup
 
@@ -156,14 +157,15 @@ def usual(lengths: Sequence[timedelta], floor: timedelta, unknown: timedelta) ->
 
 
 def _requests(ctx: StepContext) -> Iterable[dict[str, Any]]:
-    """Requests that JDP works on for longer than usual, as far as we can ask JDP at all."""
-    if not may_ask(ctx, Service.JDP):
+    """Requests that JDP works on for longer than usual, as far as we can ask JDP at all. No outage
+    that was announced counts."""
+    if not may_ask(ctx, Service.JDP) or announced(ctx, Service.JDP) is not None:
         return
-    now = ctx.clock.now()
+    now, planned = ctx.clock.now(), outages.known(ctx.store)
     past = requests.delivered(ctx.store, RECENT)
     known = usual(_lengths((one.submitted_at, one.ready_at) for one in past), TAPE_FLOOR, TAPE_UNKNOWN)
     for one in requests.requests_in(ctx.store, RequestState.WAITING):
-        age = now - one.asked_at
+        age = now - one.asked_at - lost(planned, (Service.JDP,), one.asked_at, now)
         # Not asked successfully since: its age says nothing about JDP.
         strange = not is_known_word(one.status_word)  # told when it was seen (`poll_requests`)
         if age <= known.limit or one.stalled_told_at or one.attempts or strange:
@@ -184,9 +186,9 @@ def _requests(ctx: StepContext) -> Iterable[dict[str, Any]]:
 
 def _tasks(ctx: StepContext) -> Iterable[dict[str, Any]]:
     """Globus tasks that move nothing, or take longer than usual."""
-    if not may_ask(ctx, Service.GLOBUS):
+    if not may_ask(ctx, Service.GLOBUS) or announced(ctx, Service.GLOBUS) is not None:
         return
-    now = ctx.clock.now()
+    now, planned = ctx.clock.now(), outages.known(ctx.store)
     lengths: dict[str, Usual] = {}
     for one in tasks.tasks_in(ctx.store, TaskState.ACTIVE):
         moved = _moved_at(ctx, one, now)
@@ -199,8 +201,9 @@ def _tasks(ctx: StepContext) -> Iterable[dict[str, Any]]:
             lengths[kind] = usual(
                 _lengths((one.submitted_at, one.ended_at) for one in past), TASK_FLOOR, TASK_UNKNOWN
             )
-        age = now - one.begun_at
-        still = now - moved >= STILL and age >= STILL
+        age = now - one.begun_at - lost(planned, (Service.GLOBUS,), one.begun_at, now)
+        rest = now - moved - lost(planned, (Service.GLOBUS,), moved, now)
+        still = rest >= STILL and age >= STILL
         if age <= lengths[kind].limit and not still:
             continue
         yield {
@@ -212,7 +215,7 @@ def _tasks(ctx: StepContext) -> Iterable[dict[str, Any]]:
             "files": one.files,
             "bytes": one.bytes,
             "projects": [],
-            "said": _said(one, now - moved if still else None),
+            "said": _said(one, rest if still else None),
             "ask": "look at it at https://app.globus.org/activity; it goes on when the cause is gone",
         }
 

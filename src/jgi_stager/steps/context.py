@@ -13,6 +13,7 @@ from jgi_stager.clients.downloads import Downloads
 from jgi_stager.clients.globus import Globus
 from jgi_stager.clients.gold import Gold
 from jgi_stager.clients.jdp import Jdp
+from jgi_stager.clients.nersc import Nersc
 from jgi_stager.clients.nmdc import Nmdc
 from jgi_stager.clock import Clock
 from jgi_stager.liveness import Liveness
@@ -48,6 +49,7 @@ class StepContext:
     gold: Gold
     jdp: Jdp
     nmdc: Nmdc
+    nersc: Nersc
     globus: Globus
     downloads: Downloads
     settings: Settings

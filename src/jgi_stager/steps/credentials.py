@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from jgi_stager.failures import OutsideError, Rejected, Service
+from jgi_stager.failures import NEEDED, OutsideError, Rejected, Service
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind
 from jgi_stager.reporting.credential_life import is_soon, likely_end
 from jgi_stager.secrets import CREDENTIALS, credential_identity
@@ -18,7 +18,7 @@ from jgi_stager.steps import consents
 from jgi_stager.steps import credential_notices as people
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.credential_notices import waiting_for
-from jgi_stager.steps.notify import notify
+from jgi_stager.steps.notify import announced, notify
 from jgi_stager.steps.services import may_ask, record_answer, record_failure, uses_globus
 from jgi_stager.store import credentials, requests
 from jgi_stager.store.credentials import Credential
@@ -35,7 +35,7 @@ LONG_LIFE = timedelta(days=7)
 def run(ctx: StepContext) -> int:
     """Look after every service. Returns 0: no file moves by it."""
     books = {one.service: one for one in credentials.everything(ctx.store)}
-    for service in Service:
+    for service in NEEDED:
         if ctx.stop.is_set():
             break
         known = books.get(service.value) or Credential(service.value)
@@ -179,6 +179,8 @@ def _tell_outage(ctx: StepContext, service: Service, known: Credential) -> None:
     """A service that is silent for hours: nothing to do, and good to know."""
     now = ctx.clock.now()
     if service is Service.SMTP or known.out_since is None or now - known.out_since < OUT_TOLD_AFTER:
+        return
+    if announced(ctx, service) is not None:
         return
     data = {
         "outage": {

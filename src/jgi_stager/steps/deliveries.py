@@ -432,7 +432,12 @@ def start_cooldown(ctx: StepContext, request_id: int) -> None:
             "for it.",
             you="if this lasts, ask JGI whether the directory can be read with our Globus login. You hear of it "
             "once a day while it lasts.",
-            lasts=Lasts(Cause.CONSENT, About(request_id=request_id, request_key=request.key), request.projects),
+            lasts=Lasts(
+                Cause.CONSENT,
+                About(request_id=request_id, request_key=request.key),
+                request.projects,
+                quiet_in=(Service.JDP, Service.GLOBUS),
+            ),
         )
 
 

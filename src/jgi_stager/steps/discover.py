@@ -239,7 +239,7 @@ def _reschedule(ctx: StepContext, project: Project, error: str, seconds: float) 
             you="see with this command what is asked and answered, and ask JGI if the answer is theirs to mend. "
             "When the list is complete it goes on by itself, and a mail says so.",
             command=f"jgi-stager explain {project.project_name}",
-            lasts=Lasts(topic=f"discovery:{project.project_name}"),
+            lasts=Lasts(topic=f"discovery:{project.project_name}", quiet_in=(Service.GOLD, Service.JDP)),
         )
 
 

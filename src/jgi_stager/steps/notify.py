@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
 
 from jgi_stager.alarm_models import About, Alarm, Cause
+from jgi_stager.failures import Service
 from jgi_stager.models import Project
 from jgi_stager.notices import Kind
+from jgi_stager.outages import Outage, explains
 from jgi_stager.steps.context import StepContext
-from jgi_stager.store import alarms
+from jgi_stager.store import alarms, outages
 from jgi_stager.store import projects as known_projects
 from jgi_stager.store.notices import put_notice
 
@@ -42,6 +44,9 @@ class Lasts:
     """What is the same matter has the same one. None: the key without the date at its end."""
     quiet_hours: int | None = None
     """It is over when it was not told for so long: for what nobody can see to be over."""
+    quiet_in: Collection[Service] = ()
+    """Nothing is told while an outage of one of these is announced, and a little longer. For what is met again, so
+    that it is told if it lasts."""
 
 
 def acceptance_key(project: Project) -> str:
@@ -94,6 +99,9 @@ def alert(
     It also stands as an open alarm until `solve` ends it, or what it is about is over (``lasts``). None: it is an
     event that is over when it is told.
     """
+    if lasts is not None and lasts.quiet_in and (planned := announced(ctx, *lasts.quiet_in)) is not None:
+        log.info("alarm_expected", topic=key, outage=planned.id)
+        return
     if command is None and lasts is not None and not you.startswith("nothing"):
         command = _evidence(lasts.about)
     data = {"subject": subject, "text": text, "you": you, "command": command}
@@ -103,6 +111,11 @@ def alert(
     if lasts is not None:
         of_it = replace(lasts, projects=[*lasts.projects, *([project] if project else ())])
         open_alarm(ctx, lasts.topic or key, data, of_it)
+
+
+def announced(ctx: StepContext, *services: Service) -> Outage | None:
+    """The planned outage that explains why one of these does not do its work, if there is one."""
+    return explains(outages.known(ctx.store), ctx.clock.now(), services)
 
 
 def _evidence(about: About) -> str | None:

@@ -147,7 +147,13 @@ def _stands_still(ctx: StepContext, task: TransferTask, status: TaskStatus) -> N
         "It is kept, no file of it is asked for again, and everything else goes on.",
         you=f"{move.you}. The task: {activity(task_id)}. It goes on by itself when the cause is gone",
         command=move.command,
-        lasts=Lasts(move.cause, About(task_id=task_id), names, standstill_topic(task_id)),
+        lasts=Lasts(
+            move.cause,
+            About(task_id=task_id),
+            names,
+            standstill_topic(task_id),
+            quiet_in=(Service.GLOBUS,) if move.cause == Cause.DELAY else (),
+        ),
     )
 
 

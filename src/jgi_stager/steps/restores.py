@@ -23,18 +23,19 @@ from jgi_stager.plan_inputs import (
     Refusals,
     asked_projects,
     could_ask,
-    make_plan,
     pace_now,
+    question,
     read_caution,
     read_refusals,
 )
 from jgi_stager.planning import Want
+from jgi_stager.recorded_plans import decide, encode
 from jgi_stager.room import asked_for
 from jgi_stager.steps import deliveries, first_contact, jdp_answers, jdp_clock, older_database, room, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import seen
 from jgi_stager.steps.services import first_request_poll, may_ask, record_answer, record_failure
-from jgi_stager.store import StoreError, StoreUnavailable, files, projects, requests, sharing
+from jgi_stager.store import StoreError, StoreUnavailable, files, plans, projects, requests, sharing
 from jgi_stager.trial import Pace
 
 log = structlog.get_logger()
@@ -58,11 +59,13 @@ def run(ctx: StepContext) -> int:
     most = pace_now(ctx, read_caution(ctx, refusals), now.low)
     if most is Pace.NOTHING:
         return moved
-    plan = make_plan(ctx, refusals, now.low, most)
-    if plan.requests and room.run(ctx):
-        plan = make_plan(ctx, refusals, now.low, most)
+    asked = question(ctx, refusals, now.low, most)
+    if (plan := decide(asked)).requests and room.run(ctx):
+        asked = question(ctx, refusals, now.low, most)
+        plan = decide(asked)
     moved += sum(jdp_answers.fail_too_big(ctx, want) for want in plan.too_big)
     if plan.requests:
+        plans.note(ctx.store, encode(asked, plan))
         log.info("restores_planned", requests=len(plan.requests), deferred=len(plan.deferred), pace=most.name)
     for wants in plan.requests:
         if not may_ask(ctx, Service.JDP) or not submit(ctx, wants, refusals, now):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from jgi_stager.failures import Service
+from jgi_stager.failures import NEEDED, Service
 from jgi_stager.secrets import credential_fingerprint
 from jgi_stager.steps import jdp_clock, older_database
 from jgi_stager.steps.context import StepContext
@@ -19,7 +19,7 @@ def run(ctx: StepContext) -> int:
     """Write the report. Nothing moves by it."""
     before = (control.daemon_report(ctx.store) or {}).get("services") or {}
     now = ctx.clock.now()
-    services = {service.value: _seen(ctx, service, before.get(service.value) or {}, now) for service in Service}
+    services = {service.value: _seen(ctx, service, before.get(service.value) or {}, now) for service in NEEDED}
     clock = ctx.settings.clock
     control.report_daemon(ctx.store, services, pid=os.getpid(), host=socket.gethostname(), clock_scale=clock.scale)
     return 0

@@ -188,7 +188,11 @@ def _hold(ctx: StepContext, task: TransferTask, unseen: Sequence[Unseen]) -> Non
             you="let the Globus identity of the daemon list and read the directories below, or repair the file "
             "system there. They are looked at again every hour, and nothing else waits for them.",
             command=where,
-            lasts=Lasts(about=About(task_id=task.globus_id), topic=f"unseen:{project}:{task.globus_id}"),
+            lasts=Lasts(
+                about=About(task_id=task.globus_id),
+                topic=f"unseen:{project}:{task.globus_id}",
+                quiet_in=(Service.GLOBUS,),
+            ),
         )
 
 

@@ -72,13 +72,30 @@ def connect(
     client = make_client(uri, password, timeout_seconds, listeners)
     try:
         client.admin.command("ping")
-        store = Store(client, _database(client, database), clock)
+        store = Store(client, database_of(client, database), clock)
         ensure_schema(store.database, program=__version__)
         ensure_indexes(store.database)
     except BaseException:
         client.close()
         raise
     return store
+
+
+@contextmanager
+def as_they_are(uri: str, database: str, clock: Clock, password: SecretStr | None) -> Iterator[Store]:
+    """The books, whatever release wrote them: no index is made, and nothing is brought up to date. To copy them,
+    or to look. Raises `StoreUnavailable` or `StoreRefused`."""
+    client = make_client(uri, password, 10.0)
+    try:
+        _answers(client)
+        yield Store(client, database_of(client, database), clock)
+    finally:
+        client.close()
+
+
+@translated
+def _answers(client: MongoClient[Document]) -> None:
+    client.admin.command("ping")
 
 
 def make_client(
@@ -107,7 +124,8 @@ def make_client(
         ) from None
 
 
-def _database(client: MongoClient[Document], name: str) -> Database[Document]:
+def database_of(client: MongoClient[Document], name: str) -> Database[Document]:
+    """The books, with everything that makes them durable."""
     # Reads go to the primary, whatever the uri says: a stale secondary would show an old ledger.
     return client.get_database(
         name,

@@ -147,6 +147,11 @@ class Store:
         return self.collection("history")
 
     @property
+    def plans(self) -> Fenced:
+        """What the latest plans of restores were made from, see `jgi_stager.recorded_plans`."""
+        return self.collection("plans")
+
+    @property
     def control(self) -> Fenced:
         """What people set, and what the daemon remembers of itself: a document for each matter."""
         return self.collection("control")

@@ -35,6 +35,7 @@ FENCED = (
     "history",
     "imports",
     "notices",
+    "plans",
     "projects",
     "restore_requests",
 )

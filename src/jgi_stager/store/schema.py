@@ -3,8 +3,8 @@
 Each query of a tick uses one of the indexes; a test explains them all.
 
 The version is the document ``schema`` in ``control``. It is that of the documents, not of the program: most
-releases do not change it. Migrations go forward only; to go back, restore the copy made before the upgrade
-(docs/install.md).
+releases do not change it. Migrations go forward only; to go back, restore the backup made before the upgrade
+(docs/upgrade.md).
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ INDEXES: tuple[Index, ...] = (
     Index("notices", _up("refused.at"), "addresses that the mail server refused", {"sparse": True}),
     Index("notices", _up("delivered", "created"), "when an address got its last mail", {}),
     Index("notices", _up("kind", "created"), "what the second channel has not seen", {}),
+    Index("plans", _up("number"), "the newest plan, and all in their order", {}),
     Index("alarms", _up("ended_at", "opened_at"), "what is open, and what ended lately", {}),
     Index("history", _up("project_name", "day"), "the history of a project, and what is to be thinned", {}),
     Index("history", _up("gone_at"), "the server removes that of a gone record", {"expireAfterSeconds": 0}),
@@ -126,6 +127,8 @@ _COLLECTION, _KEY = "control", "schema"
 # --- the version and the migrations -------------------------------------------------------------------------
 
 
+BEING_RESTORED = "being restored from a backup"
+"""In the place of the version, until all of a backup is there: no release takes it for one."""
 FIRST = 1
 """Of a database that says nothing: the one that release 0.1.0 wrote."""
 
@@ -230,6 +233,11 @@ def version(database: Database[Document]) -> int:
     if found is None:
         return FIRST
     number = found.get("version")
+    if number == BEING_RESTORED:
+        raise StoreRefused(
+            f"a backup is being restored into the database {database.name}, or that was cut off: then drop it, "
+            "and restore the backup again"
+        )
     if not isinstance(number, int) or isinstance(number, bool) or number < FIRST:
         raise StoreRefused(f"the database has no usable version ({_COLLECTION}/{_KEY}): {number!r:.80}")
     return number
@@ -245,10 +253,7 @@ def ensure_schema(
     current = migrations[-1].to if migrations else FIRST
     before = version(database)
     if before > current:
-        raise StoreRefused(
-            f"the database was written by a newer release (its version is {before}, we know {current}): "
-            "install that release again, or restore the copy of the database that was made before the upgrade"
-        )
+        raise StoreRefused(_newer(before, current))
     if before < current:
         clear(database)  # a migration writes any document: no token of an earlier daemon may stand in the way
     for migration in migrations:
@@ -268,3 +273,27 @@ def _note(database: Database[Document], number: int, what: str, program: str) ->
         database[_COLLECTION].update_one(where, change, upsert=True)
     except DuplicateKeyError:
         return  # it is there, with this version or a later one
+
+
+def pending(database: Database[Document]) -> list[Migration]:
+    """The migrations that the daemon makes at its next start. Raises `StoreRefused` if the database is newer."""
+    before = version(database)
+    if before > CURRENT:
+        raise StoreRefused(_newer(before, CURRENT))
+    return [one for one in MIGRATIONS if one.to > before]
+
+
+def missing_indexes(database: Database[Document]) -> list[Index]:
+    """The indexes that it makes then."""
+    there: set[tuple[str, tuple[tuple[str, int], ...]]] = set()
+    for collection in database.list_collection_names():
+        for known in database[collection].index_information().values():
+            there.add((collection, tuple((str(field), int(order)) for field, order in known["key"])))
+    return [one for one in INDEXES if (one.collection, one.keys) not in there]
+
+
+def _newer(number: int, current: int) -> str:
+    return (
+        f"the database was written by a newer release (its version is {number}, we know {current}): "
+        "install that release again, or restore the backup that was made before the upgrade"
+    )

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from jgi_stager import __version__
 from jgi_stager.alarm_models import Cause
-from jgi_stager.failures import Service
+from jgi_stager.failures import NEEDED
 from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS, ProjectState
 from jgi_stager.service.lease import DUTY
 from jgi_stager.service.metrics_snapshot import NEW, MetricsSnapshot
@@ -50,6 +50,10 @@ class StoreCollector(Collector):
             yield self._credentials(survey)
             yield self._alarms(survey)
             yield self._lease()
+            planned = _gauge("planned_outage", "1 while an outage is announced, and an hour longer.", ["service"])
+            for service in NEEDED:
+                planned.add_metric([service.value], float(service.value in survey.planned))
+            yield planned
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Nothing: what is collected is known only when the database is read."""
@@ -98,7 +102,7 @@ class StoreCollector(Collector):
         troubles = self.monitor.troubles()
         usable = _gauge("service_usable", "1 while the service is asked, 0 while it is out.", ["service"])
         person = _gauge("service_needs_person", "1 while a person must act before it is asked.", ["service"])
-        for service in Service:
+        for service in NEEDED:
             waits = self.monitor.ctx.circuit_breaker.needs_person(service) is not None
             usable.add_metric([service.value], float(service.value not in troubles))
             person.add_metric([service.value], float(waits))

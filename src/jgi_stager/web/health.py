@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from jgi_stager.failures import Service
+from jgi_stager.failures import NEEDED
 from jgi_stager.secrets import credential_fingerprint
 from jgi_stager.service.metrics_snapshot import MetricsReader, MetricsSnapshot, status_line
 from jgi_stager.service.supervisor import Supervisor
@@ -82,7 +82,7 @@ class Monitor:
         """The services that cannot be used now, and why."""
         found = {}
         now = self.ctx.clock.now()
-        for service in Service:
+        for service in NEEDED:
             person = self.ctx.circuit_breaker.needs_person(service)
             if person is not None:
                 found[service.value] = f"waits for a person: {person}; {person.cure}"
@@ -136,5 +136,5 @@ def status_line_now(monitor: Monitor) -> str:
     if survey is None:
         return f"waiting for the database: {'; '.join(monitor.health().reasons)}"
     circuit_breaker = monitor.ctx.circuit_breaker
-    persons = [problem for service in Service if (problem := circuit_breaker.needs_person(service)) is not None]
+    persons = [problem for service in NEEDED if (problem := circuit_breaker.needs_person(service)) is not None]
     return status_line(survey, persons)
