@@ -79,10 +79,10 @@ def test_a_run_of_tests_that_is_killed_with_all_its_workers_leaves_no_mongod(tmp
     finally:
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
-    for worker, home in said:
+    for worker, _ in said:
         # Killed with the group of the run, unlike the mongods, which have sessions of their own.
         wait_for(lambda: not processes.command_line(int(worker)), "the worker to end")  # noqa: B023 - called here
-        lock = Path(home) / "data" / "mongod.lock"
-        wait_for(lambda: not processes.is_locked(lock), "its mongod to end")  # noqa: B023 - called here
     for home in homes:
+        lock = home / "data" / "mongod.lock"
+        wait_for(lambda: not processes.is_locked(lock), "its mongod to end")  # noqa: B023 - called here
         shutil.rmtree(home.parent)

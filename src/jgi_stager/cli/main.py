@@ -1,8 +1,10 @@
-"""``jgi-stager``: the commands. Exit codes: 0 ok, 1 failed, 2 wrong usage."""
+"""``jgi-stager``: the commands. Their exit codes: docs/commands.md."""
 
 from __future__ import annotations
 
 import logging
+import sysconfig
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,11 +30,19 @@ from jgi_stager.cli.demo import register
 from jgi_stager.settings import ConfigError
 from jgi_stager.store import StoreError
 
+
+def _documents() -> str | None:
+    """Where this installation has the pages that messages name, if they came with it."""
+    found = Path(sysconfig.get_path("data")) / "share" / "doc" / "jgi-stager"
+    # The mark keeps the line as it is: a path that is broken cannot be copied.
+    return f"\b\nDocuments: {found}" if found.is_dir() else None
+
+
 app = Commands(
     name="jgi-stager",
     help="Stages JGI sequencing results from tape to NERSC, unattended.",
+    epilog=_documents(),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
