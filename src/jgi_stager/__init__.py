@@ -1,5 +1,22 @@
-"""Stages sequencing results from JGI's tape archive to NERSC, unattended."""
+"""Stages sequencing results from JGI's tape archive to NERSC, unattended.
+
+In a notebook: ``from jgi_stager import Stager``, which only reads (docs/commands.md).
+"""
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from jgi_stager.notebook import Stager
+
+__all__ = ["Stager", "__version__"]
 __version__ = version("jgi-stager")
+
+
+def __getattr__(name: str) -> Any:
+    """`Stager` when it is asked for: whoever imports something else does not pay for the whole command line."""
+    if name == "Stager":
+        from jgi_stager.notebook import Stager
+
+        return Stager
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

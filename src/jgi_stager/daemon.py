@@ -53,8 +53,13 @@ def make_clock(settings: Settings) -> Clock:
 
 
 @contextmanager
-def open_store(settings: Settings, clock: Clock) -> Iterator[tuple[Store, EmbeddedMongod | None]]:
-    """The database: the configured MongoDB, or a private one that is started here and stopped with us."""
+def open_store(
+    settings: Settings, clock: Clock, *, read_only: bool = False
+) -> Iterator[tuple[Store, EmbeddedMongod | None]]:
+    """The database: the configured MongoDB, or a private one that is started here and stopped with us.
+
+    ``read_only``: it is taken as it is, and neither brought up to date nor given indexes.
+    """
     with ExitStack() as stack:
         mongod = None
         uri, password = settings.mongodb.uri, None
@@ -64,7 +69,7 @@ def open_store(settings: Settings, clock: Clock) -> Iterator[tuple[Store, Embedd
         else:
             secrets = open_secrets(settings)
             password = secrets.read("mongodb_password") if secrets.exists("mongodb_password") else None
-        store = connect(uri, settings.mongodb.database, clock, password=password)
+        store = connect(uri, settings.mongodb.database, clock, password=password, read_only=read_only)
         stack.callback(store.close)
         yield store, mongod
 

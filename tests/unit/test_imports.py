@@ -30,6 +30,7 @@ PURE = {
     "stored",
     "failures",
     "selection",
+    "server_versions",
     "manifests",
     "clock",
 }
