@@ -65,8 +65,8 @@ class Stager:
     ) -> Iterator[Row]:
         """A row for each file, as ``jgi-stager files``: ``pandas.DataFrame(stager.files(state="failed"))``.
 
-        ``project``: its name; by default all, one after the other. ``state``: one or several. Raises LookupError for
-        a project that is not there, ValueError for a state that is none.
+        ``project``: its name; by default all, one after the other. ``state``: one or several. Raises LookupError
+        for a project that is not there, ValueError for a state that is none.
         """
         wanted = [State(one) for one in ([state] if isinstance(state, str) else state)]
         with self._books() as books:

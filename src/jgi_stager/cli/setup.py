@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from jgi_stager import daemon
+from jgi_stager.cli import scrontab
 from jgi_stager.cli.common import ConfigOption, JsonOption, Mistake, Page, emit, handled, settings_or_exit
 from jgi_stager.cli.control import config_file
 from jgi_stager.client_factory import Clients, clients_for_command, open_secrets
@@ -82,6 +83,7 @@ def all_checks(settings: Settings, services: Clients, config_path: str | None) -
         Check("JGI collection", partial(_jgi_collection, settings, services)),
         Check("NERSC collection", partial(_nersc_collection, settings, services)),
         Check("mail server", partial(_mail_server, settings)),
+        *scrontab.checks(),
     ]
 
 

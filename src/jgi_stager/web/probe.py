@@ -1,7 +1,8 @@
-"""``python -m jgi_stager.web.probe /healthz``: asks the daemon of this machine how it is, for probes of containers.
+"""``python -m jgi_stager.web.probe /healthz``: asks the daemon of this machine how it is, for containers.
 
-Exit code 0 if it answers 200, or if nobody listens: a daemon that begins or stands by serves no pages, and one whose
-process has ended needs no probe to be seen. 1 for any other answer, or none within ten seconds; the answer is shown.
+Exit code 0 if it answers 200, or if nobody listens: a daemon that begins or stands by serves no pages, and one
+whose process has ended needs no probe to be seen. 1 for any other answer, or none within ten seconds; the answer
+is shown.
 """
 
 from __future__ import annotations
