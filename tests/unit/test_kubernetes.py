@@ -23,6 +23,11 @@ CONTAINER = POD["containers"][0]
 STAGING = tomllib.loads((BASE / "jgi-stager.toml").read_text(encoding="utf-8"))["staging"]["stage_dir"]
 
 
+def members() -> list[str]:
+    """The services of compose that are MongoDB."""
+    return [name for name in COMPOSE["services"] if re.fullmatch(r"mongo\d", name)]
+
+
 def environment() -> dict[str, str]:
     """What the image sets."""
     block = re.search(r"^ENV (.+?)(?<!\\)$", CONTAINERFILE, re.MULTILINE | re.DOTALL)
@@ -110,19 +115,14 @@ def test_what_the_image_looks_for_is_what_is_mounted(monkeypatch: pytest.MonkeyP
     settings = load_settings(BASE / "jgi-stager.toml")
     assert (settings.web.host, str(settings.state.directory)) == ("0.0.0.0", state)
     assert settings.mongodb.uri is not None
-    assert all(
-        member in settings.mongodb.uri
-        for member in COMPOSE["services"]
-        if member[-1:].isdigit() and "mongo" in member
-    )
+    assert all(f"{name}:27017" in settings.mongodb.uri for name in members())
 
 
 def test_three_members_keep_the_books_and_are_made_one_set() -> None:
-    members = [name for name in COMPOSE["services"] if re.fullmatch(r"mongo\d", name)]
-    assert len(members) == 3
+    assert len(members()) == 3
     init = COMPOSE["services"]["mongo-init"]
-    assert set(init["depends_on"]) == set(members)
-    assert all(f'"{name}"' in init["command"][-1] for name in members)
+    assert set(init["depends_on"]) == set(members())
+    assert all(f'"{name}"' in init["command"][-1] for name in members())
     assert "--replSet" in COMPOSE["services"]["mongo1"]["command"]
 
 
