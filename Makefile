@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test acceptance contract campaign mutants structure diagrams changelog lint format constraints man dist install-paths clean
+.PHONY: demo test acceptance contract campaign mutants structure diagrams changelog lint format constraints man dist install-paths container clean
 
 demo: $(READY)
 	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
@@ -86,6 +86,11 @@ dist: $(READY)
 # Each way of docs/install.md, in a fresh environment with an empty HOME, and how long it takes.
 install-paths: dist
 	$(BIN)/python tests/install_paths.py $(ARGS)
+
+# The image of Containerfile: its size, a demo inside it, and the kill of the replica that works. Needs root, podman,
+# runc and debootstrap; says so and skips elsewhere.
+container: dist
+	PYTHONPATH=tests $(BIN)/python tests/container.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-pins .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
