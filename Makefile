@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test acceptance contract campaign mutants structure diagrams changelog lint format constraints dist clean
+.PHONY: demo test acceptance contract campaign mutants structure diagrams changelog lint format constraints man dist install-paths container clean
 
 demo: $(READY)
 	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
@@ -31,6 +31,10 @@ mutants: $(READY)
 # The structure in figures: the core's reading path, circles, what imports what, typed documents, lifecycles.
 structure: $(READY)
 	$(BIN)/python tests/structure.py $(ARGS)
+
+# man/jgi-stager.1, from the commands as `--help` shows them.
+man: $(READY)
+	$(BIN)/python tests/man_page.py --write
 
 # docs/lifecycles.md has the lifecycles as src/jgi_stager/lifecycle.py declares them, docs/contract.md the assumptions of
 # src/jgi_stager/contract.py.
@@ -74,9 +78,19 @@ constraints:
 		--output-file constraints-service.txt pyproject.toml
 	rm -rf $(PINS)
 
-# The wheel and the source of a release, in dist/.
+# The wheel and the source of a release, in dist/. All times in them are that of the last commit, so whoever builds a
+# commit gets the same bytes.
 dist: $(READY)
-	$(BIN)/python -m hatchling build
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/python -m hatchling build --clean
+
+# Each way of docs/install.md, in a fresh environment with an empty HOME, and how long it takes.
+install-paths: dist
+	$(BIN)/python tests/install_paths.py $(ARGS)
+
+# The image of Containerfile: its size, a demo inside it, and the kill of the replica that works. Needs root, podman,
+# runc and debootstrap; says so and skips elsewhere.
+container: dist
+	PYTHONPATH=tests $(BIN)/python tests/container.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-pins .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

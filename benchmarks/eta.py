@@ -32,6 +32,7 @@ from jgi_stager.steps import verify
 from jgi_stager.steps.context import StepContext
 from jgi_stager.store import tasks
 from jgi_stager.store.embedded import EmbeddedMongod
+from left_behind import guarded
 from stage import PROPOSAL, Stage, stage
 
 TERA = 10**12
@@ -146,7 +147,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     results: list[Result] = []
-    with tempfile.TemporaryDirectory(prefix="jgi-eta-") as home, EmbeddedMongod(Path(home)) as uri:
+    with tempfile.TemporaryDirectory(prefix="jgi-eta-") as home, guarded(), EmbeddedMongod(Path(home)) as uri:
         for seed in range(first, first + count):
             began = time.monotonic()
             found = run(seed, uri)

@@ -19,6 +19,8 @@ from pathlib import Path
 VARIABLE = "PATH"
 """Where the mark is: a directory that is not there, in the one variable that is handed on to every process."""
 TRIES = 20
+QUIET_LOOKS = 2
+"""So many looks in a row must find nobody: a process that is just being started has no mark yet."""
 
 
 @contextmanager
@@ -51,12 +53,14 @@ def marked(mark: str) -> list[int]:
 def main() -> None:
     """The guard: wait for the end of the pipe, then kill until nobody is left."""
     sys.stdin.buffer.read()
+    quiet = 0
     for _ in range(TRIES):
         left = marked(sys.argv[1])
         for pid in left:
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        if not left:
+        quiet = 0 if left else quiet + 1
+        if quiet == QUIET_LOOKS:
             return
         time.sleep(0.05)
 

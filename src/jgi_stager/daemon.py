@@ -78,11 +78,14 @@ def open_server(settings: Settings) -> Iterator[tuple[str, SecretStr | None, Emb
 
 
 @contextmanager
-def open_store(settings: Settings, clock: Clock) -> Iterator[tuple[Store, EmbeddedMongod | None]]:
-    """The database on that server."""
+def open_store(
+    settings: Settings, clock: Clock, *, read_only: bool = False
+) -> Iterator[tuple[Store, EmbeddedMongod | None]]:
+    """The database on that server. ``read_only``: it is taken as it is, and neither brought up to date nor given
+    indexes."""
     with ExitStack() as stack:
         uri, password, mongod = stack.enter_context(open_server(settings))
-        store = connect(uri, settings.mongodb.database, clock, password=password)
+        store = connect(uri, settings.mongodb.database, clock, password=password, read_only=read_only)
         stack.callback(store.close)
         yield store, mongod
 

@@ -121,11 +121,13 @@ def _open_to_others(found: os.stat_result) -> bool:
     """Whether anybody but the owner may use the file.
 
     systemd gives the service its credential files by an access list; the mode then shows the list's mask as
-    the rights of the group: 0440, root and root. That is as private as 0400.
+    the rights of the group: 0440, root and root. That is as private as 0400. Kubernetes gives a secret to the
+    group of the pod: 0440, root and a group of ours, which only root can have made so.
     """
     mode = stat.S_IMODE(found.st_mode)
-    as_systemd_leaves_it = mode == 0o440 and found.st_uid == 0 and found.st_gid == 0
-    return bool(mode & 0o077) and not as_systemd_leaves_it
+    groups = {0, os.getegid(), *os.getgroups()}
+    given_by_root = mode == 0o440 and found.st_uid == 0 and found.st_gid in groups
+    return bool(mode & 0o077) and not given_by_root
 
 
 def _one_line(path: Path, raw: bytes) -> str:

@@ -25,9 +25,9 @@ from http_server import (
     reset,
     unused_url,
 )
-from jgi_stager import __version__
 from jgi_stager.clients.http import HttpEdge, RefusedError
 from jgi_stager.failures import OutcomeUnknown, OutsideError, Service, Transient
+from jgi_stager.version import RELEASE
 
 SECRET = "s3cret-Token/abc=="
 HEADERS = {"Authorization": f"Bearer {SECRET}"}
@@ -67,7 +67,7 @@ def test_a_good_answer() -> None:
         assert edge.query_json("/z/", {}) == {"a": [1]}
     get, post, _ = server.requests
     assert (get.path, get.query) == ("/x/", {"q": "a b", "p": "2"})
-    assert get.headers["user-agent"] == f"jgi-stager/{__version__}"
+    assert get.headers["user-agent"] == f"jgi-stager/{RELEASE}"
     assert get.headers["authorization"] == post.headers["authorization"] == f"Bearer {SECRET}"
     assert (post.method, post.path, post.json()) == ("POST", "/y/", {"ids": ["ä"]})
     assert post.headers["content-type"] == "application/json"

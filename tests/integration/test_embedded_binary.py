@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from jgi_stager.server_versions import ServerVersion
 from jgi_stager.store import embedded
-from jgi_stager.store.embedded import MongodMissing, find_mongod
+from jgi_stager.store.embedded import EmbeddedMongod, MongodMissing, find_mongod
 
 
 def script(path: Path, text: str) -> Path:
@@ -35,6 +36,40 @@ def test_one_that_does_not_run_is_passed_over(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     found = find_mongod(tmp_path / "lib")
     assert found.path.parent != tmp_path
+
+
+@pytest.mark.parametrize(
+    ("version", "data", "taken"),
+    [
+        ("v4.2.24", None, False),
+        ("v4.4.0", None, True),
+        ("v7.0.28", ServerVersion(6, 0), True),
+        ("v8.0.17", ServerVersion(6, 0), False),
+        ("v5.0.32", ServerVersion(6, 0), False),
+        ("nonsense", None, False),
+    ],
+)
+def test_one_on_path_is_taken_if_it_is_new_enough_and_can_open_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, data: ServerVersion | None, taken: bool
+) -> None:
+    mine = script(tmp_path / "mongod", f"echo db version {version}")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert (find_mongod(tmp_path / "lib", data).path == mine) is taken
+
+
+def test_a_newer_one_that_is_installed_later_does_not_stop_the_daemon(
+    state_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedMongod(state_directory):
+        pass
+    assert (state_directory / "mongodb" / "data-series").read_text() == "6.0"
+    script(tmp_path / "mongod", "echo db version v99.0.1; echo x > " + str(tmp_path / "started"))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with EmbeddedMongod(state_directory):
+        pass
+    monkeypatch.setattr(embedded, "_binaries", lambda: [tmp_path / "mongod"])
+    with pytest.raises(MongodMissing, match=r"99\.0\.1 cannot open data of 6\.0 \(docs/install\.md\)"):
+        EmbeddedMongod(state_directory).start()
 
 
 def test_none_at_all_is_explained_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ PURE = {
     "stored",
     "failures",
     "selection",
+    "server_versions",
     "manifests",
     "clock",
 }

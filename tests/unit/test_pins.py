@@ -13,6 +13,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import install_paths
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.11", "3.12", "3.13")
 ALL, SERVICE = "constraints.txt", "constraints-service.txt"
@@ -120,10 +122,29 @@ def test_the_set_up_ends_only_when_nothing_is_missing() -> None:
     assert steps[-2:] == ["$(PIP) check", "touch $(READY)"]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/install.md"])
-def test_no_page_lets_pip_resolve(page: str) -> None:
-    installs = re.findall(r"pip install[^\n`]*", (REPOSITORY / page).read_text(encoding="utf-8"))
-    assert all("--no-deps" in line or "--require-hashes" in line for line in installs), installs
+PAGES = sorted(
+    [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), REPOSITORY / "systemd/crontab.example"]
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_takes_the_project_from_an_index(page: Path) -> None:
+    """It is on none: what is installed is a file, or a list of pinned packages."""
+    text = page.read_text(encoding="utf-8")
+    installs = re.findall(r"(?:pip|pipx|uv tool) install[^\n`]*", text)
+    taken = [
+        line for line in installs if not re.search(r"jgi_stager-\*\.whl|-r constraints(-service)?\.txt", line)
+    ]
+    assert not taken, taken
+    assert not re.search(r"install[^\n`]* jgi-stager(\[|==|\b(?![-./]))", text)
+
+
+def test_every_way_of_the_page_is_tried() -> None:
+    found = {way.name: way for way in install_paths.ways()}
+    assert {way.tool for way in found.values()} == {None, *install_paths.TOOLS}
+    assert len(found) == 4
+    assert str(found["With pip"].program) == ".local/share/jgi-stager/bin/jgi-stager"
+    assert str(found["With pipx"].program) == ".local/bin/jgi-stager"
 
 
 def test_a_list_names_no_address() -> None:

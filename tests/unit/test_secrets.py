@@ -41,11 +41,15 @@ def test_a_file_open_to_others_is_refused_with_the_cure(tmp_path: Path, mode: in
     assert VALUE not in str(caught.value)
 
 
-@pytest.mark.parametrize(("owner", "group", "allowed"), [(0, 0, True), (1000, 0, False), (0, 1000, False)])
-def test_a_credential_as_systemd_leaves_it_is_private(
+@pytest.mark.parametrize(
+    ("owner", "group", "allowed"),
+    [(0, 0, True), (1000, 0, False), (0, 1000, False), (0, 10001, True), (10001, 10001, False)],
+)
+def test_a_credential_as_systemd_or_kubernetes_leaves_it_is_private(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, group: int, allowed: bool
 ) -> None:
-    """An access list for the service user shows as 0440, root and root."""
+    """An access list for the service user shows as 0440, root and root; fsGroup as 0440, root and that group."""
+    monkeypatch.setattr(os, "getgroups", lambda: [10001])
     put(tmp_path, VALUE.encode(), 0o440)
     real = os.fstat
 

@@ -99,22 +99,7 @@ def explain(
     """Say why a project or a file waits, with the evidence, and what happened to it so far."""
     settings = settings_or_exit(config)
     with handled(), open_store(settings) as books:
-        facts = snapshot.take_snapshot(books)
-        coming = turns(facts)
-        owner = facts.project(subject) if project is None else None
-        if owner is not None:
-            found = [readiness.with_readiness(books, insight.project(facts, owner, coming))]
-        else:
-            names = [one.name for one in facts.projects if project in (None, one.name)]
-            matches = snapshot.find_files(books.store, subject, names)
-            found = [_of_file(books, facts, one, coming) for one in matches]
-            found = found or readiness.of_analysis_project(books, subject, names)
-        if not found:
-            raise Mistake(
-                f"there is no project called {subject}, and no file with that JDP id, name or destination, nor an "
-                "analysis project of which the importer's patterns tell; see: jgi-stager project list, jgi-stager "
-                "files PROJECT"
-            )
+        found = explanations(books, subject, project)
         if as_json:
             emit([json_output.explanation(one) for one in found])
             return
@@ -124,6 +109,27 @@ def explain(
             page = Page()
             page.say()
             page.say(f"... and {more} of that name; name one by its JDP id or destination, or see all: --json")
+
+
+def explanations(books: SnapshotSource, subject: str, project: str | None) -> list[Explanation]:
+    """What is known of a project, a file, or an analysis project; of ``project`` alone if it is named. Raises
+    `Mistake` if nothing is."""
+    facts = snapshot.take_snapshot(books)
+    coming = turns(facts)
+    owner = facts.project(subject) if project is None else None
+    if owner is not None:
+        return [readiness.with_readiness(books, insight.project(facts, owner, coming))]
+    names = [one.name for one in facts.projects if project in (None, one.name)]
+    matches = snapshot.find_files(books.store, subject, names)
+    found = [_of_file(books, facts, one, coming) for one in matches]
+    found = found or readiness.of_analysis_project(books, subject, names)
+    if not found:
+        raise Mistake(
+            f"there is no project called {subject}, and no file with that JDP id, name or destination, nor an "
+            "analysis project of which the importer's patterns tell; see: jgi-stager project list, jgi-stager "
+            "files PROJECT"
+        )
+    return found
 
 
 def _of_file(books: SnapshotSource, facts: Snapshot, file: File, coming: Turns) -> Explanation:

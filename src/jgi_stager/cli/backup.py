@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from jgi_stager import __version__, daemon
+from jgi_stager import daemon
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -29,6 +29,7 @@ from jgi_stager.store import Store, backup, processes
 from jgi_stager.store.backup import Contents
 from jgi_stager.store.connection import as_they_are
 from jgi_stager.store.processes import private_directory
+from jgi_stager.version import RELEASE
 
 
 def make(
@@ -44,7 +45,7 @@ def make(
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.absolute().parent)  # 0600
         try:
             with os.fdopen(descriptor, "w+b") as out:
-                found = backup.write_backup(books, out, __version__)
+                found = backup.write_backup(books, out, RELEASE)
                 out.flush()
                 os.fsync(out.fileno())
                 size = os.fstat(out.fileno()).st_size

@@ -103,11 +103,12 @@ def require_stage_dir(settings: Settings) -> None:
 
 @contextmanager
 def open_store(
-    settings: Settings, *, create: bool = False, clock: Clock | None = None
+    settings: Settings, *, create: bool = False, clock: Clock | None = None, read_only: bool = False
 ) -> Iterator[SnapshotSource]:
     """The database, whether the daemon runs or not: a private mongod is started for as long as it takes.
 
     Without ``create`` it is a mistake that there are none yet. ``clock``: by default that of the settings.
+    ``read_only``: nothing is written, and a database of another release is refused.
     """
     from jgi_stager import daemon
 
@@ -116,7 +117,7 @@ def open_store(
     clock = clock or daemon.make_clock(settings)
     with ExitStack() as stack:
         stack.enter_context(_without_log())
-        store, _ = stack.enter_context(daemon.open_store(settings, clock))
+        store, _ = stack.enter_context(daemon.open_store(settings, clock, read_only=read_only))
         yield SnapshotSource(store, settings, clock)
 
 

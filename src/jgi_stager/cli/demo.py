@@ -113,7 +113,10 @@ def _missing() -> str | None:
     lacking = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if not lacking:
         return None
-    return f'{", ".join(lacking)} not installed; install this package as "jgi-stager[demo,embedded]"'
+    return (
+        f"{', '.join(lacking)} not installed; install the wheel with what the demo needs: "
+        "jgi_stager-*.whl[demo,embedded] (docs/install.md)"
+    )
 
 
 def _check_recorded(paths: tuple[Path, ...]) -> None:

@@ -22,7 +22,6 @@ from typing import Annotated, Any
 
 import typer
 
-from jgi_stager import __version__
 from jgi_stager.alarm_models import Alarm
 from jgi_stager.cli.common import (
     ConfigOption,
@@ -49,6 +48,7 @@ from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.reporting.snapshot_types import Snapshot
 from jgi_stager.settings import ConfigError, Settings
 from jgi_stager.store import alarms, evidence, file_queries, files, projects, requests, tasks
+from jgi_stager.version import RELEASE
 
 MOST_REQUESTS, MOST_TASKS, MOST_FILES, MOST_MANIFESTS = 10, 10, 200, 5
 HEAD_BYTES = LONGEST_ANSWER = 4 * MOST_BYTES
@@ -188,7 +188,7 @@ def _assumptions(books: SnapshotSource) -> list[dict[str, Any]]:
 
 def _versions(facts: Snapshot) -> dict[str, Any]:
     return {
-        "jgi-stager": __version__,
+        "jgi-stager": RELEASE,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "now": facts.now,
@@ -269,7 +269,7 @@ def _answer(ask: Callable[[], Any]) -> str:
 def _readme(facts: Snapshot, found: Subject, members: list[str]) -> str:
     """The question in words."""
     lines = [f"# Evidence about {found.name}", ""]
-    lines.append(f"Written by jgi-stager {__version__} at {facts.now:%Y-%m-%d %H:%M} UTC.")
+    lines.append(f"Written by jgi-stager {RELEASE} at {facts.now:%Y-%m-%d %H:%M} UTC.")
     lines += ["", "## The question", ""]
     if found.alarms:
         for one in found.alarms:

@@ -1,20 +1,29 @@
-"""``jgi-stager``: the program. Exit codes: 0 ok, 1 failed, 2 wrong usage."""
+"""``jgi-stager``: the program. Its exit codes: docs/commands.md."""
 
 from __future__ import annotations
 
+import sysconfig
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import jgi_stager
 from jgi_stager.cli.commands import AllCommands, Commands
+
+
+def _documents() -> str | None:
+    """Where this installation has the pages that messages name, if they came with it."""
+    found = Path(sysconfig.get_path("data")) / "share" / "doc" / "jgi-stager"
+    # The mark keeps the line as it is: a path that is broken cannot be copied.
+    return f"\b\nDocuments: {found}" if found.is_dir() else None
+
 
 app = Commands(
     name="jgi-stager",
     cls=AllCommands,
     help="Stages JGI sequencing results from tape to NERSC, unattended.",
+    epilog=_documents(),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -22,7 +31,9 @@ app = Commands(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(jgi_stager.__version__)
+        from jgi_stager.version import RELEASE
+
+        typer.echo(RELEASE)
         raise typer.Exit
 
 

@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from jgi_stager import daemon
+from jgi_stager.cli import scrontab
 from jgi_stager.cli.common import ConfigOption, JsonOption, Mistake, Page, emit, handled, settings_or_exit
 from jgi_stager.cli.control import config_file
 from jgi_stager.client_factory import Clients, clients_for_command, open_secrets
@@ -42,6 +43,7 @@ from jgi_stager.preflight import (
 )
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.contract_rows import contract_rows
+from jgi_stager.server_versions import known_against, obstacle, on_network, parsed
 from jgi_stager.settings import Settings, load_settings
 from jgi_stager.store import Store, StoreError, StoreRefused, evidence, fencing, ping, processes, server_time
 from jgi_stager.store.processes import private_directory
@@ -77,6 +79,7 @@ def all_checks(settings: Settings, services: Clients, config_path: str | None) -
         Check("NERSC status", partial(_planned_outages, settings, services)),
         *_ways_of_files(settings, services),
         Check("mail server", partial(_mail_server, settings)),
+        *scrontab.checks(),
     ]
 
 
@@ -135,6 +138,8 @@ def _database(settings: Settings) -> str:
         version, difference = ping(store), clock_difference(server_time(store))
         _may_fence(store)
     kind = "private mongod" if mongod is not None else "mongod"
+    networked = mongod is None and on_network(settings.mongodb.uri or "")
+    against = _known_against(version, networked=networked)
     if abs(difference) > CLOCK_WARN_SECONDS:
         verdict = Verdict.FAIL if abs(difference) > CLOCK_FAIL_SECONDS else Verdict.WARN
         raise Problem(
@@ -142,7 +147,20 @@ def _database(settings: Settings) -> str:
             "let both machines keep time with NTP (timedatectl)",
             verdict,
         )
-    return f"{kind} {version}, clock {difference:+.1f} s"
+    said = f"{kind} {version}, clock {difference:+.1f} s{''.join(f'; {one}' for one in against)}"
+    if against and networked:
+        raise Problem(said, "run a series that gets fixes: docs/install.md, Which MongoDB", Verdict.WARN)
+    return said
+
+
+def _known_against(version: str, *, networked: bool) -> tuple[str, ...]:
+    """What is known against the server. Raises `Problem` for one that is too old."""
+    known = parsed(version)
+    if known is None:
+        return ()
+    if (why := obstacle(known, None)) is not None:
+        raise Problem(f"mongod {why}", "run a newer one: docs/install.md, Which MongoDB")
+    return known_against(known, on_network=networked)
 
 
 def _documents(settings: Settings) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jgi_stager import __version__, daemon
+from jgi_stager import daemon
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -24,6 +24,7 @@ from jgi_stager.store import Store, plans
 from jgi_stager.store.connection import as_they_are
 from jgi_stager.store.rehearsal import Rehearsal, rehearse
 from jgi_stager.store.schema import CURRENT
+from jgi_stager.version import RELEASE
 
 SHOWN = 10
 """Plans that differ, and no more of them."""
@@ -56,7 +57,7 @@ def command(
         if as_json:
             emit(
                 {
-                    "release": __version__,
+                    "release": RELEASE,
                     "schema_version": {"is": found.version, "becomes": CURRENT},
                     **{name: value for name, value in asdict(found).items() if name != "version"},
                     "plans": {"replayed": replayed, "differences": differences, "unreadable": unread},
@@ -84,7 +85,7 @@ def _replay(store: Store) -> tuple[int, list[str], int]:
 
 
 def _show(page: Page, found: Rehearsal, replayed: int, differences: list[str], unread: int) -> None:
-    page.say(f"Release {__version__}. The books have version {found.version}, and this release {CURRENT}.")
+    page.say(f"Release {RELEASE}. The books have version {found.version}, and this release {CURRENT}.")
     for one in found.migrations:
         page.say(f"changes the documents, {one}", indent=2, hang=2)
     for one in found.indexes:

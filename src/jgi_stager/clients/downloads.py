@@ -17,7 +17,6 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from jgi_stager import __version__
 from jgi_stager.clients.http import MOST_OF_A_PAGE, Answer, HttpEdge, RefusedError, hidden, leave_headers, why_lost
 from jgi_stager.clients.jdp_session import CURE, credential, meaning, no_session
 from jgi_stager.clients.parsing import content_range, length, strong_validator
@@ -29,6 +28,7 @@ from jgi_stager.metrics import outside_call, result_of
 from jgi_stager.records import download_path
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import JdpSettings
+from jgi_stager.version import RELEASE
 
 PIECE_BYTES = 1024 * 1024
 SLOWEST_TIMEOUTS = 5
@@ -61,7 +61,7 @@ class _Edge(HttpEdge):
         session.mount("http://", adapter)
         # A file is wanted as it lies there, and its length is to be its own.
         session.headers.update(
-            {"User-Agent": f"jgi-stager/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
+            {"User-Agent": f"jgi-stager/{RELEASE}", "Accept": "*/*", "Accept-Encoding": "identity"}
         )
         return session
 

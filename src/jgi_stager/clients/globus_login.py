@@ -12,11 +12,11 @@ import requests
 from globus_sdk.scopes import TransferScopes
 from globus_sdk.transport import RequestsTransport, RetryConfig
 
-from jgi_stager import __version__
 from jgi_stager.clients.transport import BoundedAdapter, silence_queries
 from jgi_stager.failures import NeedsPerson, Service
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import GlobusSettings
+from jgi_stager.version import RELEASE
 
 CLIENT_SECRET = "globus_client_secret"  # noqa: S105 - the name of a secret
 REFRESH_TOKEN = "globus_refresh_token"  # noqa: S105
@@ -122,7 +122,7 @@ def _retries() -> RetryConfig:
 
 def _transport(settings: GlobusSettings) -> RequestsTransport:
     transport = RequestsTransport(verify_ssl=_certificates(), http_timeout=settings.timeout_seconds)
-    transport.user_agent = f"jgi-stager/{__version__}"
+    transport.user_agent = f"jgi-stager/{RELEASE}"
     adapter = BoundedAdapter(POOL_SIZE, MAX_BODY_BYTES, 5 * settings.timeout_seconds)
     session: requests.Session = transport.session
     session.mount("https://", adapter)

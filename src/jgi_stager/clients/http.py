@@ -19,7 +19,6 @@ from urllib.parse import quote
 
 import requests
 
-from jgi_stager import __version__
 from jgi_stager.clients.parsing import excerpt, retry_after
 from jgi_stager.clients.remote_clock import TheirClock, read
 from jgi_stager.clients.transport import BoundedAdapter, BrokenAnswerError, RedirectError, silence_queries
@@ -27,6 +26,7 @@ from jgi_stager.clients.wording import page_of
 from jgi_stager.clock import boot_seconds
 from jgi_stager.failures import OutcomeUnknown, OutsideError, Page, Service, Transient
 from jgi_stager.metrics import outside_call, result_of
+from jgi_stager.version import RELEASE
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 NOT_FINAL = frozenset({408, 425, 429, 499})
@@ -233,7 +233,7 @@ class HttpEdge:
         adapter = BoundedAdapter(*self._limits)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
-        session.headers.update({"User-Agent": f"jgi-stager/{__version__}", "Accept": "application/json"})
+        session.headers.update({"User-Agent": f"jgi-stager/{RELEASE}", "Accept": "application/json"})
         return session
 
     def _exchange(

@@ -17,12 +17,12 @@ from pymongo.errors import PyMongoError
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 from pymongo.read_concern import ReadConcern
 
-from jgi_stager import __version__
 from jgi_stager.clock import Clock
 from jgi_stager.liveness import mark_progress
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import StoreRefused, translated
-from jgi_stager.store.schema import ensure_indexes, ensure_schema
+from jgi_stager.store.schema import ensure_indexes, ensure_schema, must_be_current
+from jgi_stager.version import RELEASE
 
 
 class ProgressListener(CommandListener):
@@ -63,18 +63,23 @@ def connect(
     password: SecretStr | None = None,
     timeout_seconds: float = 10.0,
     listeners: Sequence[CommandListener] = (),
+    read_only: bool = False,
 ) -> Store:
     """Connect, check that the server answers, and create the missing indexes.
 
     ``password`` is used when the uri names a user, and wins over one in the uri. ``timeout_seconds`` (real)
-    bounds the search for a server. Raises `StoreUnavailable` or `StoreRefused`; neither quotes the uri.
+    bounds the search for a server. ``read_only``: nothing is brought up to date or created; only the functions
+    that read may be used on the store. Raises `StoreUnavailable` or `StoreRefused`; neither quotes the uri.
     """
     client = make_client(uri, password, timeout_seconds, listeners)
     try:
         client.admin.command("ping")
         store = Store(client, database_of(client, database), clock)
-        ensure_schema(store.database, program=__version__)
-        ensure_indexes(store.database)
+        if read_only:
+            must_be_current(store.database)
+        else:
+            ensure_schema(store.database, program=RELEASE)
+            ensure_indexes(store.database)
     except BaseException:
         client.close()
         raise

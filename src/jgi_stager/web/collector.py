@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from jgi_stager import __version__
 from jgi_stager.alarm_models import Cause
 from jgi_stager.failures import NEEDED
 from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS, ProjectState
 from jgi_stager.service.lease import DUTY
 from jgi_stager.service.metrics_snapshot import NEW, MetricsSnapshot
 from jgi_stager.store import StoreError, leases
+from jgi_stager.version import RELEASE
 from jgi_stager.web.health import Monitor
 
 
@@ -40,7 +40,7 @@ class StoreCollector(Collector):
         up.add_metric([], float(survey is not None))
         yield up
         build = _gauge("build", "1, with the version that runs.", ["version"])
-        build.add_metric([__version__], 1)
+        build.add_metric([RELEASE], 1)
         yield build
         yield from self._services()
         if survey is not None:
