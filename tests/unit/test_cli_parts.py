@@ -271,6 +271,7 @@ def test_help_and_version_load_no_command(words: tuple[str, ...]) -> None:
         "jgi_stager.cli",
         "jgi_stager.cli.main",
         "jgi_stager.cli.commands",
+        "jgi_stager.version",
     }
 
 
