@@ -248,7 +248,7 @@ class RestoreRequest(StoredDocument):
     stalled_told_at: Instant | None = None
     transfer_after: Instant | None = None
     unread_since: Instant | None = None
-    """Since when, and until when it rests, of whose delivery Globus could read nothing."""
+    """Since when, and until when it rests, of whose delivery nothing could be read."""
     dropped: list[str] | None = None
     """Ids that JDP did not take."""
     lost: list[str] | None = None

@@ -207,9 +207,9 @@ def test_409_is_waited_out_and_the_request_is_looked_at_again(st: Stage) -> None
     assert requested(st) == 1
     facts = snapshot.take_snapshot(snapshot.SnapshotSource(st.store, st.settings, st.clock))
     file = snapshot.find_files(st.store, file_id(1, 1), ["soil"])[0]
-    said = explain.file(facts, file, facts.requests[0]).waits[-1].sentence
-    assert "its download failed: downloads: GET /download_files/" in said
-    assert "409" in said
+    said = [one.sentence for one in explain.file(facts, file, facts.requests[0]).waits]
+    (failed,) = [one for one in said if one.startswith("its download failed: downloads: GET /download_files/")]
+    assert "409" in failed
     purge(st, "RESTORED")
     st.drive(6)
     check_run(st)

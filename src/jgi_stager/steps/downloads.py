@@ -307,6 +307,8 @@ class _Work:
         try:
             return self._finish(file, answer.result())
         except read_back.Stopped:
+            if not self.ctx.stop.is_set():  # somebody else decided about it meanwhile
+                self._postpone(file, "it does not wait for this any more")
             return 0
         except Spoilt as error:
             return self._spoilt(file, str(error))
