@@ -18,7 +18,7 @@ from jgi_stager.reporting import explain, snapshot, summary
 from jgi_stager.reporting.snapshot_types import DaemonView
 from smtp_server import Mailbox, mail_server
 from stage import Stage, small_catalogue, stage
-from watched import small_site, tick, wait
+from watched import drive, small_site, wait
 
 PAGE = "https://portal.example.org/staging"
 
@@ -105,17 +105,12 @@ def test_status_explain_and_the_mail_say_why_it_waits_in_the_same_words(mails: t
 def test_the_last_mail_goes_without_its_plot_where_the_server_takes_no_such_mail(
     tmp_path: Path, mongod_uri: str
 ) -> None:
-    mailbox = Mailbox()
+    mailbox = Mailbox(data_answers=["250 OK", "552 too large"])
     with mail_server(mailbox) as port:
         mailing = {"mailto": ["operator@example.org"], "smtp_host": "127.0.0.1", "smtp_port": port}
         with stage(tmp_path, mongod_uri, small_catalogue(1, 3), sections={"notifications": mailing}) as st:
             st.insert()
-            for _ in range(200):
-                tick(st)
-                if st.notices("done"):
-                    break
-            mailbox.data_answers = ["552 too large"]
-            wait(st, hours=2)
+            drive(st, hours=24, minutes=15)
             assert st.notices("done")[0]["state"] == "sent"
             mail = of_kind(st, mailbox, "done")
             assert [one.get_content_type() for one in mail.walk()] == [
@@ -125,3 +120,4 @@ def test_the_last_mail_goes_without_its_plot_where_the_server_takes_no_such_mail
             ]
             assert "cid:" not in part(mail, "text/html").get_content()
             assert "How it went" in text(mail)
+            assert [one for one in st.events if one["event"] == "mail_without_attachment"]
