@@ -15,6 +15,7 @@ from jgi_stager.clients.http import HttpEdge
 from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.nmdc import Nmdc
 from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, TheirClock, at_least
+from jgi_stager.clients.turns import Turns
 from jgi_stager.clock import Clock, ScaledClock
 from jgi_stager.failures import Service
 from jgi_stager.secrets import Secrets
@@ -52,7 +53,12 @@ def open_clients(
         timeout = bounded(section.timeout_seconds)
         theirs = TheirClock(at_least(ours, TOLERANCE_SECONDS))
         return HttpEdge(
-            service, section.base_url, timeout, section.pool_size, monotonic=ours.monotonic, their_clock=theirs
+            service,
+            section.base_url,
+            timeout,
+            Turns(section.pool_size, section.requests_per_second),
+            monotonic=ours.monotonic,
+            their_clock=theirs,
         )
 
     globus = settings.globus.model_copy(update={"timeout_seconds": bounded(settings.globus.timeout_seconds)})

@@ -35,6 +35,7 @@ from jgi_stager.store import (
     projects,
     requests,
     sharing,
+    tallies,
     tasks,
 )
 from jgi_stager.store.schema import INDEXES
@@ -54,6 +55,7 @@ MODULES: tuple[ModuleType, ...] = (
     file_queries,
     requests,
     sharing,
+    tallies,
     tasks,
 )
 LEFT_OUT = {
@@ -97,7 +99,6 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.inspect_states": lambda: files.inspect_states(store, "p"),
         "files.inspect_strays": lambda: files.inspect_strays(store),
         "files.candidates": lambda: files.candidates(store, "p", 10),
-        "files.count_by_state": lambda: files.count_by_state(store, "p"),
         "files.failed_groups": lambda: [
             files.failed_groups(store, "p"),
             files.failed_groups(store, "p", since=now),
@@ -129,7 +130,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "imports.of_project": lambda: imports.of_project(store, IMPORTED),
         "files.pending_sizes": lambda: files.pending_sizes(store, "p"),
         "files.select": lambda: files.select(store, {"project_name": "p", "state": P}, 5),
-        "files.tasks_behind": lambda: files.tasks_behind(store, [R, T]),
+        "files.tasks_behind": lambda: files.tasks_behind(store),
         "files.upsert_files": lambda: files.upsert_files(store, [file_record()]),
         "leases.holder": lambda: leases.holder(store, "l"),
         "leases.note_cleared": lambda: leases.note_cleared(store, "l", "a", 1),
@@ -287,6 +288,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "requests.recent": lambda: requests.recent(store, RequestState.READY, now),
         "requests.request_by_id": lambda: requests.request_by_id(store, 7),
         "requests.requests_in": lambda: requests.requests_in(store, list(RequestState), now),
+        "requests.count_joinable": lambda: requests.count_joinable(store),
         "requests.update_request": lambda: requests.update_request(store, "r", RequestState.READY, polls=1),
         "sharing.any_waiting": lambda: sharing.any_waiting(store),
         "sharing.follow": lambda: sharing.follow(store, *files.of_project(store, "p", limit=2)),
@@ -295,6 +297,15 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "sharing.reserve": lambda: sharing.reserve(store, ["q"], [jdp_id(1)]),
         "sharing.to_decide": lambda: sharing.to_decide(store, ["p"], 5),
         "sharing.travelling": lambda: sharing.travelling(store, [jdp_id(1)]),
+        "tallies.counted": lambda: tallies.counted(store, "p"),
+        "tallies.entered": lambda: files.upsert_files(store, [file_record()]),
+        "tallies.kept": lambda: tallies.kept(store, ["p"], lambda: (0, None)),
+        "tallies.moved": lambda: moves.fail(store, moves.by_project("p"), State.PENDING, "w"),
+        "tallies.note_candidates": lambda: tallies.note_candidates(store, ["p"]),
+        "tallies.of_project": lambda: tallies.of_project(store, "p"),
+        "tallies.of_projects": lambda: tallies.of_projects(store, ["p", "q", "none"]),
+        "tallies.repair": lambda: tallies.repair(store, ["p", "new"]),
+        "tallies.waiting": lambda: tallies.waiting(store, ["p"]),
         "tasks.count_active": lambda: tasks.count_active(store),
         "tasks.deliveries_held": lambda: tasks.deliveries_held(store),
         "tasks.inspect": lambda: tasks.inspect(store),
@@ -378,7 +389,7 @@ def test_the_order_comes_from_an_index(watched: Store, recorder: Recorder, name:
 
 
 def test_counting_reads_the_index_alone(watched: Store, recorder: Recorder) -> None:
-    ((_, answer),) = sent(watched, recorder, "files.count_by_state")
+    ((_, answer),) = sent(watched, recorder, "tallies.counted")
     examined = answer.get("executionStats") or answer["stages"][0]["$cursor"]["executionStats"]
     assert (examined["totalDocsExamined"], examined["totalKeysExamined"]) == (0, 6)
 

@@ -35,10 +35,11 @@ def settings_text(
     from jgi_stager.simulator import Credentials, SimulatorSettings
 
     outside = SimulatorSettings(root_dir=place.outside, nersc_prefix=place.staged)
+    often = {"requests_per_second": 1000}  # a second has many simulated ones
     sections: dict[str, dict[str, Any]] = {
-        "gold": {"base_url": urls["gold"]},
-        "jdp": {"base_url": urls["jdp"], "globus_user_name": "operator@example.org"},
-        "nmdc": {"base_url": urls["nmdc"]},
+        "gold": {"base_url": urls["gold"], **often},
+        "jdp": {"base_url": urls["jdp"], "globus_user_name": "operator@example.org", **often},
+        "nmdc": {"base_url": urls["nmdc"], **often},
         "globus": {
             "jgi_collection_id": outside.jgi_collection_id,
             "nersc_collection_id": outside.nersc_collection_id,
