@@ -26,7 +26,7 @@ from jgi_stager.store import files, projects, requests, tallies, tasks
 
 log = structlog.get_logger()
 
-INSPECTED = 1000
+INSPECTED = 500
 """Files that one audit reads. A step meets what it moves in any case; this is for what waits for long."""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from bson import ObjectId
@@ -120,13 +119,18 @@ def _move(
         update["$push"]["delivery_faults"] = {"$each": [asdict(fault)], "$slice": -FAULTS_KEPT}
     guard, moved = _guarded(where, old), 0
     while found := list(store.files.find(guard, tallies.COUNTED).limit(MOVED_TOGETHER)):
-        # Those that were read, and no others: so it is known what the tallies change by.
-        these: Document = {"$and": [guard, {"_id": {"$in": [one["_id"] for one in found]}}]}
-        write = partial(store.files.update_many, these, update)
-        moved += tallies.moved(store, found, old, new, write)
+        moved += _move_these(store, found, guard, update, (old, new))
         if len(found) < MOVED_TOGETHER:
             break
     return moved
+
+
+def _move_these(
+    store: Store, found: Sequence[Document], guard: Document, update: Document, move: tuple[State, State]
+) -> int:
+    """Move those that were read, and no others: so it is known what the tallies change by."""
+    these: Document = {"$and": [guard, {"_id": {"$in": [one["_id"] for one in found]}}]}
+    return tallies.moved(store, found, *move, lambda: store.files.update_many(these, update))
 
 
 @translated
@@ -146,7 +150,7 @@ def move_each(
     these = [updates[one["_id"]] for one in found]
     if not these:
         return 0
-    return tallies.moved(store, found, old, new, partial(store.files.update_each, these))
+    return tallies.moved(store, found, old, new, lambda: store.files.update_each(these))
 
 
 def fail(store: Store, where: Selection, old: State, reason: str) -> int:
