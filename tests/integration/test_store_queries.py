@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from types import ModuleType
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
+import shard_targets
 from explained import Recorder, explain, stages
 from factories import SOME_TIME, add_files, alarm, file_record, jdp_id, project
 from jgi_stager.clock import ManualClock
@@ -379,7 +381,9 @@ def test_no_query_scans_a_collection(watched: Store, recorder: Recorder, name: s
         assert "COLLSCAN" not in found, f"{name} scans: {command}"
 
 
-@pytest.mark.parametrize("name", ["files.candidates", "requests.requests_in", "tasks.tasks_in"])
+@pytest.mark.parametrize(
+    "name", ["files.candidates", "file_queries.listing", "requests.requests_in", "tasks.tasks_in"]
+)
 def test_the_order_comes_from_an_index(watched: Store, recorder: Recorder, name: str) -> None:
     explained = sent(watched, recorder, name)
     assert explained
@@ -394,8 +398,29 @@ def test_counting_reads_the_index_alone(watched: Store, recorder: Recorder) -> N
     assert (examined["totalDocsExamined"], examined["totalKeysExamined"]) == (0, 6)
 
 
+def test_a_file_is_found_by_what_people_know_of_it(watched: Store, recorder: Recorder) -> None:
+    for field in ("jdp_file_id", "file_name", "destination_path"):
+        known = (watched.files.find_one({"project_name": "q"}) or {})[field]
+        recorder.commands.clear()
+        assert len(files.search(watched, ["p", "q"], known)) == 1
+        (answer,) = explain(watched, recorder.commands[-1])
+        assert answer["executionStats"]["totalDocsExamined"] <= 1
+
+
+def test_the_page_about_scale_says_where_each_query_goes(watched: Store, recorder: Recorder) -> None:
+    rows = {}
+    for name in PUBLIC:
+        recorder.commands.clear()
+        _calls(watched)[name]()
+        if found := shard_targets.targets(recorder.commands):
+            rows[name] = found
+    if os.environ.get("JGI_STAGER_WRITE_PAGES"):
+        shard_targets.put_on_page(shard_targets.table(rows))
+    assert shard_targets.on_page() == shard_targets.table(rows)
+
+
 def test_the_test_sees_a_scan(watched: Store, recorder: Recorder) -> None:
-    list(watched.files.find({"file_name": "x"}))
+    list(watched.files.find({"md5sum": "x"}))
     (answer,) = explain(watched, recorder.commands[-1])
     assert "COLLSCAN" in set(stages(answer))
 
