@@ -127,7 +127,7 @@ class _Entering:
             **fields,
         )
         values = record.model_dump()
-        values["state"] = state.value
+        values |= {name: str(values[name]) for name in ("state", "failed_from") if values[name] is not None}
         return {"_id": ObjectId(f"{number:024x}"), **values}
 
 
@@ -147,7 +147,7 @@ def _fields(number: int, state: State) -> dict[str, Any]:
         there = f"/R{request}/{number}" if state in (State.MANIFEST_READY, State.TRANSFERRING) else None
         return {"request_id": request, "globus_task_id": task, "source_path": there}
     if state == State.FAILED:
-        return {"failed_from": State.PENDING.value, "reason": "JDP gives no size"}
+        return {"failed_from": State.PENDING, "reason": "JDP gives no size"}
     return {}
 
 

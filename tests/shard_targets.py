@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
-SHARD_KEYS: Mapping[str, tuple[str, ...]] = {
-    "files": ("project_name", "ap_gold_id"),
-    "discoveries": ("discovery", "about"),
-}
+SHARD_KEYS: Mapping[str, tuple[str, ...]] = {"files": ("project_name", "ap_gold_id")}
 """The others are small at any size, and stay on one shard."""
 ONE, PROJECT, ALL = "one shard", "the shards of its project", "all shards"
 _BEGIN, _END = "<!-- queries -->\n", "<!-- end of queries -->\n"

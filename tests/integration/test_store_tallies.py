@@ -166,13 +166,31 @@ def test_what_somebody_edits_by_hand_is_found_within_a_day(store: Store, clock: 
     assert is_kept(store)
 
 
-@pytest.mark.parametrize("odd", [{"counts": 7}, {"counts.pending.files": -3}, {"known": "yes"}, {"doubt": []}])
-def test_a_tally_that_somebody_edited_into_something_else_is_none(store: Store, odd: dict[str, Any]) -> None:
-    (oid, _) = add_files(store, 2)
+ODD: tuple[dict[str, Any], ...] = (
+    {"counts": 7},
+    {"counts.pending.files": -3},
+    {"counts.failed": "x"},
+    {"known": "yes"},
+    {"doubt": []},
+    {"moves": "many"},
+    {"candidates": "x"},
+)
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_tally_that_somebody_edited_into_something_else_holds_up_nobody(
+    store: Store, odd: dict[str, Any]
+) -> None:
+    first, second, third = add_files(store, 3)
     store.database["tallies"].update_one({"_id": "p"}, {"$set": odd})
-    assert tallies.of_project(store, "p")[PENDING] == Tally(2, 2000)
-    assert [one.project_name for one in tallies.repair(store, ["p"])] == ["p"]
-    moves.fail(store, moves.by_oids([oid]), PENDING, "w")
+    assert tallies.of_project(store, "p")[PENDING] == Tally(3, 3000)
+    tallies.note_candidates(store, ["p"])
+    assert moves.fail(store, moves.by_oids([first]), PENDING, "w") == 1
+    assert is_believed_rightly(store)
+    store.database["tallies"].update_one({"_id": "p"}, {"$set": odd})
+    assert moves.move_each(store, [(second, {})], PENDING, REQUESTED, "w") == 1
+    tallies.repair(store, ["p"])
+    assert moves.fail(store, moves.by_oids([third]), PENDING, "w") == 1
     assert is_kept(store)
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from pydantic import Field
+from pymongo.errors import BulkWriteError
 from pymongo.results import BulkWriteResult, UpdateResult
 
 from jgi_stager.lifecycle import ORDER, State
@@ -155,7 +157,8 @@ def note_candidates(store: Store, project_names: Iterable[object]) -> None:
     names = sorted({name for name in project_names if isinstance(name, str)})
     changes = [Change({"_id": name}, {"$inc": {"candidates": 1}}) for name in names]
     if changes:
-        store.tallies.update_each(changes)
+        with suppress(BulkWriteError):  # somebody edited it: it is believed by nobody
+            store.tallies.update_each(changes)
 
 
 def size_of(value: object) -> int:
@@ -169,7 +172,12 @@ def _mark(store: Store, names: Sequence[str]) -> str:
     if not names:
         return key
     update = {"$currentDate": {f"doubt.{key}": True}, "$inc": {"moves": 1}, "$setOnInsert": {"known": False}}
-    made = store.tallies.update_each([Change({"_id": name}, update, upsert=True) for name in names])
+    marks = [Change({"_id": name}, update, upsert=True) for name in names]
+    try:
+        made = store.tallies.update_each(marks)
+    except BulkWriteError:
+        _begin_anew(store, names)
+        made = store.tallies.update_each(marks)
     for number in made.upserted_ids or {}:
         _count_anew(store, names[number], mine=key)
     return key
@@ -187,8 +195,18 @@ def _add(store: Store, key: str, changes: Changes) -> None:
         )
         for name, change in changes.items()
     ]
-    if store.tallies.update_each(added).matched_count != len(added):
-        _spoil(store, key, list(changes))
+    try:
+        if store.tallies.update_each(added).matched_count == len(added):
+            return
+    except BulkWriteError:
+        _begin_anew(store, list(changes))
+    _spoil(store, key, list(changes))
+
+
+def _begin_anew(store: Store, names: Sequence[str]) -> None:
+    """Replace the tallies that somebody edited into something that no move can be added to."""
+    for name in set(names) - _read(store, names).keys():
+        store.tallies.replace_one({"_id": name}, {"known": False, "moves": 0}, upsert=True)
 
 
 def _spoil(store: Store, key: str, names: Sequence[str]) -> None:
@@ -298,7 +316,7 @@ def _count_anew(store: Store, name: str, mine: str | None = None) -> Repaired | 
     whose move has not begun."""
     before = _read(store, [name]).get(name)
     if before is None:
-        store.tallies.replace_one({"_id": name}, {"known": False, "moves": 0}, upsert=True)
+        _begin_anew(store, [name])
         before = _read(store, [name])[name]
     left_behind = before.left_behind()
     if set(before.doubt) - {mine, *left_behind}:
