@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test acceptance contract campaign mutants structure diagrams changelog lint format constraints man dist install-paths container clean
+.PHONY: demo test acceptance contract campaign mutants bench structure diagrams changelog lint format constraints man dist install-paths container clean
 
 demo: $(READY)
 	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
@@ -27,6 +27,10 @@ campaign: $(READY)
 # Breaks the daemon in a dozen ways that matter; exit 1 if the judge of the campaign does not notice one.
 mutants: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m campaign.mutants $(ARGS)
+
+# Every figure with its goal: ARGS="--only ticks --sizes 10000,100000 --json bench.json"; docs/benchmarks.md.
+bench: $(READY)
+	PYTHONPATH=tests:. $(BIN)/python -m benchmarks $(ARGS)
 
 # The structure in figures: the core's reading path, circles, what imports what, typed documents, lifecycles.
 structure: $(READY)

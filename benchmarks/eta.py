@@ -1,7 +1,5 @@
 """How good the estimate of ``status`` is: whole projects against the simulator, asked after a third of the bytes.
 
-    PYTHONPATH=src:tests python benchmarks/eta.py [PROJECTS] [FIRST_SEED]
-
 Every seed is another project, on another tape, line and quota. The error is what the estimate was off, as a share
 of the time that was really left; its median should be at most 25 %.
 
@@ -12,9 +10,8 @@ verifies when a reader of some speed would be done.
 from __future__ import annotations
 
 import random
-import sys
 import tempfile
-import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +19,8 @@ from statistics import median
 from unittest import mock
 
 import stage as stages
-from jgi_stager.formatting import human_bytes, human_duration
+from benchmarks.books import mongod
+from benchmarks.figures import Figure
 from jgi_stager.lifecycle import TaskState
 from jgi_stager.records import TaskKind
 from jgi_stager.reporting import eta, snapshot
@@ -31,11 +29,9 @@ from jgi_stager.simulator import generate
 from jgi_stager.steps import verify
 from jgi_stager.steps.context import StepContext
 from jgi_stager.store import tasks
-from jgi_stager.store.embedded import EmbeddedMongod
-from left_behind import guarded
 from stage import PROPOSAL, Stage, stage
 
-TERA = 10**12
+PROJECTS = 6
 TICK_MINUTES = 10.0
 
 
@@ -72,11 +68,11 @@ class Reader:
         """Verify the tasks whose reading would be over by now."""
         now = ctx.clock.now()
         for task in tasks.tasks_in(ctx.store, TaskState.ENDED, kind=TaskKind.FILES):
-            if task["_id"] not in self.ends:
+            if task.key not in self.ends:
                 begins = max([now, *self.ends.values()])
-                self.ends[task["_id"]] = begins + timedelta(seconds=task["bytes"] / self.rate)
-            due = self.ends[task["_id"]]
-            tasks.update_task(ctx.store, task["_id"], TaskState.ENDED, next_poll_at=due)
+                self.ends[task.key] = begins + timedelta(seconds=task.bytes / self.rate)
+            due = self.ends[task.key]
+            tasks.update_task(ctx.store, task.key, TaskState.ENDED, next_poll_at=due)
         return verify.run(ctx)
 
 
@@ -99,7 +95,7 @@ def follow(made: Stage, seed: int, size: int, quota: int) -> Result | None:
     raise AssertionError(f"seed {seed}: no end; {made.counts()} {made.states()}")
 
 
-def run(seed: int, uri: str) -> Result | None:
+def _project(seed: int, uri: str) -> Result | None:
     """One project of its own kind."""
     dice = random.Random(seed)
     catalogue = generate(dice.randint(12, 40), seed, PROPOSAL)
@@ -128,39 +124,12 @@ def run(seed: int, uri: str) -> Result | None:
         return follow(made, seed, size, quota)
 
 
-def row(found: Result) -> str:
-    """The truth, and how many minutes off the estimate and the ends of its range were."""
-    left = human_duration(found.ended_at - found.asked_at)
-    early, at, late = (
-        (instant - found.ended_at).total_seconds() / 60
-        for instant in (found.said.early, found.said.at, found.said.late)
+def run(_: Sequence[int]) -> Iterator[Figure]:
+    """The median error, and how often the truth was in the range that was given."""
+    with mongod() as uri:
+        found = [one for seed in range(1, PROJECTS + 1) if (one := _project(seed, uri)) is not None]
+    inside = sum(one.inside for one in found) / len(found)
+    more = {"inside": inside, "worst %": 100 * max(one.error for one in found), "projects": float(len(found))}
+    yield Figure(
+        "estimate after a third, median error", 100 * median(one.error for one in found), "%", 25, more=more
     )
-    return (
-        f"{found.seed:>3}  {human_bytes(found.size):>8}  quota {human_bytes(found.quota):>8}  left {left:>11}  "
-        f"said {at:+5.0f} min ({early:+5.0f} to {late:+5.0f})  error {found.error:6.1%}  "
-        f"{'inside' if found.inside else 'OUTSIDE'}"
-    )
-
-
-def main() -> None:
-    """Print a row for each project and the summary."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    first = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    results: list[Result] = []
-    with tempfile.TemporaryDirectory(prefix="jgi-eta-") as home, guarded(), EmbeddedMongod(Path(home)) as uri:
-        for seed in range(first, first + count):
-            began = time.monotonic()
-            found = run(seed, uri)
-            if found is None:
-                print(f"{seed:>3}  came at once, there was no moment to ask", flush=True)
-                continue
-            results.append(found)
-            print(f"{row(found)}  ({time.monotonic() - began:.0f} s)", flush=True)
-    inside = sum(found.inside for found in results)
-    print(
-        f"median error {median(found.error for found in results):.1%}; {inside} of {len(results)} inside the range"
-    )
-
-
-if __name__ == "__main__":
-    main()

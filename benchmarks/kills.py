@@ -1,6 +1,4 @@
-"""SIGKILL of the daemon and of its mongod, ten times in a project of the size of the demo.
-
-    PYTHONPATH=src python benchmarks/kills.py [--kills 10] [--seed 1] [--json FILE]
+"""SIGKILL of the daemon and of its mongod, several times in a project of the size of the demo.
 
 For each restart: how long the new daemon took from its start to its first action, and how much of that was mongod
 replaying its journal; the rest is the daemon's own share, whose median should be under 2 s. The first action is
@@ -11,16 +9,14 @@ simulator and the disk.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -30,11 +26,13 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 from rich.console import Console
 
+from benchmarks.figures import Figure
 from jgi_stager.cli.demo import ANALYSIS_PROJECTS, SCALE
 from jgi_stager.demo.place import Place, open_place
-from jgi_stager.demo.run import Crew, Wish, run, start_daemon
-from jgi_stager.demo.summary import Summary
+from jgi_stager.demo.run import Crew, Wish, start_daemon
+from jgi_stager.demo.run import run as run_demo
 
+KILLS, SEED = 5, 1
 PATIENCE_SECONDS = 120.0
 LOOK_SECONDS = 0.01
 LIMIT_SECONDS = 2.0
@@ -117,47 +115,8 @@ def _recovery(log: Path, written: int) -> float:
     return (at[_LISTENS] - min(at.values())).total_seconds()
 
 
-def report(restarts: list[Restart], summary: Summary) -> dict[str, Any]:
-    """All figures, for programs."""
-    judged = asdict(summary)
-    shown = ("ok", "problems", "files", "done", "failed", "bytes", "restored_more_than_once")
-    more = ("transfers_more_than_once", "max_window_bytes", "quota_bytes", "breaches", "real_seconds", "wrong")
-    return {
-        "restarts": [{**asdict(one), "own": one.own} for one in restarts],
-        "kills": len(restarts),
-        "median_own_seconds": median(one.own for one in restarts),
-        "worst_own_seconds": max(one.own for one in restarts),
-        "median_mongod_seconds": median(one.mongod for one in restarts),
-        "limit_seconds": LIMIT_SECONDS,
-        **{name: judged[name] for name in (*shown, *more)},
-    }
-
-
-def show(found: Mapping[str, Any]) -> None:
-    """The same for people."""
-    print(f"{'kill':>4} {'at':>7} {'to first action':>16} {'mongod':>8} {'own share':>10}")
-    for number, one in enumerate(found["restarts"], 1):
-        print(
-            f"{number:>4} {one['at']:>5.1f} s {one['whole']:>14.2f} s {one['mongod']:>6.2f} s {one['own']:>8.2f} s"
-        )
-    print(f"own share: median {found['median_own_seconds']:.2f} s, worst {found['worst_own_seconds']:.2f} s")
-    print(f"{found['done']} of {found['files']} files done, {found['failed']} failed, {found['wrong']} wrong;")
-    print(f"{found['restored_more_than_once']} restored and {found['transfers_more_than_once']} written again;")
-    share = found["max_window_bytes"] / found["quota_bytes"]
-    print(f"busiest 24 hours {share:.2%} of the quota; {found['real_seconds']:.0f} s in all")
-    for problem in found["problems"]:
-        print(f"PROBLEM: {problem}")
-
-
-def main() -> int:
-    """0 if nothing failed or was doubled, every kill happened, and the median is under the limit."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--analysis-projects", type=int, default=ANALYSIS_PROJECTS)
-    parser.add_argument("--scale", type=float, default=SCALE)
-    parser.add_argument("--json", type=Path, default=None, help="write all figures to this file")
-    wanted = parser.parse_args()
+def run(_: Sequence[int]) -> Iterator[Figure]:
+    """The daemon's own share of a restart, and what failed or was doubled."""
     with (
         tempfile.TemporaryDirectory(prefix="jgi-kills-") as home,
         open_place(Path(home) / "demo", replace=False) as place,
@@ -165,16 +124,14 @@ def main() -> int:
         # An installed program is compiled already: what a start costs must not be the compiling of it.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = str(Path(home) / "compiled")
-        killer = Killer(place, wanted.kills, random.Random(wanted.seed))
-        wish = Wish(wanted.analysis_projects, wanted.seed, (), wanted.scale)
-        found = report(killer.restarts, run(wish, place, Console(), killer))
-    if wanted.json is not None:
-        wanted.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    show(found)
-    doubled = found["restored_more_than_once"] + found["transfers_more_than_once"]
-    good = found["ok"] and not doubled and found["kills"] == wanted.kills
-    return 0 if good and found["median_own_seconds"] < LIMIT_SECONDS else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        killer = Killer(place, KILLS, random.Random(SEED))
+        summary = run_demo(Wish(ANALYSIS_PROJECTS, SEED, (), SCALE), place, Console(quiet=True), killer)
+    more = {
+        "worst": max(one.own for one in killer.restarts),
+        "mongod s": median(one.mongod for one in killer.restarts),
+        "kills": float(len(killer.restarts)),
+    }
+    own = median(one.own for one in killer.restarts)
+    yield Figure("restart, the daemon's own share", own, "s", LIMIT_SECONDS, more=more)
+    wrong = len(summary.problems) + summary.restored_more_than_once + summary.transfers_more_than_once
+    yield Figure("restarts, what failed or was doubled", float(wrong), "", 0.0)

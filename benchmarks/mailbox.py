@@ -1,6 +1,4 @@
-"""The mailbox of a site after 30 days of trouble, as a table.
-
-    PYTHONPATH=src:tests python benchmarks/mailbox.py [ANALYSIS_PROJECTS] [QUOTA_BYTES]
+"""The mailbox of a site after 30 days of trouble.
 
 Two projects, a JDP token that ends every three days, two days without JDP, 32 hours without a mail server, and a
 paused transfer. To be seen: every file done, as many human actions as tokens that ended, and at most one
@@ -9,45 +7,25 @@ immediate mail per event beside the digests.
 
 from __future__ import annotations
 
-import sys
-import tempfile
-import time
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from pathlib import Path
 
+from benchmarks.books import mongod
+from benchmarks.figures import Figure
 from jgi_stager.simulator import generate
-from jgi_stager.store.embedded import EmbeddedMongod
-from month import Outcome, Script, month
+from month import Script, month
 
 MINUTES = 20.0
+ANALYSIS_PROJECTS = 16
+QUOTA_BYTES = 45_000_000_000
 
 
-def show(outcome: Outcome, seconds: float) -> None:
-    """The mailbox and the counts."""
-    began = outcome.mails[0][0] if outcome.mails else None
-    for at, to, subject in outcome.mails:
-        day = (at - began).total_seconds() / 86_400 if began else 0.0
-        print(f"{day:5.1f}  {at:%a %d %b %H:%M}  {to[:30]:30}  {subject[:110]}")
-    print()
-    print(f"simulated {outcome.took}, {seconds:.0f} s of real time")
-    print(f"files {outcome.files}, projects {outcome.projects}, setbacks {outcome.setbacks}")
-    print(f"tokens that ended {outcome.token_ends}, human actions {outcome.human_actions}")
-    print(f"mails by kind {outcome.kinds}; over the limits at JDP: {outcome.breaches}")
-
-
-def main() -> None:
-    """Run it."""
-    projects = int(sys.argv[1]) if len(sys.argv) > 1 else 16
-    quota = int(float(sys.argv[2])) if len(sys.argv) > 2 else 45_000_000_000
-    directory = Path(tempfile.mkdtemp(prefix="jgi-"))
-    begun = time.monotonic()
-    with (
-        EmbeddedMongod(directory) as uri,
-        month(uri, generate(projects, 1), quota, Script()) as site,
-    ):
+def run(_: Sequence[int]) -> Iterator[Figure]:
+    """How often a person had to act, and whether everything came."""
+    with mongod() as uri, month(uri, generate(ANALYSIS_PROJECTS, 1), QUOTA_BYTES, Script()) as site:
         outcome = site.run(timedelta(days=60), MINUTES)
-    show(outcome, time.monotonic() - begun)
-
-
-if __name__ == "__main__":
-    main()
+    more = {"mails": float(len(outcome.mails)), "tokens ended": float(outcome.token_ends)}
+    needless = float(outcome.human_actions - outcome.token_ends)
+    yield Figure("a month of trouble, needless human actions", needless, "", 0.0, more=more)
+    missing = sum(number for state, number in outcome.files.items() if state != "done")
+    yield Figure("a month of trouble, files that did not come", float(missing), "", 0.0)

@@ -39,6 +39,7 @@ from jgi_stager.store import (
     projects,
     requests,
     sharing,
+    tallies,
     tasks,
 )
 from jgi_stager.stored import Download
@@ -161,6 +162,11 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "sharing.give_up": lambda store: sharing.give_up(store, _rows(store, "to copy")[0]),
     "sharing.release_all": sharing.release_all,
     "sharing.reserve": lambda store: sharing.reserve(store, ["p"], [_rows(store, "arrived")[0].source_file_id]),
+    "tallies.entered": lambda store: files.upsert_files(store, [ANOTHER]),
+    "tallies.kept": lambda store: tallies.kept(store, ["p"], lambda: (0, None)),
+    "tallies.moved": lambda store: moves.move(store, moves.by_project("p"), P, R, "w"),
+    "tallies.note_candidates": lambda store: tallies.note_candidates(store, ["p"]),
+    "tallies.repair": lambda store: tallies.repair(store, ["new"]),
     "tasks.insert_task": lambda store: _insert_task(store, "another"),
     "tasks.renew_submission": lambda store: tasks.renew_submission(store, _key(store.globus_tasks), "another"),
     "tasks.update_task": lambda store: tasks.update_task(

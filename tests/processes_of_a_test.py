@@ -167,9 +167,10 @@ def settings(site: Site, more: Mapping[str, Mapping[str, Any]] | None = None) ->
     """The settings file of a daemon; ``more`` is added to its sections."""
     urls = site.urls
     sections: dict[str, dict[str, Any]] = {
-        "gold": {"base_url": urls["gold"]},
+        "gold": {"base_url": urls["gold"], "requests_per_second": 1000},
         "jdp": {
             "base_url": urls["jdp"],
+            "requests_per_second": 1000,
             "globus_user_name": "operator@example.org",
             "restore_batch_size": 20,
         },

@@ -277,15 +277,16 @@ def settings_for(out: Outside, directory: Path) -> Settings:
     """Settings that point at the simulator. Nobody is mailed."""
     urls, outside_settings = out.sim.urls, out.settings
     sections: Any = {
-        "gold": {"base_url": urls.gold, "timeout_seconds": 5},
+        "gold": {"base_url": urls.gold, "timeout_seconds": 5, "requests_per_second": 10_000},
         "jdp": {
             "base_url": urls.jdp,
             "download_url": urls.downloads,
             "timeout_seconds": 5,
+            "requests_per_second": 10_000,
             "globus_user_name": "operator@example.org",
             "max_restore_bytes": outside_settings.max_window_bytes,
         },
-        "nmdc": {"base_url": urls.nmdc, "timeout_seconds": 5},
+        "nmdc": {"base_url": urls.nmdc, "timeout_seconds": 5, "requests_per_second": 10_000},
         "nersc": {"status_url": urls.nersc, "timeout_seconds": 5},
         "globus": {
             "globus_root_dir": outside_settings.globus_root_dir,

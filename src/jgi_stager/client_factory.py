@@ -17,6 +17,7 @@ from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.nersc import DEADLINE_SECONDS, MOST_BYTES, Nersc, place
 from jgi_stager.clients.nmdc import Nmdc
 from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, TheirClock, at_least
+from jgi_stager.clients.turns import Turns
 from jgi_stager.clock import Clock, ScaledClock
 from jgi_stager.failures import Service
 from jgi_stager.secrets import Secrets
@@ -56,7 +57,12 @@ def open_clients(
         timeout = bounded(section.timeout_seconds)
         theirs = TheirClock(at_least(ours, TOLERANCE_SECONDS))
         return HttpEdge(
-            service, section.base_url, timeout, section.pool_size, monotonic=ours.monotonic, their_clock=theirs
+            service,
+            section.base_url,
+            timeout,
+            Turns(section.pool_size, section.requests_per_second),
+            monotonic=ours.monotonic,
+            their_clock=theirs,
         )
 
     def nersc() -> Nersc:
@@ -64,7 +70,7 @@ def open_clients(
             return Nersc(None)
         host, path = place(settings.nersc.status_url)
         timeout = bounded(settings.nersc.timeout_seconds)
-        return Nersc(HttpEdge(Service.NERSC, host, timeout, 1, MOST_BYTES, bounded(DEADLINE_SECONDS)), path)
+        return Nersc(HttpEdge(Service.NERSC, host, timeout, Turns(1), MOST_BYTES, bounded(DEADLINE_SECONDS)), path)
 
     globus = settings.globus.model_copy(update={"timeout_seconds": bounded(settings.globus.timeout_seconds)})
     with ExitStack() as stack:

@@ -63,6 +63,8 @@ class HttpSettings(Section):
     base_url: HttpUrl
     timeout_seconds: float = Field(60.0, gt=0)
     pool_size: int = Field(4, ge=1, le=32)
+    requests_per_second: float = Field(20.0, gt=0)
+    """So many calls begin in a second at most: others use the service, too."""
 
 
 class GoldSettings(HttpSettings):

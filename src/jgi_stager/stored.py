@@ -118,23 +118,27 @@ def parse(model: type[D], document: Mapping[str, Any], fields: frozenset[str] | 
     ``fields``: those that were read, if not all. Only these are looked at, and they alone are there: any other
     attribute, even one with a default, raises AttributeError.
     """
-    wanted = model if fields is None else _part(model, fields)
-    try:
-        parsed = wanted.model_validate(document)
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False)
-        said = dict.fromkeys(_explain(model, document, problem) for problem in problems[:_MOST_PROBLEMS])
-        raise UnfitError("; ".join(said)) from None
+    parsed = _validated(model, document, fields)
     if fields is not None:
         for unread in parsed.__dict__.keys() - fields - _ALWAYS_READ:
             del parsed.__dict__[unread]
     return parsed
 
 
+def _validated(model: type[D], document: Mapping[str, Any], fields: frozenset[str] | None) -> D:
+    wanted = model if fields is None else _part(model, fields)
+    try:
+        return wanted.model_validate(document)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False)
+        said = dict.fromkeys(_explain(model, document, problem) for problem in problems[:_MOST_PROBLEMS])
+        raise UnfitError("; ".join(said)) from None
+
+
 def misfit(model: type[Stored], document: Mapping[str, Any], fields: frozenset[str] | None = None) -> str | None:
     """Why a document does not fit its model, for a person; None if it does. ``fields`` as in `parse`."""
     try:
-        parse(model, document, fields)
+        _validated(model, document, fields)
     except UnfitError as error:
         return str(error)
     return None

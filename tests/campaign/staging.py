@@ -108,7 +108,7 @@ def sections(
     ``elsewhere``: it is another daemon than the first, on another machine.
     """
     urls, outside = simulator.urls, simulator.world.settings
-    timeout = {"timeout_seconds": TIMEOUT_SECONDS}
+    timeout = {"timeout_seconds": TIMEOUT_SECONDS, "requests_per_second": 10_000}
     found: dict[str, Any] = {
         "gold": {"base_url": urls.gold, **timeout},
         "nmdc": {"base_url": urls.nmdc, **timeout},

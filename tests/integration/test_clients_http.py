@@ -26,6 +26,7 @@ from http_server import (
     unused_url,
 )
 from jgi_stager.clients.http import HttpEdge, RefusedError
+from jgi_stager.clients.turns import Turns
 from jgi_stager.failures import OutcomeUnknown, OutsideError, Service, Transient
 from jgi_stager.version import RELEASE
 
@@ -40,7 +41,7 @@ CHUNKS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encodin
 def edge_to(
     url: str, timeout: float = 5.0, *, biggest: int = 1_000_000, deadline: float | None = None
 ) -> Iterator[HttpEdge]:
-    edge = HttpEdge(Service.JDP, url, timeout, pool_size=2, max_body_bytes=biggest, deadline_seconds=deadline)
+    edge = HttpEdge(Service.JDP, url, timeout, Turns(2), max_body_bytes=biggest, deadline_seconds=deadline)
     try:
         yield edge
     finally:

@@ -10,7 +10,7 @@ from pymongo.errors import DuplicateKeyError
 from factories import add_files, file_record, jdp_id
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import ORDER, State
-from jgi_stager.store import Store, files, moves
+from jgi_stager.store import Store, files, moves, tallies
 
 
 def test_upsert_enters_each_destination_once_and_resets_nothing(store: Store) -> None:
@@ -105,13 +105,13 @@ def test_counts(store: Store) -> None:
     oids = add_files(store, 3, jdp_file_size=6_000_000_000_000)
     add_files(store, 1, jdp_file_size=None)
     moves.fail(store, moves.by_oids(oids[:1]), State.PENDING, "no")
-    counted = files.count_by_state(store, "p")
+    counted = tallies.counted(store, "p")
     assert tuple(counted) == ORDER
-    assert counted[State.PENDING] == files.Tally(3, 12_000_000_000_000)
-    assert counted[State.FAILED] == files.Tally(1, 6_000_000_000_000)
-    assert counted[State.DONE] == files.Tally(0, 0)
+    assert counted[State.PENDING] == tallies.Tally(3, 12_000_000_000_000)
+    assert counted[State.FAILED] == tallies.Tally(1, 6_000_000_000_000)
+    assert counted[State.DONE] == tallies.Tally(0, 0)
     store.files.update_one({"_id": oids[1]}, {"$set": {"state": "lost"}})
-    assert files.count_by_state(store, "p")["lost"].files == 1
+    assert tallies.counted(store, "p")["lost"].files == 1
 
 
 def test_failed_groups(store: Store) -> None:

@@ -125,9 +125,9 @@ def test_an_illegal_move_tells_the_story(store: Store) -> None:
     (oid,) = add_files(store, 1)
     name = get(store, oid)["file_name"]
     with pytest.raises(IllegalMoveError, match=f"{name}.*: pending"):
-        moves.move(store, moves.by_oids([oid]), PENDING, TRANSFERRING, "cheat")
+        moves.move(store, moves.by_oids([oid]), PENDING, RESTORED, "cheat")
     with pytest.raises(IllegalMoveError):
-        moves.move_each(store, [(oid, {})], PENDING, TRANSFERRING, "cheat")
+        moves.move_each(store, [(oid, {})], PENDING, RESTORED, "cheat")
     assert get(store, oid)["state"] == "pending"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from types import ModuleType
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
+import shard_targets
 from explained import Recorder, explain, stages
 from factories import SOME_TIME, add_files, alarm, file_record, history_point, jdp_id, project
 from jgi_stager.clock import ManualClock
@@ -40,6 +42,7 @@ from jgi_stager.store import (
     projects,
     requests,
     sharing,
+    tallies,
     tasks,
 )
 from jgi_stager.store.schema import INDEXES
@@ -64,6 +67,7 @@ MODULES: tuple[ModuleType, ...] = (
     file_queries,
     requests,
     sharing,
+    tallies,
     tasks,
 )
 LEFT_OUT = {
@@ -117,7 +121,6 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.inspect_states": lambda: files.inspect_states(store, "p"),
         "files.inspect_strays": lambda: files.inspect_strays(store),
         "files.candidates": lambda: files.candidates(store, "p", 10),
-        "files.count_by_state": lambda: files.count_by_state(store, "p"),
         "files.failed_groups": lambda: [
             files.failed_groups(store, "p"),
             files.failed_groups(store, "p", since=now),
@@ -157,7 +160,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "imports.of_project": lambda: imports.of_project(store, IMPORTED),
         "files.pending_sizes": lambda: files.pending_sizes(store, "p"),
         "files.select": lambda: files.select(store, {"project_name": "p", "state": P}, 5),
-        "files.tasks_behind": lambda: files.tasks_behind(store, [R, T]),
+        "files.tasks_behind": lambda: files.tasks_behind(store),
         "files.upsert_files": lambda: files.upsert_files(store, [file_record()]),
         "leases.holder": lambda: leases.holder(store, "l"),
         "leases.note_cleared": lambda: leases.note_cleared(store, "l", "a", 1),
@@ -317,6 +320,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "requests.recent": lambda: requests.recent(store, RequestState.READY, now),
         "requests.request_by_id": lambda: requests.request_by_id(store, 7),
         "requests.requests_in": lambda: requests.requests_in(store, list(RequestState), now),
+        "requests.count_joinable": lambda: requests.count_joinable(store),
         "requests.update_request": lambda: requests.update_request(store, "r", RequestState.READY, polls=1),
         "sharing.any_waiting": lambda: sharing.any_waiting(store),
         "sharing.follow": lambda: sharing.follow(store, *files.of_project(store, "p", limit=2)),
@@ -326,6 +330,15 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "sharing.to_decide": lambda: sharing.to_decide(store, ["p"], 5),
         "sharing.once_each": lambda: sharing.once_each(store, files.of_project(store, "p", limit=2), None),
         "sharing.travelling": lambda: sharing.travelling(store, [jdp_id(1)]),
+        "tallies.counted": lambda: tallies.counted(store, "p"),
+        "tallies.entered": lambda: files.upsert_files(store, [file_record()]),
+        "tallies.kept": lambda: tallies.kept(store, ["p"], lambda: (0, None)),
+        "tallies.moved": lambda: moves.fail(store, moves.by_project("p"), State.PENDING, "w"),
+        "tallies.note_candidates": lambda: tallies.note_candidates(store, ["p"]),
+        "tallies.of_project": lambda: tallies.of_project(store, "p"),
+        "tallies.of_projects": lambda: tallies.of_projects(store, ["p", "q", "none"]),
+        "tallies.repair": lambda: tallies.repair(store, ["p", "new"]),
+        "tallies.waiting": lambda: tallies.waiting(store, ["p"]),
         "tasks.any_open": lambda: tasks.any_open(store),
         "tasks.count_active": lambda: tasks.count_active(store),
         "tasks.deliveries_held": lambda: tasks.deliveries_held(store),
@@ -400,7 +413,9 @@ def test_no_query_scans_a_collection(watched: Store, recorder: Recorder, name: s
         assert "COLLSCAN" not in found, f"{name} scans: {command}"
 
 
-@pytest.mark.parametrize("name", ["files.candidates", "requests.requests_in", "tasks.tasks_in"])
+@pytest.mark.parametrize(
+    "name", ["files.candidates", "file_queries.listing", "requests.requests_in", "tasks.tasks_in"]
+)
 def test_the_order_comes_from_an_index(watched: Store, recorder: Recorder, name: str) -> None:
     explained = sent(watched, recorder, name)
     assert explained
@@ -410,13 +425,34 @@ def test_the_order_comes_from_an_index(watched: Store, recorder: Recorder, name:
 
 
 def test_counting_reads_the_index_alone(watched: Store, recorder: Recorder) -> None:
-    ((_, answer),) = sent(watched, recorder, "files.count_by_state")
+    ((_, answer),) = sent(watched, recorder, "tallies.counted")
     examined = answer.get("executionStats") or answer["stages"][0]["$cursor"]["executionStats"]
     assert (examined["totalDocsExamined"], examined["totalKeysExamined"]) == (0, 6)
 
 
+def test_a_file_is_found_by_what_people_know_of_it(watched: Store, recorder: Recorder) -> None:
+    for field in ("jdp_file_id", "file_name", "destination_path"):
+        known = (watched.files.find_one({"project_name": "q"}) or {})[field]
+        recorder.commands.clear()
+        assert len(files.search(watched, ["p", "q"], known)) == 1
+        (answer,) = explain(watched, recorder.commands[-1])
+        assert answer["executionStats"]["totalDocsExamined"] <= 1
+
+
+def test_the_page_about_scale_says_where_each_query_goes(watched: Store, recorder: Recorder) -> None:
+    rows = {}
+    for name in PUBLIC:
+        recorder.commands.clear()
+        _calls(watched)[name]()
+        if found := shard_targets.targets(recorder.commands):
+            rows[name] = found
+    if os.environ.get("JGI_STAGER_WRITE_PAGES"):
+        shard_targets.put_on_page(shard_targets.table(rows))
+    assert shard_targets.on_page() == shard_targets.table(rows)
+
+
 def test_the_test_sees_a_scan(watched: Store, recorder: Recorder) -> None:
-    list(watched.files.find({"file_name": "x"}))
+    list(watched.files.find({"md5sum": "x"}))
     (answer,) = explain(watched, recorder.commands[-1])
     assert "COLLSCAN" in set(stages(answer))
 

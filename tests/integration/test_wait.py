@@ -16,7 +16,7 @@ from jgi_stager.cli import wait
 from jgi_stager.cli.wait import Result, Seen, Until, judge, line
 from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.store import StoreUnavailable, moves
-from jgi_stager.store.files import Tally
+from jgi_stager.store.tallies import Tally
 from patterns import pattern_text
 from stage import Stage, file_id, small_catalogue, stage
 

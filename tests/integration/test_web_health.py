@@ -29,7 +29,7 @@ from jgi_stager.service.metrics_snapshot import MetricsReader
 from jgi_stager.settings import Settings, WebSettings
 from jgi_stager.steps import STEPS
 from jgi_stager.steps.context import StepContext
-from jgi_stager.store import Store, projects, requests, tasks
+from jgi_stager.store import Store, projects, requests, tallies, tasks
 from jgi_stager.store.notices import put_notice
 from jgi_stager.web import server
 from jgi_stager.web.health import Monitor, status_line_now
@@ -189,15 +189,16 @@ def test_files_and_bytes_are_counted_and_vanished_labels_are_zero(site: Site) ->
     assert found["jgi_stager_projects", "active"] == 0
 
 
-def test_a_project_that_has_ended_is_counted_once_and_again_when_it_changed(site: Site) -> None:
+def test_the_files_of_a_project_are_counted_by_its_tally(site: Site) -> None:
     store = site.ctx.store
     insert_project(store, "soil", done=2)
-    store.projects.update_one({}, {"$set": {"state": "done", "update_date": store.clock.now()}})
-    assert site.metrics()["jgi_stager_files", "soil", "done"] == 2
+    assert site.metrics()["jgi_stager_files", "soil", "done"] == 2, "it has none yet: the files are counted"
+    tallies.repair(store, ["soil"])
     store.database["files"].delete_one({})
-    assert site.metrics()["jgi_stager_files", "soil", "done"] == 2, "counted once"
-    later = store.clock.now() + timedelta(seconds=1)
-    store.projects.update_one({}, {"$set": {"update_date": later}})
+    assert site.metrics()["jgi_stager_files", "soil", "done"] == 2, "nobody looks at the files"
+    later = store.clock.now() + timedelta(hours=25)
+    store.database["tallies"].update_one({"_id": "soil"}, {"$set": {"counted_at": later}})
+    tallies.repair(store, ["soil"])
     assert site.metrics()["jgi_stager_files", "soil", "done"] == 1
 
 

@@ -26,6 +26,7 @@ from jgi_stager.cli.common import (
 from jgi_stager.client_factory import Clients, clients_for_command, open_secrets
 from jgi_stager.clients.http import HttpEdge
 from jgi_stager.clients.nmdc import Nmdc
+from jgi_stager.clients.turns import Turns
 from jgi_stager.config_sources import verified_uri
 from jgi_stager.failures import Service
 from jgi_stager.formatting import count, human_bytes, some_of
@@ -164,7 +165,7 @@ def _read(
             base_url=runtime_api or "", timeout_seconds=settings.nmdc.timeout_seconds, pool_size=1
         )
         with ExitStack() as stack:
-            nmdc = Nmdc(HttpEdge(Service.NMDC, section.base_url, section.timeout_seconds, 1))
+            nmdc = Nmdc(HttpEdge(Service.NMDC, section.base_url, section.timeout_seconds, Turns(1)))
             stack.callback(nmdc.close)
             return sources.from_runtime(nmdc, secrets.read(TOKEN) if secrets.exists(TOKEN) else None, names)
     except sources.NoBooksError as error:

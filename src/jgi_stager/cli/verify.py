@@ -37,7 +37,7 @@ from jgi_stager.models import Project
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.settings import Settings
 from jgi_stager.staged_tree import Directory, Entry, Finding, Kind
-from jgi_stager.store import file_queries, files, projects
+from jgi_stager.store import file_queries, projects, tallies
 from jgi_stager.store.files import FileId
 from jgi_stager.stored import Verified
 
@@ -162,7 +162,7 @@ def _findings(
     foreign = staged_tree.foreign_names(books.settings.importer.foreign)
     workers, stop = read_back.workers(books.settings.staging.verify_workers), threading.Event()
     with _progress(page, quiet=quiet) as progress:
-        done = files.count_by_state(books.store, project)[State.DONE]
+        done = tallies.of_project(books.store, project)[State.DONE]
         bar = progress.add_task(project, total=(done.bytes if deep else done.files) if ap is None else None)
         for one in known if ap is None else [ap]:
             rows, right = file_queries.listing(books.store, project, ap_gold_id=one), []

@@ -39,8 +39,8 @@ from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.ready_to_import import judged
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.settings import Settings
-from jgi_stager.store import StoreUnavailable, files, projects
-from jgi_stager.store.files import Tally
+from jgi_stager.store import StoreUnavailable, projects, tallies
+from jgi_stager.store.tallies import Tally
 
 
 class Until(StrEnum):
@@ -249,7 +249,7 @@ def look(
             state, reason = record.state.value, record.reason
         else:
             state, reason = record.state.value if record.state else "new", record.usable("reason")
-        counts, to_come = files.count_by_state(books.store, project), None
+        counts, to_come = tallies.of_project(books.store, project), None
         if until is Until.READY and isinstance(record, Project) and record.state in LISTED:
             same = before is not None and before.to_come is not None and before.counts == counts
             to_come = before.to_come if before is not None and same else _to_come(books, record)

@@ -21,6 +21,7 @@ from jgi_stager.clients.http import MOST_OF_A_PAGE, Answer, HttpEdge, RefusedErr
 from jgi_stager.clients.jdp_session import CURE, credential, meaning, no_session
 from jgi_stager.clients.parsing import content_range, length, strong_validator
 from jgi_stager.clients.transport import StreamAdapter, deadline_of_call
+from jgi_stager.clients.turns import Turns
 from jgi_stager.clients.wording import leads_to_sign_in, page_of
 from jgi_stager.failures import NeedsPerson, NotOnDisk, OtherPart, OutsideError, Page, Rejected, Service, Transient
 from jgi_stager.id_lists import JDP_FILE_ID
@@ -147,7 +148,7 @@ class Downloads:
         self, settings: JdpSettings, secrets: Secrets, timeout_seconds: float, most_at_a_time: int = 1
     ) -> None:
         """``timeout_seconds`` (real) bounds one wait for the network."""
-        self._edge = _Edge(Service.DOWNLOADS, settings.download_url, timeout_seconds, most_at_a_time)
+        self._edge = _Edge(Service.DOWNLOADS, settings.download_url, timeout_seconds, Turns(most_at_a_time))
         self._secrets = secrets
         self._settings = settings
 

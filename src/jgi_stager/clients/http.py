@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +21,7 @@ import requests
 from jgi_stager.clients.parsing import excerpt, retry_after
 from jgi_stager.clients.remote_clock import TheirClock, read
 from jgi_stager.clients.transport import BoundedAdapter, BrokenAnswerError, RedirectError, silence_queries
+from jgi_stager.clients.turns import Turns
 from jgi_stager.clients.wording import page_of
 from jgi_stager.clock import boot_seconds
 from jgi_stager.failures import OutcomeUnknown, OutsideError, Page, Service, Transient
@@ -114,15 +114,15 @@ class HttpEdge:
         service: Service,
         base_url: str,
         timeout_seconds: float,
-        pool_size: int = 4,
+        turns: Turns | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         deadline_seconds: float | None = None,
         monotonic: Callable[[], float] = boot_seconds,
         their_clock: TheirClock | None = None,
     ) -> None:
         """``timeout_seconds`` bounds one wait for the network, ``deadline_seconds`` (default 5 of those)
-        a whole call, ``pool_size`` the calls under way at a time. All real seconds. ``monotonic`` is a clock that
-        never jumps, in whatever seconds the service's own clock runs."""
+        a whole call, ``turns`` the calls at a time (default 4). All real seconds. ``monotonic`` is a clock
+        that never jumps, in whatever seconds the service's own clock runs."""
         silence_queries()
         self.service = service
         self.their_clock = their_clock or TheirClock()
@@ -130,8 +130,8 @@ class HttpEdge:
         self._steady = monotonic
         self.base_url = base_url.rstrip("/")
         self._timeout = timeout_seconds
-        self._limits = (pool_size, max_body_bytes, deadline_seconds or 5 * timeout_seconds)
-        self._turns = threading.BoundedSemaphore(pool_size)
+        self._turns = turns or Turns(4)
+        self._limits = (self._turns.most, max_body_bytes, deadline_seconds or 5 * timeout_seconds)
         self._pooled = self._new_session()
 
     def close(self) -> None:

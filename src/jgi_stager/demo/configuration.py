@@ -35,14 +35,16 @@ def settings_text(
     from jgi_stager.simulator import Credentials, SimulatorSettings
 
     outside = SimulatorSettings(root_dir=place.outside, nersc_prefix=place.staged)
+    often = {"requests_per_second": 1000}  # a second has many simulated ones
     sections: dict[str, dict[str, Any]] = {
-        "gold": {"base_url": urls["gold"]},
+        "gold": {"base_url": urls["gold"], **often},
         "jdp": {
             "base_url": urls["jdp"],
             "download_url": urls["downloads"],
             "globus_user_name": "operator@example.org",
+            **often,
         },
-        "nmdc": {"base_url": urls["nmdc"]},
+        "nmdc": {"base_url": urls["nmdc"], **often},
         "nersc": {"status_url": urls["nersc"]},
         "globus": {
             "jgi_collection_id": outside.jgi_collection_id,

@@ -57,6 +57,7 @@ from jgi_stager.store import (
     processes,
     projects,
     requests,
+    tallies,
     tasks,
 )
 from jgi_stager.store.credentials import Credential
@@ -358,7 +359,7 @@ def _raw(store: Store, record: RawRecord) -> views.Project:
 
 def _with_files(store: Store, view: views.Project) -> views.Project:
     """An accepted project with its files."""
-    counts = files.count_by_state(store, view.name)
+    counts = tallies.of_project(store, view.name)
     failed = files.failed_groups(store, view.name, 3) if counts[State.FAILED].files else []
     return replace(
         view,

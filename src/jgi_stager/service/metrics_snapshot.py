@@ -1,14 +1,13 @@
 """The daemon's state at one instant, read from the database: for the status line, /healthz and /metrics.
 
-Cheap: counts come from an index, and the files of a project that has ended are counted once.
+Cheap: the files of a project are counted by its tally.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from jgi_stager.alarm_models import Alarm
@@ -19,9 +18,8 @@ from jgi_stager.limits import restore_limits_now
 from jgi_stager.outages import explains
 from jgi_stager.planning import Spent, bytes_in_window
 from jgi_stager.settings import Settings
-from jgi_stager.store import Store, alarms, credentials, files, notices, outages, projects, requests, tasks
-from jgi_stager.store.files import Tally
-from jgi_stager.store.projects import Head
+from jgi_stager.store import Store, alarms, credentials, notices, outages, projects, requests, tallies, tasks
+from jgi_stager.store.tallies import Tally
 
 NEW = "new"
 """The state of a record that the daemon has not looked at yet."""
@@ -80,12 +78,10 @@ class MetricsSnapshot:
 
 @dataclass
 class MetricsReader:
-    """Takes snapshots, and remembers what cannot change any more. Safe between threads."""
+    """Takes snapshots. Safe between threads."""
 
     store: Store
     settings: Settings
-    _ended: dict[object, tuple[object, Mapping[str, Tally]]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def look(self) -> MetricsSnapshot:
         """Read the database. Raises `StoreError`."""
@@ -94,9 +90,14 @@ class MetricsReader:
         open_requests = requests.requests_in(self.store, OPEN_REQUESTS)
         open_tasks = tasks.tasks_in(self.store, OPEN_TASKS)
         waiting, announced = notices.open_notices(self.store), outages.known(self.store)
+        names = sorted({one.name for one in records if one.name is not None})  # else it was never accepted
         return MetricsSnapshot(
             now=now,
-            files=self._files(records),
+            files={
+                (name, state): tally
+                for name, counts in tallies.of_projects(self.store, names).items()
+                for state, tally in counts.items()
+            },
             going=frozenset(
                 one.name for one in records if one.name is not None and one.state not in ENDED_PROJECTS
             ),
@@ -112,26 +113,6 @@ class MetricsReader:
             alarms=alarms.open_alarms(self.store),
             planned=frozenset(one.value for one in NEEDED if explains(announced, now, (one,)) is not None),
         )
-
-    def _files(self, records: Sequence[Head]) -> dict[tuple[str, str], Tally]:
-        found: dict[tuple[str, str], Tally] = {}
-        for record in records:
-            if record.name is None:
-                continue  # never accepted: it has no files
-            for state, tally in self._count(record, record.name).items():
-                found[record.name, state] = tally
-        return found
-
-    def _count(self, record: Head, name: str) -> Mapping[str, Tally]:
-        if record.state not in ENDED_PROJECTS:
-            return files.count_by_state(self.store, name)
-        with self._lock:
-            since, counted = self._ended.get(record.key, (None, {}))
-        if since != record.updated or not counted:
-            counted = files.count_by_state(self.store, name)
-            with self._lock:
-                self._ended[record.key] = (record.updated, counted)
-        return counted
 
 
 def _quota(store: Store, settings: Settings, now: datetime) -> Quota:

@@ -27,7 +27,7 @@ from jgi_stager.reporting.standstill import FEW, TAPE_FLOOR, TAPE_UNKNOWN
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import Lasts, acceptance_key, alert, announced, notify, open_alarm
 from jgi_stager.steps.services import isolate_each, may_ask
-from jgi_stager.store import control, files, inspection, outages, projects, requests, tasks
+from jgi_stager.store import control, files, inspection, outages, projects, requests, tallies, tasks
 from jgi_stager.store.database import Misfit, identity, shown
 from jgi_stager.store.files import FailedGroup
 
@@ -65,7 +65,7 @@ def _look(ctx: StepContext, project: Project) -> int:
     if seen_at is None:
         projects.set_project(ctx.store, project.key, ProjectState.ACTIVE, failures_seen_at=now)
         return 0
-    counts = files.count_by_state(ctx.store, name)
+    counts = tallies.of_project(ctx.store, name)
     moving = sum(tally.files for state, tally in counts.items() if state not in RESTING)
     if not moving:
         return 0  # the project is about to be held, and that mail says it all

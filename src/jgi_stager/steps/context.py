@@ -68,5 +68,7 @@ class StepContext:
     """The rows of the contract that this process knows to be noted as seen: most are met at every poll."""
     lose: Callable[[LeaseLost], None] = _end_with
     """Called with the `LeaseLost` that a step met: the daemon ends."""
+    remembered: dict[str, object] = field(default_factory=dict)
+    """What steps saw last, so that they need not look again; without it they look."""
     soon: SimpleQueue[str] = field(default_factory=SimpleQueue)
     """Names of steps for which something waits: they run now, not when their period is over."""

@@ -23,7 +23,7 @@ from jgi_stager.reporting.summary import needed_at
 from jgi_stager.secrets import CREDENTIALS, credential_identity
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import notify
-from jgi_stager.store import StoreError, credentials, files, notices, projects
+from jgi_stager.store import StoreError, credentials, notices, projects, tallies
 from jgi_stager.store.credentials import Credential
 
 log = structlog.get_logger()
@@ -57,7 +57,7 @@ def waiting_for(ctx: StepContext, service: Service) -> dict[str, Any]:
         listing = projects.by_state(store, ProjectState.DISCOVERING)
         found = [{"name": one.project_name, "files": 0, "bytes": 0} for one in listing]
     for project in projects.by_state(store, ProjectState.ACTIVE) if needed else ():
-        counts = files.count_by_state(store, project.project_name)
+        counts = tallies.of_project(store, project.project_name)
         there = [counts[state] for state in needed]
         if any(tally.files for tally in there):
             size = sum(tally.bytes for tally in there)

@@ -29,9 +29,19 @@ from jgi_stager.steps.alerts import shown_groups
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import acceptance_key, notify
 from jgi_stager.steps.services import LONGEST_ERROR, call, isolate_each
-from jgi_stager.store import Store, credentials, evidence, file_queries, files, history, projects, requests
+from jgi_stager.store import (
+    Store,
+    credentials,
+    evidence,
+    file_queries,
+    files,
+    history,
+    projects,
+    requests,
+    tallies,
+)
 from jgi_stager.store.credentials import Interval
-from jgi_stager.store.files import Tally
+from jgi_stager.store.tallies import Tally
 
 log = structlog.get_logger()
 
@@ -170,7 +180,7 @@ def _go_on(ctx: StepContext, project: Project) -> int:
 
 def _end(ctx: StepContext, project: Project) -> int:
     name, state = project.project_name, project.state
-    counts = files.count_by_state(ctx.store, name)
+    counts = tallies.counted(ctx.store, name)
     if any(tally.files for state, tally in counts.items() if state not in RESTING):
         # Released a moment ago, or in a state that this version does not know: not the end in any case.
         return 0

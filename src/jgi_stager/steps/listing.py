@@ -6,8 +6,9 @@ when it will be done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -86,6 +87,8 @@ CHOICE = "files"
 
 T = TypeVar("T")
 R = TypeVar("R")
+ASKED_AHEAD = 4
+"""Times as many answers as calls at a time may wait to be kept."""
 
 
 def warn(ctx: StepContext, project: Project, about: str, warnings: Sequence[str], **found: Any) -> None:
@@ -108,41 +111,52 @@ def ask_all(
     *,
     anonymous: bool = False,
 ) -> int:
-    """Ask for every item with at most ``size`` calls at a time; keep each answer as it comes.
+    """Ask for every item with at most ``size`` calls at a time; keep each answer as it comes. Where one is
+    answered, the next begins; few answers wait to be kept, however many items there are.
 
     An item that fails does not stop the others; the first error is raised at the end, with all answers kept.
     A service that is out, or a daemon that stops, ends it early.
     """
     errors: list[OutsideError] = []
     kept = 0
-    with ThreadPoolExecutor(max_workers=size) as pool:
-        for start in range(0, len(items), size * 4):
-            if not may_ask(ctx, service, anonymous=anonymous):
-                break
-            calls = {pool.submit(ask, item): item for item in items[start : start + size * 4]}
-            for call in as_completed(calls):
-                if ctx.stop.is_set():
-                    _give_up(calls)
-                if call.cancelled():
-                    continue
-                try:
-                    keep(calls[call], call.result())
-                except OutsideError as error:
-                    if errors:
-                        record_failure(ctx, error)  # the first one is noted by whoever it is raised to
-                    errors.append(error)
-                else:
-                    record_answer(ctx, service, anonymous=anonymous)
-                    kept += 1
+
+    def go_on() -> bool:
+        return not ctx.stop.is_set() and may_ask(ctx, service, anonymous=anonymous)
+
+    for item, call in _answers(ask, items, size, go_on):
+        try:
+            keep(item, call.result())
+        except OutsideError as error:
+            if errors:
+                record_failure(ctx, error)  # the first one is noted by whoever it is raised to
+            errors.append(error)
+        else:
+            record_answer(ctx, service, anonymous=anonymous)
+            kept += 1
     if errors:
         raise errors[0]
     return kept
 
 
-def _give_up(calls: Mapping[Future[R], Any]) -> None:
-    """Let no call begin that has not begun."""
-    for call in calls:
-        call.cancel()
+def _answers(
+    ask: Callable[[T], R], items: Iterable[T], size: int, go_on: Callable[[], bool]
+) -> Iterator[tuple[T, Future[R]]]:
+    """Every item with its answer, as it comes. When it is not to ``go_on``, what has begun is the last."""
+    left, running = iter(items), dict[Future[R], T]()
+    with ThreadPoolExecutor(max_workers=size) as pool:
+        while True:
+            if not go_on():
+                left = iter(())
+                for call in running:
+                    call.cancel()
+            for item in islice(left, size * ASKED_AHEAD - len(running)):
+                running[pool.submit(ask, item)] = item
+            if not running:
+                return
+            for call in wait(running, return_when=FIRST_COMPLETED).done:
+                item = running.pop(call)
+                if not call.cancelled():
+                    yield item, call
 
 
 def list_files(ctx: StepContext, project: Project) -> int:

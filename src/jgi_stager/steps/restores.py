@@ -35,10 +35,12 @@ from jgi_stager.steps import deliveries, first_contact, jdp_answers, jdp_clock, 
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import seen
 from jgi_stager.steps.services import first_request_poll, may_ask, record_answer, record_failure
-from jgi_stager.store import StoreError, StoreUnavailable, files, plans, projects, requests, sharing
+from jgi_stager.store import StoreError, StoreUnavailable, files, plans, projects, requests, sharing, tallies
 from jgi_stager.trial import Pace
 
 log = structlog.get_logger()
+
+JOINED = "what could join"
 
 
 def run(ctx: StepContext) -> int:
@@ -127,9 +129,14 @@ def _give_up_unanswered(ctx: StepContext) -> int:
 
 def join_open_requests(ctx: StepContext) -> int:
     """Files whose id is asked for already, or still delivered, for another destination join that request: each id
-    is asked for and counted once."""
-    moved = 0
-    for project in asked_projects(ctx):
+    is asked for and counted once. Looked at again when what waits or what can be joined changed, and each hour."""
+    moved, asked = 0, asked_projects(ctx)
+    waiting = tallies.waiting(ctx.store, [project.project_name for project in asked])
+    hour = ctx.clock.now().replace(minute=0, second=0, microsecond=0)
+    there = waiting and (waiting, requests.count_joinable(ctx.store), hour)
+    if there and ctx.remembered.get(JOINED) == there:
+        return 0
+    for project in asked:
         name = project.project_name
         pending = {file.source_file_id for file in files.candidates(ctx.store, name, CANDIDATES_PER_PROJECT)}
         if not pending:
@@ -138,6 +145,7 @@ def join_open_requests(ctx: StepContext) -> int:
         for key, request in {document.key: document for document in held.values()}.items():
             shared = {file_id for file_id, document in held.items() if document.key == key}
             moved += transitions.join_request(ctx.store, request, name, shared)
+    ctx.remembered[JOINED] = None if moved else there
     return moved
 
 

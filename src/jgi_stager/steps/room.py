@@ -20,7 +20,7 @@ from jgi_stager.room import NoRoom, Wanting, asked_for, shortages
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import alert, solve
 from jgi_stager.steps.services import isolate_each
-from jgi_stager.store import Store, files, projects
+from jgi_stager.store import Store, files, projects, tallies
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ def run(ctx: StepContext) -> int:
 
 def _wanting(ctx: StepContext, project: Project, free: dict[str, int]) -> Wanting:
     """What is to come for a project; what is free where it goes is put into ``free``."""
-    counts = files.count_by_state(ctx.store, project.project_name)
+    counts = tallies.of_project(ctx.store, project.project_name)
     there = _file_system(ctx, project)
     if there is not None:
         free[there[0]] = there[1]
@@ -95,7 +95,7 @@ def _quota_left(ctx: StepContext) -> int | None:
 def _held(store: Store) -> int:
     """The bytes of everything that was ever staged, also for records that were removed since."""
     names = files.project_names(store)
-    return sum(files.count_by_state(store, name)[State.DONE].bytes for name in names)
+    return sum(counts[State.DONE].bytes for counts in tallies.of_projects(store, names).values())
 
 
 def _why(ctx: StepContext, project: Project, free: int | None) -> str:

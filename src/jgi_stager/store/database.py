@@ -12,7 +12,7 @@ from typing import Any
 import bson
 import structlog
 from bson import ObjectId
-from pymongo import MongoClient
+from pymongo import MongoClient, WriteConcern
 from pymongo.collection import Collection
 from pymongo.database import Database
 
@@ -22,6 +22,7 @@ from jgi_stager.store.fencing import Fenced
 log = structlog.get_logger()
 
 Document = dict[str, Any]
+_SOON = WriteConcern(w=1, j=False)
 LONGEST_KEY = 200
 MOST_REMEMBERED = 500
 """What is beyond that is set aside all the same, and told of when one of these is corrected."""
@@ -48,6 +49,8 @@ class Misfits:
 
     _found: dict[tuple[str, bytes], Misfit] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    inspected: Any = None
+    """The id of the file up to which all were looked at (`jgi_stager.store.files.inspect`); None: none yet."""
 
     def add(self, found: Misfit) -> None:
         """Remember one; it is logged when it is new."""
@@ -110,6 +113,12 @@ class Store:
     def files(self) -> Fenced:
         """One document per wanted file, see `jgi_stager.records.FileRecord`."""
         return self.collection("files")
+
+    @property
+    def tallies(self) -> Fenced:
+        """How many files a project has in which state: a document per project. Its writes are not waited for until
+        they are on disk: those of the files that follow are, and what was written before is then there, too."""
+        return Fenced(self.database["tallies"].with_options(write_concern=_SOON), self.fence)
 
     @property
     def discoveries(self) -> Fenced:

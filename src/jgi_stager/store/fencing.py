@@ -38,6 +38,7 @@ FENCED = (
     "plans",
     "projects",
     "restore_requests",
+    "tallies",
 )
 """Every collection that the daemon writes, but ``leases``, whose updates name the token themselves."""
 _NAMESPACE_NOT_FOUND, _NAMESPACE_EXISTS = 26, 48

@@ -13,8 +13,9 @@ from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import BulkWriteError
 
-from jgi_stager.lifecycle import FILES, ORDER, State, check_move
+from jgi_stager.lifecycle import FILES, State, check_move
 from jgi_stager.records import FileRecord, story
+from jgi_stager.store import tallies
 from jgi_stager.store.database import MOST_REMEMBERED, Document, Store
 from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
@@ -71,14 +72,6 @@ class FileRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """How many files, and how many bytes (those without a size count 0)."""
-
-    files: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class FailedGroup:
     """The failed files of a project that share a reason, with some of their names."""
 
@@ -112,20 +105,25 @@ def upsert_files(store: Store, records: Sequence[FileRecord]) -> int:
     if not records:
         return 0
     key = ("project_name", "ap_gold_id", "jdp_file_id")
-    upserts = []
+    upserts, entries = [], []
     for record in records:
         values = record.model_dump()
+        entries.append(values)
         for entry in record.history:
             check_move(FILES, entry["from"], entry["to"], partial(story, values))
         upserts.append(Change({name: values[name] for name in key}, {"$setOnInsert": values}, upsert=True))
-    try:
-        return store.files.update_each(upserts).upserted_count
-    except BulkWriteError as error:
-        # Somebody else entered the same file at the same moment: then it is there, which is what was wanted.
-        details = error.details or {}
-        if any(each["code"] != DUPLICATE_KEY for each in details["writeErrors"]):
-            raise
-        return int(details["nUpserted"])
+
+    def write() -> tuple[int, list[int]]:
+        try:
+            done: Any = store.files.update_each(upserts).bulk_api_result
+        except BulkWriteError as error:
+            # Somebody else entered the same file at the same moment: then it is there, which is what was wanted.
+            done = error.details or {}
+            if any(each["code"] != DUPLICATE_KEY for each in done["writeErrors"]):
+                raise
+        return int(done["nUpserted"]), [one["index"] for one in done["upserted"]]
+
+    return tallies.entered(store, entries, write)
 
 
 @translated
@@ -136,7 +134,11 @@ def set_aside(store: Store, project_name: str) -> int:
     """
     aside = f"{project_name}{_ASIDE}{store.clock.now():%Y-%m-%d %H:%M:%S.%f})"
     update = {"$set": {"project_name": aside}}
-    return store.files.update_many({"project_name": project_name}, update).modified_count
+
+    def write() -> tuple[int, None]:
+        return store.files.update_many({"project_name": project_name}, update).modified_count, None
+
+    return tallies.kept(store, [project_name, aside], write)
 
 
 @translated
@@ -172,7 +174,10 @@ def looked_at(store: Store, oids: Iterable[ObjectId]) -> int:
     """Note that files do not lie at their destination, so that they are asked for; how many there were."""
     where = {"_id": {"$in": list(oids)}, **_LOOK_FIRST}
     changes = {"look_first": False, "update_date": store.clock.now()}
-    return store.files.update_many(where, {"$set": changes}).modified_count
+    names = store.files.distinct("project_name", where)
+    changed = store.files.update_many(where, {"$set": changes}).modified_count
+    tallies.note_candidates(store, names)
+    return changed
 
 
 @translated
@@ -194,7 +199,17 @@ def listed_again(store: Store, oid: ObjectId, **fields: Any) -> bool:
     """Note that a file was listed again, with what JDP says of it now; whether it waited for that."""
     where = {"_id": oid, "state": State.PENDING, "to_list_again": True}
     changes = {**fields, "to_list_again": False, "update_date": store.clock.now()}
-    return store.files.update_one(where, {"$set": changes}).matched_count == 1
+    before = store.files.find_one(where, tallies.COUNTED)
+    if before is None:
+        return False
+    name, size = before.get("project_name"), tallies.size_of(before.get("jdp_file_size"))
+
+    def write() -> tuple[int, tallies.Changes]:
+        done = store.files.update_one(where, {"$set": changes}).matched_count
+        more = tallies.size_of(fields["jdp_file_size"]) - size if done and "jdp_file_size" in fields else 0
+        return done, {str(name): {f"counts.{State.PENDING}.bytes": more, "candidates": done}}
+
+    return tallies.kept(store, [name] if isinstance(name, str) else [], write) == 1
 
 
 @translated
@@ -292,7 +307,7 @@ def of_analysis_project(store: Store, project_name: str, ap_gold_id: str) -> lis
 @translated
 def select(store: Store, where: Mapping[str, Any], limit: int = 0) -> list[FileRow]:
     """The files of any choice, by analysis project; ``limit`` 0 means all. Not for a tick: it may read many."""
-    order = [("ap_gold_id", ASCENDING), ("_id", ASCENDING)]
+    order = [("ap_gold_id", ASCENDING), ("jdp_file_id", ASCENDING)]
     return _fitting_rows(store, store.files.find(where, _ROW).sort(order).limit(limit))
 
 
@@ -327,15 +342,17 @@ def any_in(store: Store, project_name: str, states: Iterable[State]) -> bool:
 
 @translated
 def requests_behind(store: Store, states: Iterable[State]) -> set[int]:
-    """The JDP requests that files in these states hang on. Reads every such file: not for each tick."""
-    where = {"state": {"$in": as_list(states)}, "request_id": {"$type": "number"}}
-    return {int(request_id) for request_id in store.files.distinct("request_id", where)}
+    """The JDP requests that files in these states at JGI hang on. Reads an index entry for each request."""
+    found = [
+        store.files.distinct("request_id", {"state": state, "request_id": {"$gt": 0}}) for state in as_list(states)
+    ]
+    return {int(request_id) for some in found for request_id in some}
 
 
 @translated
-def tasks_behind(store: Store, states: Iterable[State]) -> set[str]:
-    """The Globus tasks that files in these states hang on. Reads every such file: not for each tick."""
-    where = {"state": {"$in": as_list(states)}, "globus_task_id": {"$type": "string"}}
+def tasks_behind(store: Store) -> set[str]:
+    """The Globus tasks that files hang on. Reads an index entry for each task."""
+    where = {"state": State.TRANSFERRING.value, "globus_task_id": {"$gt": ""}}
     return {str(task_id) for task_id in store.files.distinct("globus_task_id", where)}
 
 
@@ -355,23 +372,6 @@ def sizes_of_sources(store: Store, source_ids: Iterable[str]) -> dict[str, int]:
     found = store.files.find({"source_file_id": {"$in": as_list(source_ids)}}, dict.fromkeys(fields, 1))
     whole = fitting(store, "files", found, fields)
     return {one["source_file_id"]: int(one["jdp_file_size"]) for one in whole if one["jdp_file_size"] is not None}
-
-
-@translated
-def count_by_state(store: Store, project_name: str) -> dict[str, Tally]:
-    """Files and bytes of a project in every state, zeros included, in the order of the lifecycle.
-
-    A state that this version does not know keeps its own entry at the end.
-    """
-    found = store.files.aggregate(
-        [
-            {"$match": {"project_name": project_name}},
-            {"$group": {"_id": "$state", "files": {"$sum": 1}, "bytes": {"$sum": "$jdp_file_size"}}},
-        ]
-    )
-    counted = {str(row["_id"]): Tally(int(row["files"]), int(row["bytes"])) for row in found}
-    known: dict[str, Tally] = {state: counted.pop(state, Tally(0, 0)) for state in ORDER}
-    return known | counted
 
 
 @translated
@@ -405,11 +405,16 @@ def failed_groups(
 
 
 @translated
-def inspect(store: Store, project_name: str) -> None:
-    """Set aside what does not fit among the files of a project that are not done. Reads each: not for a tick."""
-    where = {"project_name": project_name, "state": {"$ne": State.DONE}}
-    for document in store.files.find(where, _ROW):
-        fits(store, "files", document)
+def inspect(store: Store, project_names: Iterable[str], most: int) -> None:
+    """Set aside what does not fit among the files of these projects that are not done. Reads the next ``most`` of
+    all files; after the last it begins with the first."""
+    names, begun = set(project_names), store.misfits.inspected
+    found = store.files.find({}, _ROW).hint([("_id", ASCENDING)]).limit(most)
+    documents = list(found if begun is None else found.min([("_id", begun)]))
+    store.misfits.inspected = documents[-1]["_id"] if len(documents) == most else None
+    for document in documents:
+        if document.get("project_name") in names and document.get("state") != State.DONE:
+            fits(store, "files", document)
 
 
 @translated

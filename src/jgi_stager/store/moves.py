@@ -15,6 +15,7 @@ from bson import ObjectId
 
 from jgi_stager.lifecycle import FILES, RESTING, State, check_move, is_requeue
 from jgi_stager.records import FileRecord, story
+from jgi_stager.store import tallies
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import LONGEST_WHY, as_list, forbid_fields, history_push
 from jgi_stager.store.errors import translated
@@ -28,6 +29,8 @@ _KEPT = (
     "failed_from", "reason",
 )  # fmt: skip
 FAULTS_KEPT = 10
+MOVED_TOGETHER = 5000
+"""Files of one update. What a move of more has done so far is done, wherever it is cut off."""
 _MOVABLE: Document = {
     "history": {"$type": "array"},
     "setbacks": {"$type": "number"},
@@ -114,7 +117,20 @@ def _move(
         update.pop("$inc", None)
     if fault is not None:
         update["$push"]["delivery_faults"] = {"$each": [asdict(fault)], "$slice": -FAULTS_KEPT}
-    return store.files.update_many(_guarded(where, old), update).modified_count
+    guard, moved = _guarded(where, old), 0
+    while found := list(store.files.find(guard, tallies.COUNTED).limit(MOVED_TOGETHER)):
+        moved += _move_these(store, found, guard, update, (old, new))
+        if len(found) < MOVED_TOGETHER:
+            break
+    return moved
+
+
+def _move_these(
+    store: Store, found: Sequence[Document], guard: Document, update: Document, move: tuple[State, State]
+) -> int:
+    """Move those that were read, and no others: so it is known what the tallies change by."""
+    these: Document = {"$and": [guard, {"_id": {"$in": [one["_id"] for one in found]}}]}
+    return tallies.moved(store, found, *move, lambda: store.files.update_many(these, update))
 
 
 @translated
@@ -126,11 +142,15 @@ def move_each(
         return 0
     _check(store, by_oids([items[0][0]]), old, new)
     at = store.clock.now()
-    updates = []
+    updates = {}
     for oid, fields in items:
         _check_fields(fields)
-        updates.append(Change({"_id": oid, "state": old, **_MOVABLE}, _update(old, new, why, at, fields)))
-    return store.files.update_each(updates).modified_count
+        updates[oid] = Change({"_id": oid, "state": old, **_MOVABLE}, _update(old, new, why, at, fields))
+    found = list(store.files.find(_guarded(by_oids(updates), old), tallies.COUNTED))
+    these = [updates[one["_id"]] for one in found]
+    if not these:
+        return 0
+    return tallies.moved(store, found, old, new, lambda: store.files.update_each(these))
 
 
 def fail(store: Store, where: Selection, old: State, reason: str) -> int:

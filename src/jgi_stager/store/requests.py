@@ -382,6 +382,14 @@ def open_request_of_sources(store: Store, source_ids: Iterable[str], now: dateti
     return held
 
 
+@translated
+def count_joinable(store: Store) -> tuple[tuple[str, int], ...]:
+    """How many requests are in each state in which they may be joined. Reads an index only."""
+    match = {"$match": {"state": {"$in": as_list(JOINABLE)}}}
+    found = store.restore_requests.aggregate([match, {"$group": {"_id": "$state", "requests": {"$sum": 1}}}])
+    return tuple(sorted((str(row["_id"]), int(row["requests"])) for row in found))
+
+
 def is_delivered(request: RestoreRequest, now: datetime) -> bool:
     """Whether what it brought lies at JGI for `EXPIRY_MARGIN` longer, or for nobody knows how long. Pure."""
     expires = request.expiration_date

@@ -62,9 +62,31 @@ INDEXES: tuple[Index, ...] = (
         "what may lie at its destination already",
         {"partialFilterExpression": {"look_first": True}},
     ),
+    Index(
+        "files",
+        _up("project_name", "to_list_again"),
+        "what JDP is to list once more",
+        {"partialFilterExpression": {"to_list_again": True}},
+    ),
     Index("files", _up("source_file_id"), "all destinations of a restored id", {}),
     Index("files", _up("request_id"), "the files of a request", {}),
     Index("files", _up("globus_task_id"), "the files of a task", {}),
+    Index(
+        "files",
+        _up("state", "request_id"),
+        "the requests that files under way hang on",
+        # Of the names of the states, those that are under way come after "failed"; what is pending has no request.
+        {"partialFilterExpression": {"state": {"$gt": "failed"}, "request_id": {"$gt": 0}}},
+    ),
+    Index(
+        "files",
+        _up("state", "globus_task_id"),
+        "the tasks that files hang on",
+        {"partialFilterExpression": {"state": "transferring"}},
+    ),
+    Index("files", _up("jdp_file_id"), "a file by the id that people read at JGI", {}),
+    Index("files", _up("file_name"), "a file by its name", {}),
+    Index("files", _up("destination_path"), "a file by where it goes", {}),
     Index(
         "files",
         _up("copy_from"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from bson import ObjectId
 
 from jgi_stager.lifecycle import State
+from jgi_stager.store import tallies
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import translated
@@ -129,7 +130,9 @@ def give_up(store: Store, file: FileRow) -> bool:
     """Let a file be asked for or transferred after all: its source is of no use. Whether it waited for that."""
     where = {"_id": file.oid, "copy_from": file.copy_from}
     change = {"$set": {"copy_from": None}, "$addToSet": {"not_from": file.copy_from}}
-    return store.files.update_one(where, change).matched_count == 1
+    done = store.files.update_one(where, change).matched_count == 1
+    tallies.note_candidates(store, [file.project_name])
+    return done
 
 
 @translated
@@ -141,4 +144,7 @@ def any_waiting(store: Store) -> bool:
 @translated
 def release_all(store: Store) -> int:
     """Let every file be asked for or transferred after all; how many waited to be copied."""
-    return store.files.update_many(_TO_COPY, {"$set": {"copy_from": None}}).modified_count
+    names = store.files.distinct("project_name", _TO_COPY)
+    changed = store.files.update_many(_TO_COPY, {"$set": {"copy_from": None}}).modified_count
+    tallies.note_candidates(store, names)
+    return changed

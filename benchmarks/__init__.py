@@ -1,0 +1,1 @@
+"""What the daemon costs, and how good it is, in figures with goals: ``make bench``. docs/benchmarks.md."""

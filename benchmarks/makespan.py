@@ -1,0 +1,147 @@
+"""The time from the record to the last verified file, over the least that any procedure needs.
+
+However it is planned, what is beyond k quotas is asked for after k days at the earliest, then a tape is mounted
+and read, the delivery is made known, and the line has to carry it: the bound is the latest of these over all k.
+Sizes are compared at the end, nothing is read back: these files have no content.
+
+Beside it stands the procedure of the scripts, reckoned on the same figures: once a day somebody asks for as much
+as the quota allows, and transfers what was delivered by then.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from math import ceil
+from pathlib import Path
+from statistics import median
+
+from benchmarks.books import MD5, mongod
+from benchmarks.figures import Figure
+from catalogues import PROPOSAL, analysis_project, small_file
+from jgi_stager.simulator import Catalogue
+from jgi_stager.simulator.content import Content
+from stage import stage
+
+SEEDS = 2
+MEDIAN_GOAL, WORST_GOAL = 1.005, 1.03
+TERA = 10**12
+DAY = 86_400.0
+TICK_MINUTES = 5.0
+LONGEST_HOURS = 24 * 14
+TAPE_BYTES_PER_SECOND = 2e9
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a proposal looks like: how many files, and how large (bytes) each is at least and at most."""
+
+    name: str
+    files: int
+    least: int
+    most: int
+
+
+SHAPES = (
+    Shape("few giants", 24, TERA // 2, 2 * TERA),
+    Shape("many of a size", 400, 40 * 10**9, 60 * 10**9),
+    Shape("mixed", 200, 10**9, 400 * 10**9),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Seconds: what it took, the bound, and what the scripts take."""
+
+    took: float
+    bound: float
+    script: float
+
+
+def run(_: Sequence[int]) -> Iterator[Figure]:
+    """For each shape the median and the worst ratio."""
+    with mongod() as uri:
+        for shape in SHAPES:
+            found = [_one(shape, seed, uri) for seed in range(1, SEEDS + 1)]
+            ratios = [one.took / one.bound for one in found]
+            more = {
+                "scripts": median(one.script / one.bound for one in found),
+                "days": median(one.took for one in found) / DAY,
+                "seeds": float(SEEDS),
+            }
+            yield Figure(f"makespan, {shape.name}: median over bound", median(ratios), "x", MEDIAN_GOAL, more=more)
+            yield Figure(f"makespan, {shape.name}: worst over bound", max(ratios), "x", WORST_GOAL)
+
+
+def _one(shape: Shape, seed: int, uri: str) -> Outcome:
+    dice = random.Random(f"{shape.name} {seed}")
+    sizes = [dice.randint(shape.least, shape.most) for _ in range(shape.files)]
+    latency = dice.choice([300.0, 3600.0, 6 * 3600.0])
+    catalogue = _catalogue(sizes)
+    quota = max(10 * TERA, *sizes)
+    with (
+        tempfile.TemporaryDirectory(prefix="jgi-bench-") as home,
+        stage(
+            Path(home),
+            uri,
+            catalogue,
+            sections={"staging": {"md5_max_bytes": 0}, "jdp": {"max_restore_bytes": quota}},
+            seed=seed,
+            max_window_bytes=quota,
+            tape_drives=64,
+            tape_mount_seconds=latency,
+            tape_bytes_per_second=TAPE_BYTES_PER_SECOND,
+        ) as made,
+    ):
+        made.insert()
+        began = made.out.clock.now()
+        while not made.idle():
+            made.tick(TICK_MINUTES)
+            if made.out.clock.now() - began > timedelta(hours=LONGEST_HOURS):
+                raise AssertionError(f"{shape.name}, seed {seed}: no end; {made.counts()} {made.states()}")
+        ended = max(one["since"] for one in made.documents("files"))
+        outside = made.out.settings
+        lag = outside.registration_seconds + outside.delivery_lag_seconds + latency
+        rate = outside.transfer_bytes_per_second
+        wire = [size + outside.transfer_file_overhead_bytes for size in sizes]
+        bound = _bound(sizes, wire, quota, lag + min(sizes) / TAPE_BYTES_PER_SECOND, rate)
+        return Outcome((ended - began).total_seconds(), bound, _script(sizes, wire, quota, lag, rate))
+
+
+def _catalogue(sizes: Sequence[int]) -> Catalogue:
+    files = [
+        replace(small_file(1, number), content=Content(size, MD5, claimed=True))
+        for number, size in enumerate(sizes, 1)
+    ]
+    return Catalogue((analysis_project(1, files),), PROPOSAL)
+
+
+def _bound(sizes: Sequence[int], wire: Sequence[int], quota: int, lag: float, rate: float) -> float:
+    """No procedure ends before this."""
+    total, carried = sum(sizes), sum(wire)
+    days = ceil(total / quota)
+    return max(k * DAY + lag + max(0, carried - k * quota) / rate for k in range(days))
+
+
+def _script(sizes: Sequence[int], wire: Sequence[int], quota: int, lag: float, rate: float) -> float:
+    """Each day the next files that fit are asked for, and what is there of the days before is transferred."""
+    day, ends, there = 0, 0.0, list[tuple[float, int]]()
+    left = sorted(zip(sizes, wire, strict=True), reverse=True)
+    while left or there:
+        now = day * DAY
+        ready = [size for at, size in there if at <= now]
+        there = [(at, size) for at, size in there if at > now]
+        if ready:
+            ends = max(ends, now) + sum(ready) / rate
+        room, later = quota, []
+        for size, carried in left:
+            if size <= room:
+                room -= size
+                there.append((now + lag, carried))
+            else:
+                later.append((size, carried))
+        left, day = later, day + 1
+    return ends
