@@ -479,9 +479,8 @@ def transfer(facts: Snapshot, tasks: Sequence[Task], theirs: int | None = None) 
     )
     if theirs is not None and sum(task.files for task in tasks) > theirs:
         sentence += ", files of other projects included"
-    faults = sum(task.faults for task in flying)
     slow = next((task for task in flying if task.nice_status not in (None, "OK", "Queued")), None)
-    if faults:
+    if faults := sum(task.faults for task in flying):
         sentence += f", {count(faults, 'fault')} so far"
     if slow is not None:
         sentence += f". Globus says {slow.nice_status}{f' ({slow.error})' if slow.error else ''}; it tries again"
