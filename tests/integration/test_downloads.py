@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from jgi_stager import admin, downloading
 from jgi_stager.cli.setup import all_checks
 from jgi_stager.client_factory import Clients
 from jgi_stager.reporting import explain, snapshot
+from jgi_stager.simulator import Catalogue
+from jgi_stager.simulator.content import zero_content
 from jgi_stager.simulator.restores import FileState
 from jgi_stager.steps import transitions
 from jgi_stager.store import evidence
-from stage import Stage, file_id, small_catalogue, stage, with_shared_file
+from stage import PROPOSAL, Stage, analysis_project, file_id, small_catalogue, small_file, stage, with_shared_file
 
 HTTPS: Any = {
     "staging": {"method": "https", "download_workers": 2},
@@ -139,6 +142,19 @@ def test_what_was_cut_off_is_continued_after_a_restart(st: Stage) -> None:
     check_run(st)
     assert sent(st) == SIZE, "no byte came twice"
     assert workshop(st) == []
+
+
+def test_a_large_file_comes_in_many_pieces_and_its_md5_is_read_on_the_way(tmp_path: Path, mongod_uri: str) -> None:
+    """Larger than ``md5_max_bytes``, above which nothing is read back."""
+    large = replace(small_file(1, 1), content=zero_content(5_711_868))
+    catalogue = Catalogue((analysis_project(1, [large]),), PROPOSAL)
+    with downloading_stage(tmp_path, mongod_uri, catalogue) as st:
+        st.switch(world_faults=[{"kind": "download_cut", "count": 2}])
+        st.insert()
+        st.drive(24)
+        check_run(st)
+        assert sent(st) == large.size, "continued twice, and no byte came twice"
+        assert st.documents("files")[0]["verified"]["md5"] == large.content.md5
 
 
 @pytest.mark.parametrize(
