@@ -50,6 +50,7 @@ def status(found: Status) -> Document:
         "alarms": [alarm(one) for one in facts.alarms],
         "set_aside": [set_aside(one) for one in facts.set_aside],
         "outages": [outage(one) for one in facts.outages],
+        "outages_problem": facts.outages_problem or None,
         "todo": [{"what": one.what, "do": one.do} for one in found.todos],
     }
 
