@@ -51,7 +51,7 @@ def asked(st: Stage) -> int:
 
 def finished(st: Stage) -> None:
     """Everything arrived, was asked for once, and within the quota."""
-    st.drive(hours=150)
+    st.drive(hours=150, minutes=60)
     assert st.counts() == {"done": 12}
     books = st.out.books()
     check_limits(st, books)

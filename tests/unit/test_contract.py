@@ -15,6 +15,7 @@ EACH = pytest.mark.parametrize("row", CONTRACT, ids=lambda row: row.id)
 NO_ASSUMPTION = {
     "gold_unknown_proposal": "each answer is expected",
     "gold_session_revoked": "a credential that ends",
+    "nersc_outages": "nothing waits for it: what cannot be read is left out",
     "nmdc_shared_study": "a study may have several proposals",
     "gold_token_quoted": "both forms are expected",
     "jdp_credential": "where the token goes is a matter of setting it up",
