@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from factories import add_files, file_record
+from fenced_writes import taken
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import FILE_MOVES, State
 from jgi_stager.store import Store, files, moves, sharing, tallies
@@ -137,6 +139,22 @@ def test_a_mark_that_was_taken_away_for_its_age_spoils_the_addition(store: Store
     found = list(store.files.find({"_id": {"$in": oids}}, tallies.COUNTED))
     assert tallies.moved(store, found, PENDING, REQUESTED, slow) == 2
     assert is_believed_rightly(store)
+
+
+def test_a_daemon_that_starts_again_does_not_wait_for_the_marks_of_the_one_before(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = taken(store, "here").store
+    oids = add_files(before, 2)
+    with monkeypatch.context() as patched, suppress(Killed):
+        Killer(patched).left = 2
+        moves.move(before, moves.by_oids(oids), PENDING, REQUESTED, "w")
+    assert document(store)["doubt"]
+    again = taken(replace(store, process="another"), "here").store
+    assert again.fence == before.fence
+    assert tallies.of_project(again, "p")[REQUESTED].files == 2
+    assert tallies.repair(again, ["p"]) == [Repaired("p", wrong=False)]
+    assert is_kept(store)
 
 
 def test_a_count_during_which_something_moved_is_not_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import bson
 import structlog
@@ -101,6 +102,8 @@ class Store:
     clock: Clock
     fence: int | None = None
     """The token that every write of the daemon carries (`jgi_stager.store.fencing`); None for people."""
+    process: str = field(default_factory=lambda: uuid4().hex[:12], compare=False)
+    """Another one for each connection: a daemon that was started again has another one."""
     misfits: Misfits = field(default_factory=Misfits, compare=False)
     """The documents that were read and set aside."""
 

@@ -3,8 +3,8 @@
 A database of one node has no transaction over several documents. So a move first marks the tallies of its projects
 as being in doubt, under a key of its own; then it moves exactly the files that it has read; then one update adds
 what moved and takes the mark away. Killed in between, the mark stays, and a tally with an old mark is not
-believed: whoever asks counts the files, and the audit puts the tally right. A tally informs; whatever must be
-certain asks the files. docs/decisions/0505.
+believed: whoever asks counts the files, and the audit, which runs at each start, puts the tally right. A tally
+informs; whatever must be certain asks the files. docs/decisions/0505.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ DOUBT_SECONDS = 180.0
 """Real, by the server's clock. No call to MongoDB lasts as long: whoever made a mark that is older is dead."""
 CHECK_EVERY = timedelta(hours=24)
 """How old a count may be before the audit counts the files of a project again."""
+_OF_DAEMON = "daemon-"
 COUNTED: Document = {"project_name": 1, "jdp_file_size": 1}
 """What a move must have read of its files."""
 
@@ -65,15 +66,19 @@ class _Kept(Stored):
     now: datetime
     """The server's, when it was read."""
 
-    def left_behind(self) -> list[str]:
-        """The marks whose moves nobody will add any more."""
+    def left_behind(self, store: Store) -> list[str]:
+        """The marks whose moves nobody will add any more: they are old, or of a daemon before this one."""
         oldest = self.now - timedelta(seconds=DOUBT_SECONDS)
-        return [key for key, at in self.doubt.items() if at < oldest]
+        ours = _prefix(store)
 
-    @property
-    def is_right(self) -> bool:
+        def is_dead(key: str) -> bool:
+            return store.fence is not None and key.startswith(_OF_DAEMON) and not key.startswith(ours)
+
+        return [key for key, at in self.doubt.items() if at < oldest or is_dead(key)]
+
+    def is_right(self, store: Store) -> bool:
         """Whether it can be believed."""
-        return self.known and not self.left_behind()
+        return self.known and not self.left_behind(store)
 
 
 Counts = dict[str, Tally]
@@ -168,7 +173,7 @@ def size_of(value: object) -> int:
 
 def _mark(store: Store, names: Sequence[str]) -> str:
     """Note in the tallies of these projects that something moves; the key of the mark."""
-    key = uuid4().hex
+    key = f"{_prefix(store)}{uuid4().hex}"
     if not names:
         return key
     update = {"$currentDate": {f"doubt.{key}": True}, "$inc": {"moves": 1}, "$setOnInsert": {"known": False}}
@@ -181,6 +186,11 @@ def _mark(store: Store, names: Sequence[str]) -> str:
     for number in made.upserted_ids or {}:
         _count_anew(store, names[number], mine=key)
     return key
+
+
+def _prefix(store: Store) -> str:
+    """How the keys of marks begin: those of a daemon tell its process, for there is never another one beside."""
+    return "" if store.fence is None else f"{_OF_DAEMON}{store.process}-"
 
 
 def _add(store: Store, key: str, changes: Changes) -> None:
@@ -231,7 +241,7 @@ def of_project(store: Store, project_name: str) -> Counts:
 def of_projects(store: Store, project_names: Iterable[str]) -> dict[str, Counts]:
     """The same for several projects, whose tallies are read together."""
     names = list(project_names)
-    right = {name: one for name, one in _read(store, names).items() if one.is_right}
+    right = {name: one for name, one in _read(store, names).items() if one.is_right(store)}
     return {name: _shown(right[name]) if name in right else counted(store, name) for name in names}
 
 
@@ -251,7 +261,7 @@ def counted(store: Store, project_name: str) -> Counts:
 def waiting(store: Store, project_names: Iterable[str]) -> dict[str, tuple[int, int]] | None:
     """By project two numbers that stay while the files that can be asked for stay; None where nobody can tell."""
     names = list(project_names)
-    right = {name: one for name, one in _read(store, names).items() if one.is_right}
+    right = {name: one for name, one in _read(store, names).items() if one.is_right(store)}
     if len(right) < len(names):
         return None
     pending = ((name, _shown(one)[State.PENDING].files, one.candidates) for name, one in right.items())
@@ -301,11 +311,11 @@ def repair(store: Store, project_names: Iterable[str]) -> list[Repaired]:
     names = sorted(project_names)
     known = _read(store, names)
     now = store.clock.now()
-    doubtful = [name for name in names if name not in known or not known[name].is_right]
+    doubtful = [name for name in names if name not in known or not known[name].is_right(store)]
     old = [
         (one.counted_at, name)
         for name, one in known.items()
-        if one.is_right and one.counted_at is not None and not now - CHECK_EVERY < one.counted_at <= now
+        if one.is_right(store) and one.counted_at is not None and not now - CHECK_EVERY < one.counted_at <= now
     ]
     chosen = [*doubtful, *([min(old)[1]] if old else [])]
     return [one for name in chosen if (one := _count_anew(store, name)) is not None]
@@ -318,7 +328,7 @@ def _count_anew(store: Store, name: str, mine: str | None = None) -> Repaired | 
     if before is None:
         _begin_anew(store, [name])
         before = _read(store, [name])[name]
-    left_behind = before.left_behind()
+    left_behind = before.left_behind(store)
     if set(before.doubt) - {mine, *left_behind}:
         return None
     counts = counted(store, name)
@@ -332,4 +342,4 @@ def _count_anew(store: Store, name: str, mine: str | None = None) -> Repaired | 
     if left_behind:
         change["$unset"] = dict.fromkeys((f"doubt.{key}" for key in left_behind), "")
     done = store.tallies.update_one({"_id": name, "moves": before.moves}, change).matched_count == 1
-    return Repaired(name, before.is_right and _shown(before) != counts) if done else None
+    return Repaired(name, before.is_right(store) and _shown(before) != counts) if done else None
