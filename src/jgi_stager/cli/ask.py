@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jgi_stager.cli import importing, json_output, preview
+from jgi_stager.cli import importing, preview
 from jgi_stager.cli.choosing import (
     FilesCsvOption,
     FilesPatternOption,
@@ -28,7 +28,7 @@ from jgi_stager.cli.common import (
 from jgi_stager.formatting import clean, count, human_bytes
 from jgi_stager.lifecycle import State
 from jgi_stager.reporting import explain as insight
-from jgi_stager.reporting import snapshot
+from jgi_stager.reporting import json_output, snapshot
 from jgi_stager.reporting.blocked_reasons import BlockedReason
 from jgi_stager.reporting.explain import Explanation
 from jgi_stager.reporting.quota import Turns, turns

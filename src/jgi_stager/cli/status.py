@@ -15,7 +15,6 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from jgi_stager.cli import json_output
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -28,20 +27,16 @@ from jgi_stager.cli.common import (
     wrapped,
 )
 from jgi_stager.cli.importing import Outlooks
-from jgi_stager.clock import Clock
-from jgi_stager.failures import Service
 from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, left_of, part_of, percent, when
 from jgi_stager.lifecycle import ENDED_PROJECTS, Phase, states_in
-from jgi_stager.notices import COMMANDS
-from jgi_stager.reporting import snapshot
+from jgi_stager.reporting import json_output, snapshot
 from jgi_stager.reporting import summary as insight
 from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode
 from jgi_stager.reporting.eta import Eta
+from jgi_stager.reporting.logins import LOGIN_WORDS, credentials
 from jgi_stager.reporting.quota import used
-from jgi_stager.reporting.snapshot_types import Project, Snapshot
+from jgi_stager.reporting.snapshot_types import Project
 from jgi_stager.reporting.summary import Credential, ProjectLine, Status
-from jgi_stager.secrets import CREDENTIALS, Secrets
-from jgi_stager.settings import Settings
 
 # --- the bar of a project: its files by state ---------------------------------------------------------------
 
@@ -310,9 +305,6 @@ def _tasks(found: Status) -> str:
     return ", ".join(parts)
 
 
-LOGIN_WORDS = {"usable": "ok", "needs_person": "NEEDS YOU", "missing": "missing", "out": "no answer"}
-
-
 def _login(one: Credential, found: Status, detail: Detail) -> str:
     """How old it is, when it last worked, since when it does not, and when it will probably end."""
     parts, known, now = [LOGIN_WORDS.get(one.state, one.state)], one.known, found.now
@@ -372,42 +364,6 @@ def _lines(text: str, page: Page, taken: int, detail: Detail = Detail.WHOLE) -> 
     if detail != Detail.WHOLE:
         return [textwrap.shorten(shown, page.width - taken, placeholder=" ...", break_on_hyphens=False)]
     return wrapped(shown, page.width - taken)
-
-
-# --- the credentials: how old, when they last worked, what is wrong -----------------------------------------
-
-
-def credentials(settings: Settings, facts: Snapshot, clock: Clock) -> list[Credential]:
-    """One line per login. What the daemon says of a service goes before what the files look like."""
-    shown = [Service.GOLD, Service.JDP, Service.GLOBUS]
-    if settings.notifications.smtp_user:
-        shown.append(Service.SMTP)
-    return [_one(settings, facts, clock, service) for service in shown]
-
-
-def _one(settings: Settings, facts: Snapshot, clock: Clock, service: Service) -> Credential:
-    stored_at, known = _stored_at(settings, service), facts.logins.get(service)
-    age = None
-    if stored_at is not None:
-        age = max(timedelta(0), datetime.now(UTC) - stored_at)
-    elif known is not None and known.since is not None:
-        age = timedelta(seconds=clock.real_seconds((facts.now - known.since).total_seconds()))
-    view = facts.daemon.services.get(service)
-    state, note = "usable", None
-    if view is not None and (view.state == "needs_person" or facts.daemon.alive):
-        state, note = view.state, view.problem
-    elif stored_at is None:
-        state, note = "missing", "no credential here"
-    return Credential(service, state, stored_at, age, note, COMMANDS.get(service), known)
-
-
-def _stored_at(settings: Settings, service: Service) -> datetime | None:
-    """When the secret was written; None if there is none, or this user cannot see it."""
-    if settings.secrets.directory is None:
-        return None
-    secrets = Secrets(settings.secrets.directory)
-    found = (secrets.written_at(name) for name in CREDENTIALS[service])
-    return next((at for at in found if at is not None), None)
 
 
 # --- the command --------------------------------------------------------------------------------------------
