@@ -246,11 +246,15 @@ class ScheduleSettings(Section):
 
 
 class WebSettings(Section):
-    """Where /healthz and /metrics are served. Nobody needs to log in: keep it on this machine, or behind a
-    proxy. ``port`` 0 switches it off."""
+    """Where the page, /healthz and /metrics are served. Nobody needs to log in: keep it on this machine, or behind
+    a proxy. ``port`` 0 switches it off."""
 
     host: Annotated[str, AfterValidator(lambda value: str(ip_address(value)))] = "127.0.0.1"
     port: int = Field(9741, ge=0, le=65535)
+    socket: AbsolutePath | None = None
+    """A socket in the file system beside the port, for a proxy on this machine."""
+    socket_mode: str = Field("0660", pattern=r"^0?[0-7]{3}$")
+    """Its rights, octal: who may write to it may read the page."""
 
 
 def _default_state_directory() -> Path:

@@ -27,14 +27,13 @@ from jgi_stager.cli.common import (
     wrapped,
 )
 from jgi_stager.cli.importing import Outlooks
-from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, left_of, part_of, percent, when
+from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, part_of, percent, when
 from jgi_stager.lifecycle import ENDED_PROJECTS, Phase, states_in
 from jgi_stager.reporting import json_output, snapshot
 from jgi_stager.reporting import summary as insight
-from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.logins import LOGIN_WORDS, credentials
-from jgi_stager.reporting.quota import used
+from jgi_stager.reporting.quota import quota_words
 from jgi_stager.reporting.snapshot_types import Project
 from jgi_stager.reporting.summary import Credential, ProjectLine, Status
 
@@ -130,7 +129,7 @@ def _page(found: Status, page: Page, only: str | None, detail: Detail, todos: in
     lines = [*_head(found), Text("")]
     below = [*_finished(over, page)]
     if not found.lines:
-        below.append(Text("no projects yet; insert one: jgi-stager project add NAME --proposal NUMBER"))
+        below.append(Text(insight.NO_PROJECTS))
     below += [Text(""), *_outside(found, page, detail), *_you(found, page, detail, todos)]
     if projects:
         below.append(legend(page))
@@ -172,10 +171,11 @@ def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, f
     if line.total.files:
         when_done = _eta(line.eta, found.now)
         if line.alarm is not None:
-            when_done = Text("no finish time while an alarm is open", "yellow")
+            when_done = Text(insight.NO_FINISH_TIME, "yellow")
         width = min(BAR, max(16, page.width - 4 - len(when_done)))
         yield Text("  ").append_text(bar(project, page, width)).append("  ").append_text(when_done)
-    yield from (Text(f"  {one}") for one in _lines(_waits_for(line.wait, found.now), page, 2, detail))
+    waits = insight.waits_for(line.wait, found.now, "see You, below")
+    yield from (Text(f"  {one}") for one in _lines(waits, page, 2, detail))
     if full:
         yield from _states(project)
         if project.destination:
@@ -184,14 +184,6 @@ def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, f
             yield from (
                 Text(f"  {one}") for one in _lines(f"analysis projects: {found.readiness.sentence}", page, 2)
             )
-
-
-def _waits_for(wait: BlockedReason, now: datetime) -> str:
-    """Why a project waits. What a person should do is on the page once, and not again for each project."""
-    if wait.why != ReasonCode.PERSON:
-        return wait.sentence
-    since = f" since {when(wait.since, now)}" if wait.since else ""
-    return f"waiting for a person{since}: see You, below"
 
 
 def _compact(line: ProjectLine, page: Page, now: datetime) -> Text:
@@ -252,13 +244,7 @@ def _short(at: datetime, eta: Eta, now: datetime) -> str:
 
 
 def _outside(found: Status, page: Page, detail: Detail) -> Iterator[Text]:
-    quota = found.window
-    said = f"{used(quota)} in {quota.hours:g} h, {left_of(quota.left, quota.limit)}"
-    if quota.next_free_at is not None:
-        said += f"; {human_bytes(quota.next_free_bytes)} come free at {when(quota.next_free_at, found.now)}"
-    if quota.limit < quota.ceiling:
-        said += f" (lowered from {human_bytes(quota.ceiling)})"
-    yield from _row("Quota", said, page)
+    yield from _row("Quota", quota_words(found.window, found.now), page)
     yield from _row("JDP", _requests(found), page)
     yield from _row("Globus", _tasks(found), page)
     yield from _packed("Logins", [_login(one, found, detail) for one in found.credentials], page)

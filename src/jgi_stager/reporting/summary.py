@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from jgi_stager.alarm_models import Alarm, Cause
@@ -146,6 +146,20 @@ class Status:
     needed, and each project moves or waits for quota or tape within what is usual."""
     readiness: Outlook | None = None
     """Of the only project that was asked for, if patterns of the importer are named."""
+    coming: Turns = field(default_factory=lambda: Turns({}, None, {}))
+    """Whose turn it is, within the quota."""
+
+
+NO_PROJECTS = "no projects yet; insert one: jgi-stager project add NAME --proposal NUMBER"
+NO_FINISH_TIME = "no finish time while an alarm is open"
+
+
+def waits_for(wait: BlockedReason, now: datetime, where: str | None = None) -> str:
+    """Why a project waits. What a person should do is said once (``where``), and not again for each project."""
+    if wait.why != ReasonCode.PERSON:
+        return wait.sentence
+    since = f" since {when(wait.since, now)}" if wait.since else ""
+    return f"waiting for a person{since}{f': {where}' if where else ''}"
 
 
 def _rank(state: str) -> int:
@@ -168,7 +182,7 @@ def status(
     lines = tuple(_line(facts, one, coming, etas.get(one.name)) for one in shown)
     logins = tuple(credentials)
     todos = tuple(_todos(facts, coming, lines, logins, only))
-    return Status(facts.now, facts, lines, window(facts), logins, todos, readiness)
+    return Status(facts.now, facts, lines, window(facts), logins, todos, readiness, coming)
 
 
 def _line(facts: Snapshot, project: Project, coming: Turns, when_done: Eta | None) -> ProjectLine:

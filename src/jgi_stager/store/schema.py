@@ -62,6 +62,7 @@ INDEXES: tuple[Index, ...] = (
         "what may lie at its destination already",
         {"partialFilterExpression": {"look_first": True}},
     ),
+    Index("files", _up("jdp_file_id"), "a file by its id", {}),
     Index("files", _up("source_file_id"), "all destinations of a restored id", {}),
     Index("files", _up("request_id"), "the files of a request", {}),
     Index("files", _up("globus_task_id"), "the files of a task", {}),
