@@ -12,6 +12,7 @@ from bson import ObjectId
 
 from jgi_stager.alarm_models import Alarm, Cause
 from jgi_stager.discovery_models import Discovery
+from jgi_stager.history_models import HistoryPoint, PointKind, hour_of
 from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.models import Project
 from jgi_stager.records import FileRecord
@@ -49,6 +50,20 @@ def alarm(topic: str, at: datetime, **fields: Any) -> Alarm:
     """An open alarm."""
     values: dict[str, Any] = {"subject": "s", "found": "f", "you": "y", "cause": Cause.OTHER}
     return Alarm(key=topic, opened_at=at, seen_at=at, **values | fields)
+
+
+def history_point(at: datetime, **fields: Any) -> HistoryPoint:
+    """The snapshot of project ``p`` for the hour in which ``at`` is."""
+    values: dict[str, Any] = {
+        "project_name": "p",
+        "accepted_at": SOME_TIME,
+        "event_at": hour_of(at),
+        "kind": PointKind.HOUR,
+        "project_state": ProjectState.ACTIVE,
+        "files": {State.PENDING: 1, State.DONE: 2},
+        "bytes": {State.PENDING: 10, State.DONE: 20},
+    }
+    return HistoryPoint(at=at, **values | fields)
 
 
 def file_record(**fields: Any) -> FileRecord:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from factories import SOME_TIME, add_files, alarm, file_record, jdp_id, project
+from factories import SOME_TIME, add_files, alarm, file_record, history_point, jdp_id, project
 from jgi_stager.clock import ManualClock
 from jgi_stager.discovery_models import Rescan
 from jgi_stager.import_models import ForeignTask, ImportedProject
@@ -27,6 +27,7 @@ from jgi_stager.store import (
     fencing,
     file_queries,
     files,
+    history,
     imports,
     moves,
     notices,
@@ -90,6 +91,9 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "files.look_first": lambda store: files.look_first(store, "p", [ANOTHER.ap_gold_id]),
     "files.looked_at": lambda store: files.looked_at(store, [LOOKED_FOR]),
     "files.upsert_files": lambda store: files.upsert_files(store, [ANOTHER]),
+    "history.add": lambda store: history.add(store, history_point(LATER)),
+    "history.retire": lambda store: history.retire(store, "p", None),
+    "history.thin": lambda store: history.thin(store, "p", SOME_TIME + timedelta(days=30)),
     "imports.enter": lambda store: imports.enter(
         store, IMPORTED.model_copy(update={"source": "another"}), [], inserted=False
     ),
@@ -220,6 +224,7 @@ def full(store: Store) -> None:
     looked_for = file_record(jdp_file_id=jdp_id(1 << 61), look_first=True)
     store.files.insert_one(looked_for.model_dump() | {"_id": LOOKED_FOR})
     imports.enter(store, IMPORTED, [], inserted=False)
+    history.add(store, history_point(SOME_TIME))
     add_files(store, 3)
     moves.fail(store, moves.by_oids(add_files(store, 2, project_name="failed")), P, "w")
     moving = moves.by_oids(add_files(store, 2, project_name="moving"))

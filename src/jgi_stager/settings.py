@@ -257,6 +257,15 @@ class WebSettings(Section):
     """Its rights, octal: who may write to it may read the page."""
 
 
+class PageSettings(Section):
+    """The page with the plots, where anybody may look at it."""
+
+    url: HttpUrl | None = None
+    """Its address where people reach it, to which mails link; None: they link nowhere."""
+    publish_dir: AbsolutePath | None = None
+    """Where a copy of it is written for a web server that serves files; None: nowhere."""
+
+
 def _default_state_directory() -> Path:
     if value := os.environ.get("STATE_DIRECTORY"):
         return Path(value.split(":")[0])
@@ -306,6 +315,7 @@ class Settings(BaseSettings):
     notifications: NotificationSettings = NotificationSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     web: WebSettings = WebSettings()
+    page: PageSettings = PageSettings()
     state: StateSettings = Field(default_factory=StateSettings)
     clock: ClockSettings = ClockSettings()
     secrets: SecretSettings = SecretSettings()

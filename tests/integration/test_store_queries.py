@@ -12,7 +12,7 @@ import pytest
 from bson import ObjectId
 
 from explained import Recorder, explain, stages
-from factories import SOME_TIME, add_files, alarm, file_record, jdp_id, project
+from factories import SOME_TIME, add_files, alarm, file_record, history_point, jdp_id, project
 from jgi_stager.clock import ManualClock
 from jgi_stager.discovery_models import Discovery, Rescan
 from jgi_stager.import_models import ForeignTask, ImportedProject
@@ -28,6 +28,7 @@ from jgi_stager.store import (
     evidence,
     file_queries,
     files,
+    history,
     imports,
     leases,
     moves,
@@ -46,6 +47,7 @@ MODULES: tuple[ModuleType, ...] = (
     discoveries,
     evidence,
     files,
+    history,
     imports,
     leases,
     moves,
@@ -122,6 +124,11 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.to_look_at": lambda: files.to_look_at(store, "p", "Ga1"),
         "files.looked_at": lambda: files.looked_at(store, [OID]),
         "files.look_first": lambda: files.look_first(store, "p", ["Ga1"]),
+        "history.add": lambda: history.add(store, history_point(now)),
+        "history.names": lambda: history.names(store),
+        "history.points": lambda: [history.points(store, "p"), history.points(store, "p", since=now)],
+        "history.retire": lambda: history.retire(store, "p", now),
+        "history.thin": lambda: history.thin(store, "p", now),
         "imports.analysis_projects": lambda: imports.analysis_projects(store, IMPORTED),
         "imports.enter": lambda: imports.enter(store, KNOWN, [], inserted=True),
         "imports.note_ended": lambda: imports.note_ended(store, "old", ["t"]),

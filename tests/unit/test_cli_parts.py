@@ -45,6 +45,8 @@ NO_DEFAULT = {
     ("staging", "verify_workers"),
     ("staging", "destination_quota_bytes"),
     ("notifications", "smtp_user"),
+    ("page", "url"),
+    ("page", "publish_dir"),
     ("state", "directory"),
     ("clock", "start"),
     ("secrets", "directory"),

@@ -24,6 +24,7 @@ PURE = {
     "alarm_models",
     "discovery_models",
     "import_models",
+    "history_models",
     "control_models",
     "contract",
     "trial",

@@ -142,6 +142,11 @@ class Store:
         return self.collection("alarms")
 
     @property
+    def history(self) -> Fenced:
+        """What is kept of the way of each project, a document per day, see `jgi_stager.history_models`."""
+        return self.collection("history")
+
+    @property
     def control(self) -> Fenced:
         """What people set, and what the daemon remembers of itself: a document for each matter."""
         return self.collection("control")

@@ -32,6 +32,7 @@ FENCED = (
     "discoveries",
     "files",
     "globus_tasks",
+    "history",
     "imports",
     "notices",
     "projects",

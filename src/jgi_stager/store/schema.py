@@ -99,6 +99,8 @@ INDEXES: tuple[Index, ...] = (
     Index("notices", _up("delivered", "created"), "when an address got its last mail", {}),
     Index("notices", _up("kind", "created"), "what the second channel has not seen", {}),
     Index("alarms", _up("ended_at", "opened_at"), "what is open, and what ended lately", {}),
+    Index("history", _up("project_name", "day"), "the history of a project, and what is to be thinned", {}),
+    Index("history", _up("gone_at"), "the server removes that of a gone record", {"expireAfterSeconds": 0}),
     Index("alarms", _up("gone_at"), "the server removes what ended long ago", {"expireAfterSeconds": 0}),
 )
 
