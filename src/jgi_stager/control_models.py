@@ -189,6 +189,15 @@ class Hold(Stored):
     history: list[dict[str, Any]] = []
 
 
+class Published(Stored):
+    """``published`` in ``control``: when copies of the pages were written last, or that was tried."""
+
+    at: Instant
+    event: str
+    """What had happened by then, see `jgi_stager.steps.publish`."""
+    error: str | None = None
+
+
 class Share(Stored):
     """``share:<selector>`` in ``control``: a link to the page of a project, see `jgi_stager.page.share`."""
 

@@ -48,12 +48,12 @@ class Reader:
     _outlooks: dict[str, Outlook] = field(default_factory=dict)
     _outlook_at: dict[str, float] = field(default_factory=dict)
 
-    def look(self, hung: Sequence[str] = ()) -> Look:
-        """Everything, as it is now. Raises `StoreError`."""
+    def look(self, hung: Sequence[str] = (), *, judge_all: bool = False) -> Look:
+        """Everything, as it is now. The readiness of one project is read anew, or of all. Raises `StoreError`."""
         source = self.source
         facts = snapshot.take_snapshot(source)
         status = summary.status(facts, credentials(source.settings, facts, source.clock))
-        self._judge_one(status)
+        self._judge(status, judge_all=judge_all)
         shown = [line.project.name for line in shown_in_pictures(status)]
         return Look(
             status=status,
@@ -93,8 +93,8 @@ class Reader:
             )
         return FilePage(look.now, facts.clock_scale, jdp_file_id, tuple(found)) if found else None
 
-    def _judge_one(self, status: Status) -> None:
-        """Read the readiness of one project anew: of that which was not read for the longest time."""
+    def _judge(self, status: Status, *, judge_all: bool) -> None:
+        """Read the readiness of projects: of that which was not read for the longest time, or of all."""
         names = [line.project.name for line in status.lines if line.project.state in GROWING]
         for gone in self._outlook_at.keys() - set(names):
             del self._outlook_at[gone]
@@ -103,13 +103,14 @@ class Reader:
         due = [name for name in names if now - self._outlook_at.get(name, float("-inf")) >= READY_SECONDS]
         if not due or not self.source.settings.importer.patterns:
             return
-        name = min(due, key=lambda one: self._outlook_at.get(one, float("-inf")))
-        project = projects.get(self.source.store, name)
-        self._outlook_at[name] = now
-        if isinstance(project, Project):
-            found = outlook_of(self.source.store, self.source.settings.importer, project)
-            if found is not None:
-                self._outlooks[name] = found
+        due.sort(key=lambda one: self._outlook_at.get(one, float("-inf")))
+        for name in due if judge_all else due[:1]:
+            project = projects.get(self.source.store, name)
+            self._outlook_at[name] = now
+            if isinstance(project, Project):
+                found = outlook_of(self.source.store, self.source.settings.importer, project)
+                if found is not None:
+                    self._outlooks[name] = found
 
     def _events(self, facts: Snapshot) -> tuple[Event, ...]:
         store = self.source.store

@@ -21,6 +21,7 @@ from jgi_stager.steps import (
     outbox,
     poll_requests,
     poll_tasks,
+    publish,
     reconcile,
     restores,
     room,
@@ -102,6 +103,7 @@ STEPS: tuple[Step, ...] = (
     Step("watch_credentials", credentials.run, notices={NoticeState.WAITING}),
     Step("digest", digest.run, notices={NoticeState.WAITING}),
     Step("send_notices", outbox.run, notices={NoticeState.WAITING, NoticeState.SENDING}),
+    Step("publish_page", publish.run),
     Step("heartbeat", status_report.run),
 )
 """Every step, in the order a file meets them. A state without a step would have no way out: a test looks."""
