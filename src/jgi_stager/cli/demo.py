@@ -59,8 +59,8 @@ ReplaceOption = Annotated[bool, typer.Option("--replace", help="First remove an 
 KeepOption = Annotated[
     bool | None,
     typer.Option(
-        help="Serve the page after the end, until Ctrl-C, and keep the staged files and the database. Default: only "
-        "keep them, and only with --dir."
+        help="Serve the page after the end, until Ctrl-C, and keep the staged files and the database. Default: "
+        "only keep them, and only with --dir."
     ),
 ]
 

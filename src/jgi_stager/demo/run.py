@@ -100,8 +100,8 @@ leave another one in its place."""
 
 
 Linger = Callable[[Summary, str], None]
-"""Called at the end of a run whose daemon still serves its page, with how it went and the address; when it returns,
-everything is stopped."""
+"""Called at the end of a run whose daemon still serves its page, with how it went and the address; when it
+returns, everything is stopped."""
 
 
 def run(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from jgi_stager.history_models import HistoryPoint
 from jgi_stager.page.events import Event
 from jgi_stager.page.render import without_addresses
-from jgi_stager.page.views import FilePage, Look, Overview, ProjectPage, QuotaView, Row
+from jgi_stager.page.views import FilePage, Look, Overview, ProjectPage, QuotaView, Row, for_everybody
 from jgi_stager.reporting import json_output
 from jgi_stager.reporting.json_output import Document
 from jgi_stager.reporting.summary import ProjectLine
@@ -51,7 +51,7 @@ def project(look: Look, line: ProjectLine, page: ProjectPage) -> Document:
         "eta": None if line.eta is None or line.alarm is not None else json_output.eta(line.eta),
         "requests": [_row(one) for one in page.requests],
         "tasks": [_row(one) for one in page.tasks],
-        "history": history(look.points.get(line.project.name, ())),
+        "history": history(for_everybody(look, line.project.name).points[line.project.name]),
         "events": events(page.events),
     }
     public: Document = without_addresses(json_output.plain(found))

@@ -7,7 +7,7 @@ it has no logins, no commands and no addresses.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from jgi_stager.formatting import human_bytes, human_duration, part_of, percent, when
@@ -486,6 +486,19 @@ def plot_of(look: Look, line: ProjectLine) -> BytesPlot | None:
     return bytes_plot(look.points.get(line.project.name, ()), line.project.counts, look.now, eta)
 
 
+ABOUT_LOGINS = ("token", "login")
+"""How marks begin that are not for everybody."""
+
+
+def for_everybody(look: Look, name: str) -> Look:
+    """The look without what is remembered of logins beside a project."""
+    points = [
+        point.model_copy(update={"mark": None}) if (point.mark or "").startswith(ABOUT_LOGINS) else point
+        for point in look.points.get(name, ())
+    ]
+    return replace(look, points={**look.points, name: points})
+
+
 @dataclass(frozen=True)
 class ProjectPage:
     """The page of one project."""
@@ -516,7 +529,7 @@ def project_page(look: Look, line: ProjectLine) -> ProjectPage:
         scale=facts.clock_scale,
         card=card(look, line, public=True),
         destination=line.project.destination,
-        plot=plot_of(look, line),
+        plot=plot_of(for_everybody(look, name), line),
         requests=tuple(_of_others(one, name) for one in requests[:MOST_ROWS]),
         more_requests=max(0, len(requests) - MOST_ROWS),
         tasks=tuple(_of_others(one, name) for one in tasks[:MOST_ROWS]),
