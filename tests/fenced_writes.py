@@ -92,7 +92,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "files.looked_at": lambda store: files.looked_at(store, [LOOKED_FOR]),
     "files.upsert_files": lambda store: files.upsert_files(store, [ANOTHER]),
     "history.add": lambda store: history.add(store, history_point(LATER)),
-    "history.retire": lambda store: history.retire(store, "p", None),
+    "history.retire": lambda store: history.retire(store, project("p", accepted_at=LATER)),
     "history.thin": lambda store: history.thin(store, "p", SOME_TIME + timedelta(days=30)),
     "imports.enter": lambda store: imports.enter(
         store, IMPORTED.model_copy(update={"source": "another"}), [], inserted=False

@@ -141,7 +141,7 @@ def history_of(one: Project, hours: int = 58) -> list[HistoryPoint]:
     found = []
     for hour in range(hours, 0, -1):
         done = one.of("done").bytes * (hours - hour) // hours
-        mark = {58: "mail", 30: "token dead", 26: "token back"}.get(hour)
+        mark = {58: "mail", 30: "jdp token dead", 26: "jdp token back"}.get(hour)
         found.append(
             HistoryPoint(
                 project_name=one.name or "x",

@@ -117,9 +117,13 @@ def hour_of(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
 
 
+_STATES = tuple(ProjectState)
+
+
 def in_order(points: Iterable[HistoryPoint]) -> list[HistoryPoint]:
-    """In the order in which the figures were read; what was read at one instant as it happened."""
-    return sorted(points, key=lambda one: (one.at, one.event_at, one.key))
+    """In the order in which the figures were read; what was read at one instant as it happened, and what happened
+    at one instant in the order of the states."""
+    return sorted(points, key=lambda one: (one.at, one.event_at, _STATES.index(one.project_state), one.key))
 
 
 def width_of(day: datetime, now: datetime) -> int:

@@ -234,6 +234,7 @@ class ScheduleSettings(Section):
     watch_stalls_seconds: float = Field(1800.0, gt=0)
     close_alarms_seconds: float = Field(300.0, gt=0)
     digest_seconds: float = Field(600.0, gt=0)
+    keep_history_seconds: float = Field(60.0, gt=0)
     publish_page_seconds: float = Field(300.0, gt=0)
     heartbeat_seconds: float = Field(30.0, gt=0)
     request_poll_seconds: float = Field(300.0, gt=0)

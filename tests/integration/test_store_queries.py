@@ -125,9 +125,9 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.looked_at": lambda: files.looked_at(store, [OID]),
         "files.look_first": lambda: files.look_first(store, "p", ["Ga1"]),
         "history.add": lambda: history.add(store, history_point(now)),
-        "history.names": lambda: history.names(store),
+        "history.last_day": lambda: history.last_day(store, project(), now),
         "history.points": lambda: [history.points(store, "p"), history.points(store, "p", since=now)],
-        "history.retire": lambda: history.retire(store, "p", now),
+        "history.retire": lambda: history.retire(store, project()),
         "history.thin": lambda: history.thin(store, "p", now),
         "imports.analysis_projects": lambda: imports.analysis_projects(store, IMPORTED),
         "imports.enter": lambda: imports.enter(store, KNOWN, [], inserted=True),
@@ -155,6 +155,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "moves.requeue": lambda: moves.requeue(store, moves.by_task("t"), T, P, "w", 3),
         "notices.count_in": lambda: notices.count_in(store, NoticeState.WAITING),
         "notices.given_up": lambda: notices.given_up(store, now),
+        "notices.created_since": lambda: notices.created_since(store, "p", now),
         "notices.first_of_thread": lambda: notices.first_of_thread(store, "project:p"),
         "notices.fold": lambda: notices.fold(store, "n", "f"),
         "notices.get_notice": lambda: notices.get_notice(store, "n"),
@@ -183,6 +184,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "projects.accept": lambda: projects.accept(
             store, OID, ProjectRecord(project_name="p", proposal_id="1"), "/stage", now
         ),
+        "projects.ended_since": lambda: projects.ended_since(store, now),
         "projects.get": lambda: projects.get(store, "nobody"),
         "projects.get_by_id": lambda: projects.get_by_id(store, OID),
         "projects.insert_project": lambda: projects.insert_project(store, {"project_name": "p"}),

@@ -449,7 +449,11 @@ def test_the_layers_lie_upon_each_other_and_the_fan_goes_from_now_to_the_range()
     start, early, late = (tuple(numbers(plot.fan.area)[at : at + 2]) for at in (0, 2, 4))
     assert start[0] == pytest.approx(plot.now * 10, abs=0.2)
     assert start[0] < early[0] < late[0] == 1000
-    assert [words for mark in plot.marks for _, words in mark.happened] == ["mail", "token dead", "token back"]
+    assert [words for mark in plot.marks for _, words in mark.happened] == [
+        "mail",
+        "jdp token dead",
+        "jdp token back",
+    ]
     assert bytes_plot([], one.counts, NOW, None) is None
     assert bytes_plot(history_of(one), {}, NOW, None) is None
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from jgi_stager.formatting import human_bytes, human_duration, part_of, percent, when
+from jgi_stager.formatting import ago, human_bytes, human_duration, part_of, percent, when
 from jgi_stager.history_models import HistoryPoint
 from jgi_stager.lifecycle import ENDED_PROJECTS, OVER_PROJECTS, ProjectState, State
 from jgi_stager.notices import activity
@@ -315,7 +315,7 @@ def login_row(one: Credential, look: Look) -> LoginRow:
         words += f" since {when(known.dead_since, now)}"
     real = "" if look.facts.clock_scale == 1 else " in real time"
     age = "" if one.age is None or one.state == "missing" else f"{human_duration(one.age)} old{real}"
-    worked = f"worked {human_duration(now - known.last_success)} ago" if known and known.last_success else ""
+    worked = f"worked {ago(known.last_success, now)}" if known and known.last_success else ""
     ends = ""
     if known is not None and known.ends_at is not None:
         ends = f"about {when(known.ends_at, now)}: {known.ends_why}"
@@ -486,14 +486,14 @@ def plot_of(look: Look, line: ProjectLine) -> BytesPlot | None:
     return bytes_plot(look.points.get(line.project.name, ()), line.project.counts, look.now, eta)
 
 
-ABOUT_LOGINS = ("token", "login")
-"""How marks begin that are not for everybody."""
+ABOUT_LOGINS = "token"
+"""A word of the marks that are not for everybody."""
 
 
 def for_everybody(look: Look, name: str) -> Look:
     """The look without what is remembered of logins beside a project."""
     points = [
-        point.model_copy(update={"mark": None}) if (point.mark or "").startswith(ABOUT_LOGINS) else point
+        point.model_copy(update={"mark": None}) if ABOUT_LOGINS in (point.mark or "").split() else point
         for point in look.points.get(name, ())
     ]
     return replace(look, points={**look.points, name: points})

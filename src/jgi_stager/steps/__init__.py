@@ -17,6 +17,7 @@ from jgi_stager.steps import (
     digest,
     discover,
     finish,
+    history,
     manifests,
     outbox,
     poll_requests,
@@ -103,6 +104,7 @@ STEPS: tuple[Step, ...] = (
     Step("watch_credentials", credentials.run, notices={NoticeState.WAITING}),
     Step("digest", digest.run, notices={NoticeState.WAITING}),
     Step("send_notices", outbox.run, notices={NoticeState.WAITING, NoticeState.SENDING}),
+    Step("keep_history", history.run),
     Step("publish_page", publish.run),
     Step("heartbeat", status_report.run),
 )

@@ -6,11 +6,11 @@ stays as it was written first.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from pymongo import ASCENDING
+from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.history_models import (
@@ -26,6 +26,7 @@ from jgi_stager.history_models import (
     thinned,
     width_of,
 )
+from jgi_stager.models import Project
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.errors import translated
 from jgi_stager.stored import UnfitError, parse
@@ -52,13 +53,21 @@ def points(store: Store, project_name: str, since: datetime | None = None) -> li
 
 
 @translated
+def last_day(store: Store, project: Project, now: datetime) -> list[HistoryPoint]:
+    """The points of the newest day of this acceptance that is not in the future; none if it has no history."""
+    where = {"project_name": project.project_name, "day": {"$lte": now}, "accepted_at": project.accepted_at}
+    newest = store.history.find(where).sort("day", DESCENDING).limit(1)
+    return in_order(point for day in _parsed(newest) for point in day.points.values())
+
+
+@translated
 def add(store: Store, point: HistoryPoint) -> bool:
     """Keep a point; False if it is there already, or it is one change too many for its day."""
     day, field = day_of(point.event_at), f"points.{point.key}"
     key = f"{point.project_name}:{point.accepted_at.isoformat(timespec='milliseconds')}:{day:%Y-%m-%d}"
     where: Document = {"_id": key, field: {"$exists": False}}
     shared = {name: getattr(point, name) for name in SHARED}
-    change: Document = {"$set": {**shared, "day": day, field: _stored(point)}}
+    change: Document = {"$set": {**shared, "day": day, field: stored(point)}}
     if point.kind is PointKind.CHANGE:
         where["changes"] = {"$not": {"$gte": MOST_CHANGES_A_DAY}}
         change["$inc"] = {"changes": 1}
@@ -68,7 +77,8 @@ def add(store: Store, point: HistoryPoint) -> bool:
     return False
 
 
-def _stored(point: HistoryPoint) -> Document:
+def stored(point: HistoryPoint) -> Document:
+    """The field of a point in the document of its day. Pure."""
     values = point.model_dump(mode="python", exclude=set(SHARED), exclude_none=True)
     for name in ("files", "bytes"):
         values[name] = {str(state): number for state, number in values[name].items()}
@@ -100,26 +110,21 @@ def _thin(store: Store, day: HistoryDay, now: datetime) -> int:
 
 
 @translated
-def retire(store: Store, project_name: str, accepted_at: datetime | None) -> int:
-    """Let the server remove, after a while, the history that is not of the acceptance at ``accepted_at``.
-
-    With None all of it. How many days it was.
-    """
+def retire(store: Store, project: Project) -> int:
+    """Let the server remove, after a while, what is of earlier records of this name; how many days it was."""
     # By its own clock, which is not that of a simulated time.
     gone_at = {"$add": ["$$NOW", int(KEPT.total_seconds() * 1000)]}
-    where = {"project_name": project_name, "accepted_at": {"$ne": accepted_at}, "gone_at": None}
+    where = {"project_name": project.project_name, "accepted_at": {"$ne": project.accepted_at}, "gone_at": None}
     return store.history.update_many(where, [{"$set": {"gone_at": gone_at}}]).modified_count
 
 
-@translated
-def names(store: Store) -> Collection[str]:
-    """The names of the projects that have a history."""
-    return [one for one in store.history.distinct("project_name") if isinstance(one, str)]
-
-
 def _days(store: Store, where: Document) -> list[HistoryDay]:
+    return _parsed(store.history.find(where).sort("day", ASCENDING).limit(MOST_DAYS))
+
+
+def _parsed(documents: Iterable[Document]) -> list[HistoryDay]:
     found = []
-    for document in store.history.find(where).sort("day", ASCENDING).limit(MOST_DAYS):
+    for document in documents:
         with suppress(UnfitError):
             found.append(parse(HistoryDay, document))
     return found

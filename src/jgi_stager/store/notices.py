@@ -137,6 +137,14 @@ def newest(store: Store, kinds: Sequence[str], limit: int) -> list[Notice]:
 
 
 @translated
+def created_since(store: Store, project: str, since: datetime) -> list[datetime]:
+    """When notices of a project were stored after ``since``, the oldest first."""
+    where = {"project": project, "created": {"$gt": since}}
+    found = store.notices.find(where, {"created": 1}).sort("created", ASCENDING)
+    return [one.created for one in all_parsed(store, Notice, found, frozenset({"created"}))]
+
+
+@translated
 def sent_since(store: Store, kind: str, since: datetime) -> list[datetime]:
     """When notices of a kind were mailed after ``since``, oldest first."""
     where = {"kind": kind, "sent_at": {"$gt": since}}

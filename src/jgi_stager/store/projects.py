@@ -17,7 +17,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.discovery_models import Discovery, Rescan
-from jgi_stager.lifecycle import GROWING, PROJECTS, ProjectState
+from jgi_stager.lifecycle import ENDED_PROJECTS, GROWING, PROJECTS, ProjectState
 from jgi_stager.models import Project
 from jgi_stager.records import ProjectRecord
 from jgi_stager.store import acceptance
@@ -83,6 +83,13 @@ def new_records(store: Store, limit: int = 100) -> list[RawRecord]:
 def by_state(store: Store, states: ProjectState | Iterable[ProjectState]) -> list[Project]:
     """The accepted projects in these states that fit, by id."""
     where: Document = {"state": {"$in": as_list(states), "$not": {"$type": "array"}}}
+    return acceptance.accepted(store, store.projects.find(where).sort("_id", ASCENDING))
+
+
+@translated
+def ended_since(store: Store, since: datetime) -> list[Project]:
+    """The accepted projects that had their end after ``since``."""
+    where: Document = {"state": {"$in": as_list(ENDED_PROJECTS)}, "since": {"$gt": since}}
     return acceptance.accepted(store, store.projects.find(where).sort("_id", ASCENDING))
 
 
