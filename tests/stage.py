@@ -53,6 +53,7 @@ WATCHERS = {
     "watch_credentials",
     "digest",
     "keep_history",
+    "publish_page",
     "heartbeat",
 }
 """Steps that move nothing: they look, tell and probe. Left out of a tick, which is about what moves."""

@@ -19,6 +19,7 @@ SERVES_NO_STATE = {
     "watch_stalls": "tells people of requests and tasks that take long",
     "close_alarms": "ends what people were told of and is over",
     "keep_history": "writes down how far each project is",
+    "publish_page": "writes copies of the page",
     "heartbeat": "says how the daemon is",
 }
 """Steps by which no document leaves a state, and why there is such a step."""

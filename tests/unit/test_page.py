@@ -263,7 +263,7 @@ def secretive() -> Look:
     return look_at(world, jdp="needs_person", events=events(world, letters, [], [alarm], 99))
 
 
-def test_the_page_of_a_project_has_no_logins_no_commands_and_no_addresses() -> None:
+def test_the_page_of_a_project_has_no_logins_and_no_addresses() -> None:
     look = secretive()
     line = look.line(NAME)
     assert line is not None

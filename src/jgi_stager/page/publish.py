@@ -1,6 +1,6 @@
 """Copies of the pages in a directory, for a web server that serves files: the projects, and each of them.
 
-They are for anybody: no logins, no commands, no addresses. Each is written beside its place and put there whole;
+They are for anybody: no logins, no addresses, nothing to do. Each is written beside its place and put there whole;
 no link in the directory is followed, and what else lies there is left alone.
 """
 

@@ -1,7 +1,7 @@
 """What each page shows, as values. Pure: all of it comes from one look at the database.
 
 The overview is for operators. The page of a project is for its PI, who has no terminal, and may be seen by others:
-it has no logins, no commands and no addresses.
+it has no logins, no addresses and nothing to do.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MOST_ROWS = 40
 MOST_TODOS = 40
 MOST_RELEASES = 8
 """Instants at which something of the quota comes free, each with its bytes."""
-MOST_EVENTS = 50
+MOST_EVENTS = 30
 MOST_HISTORY = 200
 """Moves of a file."""
 PUBLISHED = frozenset(ProjectState) - {ProjectState.INVALID}
@@ -318,7 +318,7 @@ def login_row(one: Credential, look: Look) -> LoginRow:
     worked = f"worked {ago(known.last_success, now)}" if known and known.last_success else ""
     ends = ""
     if known is not None and known.ends_at is not None:
-        ends = f"about {when(known.ends_at, now)}: {known.ends_why}"
+        ends = f"about {when(known.ends_at, now)}{f': {known.ends_why}' if known.ends_why else ''}"
     needed = one.state != "usable" or (known is not None and known.ends_soon)
     return LoginRow(one.service, one.state, words, age, worked, ends, one.cure if needed else None)
 
