@@ -53,6 +53,13 @@ RESCANNED = {
     "by": "rescan_days",
     "destination": DESTINATION,
 }
+WENT = {
+    "sentence": "1.20 TB arrived in the last 24 h, 8.41 TB in seven days",
+    "days": [
+        {"day": AT.replace(hour=0) + number * DAY, "bytes": number * 300_000_000_000, "share": number / 6}
+        for number in range(7)
+    ],
+}
 WAITING = {
     "files": 8021,
     "bytes": 15_200_000_000_000,
@@ -86,6 +93,7 @@ DONE = {
     "done_at": AT + 4 * DAY,
     "took_seconds": 4 * 86400.0 + 7000,
     "requests": 19,
+    "went": WENT,
     "destination": DESTINATION,
     "checked": [
         {"how": "size and md5", "files": 12000},
@@ -176,6 +184,7 @@ LISTED: list[dict[str, Any]] = [
         "eta": {"early": AT + 2 * DAY, "late": AT + 3 * DAY},
         "moved_seconds": 80_000.0,
         "moved_why": "JDP waited for a person for 20 h",
+        "went": WENT,
     },
     {
         "name": "wetlands",

@@ -7,6 +7,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import (
     AfterValidator,
@@ -266,6 +267,11 @@ class PageSettings(Section):
     """Its address where people reach it, to which mails link; None: they link nowhere."""
     publish_dir: AbsolutePath | None = None
     """Where a copy of it is written for a web server that serves files; None: nowhere."""
+
+    def address(self, project: str | None = None) -> str | None:
+        """Where people see the page, or that of a project; None without ``url``."""
+        base = None if self.url is None else self.url.rstrip("/")
+        return base if base is None or project is None else f"{base}/p/{quote(project, safe='')}"
 
 
 def _default_state_directory() -> Path:

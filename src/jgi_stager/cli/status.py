@@ -7,6 +7,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Annotated
@@ -33,6 +34,7 @@ from jgi_stager.reporting import json_output, snapshot
 from jgi_stager.reporting import summary as insight
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.logins import LOGIN_WORDS, credentials
+from jgi_stager.reporting.progress import LAST_HOURS, sparkline
 from jgi_stager.reporting.quota import quota_words
 from jgi_stager.reporting.snapshot_types import Project
 from jgi_stager.reporting.summary import Credential, ProjectLine, Status
@@ -174,6 +176,9 @@ def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, f
             when_done = Text(insight.NO_FINISH_TIME, "yellow")
         width = min(BAR, max(16, page.width - 4 - len(when_done)))
         yield Text("  ").append_text(bar(project, page, width)).append("  ").append_text(when_done)
+    if detail == Detail.WHOLE and (went := found.went.get(project.name)) is not None:
+        bars = Text(f"  {sparkline(went.hours, unicode=page.unicode):<{LAST_HOURS}}  ", "green")
+        yield bars.append(_lines(went.sentence, page, LAST_HOURS + 4, Detail.SHORT)[0], "dim")
     waits = insight.waits_for(line.wait, found.now, "see You, below")
     yield from (Text(f"  {one}") for one in _lines(waits, page, 2, detail))
     if full:
@@ -385,7 +390,8 @@ def status(
             facts = snapshot.take_snapshot(books)
             if project is not None and facts.project(project) is None:
                 raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
-            return insight.status(facts, credentials(settings, facts, books.clock), project, outlook.look())
+            found = insight.status(facts, credentials(settings, facts, books.clock), project, outlook.look())
+            return replace(found, went=snapshot.went(books, facts)) if watch and not as_json else found
 
         def show() -> bool:
             found = look()

@@ -4,7 +4,16 @@
 channel. Nothing here knows of the outbox: that is `jgi_stager.steps.outbox`.
 """
 
-from jgi_stager.mail.render import PREFIX, Attachment, Envelope, Letter, UnknownKindError, make_mail, render
+from jgi_stager.mail.render import (
+    PREFIX,
+    Attachment,
+    Envelope,
+    Letter,
+    Picture,
+    UnknownKindError,
+    make_mail,
+    render,
+)
 from jgi_stager.mail.smtp import ContentRefused, DeliveryResult, send
 
 __all__ = [
@@ -14,6 +23,7 @@ __all__ = [
     "DeliveryResult",
     "Envelope",
     "Letter",
+    "Picture",
     "UnknownKindError",
     "make_mail",
     "render",

@@ -9,6 +9,7 @@ and tell repeats.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -99,12 +100,18 @@ def facts(rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(wrapped(value, " " * (width + 4), f"  {label.ljust(width)}  ") for label, value in pairs)
 
 
+def weekday(at: datetime) -> str:
+    """``Fri 06 Mar``: as wide on every day."""
+    return f"{at:%a %d %b}"
+
+
 FILTERS = {
     "size": human_bytes,
     "number": number,
     "count": count,
     "instant": instant,
     "day": day,
+    "weekday": weekday,
     "duration": duration,
     "percent": percent,
     "bar": bar,
@@ -181,12 +188,26 @@ _BREAKS = re.compile(r"\n{3,}")
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A PNG that the HTML part shows; ``alt`` is what it says, for whoever does not see it."""
+
+    content: bytes
+    alt: str
+
+    @property
+    def cid(self) -> str:
+        """By which the HTML part names it."""
+        return f"{hashlib.sha256(self.content + self.alt.encode()).hexdigest()[:24]}@jgi-stager"
+
+
+@dataclass(frozen=True)
 class Letter:
-    """What a mail says: the same in ``text`` and ``html``."""
+    """What a mail says: the same in ``text`` and ``html``, but for the pictures, of which ``text`` says more."""
 
     subject: str
     text: str
     html: str
+    pictures: tuple[Picture, ...] = ()
 
 
 @lru_cache(maxsize=2)
@@ -217,8 +238,15 @@ class UnknownKindError(ValueError):
     """A notice of a kind that this release does not know: another one stored it, or somebody edited it."""
 
 
-def render(notice: Notice, at: datetime | None = None) -> Letter:
-    """A notice as a letter that leaves ``at``.
+def render(
+    notice: Notice,
+    at: datetime | None = None,
+    *,
+    pictures: Mapping[str, Picture] | None = None,
+    page: str | None = None,
+) -> Letter:
+    """A notice as a letter that leaves ``at``, with ``pictures`` of the projects that it names, and a link to a
+    ``page``.
 
     Raises `UnknownKindError`, and what Jinja raises for data that do not fit.
     """
@@ -229,9 +257,11 @@ def render(notice: Notice, at: datetime | None = None) -> Letter:
     data = {"project": clean(notice.project), "kind": kind.value, **clean(notice.data)}
     if "subject" in data:
         data["heading"] = data.pop("subject")  # a template makes its own subject
-    look = looks(tone_of(kind))
-    text, html = _part(kind, data, late, look, html=False), _part(kind, data, late, look, html=True)
-    return Letter(f"{PREFIX} {text.subject}"[:LONGEST_SUBJECT], text.body, html.body)
+    shown = dict(pictures or {})
+    foot = {"late": late, "address": page}
+    text, html = (_part(kind, data, shown, foot, html=one) for one in (False, True))
+    subject = f"{PREFIX} {text.subject}"[:LONGEST_SUBJECT]
+    return Letter(subject, text.body, html.body, tuple(dict.fromkeys(shown.values())))
 
 
 def _why_late(notice: Notice, at: datetime | None) -> str | None:
@@ -253,15 +283,19 @@ class _Part:
     body: str
 
 
-def _part(kind: Kind, data: Mapping[str, Any], late: str | None, look: dict[str, Any], *, html: bool) -> _Part:
-    environment = _templates(html=html)
+def _part(
+    kind: Kind, data: Mapping[str, Any], pictures: Mapping[str, Picture], foot: Mapping[str, Any], *, html: bool
+) -> _Part:
+    environment, look = _templates(html=html), looks(tone_of(kind))
     layout = environment.get_template(f"layout.{'html' if html else 'text'}.j2")
     # Colours go to the layout as its own names, so that no data can take their place.
     macros = layout.make_module(look)
-    module = environment.get_template(f"{template_of(kind)}.j2").make_module({**data, "m": macros})
+    module = environment.get_template(f"{template_of(kind)}.j2").make_module(
+        {**data, "m": macros, "pictures": pictures}
+    )
     subject = " ".join(str(getattr(module, "subject", kind.value)).split())
     page = environment.get_template(f"page.{'html' if html else 'text'}.j2")
-    body = page.render(subject=module.subject, content=module, late=late, m=macros, **look)  # type: ignore[attr-defined]
+    body = page.render(subject=module.subject, content=module, m=macros, **foot, **look)  # type: ignore[attr-defined]
     if html:
         return _Part(subject, body)
     lines = "\n".join(line.rstrip() for line in body.strip().splitlines())
@@ -315,6 +349,11 @@ def make_mail(letter: Letter, envelope: Envelope, attachments: Sequence[Attachme
     mail["X-Auto-Response-Suppress"] = "All"
     mail.set_content(letter.text, cte="quoted-printable")
     mail.add_alternative(letter.html, subtype="html", cte="quoted-printable")
+    shown = [part for part in mail.iter_parts() if isinstance(part, EmailMessage)][-1]
+    for place, picture in enumerate(letter.pictures, 1):
+        name = f"progress-{place}.png"
+        cid = f"<{picture.cid}>"
+        shown.add_related(picture.content, "image", "png", cid=cid, disposition="inline", filename=name)
     for one in attachments:
         main, _, sub = one.media_type.partition("/")
         mail.add_attachment(one.content, maintype=main, subtype=sub, filename=one.name)

@@ -21,6 +21,7 @@ from jgi_stager.reporting import summary
 from jgi_stager.reporting.blocked_reasons import ReasonCode, compared, tape_seconds
 from jgi_stager.reporting.explain import Explanation
 from jgi_stager.reporting.logins import LOGIN_WORDS
+from jgi_stager.reporting.progress import progress
 from jgi_stager.reporting.quota import TOGETHER, quota_words
 from jgi_stager.reporting.snapshot_types import Count, FailedGroup, Project, Request, Snapshot, Task
 from jgi_stager.reporting.summary import Credential, ProjectLine, Status, Todo
@@ -129,6 +130,8 @@ class Card:
     """What helps; None on a page for others."""
     ready: str | None
     """How many analysis projects can be imported."""
+    went: str | None
+    """How much arrived lately."""
     since: datetime | None
 
 
@@ -173,6 +176,7 @@ def card(look: Look, line: ProjectLine, *, public: bool) -> Card:
     project, wait = line.project, line.wait
     where = None if public else "see above"
     outlook = look.outlooks.get(project.name)
+    went = progress(look.points.get(project.name, ()), look.now, line.done.bytes)
     return Card(
         name=project.name or "(without a name)",
         state=project.state,
@@ -187,6 +191,7 @@ def card(look: Look, line: ProjectLine, *, public: bool) -> Card:
         waits=summary.waits_for(wait, look.now, where),
         do=None if public or wait.why == ReasonCode.PERSON else wait.do,
         ready=None if outlook is None else outlook.sentence,
+        went=None if went is None or not line.total.files else went.sentence,
         since=project.since,
     )
 

@@ -6,7 +6,7 @@ Of a service that cannot be used it says until when that costs no time: when the
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -20,6 +20,7 @@ from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.reporting import eta, explain, standstill
 from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, found_out, since, what_to_do
 from jgi_stager.reporting.eta import Eta
+from jgi_stager.reporting.progress import Progress
 from jgi_stager.reporting.quota import Turns, Window, turns, window
 from jgi_stager.reporting.snapshot_types import Count, Login, Project, RefusedAddress, Snapshot
 
@@ -146,6 +147,8 @@ class Status:
     needed, and each project moves or waits for quota or tape within what is usual."""
     readiness: Outlook | None = None
     """Of the only project that was asked for, if patterns of the importer are named."""
+    went: Mapping[str, Progress] = field(default_factory=dict)
+    """How fast each project went lately, where that was looked at."""
     coming: Turns = field(default_factory=lambda: Turns({}, None, {}))
     """Whose turn it is, within the quota."""
 
@@ -182,7 +185,7 @@ def status(
     lines = tuple(_line(facts, one, coming, etas.get(one.name)) for one in shown)
     logins = tuple(credentials)
     todos = tuple(_todos(facts, coming, lines, logins, only))
-    return Status(facts.now, facts, lines, window(facts), logins, todos, readiness, coming)
+    return Status(facts.now, facts, lines, window(facts), logins, todos, readiness, coming=coming)
 
 
 def _line(facts: Snapshot, project: Project, coming: Turns, when_done: Eta | None) -> ProjectLine:

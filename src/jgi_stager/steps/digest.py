@@ -7,6 +7,7 @@ said is kept in the database, so the difference is right also across restarts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,9 +17,10 @@ from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import FILE_PHASES, OVER_PROJECTS, ProjectState, State
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, Kind
-from jgi_stager.reporting import eta, quota, snapshot, standstill
+from jgi_stager.reporting import eta, explain, quota, snapshot, standstill
 from jgi_stager.reporting.blocked_reasons import what_to_do
-from jgi_stager.reporting.quota import turns
+from jgi_stager.reporting.progress import mailed
+from jgi_stager.reporting.quota import Turns, turns
 from jgi_stager.reporting.snapshot_types import Project, Snapshot
 from jgi_stager.reporting.summary import deadline, needed_at
 from jgi_stager.steps.context import StepContext
@@ -156,7 +158,7 @@ def run(ctx: StepContext) -> int:
         return 0
     if not settings.digest or now < due or last["at"] >= due:
         return 0
-    facts = snapshot.take_snapshot(snapshot.SnapshotSource(ctx.store, ctx.settings, ctx.clock))
+    facts = snapshot.take_snapshot(_source(ctx))
     estimates = eta.estimate(facts)
     page = _page(ctx, facts, estimates, last)
     stored = 0
@@ -165,6 +167,10 @@ def run(ctx: StepContext) -> int:
     # What was said last is kept also on a day without a digest: nothing changed, so nothing is lost.
     control.keep_digest(ctx.store, {"at": now, **_memory(facts, estimates, page)})
     return stored
+
+
+def _source(ctx: StepContext) -> snapshot.SnapshotSource:
+    return snapshot.SnapshotSource(ctx.store, ctx.settings, ctx.clock)
 
 
 def _is_news(page: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
@@ -180,8 +186,13 @@ def _page(
     before = last.get("projects") or {}
     listed = [one for one in facts.projects if one.state in LISTED or _just_done(one, last)]
     causes = delay_causes(ctx, facts, last)
+    coming = turns(facts)
+    went = snapshot.went(_source(ctx), facts)
     shown = [
-        _project(one, estimates.get(one.name), before.get(one.name) or {}, causes) | _alarm(facts, one)
+        _project(one, estimates.get(one.name), before.get(one.name) or {}, causes)
+        | _alarm(facts, one)
+        | {"went": mailed(went[one.name]) if one.name in went else None}
+        | ({"waits": _waits(facts, one, coming)} if one.state == ProjectState.ACTIVE else {})
         for one in sorted(listed, key=lambda one: (one.state != ProjectState.ACTIVE, one.name))
     ]
     return {
@@ -195,6 +206,12 @@ def _page(
         # The quota window moves by itself, and so does an estimate: neither is news.
         "fingerprint": [[one["name"], one["state"], *one["where"], one["done_files"]] for one in shown],
     }
+
+
+def _waits(facts: Snapshot, one: Project, coming: Turns) -> str:
+    """Why it waits, in the words of ``status`` and ``explain``. Whoever says so runs."""
+    running = replace(facts, daemon=replace(facts.daemon, alive=True))
+    return explain.project(running, one, coming).why.sentence
 
 
 def _just_done(project: Project, last: Mapping[str, Any]) -> bool:

@@ -21,6 +21,7 @@ from jgi_stager.notices import Kind
 from jgi_stager.pattern_files import read_importer
 from jgi_stager.reporting import ready_to_import
 from jgi_stager.reporting.contract_rows import contract_rows
+from jgi_stager.reporting.progress import mailed, progress
 from jgi_stager.reporting.project_report import VERIFIED, describe, report_of
 from jgi_stager.reporting.report_files import DIRECTORY, generations_of, reports_of, write_reports
 from jgi_stager.reporting.time_breakdown import Blocked, time_breakdown
@@ -28,7 +29,7 @@ from jgi_stager.steps.alerts import shown_groups
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import acceptance_key, notify
 from jgi_stager.steps.services import LONGEST_ERROR, call, isolate_each
-from jgi_stager.store import Store, credentials, evidence, file_queries, files, projects, requests
+from jgi_stager.store import Store, credentials, evidence, file_queries, files, history, projects, requests
 from jgi_stager.store.credentials import Interval
 from jgi_stager.store.files import Tally
 
@@ -60,6 +61,12 @@ def of_project(store: Store, project: str) -> dict[str, Any]:
         "setbacks": file_queries.requeue_count(store, project),
         "attachment": describe(report_of(store, project)),
     }
+
+
+def _went(ctx: StepContext, project: str, done: int) -> dict[str, Any] | None:
+    """How fast it went in its last days; None without a history."""
+    found = progress(history.points(ctx.store, project), ctx.clock.now(), done)
+    return None if found is None else mailed(found)
 
 
 def _contract(store: Store) -> list[dict[str, str]]:
@@ -208,6 +215,7 @@ def _done(ctx: StepContext, project: Project, counts: Mapping[str, Tally]) -> in
         "reports": {"directory": f"{project.analysis_projects_dir}/{name}/{DIRECTORY}", "problem": problem},
         **of_project(ctx.store, name),
         "contract": _contract(ctx.store),
+        "went": _went(ctx, name, done.bytes),
     }
     done_before = sum(entry.to == ProjectState.DONE and entry.old != entry.to for entry in project.history)
     key = f"{acceptance_key(project)}:{done_before}" if done_before else acceptance_key(project)

@@ -20,6 +20,7 @@ from jgi_stager import mail
 from jgi_stager.failures import NeedsPerson, OutsideError, Service, Transient, retry_delay
 from jgi_stager.lifecycle import NoticeState
 from jgi_stager.liveness import uninterruptible
+from jgi_stager.mail.plot import LARGEST, plot
 from jgi_stager.mail.push import SECRET, push
 from jgi_stager.models import Notice, TriesNotTaken
 from jgi_stager.notices import BATCHES, FORMS, Kind, folds, message_id
@@ -27,7 +28,7 @@ from jgi_stager.reporting.project_report import report_of
 from jgi_stager.steps import credential_notices
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.services import may_ask, record_failure
-from jgi_stager.store import StoreError, notices
+from jgi_stager.store import StoreError, history, notices
 from jgi_stager.store.documents import is_due
 
 log = structlog.get_logger()
@@ -180,6 +181,9 @@ ADDRESS_PATIENCE = timedelta(days=5)
 """How long an address may answer "not now" before it counts as refused: what mail servers do among themselves.
 Counted from its first answer: how long the mail waited for our own server says nothing about the address."""
 
+MOST_PLOTS = 5
+"""Of one mail: half a megabyte at most."""
+
 MOST_BUGS = 12
 """After so many tries, about half a day, a notice that we cannot write is given up."""
 
@@ -223,7 +227,8 @@ def _send(ctx: StepContext, notice: Notice) -> bool:
     if not notices.mark_sending(ctx.store, key, attempts, identity):
         return False
     try:
-        letter = mail.render(notice, ctx.clock.now())
+        page = ctx.settings.page.address(notice.project)
+        letter = mail.render(notice, ctx.clock.now(), pictures=_pictures(ctx, notice), page=page)
         # Nobody is left to be told if the daemon died between writing that down and calling it sent.
         outcome = _hand_over(ctx, notice, letter, to) if to else mail.DeliveryResult()
     except StoreError:
@@ -266,6 +271,32 @@ def _addresses(ctx: StepContext, notice: Notice) -> list[str]:
     return [address for address in wanted if address not in settled]
 
 
+def _pictures(ctx: StepContext, notice: Notice) -> dict[str, mail.Picture]:
+    """The plot of each project of which the mail tells how it went, up to then; of the first `MOST_PLOTS` alone.
+
+    A mail whose plot cannot be drawn goes without it.
+    """
+    if notice.kind == Kind.DONE:
+        told = [(notice.project, notice.data.get("went"))]
+    elif notice.kind == Kind.DIGEST:
+        told = [(one.get("name"), one.get("went")) for one in notice.data.get("projects") or ()]
+    else:
+        return {}
+    found = {}
+    for name, went in [(name, went) for name, went in told if name and went][:MOST_PLOTS]:
+        try:
+            points = history.points(ctx.store, name)
+            content = plot([one for one in points if one.at <= notice.created])
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("plot_not_drawn", notice=notice.key, project=name)
+            continue
+        if content is not None and len(content) <= LARGEST:
+            found[name] = mail.Picture(content, f"{name}: bytes by state over time. {went['sentence']}.")
+    return found
+
+
 def _hand_over(ctx: StepContext, notice: Notice, letter: mail.Letter, to: Sequence[str]) -> mail.DeliveryResult:
     settings = ctx.settings.notifications
     envelope = mail.Envelope(
@@ -281,10 +312,11 @@ def _hand_over(ctx: StepContext, notice: Notice, letter: mail.Letter, to: Sequen
         whole = mail.make_mail(letter, envelope, attachments)
         outcome = mail.send(whole, to, settings, ctx.secrets)
     except mail.ContentRefused:
-        if not attachments:
+        if not attachments and not letter.pictures:
             raise
         log.warning("mail_without_attachment", notice=notice.key)
-        outcome = mail.send(mail.make_mail(letter, envelope), to, settings, ctx.secrets)
+        plain = mail.render(notice, envelope.at, page=ctx.settings.page.address(notice.project))
+        outcome = mail.send(mail.make_mail(plain, envelope), to, settings, ctx.secrets)
     return outcome
 
 
