@@ -11,6 +11,7 @@ from bson import ObjectId
 
 from factories import SOME_TIME, add_files, alarm, file_record, history_point, jdp_id, project
 from jgi_stager.clock import ManualClock
+from jgi_stager.control_models import Share
 from jgi_stager.discovery_models import Rescan
 from jgi_stager.import_models import ForeignTask, ImportedProject
 from jgi_stager.lifecycle import ProjectState, RequestState, State, TaskState
@@ -38,6 +39,7 @@ from jgi_stager.store import (
     plans,
     projects,
     requests,
+    shares,
     sharing,
     tallies,
     tasks,
@@ -46,6 +48,7 @@ from jgi_stager.stored import Download
 
 LATER = SOME_TIME + timedelta(hours=1)
 RECORD = ProjectRecord(project_name="new", proposal_id="1")
+SHARE = Share(project="p", project_key="k", digest="0" * 64, at=SOME_TIME, by="root")
 ANOTHER = file_record(jdp_file_id=jdp_id(1 << 60))
 P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
 DISCOVERING, RESTING = project("discovering"), project("resting", state=ProjectState.DONE)
@@ -102,6 +105,9 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "files.listed_again": lambda store: files.listed_again(store, A_FILE, jdp_file_size=7),
     "downloads.note": lambda store: downloads.note(store, _rows(store, "ready")[0].oid, Download(attempts=1)),
     "files.set_aside": lambda store: files.set_aside(store, "p"),
+    "control.note_published": lambda store: control.note_published(store, "e", None),
+    "shares.add": lambda store: shares.add(store, "new", SHARE),
+    "shares.revoke": lambda store: shares.revoke(store, SHARE.project),
     "files.look_first": lambda store: files.look_first(store, "p", [ANOTHER.ap_gold_id]),
     "files.looked_at": lambda store: files.looked_at(store, [LOOKED_FOR]),
     "files.upsert_files": lambda store: files.upsert_files(store, [ANOTHER]),
@@ -244,13 +250,19 @@ def working(store: Store, clock: ManualClock) -> Lease:
     return lease
 
 
+def _beside(store: Store) -> None:
+    """What is kept beside projects and files."""
+    imports.enter(store, IMPORTED, [], inserted=False)
+    shares.add(store, "known", SHARE)
+    history.add(store, history_point(SOME_TIME))
+
+
 def full(store: Store) -> None:
     """Fill the books."""
     store.files.insert_one(file_record().model_dump() | {"_id": A_FILE, "to_list_again": True})
     looked_for = file_record(jdp_file_id=jdp_id(1 << 61), look_first=True)
     store.files.insert_one(looked_for.model_dump() | {"_id": LOOKED_FOR})
-    imports.enter(store, IMPORTED, [], inserted=False)
-    history.add(store, history_point(SOME_TIME))
+    _beside(store)
     _fill_files(store)
     _fill_the_rest(store)
 

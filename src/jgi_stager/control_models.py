@@ -190,6 +190,29 @@ class Hold(Stored):
     history: list[dict[str, Any]] = []
 
 
+class Published(Stored):
+    """``published`` in ``control``: when copies of the pages were written last, or that was tried."""
+
+    at: Instant
+    event: str
+    """What had happened by then, see `jgi_stager.steps.publish`."""
+    error: str | None = None
+
+
+class Share(Stored):
+    """``share:<selector>`` in ``control``: a link to the page of a project, see `jgi_stager.page.share`."""
+
+    project: Name
+    project_key: str
+    """The record that had the name: the link does not open the page of another one."""
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """Of the secret half of the link."""
+    at: Instant
+    by: str
+    revoked_at: Instant | None = None
+    """Since when it opens nothing any more."""
+
+
 class DatabaseIdentity(Stored):
     """``books`` in ``control``: which database this is."""
 

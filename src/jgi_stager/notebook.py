@@ -8,13 +8,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from jgi_stager.cli import json_output
 from jgi_stager.cli.ask import explanations
 from jgi_stager.cli.common import Mistake, open_store
-from jgi_stager.cli.status import credentials
 from jgi_stager.config_sources import require_configuration
 from jgi_stager.lifecycle import State
-from jgi_stager.reporting import snapshot, summary
+from jgi_stager.reporting import json_output, snapshot, summary
+from jgi_stager.reporting.logins import credentials
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.settings import load_settings
 from jgi_stager.store import file_queries, projects

@@ -253,6 +253,7 @@ class ScheduleSettings(Section):
     watch_outages_seconds: float = Field(3600.0, gt=0)
     digest_seconds: float = Field(600.0, gt=0)
     keep_history_seconds: float = Field(60.0, gt=0)
+    publish_page_seconds: float = Field(300.0, gt=0)
     heartbeat_seconds: float = Field(30.0, gt=0)
     request_poll_seconds: float = Field(300.0, gt=0)
     request_poll_longest_seconds: float = Field(3600.0, gt=0)
@@ -265,11 +266,15 @@ class ScheduleSettings(Section):
 
 
 class WebSettings(Section):
-    """Where /healthz and /metrics are served. Nobody needs to log in: keep it on this machine, or behind a
-    proxy. ``port`` 0 switches it off."""
+    """Where the page, /healthz and /metrics are served. Nobody needs to log in: keep it on this machine, or behind
+    a proxy. ``port`` 0 switches it off."""
 
     host: Annotated[str, AfterValidator(lambda value: str(ip_address(value)))] = "127.0.0.1"
     port: int = Field(9741, ge=0, le=65535)
+    socket: AbsolutePath | None = None
+    """A socket in the file system beside the port, for a proxy on this machine."""
+    socket_mode: str = Field("0660", pattern=r"^0?[0-7]{3}$")
+    """Its rights, octal: who may write to it may read the page."""
 
 
 class PageSettings(Section):

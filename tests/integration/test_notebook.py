@@ -13,7 +13,7 @@ import pytest
 
 from commands import Run, parsed
 from jgi_stager import Stager
-from jgi_stager.cli.common import plain
+from jgi_stager.reporting.json_output import plain
 from jgi_stager.settings import ConfigError
 from jgi_stager.store import StoreRefused
 from stage import Stage

@@ -20,6 +20,7 @@ SERVES_NO_STATE = {
     "close_alarms": "ends what people were told of and is over",
     "watch_outages": "asks NERSC which outages it plans",
     "keep_history": "writes down how far each project is",
+    "publish_page": "writes copies of the page",
     "heartbeat": "says how the daemon is",
 }
 """Steps by which no document leaves a state, and why there is such a step."""

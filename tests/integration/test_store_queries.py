@@ -16,6 +16,7 @@ import shard_targets
 from explained import Recorder, explain, stages
 from factories import SOME_TIME, add_files, alarm, file_record, history_point, jdp_id, project
 from jgi_stager.clock import ManualClock
+from jgi_stager.control_models import Share
 from jgi_stager.discovery_models import Discovery, Rescan
 from jgi_stager.import_models import ForeignTask, ImportedProject
 from jgi_stager.lifecycle import NoticeState, ProjectState, RequestState, State, TaskState
@@ -41,6 +42,7 @@ from jgi_stager.store import (
     plans,
     projects,
     requests,
+    shares,
     sharing,
     tallies,
     tasks,
@@ -66,6 +68,7 @@ MODULES: tuple[ModuleType, ...] = (
     projects,
     file_queries,
     requests,
+    shares,
     sharing,
     tallies,
     tasks,
@@ -79,6 +82,7 @@ LEFT_OUT = {
 }
 """They read every project or file on purpose, for `project list` and the audit, not in a tick; or ask nothing."""
 OID = ObjectId()
+SHARE = Share(project="p", project_key="k", digest="0" * 64, at=SOME_TIME, by="root")
 RESCAN = Rescan(number=1, by="root", begun_at=SOME_TIME)
 IMPORTED = project("old", key=imports.record_key("old"))
 KNOWN = ImportedProject(
@@ -115,6 +119,15 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "alarms.open_alarm": lambda: alarms.open_alarm(store, alarm("new", now)),
         "alarms.open_alarms": lambda: alarms.open_alarms(store),
         "files.any_in": lambda: files.any_in(store, "p", [P, R]),
+        "control.note_published": lambda: control.note_published(store, "e", None),
+        "control.published": lambda: control.published(store),
+        "file_queries.some_in": lambda: file_queries.some_in(store, "p", P, 5),
+        "files.by_id": lambda: files.by_id(store, jdp_id(1)),
+        "notices.newest": lambda: notices.newest(store, ["done", "alarm"], 5),
+        "shares.add": lambda: shares.add(store, "s", SHARE),
+        "shares.find": lambda: shares.find(store, "s"),
+        "shares.of_project": lambda: shares.of_project(store, "p"),
+        "shares.revoke": lambda: shares.revoke(store, "p"),
         "files.any_of_request": lambda: files.any_of_request(store, 7, [P, R]),
         "files.any_of_task": lambda: files.any_of_task(store, "t", T),
         "files.any_stray": lambda: files.any_stray(store, "/stage/p"),

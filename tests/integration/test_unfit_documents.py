@@ -14,11 +14,11 @@ import pytest
 from pymongo.errors import WriteError
 
 from commands import Run, commands, parsed
-from jgi_stager.cli import json_output as cli_documents
 from jgi_stager.daemon import run_step
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.models import DOCUMENTS
 from jgi_stager.reporting import explain, snapshot, summary
+from jgi_stager.reporting import json_output as cli_documents
 from jgi_stager.steps import STEPS, digest, status_report
 from jgi_stager.store import control, notices, projects, requests
 from jgi_stager.store.database import shown

@@ -23,7 +23,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from jgi_stager.cli.commands import ROWS, Commands, Row
-from jgi_stager.cli.common import Mistake, Page, complain, plain
+from jgi_stager.cli.common import Mistake, Page, complain
 from jgi_stager.cli.control import parse_amount, shown_value
 from jgi_stager.cli.credentials import Tokens, plausible, store_secret
 from jgi_stager.cli.main import app
@@ -34,6 +34,7 @@ from jgi_stager.planning import Spent
 from jgi_stager.preflight import Check, Problem, Verdict, attempt, try_all, worst
 from jgi_stager.reporting import summary as insight
 from jgi_stager.reporting.blocked_reasons import ReasonCode
+from jgi_stager.reporting.json_output import plain
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import MongoSettings, Settings
 from views import HOUR, NOW, TERA, facts, project, trouble, waiting, wants
@@ -49,6 +50,7 @@ NO_DEFAULT = {
     ("staging", "destination_quota_bytes"),
     ("notifications", "smtp_user"),
     ("page", "url"),
+    ("web", "socket"),
     ("page", "publish_dir"),
     ("state", "directory"),
     ("clock", "start"),

@@ -25,7 +25,6 @@ NO_ASSUMPTION = {
     "download_parts": "only a daemon that downloads asks for files; its own tests turn it",
     "download_etag": "only a daemon that downloads asks for files; its own tests turn it",
     "download_length": "only a daemon that downloads asks for files; its own tests turn it",
-    "nersc_outages": "read or left alone; its own tests turn it",
     "jdp_token": "a credential that is renewed",
     "jdp_date_wrong_answers": "how long jdp_date lasts",
     "over_limit": "how JDP refuses what exceeds its limits, which the daemon does not ask for",

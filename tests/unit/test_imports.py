@@ -176,6 +176,11 @@ def test_the_way_in_from_the_scripts_ends_at_the_store() -> None:
     assert not [module.name for module in pure if uses(module, "store", "clients", "settings", "os", "socket")]
 
 
+def test_the_page_only_reads_and_knows_nothing_of_who_serves_it() -> None:
+    above = ("clients", "steps", "daemon", "cli", "web", "simulator", "demo")
+    assert not offenders(lambda module: module.part == "page", *above)
+
+
 def test_only_the_demo_and_the_command_line_know_the_simulator() -> None:
     own = ("simulator", "cli", "demo")
     assert not offenders(lambda module: module.part not in own and not module.part.startswith("demo"), "simulator")

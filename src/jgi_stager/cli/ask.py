@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jgi_stager.cli import json_output, readiness
+from jgi_stager.cli import readiness
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -20,7 +20,7 @@ from jgi_stager.cli.common import (
 from jgi_stager.formatting import clean, count, human_bytes
 from jgi_stager.lifecycle import State
 from jgi_stager.reporting import explain as insight
-from jgi_stager.reporting import snapshot
+from jgi_stager.reporting import json_output, snapshot
 from jgi_stager.reporting.blocked_reasons import BlockedReason
 from jgi_stager.reporting.explain import Explanation
 from jgi_stager.reporting.quota import Turns, turns

@@ -82,6 +82,17 @@ ROWS = {
             "issue.",
         ),
         Row(
+            "page",
+            "page",
+            "Write a copy of the page for everybody: the list of projects and each project, without logins and "
+            "addresses.",
+        ),
+        Row(
+            "share",
+            "page",
+            "Make a link to the page of a project that nobody can guess, to read it without a login.",
+        ),
+        Row(
             "retry",
             "retry",
             "Let failed files start again, and say what that spends; with --from they go on without tape.",

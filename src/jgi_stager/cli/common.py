@@ -13,7 +13,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +26,7 @@ from jgi_stager.clock import Clock
 from jgi_stager.config_sources import require_configuration
 from jgi_stager.failures import NeedsPerson, OutsideError
 from jgi_stager.formatting import clean
+from jgi_stager.reporting.json_output import plain
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.secrets import SecretProblem
 from jgi_stager.settings import ConfigError, Settings, load_settings
@@ -255,18 +256,3 @@ _COMMAND = re.compile(r"(?:^|(?<=: )|(?<=-> ))jgi-stager [^;,()]{1,60}(?=[;,()]|
 def emit(document: Mapping[str, Any] | Sequence[Any], *, line: bool = False) -> None:
     """One JSON document on standard output; ``line``: on one line."""
     typer.echo(json.dumps(plain(document), ensure_ascii=True, indent=None if line else 2))
-
-
-def plain(value: Any) -> Any:
-    """Values as JSON has them: instants as ISO 8601 in UTC, durations in seconds, enums as their words."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return str(value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,7 +57,11 @@ DirectoryOption = Annotated[
 ]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="First remove an earlier demo from --dir.")]
 KeepOption = Annotated[
-    bool | None, typer.Option(help="Keep the staged files and the database, too. Default: only with --dir.")
+    bool | None,
+    typer.Option(
+        help="Serve the page after the end, until Ctrl-C, and keep the staged files and the database. Default: "
+        "only keep them, and only with --dir."
+    ),
 ]
 
 
@@ -89,7 +95,8 @@ def demo(
     from jgi_stager.demo.run import Wish
 
     wish = Wish(analysis_projects or ANALYSIS_PROJECTS, seed, recorded, scale)
-    raise typer.Exit(_run(wish, directory, replace=replace, keep=directory is not None if keep is None else keep))
+    keeps = directory is not None if keep is None else keep
+    raise typer.Exit(_run(wish, directory, replace=replace, keep=keeps, linger=keep is True))
 
 
 def simulate(context: typer.Context) -> None:
@@ -132,7 +139,7 @@ def _check_recorded(paths: tuple[Path, ...]) -> None:
         raise typer.BadParameter("no JDP search answer with files among them", param_hint="--catalogue")
 
 
-def _run(wish: Wish, directory: Path | None, *, replace: bool, keep: bool) -> int:
+def _run(wish: Wish, directory: Path | None, *, replace: bool, keep: bool, linger: bool) -> int:
     from jgi_stager.demo.children import RunFailed
     from jgi_stager.demo.place import Unusable, open_place
     from jgi_stager.demo.run import run
@@ -142,8 +149,17 @@ def _run(wish: Wish, directory: Path | None, *, replace: bool, keep: bool) -> in
     try:
         with open_place(directory, replace=replace) as place:
             _say(console, f"Everything lies in {place.root}")
+
+            def stay(summary: Summary, url: str) -> None:
+                write(summary, place.summary)
+                _show(console, summary, str(place.summary))
+                _say(console, f"The page stays at {url} until Ctrl-C.")
+                with suppress(KeyboardInterrupt):
+                    threading.Event().wait()
+                _say(console, "Stopping the daemon ...")
+
             try:
-                summary = run(wish, place, console)
+                summary = run(wish, place, console, linger=stay if linger else None)
             except RunFailed as error:
                 complain(error)
                 return 1
@@ -151,7 +167,8 @@ def _run(wish: Wish, directory: Path | None, *, replace: bool, keep: bool) -> in
                 complain(f"interrupted; everything is stopped, and what there is lies in {place.root}")
                 return INTERRUPTED
             write(summary, place.summary)
-            _show(console, summary, str(place.summary))
+            if not linger:
+                _show(console, summary, str(place.summary))
             if not keep and summary.ok:
                 gone = "and the database were" if place.drop_bulk() else "were"
                 _say(console, f"The staged files {gone} removed; --keep keeps them.")

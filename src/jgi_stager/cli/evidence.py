@@ -31,7 +31,6 @@ from jgi_stager.cli.common import (
     emit,
     handled,
     open_store,
-    plain,
     settings_or_exit,
 )
 from jgi_stager.client_factory import Clients, clients_for_command
@@ -44,6 +43,7 @@ from jgi_stager.models import Project, RestoreRequest, TransferTask
 from jgi_stager.records import manifest_directory
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.bundle import MOST_BYTES, Redaction, pack, shown_headers, without_secrets
+from jgi_stager.reporting.json_output import plain
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.reporting.snapshot_types import Snapshot
 from jgi_stager.settings import ConfigError, Settings

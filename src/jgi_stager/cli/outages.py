@@ -20,9 +20,9 @@ from jgi_stager.cli.common import (
     settings_or_exit,
     somebody,
 )
-from jgi_stager.cli.json_output import outage as document
 from jgi_stager.formatting import instant
 from jgi_stager.outages import Outage, What, not_over, one_line, problem_of
+from jgi_stager.reporting.json_output import outage as document
 from jgi_stager.settings import parse_instant
 from jgi_stager.store import outages
 

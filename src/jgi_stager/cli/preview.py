@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from jgi_stager.choosing import FileChoice, not_listed
-from jgi_stager.cli import json_output
 from jgi_stager.cli.choosing import from_csv
 from jgi_stager.cli.common import Mistake, Page, open_store
 from jgi_stager.client_factory import Clients, clients_for_command
@@ -30,8 +29,8 @@ from jgi_stager.limits import restore_limits
 from jgi_stager.models import Project
 from jgi_stager.pattern_files import chosen_of, why_unusable
 from jgi_stager.records import ProjectRecord, destination_directory, explain_invalid
+from jgi_stager.reporting import json_output, snapshot
 from jgi_stager.reporting import preview as insight
-from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.preview import Found, Preview
 from jgi_stager.reporting.quota import window
 from jgi_stager.reporting.snapshot_types import Count, DaemonView, Snapshot

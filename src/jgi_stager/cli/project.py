@@ -23,7 +23,7 @@ from jgi_stager.admin import (
     set_notify,
     set_priority,
 )
-from jgi_stager.cli import json_output, preview
+from jgi_stager.cli import preview
 from jgi_stager.cli import rescan as rescans
 from jgi_stager.cli.choosing import (
     FilesCsvOption,
@@ -49,7 +49,7 @@ from jgi_stager.cli.common import (
 from jgi_stager.formatting import human_bytes, percent, some_of
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.records import ProjectRecord
-from jgi_stager.reporting import snapshot
+from jgi_stager.reporting import json_output, snapshot
 from jgi_stager.reporting.snapshot_types import Project
 from jgi_stager.settings import Settings
 from jgi_stager.store import Store, projects

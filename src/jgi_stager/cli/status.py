@@ -16,7 +16,6 @@ import typer
 from rich.live import Live
 from rich.text import Text
 
-from jgi_stager.cli import json_output
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -29,21 +28,16 @@ from jgi_stager.cli.common import (
     wrapped,
 )
 from jgi_stager.cli.readiness import Outlooks
-from jgi_stager.clock import Clock
-from jgi_stager.failures import Service
-from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, left_of, part_of, percent, when
+from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, part_of, percent, when
 from jgi_stager.lifecycle import ENDED_PROJECTS, Phase, states_in
-from jgi_stager.notices import COMMANDS
-from jgi_stager.reporting import download_reasons, snapshot
+from jgi_stager.reporting import download_reasons, json_output, snapshot
 from jgi_stager.reporting import summary as insight
-from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode
 from jgi_stager.reporting.eta import Eta
+from jgi_stager.reporting.logins import LOGIN_WORDS, credentials
 from jgi_stager.reporting.progress import LAST_HOURS, sparkline
-from jgi_stager.reporting.quota import used
-from jgi_stager.reporting.snapshot_types import Project, Snapshot
+from jgi_stager.reporting.quota import quota_words
+from jgi_stager.reporting.snapshot_types import Project
 from jgi_stager.reporting.summary import Credential, ProjectLine, Status
-from jgi_stager.secrets import CREDENTIALS, Secrets
-from jgi_stager.settings import Settings
 
 # --- the bar of a project: its files by state ---------------------------------------------------------------
 
@@ -137,7 +131,7 @@ def _page(found: Status, page: Page, only: str | None, detail: Detail, todos: in
     lines = [*_head(found), Text("")]
     below = [*_finished(over, page)]
     if not found.lines:
-        below.append(Text("no projects yet; insert one: jgi-stager project add NAME --proposal NUMBER"))
+        below.append(Text(insight.NO_PROJECTS))
     below += [Text(""), *_outside(found, page, detail), *_you(found, page, detail, todos)]
     if projects:
         below.append(legend(page))
@@ -179,13 +173,14 @@ def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, f
     if line.total.files:
         when_done = _eta(line.eta, found.now)
         if line.alarm is not None:
-            when_done = Text("no finish time while an alarm is open", "yellow")
+            when_done = Text(insight.NO_FINISH_TIME, "yellow")
         width = min(BAR, max(16, page.width - 4 - len(when_done)))
         yield Text("  ").append_text(bar(project, page, width)).append("  ").append_text(when_done)
     if detail == Detail.WHOLE and (went := found.went.get(project.name)) is not None:
         bars = Text(f"  {sparkline(went.hours, unicode=page.unicode):<{LAST_HOURS}}  ", "green")
         yield bars.append(_lines(went.sentence, page, LAST_HOURS + 4, Detail.SHORT)[0], "dim")
-    yield from (Text(f"  {one}") for one in _lines(_waits_for(line.wait, found.now), page, 2, detail))
+    waits = insight.waits_for(line.wait, found.now, "see You, below")
+    yield from (Text(f"  {one}") for one in _lines(waits, page, 2, detail))
     if full:
         yield from _states(project)
         if project.destination:
@@ -194,14 +189,6 @@ def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, f
             yield from (
                 Text(f"  {one}") for one in _lines(f"analysis projects: {found.readiness.sentence}", page, 2)
             )
-
-
-def _waits_for(wait: BlockedReason, now: datetime) -> str:
-    """Why a project waits. What a person should do is on the page once, and not again for each project."""
-    if wait.why != ReasonCode.PERSON:
-        return wait.sentence
-    since = f" since {when(wait.since, now)}" if wait.since else ""
-    return f"waiting for a person{since}: see You, below"
 
 
 def _compact(line: ProjectLine, page: Page, now: datetime) -> Text:
@@ -262,13 +249,7 @@ def _short(at: datetime, eta: Eta, now: datetime) -> str:
 
 
 def _outside(found: Status, page: Page, detail: Detail) -> Iterator[Text]:
-    quota = found.window
-    said = f"{used(quota)} in {quota.hours:g} h, {left_of(quota.left, quota.limit)}"
-    if quota.next_free_at is not None:
-        said += f"; {human_bytes(quota.next_free_bytes)} come free at {when(quota.next_free_at, found.now)}"
-    if quota.limit < quota.ceiling:
-        said += f" (lowered from {human_bytes(quota.ceiling)})"
-    yield from _row("Quota", said, page)
+    yield from _row("Quota", quota_words(found.window, found.now), page)
     yield from _row("JDP", _requests(found), page)
     if found.facts.download_slots is not None:
         yield from _row("Downloads", download_reasons.told(found.facts), page)
@@ -324,9 +305,6 @@ def _tasks(found: Status) -> str:
     if lists:
         parts.append(f"{lists} for manifests")
     return ", ".join(parts)
-
-
-LOGIN_WORDS = {"usable": "ok", "needs_person": "NEEDS YOU", "missing": "missing", "out": "no answer"}
 
 
 def _login(one: Credential, found: Status, detail: Detail) -> str:
@@ -388,44 +366,6 @@ def _lines(text: str, page: Page, taken: int, detail: Detail = Detail.WHOLE) -> 
     if detail != Detail.WHOLE:
         return [textwrap.shorten(shown, page.width - taken, placeholder=" ...", break_on_hyphens=False)]
     return wrapped(shown, page.width - taken)
-
-
-# --- the credentials: how old, when they last worked, what is wrong -----------------------------------------
-
-
-def credentials(settings: Settings, facts: Snapshot, clock: Clock) -> list[Credential]:
-    """One line per login. What the daemon says of a service goes before what the files look like."""
-    shown = [Service.GOLD, Service.JDP]
-    if settings.staging.method == "globus" or facts.tasks:
-        shown.append(Service.GLOBUS)
-    if settings.notifications.smtp_user:
-        shown.append(Service.SMTP)
-    return [_one(settings, facts, clock, service) for service in shown]
-
-
-def _one(settings: Settings, facts: Snapshot, clock: Clock, service: Service) -> Credential:
-    stored_at, known = _stored_at(settings, service), facts.logins.get(service)
-    age = None
-    if stored_at is not None:
-        age = max(timedelta(0), datetime.now(UTC) - stored_at)
-    elif known is not None and known.since is not None:
-        age = timedelta(seconds=clock.real_seconds((facts.now - known.since).total_seconds()))
-    view = facts.daemon.services.get(service)
-    state, note = "usable", None
-    if view is not None and (view.state == "needs_person" or facts.daemon.alive):
-        state, note = view.state, view.problem
-    elif stored_at is None:
-        state, note = "missing", "no credential here"
-    return Credential(service, state, stored_at, age, note, COMMANDS.get(service), known)
-
-
-def _stored_at(settings: Settings, service: Service) -> datetime | None:
-    """When the secret was written; None if there is none, or this user cannot see it."""
-    if settings.secrets.directory is None:
-        return None
-    secrets = Secrets(settings.secrets.directory)
-    found = (secrets.written_at(name) for name in CREDENTIALS[service])
-    return next((at for at in found if at is not None), None)
 
 
 # --- the command --------------------------------------------------------------------------------------------

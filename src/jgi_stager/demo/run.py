@@ -20,7 +20,7 @@ from pymongo.errors import PyMongoError
 from rich.console import Console
 
 from jgi_stager.demo import sink
-from jgi_stager.demo.check import check_files
+from jgi_stager.demo.check import Findings, check_files
 from jgi_stager.demo.children import Child, RunFailed, start, tail, wait_until
 from jgi_stager.demo.configuration import HOST, Ports, settings_text
 from jgi_stager.demo.place import Place
@@ -99,19 +99,51 @@ Disturb = Callable[["Crew", Database[Document]], None]
 leave another one in its place."""
 
 
-def run(wish: Wish, place: Place, console: Console, disturb: Disturb | None = None) -> Summary:
+Linger = Callable[[Summary, str], None]
+"""Called at the end of a run whose daemon still serves its page, with how it went and the address; when it
+returns, everything is stopped."""
+
+
+def run(
+    wish: Wish,
+    place: Place,
+    console: Console,
+    disturb: Disturb | None = None,
+    linger: Linger | None = None,
+) -> Summary:
     """One whole run. Raises `RunFailed`, or KeyboardInterrupt (also for SIGTERM and SIGHUP); no process of the run
     is left in any case."""
     began = time.monotonic()
-    remains, troubles = _with_processes(wish, place, console, began, disturb)
-    findings = check_files(
+
+    def judged(remains: Remains, findings: Findings, troubles: list[str], seconds: float) -> Summary:
+        return summarize(_evidence(wish, place, remains, findings, troubles, seconds))
+
+    def hold(remains: Remains, url: str) -> Findings:
+        findings = _check(wish, place, remains)
+        if linger is not None:
+            linger(judged(remains, findings, [], time.monotonic() - began), url)
+        return findings
+
+    remains, findings, troubles, seconds = _with_processes(
+        wish, place, console, began, disturb, None if linger is None else hold
+    )
+    return judged(remains, findings or _check(wish, place, remains), troubles, seconds)
+
+
+def _check(wish: Wish, place: Place, remains: Remains) -> Findings:
+    return check_files(
         remains.documents,
         remains.catalogue,
         place.staged / PROJECT / "analysis_files",
         contents_known=not wish.catalogue,
         seed=wish.seed,
     )
-    evidence = Evidence(
+
+
+def _evidence(
+    wish: Wish, place: Place, remains: Remains, findings: Findings, troubles: list[str], seconds: float
+) -> Evidence:
+    return Evidence(
         record=remains.record,
         documents=remains.documents,
         books=remains.books,
@@ -120,29 +152,42 @@ def run(wish: Wish, place: Place, console: Console, disturb: Disturb | None = No
         title=wish.title,
         contents_known=not wish.catalogue,
         scale=wish.scale,
-        real_seconds=time.monotonic() - began,
+        real_seconds=seconds,
         root=place.root,
         troubles=troubles,
     )
-    return summarize(evidence)
 
 
 def _with_processes(
-    wish: Wish, place: Place, console: Console, began: float, disturb: Disturb | None
-) -> tuple[Remains, list[str]]:
-    """The part of a run that has processes: what it left, and what went wrong when they were stopped."""
+    wish: Wish,
+    place: Place,
+    console: Console,
+    began: float,
+    disturb: Disturb | None,
+    hold_on: Callable[[Remains, str], Findings] | None,
+) -> tuple[Remains, Findings | None, list[str], float]:
+    """The part of a run that has processes: what it left, what was found if it was looked at while they ran, what
+    went wrong when they were stopped, and the real seconds that it took."""
     children: list[Child] = []
+    findings = None
     troubles: list[str] = []
     with _reserved_port() as web_port, interruptible() as hold:
         try:
             crew = _start(wish, place, children, web_port)
-            _say(console, f"While it runs: http://{HOST}:{web_port}/metrics and http://{HOST}:{web_port}/healthz")
+            url = f"http://{HOST}:{web_port}/"
+            _say(console, f"While it runs: {url} (the page), {url}metrics and {url}healthz")
             _say(console, f"               jgi-stager status -c {place.settings}")
             record, documents = _stage(wish, place, crew, console, began, disturb)
-            _say(console, "The project has ended; stopping the daemon, then checking every file ...")
-            crew.daemon.stop()
+            if hold_on is None:
+                _say(console, "The project has ended; stopping the daemon, then checking every file ...")
+                crew.daemon.stop()
+            else:
+                _say(console, "The project has ended; checking every file ...")
             books = fetch(f"{crew.urls['sim']}/books")
             catalogue = fetch(f"{crew.urls['sim']}/catalogue")["files"]
+            remains, seconds = Remains(record, documents, books, catalogue), time.monotonic() - began
+            if hold_on is not None:
+                findings = hold_on(remains, url)
         except (PyMongoError, requests.RequestException) as error:
             for child in children:
                 child.check()
@@ -153,7 +198,7 @@ def _with_processes(
             troubles += _end_mongod(place)
             if in_use(place.state):
                 _say(console, "Another command still has the database open; it is stopped when that one ends.")
-    return Remains(record, documents, books, catalogue), troubles
+    return remains, findings, troubles, seconds
 
 
 @contextmanager

@@ -393,17 +393,24 @@ def _without(requests: Sequence[Request], source: str | None) -> str:
 
 
 def _usual(facts: Snapshot, age: timedelta) -> str:
-    took = [
-        (one.ready_at - one.asked_at).total_seconds() for one in facts.past_requests if one.ready_at is not None
-    ]
+    return compared(tape_seconds(facts), age, "nothing to compare with yet (JGI says: hours, up to a day)")
+
+
+def tape_seconds(facts: Snapshot) -> list[float]:
+    """How long each of the last requests took to be delivered."""
+    return [(one.ready_at - one.asked_at).total_seconds() for one in facts.past_requests if one.ready_at]
+
+
+def compared(took: Sequence[float], age: timedelta, unknown: str) -> str:
+    """How an age compares with what those before took (seconds); ``unknown`` where there was none."""
     if not took:
-        return "nothing to compare with yet (JGI says: hours, up to a day)"
+        return unknown
     if len(took) == 1:
         return f"the one before took {human_duration(timedelta(seconds=took[0]))}"
     low, middle, high, rare = (timedelta(seconds=percentile(took, share)) for share in (0.1, 0.5, 0.9, 0.95))
-    compared = f"the last {len(took)} took {human_duration(low)} to {human_duration(high)}"
+    said = f"the last {len(took)} took {human_duration(low)} to {human_duration(high)}"
     long = " - longer than usual; nothing to do but wait" if age > rare and len(took) >= 20 else ""
-    return f"{compared}, half of them under {human_duration(middle)}{long}"
+    return f"{said}, half of them under {human_duration(middle)}{long}"
 
 
 def manifest(facts: Snapshot, requests: Sequence[Request]) -> BlockedReason:

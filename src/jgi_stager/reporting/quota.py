@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from jgi_stager.formatting import human_bytes, part_of
+from jgi_stager.formatting import human_bytes, left_of, part_of, when
 from jgi_stager.planning import Plan, Spent, bytes_in_window, plan_restores
 from jgi_stager.reporting.snapshot_types import Count, Snapshot
 from jgi_stager.trial import Pace, paced
@@ -57,6 +57,16 @@ def used(found: Window) -> str:
     if found.used > found.limit:
         return f"{human_bytes(found.used)} used, more than the limit of {human_bytes(found.limit)}"
     return f"{part_of(found.used, found.limit)} used"
+
+
+def quota_words(found: Window, now: datetime) -> str:
+    """The quota in a line: what is used and left, and when more comes free."""
+    said = f"{used(found)} in {found.hours:g} h, {left_of(found.left, found.limit)}"
+    if found.next_free_at is not None:
+        said += f"; {human_bytes(found.next_free_bytes)} come free at {when(found.next_free_at, now)}"
+    if found.limit < found.ceiling:
+        said += f" (lowered from {human_bytes(found.ceiling)})"
+    return said
 
 
 @dataclass(frozen=True)

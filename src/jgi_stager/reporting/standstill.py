@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from jgi_stager.formatting import when
 from jgi_stager.lifecycle import BUSY_PROJECTS
 from jgi_stager.reporting import explain
-from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode
+from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, tape_seconds
 from jgi_stager.reporting.eta import percentile
 from jgi_stager.reporting.quota import Turns
 from jgi_stager.reporting.snapshot_types import Project, Snapshot
@@ -79,9 +79,7 @@ def _is_usual(facts: Snapshot, wait: BlockedReason) -> bool:
 
 def usual_tape(facts: Snapshot) -> timedelta:
     """How long tape may take without a word."""
-    took = [
-        (one.ready_at - one.asked_at).total_seconds() for one in facts.past_requests if one.ready_at is not None
-    ]
+    took = tape_seconds(facts)
     if len(took) < FEW:
         return TAPE_UNKNOWN
     return max(TAPE_FLOOR, timedelta(seconds=percentile(took, 0.95)))

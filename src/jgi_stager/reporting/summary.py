@@ -155,6 +155,20 @@ class Status:
     """Of the only project that was asked for, if patterns of the importer are named."""
     went: Mapping[str, Progress] = field(default_factory=dict)
     """How fast each project went lately, where that was looked at."""
+    coming: Turns = field(default_factory=lambda: Turns({}, None, {}))
+    """Whose turn it is, within the quota."""
+
+
+NO_PROJECTS = "no projects yet; insert one: jgi-stager project add NAME --proposal NUMBER"
+NO_FINISH_TIME = "no finish time while an alarm is open"
+
+
+def waits_for(wait: BlockedReason, now: datetime, where: str | None = None) -> str:
+    """Why a project waits. What a person should do is said once (``where``), and not again for each project."""
+    if wait.why != ReasonCode.PERSON:
+        return wait.sentence
+    since = f" since {when(wait.since, now)}" if wait.since else ""
+    return f"waiting for a person{since}{f': {where}' if where else ''}"
 
 
 def _rank(state: str) -> int:
@@ -177,7 +191,7 @@ def status(
     lines = tuple(_line(facts, one, coming, etas.get(one.name)) for one in shown)
     logins = tuple(credentials)
     todos = tuple(_todos(facts, coming, lines, logins, only))
-    return Status(facts.now, facts, lines, window(facts), logins, todos, readiness)
+    return Status(facts.now, facts, lines, window(facts), logins, todos, readiness, coming=coming)
 
 
 def _line(facts: Snapshot, project: Project, coming: Turns, when_done: Eta | None) -> ProjectLine:

@@ -24,6 +24,7 @@ from jgi_stager.steps import (
     outbox,
     poll_requests,
     poll_tasks,
+    publish,
     reconcile,
     restores,
     room,
@@ -108,6 +109,7 @@ STEPS: tuple[Step, ...] = (
     Step("digest", digest.run, notices={NoticeState.WAITING}),
     Step("send_notices", outbox.run, notices={NoticeState.WAITING, NoticeState.SENDING}),
     Step("keep_history", history.run),
+    Step("publish_page", publish.run),
     Step("heartbeat", status_report.run),
 )
 """Every step, in the order a file meets them. A state without a step would have no way out: a test looks."""

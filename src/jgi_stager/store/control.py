@@ -17,6 +17,7 @@ from jgi_stager.control_models import (
     DigestMemory,
     Hold,
     Limits,
+    Published,
     SetAside,
     SetAsideEntry,
     Starts,
@@ -27,6 +28,7 @@ from jgi_stager.store.validation import fitting_one, usable
 from jgi_stager.stored import UnfitError, misfit, parse
 
 _LIMITS, _DAEMON, _BOOKS, _HOLD, _SET_ASIDE = "limits", "daemon", "books", "hold", "set_aside"
+_PUBLISHED = "published"
 
 
 # --- set by people, said by the daemon, and which database this is ------------------------------------------
@@ -155,6 +157,20 @@ def note_set_aside(store: Store, items: Sequence[SetAsideEntry]) -> None:
     """Note the documents that do not fit, instead of those noted before."""
     noted = SetAside(items=list(items)).model_dump()
     store.control.replace_one({"_id": _SET_ASIDE}, noted, upsert=True)
+
+
+@translated
+def published(store: Store) -> Published | None:
+    """When copies of the pages were written last; None if never, or somebody edited it."""
+    found = _find(store, _PUBLISHED)
+    return None if found is None or misfit(Published, found) is not None else parse(Published, found)
+
+
+@translated
+def note_published(store: Store, event: str, error: str | None) -> None:
+    """Note that copies of the pages were written now, or why not."""
+    noted = Published(at=store.clock.now(), event=event, error=error)
+    store.control.replace_one({"_id": _PUBLISHED}, noted.model_dump(), upsert=True)
 
 
 _DIGEST, _STARTS = "digest", "starts"

@@ -39,6 +39,12 @@ def listing(
 
 
 @translated
+def some_in(store: Store, project_name: str, state: State, limit: int) -> list[FileRow]:
+    """Some files of a project in a state, whichever come first: costs the same for any number of them."""
+    return select(store, {"project_name": project_name, "state": state}, limit, ordered=False)
+
+
+@translated
 def analysis_projects(store: Store, project_name: str) -> list[str]:
     """The GOLD ids of the analysis projects that files of a project are entered for. Reads an index only."""
     found = store.files.distinct("ap_gold_id", {"project_name": project_name})

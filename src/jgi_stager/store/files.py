@@ -305,10 +305,15 @@ def of_analysis_project(store: Store, project_name: str, ap_gold_id: str) -> lis
 
 
 @translated
-def select(store: Store, where: Mapping[str, Any], limit: int = 0) -> list[FileRow]:
-    """The files of any choice, by analysis project; ``limit`` 0 means all. Not for a tick: it may read many."""
-    order = [("ap_gold_id", ASCENDING), ("jdp_file_id", ASCENDING)]
-    return _fitting_rows(store, store.files.find(where, _ROW).sort(order).limit(limit))
+def select(store: Store, where: Mapping[str, Any], limit: int = 0, *, ordered: bool = True) -> list[FileRow]:
+    """The files of any choice, by analysis project; ``limit`` 0 means all. Not for a tick: it may read many.
+
+    Not ``ordered``: whichever come first, and no more is read than they.
+    """
+    found = store.files.find(where, _ROW).limit(limit)
+    return _fitting_rows(
+        store, found.sort([("ap_gold_id", ASCENDING), ("jdp_file_id", ASCENDING)]) if ordered else found
+    )
 
 
 @translated
@@ -317,6 +322,12 @@ def search(store: Store, project_names: Iterable[str], text: str, limit: int = 2
     fields = ("jdp_file_id", "file_name", "destination_path")
     where = {"project_name": {"$in": as_list(project_names)}, "$or": [{field: text} for field in fields]}
     return fitting(store, "files", store.files.find(where).limit(limit))
+
+
+@translated
+def by_id(store: Store, jdp_file_id: str, limit: int = 20) -> list[Document]:
+    """Whole documents, history included, of a JDP file id: one for each destination."""
+    return fitting(store, "files", store.files.find({"jdp_file_id": jdp_file_id}).limit(limit))
 
 
 @translated

@@ -130,6 +130,13 @@ def of_thread(store: Store, thread: str) -> list[Notice]:
 
 
 @translated
+def newest(store: Store, kinds: Sequence[str], limit: int) -> list[Notice]:
+    """The notices of these kinds that were stored last, the newest first."""
+    found = store.notices.find({"kind": {"$in": list(kinds)}}).sort("created", DESCENDING).limit(limit)
+    return all_parsed(store, Notice, found)
+
+
+@translated
 def created_since(store: Store, project: str, since: datetime) -> list[datetime]:
     """When notices of a project were stored after ``since``, the oldest first."""
     where = {"project": project, "created": {"$gt": since}}

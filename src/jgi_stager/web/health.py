@@ -68,7 +68,7 @@ class Monitor:
 
     def health(self) -> Health:
         """How the daemon is now."""
-        hung = [f"{name} has not moved for {seconds:.0f} s" for name, seconds in sorted(self.stuck().items())]
+        hung = self.hung()
         reasons = list(hung)
         survey = self.survey()
         if survey is None:
@@ -77,6 +77,10 @@ class Monitor:
         if self.ctx.stop.is_set():
             reasons.append("the daemon is stopping")
         return Health(not hung, not reasons, tuple(reasons), _alarms(survey))
+
+    def hung(self) -> list[str]:
+        """What does not move, a sentence each."""
+        return [f"{name} has not moved for {seconds:.0f} s" for name, seconds in sorted(self.stuck().items())]
 
     def troubles(self) -> dict[str, str]:
         """The services that cannot be used now, and why."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
+import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -28,9 +31,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jgi_stager.metrics import REGISTRY
+from jgi_stager.page.look import Reader
+from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.settings import WebSettings
 from jgi_stager.web.collector import StoreCollector
 from jgi_stager.web.health import Health, Monitor
+from jgi_stager.web.pages import Pages
 
 log = structlog.get_logger()
 
@@ -84,7 +90,8 @@ class Connection(H11Protocol):
 
 class OwnNames:
     """Answers 421 to a request that means another host: a page in somebody's browser that had its own name lead to
-    this address must not read what only this machine may. An address, or no name, cannot be such a trick."""
+    this address must not read what only this machine may. An address, or no name, cannot be such a trick; nor can
+    what comes through a socket in the file system, where no browser gets: a proxy knows its names itself."""
 
     def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
         self.app, self.names = app, names
@@ -92,7 +99,8 @@ class OwnNames:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
         host = HTTPConnection(scope).headers.get("host", "")
-        if self._is_ours(host):
+        through_file = (scope.get("server") or ("", 0))[1] is None
+        if through_file or self._is_ours(host):
             await self.app(scope, receive, send)
         else:
             text = f"{host!r} is not a name of this server; ask {', '.join(sorted(self.names))} or its address\n"
@@ -114,15 +122,19 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _own_names(host: str) -> list[Middleware]:
-    """Where only this machine can connect, only its names count. Whoever listens for others may have any name."""
+def _own_names(host: str, url: str | None) -> list[Middleware]:
+    """Where only this machine can connect, only its names count, and that of the proxy before it. Whoever listens
+    for others may have any name."""
     if not ip_address(host).is_loopback:
         return []
-    return [Middleware(OwnNames, names=frozenset({"localhost", socket.gethostname().lower()}))]
+    names = {"localhost", socket.gethostname().lower()}
+    if url is not None and (proxy := urlsplit(url).hostname):
+        names.add(proxy)
+    return [Middleware(OwnNames, names=frozenset(names))]
 
 
-def make_app(monitor: Monitor, host: str) -> Starlette:
-    """The pages: ``/healthz`` (200 if ready), ``/healthz/live`` (200 unless something hangs), ``/metrics``.
+def make_app(monitor: Monitor, pages: Pages, host: str) -> Starlette:
+    """``/healthz`` (200 if ready), ``/healthz/live`` (200 unless something hangs), ``/metrics``, and the pages.
 
     ``host`` is the address that they are served at.
     """
@@ -148,26 +160,26 @@ def make_app(monitor: Monitor, host: str) -> Starlette:
         return PlainTextResponse(body, headers={**_HEADERS, "Content-Type": CONTENT_TYPE_LATEST})
 
     routes = [Route("/healthz", healthz), Route("/healthz/live", live), Route("/metrics", metrics)]
-    return Starlette(routes=routes, middleware=_own_names(host))
+    app = Starlette(routes=[*routes, *pages.routes()], middleware=_own_names(host, monitor.ctx.settings.page.url))
+    app.router.redirect_slashes = False  # it would name the host that was asked for
+    return app
 
 
 @contextmanager
 def serving(settings: WebSettings, monitor: Monitor) -> Iterator[int | None]:
     """Serve while the block lasts; the port, or None if it is switched off or cannot be had.
 
-    A port that is taken is no reason not to move files: it is logged, and missed by whoever monitors.
+    A port or a socket that cannot be had is no reason not to move files: it is logged, and missed by whoever
+    monitors.
     """
-    if settings.port == 0:
+    bound = [*_port(settings), *_file(settings)]
+    if not bound:
         yield None
         return
-    try:
-        bound = _bind(settings.host, settings.port)
-    except OSError as error:
-        log.warning("web_unavailable", host=settings.host, port=settings.port, error=str(error))
-        yield None
-        return
+    ctx = monitor.ctx
+    pages = Pages(Reader(SnapshotSource(ctx.store, ctx.settings, ctx.clock)), monitor.hung)
     config = uvicorn.Config(
-        make_app(monitor, settings.host),
+        make_app(monitor, pages, settings.host),
         http=Connection,
         headers=[("Connection", "close")],
         lifespan="off",
@@ -181,16 +193,60 @@ def serving(settings: WebSettings, monitor: Monitor) -> Iterator[int | None]:
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="web", daemon=True)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": bound}, name="web", daemon=True)
     thread.start()
-    port = int(bound.getsockname()[1])
-    log.info("web_started", host=settings.host, port=port)
+    port = next((int(one.getsockname()[1]) for one in bound if one.family != socket.AF_UNIX), None)
+    log.info("web_started", host=settings.host, port=port, socket=str(settings.socket or ""))
     try:
         yield port
     finally:
         server.should_exit = True
         thread.join(START_SECONDS)
+        pages.close()
+        for one in bound:
+            one.close()
+
+
+def _port(settings: WebSettings) -> Iterator[socket.socket]:
+    """The listening port, if one is wanted and can be had."""
+    if settings.port == 0:
+        return
+    try:
+        yield _bind(settings.host, settings.port)
+    except OSError as error:
+        log.warning("web_unavailable", host=settings.host, port=settings.port, error=str(error))
+
+
+def _file(settings: WebSettings) -> Iterator[socket.socket]:
+    """The listening socket in the file system, if one is wanted and can be had."""
+    if settings.socket is None:
+        return
+    try:
+        yield _bind_file(settings.socket, int(settings.socket_mode, 8))
+    except OSError as error:
+        log.warning("web_unavailable", socket=str(settings.socket), error=str(error))
+
+
+def _bind_file(path: Path, mode: int) -> socket.socket:
+    """A listening socket in the file system. One that a daemon before left is replaced, nothing else is. Raises
+    OSError."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise FileExistsError(f"{path} is there, and no socket")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(str(path)) == 0:
+                raise FileExistsError(f"{path} is served by another program")
+        os.unlink(path)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.bind(str(path))
+        os.chmod(path, mode)  # nobody connects before it listens
+        bound.listen(MOST_AT_ONCE)
+    except OSError:
         bound.close()
+        raise
+    return bound
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jgi_stager.alarm_models import Alarm
@@ -27,6 +28,21 @@ from jgi_stager.reporting.summary import Credential, ProjectLine, Status
 from jgi_stager.store.files import FileRow
 
 Document = dict[str, Any]
+
+
+def plain(value: Any) -> Any:
+    """Values as JSON has them: instants as ISO 8601 in UTC, durations in seconds, enums as their words."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value)
 
 
 def status(found: Status) -> Document:

@@ -1,0 +1,142 @@
+"""Reads from the database what the pages show: once for all of them. Writes nothing and asks nobody outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+
+from jgi_stager import mail
+from jgi_stager.history_models import HistoryPoint
+from jgi_stager.lifecycle import GROWING, State
+from jgi_stager.models import Notice, Project
+from jgi_stager.notices import Kind
+from jgi_stager.page.events import Event, Letter, events
+from jgi_stager.page.views import FailedFile, FilePage, Look, shown_in_pictures
+from jgi_stager.readiness import Outlook
+from jgi_stager.reporting import explain, snapshot, summary
+from jgi_stager.reporting.logins import credentials
+from jgi_stager.reporting.ready_to_import import outlook_of
+from jgi_stager.reporting.snapshot import SnapshotSource
+from jgi_stager.reporting.snapshot_types import Snapshot
+from jgi_stager.reporting.summary import Status
+from jgi_stager.store import alarms, file_queries, files, history, notices, projects, requests, tasks
+from jgi_stager.store import credentials as credential_store
+
+log = structlog.get_logger()
+
+MOST_EVENTS = 400
+"""Kept for the filter."""
+MOST_LETTERS = 60
+ALARMS_FOR = timedelta(days=7)
+FAILED_FILES = 5
+"""Of a project, to begin with."""
+READY_SECONDS = 600.0
+"""Real. The readiness of a project reads every file of it: it is read again after this at the earliest."""
+TWINS = 20
+"""Files of one JDP id."""
+
+
+@dataclass
+class Reader:
+    """Looks for the pages, again and again."""
+
+    source: SnapshotSource
+    _outlooks: dict[str, Outlook] = field(default_factory=dict)
+    _outlook_at: dict[str, float] = field(default_factory=dict)
+
+    def look(self, hung: Sequence[str] = (), *, judge_all: bool = False) -> Look:
+        """Everything, as it is now. The readiness of one project is read anew, or of all. Raises `StoreError`."""
+        source = self.source
+        facts = snapshot.take_snapshot(source)
+        status = summary.status(facts, credentials(source.settings, facts, source.clock))
+        self._judge(status, judge_all=judge_all)
+        shown = [line.project.name for line in shown_in_pictures(status)]
+        return Look(
+            status=status,
+            points={name: history.points(source.store, name) for name in shown},
+            events=self._events(facts),
+            outlooks=dict(self._outlooks),
+            failed=self._failed(facts),
+            hung=tuple(hung),
+        )
+
+    def points(self, look: Look, name: str) -> Look:
+        """The look with what is remembered of one more project."""
+        if name in look.points:
+            return look
+        points: Mapping[str, Sequence[HistoryPoint]] = {
+            **look.points,
+            name: history.points(self.source.store, name),
+        }
+        return Look(look.status, points, look.events, look.outlooks, look.failed, look.hung)
+
+    def file(self, look: Look, jdp_file_id: str) -> FilePage | None:
+        """The files of a JDP id, each explained; None if there is none."""
+        store, facts = self.source.store, look.facts
+        found = []
+        for document in files.by_id(store, jdp_file_id, TWINS):
+            one = snapshot.file(document)
+            asked = None if one.request_id is None else requests.request_by_id(store, one.request_id)
+            carried = tasks.task_by_id(store, one.task_id) if one.task_id else None
+            found.append(
+                explain.file(
+                    facts,
+                    one,
+                    None if asked is None else snapshot.request(asked),
+                    None if carried is None else snapshot.task(carried),
+                    look.status.coming,
+                )
+            )
+        return FilePage(look.now, facts.clock_scale, jdp_file_id, tuple(found)) if found else None
+
+    def _judge(self, status: Status, *, judge_all: bool) -> None:
+        """Read the readiness of projects: of that which was not read for the longest time, or of all."""
+        names = [line.project.name for line in status.lines if line.project.state in GROWING]
+        for gone in self._outlook_at.keys() - set(names):
+            del self._outlook_at[gone]
+            self._outlooks.pop(gone, None)
+        now = time.monotonic()
+        due = [name for name in names if now - self._outlook_at.get(name, float("-inf")) >= READY_SECONDS]
+        if not due or not self.source.settings.importer.patterns:
+            return
+        due.sort(key=lambda one: self._outlook_at.get(one, float("-inf")))
+        for name in due if judge_all else due[:1]:
+            project = projects.get(self.source.store, name)
+            self._outlook_at[name] = now
+            if isinstance(project, Project):
+                found = outlook_of(self.source.store, self.source.settings.importer, project)
+                if found is not None:
+                    self._outlooks[name] = found
+
+    def _events(self, facts: Snapshot) -> tuple[Event, ...]:
+        store = self.source.store
+        letters = [_letter(one) for one in notices.newest(store, [kind.value for kind in Kind], MOST_LETTERS)]
+        known = credential_store.everything(store)
+        ended = alarms.ended_since(store, facts.now - ALARMS_FOR)
+        return events(facts, letters, known, ended, MOST_EVENTS)
+
+    def _failed(self, facts: Snapshot) -> dict[str, tuple[FailedFile, ...]]:
+        store = self.source.store
+        return {
+            project.name: tuple(
+                FailedFile(one.jdp_file_id, one.file_name)
+                for one in file_queries.some_in(store, project.name, State.FAILED, FAILED_FILES)
+            )
+            for project in facts.projects
+            if project.of(State.FAILED).files
+        }
+
+
+def _letter(notice: Notice) -> Letter:
+    """A mail as it is or will be called."""
+    subject = notice.subject
+    if subject is None:
+        try:
+            subject = mail.render(notice).subject
+        except Exception:  # noqa: BLE001 - data that somebody edited must not take the page away
+            subject = notice.kind
+    return Letter(notice.created, subject.removeprefix(mail.PREFIX).strip(), notice.project)
