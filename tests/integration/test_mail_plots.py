@@ -14,7 +14,7 @@ from PIL import Image
 from jgi_stager.cli.common import Page
 from jgi_stager.cli.status import status_lines
 from jgi_stager.mail.plot import LARGEST, SIZE
-from jgi_stager.reporting import explain, snapshot, summary
+from jgi_stager.reporting import explain, lately, snapshot, summary
 from jgi_stager.reporting.snapshot_types import DaemonView
 from smtp_server import Mailbox, mail_server
 from stage import Stage, small_catalogue, stage
@@ -89,7 +89,7 @@ def test_status_explain_and_the_mail_say_why_it_waits_in_the_same_words(mails: t
     assert project is not None
     sentence = explain.project(facts, project).why.sentence
     assert len(sentence) > 20
-    went = snapshot.went(source, facts)
+    went = lately.went(source, facts)
     found = replace(summary.status(facts), went=went)
     page = " ".join(" ".join(line.plain for line in status_lines(found, Page(), "soil")).split())
     told = st.notices("digest")[-1]["data"]["projects"][0]

@@ -30,7 +30,7 @@ from jgi_stager.cli.common import (
 from jgi_stager.cli.readiness import Outlooks
 from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, part_of, percent, when
 from jgi_stager.lifecycle import ENDED_PROJECTS, Phase, states_in
-from jgi_stager.reporting import download_reasons, json_output, snapshot
+from jgi_stager.reporting import download_reasons, json_output, lately, snapshot
 from jgi_stager.reporting import summary as insight
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.logins import LOGIN_WORDS, credentials
@@ -402,7 +402,7 @@ def status(
             if project is not None and facts.project(project) is None:
                 raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
             found = insight.status(facts, credentials(settings, facts, books.clock), project, outlook.look())
-            return replace(found, went=snapshot.went(books, facts)) if watch and not as_json else found
+            return replace(found, went=lately.went(books, facts)) if watch and not as_json else found
 
         def show() -> bool:
             found = look()

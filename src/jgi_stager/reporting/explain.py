@@ -9,7 +9,7 @@ from datetime import datetime
 from jgi_stager.alarm_models import Alarm
 from jgi_stager.formatting import count, when
 from jgi_stager.lifecycle import STANDING_PROJECTS, ProjectState, State
-from jgi_stager.reporting import blocked_reasons, download_reasons
+from jgi_stager.reporting import blocked_reasons, download_reasons, globus_reasons
 from jgi_stager.reporting.blocked_reasons import (
     NEXT_RUN,
     BlockedReason,
@@ -177,10 +177,10 @@ def _of_state_of_files(  # noqa: PLR0911 - one for each state
         case State.RESTORED:
             return blocked_reasons.manifest(facts, ready)
         case State.MANIFEST_READY:
-            return blocked_reasons.slot(facts, ready, subject)
+            return globus_reasons.slot(facts, ready, subject)
         case State.TRANSFERRING:
             carrying = [task for task in facts.tasks if task.task_id in subject.in_tasks]
-            return blocked_reasons.transfer(facts, carrying, sum(subject.in_tasks.values()))
+            return globus_reasons.transfer(facts, carrying, sum(subject.in_tasks.values()))
         case State.FAILED:
             return _failed(subject)
     return _by_itself(state)
@@ -279,9 +279,9 @@ def _of_file(  # noqa: PLR0911 - one for each state
         case State.RESTORED:
             return blocked_reasons.manifest(facts, requests)
         case State.MANIFEST_READY:
-            return blocked_reasons.slot(facts, requests, owner or Project("", subject.project, "active"))
+            return globus_reasons.slot(facts, requests, owner or Project("", subject.project, "active"))
         case State.TRANSFERRING:
-            return blocked_reasons.transfer(facts, [task] if task is not None else [])
+            return globus_reasons.transfer(facts, [task] if task is not None else [])
         case State.DONE:
             checked = subject.history[-1].why if subject.history else "verified at the destination"
             return BlockedReason(

@@ -10,7 +10,6 @@ from typing import Any
 from jgi_stager.clock import Clock
 from jgi_stager.control_models import AnnouncedOutages
 from jgi_stager.failures import Service
-from jgi_stager.history_models import DAY
 from jgi_stager.lifecycle import (
     ENDED_PROJECTS,
     IN_DOUBT,
@@ -37,7 +36,6 @@ from jgi_stager.plan_inputs import (
 from jgi_stager.records import TaskKind
 from jgi_stager.reporting import snapshot_types as views
 from jgi_stager.reporting.credential_life import is_soon, likely_end
-from jgi_stager.reporting.progress import WEEK_DAYS, Progress, progress
 from jgi_stager.reporting.snapshot_types import Login, RefusedAddress, SetAside, Snapshot
 from jgi_stager.room import asked_for
 from jgi_stager.secrets import Secrets
@@ -62,7 +60,6 @@ from jgi_stager.store import (
 )
 from jgi_stager.store.credentials import Credential
 from jgi_stager.store.database import shown
-from jgi_stager.store.history import points as history_points
 from jgi_stager.store.projects import RawRecord, Record
 from jgi_stager.store.validation import usable
 
@@ -210,16 +207,6 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
         unknown_patience=timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours),
         clock_scale=settings.clock.scale,
     )
-
-
-def went(books: SnapshotSource, facts: Snapshot) -> dict[str, Progress]:
-    """How fast each project that has files and is not over went lately, by name."""
-    since, found = facts.now - (WEEK_DAYS + 1) * DAY, {}
-    for one in facts.projects:
-        if one.total.files and one.state not in ENDED_PROJECTS:
-            points = history_points(books.store, one.name, since)
-            found[one.name] = progress(points, facts.now, one.of(State.DONE).bytes)
-    return {name: known for name, known in found.items() if known is not None}
 
 
 def _outages(books: SnapshotSource, now: datetime) -> dict[str, Any]:

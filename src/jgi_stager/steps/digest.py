@@ -17,7 +17,7 @@ from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import FILE_PHASES, OVER_PROJECTS, ProjectState, State
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, Kind
-from jgi_stager.reporting import eta, explain, quota, snapshot, standstill
+from jgi_stager.reporting import eta, explain, lately, quota, snapshot, standstill
 from jgi_stager.reporting.blocked_reasons import what_to_do
 from jgi_stager.reporting.progress import mailed
 from jgi_stager.reporting.quota import Turns, turns
@@ -187,7 +187,7 @@ def _page(
     listed = [one for one in facts.projects if one.state in LISTED or _just_done(one, last)]
     causes = delay_causes(ctx, facts, last)
     coming = turns(facts)
-    went = snapshot.went(_source(ctx), facts)
+    went = lately.went(_source(ctx), facts)
     shown = [
         _project(one, estimates.get(one.name), before.get(one.name) or {}, causes)
         | _alarm(facts, one)

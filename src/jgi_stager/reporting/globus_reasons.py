@@ -1,0 +1,78 @@
+"""Why files wait that Globus brings, and how far those are that are under way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jgi_stager.failures import Service
+from jgi_stager.formatting import ago, count, human_duration, part_of
+from jgi_stager.notices import activity
+from jgi_stager.outages import under_way
+from jgi_stager.reporting.blocked_reasons import NEXT_RUN, BlockedReason, ReasonCode, expires, service_wait
+from jgi_stager.reporting.snapshot_types import Project, Request, Snapshot, Task
+
+
+def slot(facts: Snapshot, requests: Sequence[Request], project: Project) -> BlockedReason:
+    """Why files whose source is known are not in a task."""
+    if project.state == "paused":
+        sentence = f"delivered, but the project is paused{expires(facts, requests)}"
+        return BlockedReason(ReasonCode.PAUSED, sentence, do=f"jgi-stager project resume {project.name}")
+    if trouble := service_wait(facts, "globus"):
+        return trouble
+    flying = [task for task in facts.tasks if task.kind == "files" and task.state != "ended"]
+    unsent = [task for task in flying if task.state == "submitting"]
+    if unsent and unsent[0].error:
+        one = unsent[0]
+        sentence = f"a transfer is being submitted since {ago(one.stored_at, facts.now)}: {one.error}"
+        return BlockedReason(ReasonCode.SERVICE, sentence, since=one.stored_at, until=one.next_look_at)
+    if len(flying) >= facts.slots:
+        oldest = min(task.begun_at for task in flying)
+        sentence = (
+            f"waiting for a Globus slot: {len(flying)} of {facts.slots} in use, the oldest for "
+            f"{human_duration(facts.now - oldest)}{expires(facts, requests)}"
+        )
+        return BlockedReason(ReasonCode.SLOT, sentence)
+    return BlockedReason(ReasonCode.TURN, f"the next transfer takes them, {NEXT_RUN}{expires(facts, requests)}")
+
+
+def transfer(facts: Snapshot, tasks: Sequence[Task], theirs: int | None = None) -> BlockedReason:
+    """Why files in a task are not done; ``theirs`` is how many of one project there are, where it is about one."""
+    if not tasks:
+        return BlockedReason(ReasonCode.TURN, f"its task is over; the audit lets it start again {NEXT_RUN}")
+    if all(task.state == "ended" for task in tasks):
+        return _verification(facts, tasks)
+    flying = [task for task in tasks if task.state != "ended"]
+    oldest = min(flying, key=lambda task: task.begun_at)
+    still = next((task for task in flying if task.status not in (None, "ACTIVE")), None)
+    if still is not None and under_way(facts.outages, facts.now, (Service.GLOBUS,)) is None:
+        said = f": {still.nice_status}" if still.nice_status else ""
+        sentence = f"Globus task {still.task_id} stands still ({still.status}{said}); it goes on by itself"
+        do = f"look at {activity(still.task_id)}: a credential or a paused collection"
+        return BlockedReason(ReasonCode.STANDSTILL, sentence, since=still.begun_at, do=do)
+    moved = sum(task.bytes_moved for task in flying)
+    name = f"Globus task {oldest.task_id}" if len(flying) == 1 else count(len(flying), "Globus task")
+    sentence = (
+        f"in {name}, {'' if len(flying) == 1 else 'the oldest '}begun {ago(oldest.begun_at, facts.now)}: "
+        f"{part_of(moved, sum(task.bytes for task in flying))} moved"
+    )
+    if theirs is not None and sum(task.files for task in tasks) > theirs:
+        sentence += ", files of other projects included"
+    slow = next((task for task in flying if task.nice_status not in (None, "OK", "Queued")), None)
+    if faults := sum(task.faults for task in flying):
+        sentence += f", {count(faults, 'fault')} so far"
+    if slow is not None:
+        sentence += f". Globus says {slow.nice_status}{f' ({slow.error})' if slow.error else ''}; it tries again"
+    if trouble := service_wait(facts, "globus"):
+        sentence += f". {trouble.sentence[0].upper()}{trouble.sentence[1:]}"
+        return BlockedReason(trouble.why, sentence, since=oldest.begun_at, do=trouble.do)
+    return BlockedReason(ReasonCode.TRANSFER, sentence, since=oldest.begun_at)
+
+
+def _verification(facts: Snapshot, tasks: Sequence[Task]) -> BlockedReason:
+    task = tasks[0]
+    if trouble := service_wait(facts, "globus"):
+        return trouble
+    sentence = f"Globus is done with task {task.task_id}; what arrived is being compared with JDP's size and md5"
+    if task.error and task.attempts:
+        sentence += f". The last look failed: {task.error}"
+    return BlockedReason(ReasonCode.VERIFICATION, sentence, since=task.ended_at)
