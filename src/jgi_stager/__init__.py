@@ -3,20 +3,15 @@
 In a notebook: ``from jgi_stager import Stager``, which only reads (docs/commands.md).
 """
 
+from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from jgi_stager.notebook import Stager
-
-__all__ = ["Stager", "__version__"]
 __version__ = version("jgi-stager")
 
 
 def __getattr__(name: str) -> Any:
     """`Stager` when it is asked for: whoever imports something else does not pay for the whole command line."""
     if name == "Stager":
-        from jgi_stager.notebook import Stager
-
-        return Stager
+        return import_module("jgi_stager.notebook").Stager
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

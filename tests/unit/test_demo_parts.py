@@ -269,7 +269,7 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for command in ("demo", "simulate"):
         ended = CliRunner().invoke(app, [command])
         assert ended.exit_code == 1
-        assert "jgi-stager[demo,embedded]" in ended.output
+        assert "jgi_stager-*.whl[demo,embedded]" in ended.output
 
 
 @pytest.mark.parametrize(
