@@ -209,7 +209,7 @@ def _rows(store: Store, project_name: str) -> list[files.FileRow]:
 
 def _alike(one: files.FileRow, other: files.FileRow) -> list[files.FileRow]:
     """Two files of one content, with a place each."""
-    first, elsewhere = replace(one, md5sum="0" * 32), "/elsewhere"
+    first, elsewhere = replace(one, md5sum="0" * 32, source_file_id="f" * 24), "/elsewhere"
     return [first, replace(first, oid=other.oid, destination_path=elsewhere)]
 
 
