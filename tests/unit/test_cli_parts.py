@@ -45,6 +45,7 @@ NO_DEFAULT = {
     ("staging", "verify_workers"),
     ("staging", "destination_quota_bytes"),
     ("notifications", "smtp_user"),
+    ("web", "socket"),
     ("page", "url"),
     ("page", "publish_dir"),
     ("state", "directory"),
