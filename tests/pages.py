@@ -11,7 +11,8 @@ from typing import Any
 from jgi_stager.history_models import HistoryPoint, PointKind
 from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.page.events import Letter, events
-from jgi_stager.page.views import FailedFile, Look
+from jgi_stager.page.tables import FailedFile
+from jgi_stager.page.views import Look
 from jgi_stager.planning import Spent
 from jgi_stager.reporting import summary
 from jgi_stager.reporting.snapshot_types import FailedGroup, Login, Move, Project, Snapshot

@@ -16,7 +16,7 @@ from stage import Stage, small_catalogue, stage
 
 @pytest.fixture
 def made(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
-    with stage(tmp_path, mongod_uri, small_catalogue(1, 2)) as st:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 2), sections={"mongodb": {"uri": mongod_uri}}) as st:
         st.insert()
         st.until(State.RESTORE_REQUESTED)
         yield st

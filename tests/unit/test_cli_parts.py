@@ -49,6 +49,7 @@ NO_DEFAULT = {
     ("staging", "verify_workers"),
     ("staging", "destination_quota_bytes"),
     ("notifications", "smtp_user"),
+    ("web", "socket"),
     ("page", "url"),
     ("web", "socket"),
     ("page", "publish_dir"),

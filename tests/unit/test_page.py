@@ -18,7 +18,8 @@ from jgi_stager.page import documents, render, views
 from jgi_stager.page.events import EventKind, Letter, events
 from jgi_stager.page.plots import bytes_plot, quota_plot
 from jgi_stager.page.share import new_token, read_token
-from jgi_stager.page.views import FailedFile, FilePage, Filter, Look
+from jgi_stager.page.tables import FailedFile
+from jgi_stager.page.views import FilePage, Filter, Look
 from jgi_stager.planning import Spent
 from jgi_stager.reporting import explain, json_output
 from jgi_stager.reporting.eta import Eta

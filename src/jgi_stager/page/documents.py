@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from jgi_stager.history_models import HistoryPoint
 from jgi_stager.page.events import Event
 from jgi_stager.page.render import without_addresses
-from jgi_stager.page.views import FilePage, Look, Overview, ProjectPage, QuotaView, Row, for_everybody
+from jgi_stager.page.tables import QuotaView, Row
+from jgi_stager.page.views import FilePage, Look, Overview, ProjectPage, for_everybody
 from jgi_stager.reporting import json_output
 from jgi_stager.reporting.json_output import Document
 from jgi_stager.reporting.summary import ProjectLine

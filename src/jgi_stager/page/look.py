@@ -15,7 +15,8 @@ from jgi_stager.lifecycle import GROWING, State
 from jgi_stager.models import Notice, Project
 from jgi_stager.notices import Kind
 from jgi_stager.page.events import Event, Letter, events
-from jgi_stager.page.views import FailedFile, FilePage, Look, shown_in_pictures
+from jgi_stager.page.tables import FailedFile
+from jgi_stager.page.views import FilePage, Look, shown_in_pictures
 from jgi_stager.readiness import Outlook
 from jgi_stager.reporting import explain, snapshot, summary
 from jgi_stager.reporting.logins import credentials

@@ -25,7 +25,8 @@ from jgi_stager.formatting import ago, count, day, escaped, human_bytes, number,
 from jgi_stager.lifecycle import State
 from jgi_stager.page import views
 from jgi_stager.page.events import EventKind
-from jgi_stager.page.views import FilePage, Index, Overview, ProjectPage, words_of
+from jgi_stager.page.tables import words_of
+from jgi_stager.page.views import FilePage, Index, Overview, ProjectPage
 from jgi_stager.reporting.summary import NO_PROJECTS
 from jgi_stager.version import RELEASE
 

@@ -6,47 +6,46 @@ it has no logins, no addresses and nothing to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from jgi_stager.formatting import ago, human_bytes, human_duration, part_of, percent, when
+from jgi_stager.formatting import part_of, percent, when
 from jgi_stager.history_models import HistoryPoint
 from jgi_stager.lifecycle import ENDED_PROJECTS, OVER_PROJECTS, ProjectState, State
-from jgi_stager.notices import activity
 from jgi_stager.page.events import Event, EventKind, filtered
-from jgi_stager.page.plots import BytesPlot, QuotaPlot, bytes_plot, quota_plot
+from jgi_stager.page.plots import BytesPlot, bytes_plot
+from jgi_stager.page.tables import (
+    MOST_ROWS,
+    FailedFile,
+    Failure,
+    LoginRow,
+    QuotaView,
+    Row,
+    failures_of,
+    login_row,
+    quota_view,
+    requests_of,
+    tasks_of,
+    words_of,
+)
 from jgi_stager.readiness import Outlook
 from jgi_stager.reporting import summary
-from jgi_stager.reporting.blocked_reasons import ReasonCode, compared, tape_seconds
+from jgi_stager.reporting.blocked_reasons import ReasonCode
 from jgi_stager.reporting.explain import Explanation
-from jgi_stager.reporting.logins import LOGIN_WORDS
 from jgi_stager.reporting.progress import progress
-from jgi_stager.reporting.quota import TOGETHER, quota_words
-from jgi_stager.reporting.snapshot_types import Count, FailedGroup, Project, Request, Snapshot, Task
-from jgi_stager.reporting.summary import Credential, ProjectLine, Status, Todo
+from jgi_stager.reporting.snapshot_types import Count, Snapshot
+from jgi_stager.reporting.summary import ProjectLine, Status, Todo
 
 MOST_CARDS = 40
 MOST_PLOTS = 6
 MOST_NAMES = 60
-MOST_ROWS = 40
-"""Of a table: requests, tasks, reasons of failures."""
 MOST_TODOS = 40
-MOST_RELEASES = 8
-"""Instants at which something of the quota comes free, each with its bytes."""
 MOST_EVENTS = 30
 MOST_HISTORY = 200
 """Moves of a file."""
 PUBLISHED = frozenset(ProjectState) - {ProjectState.INVALID}
 """Projects that have a page of their own: they were accepted."""
-
-
-@dataclass(frozen=True)
-class FailedFile:
-    """A failed file with which somebody may begin to look."""
-
-    jdp_file_id: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -135,11 +134,6 @@ class Card:
     since: datetime | None
 
 
-def words_of(state: str) -> str:
-    """A state as people write it."""
-    return state.replace("_", " ")
-
-
 def segments(counts: Mapping[str, Count]) -> tuple[Segment, ...]:
     """The bar of a project, by bytes; by files where there are no bytes."""
     states = [*(state.value for state in BAR_ORDER), *(one for one in counts if one not in set(State))]
@@ -196,199 +190,6 @@ def card(look: Look, line: ProjectLine, *, public: bool) -> Card:
     )
 
 
-# --- the tables ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Row:
-    """A request or a task: how old it is, and what is usual."""
-
-    name: str
-    state: str
-    projects: tuple[str, ...]
-    files: int
-    bytes: int
-    age: str
-    usual: str
-    since: datetime
-    note: str | None = None
-    link: str | None = None
-
-
-def requests_of(facts: Snapshot, project: str | None = None) -> list[Row]:
-    """The open requests, the oldest first; of one project."""
-    took = tape_seconds(facts)
-    found = [one for one in facts.requests if project is None or project in one.projects]
-    return [_request(one, facts, took) for one in sorted(found, key=lambda one: one.asked_at)]
-
-
-def _request(one: Request, facts: Snapshot, took: Sequence[float]) -> Row:
-    age, words = facts.now - one.asked_at, words_of(one.state)
-    usual = "delivered" if one.state == "ready" else compared(took, age, "nothing to compare with yet")
-    if one.state == "ready" and one.expires_at is not None:
-        usual = f"delivered; expires {when(one.expires_at, facts.now)}"
-    return Row(
-        name=f"request {one.request_id}" if one.request_id is not None else "a request without a number",
-        state=f"{words}, JDP calls it {one.word}" if one.word and one.word != one.state else words,
-        projects=one.projects,
-        files=one.files,
-        bytes=one.bytes,
-        age=human_duration(age),
-        usual=usual,
-        since=one.asked_at,
-        note=one.error,
-    )
-
-
-def tasks_of(facts: Snapshot, project: Project | None = None) -> list[Row]:
-    """The open Globus tasks, the oldest first; of one project."""
-    took = [(one.ended_at - one.begun_at).total_seconds() for one in facts.past_tasks if one.ended_at]
-    found = [one for one in facts.tasks if project is None or one.task_id in project.in_tasks]
-    return [_task(one, facts, took) for one in sorted(found, key=lambda one: one.begun_at)]
-
-
-def _task(one: Task, facts: Snapshot, took: Sequence[float]) -> Row:
-    age = facts.now - one.begun_at
-    slow = f", Globus says {one.nice_status}" if one.nice_status not in (None, "OK", "Queued") else ""
-    verifying = one.state == "ended"
-    moved = "being verified" if verifying else f"{part_of(one.bytes_moved, one.bytes)} moved"
-    return Row(
-        name="the manifests" if one.kind == "manifests" else (one.task_id or "a task without an id"),
-        state=f"{moved}{slow}" if one.kind == "files" else words_of(one.state),
-        projects=tuple(_owners(facts, one)),
-        files=one.files,
-        bytes=one.bytes,
-        age=human_duration(age),
-        usual="" if one.kind != "files" or verifying else compared(took, age, "nothing to compare with yet"),
-        since=one.begun_at,
-        note=one.error,
-        link=activity(one.task_id) if one.task_id else None,
-    )
-
-
-def _owners(facts: Snapshot, task: Task) -> Iterator[str]:
-    return (one.name for one in facts.projects if task.task_id is not None and task.task_id in one.in_tasks)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """The failed files of a project."""
-
-    project: str
-    count: Count
-    groups: tuple[FailedGroup, ...]
-    more: int
-    """Reasons that are not shown."""
-    files: Sequence[FailedFile]
-    retry: str
-
-
-def failures_of(look: Look, lines: Iterable[ProjectLine]) -> list[Failure]:
-    """The failed files by project and reason."""
-    return [
-        Failure(
-            project=line.project.name,
-            count=line.project.of(State.FAILED),
-            groups=line.project.failed[:MOST_ROWS],
-            more=max(0, len(line.project.failed) - MOST_ROWS),
-            files=look.failed.get(line.project.name, ()),
-            retry=f"jgi-stager retry {line.project.name}",
-        )
-        for line in lines
-        if line.project.of(State.FAILED).files
-    ]
-
-
-@dataclass(frozen=True)
-class LoginRow:
-    """A login: how it is, how old, when it last worked, when it will probably end."""
-
-    service: str
-    state: str
-    words: str
-    age: str
-    worked: str
-    ends: str
-    do: str | None
-
-
-def login_row(one: Credential, look: Look) -> LoginRow:
-    """A login in words."""
-    known, now = one.known, look.now
-    words = LOGIN_WORDS.get(one.state, one.state)
-    if one.state == "needs_person" and known is not None and known.dead_since is not None:
-        words += f" since {when(known.dead_since, now)}"
-    real = "" if look.facts.clock_scale == 1 else " in real time"
-    age = "" if one.age is None or one.state == "missing" else f"{human_duration(one.age)} old{real}"
-    worked = f"worked {ago(known.last_success, now)}" if known and known.last_success else ""
-    ends = ""
-    if known is not None and known.ends_at is not None:
-        ends = f"about {when(known.ends_at, now)}{f': {known.ends_why}' if known.ends_why else ''}"
-    needed = one.state != "usable" or (known is not None and known.ends_soon)
-    return LoginRow(one.service, one.state, words, age, worked, ends, one.cure if needed else None)
-
-
-# --- the quota ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Release:
-    """Bytes that come free, and what is used from then on."""
-
-    at: datetime
-    bytes: int
-
-
-@dataclass(frozen=True)
-class QuotaView:
-    """The quota in words and as a picture."""
-
-    words: str
-    plot: QuotaPlot | None
-    releases: tuple[Release, ...]
-    more: int
-    planned: tuple[str, ...]
-    """What is asked for now and next, a sentence each."""
-
-
-def quota_view(look: Look) -> QuotaView:
-    """What is used, what comes free when, and what goes then."""
-    facts, found, coming = look.facts, look.status.window, look.status.coming
-    known = {point.at: point.quota_used for points in look.points.values() for point in points}
-    plot = quota_plot(
-        sorted(known.items()), facts.waiting.spent, coming, found.limit, look.now, facts.limits.window
-    )
-    releases = _releases(facts)
-    return QuotaView(
-        words=quota_words(found, look.now),
-        plot=plot,
-        releases=tuple(releases[:MOST_RELEASES]),
-        more=max(0, len(releases) - MOST_RELEASES),
-        planned=tuple(_planned(look)),
-    )
-
-
-def _releases(facts: Snapshot) -> list[Release]:
-    found: list[Release] = []
-    for one in sorted(facts.waiting.spent, key=lambda one: one.at):
-        at = one.at + facts.limits.window
-        if not one.bytes or at <= facts.now:
-            continue
-        if found and at - found[-1].at <= TOGETHER:
-            found[-1] = Release(found[-1].at, found[-1].bytes + one.bytes)
-        else:
-            found.append(Release(at, one.bytes))
-    return found
-
-
-def _planned(look: Look) -> Iterator[str]:
-    coming = look.status.coming
-    turns = (("now", coming.now), (when(coming.next_at, look.now) if coming.next_at else "", coming.then))
-    for instant, gets in turns:
-        for name, tally in gets.items():
-            yield f"{instant}: {human_bytes(tally.bytes)} of {name}"
-
-
 # --- the pages ----------------------------------------------------------------------------------------------
 
 
@@ -436,6 +237,7 @@ def overview(look: Look, wanted: Filter = Filter()) -> Overview:
     cards = [card(look, line, public=False) for line in current[:MOST_CARDS]]
     requests, tasks = requests_of(facts), tasks_of(facts)
     events = filtered(look.events, wanted.kind, wanted.project)
+    known = {point.at: point.quota_used for points in look.points.values() for point in points}
     return Overview(
         now=look.now,
         scale=facts.clock_scale,
@@ -448,13 +250,13 @@ def overview(look: Look, wanted: Filter = Filter()) -> Overview:
         more_cards=len(current) - len(cards),
         ended=tuple(_ended(status)),
         plots=tuple(_plots(look)),
-        quota=quota_view(look),
+        quota=quota_view(status, known),
         requests=tuple(requests[:MOST_ROWS]),
         more_requests=max(0, len(requests) - MOST_ROWS),
         tasks=tuple(tasks[:MOST_ROWS]),
         more_tasks=max(0, len(tasks) - MOST_ROWS),
-        failures=tuple(failures_of(look, status.lines))[:MOST_ROWS],
-        logins=tuple(login_row(one, look) for one in status.credentials),
+        failures=tuple(failures_of(status.lines, look.failed))[:MOST_ROWS],
+        logins=tuple(login_row(one, look.now, facts.clock_scale) for one in status.credentials),
         events=events[:MOST_EVENTS],
         more_events=max(0, len(events) - MOST_EVENTS),
         filter=wanted,
@@ -539,7 +341,7 @@ def project_page(look: Look, line: ProjectLine) -> ProjectPage:
         more_requests=max(0, len(requests) - MOST_ROWS),
         tasks=tuple(_of_others(one, name) for one in tasks[:MOST_ROWS]),
         more_tasks=max(0, len(tasks) - MOST_ROWS),
-        failure=next(iter(failures_of(look, [line])), None),
+        failure=next(iter(failures_of([line], look.failed)), None),
         events=tuple(events[:MOST_EVENTS]),
     )
 
