@@ -36,8 +36,8 @@ def _intent_after_the_post() -> None:
         kept.update(store=store, fields=fields, key=uuid.uuid4().hex)
         return str(kept["key"])
 
-    def ask_first(self: Jdp, *arguments: Any) -> Any:
-        answer = ask(self, *arguments)
+    def ask_first(self: Jdp, *arguments: Any, **named: Any) -> Any:
+        answer = ask(self, *arguments, **named)
         real[kept["key"]] = insert(kept["store"], **kept["fields"])
         return answer
 

@@ -108,17 +108,18 @@ def sections(
     ``elsewhere``: it is another daemon than the first, on another machine.
     """
     urls, outside = simulator.urls, simulator.world.settings
-    timeout = {"timeout_seconds": TIMEOUT_SECONDS, "requests_per_second": 10_000}
+    timeout = {"timeout_seconds": TIMEOUT_SECONDS}
+    often = {**timeout, "requests_per_second": 10_000}
     found: dict[str, Any] = {
-        "gold": {"base_url": urls.gold, **timeout},
-        "nmdc": {"base_url": urls.nmdc, **timeout},
+        "gold": {"base_url": urls.gold, **often},
+        "nmdc": {"base_url": urls.nmdc, **often},
         "nersc": {"status_url": urls.nersc, **timeout},
         "jdp": {
             "base_url": urls.jdp,
             "globus_user_name": "operator@example.org",
             "max_restore_bytes": outside.max_window_bytes,
             "restore_batch_size": script.scenario.batch,
-            **timeout,
+            **often,
         },
         "globus": {
             "globus_root_dir": outside.globus_root_dir,

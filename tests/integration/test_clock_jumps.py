@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -292,8 +293,8 @@ def test_a_clock_that_is_set_while_jdp_answers_changes_nothing_of_what_is_writte
         st.insert()
         real = st.ctx.jdp.request_files
 
-        def late(ids: Sequence[str], mailto: str | None = None) -> Accepted:
-            answer: Accepted = real(ids, mailto)
+        def late(ids: Sequence[str], mailto: str | None = None, **more: Any) -> Accepted:
+            answer: Accepted = real(ids, mailto, **more)
             st.jump(24 * 900)
             st.switch(jdp_date_ahead_hours=24 * 900)
             for _ in range(2):

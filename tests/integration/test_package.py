@@ -138,11 +138,11 @@ class Missing:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Missing())
 importlib.util.find_spec = lambda name, *more: None if name.partition(".")[0] in hidden else real(name, *more)
-import jgi_stager.cli
+import jgi_stager.cli.main
 for one in pkgutil.walk_packages(jgi_stager.cli.__path__, "jgi_stager.cli."):
     importlib.import_module(one.name)
 sys.argv = ["jgi-stager", "demo"]
-jgi_stager.cli.app()
+jgi_stager.cli.main.app()
 """
 
 
