@@ -181,7 +181,7 @@ def test_the_figures_are_drawn_and_the_colours_of_the_states_differ(site: Site, 
     assert len(set(fills)) == len(State) == 7
     assert all(width >= 2 for width in widths)
     assert sum(widths) == pytest.approx(card.locator("svg.bar").bounding_box()["width"], abs=2)
-    plot = page.locator("figure.plot-of svg.plot").first
+    plot = page.locator("figure.plot-of svg[role='img']").first
     box = plot.locator("path.layer").first.bounding_box()
     assert box["width"] > 300
     assert box["height"] > 50
