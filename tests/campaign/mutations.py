@@ -46,7 +46,7 @@ def _intent_after_the_post() -> None:
 
     update = requests.update_request
     requests.insert_request, requests.update_request = insert_later, update_the_late
-    Jdp.request_files = ask_first  # type: ignore[method-assign,assignment]
+    Jdp.request_files = ask_first  # type: ignore[method-assign]
 
 
 def _quota_per_run() -> None:
