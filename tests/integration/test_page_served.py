@@ -352,15 +352,15 @@ def test_a_kill_between_any_two_writes_of_a_copy_leaves_whole_pages(
         class Killed(BaseException):
             pass
 
-        real, left = os.rename, [0]
+        real, left = os.replace, [0]
 
-        def rename(*arguments: Any, **options: Any) -> None:
+        def replace(*arguments: Any, **options: Any) -> None:
             if left[0] == 0:
                 raise Killed
             left[0] -= 1
             real(*arguments, **options)
 
-        monkeypatch.setattr(os, "rename", rename)
+        monkeypatch.setattr(os, "replace", replace)
         for written in (0, 1):
             left[0] = written
             with pytest.raises(Killed):
