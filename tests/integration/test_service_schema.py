@@ -71,7 +71,7 @@ def test_a_newer_database_is_refused_in_plain_words_and_left_as_it_is(
 ) -> None:
     store.database["control"].update_one({"_id": "schema"}, {"$set": {"version": 7}})
     before = sorted(store.database.list_collection_names())
-    with pytest.raises(StoreRefused, match=r"newer release .* restore the copy"):
+    with pytest.raises(StoreRefused, match=r"newer release .* restore the backup"):
         connect(mongod_uri, database, clock)
     assert sorted(store.database.list_collection_names()) == before
     assert version(store.database) == 7
