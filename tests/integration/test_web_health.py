@@ -390,12 +390,13 @@ def test_who_listens_for_other_machines_may_have_any_name(site: Site) -> None:
 
 
 def test_nothing_else_is_served_and_nothing_can_be_written(site: Site) -> None:
-    assert site.get("/")[0] == 404
-    request = urllib.request.Request(f"http://127.0.0.1:{site.port}/healthz", data=b"x", method="POST")
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=10)
-    with caught.value as answer:
-        assert answer.code == 405
+    assert site.get("/nothing")[0] == 404
+    for path in ("/healthz", "/", "/p/soil"):
+        request = urllib.request.Request(f"http://127.0.0.1:{site.port}{path}", data=b"x", method="POST")
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=10)
+        with caught.value as answer:
+            assert answer.code == 405
 
 
 @pytest.mark.parametrize("name", ["prometheus-rules.yml", "grafana-dashboard.json"])
