@@ -148,6 +148,14 @@ def test_requests_and_tasks_are_compared_with_what_is_usual_and_lead_to_globus()
     assert "700 GB of 1.20 TB moved" in globus.text
 
 
+def test_what_was_asked_for_while_the_books_were_read_has_no_negative_age() -> None:
+    look = midway()
+    status = look.status
+    younger = tuple(replace(one, asked_at=look.now + HOUR) for one in status.facts.requests)
+    page = overview(replace(look, status=replace(status, facts=replace(status.facts, requests=younger))))
+    assert "-1 h" not in page.one(data_table="Request").text
+
+
 def test_the_quota_says_what_comes_free_when_and_what_is_planned() -> None:
     look = midway()
     page = next(one for one in overview(look).all("section") if one.attributes.get("aria-labelledby") == "quota")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from jgi_stager.formatting import ago, human_bytes, human_duration, part_of, when
 from jgi_stager.lifecycle import State
@@ -59,7 +59,7 @@ def requests_of(facts: Snapshot, project: str | None = None) -> list[Row]:
 
 
 def _request(one: Request, facts: Snapshot, took: Sequence[float]) -> Row:
-    age, words = facts.now - one.asked_at, words_of(one.state)
+    age, words = _age(one.asked_at, facts), words_of(one.state)
     usual = "delivered" if one.state == "ready" else compared(took, age, "nothing to compare with yet")
     if one.state == "ready" and one.expires_at is not None:
         usual = f"delivered; expires {when(one.expires_at, facts.now)}"
@@ -76,6 +76,11 @@ def _request(one: Request, facts: Snapshot, took: Sequence[float]) -> Row:
     )
 
 
+def _age(since: datetime, facts: Snapshot) -> timedelta:
+    """What is asked for while the books are read is younger than the instant of the page."""
+    return max(timedelta(0), facts.now - since)
+
+
 def tasks_of(facts: Snapshot, project: Project | None = None) -> list[Row]:
     """The open Globus tasks, the oldest first; of one project."""
     took = [(one.ended_at - one.begun_at).total_seconds() for one in facts.past_tasks if one.ended_at]
@@ -84,7 +89,7 @@ def tasks_of(facts: Snapshot, project: Project | None = None) -> list[Row]:
 
 
 def _task(one: Task, facts: Snapshot, took: Sequence[float]) -> Row:
-    age = facts.now - one.begun_at
+    age = _age(one.begun_at, facts)
     slow = f", Globus says {one.nice_status}" if one.nice_status not in (None, "OK", "Queued") else ""
     verifying = one.state == "ended"
     moved = "being verified" if verifying else f"{part_of(one.bytes_moved, one.bytes)} moved"
