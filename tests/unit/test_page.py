@@ -151,7 +151,7 @@ def test_requests_and_tasks_are_compared_with_what_is_usual_and_lead_to_globus()
 def test_what_was_asked_for_while_the_books_were_read_has_no_negative_age() -> None:
     look = midway()
     status = look.status
-    younger = tuple(replace(one, asked_at=look.now + HOUR) for one in status.facts.requests)
+    younger = tuple(replace(one, submitted_at=look.now + HOUR) for one in status.facts.requests)
     page = overview(replace(look, status=replace(status, facts=replace(status.facts, requests=younger))))
     assert "-1 h" not in page.one(data_table="Request").text
 
