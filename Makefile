@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test acceptance contract campaign mutants bench structure diagrams changelog lint format constraints man dist install-paths container clean
+.PHONY: demo test acceptance contract campaign mutants bench structure diagrams changelog lint format constraints man pictures dist install-paths container clean
 
 demo: $(READY)
 	$(BIN)/jgi-stager demo --dir demo-run --replace $(ARGS)
@@ -35,6 +35,10 @@ bench: $(READY)
 # The structure in figures: the core's reading path, circles, what imports what, typed documents, lifecycles.
 structure: $(READY)
 	$(BIN)/python tests/structure.py $(ARGS)
+
+# The pictures of the README, of a demo with a fixed seed; needs a Chromium.
+pictures: $(READY)
+	$(BIN)/python tests/pictures.py
 
 # man/jgi-stager.1, from the commands as `--help` shows them.
 man: $(READY)
