@@ -44,6 +44,8 @@ def _later(scenario: Scenario, name: str, wait: Wait, tick: int = 0) -> Event:
     return Event(tick=tick, wait=wait, insert={"projects": {"_id": "later", **record(scenario, name)}})
 
 
+APART = SMALL.model_copy(update={"share": False})
+"""Where a file of two projects is not copied from one to the other."""
 DONE = Wait(collection="projects", where={"state": "done"})
 
 ODD_WORD = Script(
@@ -129,9 +131,9 @@ PROBES: Mapping[str, Probe] = {
     "nobody_looks_for_stranded_files": Probe(
         Script(
             kind="mutant",
-            scenario=SMALL,
-            events=(_later(SMALL, "wetland", DONE),),
-            beside=(Beside(site="moves.move < transitions.join_request", step="poll_requests"),),
+            scenario=APART,
+            events=(_later(APART, "wetland", DONE),),
+            beside=(Beside(site="< transitions.join_request", step="poll_requests"),),
             clean=False,
             hours=3.0,
             ticks=80,
@@ -141,8 +143,8 @@ PROBES: Mapping[str, Probe] = {
     "expired_delivery_joined": Probe(
         Script(
             kind="mutant",
-            scenario=SMALL.model_copy(update={"retention_days": 2}),
-            events=(_later(SMALL, "wetland", DONE, tick=40),),
+            scenario=APART.model_copy(update={"retention_days": 2}),
+            events=(_later(APART, "wetland", DONE, tick=40),),
         ),
         "went back 1 times without a reason",
     ),

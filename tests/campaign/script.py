@@ -97,6 +97,8 @@ class Scenario(Part):
     """Of every second file JDP gives no md5."""
     proven: bool = True
     """A delivery was used before: no trial goes first."""
+    share: bool = True
+    """What lies here for another project is copied; else it is asked for, or joins what is open."""
     neighbour: str | None = None
     """What is bad about ``odd`` (`campaign.neighbours`); ``late``: it is well, and ``soil`` comes by an event."""
 

@@ -126,7 +126,11 @@ def sections(
             "client_id": outside.credentials.globus_client_id,
             **timeout,
         },
-        "staging": {"stage_dir": str(place / "nersc"), "watch_space": False},
+        "staging": {
+            "stage_dir": str(place / "nersc"),
+            "watch_space": False,
+            "share": script.scenario.share,
+        },
         "notifications": {
             "mailto": [SITE_PEOPLE],
             "mail_from": "jgi-stager@example.org",
