@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -138,8 +138,9 @@ def replica(site: Site, number: int) -> Iterator[Replica]:
     command = [*RUN, "--name", found.name, "--user", f"{os.geteuid()}:{os.getegid()}"]
     command += ["--uts", "private", "--hostname", f"stager{number}"]
     command += ["-v", f"{site.home}:{site.home}", "--tmpfs", "/var/lib/jgi-stager:mode=0700"]
-    for key, value in settings.items():
-        command += ["--env", f"JGI_STAGER_{key}={value}"]
+    named = {f"JGI_STAGER_{key}": value for key, value in settings.items()}
+    for key, value in {**named, **site.urls["environment"]}.items():
+        command += ["--env", f"{key}={value}"]
     with site.log.open("ab") as log:
         process = subprocess.Popen([*command, IMAGE], stdout=log, stderr=log)
     try:
@@ -153,12 +154,16 @@ def takeover(home: Path) -> None:
     """Kill the replica that works in the middle of a project: the other one ends it, and nothing is doubled."""
     with ExitStack() as stack:
         books = stack.enter_context(replica_set(home / "mongo"))
-        sections = {"schedule": {"lease_seconds": 10}}
+        # Files are holes of their full size: what is free on this machine says nothing.
+        sections: dict[str, dict[str, Any]] = {
+            "schedule": {"lease_seconds": 10},
+            "staging": {"watch_space": False},
+        }
         site = stack.enter_context(simulated_site(home, home / "state", uri=books.uri, sections=sections))
         both = [stack.enter_context(replica(site, number)) for number in (1, 2)]
         wait_for(lambda: any(one.works() for one in both), "a replica that works", TAKEOVER_SECONDS)
         site.insert()
-        site.reach("transferring")
+        site.reach("restore_requested", "transferring")
         (working,) = [one for one in both if one.works()]
         (other,) = [one for one in both if one is not working]
         began = time.monotonic()
