@@ -23,10 +23,11 @@ from jgi_stager.reporting import explain as insight
 from jgi_stager.reporting import json_output, snapshot
 from jgi_stager.reporting.blocked_reasons import BlockedReason
 from jgi_stager.reporting.explain import Explanation
-from jgi_stager.reporting.quota import Turns, turns
+from jgi_stager.reporting.explain_stored import explain_stored
+from jgi_stager.reporting.quota import turns
 from jgi_stager.reporting.snapshot import SnapshotSource
-from jgi_stager.reporting.snapshot_types import File, Move, Snapshot
-from jgi_stager.store import file_queries, requests, tasks
+from jgi_stager.reporting.snapshot_types import Move
+from jgi_stager.store import file_queries
 
 LISTED = 50
 HISTORY_SHOWN = 20
@@ -121,7 +122,7 @@ def explanations(books: SnapshotSource, subject: str, project: str | None) -> li
         return [readiness.with_readiness(books, insight.project(facts, owner, coming))]
     names = [one.name for one in facts.projects if project in (None, one.name)]
     matches = snapshot.find_files(books.store, subject, names)
-    found = [_of_file(books, facts, one, coming) for one in matches]
+    found = [readiness.with_types(books, one, explain_stored(books.store, facts, one, coming)) for one in matches]
     found = found or readiness.of_analysis_project(books, subject, names)
     if not found:
         raise Mistake(
@@ -130,20 +131,6 @@ def explanations(books: SnapshotSource, subject: str, project: str | None) -> li
             "files PROJECT"
         )
     return found
-
-
-def _of_file(books: SnapshotSource, facts: Snapshot, file: File, coming: Turns) -> Explanation:
-    """Explain a file with the request and the task it hangs on, and what the importer makes of it."""
-    asked = requests.request_by_id(books.store, file.request_id) if file.request_id is not None else None
-    carried = tasks.task_by_id(books.store, file.task_id) if file.task_id else None
-    explained = insight.file(
-        facts,
-        file,
-        None if asked is None else snapshot.request(asked),
-        None if carried is None else snapshot.task(carried),
-        coming,
-    )
-    return readiness.with_types(books, file, explained)
 
 
 def _show(found: list[Explanation]) -> None:

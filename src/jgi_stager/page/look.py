@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import structlog
 
 from jgi_stager import mail
-from jgi_stager.history_models import HistoryPoint
 from jgi_stager.lifecycle import GROWING, State
 from jgi_stager.models import Notice, Project
 from jgi_stager.notices import Kind
@@ -18,13 +17,14 @@ from jgi_stager.page.events import Event, Letter, events
 from jgi_stager.page.tables import FailedFile
 from jgi_stager.page.views import FilePage, Look, shown_in_pictures
 from jgi_stager.readiness import Outlook
-from jgi_stager.reporting import explain, snapshot, summary
+from jgi_stager.reporting import snapshot, summary
+from jgi_stager.reporting.explain_stored import explain_stored
 from jgi_stager.reporting.logins import credentials
 from jgi_stager.reporting.ready_to_import import outlook_of
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.reporting.snapshot_types import Snapshot
 from jgi_stager.reporting.summary import Status
-from jgi_stager.store import alarms, file_queries, files, history, notices, projects, requests, tasks
+from jgi_stager.store import alarms, file_queries, files, history, notices, projects
 from jgi_stager.store import credentials as credential_store
 
 log = structlog.get_logger()
@@ -69,29 +69,15 @@ class Reader:
         """The look with what is remembered of one more project."""
         if name in look.points:
             return look
-        points: Mapping[str, Sequence[HistoryPoint]] = {
-            **look.points,
-            name: history.points(self.source.store, name),
-        }
-        return Look(look.status, points, look.events, look.outlooks, look.failed, look.hung)
+        return replace(look, points={**look.points, name: history.points(self.source.store, name)})
 
     def file(self, look: Look, jdp_file_id: str) -> FilePage | None:
         """The files of a JDP id, each explained; None if there is none."""
         store, facts = self.source.store, look.facts
-        found = []
-        for document in files.by_id(store, jdp_file_id, TWINS):
-            one = snapshot.file(document)
-            asked = None if one.request_id is None else requests.request_by_id(store, one.request_id)
-            carried = tasks.task_by_id(store, one.task_id) if one.task_id else None
-            found.append(
-                explain.file(
-                    facts,
-                    one,
-                    None if asked is None else snapshot.request(asked),
-                    None if carried is None else snapshot.task(carried),
-                    look.status.coming,
-                )
-            )
+        found = [
+            explain_stored(store, facts, snapshot.file(document), look.status.coming)
+            for document in files.by_id(store, jdp_file_id, TWINS)
+        ]
         return FilePage(look.now, facts.clock_scale, jdp_file_id, tuple(found)) if found else None
 
     def _judge(self, status: Status, *, judge_all: bool) -> None:
