@@ -12,7 +12,7 @@ from jgi_stager.notices import activity
 from jgi_stager.page.plots import QuotaPlot, quota_plot
 from jgi_stager.reporting.blocked_reasons import compared, tape_seconds
 from jgi_stager.reporting.logins import LOGIN_WORDS
-from jgi_stager.reporting.quota import TOGETHER, quota_words
+from jgi_stager.reporting.quota import Release, quota_words, releases
 from jgi_stager.reporting.snapshot_types import Count, FailedGroup, Project, Request, Snapshot, Task
 from jgi_stager.reporting.summary import Credential, ProjectLine, Status
 
@@ -173,14 +173,6 @@ def login_row(one: Credential, now: datetime, scale: float) -> LoginRow:
 
 
 @dataclass(frozen=True)
-class Release:
-    """Bytes that come free, and what is used from then on."""
-
-    at: datetime
-    bytes: int
-
-
-@dataclass(frozen=True)
 class QuotaView:
     """The quota in words and as a picture."""
 
@@ -198,27 +190,14 @@ def quota_view(status: Status, known: Mapping[datetime, int]) -> QuotaView:
     plot = quota_plot(
         sorted(known.items()), facts.waiting.spent, status.coming, found.limit, now, facts.limits.window
     )
-    releases = _releases(facts)
+    free = releases(facts)
     return QuotaView(
         words=quota_words(found, now),
         plot=plot,
-        releases=tuple(releases[:MOST_RELEASES]),
-        more=max(0, len(releases) - MOST_RELEASES),
+        releases=tuple(free[:MOST_RELEASES]),
+        more=max(0, len(free) - MOST_RELEASES),
         planned=tuple(_planned(status)),
     )
-
-
-def _releases(facts: Snapshot) -> list[Release]:
-    found: list[Release] = []
-    for one in sorted(facts.waiting.spent, key=lambda one: one.at):
-        at = one.at + facts.limits.window
-        if not one.bytes or at <= facts.now:
-            continue
-        if found and at - found[-1].at <= TOGETHER:
-            found[-1] = Release(found[-1].at, found[-1].bytes + one.bytes)
-        else:
-            found.append(Release(at, one.bytes))
-    return found
 
 
 def _planned(status: Status) -> Iterator[str]:

@@ -30,25 +30,41 @@ class Window:
     """What comes free then: entries within a minute count as one."""
 
 
+@dataclass(frozen=True)
+class Release:
+    """Bytes that come free at an instant."""
+
+    at: datetime
+    bytes: int
+
+
+def releases(facts: Snapshot) -> list[Release]:
+    """What comes free of the quota and when, the first first: entries within a minute count as one."""
+    found: list[Release] = []
+    for one in sorted(facts.waiting.spent, key=lambda one: one.at):
+        at = one.at + facts.limits.window
+        if not one.bytes or at <= facts.now:
+            continue
+        if found and at - found[-1].at <= TOGETHER:
+            found[-1] = Release(found[-1].at, found[-1].bytes + one.bytes)
+        else:
+            found.append(Release(at, one.bytes))
+    return found
+
+
 def window(facts: Snapshot) -> Window:
     """The quota as it is now."""
     limits, now = facts.limits, facts.now
     used = bytes_in_window(facts.waiting.spent, now, limits.window)
-    counting = sorted(spent.at for spent in facts.waiting.spent if spent.at > now - limits.window and spent.bytes)
-    first = counting[0] if counting else None
-    freed = sum(
-        spent.bytes
-        for spent in facts.waiting.spent
-        if first is not None and spent.at > now - limits.window and spent.at - first <= TOGETHER
-    )
+    first = next(iter(releases(facts)), None)
     return Window(
         limit=limits.quota_bytes,
         ceiling=facts.ceiling,
         hours=limits.window.total_seconds() / 3600,
         used=used,
         left=max(0, limits.quota_bytes - used),
-        next_free_at=None if first is None else first + limits.window,
-        next_free_bytes=freed,
+        next_free_at=None if first is None else first.at,
+        next_free_bytes=0 if first is None else first.bytes,
     )
 
 
