@@ -14,7 +14,7 @@ from jgi_stager.formatting import part_of, percent, when
 from jgi_stager.history_models import HistoryPoint
 from jgi_stager.lifecycle import ENDED_PROJECTS, OVER_PROJECTS, ProjectState, State
 from jgi_stager.page.events import Event, EventKind, filtered
-from jgi_stager.page.plots import BytesPlot, bytes_plot
+from jgi_stager.page.plots import STACK, BytesPlot, bytes_plot
 from jgi_stager.page.tables import (
     MOST_ROWS,
     FailedFile,
@@ -83,15 +83,6 @@ class Look:
 # --- a project ----------------------------------------------------------------------------------------------
 
 
-BAR_ORDER = (
-    State.DONE,
-    State.TRANSFERRING,
-    State.MANIFEST_READY,
-    State.RESTORED,
-    State.RESTORE_REQUESTED,
-    State.PENDING,
-    State.FAILED,
-)
 LEAST_WIDTH = 0.7
 """Percent: what is there is seen."""
 
@@ -136,7 +127,7 @@ class Card:
 
 def segments(counts: Mapping[str, Count]) -> tuple[Segment, ...]:
     """The bar of a project, by bytes; by files where there are no bytes."""
-    states = [*(state.value for state in BAR_ORDER), *(one for one in counts if one not in set(State))]
+    states = [*(state.value for state in STACK), *(one for one in counts if one not in set(State))]
     known = [(state, counts.get(state, Count())) for state in states]
     by_bytes = any(tally.bytes for _, tally in known)
     sizes = [(tally.bytes if by_bytes else tally.files) if tally.files else 0 for _, tally in known]
@@ -348,7 +339,7 @@ def project_page(look: Look, line: ProjectLine) -> ProjectPage:
 
 def _of_others(row: Row, name: str) -> Row:
     """A row without what is of other projects, or for operators alone."""
-    return Row(row.name, row.state, (name,), row.files, row.bytes, row.age, row.usual, row.since)
+    return replace(row, projects=(name,), note=None, link=None)
 
 
 @dataclass(frozen=True)
