@@ -22,10 +22,10 @@ from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import RESTING, ProjectState, RequestState, State, TaskState
 from jgi_stager.models import Project, TransferTask
 from jgi_stager.notices import Kind
-from jgi_stager.outages import lost
+from jgi_stager.outages import explains, lost
 from jgi_stager.reporting.standstill import FEW, TAPE_FLOOR, TAPE_UNKNOWN
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import Lasts, acceptance_key, alert, announced, notify, open_alarm
+from jgi_stager.steps.notify import Lasts, acceptance_key, alert, notify, open_alarm
 from jgi_stager.steps.services import isolate_each, may_ask
 from jgi_stager.store import control, files, inspection, outages, projects, requests, tallies, tasks
 from jgi_stager.store.database import Misfit, identity, shown
@@ -159,9 +159,9 @@ def usual(lengths: Sequence[timedelta], floor: timedelta, unknown: timedelta) ->
 def _requests(ctx: StepContext) -> Iterable[dict[str, Any]]:
     """Requests that JDP works on for longer than usual, as far as we can ask JDP at all. No outage
     that was announced counts."""
-    if not may_ask(ctx, Service.JDP) or announced(ctx, Service.JDP) is not None:
-        return
     now, planned = ctx.clock.now(), outages.known(ctx.store)
+    if not may_ask(ctx, Service.JDP) or explains(planned, now, (Service.JDP,)) is not None:
+        return
     past = requests.delivered(ctx.store, RECENT)
     known = usual(_lengths((one.submitted_at, one.ready_at) for one in past), TAPE_FLOOR, TAPE_UNKNOWN)
     for one in requests.requests_in(ctx.store, RequestState.WAITING):
@@ -186,9 +186,9 @@ def _requests(ctx: StepContext) -> Iterable[dict[str, Any]]:
 
 def _tasks(ctx: StepContext) -> Iterable[dict[str, Any]]:
     """Globus tasks that move nothing, or take longer than usual."""
-    if not may_ask(ctx, Service.GLOBUS) or announced(ctx, Service.GLOBUS) is not None:
-        return
     now, planned = ctx.clock.now(), outages.known(ctx.store)
+    if not may_ask(ctx, Service.GLOBUS) or explains(planned, now, (Service.GLOBUS,)) is not None:
+        return
     lengths: dict[str, Usual] = {}
     for one in tasks.tasks_in(ctx.store, TaskState.ACTIVE):
         moved = _moved_at(ctx, one, now)
