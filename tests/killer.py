@@ -1,4 +1,4 @@
-"""A daemon that dies between two writes."""
+"""A daemon that dies: between two writes, or before or after what a test replaces."""
 
 from __future__ import annotations
 
@@ -14,6 +14,21 @@ WRITES = ("insert_one", "replace_one", "update_one", "update_many", "update_each
 
 class Killed(BaseException):
     """What no handler of the code under test catches."""
+
+
+def kill(*_: object, **__: object) -> Any:
+    """Die in the place of what was to be done."""
+    raise Killed
+
+
+def after(real: Callable[..., Any]) -> Callable[..., Any]:
+    """The same as ``real``, and then die."""
+
+    def function(*args: Any, **fields: Any) -> Any:
+        real(*args, **fields)
+        raise Killed
+
+    return function
 
 
 class Killer:

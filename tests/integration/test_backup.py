@@ -25,25 +25,10 @@ from jgi_stager.steps import STEPS
 from jgi_stager.store import Store, StoreError, StoreRefused, backup, connect, control, leases
 from jgi_stager.store.backup import DamagedError, read_backup, restore_backup, write_backup
 from jgi_stager.store.schema import CURRENT
-from mongods import replica_set
 from stage import Stage, small_catalogue, stage
 
 QUOTA = 4000
 LATER = SOME_TIME + timedelta(days=2)
-
-
-@pytest.fixture(scope="module")
-def members_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A replica set of three."""
-    with replica_set(tmp_path_factory.mktemp("rs")) as found:
-        yield found.uri
-
-
-@pytest.fixture(params=["single", "members"])
-def uri(request: pytest.FixtureRequest) -> str:
-    """Both kinds of database."""
-    name = {"single": "mongod_uri", "members": "members_uri"}[request.param]
-    return str(request.getfixturevalue(name))
 
 
 @pytest.fixture

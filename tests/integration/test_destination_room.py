@@ -17,6 +17,7 @@ from jgi_stager.reporting import explain, snapshot
 from jgi_stager.reporting.blocked_reasons import ReasonCode
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.steps import room
+from killer import Killed
 from stage import Stage, small_catalogue, stage
 
 WATCHED: dict[str, Any] = {"staging": {"watch_space": True}}
@@ -120,9 +121,6 @@ def test_a_person_lets_it_go_on_until_there_was_room_again(tmp_path: Path, mongo
 def test_killed_between_the_note_and_the_mail_people_hear_of_it(
     tmp_path: Path, mongod_uri: str, free: Free, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
     def killed(*_: Any) -> None:
         raise Killed
 

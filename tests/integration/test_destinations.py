@@ -15,6 +15,7 @@ from jgi_stager import put_aside
 from jgi_stager.clients.globus import Globus
 from jgi_stager.simulator import Catalogue
 from jgi_stager.steps import transfers
+from killer import Killed
 from stage import PROPOSAL, Stage, analysis_project, file_id, small_file, stage
 
 
@@ -162,10 +163,6 @@ def test_a_hard_link_is_never_written_through_and_what_it_was_is_put_aside(
         assert sorted(path.name for path in st.path(1, 1).parent.iterdir()) == [
             f"Ga0500001_{number}.gff" for number in (1, 2, 3)
         ]
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 def killed(*_: Any, **__: Any) -> Any:

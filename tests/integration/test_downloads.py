@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -25,6 +25,7 @@ from jgi_stager.simulator.content import zero_content
 from jgi_stager.simulator.restores import FileState
 from jgi_stager.steps import transitions
 from jgi_stager.store import evidence
+from killer import Killed, after, kill
 from stage import PROPOSAL, Stage, analysis_project, file_id, small_catalogue, small_file, stage, with_shared_file
 
 HTTPS: Any = {
@@ -407,22 +408,6 @@ def test_what_was_asked_for_without_a_delivery_is_downloaded_whatever_the_method
 
 
 # --- kills ---------------------------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """What a kill is to the code that runs."""
-
-
-def kill(*_: object, **__: object) -> Any:
-    raise Killed
-
-
-def after(real: Callable[..., Any]) -> Callable[..., Any]:
-    def function(*args: Any, **fields: Any) -> Any:
-        real(*args, **fields)
-        raise Killed
-
-    return function
 
 
 @pytest.mark.parametrize(

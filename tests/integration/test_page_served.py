@@ -32,6 +32,7 @@ from jgi_stager.store import control, shares
 from jgi_stager.web import pages as web_pages
 from jgi_stager.web.health import Monitor
 from jgi_stager.web.server import serving
+from killer import Killed
 from pages import Element, read
 from stage import Stage, small_catalogue, stage
 
@@ -348,9 +349,6 @@ def test_a_kill_between_any_two_writes_of_a_copy_leaves_whole_pages(
     with stage(tmp_path, mongod_uri, small_catalogue(1, 2), sections={"page": {"publish_dir": str(www)}}) as st:
         st.insert()
         st.until(State.RESTORE_REQUESTED)
-
-        class Killed(BaseException):
-            pass
 
         real, left = os.replace, [0]
 

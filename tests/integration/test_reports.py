@@ -17,6 +17,7 @@ from jgi_stager.simulator import Catalogue
 from jgi_stager.simulator.generator import MAPPING_TYPE, METATRANSCRIPTOME_TYPE
 from jgi_stager.steps import daemon_alerts, finish
 from jgi_stager.store import projects
+from killer import Killed
 from patterns import pattern_text
 from stage import PROPOSAL, Stage, analysis_project, small_catalogue, small_file, stage
 
@@ -245,10 +246,6 @@ def test_a_project_is_done_where_its_reports_cannot_be_written_and_they_are_trie
         assert finish.report(st.ctx, projects.get(st.store, "soil")) is None  # type: ignore[arg-type]
         # Without patterns what is whole gets a row all the same.
         assert [one["project_id"] for one in rows(place(st) / MAPS[0])] == [ga(1)]
-
-
-class Killed(BaseException):
-    """The end of the process, at this point."""
 
 
 def killed_at(st: Stage, name: str, *, after: bool) -> None:

@@ -24,6 +24,7 @@ from jgi_stager.steps.verify import Finding
 from jgi_stager.store import moves, requests
 from jgi_stager.store.files import FileRow
 from jgi_stager.stored import Verified
+from killer import Killed
 from stage import Stage, file_id, small_catalogue, stage
 
 
@@ -165,10 +166,6 @@ def without_rows(st: Stage, *ids: str) -> Any:
         return b"".join(line for line in lines if not any(one.encode() in line for one in ids))
 
     return mock.patch.object(manifest_files, "content", cut)
-
-
-class Killed(BaseException):
-    """What a kill is to the code that runs."""
 
 
 @pytest.mark.parametrize("write", range(4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,6 +16,7 @@ from invariants import check_run
 from jgi_stager import admin, copying
 from jgi_stager.lifecycle import State
 from jgi_stager.store import sharing
+from killer import Killed, after, kill
 from stage import Stage, file_id, small_catalogue, stage, with_shared_file
 
 FILES = 4
@@ -255,22 +256,6 @@ def test_a_delivery_that_ends_while_a_copy_is_waited_for_loses_nothing(st: Stage
 
 
 # --- kills ---------------------------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """What a kill is to the code that runs."""
-
-
-def kill(*_: object, **__: object) -> Any:
-    raise Killed
-
-
-def after(real: Callable[..., Any]) -> Callable[..., Any]:
-    def function(*args: Any, **fields: Any) -> Any:
-        real(*args, **fields)
-        raise Killed
-
-    return function
 
 
 @pytest.mark.parametrize(

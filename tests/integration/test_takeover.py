@@ -16,6 +16,7 @@ from jgi_stager.service.lease import DUTY, Lease, held, take
 from jgi_stager.service.supervisor import Supervisor
 from jgi_stager.store import LeaseLost, Store, StoreUnavailable, connect, fencing, moves
 from jgi_stager.store.schema import CURRENT, Migration, ensure_schema
+from killer import Killed
 
 
 @pytest.fixture
@@ -65,9 +66,6 @@ def test_clearing_is_done_once_and_again_if_it_was_cut_off(
 def test_a_takeover_that_is_killed_anywhere_is_repeated(
     store: Store, first: Lease, raised: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
     real = fencing._command
     done: list[str] = []
 

@@ -10,11 +10,8 @@ import pytest
 from jgi_stager import admin
 from jgi_stager.clients.globus import Globus
 from jgi_stager.steps import transfers
+from killer import Killed
 from stage import Stage, small_catalogue, stage
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 def file_tasks(st: Stage) -> list[dict[str, Any]]:

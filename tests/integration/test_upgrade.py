@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,25 +18,10 @@ from jgi_stager import recorded_plans
 from jgi_stager.planning import Plan
 from jgi_stager.store import connect
 from jgi_stager.store.schema import CURRENT
-from mongods import replica_set
 from old_release import RELEASES, old_release
 from stage import Stage, small_catalogue, stage
 
 QUOTA = kept_books.QUOTA
-
-
-@pytest.fixture(scope="module")
-def members_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A replica set of three."""
-    with replica_set(tmp_path_factory.mktemp("rs")) as found:
-        yield found.uri
-
-
-@pytest.fixture(params=["single", "members"])
-def uri(request: pytest.FixtureRequest) -> str:
-    """Both kinds of database."""
-    name = {"single": "mongod_uri", "members": "members_uri"}[request.param]
-    return str(request.getfixturevalue(name))
 
 
 def limited(directory: Path, uri: str, **options: Any) -> Any:

@@ -23,6 +23,7 @@ from jgi_stager.clock import ManualClock
 from jgi_stager.downloading import Patched, Spoilt, Steering, Wanted
 from jgi_stager.failures import OtherPart, Service, Transient
 from jgi_stager.read_back import Content, Stopped
+from killer import Killed
 from simulated import START
 
 WHOLE = b"".join(bytes([at % 251]) * 7 for at in range(3000))
@@ -329,10 +330,6 @@ def test_a_full_disk_keeps_what_is_here(site: Site) -> None:
     assert site.draft.stat().st_size == 5000
     site.fetch()
     assert site.host.asked == [0, 5000]
-
-
-class Killed(BaseException):
-    """What a kill is to the code that runs."""
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["after", "before"])
