@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from databases import empty_database, new_name
 from jgi_stager.clock import ManualClock
 from jgi_stager.store import Store, connect
 from jgi_stager.store.embedded import EmbeddedMongod
@@ -64,15 +64,18 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def database() -> str:
-    """The name of a database of which no other test knows."""
-    return f"test_{uuid.uuid4().hex[:16]}"
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a database of which no other test knows, or of that of the ``store``."""
+    if "store" not in request.fixturenames:
+        yield new_name()
+        return
+    with empty_database(request.getfixturevalue("mongod_uri")) as name:
+        yield name
 
 
 @pytest.fixture
 def store(mongod_uri: str, database: str, clock: ManualClock) -> Iterator[Store]:
-    """Empty books on a real server, dropped afterwards."""
+    """Empty books on a real server."""
     store = connect(mongod_uri, database, clock)
     yield store
-    store.client.drop_database(database)
     store.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
@@ -21,6 +20,7 @@ from unittest import mock
 import structlog
 
 from catalogues import PROPOSAL, analysis_project, file_id, small_catalogue, small_file, with_shared_file
+from databases import empty_database
 from jgi_stager.daemon import is_idle, open_context
 from jgi_stager.lifecycle import FILES, PROJECTS, RESUMABLE, Lifecycle, NoticeState, State, check_move
 from jgi_stager.settings import Settings
@@ -57,6 +57,36 @@ class StepBugError(AssertionError):
 
 
 @dataclass
+class _Moves:
+    """What leaves which state while a step runs."""
+
+    left: set[tuple[str, str]] | None = None
+
+    def note(self, lifecycle: Lifecycle, old: str | None, new: str, story: Callable[[], str] = str) -> None:
+        """Check a move as the store does, and note it."""
+        # A notice is withdrawn by whichever step hears that it is no longer true, and a test may let a person
+        # pause or cancel a project, or release a file, in the middle of a step.
+        by_another = lifecycle is PROJECTS and (old in RESUMABLE or new in RESUMABLE)
+        by_another |= lifecycle is FILES and old == State.FAILED
+        if old is not None and new != NoticeState.WITHDRAWN and not by_another and self.left is not None:
+            self.left.add((f"{lifecycle.document}s", old))
+        check_move(lifecycle, old, new, story)
+
+
+_moves = _Moves()
+
+
+@contextmanager
+def watched_moves() -> Iterator[None]:
+    """Whatever the store moves in this block is noted for the step that runs."""
+    with (
+        mock.patch.object(documents, "check_move", _moves.note),
+        mock.patch.object(moves, "check_move", _moves.note),
+    ):
+        yield
+
+
+@dataclass
 class Stage:
     """A daemon that is driven by hand, and the outside it acts on."""
 
@@ -66,7 +96,6 @@ class Stage:
     settings: Settings
     events: list[Mapping[str, Any]]
     _open: ExitStack = field(default_factory=ExitStack)
-    _beside: bool = False
     _audited_at: datetime | None = None
     ctx: StepContext = field(init=False)
     clock: WrongClock = field(init=False)
@@ -129,19 +158,12 @@ class Stage:
 
     def _run(self, step: Step) -> int:
         """Run one step, and see that documents leave by it only the states that its row in `STEPS` names."""
-        left = set[tuple[str, str]]()
-
-        def note(lifecycle: Lifecycle, old: str | None, new: str, story: Callable[[], str] = str) -> None:
-            # A notice is withdrawn by whichever step hears that it is no longer true, and a test may let a person
-            # pause or cancel a project, or release a file, in the middle of a step.
-            by_another = lifecycle is PROJECTS and (old in RESUMABLE or new in RESUMABLE)
-            by_another |= lifecycle is FILES and old == State.FAILED
-            if old is not None and new != NoticeState.WITHDRAWN and not by_another and not self._beside:
-                left.add((f"{lifecycle.document}s", old))
-            check_move(lifecycle, old, new, story)
-
-        with mock.patch.object(documents, "check_move", note), mock.patch.object(moves, "check_move", note):
+        left, before = set[tuple[str, str]](), _moves.left
+        _moves.left = left
+        try:
             moved = step.run(self.ctx)
+        finally:
+            _moves.left = before
         unnamed = sorted(f"{kind}={state}" for kind, state in left if state not in getattr(step, kind))
         assert not unnamed, f"not in the row of {step.name} in steps.STEPS: {unnamed}"
         return moved
@@ -149,11 +171,11 @@ class Stage:
     @contextmanager
     def beside(self) -> Iterator[None]:
         """What happens in this block, in the middle of a step, is done by another step that runs side by side."""
-        self._beside = True
+        left, _moves.left = _moves.left, None
         try:
             yield
         finally:
-            self._beside = False
+            _moves.left = left
 
     def movers(self) -> Iterator[Step]:
         """The steps of a tick, in order: those that move something. The audit, which reads the most, as often as
@@ -335,12 +357,10 @@ def stage(
         events = stack.enter_context(recorded_events())
         write_secrets(directory / "secrets", out.settings.credentials)
         settings = changed(settings_for(out, directory), sections or {})
-        made = Stage(out, uri, f"test_{uuid.uuid4().hex[:16]}", settings, events)
+        stack.enter_context(watched_moves())
+        made = Stage(out, uri, stack.enter_context(empty_database(uri)), settings, events)
+        stack.callback(made.close)
         made.open()
         if proven:
             note_proven(made.store.database)
-        try:
-            yield made
-        finally:
-            made.store.client.drop_database(made.database)
-            made.close()
+        yield made
