@@ -19,10 +19,10 @@ from jgi_stager.store import alarms, control, projects, requests, tasks
 
 def run(ctx: StepContext) -> int:
     """Look at every open alarm. Returns how many are over."""
-    over = 0
+    over, known = 0, alarms.open_alarms(ctx.store)
     # While no daemon ran nobody looked.
-    begun = [one["at"] for one in control.starts(ctx.store)[-1:]]
-    for alarm in alarms.open_alarms(ctx.store):
+    begun = [one["at"] for one in control.starts(ctx.store)[-1:]] if known else []
+    for alarm in known:
         why = _over(ctx, alarm, begun)
         over += why is not None and solve(ctx, alarm.key, why)
     return over

@@ -133,8 +133,9 @@ MOST_SEQUENCING_PROJECTS = 20_000
 
 def run(ctx: StepContext) -> int:
     """Bring every project in discovery as far as it goes now. Returns how many answers were stored."""
-    busy = projects.by_state(ctx.store, BUSY_PROJECTS)
-    isolate_each(ctx, projects.growing(ctx.store), _begin_rescan)
+    busy, growing = projects.by_state(ctx.store, BUSY_PROJECTS), projects.growing(ctx.store)
+    if isolate_each(ctx, growing, _begin_rescan):
+        growing = projects.growing(ctx.store)
     moved = process_each(
         ctx,
         Service.NMDC,
@@ -143,16 +144,17 @@ def run(ctx: StepContext) -> int:
         _reschedule_study,
         attempts_of=_study_attempts,
     )
-    growing = (one for known in projects.growing(ctx.store) if (one := projects.in_discovery(known)) is not None)
+    rescanned = (one for known in growing if (one := projects.in_discovery(known)) is not None)
     first = (one for one in busy if one.state == ProjectState.DISCOVERING)
-    waiting = [one for one in (*first, *growing) if _due(one, ctx)]
+    waiting = [one for one in (*first, *rescanned) if _due(one, ctx)]
     isolate_each(ctx, waiting, _name_again)
     unnamed = _refreshed(ctx, waiting, _lacks_analysis_projects)
     moved += process_each(ctx, Service.GOLD, unnamed, _name_analysis_projects, _reschedule)
     # Before the mail about what was found, where NMDC answers; nothing waits for it.
-    moved += process_each(
-        ctx, Service.NMDC, _uncompared(ctx), _compare, _reschedule_study, attempts_of=_study_attempts
-    )
+    if any(_is_uncompared(one) for one in busy):
+        moved += process_each(
+            ctx, Service.NMDC, _uncompared(ctx), _compare, _reschedule_study, attempts_of=_study_attempts
+        )
     for lacks, ask in (
         (_lacks_biosample_names, _name_biosamples),
         (_lacks_biosamples, _ask_biosamples),
@@ -280,16 +282,20 @@ def _reschedule_study(ctx: StepContext, project: Project, error: str, seconds: f
     )
 
 
-def _uncompared(ctx: StepContext) -> Iterable[Project]:
-    """Projects of which both GOLD and NMDC can be asked what belongs to them.
+def _is_uncompared(project: Project) -> bool:
+    """Whether a project is to be compared once its study is known. One that names biosamples is not: NMDC's
+    sequencing projects cannot be told apart by them."""
+    has_none = project.nmdc_study_id is None and project.study_looked_up
+    return not has_none and not project.biosample_ids and not project.study_compared
 
-    One that names biosamples is not compared: NMDC's sequencing projects cannot be told apart by them.
-    """
+
+def _uncompared(ctx: StepContext) -> Iterable[Project]:
+    """Projects of which both GOLD and NMDC can be asked what belongs to them."""
     now = ctx.clock.now()
     for project in projects.by_state(ctx.store, BUSY_PROJECTS):
         ready = project.nmdc_study_id is not None and not _lacks_analysis_projects(project)
         due = is_due(project.study_next_try_at, project.update_date, now)
-        if ready and due and not project.biosample_ids and not project.study_compared:
+        if ready and due and _is_uncompared(project):
             yield project
 
 

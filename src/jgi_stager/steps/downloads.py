@@ -160,7 +160,7 @@ class _Work:
         delivered = _delivered(ctx)
         self._unread = {one.number: one.key for one in delivered if one.unread_since is not None}
         for request in delivered:
-            if files.any_of_request(ctx.store, request.number, [State.RESTORED]):
+            if files.any_of_requests(ctx.store, [request.number], [State.RESTORED]):
                 self.moved += self._offer(request)
             if len(found) < MOST_AT_A_TIME:
                 ready = downloads.due(ctx.store, request.number, self._active(), now, MOST_AT_A_TIME)

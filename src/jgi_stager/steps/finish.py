@@ -41,6 +41,7 @@ from jgi_stager.store import (
     tallies,
 )
 from jgi_stager.store.credentials import Interval
+from jgi_stager.store.documents import is_due
 from jgi_stager.store.tallies import Tally
 
 log = structlog.get_logger()
@@ -160,8 +161,15 @@ GOES_ON = {
 def run(ctx: StepContext) -> int:
     """Look at every project that may have ended, or that a person released; write reports that could not be
     written before. Returns how many changed."""
-    changed = isolate_each(ctx, projects.by_state(ctx.store, LOOKED_AT), finish)
-    return changed + isolate_each(ctx, projects.to_report(ctx.store, ctx.clock.now()), _report_again)
+    known = projects.by_state(ctx.store, LOOKED_AT)
+    changed = isolate_each(ctx, known, finish)
+    return changed + isolate_each(ctx, [one for one in known if _is_to_report(ctx, one)], _report_again)
+
+
+def _is_to_report(ctx: StepContext, project: Project) -> bool:
+    """Whether a project is done and its reports are due to be tried again."""
+    waits = project.state == ProjectState.DONE and project.report_due_at is not None
+    return waits and is_due(project.report_due_at, project.update_date, ctx.clock.now())
 
 
 def finish(ctx: StepContext, project: Project) -> int:

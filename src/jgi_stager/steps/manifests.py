@@ -180,15 +180,15 @@ TOLD_AFTER = timedelta(hours=3)
 def run(ctx: StepContext) -> int:
     """Read what has arrived, then fetch what is missing. Returns how many files moved."""
     moved = transfers.recover(ctx, TaskKind.MANIFESTS)
-    for task in tasks.tasks_in(ctx.store, TaskState.ENDED, kind=TaskKind.MANIFESTS):
-        moved += _read_all(ctx, task)
+    under_way = tasks.tasks_in(ctx.store, OPEN_TASKS, kind=TaskKind.MANIFESTS)
+    if ended := [task for task in under_way if task.state == TaskState.ENDED]:
+        moved += sum(_read_all(ctx, task) for task in ended)
+        under_way = tasks.tasks_in(ctx.store, OPEN_TASKS, kind=TaskKind.MANIFESTS)
     due = requests.requests_in(ctx.store, RequestState.READY, due=ctx.clock.now())
-    on_their_way = {
-        request_id
-        for task in tasks.tasks_in(ctx.store, OPEN_TASKS, kind=TaskKind.MANIFESTS)
-        for request_id in task.request_ids
-    }
+    on_their_way = {request_id for task in under_way for request_id in task.request_ids}
     wanted = [request for request in due if request.number not in on_their_way and _needs_manifest(ctx, request)]
+    if not wanted:
+        return moved
     listed: list[Wanted] = []
 
     def look(_: StepContext, request: RestoreRequest) -> int:
@@ -209,7 +209,7 @@ def run(ctx: StepContext) -> int:
 def _needs_manifest(ctx: StepContext, request: RestoreRequest) -> bool:
     if downloading.is_chosen(ctx.settings, request):
         return False
-    return files.any_of_request(ctx.store, request.number, [State.RESTORED])
+    return files.any_of_requests(ctx.store, [request.number], [State.RESTORED])
 
 
 def _reschedule(ctx: StepContext, request: RestoreRequest, error: str, seconds: float) -> None:

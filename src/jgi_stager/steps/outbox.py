@@ -190,11 +190,14 @@ MOST_BUGS = 12
 
 def run(ctx: StepContext) -> int:
     """Send what is due, oldest first. Returns how many mails left."""
-    for notice in notices.interrupted_notices(ctx.store):
+    known = notices.open_notices(ctx.store)
+    for notice in (one for one in known if one.state == NoticeState.SENDING):
         # The daemon died while the server may or may not have taken it. The Message-ID stays the same, so a
         # second copy is recognised by mail programs; losing the mail would be worse.
         notices.mark_waiting(ctx.store, notice.key, ctx.clock.now(), "cut off while being sent")
     push_notifications(ctx)
+    if not known:
+        return 0
     batch_notices(ctx)
     sent, held_up = 0, set[str]()
     for notice in notices.waiting_notices(ctx.store):

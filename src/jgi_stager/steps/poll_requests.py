@@ -45,9 +45,11 @@ def run(ctx: StepContext) -> int:
     """Poll what is due, end what has expired, close what nobody needs. Returns how many files moved."""
     due = requests.requests_in(ctx.store, RequestState.WAITING, due=ctx.clock.now())
     moved = process_each(ctx, Service.JDP, due, poll, reschedule)
-    undated = [one for one in requests.requests_in(ctx.store, RequestState.READY) if _is_undated(ctx, one)]
-    moved += process_each(ctx, Service.JDP, undated, _look_again, _look_later)
-    return moved + isolate_each(ctx, requests.requests_in(ctx.store, RequestState.READY), housekeeping)
+    ready = requests.requests_in(ctx.store, RequestState.READY)
+    if undated := [one for one in ready if _is_undated(ctx, one)]:
+        moved += process_each(ctx, Service.JDP, undated, _look_again, _look_later)
+        ready = requests.requests_in(ctx.store, RequestState.READY)
+    return moved + isolate_each(ctx, ready, housekeeping)
 
 
 def reschedule(ctx: StepContext, document: RestoreRequest, error: str, seconds: float) -> None:

@@ -18,10 +18,10 @@ from jgi_stager.clients.remote_clock import ClockEstimate
 from jgi_stager.failures import NeedsPerson, OutcomeUnknown, Rejected, Service, Transient, Unnumbered
 from jgi_stager.lifecycle import ProjectState, RequestState
 from jgi_stager.liveness import uninterruptible
+from jgi_stager.models import Project, RestoreRequest
 from jgi_stager.plan_inputs import (
     CANDIDATES_PER_PROJECT,
     Refusals,
-    asked_projects,
     could_ask,
     pace_now,
     question,
@@ -46,12 +46,17 @@ JOINED = "what could join"
 def run(ctx: StepContext) -> int:
     """Finish what an earlier run began, then ask for as much as the quota allows. Returns what moved."""
     moved = recover(ctx)
-    now = jdp_clock.planning(ctx) if may_ask(ctx, Service.JDP) and _anything_pending(ctx) else None
+    waiting = _with_pending(ctx)
+    return moved + _join_or_ask(ctx, waiting) if waiting else moved
+
+
+def _join_or_ask(ctx: StepContext, waiting: Sequence[Project]) -> int:
+    now = jdp_clock.planning(ctx) if may_ask(ctx, Service.JDP) else None
     if now is not None:
         deliveries.note_unmatched(ctx)
-    moved += join_open_requests(ctx)
+    moved = join_open_requests(ctx, [project for project in waiting if asked_for(project.no_room)])
     # Looked at once more only if something moved since: what joined a request is not pending now.
-    if now is None or (moved and not _anything_pending(ctx)) or not _books_are_whole(ctx, now):
+    if now is None or (moved and not _with_pending(ctx)) or not _books_are_whole(ctx, now):
         return moved
     jdp_answers.forget_guess(ctx)
     first_contact.decide(ctx)
@@ -100,22 +105,23 @@ def _is_held(ctx: StepContext, refusals: Refusals) -> bool:
     return bool(open_ones) or refusals.held_until is not None
 
 
-def _anything_pending(ctx: StepContext) -> bool:
+def _with_pending(ctx: StepContext) -> list[Project]:
+    """The active projects with files to be asked for, also those that wait for room."""
     active = projects.by_state(ctx.store, ProjectState.ACTIVE)
-    return any(files.candidates(ctx.store, project.project_name, 1) for project in active)
+    return [project for project in active if files.candidates(ctx.store, project.project_name, 1)]
 
 
 def recover(ctx: StepContext) -> int:
     """Finish the accepted requests whose files were not all moved; call unknown what was never answered."""
-    return _give_up_unanswered(ctx) + sum(
-        transitions.finish_accepted_request(ctx.store, request, first_request_poll(ctx))
-        for request in requests.requests_in(ctx.store, RequestState.ACCEPTED)
+    begun = requests.requests_in(ctx.store, (RequestState.SUBMITTING, RequestState.ACCEPTED))
+    accepted = [request for request in begun if request.state == RequestState.ACCEPTED]
+    return _give_up_unanswered(ctx, [request for request in begun if request not in accepted]) + sum(
+        transitions.finish_accepted_request(ctx.store, request, first_request_poll(ctx)) for request in accepted
     )
 
 
-def _give_up_unanswered(ctx: StepContext) -> int:
+def _give_up_unanswered(ctx: StepContext, cut_off: Sequence[RestoreRequest]) -> int:
     """Call unknown what was never answered, once JDP's time is known: until then it counts as it is."""
-    cut_off = requests.requests_in(ctx.store, RequestState.SUBMITTING)
     now = jdp_clock.planning(ctx) if cut_off else None
     if now is None:
         return 0
@@ -127,10 +133,10 @@ def _give_up_unanswered(ctx: StepContext) -> int:
     return len(cut_off)
 
 
-def join_open_requests(ctx: StepContext) -> int:
+def join_open_requests(ctx: StepContext, asked: Sequence[Project]) -> int:
     """Files whose id is asked for already, or still delivered, for another destination join that request: each id
     is asked for and counted once. Looked at again when what waits or what can be joined changed, and each hour."""
-    moved, asked = 0, asked_projects(ctx)
+    moved = 0
     waiting = tallies.waiting(ctx.store, [project.project_name for project in asked])
     hour = ctx.clock.now().replace(minute=0, second=0, microsecond=0)
     there = waiting and (waiting, requests.count_joinable(ctx.store), hour)

@@ -36,6 +36,8 @@ def run(ctx: StepContext) -> int:
     if not copying.is_possible(ctx.settings):
         _cannot(ctx)
         return 0
+    if not sharing.any_waiting(ctx.store):
+        return 0
     active = {project.project_name: project for project in projects.by_state(ctx.store, ProjectState.ACTIVE)}
     by_project: dict[str, list[Pair]] = {}
     for pair in sharing.to_decide(ctx.store, active, MOST_AT_A_TIME) if active else ():

@@ -26,7 +26,7 @@ from jgi_stager.failures import CallKind, OutsideError, Rejected, Service, retry
 from jgi_stager.formatting import bullets, count, some_of
 from jgi_stager.lifecycle import OPEN_TASKS, ProjectState, RequestState, State, TaskState
 from jgi_stager.limits import limits_now, task_slots
-from jgi_stager.models import TransferTask
+from jgi_stager.models import RestoreRequest, TransferTask
 from jgi_stager.records import TASK_LABEL, TaskKind
 from jgi_stager.steps import deliveries, transitions
 from jgi_stager.steps.context import StepContext
@@ -115,8 +115,12 @@ def failed_by_its_file(ctx: StepContext, task: TransferTask) -> bool:
 def recover(ctx: StepContext, kind: TaskKind) -> int:
     """Send again what was never answered, and move the files of what was. Returns how many files moved."""
     moved = 0
-    for task in tasks.tasks_in(ctx.store, TaskState.SUBMITTED, kind=kind):
-        moved += transitions.finish_accepted_task(ctx.store, task, _first_poll(ctx))
+    begun = tasks.tasks_in(ctx.store, (TaskState.SUBMITTED, TaskState.SUBMITTING), kind=kind)
+    if not begun:
+        return moved
+    for task in begun:
+        if task.state == TaskState.SUBMITTED:
+            moved += transitions.finish_accepted_task(ctx.store, task, _first_poll(ctx))
     unsent = tasks.tasks_in(ctx.store, TaskState.SUBMITTING, due=ctx.clock.now(), kind=kind, body=True)
     return moved + process_each(ctx, Service.GLOBUS, unsent, send_again, _reschedule, kind=CallKind.SUBMIT)
 
@@ -310,14 +314,16 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 def submit_transfers(ctx: StepContext) -> int:
     """Send what was not answered, then fill the free places. Returns how many files moved."""
     moved = recover(ctx, TaskKind.FILES)
+    delivered = requests.requests_in(ctx.store, RequestState.READY)
+    if not files.any_of_requests(ctx.store, [one.number for one in delivered], [State.MANIFEST_READY]):
+        return moved
     places = free_task_slots(ctx, TaskKind.FILES)
     if places <= 0 or not may_ask(ctx, Service.GLOBUS, kind=CallKind.SUBMIT):
         return moved
     limit = ctx.settings.globus.max_files_per_task
     refusals = read_refusals(ctx)
-    ready = _ready_files(
-        ctx, (free_places(ctx, TaskKind.FILES) if refusals.in_vain else places) * limit, refusals.waiting
-    )
+    most = (free_places(ctx, TaskKind.FILES) if refusals.in_vain else places) * limit
+    ready = _ready_files(ctx, delivered, most, refusals.waiting)
     for group in _chosen(ctx, _groups(ready, refusals, limit), places, refusals):
         if not may_ask(ctx, Service.GLOBUS, kind=CallKind.SUBMIT) or _submit(ctx, group) is None:
             break
@@ -390,12 +396,11 @@ def _wait(times: int) -> timedelta:
     return min(LONGEST_WAIT, timedelta(minutes=2) * 2.0 ** min(times - 1, 10))
 
 
-def _ready_files(ctx: StepContext, most: int, waiting: frozenset[Any]) -> list[FileRow]:
+def _ready_files(
+    ctx: StepContext, delivered: Sequence[RestoreRequest], most: int, waiting: frozenset[Any]
+) -> list[FileRow]:
     """Files ready to go, whole requests at a time, those of the soonest-expiring delivery first."""
     now = ctx.clock.now()
-    delivered = requests.requests_in(ctx.store, RequestState.READY)
-    if not delivered:
-        return []
     active = {project.project_name for project in projects.by_state(ctx.store, ProjectState.ACTIVE)}
     held = tasks.deliveries_held(ctx.store)
     if held is None:

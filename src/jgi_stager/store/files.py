@@ -331,9 +331,9 @@ def by_id(store: Store, jdp_file_id: str, limit: int = 20) -> list[Document]:
 
 
 @translated
-def any_of_request(store: Store, request_id: int, states: Iterable[State]) -> bool:
-    """Whether any file of a JDP request is in one of these states."""
-    where = {"request_id": request_id, "state": {"$in": as_list(states)}}
+def any_of_requests(store: Store, request_ids: Iterable[int], states: Iterable[State]) -> bool:
+    """Whether any file of these JDP requests is in one of these states."""
+    where = {"request_id": {"$in": list(request_ids)}, "state": {"$in": as_list(states)}}
     return store.files.find_one(where, {"_id": 1}) is not None
 
 

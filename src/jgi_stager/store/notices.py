@@ -229,14 +229,9 @@ def given_up(store: Store, since: datetime) -> list[Notice]:
 
 @translated
 def open_notices(store: Store) -> list[Notice]:
-    """The notices that are not told yet, those cut off while being sent included."""
+    """The notices that are not told yet, those included that are being sent: after a start these were cut off, and
+    may or may not have left."""
     return all_parsed(store, Notice, in_states(store.notices, OPEN_NOTICES, None, "next_try_at"))
-
-
-@translated
-def interrupted_notices(store: Store) -> list[Notice]:
-    """The notices in sending: after a start these were cut off, and may or may not have left."""
-    return all_parsed(store, Notice, in_states(store.notices, NoticeState.SENDING, None, "next_try_at"))
 
 
 @translated

@@ -27,7 +27,6 @@ from jgi_stager.store.documents import (
     first_history,
     forbid_fields,
     history_push,
-    is_due,
     require_fields,
     update_guarded,
 )
@@ -91,14 +90,6 @@ def ended_since(store: Store, since: datetime) -> list[Project]:
     """The accepted projects that had their end after ``since``."""
     where: Document = {"state": {"$in": as_list(ENDED_PROJECTS)}, "since": {"$gt": since}}
     return acceptance.accepted(store, store.projects.find(where).sort("_id", ASCENDING))
-
-
-@translated
-def to_report(store: Store, now: datetime) -> list[Project]:
-    """The projects that are done and whose reports are due to be tried again."""
-    where: Document = {"report_due_at": {"$type": "date"}, "state": ProjectState.DONE}
-    found = acceptance.accepted(store, store.projects.find(where).sort("report_due_at", ASCENDING))
-    return [one for one in found if is_due(one.report_due_at, one.update_date, now)]
 
 
 @translated

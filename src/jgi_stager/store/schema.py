@@ -102,7 +102,6 @@ INDEXES: tuple[Index, ...] = (
     Index("projects", _up("state"), "new records, and projects by state", {}),
     Index("projects", _up("project_name"), "a project by name, accepted or not", {}),
     Index("projects", _up("accepted_name"), "a name belongs to one project", {"unique": True, "sparse": True}),
-    Index("projects", _up("report_due_at"), "reports that are not all written", {"sparse": True}),
     Index("discoveries", _up("discovery", "_id"), "what a discovery found", {}),
     Index(
         "discoveries", _up("gone_at"), "the server removes what a later one replaced", {"expireAfterSeconds": 0}
