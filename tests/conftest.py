@@ -16,7 +16,7 @@ from databases import empty_database, new_name
 from jgi_stager.clock import ManualClock
 from jgi_stager.store import Store, connect
 from jgi_stager.store.embedded import EmbeddedMongod
-from left_behind import guarded
+from left_behind import scratch
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
@@ -34,10 +34,10 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nothing_is_left_behind() -> Iterator[None]:
-    """What the tests of this process start ends with it, even if it is killed."""
-    with guarded():
-        yield
+def scratch_directory() -> Iterator[Path]:
+    """What the tests of this process start ends with it, even if it is killed, and so does this directory."""
+    with scratch("jgi-test-") as path:
+        yield path
 
 
 @pytest.fixture
@@ -49,12 +49,10 @@ def state_directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def mongod_uri() -> Iterator[str]:
+def mongod_uri(scratch_directory: Path) -> Iterator[str]:
     """The uri of a real mongod of this test process. xdist runs each worker in a session of its own."""
-    path = Path(tempfile.mkdtemp(prefix="jgi-test-"))
-    with EmbeddedMongod(path) as uri:
+    with EmbeddedMongod(scratch_directory / "one") as uri:
         yield uri
-    shutil.rmtree(path)
 
 
 @pytest.fixture

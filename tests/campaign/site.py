@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -32,7 +31,7 @@ from jgi_stager.clock import ScaledClock
 from jgi_stager.simulator import Simulator, SimulatorSettings, World, running_simulator, write_secrets
 from jgi_stager.simulator.faults import FaultRule
 from jgi_stager.store.embedded import EmbeddedMongod
-from left_behind import guarded
+from left_behind import scratch
 from proven import note_proven
 from smtp_server import Mailbox, mail_server
 
@@ -292,12 +291,8 @@ class Run:
 @contextmanager
 def site() -> Iterator[Site]:
     """A site for as long as the block runs. Everything lies in memory where the machine can do that."""
-    memory = Path("/dev/shm")
-    base = memory if os.access(memory, os.W_OK) else None
-    home = Path(tempfile.mkdtemp(prefix="jgi-campaign-", dir=base))
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, home, ignore_errors=True)
-        stack.enter_context(guarded())
+        home = stack.enter_context(scratch("jgi-campaign-"))
         mongod = EmbeddedMongod(home / "mongo")
         uri = stack.enter_context(mongod)
         stack.enter_context(_reviving(mongod))

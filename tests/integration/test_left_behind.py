@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -85,4 +84,5 @@ def test_a_run_of_tests_that_is_killed_with_all_its_workers_leaves_no_mongod(tmp
     for home in homes:
         lock = home / "data" / "mongod.lock"
         wait_for(lambda: not processes.is_locked(lock), "its mongod to end")  # noqa: B023 - called here
-        shutil.rmtree(home.parent)
+        scratch = home.parents[1]
+        wait_for(lambda: not scratch.exists(), "its data to go")  # noqa: B023 - called here
