@@ -66,6 +66,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "alarms.open_alarm": lambda store: alarms.open_alarm(store, alarm("new", SOME_TIME)),
     "plans.note": lambda store: plans.note(store, b"r"),
     "outages.add": lambda store: outages.add(store, PLANNED),
+    "outages.forget_announced": outages.forget_announced,
     "outages.note_announced": lambda store: outages.note_announced(store, [PLANNED]),
     "outages.note_unread": lambda store: outages.note_unread(store, "w"),
     "outages.remove": lambda store: outages.remove(store, "there"),
@@ -316,3 +317,4 @@ def _fill_the_rest(store: Store) -> None:
 
     # --- what no daemon that was replaced can do
     outages.add(store, PLANNED.model_copy(update={"id": "there"}))
+    outages.note_announced(store, [PLANNED])

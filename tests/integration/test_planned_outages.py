@@ -150,10 +150,14 @@ def test_an_answer_without_end_is_not_read_whole(made: Stage) -> None:
     assert "longer than" in outages.announced(made.store).problem
 
 
-def test_switched_off_nobody_is_asked(made: Stage, run: Run) -> None:
-    made.restart(nersc={"status_url": ""})
+def test_switched_off_nobody_is_asked_and_what_was_announced_before_counts_no_more(made: Stage) -> None:
+    made.switch(nersc_outages=[nersc(made, -1, 30)])
     made.run("watch_outages")
-    assert made.calls()["nersc.planned"] == 0
+    assert len(outages.known(made.store)) == 1
+    made.restart(nersc={"status_url": ""})
+    made.run("watch_outages", "watch_outages")
+    assert made.calls()["nersc.planned"] == 1
+    assert outages.known(made.store) == []
     assert outages.announced(made.store).at is None
 
 

@@ -109,6 +109,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "outages.known": lambda: outages.known(store),
         "outages.of_site": lambda: outages.of_site(store),
         "outages.announced": lambda: outages.announced(store),
+        "outages.forget_announced": lambda: outages.forget_announced(store),
         "outages.add": lambda: outages.add(store, PLANNED),
         "outages.remove": lambda: outages.remove(store, PLANNED.id),
         "outages.note_announced": lambda: outages.note_announced(store, [PLANNED]),

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from jgi_stager.clock import Clock
-from jgi_stager.control_models import AnnouncedOutages
 from jgi_stager.failures import Service
 from jgi_stager.lifecycle import (
     ENDED_PROJECTS,
@@ -210,7 +209,7 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
 
 
 def _outages(books: SnapshotSource, now: datetime) -> dict[str, Any]:
-    said = outages.announced(books.store) if books.settings.nersc.status_url else AnnouncedOutages()
+    said = outages.announced(books.store)
     planned = not_over([*outages.of_site(books.store), *said.outages], now - GRACE)
     return {"outages": tuple(planned), "outages_problem": said.problem}
 

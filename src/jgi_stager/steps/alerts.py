@@ -20,9 +20,9 @@ from jgi_stager.control_models import SetAsideEntry
 from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import RESTING, ProjectState, RequestState, State, TaskState
-from jgi_stager.models import Project, TransferTask
+from jgi_stager.models import Project, RestoreRequest, TransferTask
 from jgi_stager.notices import Kind
-from jgi_stager.outages import explains, lost
+from jgi_stager.outages import Outage, explains, lost
 from jgi_stager.reporting.standstill import FEW, TAPE_FLOOR, TAPE_UNKNOWN
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import Lasts, acceptance_key, alert, notify, open_alarm
@@ -116,7 +116,10 @@ class Usual(NamedTuple):
 
 def alert_stalls(ctx: StepContext) -> int:
     """Tell what is stalled and was not told yet. Returns how many notices were stored."""
-    found = [*_requests(ctx), *_tasks(ctx)]
+    waiting = requests.requests_in(ctx.store, RequestState.WAITING)
+    active = tasks.tasks_in(ctx.store, TaskState.ACTIVE)
+    planned = outages.known(ctx.store) if waiting or active else []
+    found = [*_requests(ctx, waiting, planned), *_tasks(ctx, active, planned)]
     if not found:
         return 0
     keys = sorted(item["key"] for item in found)
@@ -156,15 +159,17 @@ def usual(lengths: Sequence[timedelta], floor: timedelta, unknown: timedelta) ->
     return Usual(max(floor, timedelta(seconds=high)), words)
 
 
-def _requests(ctx: StepContext) -> Iterable[dict[str, Any]]:
+def _requests(
+    ctx: StepContext, waiting: Sequence[RestoreRequest], planned: Sequence[Outage]
+) -> Iterable[dict[str, Any]]:
     """Requests that JDP works on for longer than usual, as far as we can ask JDP at all. No outage
     that was announced counts."""
-    now, planned = ctx.clock.now(), outages.known(ctx.store)
-    if not may_ask(ctx, Service.JDP) or explains(planned, now, (Service.JDP,)) is not None:
+    now = ctx.clock.now()
+    if not waiting or not may_ask(ctx, Service.JDP) or explains(planned, now, (Service.JDP,)) is not None:
         return
     past = requests.delivered(ctx.store, RECENT)
     known = usual(_lengths((one.submitted_at, one.ready_at) for one in past), TAPE_FLOOR, TAPE_UNKNOWN)
-    for one in requests.requests_in(ctx.store, RequestState.WAITING):
+    for one in waiting:
         age = now - one.asked_at - lost(planned, (Service.JDP,), one.asked_at, now)
         # Not asked successfully since: its age says nothing about JDP.
         strange = not is_known_word(one.status_word)  # told when it was seen (`poll_requests`)
@@ -184,13 +189,15 @@ def _requests(ctx: StepContext) -> Iterable[dict[str, Any]]:
         }
 
 
-def _tasks(ctx: StepContext) -> Iterable[dict[str, Any]]:
+def _tasks(
+    ctx: StepContext, active: Sequence[TransferTask], planned: Sequence[Outage]
+) -> Iterable[dict[str, Any]]:
     """Globus tasks that move nothing, or take longer than usual."""
-    now, planned = ctx.clock.now(), outages.known(ctx.store)
-    if not may_ask(ctx, Service.GLOBUS) or explains(planned, now, (Service.GLOBUS,)) is not None:
+    now = ctx.clock.now()
+    if not active or not may_ask(ctx, Service.GLOBUS) or explains(planned, now, (Service.GLOBUS,)) is not None:
         return
     lengths: dict[str, Usual] = {}
-    for one in tasks.tasks_in(ctx.store, TaskState.ACTIVE):
+    for one in active:
         moved = _moved_at(ctx, one, now)
         standing = one.status not in (None, "ACTIVE")  # told when it was seen (`poll_tasks`)
         if standing or one.stalled_told_at or one.attempts:

@@ -18,8 +18,9 @@ LONGEST_PROBLEM = 300
 
 
 def run(ctx: StepContext) -> int:
-    """Ask once, unless it is switched off. Returns 0: nothing moves by it."""
+    """Ask once; where it is switched off, forget what was announced. Returns 0: nothing moves by it."""
     if not ctx.nersc.is_on:
+        outages.forget_announced(ctx.store)
         return 0
     try:
         found = ctx.nersc.planned(ctx.clock.now())

@@ -62,8 +62,8 @@ def _is_flood(ctx: StepContext, kind: Kind, group: Sequence[Notice]) -> bool:
     end = _full_until(ctx, kind)
     if end is None or end <= now:
         return len(group) > FLOOD
-    held = [one.key for one in group if one.next_try_at < end]
-    notices.put_off(ctx.store, held, end, "many of this kind left within the hour: they go as one mail")
+    if held := [one.key for one in group if one.next_try_at < end]:
+        notices.put_off(ctx.store, held, end, "many of this kind left within the hour: they go as one mail")
     return False
 
 

@@ -24,8 +24,9 @@ KEPT = timedelta(days=30)
 
 @translated
 def known(store: Store) -> list[Outage]:
-    """All of them, also those that are over."""
-    return [*of_site(store), *announced(store).outages]
+    """All of them, also those that are over: those of the site first."""
+    found = {one["_id"]: one for one in store.control.find({"_id": {"$in": [_SITE["_id"], _NERSC["_id"]]}})}
+    return [*_fitting(found.get(_SITE["_id"])), *_fitting(found.get(_NERSC["_id"]))]
 
 
 @translated
@@ -82,6 +83,16 @@ def note_announced(store: Store, outages: Sequence[Outage]) -> None:
     """Keep what NERSC announces now, instead of what it did before."""
     said = AnnouncedOutages(outages=list(outages), at=store.clock.now())
     store.control.replace_one(_NERSC, said.model_dump(), upsert=True)
+
+
+@translated
+def forget_announced(store: Store) -> bool:
+    """Nobody asks NERSC any more; whether anything of it was known."""
+    nothing = AnnouncedOutages()
+    if announced(store) == nothing:
+        return False
+    store.control.replace_one(_NERSC, nothing.model_dump(), upsert=True)
+    return True
 
 
 @translated
