@@ -118,6 +118,7 @@ class Ticks:
                     self._look()
                 if len(self._happened) == len(self._events) and self._is_over() and not self._retry():
                     run_step(CLOSE_ALARMS, self._tools)  # it may not be due since the last project ended
+                    self._look()
                     return True
             except StoreError as error:
                 self._effects.say("note", str(error))
@@ -129,7 +130,9 @@ class Ticks:
 
     def _look(self) -> None:
         """Hear what people would be told now; each thing that is wrong once."""
-        for wrong in looks.look(self._tools):
+        # Whoever edits a file past the daemon makes its tally wrong, until the day on which it is counted again.
+        told = () if any(event.changes("files") for event in self._events) else looks.tallies_told(self._tools)
+        for wrong in (*looks.look(self._tools), *told):
             if wrong not in self._said:
                 self._said.add(wrong)
                 self._effects.say("bug", wrong)

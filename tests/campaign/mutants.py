@@ -180,6 +180,7 @@ PROBES: Mapping[str, Probe] = {
     ),
     "silent_beside_alarms": Probe(ODD_WORD, "nothing to do, it says"),
     "alarms_never_end": Probe(ODD_WORD, "alarm left open"),
+    "tally_forgets": Probe(Script(kind="mutant", scenario=SMALL), "the tally of"),
 }
 """By the name of the mutation."""
 

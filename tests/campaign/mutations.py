@@ -17,7 +17,7 @@ from jgi_stager.lifecycle import RequestState
 from jgi_stager.reporting import summary
 from jgi_stager.steps import cancel, jdp_answers, jdp_clock, outbox, services, verify
 from jgi_stager.steps.services import may_ask
-from jgi_stager.store import alarms, fencing, files, notices, requests, tasks
+from jgi_stager.store import alarms, fencing, files, notices, requests, tallies, tasks
 
 
 def mutate(name: str | None) -> None:
@@ -204,6 +204,12 @@ def _alarms_never_end() -> None:
     vars(alarms)["end_alarm"] = lambda *_: False
 
 
+def _tally_forgets() -> None:
+    """What moved is not added to the tally, and nothing says so."""
+    add = tallies._add
+    vars(tallies)["_add"] = lambda store, key, changes: add(store, key, {name: {} for name in changes})
+
+
 def _replace_everywhere(old: object, new: object) -> None:
     """In every module that has imported it by name."""
     for module in [one for name, one in sys.modules.items() if name.startswith("jgi_stager")]:
@@ -229,5 +235,6 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "notice_stored_twice": _notice_stored_twice,
     "silent_beside_alarms": _silent_beside_alarms,
     "alarms_never_end": _alarms_never_end,
+    "tally_forgets": _tally_forgets,
 }
 """By name, each a function that breaks this process."""

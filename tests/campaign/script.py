@@ -65,6 +65,11 @@ class Event(Part):
     token: str | None = None
     """The person stores this JDP session token."""
 
+    def changes(self, collection: str) -> bool:
+        """Whether a person changes documents of this collection past the daemon."""
+        edited = self.wait is not None and self.wait.collection == collection and (self.edit or self.unset)
+        return bool(edited) or collection in (self.insert or {})
+
 
 class Beside(Part):
     """Steps run side by side: just before an effect is sent, another step runs, in a thread of its own."""
