@@ -29,6 +29,7 @@ from jgi_stager.service.metrics_snapshot import MetricsReader
 from jgi_stager.settings import Settings, WebSettings
 from jgi_stager.steps.context import StepContext
 from jgi_stager.store import Store
+from jgi_stager.web import answers as web_answers
 from jgi_stager.web import pages as web_pages
 from jgi_stager.web.health import Monitor
 from jgi_stager.web.server import serving
@@ -79,6 +80,7 @@ def site(store: Store, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.M
     found = Site("", Reader(SnapshotSource(store, ctx.settings, clock)))
     monkeypatch.setattr(Reader, "look", lambda _self, *_, **__: found.shown[0])
     monkeypatch.setattr(web_pages, "OLD_SECONDS", -1.0)
+    monkeypatch.setattr(web_answers, "SAVED_SECONDS", float("inf"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
