@@ -33,7 +33,7 @@ from jgi_stager.web import answers as web_answers
 from jgi_stager.web import pages as web_pages
 from jgi_stager.web.health import Monitor
 from jgi_stager.web.server import serving
-from pages import NAME, dead_token, ended_with_failures, fresh, midway
+from pages import EVIL, NAME, dead_token, ended_with_failures, fresh, hostile, midway
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -238,3 +238,20 @@ def test_without_a_script_it_is_the_same_page_and_its_links_filter(site: Site, b
     assert 0 < page.locator("ol.events li").count() < before
     assert page.url.endswith("?kind=mail#events")
     page.context.close()
+
+
+@pytest.mark.parametrize("evil", EVIL, ids=range(len(EVIL)))
+def test_hostile_names_run_nothing_load_nothing_and_stay_in_their_place(
+    site: Site, browser: Any, evil: str
+) -> None:
+    site.show(hostile(evil))
+    for width, address in ((390, site.url), (1280, site.url), (390, f"{site.url}p/{NAME}")):
+        seen = opened(browser, "about:blank", width)
+        seen.page.on("dialog", lambda one, seen=seen: (seen.complaints.append(one.message), one.dismiss()))
+        seen.page.goto(address)
+        assert seen.page.locator("svg.bar").first.is_visible()
+        assert seen.page.evaluate("document.scripts.length") == 1, "our own"
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
+        assert [one for one in seen.loaded if not one.startswith(("data:", "about:"))] == [address]
+        assert not seen.complaints
+        seen.page.context.close()

@@ -214,6 +214,9 @@ class Overview:
     tasks: tuple[Row, ...]
     more_tasks: int
     failures: tuple[Failure, ...]
+    more_failures: int
+    failed_files: int
+    """Of all projects."""
     logins: tuple[LoginRow, ...]
     events: tuple[Event, ...]
     more_events: int
@@ -227,6 +230,7 @@ def overview(look: Look, wanted: Filter = Filter()) -> Overview:
     current = [line for line in status.lines if line.project.state not in ENDED_PROJECTS]
     cards = [card(look, line, public=False) for line in current[:MOST_CARDS]]
     requests, tasks = requests_of(facts), tasks_of(facts)
+    failures = failures_of(status.lines, look.failed)
     events = filtered(look.events, wanted.kind, wanted.project)
     known = {point.at: point.quota_used for points in look.points.values() for point in points}
     return Overview(
@@ -246,7 +250,9 @@ def overview(look: Look, wanted: Filter = Filter()) -> Overview:
         more_requests=max(0, len(requests) - MOST_ROWS),
         tasks=tuple(tasks[:MOST_ROWS]),
         more_tasks=max(0, len(tasks) - MOST_ROWS),
-        failures=tuple(failures_of(status.lines, look.failed))[:MOST_ROWS],
+        failures=tuple(failures[:MOST_ROWS]),
+        more_failures=max(0, len(failures) - MOST_ROWS),
+        failed_files=sum(one.count.files for one in failures),
         logins=tuple(login_row(one, look.now, facts.clock_scale) for one in status.credentials),
         events=events[:MOST_EVENTS],
         more_events=max(0, len(events) - MOST_EVENTS),
