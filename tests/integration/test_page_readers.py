@@ -8,6 +8,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 from jgi_stager.lifecycle import State
 from jgi_stager.page import render
 from jgi_stager.page.look import Reader
+from jgi_stager.reporting.snapshot import SnapshotSource
+from jgi_stager.store import history
 from jgi_stager.web import answers as web_answers
 from jgi_stager.web import pages as web_pages
 from processes_of_a_test import wait_for
@@ -120,3 +123,42 @@ def who_asks_in_a_loop_is_told_to_come_again(site: Site, monkeypatch: pytest.Mon
     monkeypatch.setattr(web_answers, "PATIENCE_SECONDS", -60.0)
     assert site.ask("/")[0] == 503
     assert site.ask("/healthz/live")[0] == 200, "who restarts the daemon is always answered"
+
+
+# --- the history --------------------------------------------------------------------------------------------
+
+
+def test_of_a_long_history_only_the_last_days_are_read_again_and_the_page_has_all(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 2)) as st:
+        st.insert()
+        st.until(State.RESTORE_REQUESTED)
+        reader = Reader(SnapshotSource(st.store, st.settings, st.ctx.clock))
+        for hours in (1, 20, 30, 24, 24, 24, 0.1, 0.1):
+            st.out.clock.advance(hours * 3600)
+            st.run("keep_history")
+            for _ in range(2):
+                assert list(reader.look().points["soil"]) == history.points(st.store, "soil")
+        books = st.store.database
+        assert len(list(books["history"].find())) >= 5
+        books.command("profile", 2)
+        try:
+            reader.look()
+        finally:
+            books.command("profile", 0)
+        asked = list(books["system.profile"].find({"ns": f"{st.database}.history"}))
+        assert [one["docsExamined"] for one in asked] == [2]
+        books["system.profile"].drop()
+        another_record_of_the_name_begins_anew(st, reader)
+
+
+def another_record_of_the_name_begins_anew(st: Stage, reader: Reader) -> None:
+    day = st.documents("history")[-1]
+    later = day["accepted_at"] + timedelta(minutes=5)
+    points = dict(list(day["points"].items())[:1])
+    anew = {**day, "_id": "anew", "accepted_at": later, "points": points, "changes": 0}
+    st.store.database["history"].insert_one(anew)
+    known = reader.look().points["soil"]
+    assert [one.accepted_at for one in known] == [later]
+    assert list(known) == history.points(st.store, "soil")
