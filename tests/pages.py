@@ -65,6 +65,25 @@ def ended_with_failures() -> Look:
     return look_at(facts(projects=(held, done)))
 
 
+def many() -> Look:
+    """Twenty projects, one with as long a name as there may be, all with failures and many mails."""
+    names = [NAME, "n" * 100, *(f"soil-{number:02}" for number in range(18))]
+    world = _world(
+        projects=tuple(moving(name, in_tasks={"t1-at-globus": 400}) for name in names),
+        waiting=waiting(*(wants(10, GIGA, name) for name in names), spent=(Spent(NOW - HOUR, TERA),)),
+        requests=tuple(request(652_400 + at, projects=tuple(names), word="pending") for at in range(6)),
+    )
+    failed = {name: [FailedFile("6190000000000000000000aa", f"{at}.gff") for at in range(5)] for name in names}
+    points = {
+        name: [
+            point if point.mark else point.model_copy(update={"mark": "mail"})
+            for point in history_of(moving(name))
+        ]
+        for name in names
+    }
+    return look_at(world, failed=failed, points=points)
+
+
 FAILED = (
     FailedGroup("the md5 differs from JDP's", 12, 15 * GIGA, ("a.gff", "b.fasta", "c.bam")),
     FailedGroup("JDP does not know it any more", 2, 5 * GIGA, ("d.gff",)),

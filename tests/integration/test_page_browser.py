@@ -33,7 +33,7 @@ from jgi_stager.web import answers as web_answers
 from jgi_stager.web import pages as web_pages
 from jgi_stager.web.health import Monitor
 from jgi_stager.web.server import serving
-from pages import EVIL, NAME, dead_token, ended_with_failures, fresh, hostile, midway
+from pages import EVIL, NAME, dead_token, ended_with_failures, fresh, hostile, many, midway
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -45,6 +45,7 @@ SITUATIONS: dict[str, Callable[[], Look]] = {
     "midway": midway,
     "dead-token": dead_token,
     "ended": ended_with_failures,
+    "many": many,
 }
 SIZES = ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"))
 SERIOUS = ("serious", "critical")
@@ -219,6 +220,11 @@ def test_it_is_refreshed_in_place_and_says_when_the_daemon_is_silent(site: Site,
     page.clock.fast_forward(REFRESHED_MS)
     page.get_by_text("the token has ended").first.wait_for()
     assert page.evaluate("document.activeElement.textContent.trim()") == NAME, "the focus stays where it was"
+    assert page.locator("#silent").is_hidden()
+    with page.expect_response(site.url) as answered:
+        page.clock.fast_forward(REFRESHED_MS)
+    assert answered.value.status == 304, "nothing is sent twice"
+    assert page.get_by_text("the token has ended").first.is_visible()
     assert page.locator("#silent").is_hidden()
     assert not seen.complaints
     page.route("**/*", lambda route: route.abort())

@@ -37,11 +37,12 @@ from pages import (
     history_of,
     hostile,
     look_at,
+    many,
     midway,
     moving,
     read,
 )
-from views import GIGA, HOUR, NOW, TERA, facts, file, project, request, waiting, wants
+from views import GIGA, HOUR, NOW, TERA, facts, file, project, request
 
 SITUATIONS: dict[str, Callable[[], Look]] = {
     "fresh": fresh,
@@ -198,20 +199,15 @@ def test_what_is_many_is_cut_with_how_many_more() -> None:
 
 
 def test_with_many_projects_each_part_can_be_reached_and_no_list_is_a_wall() -> None:
-    names = [f"p{number:03}" for number in range(20)]
-    world = replace(
-        midway().facts,
-        projects=tuple(moving(name, in_tasks={}) for name in names),
-        waiting=waiting(*(wants(10, GIGA, name) for name in names), spent=(Spent(NOW - HOUR, TERA),)),
-    )
-    page = overview(look_at(world))
+    page = overview(many())
     links = page.one("nav", class_="parts").all("a")
     assert [one.attributes["href"].lstrip("#") for one in links] == SECTIONS[1:]
     assert "Failed files (280)" in [one.text for one in links]
-    planned = next(one.text for one in page.all("dd") if "of p000" in one.text)
-    assert planned.startswith("now: ")
-    assert planned.count(" of p") == MOST_PLANNED
+    planned = next(one.text for one in page.all("dd") if one.text.startswith("now: "))
+    assert planned.count("10.0 GB of ") == MOST_PLANNED
     assert planned.endswith("and of 14 more; 200 GB in all")
+    assert "earlier mails" in page.one("main").text
+    assert "and 14 more, each on the page of its project" in page.one("main").text
 
 
 def test_where_a_mail_comes_every_day_the_last_ones_are_marked_and_all_else() -> None:

@@ -208,6 +208,7 @@ class Overview:
     ended: tuple[tuple[str, tuple[str, ...], int], ...]
     """State, names, and how many more, of the projects that had their end."""
     plots: tuple[tuple[str, BytesPlot], ...]
+    more_plots: int
     quota: QuotaView
     requests: tuple[Row, ...]
     more_requests: int
@@ -245,6 +246,7 @@ def overview(look: Look, wanted: Filter = Filter()) -> Overview:
         more_cards=len(current) - len(cards),
         ended=tuple(_ended(status)),
         plots=tuple(_plots(look)),
+        more_plots=max(0, len(_going(status)) - MOST_PLOTS),
         quota=quota_view(status, known),
         requests=tuple(requests[:MOST_ROWS]),
         more_requests=max(0, len(requests) - MOST_ROWS),
@@ -270,11 +272,15 @@ def _ended(status: Status) -> Iterator[tuple[str, tuple[str, ...], int]]:
 
 def shown_in_pictures(status: Status) -> list[ProjectLine]:
     """The projects whose way is drawn on the page of everything: what goes on, or else what ended last."""
-    going = [line for line in status.lines if line.project.state not in OVER_PROJECTS and line.total.files]
+    going = _going(status)
     if going:
         return going[:MOST_PLOTS]
     ended = [line for line in status.lines if line.project.state in ENDED_PROJECTS and line.project.since]
     return sorted(ended, key=lambda line: line.project.since or status.now)[-1:]
+
+
+def _going(status: Status) -> list[ProjectLine]:
+    return [line for line in status.lines if line.project.state not in OVER_PROJECTS and line.total.files]
 
 
 def _plots(look: Look) -> Iterator[tuple[str, BytesPlot]]:
