@@ -58,7 +58,7 @@ class Instants:
         self.now, self.cpu = 1000.0, 7.0
 
 
-def test_a_second_of_work_is_paid_for_in_twenty_and_ten_are_saved() -> None:
+def test_a_second_of_work_is_paid_for_in_forty_and_ten_are_saved() -> None:
     at = Instants()
     budget = Budget(lambda: at.cpu, lambda: at.now)
     assert budget.is_paid()

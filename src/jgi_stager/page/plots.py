@@ -232,14 +232,15 @@ def _together(frame: _Frame, marks: Iterable[HistoryPoint]) -> list[Mark]:
 
 
 def _layers(frame: _Frame, shown: Sequence[tuple[datetime, Mapping[State, int]]]) -> Iterable[Layer]:
-    below = [0] * len(shown)
+    across = [frame.x(at) for at, _ in shown]
+    below, floor = [0] * len(shown), [frame.y(0)] * len(shown)
     for state in STACK:
         above = [base + sizes[state] for base, (_, sizes) in zip(below, shown, strict=True)]
         if above != below:
-            upper = [(frame.x(at), frame.y(size)) for (at, _), size in zip(shown, above, strict=True)]
-            lower = [(frame.x(at), frame.y(size)) for (at, _), size in zip(shown, below, strict=True)]
-            yield Layer(state.value, f"{_line(upper)}{_line(reversed(lower), 'L')}Z")
-        below = above
+            upper = [frame.y(size) for size in above]
+            back = zip(reversed(across), reversed(floor), strict=True)
+            yield Layer(state.value, f"{_line(zip(across, upper, strict=True))}{_line(back, 'L')}Z")
+            below, floor = above, upper
 
 
 def _fan(frame: _Frame, now: datetime, done: int, total: int, eta: Eta) -> Fan:

@@ -21,7 +21,7 @@ from jgi_stager.page import render
 
 PER_SECOND, BURST, PATIENCE_SECONDS = 50, 200, 5.0
 """So many answers a second are given, after a burst; who would wait for longer is told to come again."""
-SHARE = 20
+SHARE = 40
 """One second in so many may go into reading and making pages, ..."""
 SAVED_SECONDS = 10.0
 """... after so many at once."""
@@ -104,7 +104,7 @@ class Pace:
 
 
 class Budget:
-    """Counts what it takes to read and to make pages: a second of it is paid for in twenty. Safe between threads.
+    """Counts what it takes to read and to make pages: a second of it is paid for in forty. Safe between threads.
 
     ``taken`` measures it: real seconds, or those of the CPU for the thread that asks.
     """

@@ -1,7 +1,7 @@
 """Serves the pages: from memory, made anew in the background when somebody looks and they are no longer fresh.
 
 Many readers cost little: what is shown is read from the database once for all of them, and each page is made and
-packed once, by two threads of its own that have a twentieth of the time. Who asks gets what was made last.
+packed once, by two threads of its own that have a fortieth of the time. Who asks gets what was made last.
 """
 
 from __future__ import annotations
