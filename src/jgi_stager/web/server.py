@@ -54,7 +54,7 @@ ANSWER_SECONDS = 120.0
 START_SECONDS = 10.0
 SWITCH_SECONDS = 0.0002
 """After so long a thread that makes a page lets another have the interpreter, each time that comes back from the
-database. With the 5 ms of Python a tick took eight times as long while a page was made, now twice."""
+database. With the 5 ms of Python a tick took eight times as long while a page was made, now two or three times."""
 _HEADERS = {"Cache-Control": "no-store"}
 
 
