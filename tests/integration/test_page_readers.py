@@ -113,6 +113,22 @@ def what_was_asked_for_is_made_before_it_is_shown(
     wait_for(lambda: site.ask("/")[2]["etag"] != before, "the next look")
     site.ask("/p/soil")
     assert made == {"look": 1, "overview": 1, "project": 1}
+    one_page_that_cannot_be_made_keeps_no_other_away(st, site, monkeypatch)
+
+
+def one_page_that_cannot_be_made_keeps_no_other_away(
+    st: Stage, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = site.ask("/")[2]["etag"]
+    st.out.clock.advance(60)
+    with monkeypatch.context() as once:
+        once.setattr(render, "project", lambda *_: 1 // 0)
+        with monkeypatch.context() as at_once:
+            at_once.setattr(web_pages, "STALE_SECONDS", -1.0)
+            site.ask("/p/soil")
+        wait_for(lambda: site.ask("/")[2]["etag"] != before, "the next look")
+        assert site.ask("/p/soil")[0] == 500
+    assert site.ask("/p/soil")[0] == 200
 
 
 def who_asks_in_a_loop_is_told_to_come_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

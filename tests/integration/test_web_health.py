@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -235,6 +236,12 @@ def test_the_status_line_says_how_far_and_what_is_waited_for(site: Site) -> None
     problem = NeedsPerson(Service.GLOBUS, "consent", "run: jgi-stager login")
     site.ctx.circuit_breaker.failed(problem, store.clock.now(), ())
     assert status_line_now(site.monitor).endswith("waiting for a person: globus: run: jgi-stager login")
+
+
+def test_the_interpreter_is_shared_more_finely_while_pages_are_served(site: Site) -> None:
+    assert sys.getswitchinterval() == pytest.approx(server.SWITCH_SECONDS, abs=1e-6)
+    with serving(WebSettings(port=0), site.monitor):
+        assert sys.getswitchinterval() == pytest.approx(server.SWITCH_SECONDS, abs=1e-6)
 
 
 def test_a_port_that_is_taken_is_no_reason_to_stop(site: Site) -> None:

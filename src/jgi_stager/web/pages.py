@@ -148,10 +148,16 @@ class Pages:
             return Kept(self._reader.look(self._hung()), begun)
 
     def _make_ahead(self, fresh: Kept, before: Kept) -> None:
-        """Make of a look what was asked for of the one before."""
+        """Make of a look what was asked for of the one before. One that cannot be made keeps no other away."""
         with self._work.counted():
             for key, (make, kind) in list(before.asked.items())[-MOST_AHEAD:]:
-                made = make(fresh.look)
+                try:
+                    made = make(fresh.look)
+                except StoreError:
+                    return
+                except Exception:
+                    log.exception("page_failed", page=key)
+                    continue
                 if made is not None:
                     fresh.keep(key, Page.of(made, kind))
 
@@ -178,13 +184,18 @@ class Pages:
         found = kept.pages.get(key)
         if found is None:
             if key not in kept.making:
-                kept.making[key] = asyncio.create_task(self._make(lambda: make(kept.look), kind))
-                kept.making[key].add_done_callback(lambda _: kept.making.pop(key))
+                kept.making[key] = asyncio.create_task(self._make_kept(kept, key, make, kind))
             found = await asyncio.shield(kept.making[key])
-            if found is None:
-                return nothing()
-            kept.keep(key, found)
-        return found.answer(request)
+        return nothing() if found is None else found.answer(request)
+
+    async def _make_kept(self, kept: Kept, key: Key, make: Make, kind: str) -> Page | None:
+        try:
+            found = await self._make(lambda: make(kept.look), kind)
+            if found is not None:
+                kept.keep(key, found)
+            return found
+        finally:
+            del kept.making[key]
 
     # --- the pages
 
