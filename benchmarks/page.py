@@ -18,7 +18,7 @@ from statistics import mean, median
 from typing import Any
 
 from benchmarks.books import fill, mongod, project_names
-from benchmarks.figures import MILLI, Figure, Meter, Spent, of_cost
+from benchmarks.figures import MILLI, Figure, Meter, Spent, of_cost, resident
 from benchmarks.readers import Answer, Readers, readers
 from benchmarks.remembered import remember
 from jgi_stager.page.look import Reader
@@ -40,6 +40,8 @@ WITH_SECONDS, WITHOUT_SECONDS = 3.0, 3.0
 """Of each turn: a minute with readers in all. They are short, so that other work on the machine meets both."""
 TICK_EVERY_SECONDS = 0.2
 """A tick runs every step once, which a daemon does in ten seconds and more."""
+RESIDENT_MB = 200.0
+"""Of the daemon with all that it serves, and here with the simulator and what entered the files."""
 SLOWER = 1.1
 """So much longer a tick may take beside the readers."""
 
@@ -171,6 +173,7 @@ def _ticks(made: Stage, crowd: Readers, size: int) -> Iterator[Figure]:
     yield from _of_crowd(f"a reader of {READERS} at {size:,}", answers)
     crowd.begin(burst=paths, readers=READERS)
     yield from _of_crowd(f"{READERS} at once at {size:,}", crowd.answers(), None)
+    yield Figure(f"resident after all of them at {size:,}", resident() / MEGABYTE, "MB", RESIDENT_MB)
 
 
 def _tenth(values: Sequence[float]) -> float:

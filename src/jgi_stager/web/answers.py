@@ -106,7 +106,7 @@ class Pace:
 class Budget:
     """Counts what it takes to read and to make pages: a second of it is paid for in forty. Safe between threads.
 
-    ``taken`` measures it: real seconds, or those of the CPU for the thread that asks.
+    ``taken`` is a clock of what the thread that asks has taken, such as `time.thread_time`.
     """
 
     def __init__(self, taken: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
