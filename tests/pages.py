@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -63,6 +63,25 @@ def ended_with_failures() -> Look:
     held = project(NAME, "held", counts=counts, failed=FAILED, accepted_at=NOW - 60 * HOUR)
     done = project("river", "done", counts={"done": (100, TERA)}, accepted_at=NOW - 90 * HOUR)
     return look_at(facts(projects=(held, done)))
+
+
+def many() -> Look:
+    """Twenty projects, one with as long a name as there may be, all with failures and many mails."""
+    names = [NAME, "n" * 100, *(f"soil-{number:02}" for number in range(18))]
+    world = _world(
+        projects=tuple(moving(name, in_tasks={"t1-at-globus": 400}) for name in names),
+        waiting=waiting(*(wants(10, GIGA, name) for name in names), spent=(Spent(NOW - HOUR, TERA),)),
+        requests=tuple(request(652_400 + at, projects=tuple(names), word="pending") for at in range(6)),
+    )
+    failed = {name: [FailedFile("6190000000000000000000aa", f"{at}.gff") for at in range(5)] for name in names}
+    points = {
+        name: [
+            point if point.mark else point.model_copy(update={"mark": "mail"})
+            for point in history_of(moving(name))
+        ]
+        for name in names
+    }
+    return look_at(world, failed=failed, points=points)
 
 
 FAILED = (
@@ -158,6 +177,45 @@ def history_of(one: Project, hours: int = 58) -> list[HistoryPoint]:
             )
         )
     return found
+
+
+# --- hostile names ------------------------------------------------------------------------------------------
+
+EVIL = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "{{ 7 * 7 }}{% raw %}",
+    "gfp\u202egnp.exe\u2066\u200b",
+    "\x1b[31mred\x07",
+    "]]></style><script>",
+    "n" * 300,
+    "javascript:alert(1)",
+    "\u05d0\u05d1\u05d2 right to left",
+)
+
+
+def hostile(evil: str) -> Look:
+    """A world in which whatever came from outside is ``evil``."""
+    base = midway().facts
+    subject = moving(
+        failed=(FailedGroup(evil, 14, 20, (evil,)),),
+        history=(Move(NOW, None, "active", evil),),
+        destination=f"/stage/{evil}",
+        counts={**dict.fromkeys(State, (1, 1)), evil: (1, 1)},
+    )
+    odd = project(evil, "invalid", reason=evil)
+    world = replace(
+        base,
+        projects=(subject, odd),
+        requests=tuple(replace(one, word=evil, error=evil, projects=(NAME, evil)) for one in base.requests),
+        tasks=(task("t1", nice_status=evil, error=evil, task_id=evil),),
+        mails_given_up=(evil,),
+        daemon=replace(dead_token().facts.daemon),
+    )
+    letters = [Letter(NOW, evil, NAME)]
+    named = {NAME: [FailedFile(evil, evil)]}
+    return look_at(world, events=events(world, letters, [], [], 99), failed=named, hung=(evil,))
 
 
 # --- a page as a reader finds it ----------------------------------------------------------------------------

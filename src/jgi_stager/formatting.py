@@ -72,6 +72,8 @@ def clean(text: str, keep: str = "") -> str:
 
 def escaped(text: str, keep: str = "") -> str:
     """As `clean`, with the escape of each such character in its place: ``\\x1b``, ``\\u202e``."""
+    if text.isprintable():  # as nearly all of a page is
+        return text
     return "".join(
         char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -13,9 +14,14 @@ from PIL import Image
 
 from jgi_stager.cli.common import Page
 from jgi_stager.cli.status import status_lines
+from jgi_stager.demo.watch import fetch, window_bytes
+from jgi_stager.formatting import count, number, part_of, percent
 from jgi_stager.mail.plot import LARGEST, SIZE
-from jgi_stager.reporting import explain, lately, snapshot, summary
+from jgi_stager.page import render, views
+from jgi_stager.page.look import Reader
+from jgi_stager.reporting import explain, json_output, lately, snapshot, summary
 from jgi_stager.reporting.snapshot_types import DaemonView
+from pages import read
 from smtp_server import Mailbox, mail_server
 from stage import Stage, small_catalogue, stage
 from watched import drive, small_site, wait
@@ -100,6 +106,42 @@ def test_status_explain_and_the_mail_say_why_it_waits_in_the_same_words(mails: t
     mail = text(of_kind(*mails, "digest"))
     assert sentence in mail
     assert went["soil"].sentence in mail
+
+
+def test_mail_page_and_status_have_the_figures_of_the_same_instant_and_the_world_the_same_bytes(
+    mails: tuple[Stage, Mailbox],
+) -> None:
+    st, _ = mails
+    st.out.clock.advance((30 - st.out.clock.now().hour) % 24 * 3600 + 24 * 3600)
+    st.store.database["control"].delete_one({"_id": "digest"})
+    source = snapshot.SnapshotSource(st.store, st.ctx.settings, st.ctx.clock)
+    st.run("digest", "send_notices")
+    look = Reader(source).look()
+    said = json_output.plain(json_output.status(look.status))
+    page = read(render.overview(views.overview(look)))
+    mail = text(of_kind(st, mails[1], "digest"))
+    (known,), told = said["projects"], st.notices("digest")[-1]["data"]
+    assert known["files"] > known["done_files"] > 0, "in the middle"
+    figures = ("files", "bytes", "done_files", "done_bytes")
+    assert {name: told["projects"][0][name] for name in figures} == {name: known[name] for name in figures}
+    card = page.one("article", data_project="soil").text
+    for words in (
+        percent(known["done_bytes"] / known["bytes"]),
+        f"{number(known['done_files'])} of {count(known['files'], 'file')}",
+        part_of(known["done_bytes"], known["bytes"]),
+    ):
+        assert words in card
+        assert words in mail
+    books = fetch(f"{st.out.sim.urls.sim}/books")
+    asked = window_bytes(books["requests"], datetime.fromisoformat(books["now"]))
+    assert told["quota"]["used"] == said["quota"]["used_bytes"] == asked
+    used = f"{part_of(asked, told['quota']['total'])} used in"
+    assert used in mail
+    assert used in page.one("section", aria_labelledby="quota").text
+    at_nersc = [path for path in st.staged.rglob("analysis_files/*/*") if path.is_file()]
+    assert known["done_files"] == sum(
+        Path(one["destination_path"]) in at_nersc for one in st.documents("files", state="done")
+    )
 
 
 def test_the_last_mail_goes_without_its_plot_where_the_server_takes_no_such_mail(

@@ -29,10 +29,11 @@ from jgi_stager.service.metrics_snapshot import MetricsReader
 from jgi_stager.settings import Settings, WebSettings
 from jgi_stager.steps.context import StepContext
 from jgi_stager.store import Store
+from jgi_stager.web import answers as web_answers
 from jgi_stager.web import pages as web_pages
 from jgi_stager.web.health import Monitor
 from jgi_stager.web.server import serving
-from pages import NAME, dead_token, ended_with_failures, fresh, midway
+from pages import EVIL, NAME, dead_token, ended_with_failures, fresh, hostile, many, midway
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -44,6 +45,7 @@ SITUATIONS: dict[str, Callable[[], Look]] = {
     "midway": midway,
     "dead-token": dead_token,
     "ended": ended_with_failures,
+    "many": many,
 }
 SIZES = ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"))
 SERIOUS = ("serious", "critical")
@@ -79,6 +81,7 @@ def site(store: Store, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.M
     found = Site("", Reader(SnapshotSource(store, ctx.settings, clock)))
     monkeypatch.setattr(Reader, "look", lambda _self, *_, **__: found.shown[0])
     monkeypatch.setattr(web_pages, "OLD_SECONDS", -1.0)
+    monkeypatch.setattr(web_answers, "SAVED_SECONDS", float("inf"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -218,6 +221,11 @@ def test_it_is_refreshed_in_place_and_says_when_the_daemon_is_silent(site: Site,
     page.get_by_text("the token has ended").first.wait_for()
     assert page.evaluate("document.activeElement.textContent.trim()") == NAME, "the focus stays where it was"
     assert page.locator("#silent").is_hidden()
+    with page.expect_response(site.url) as answered:
+        page.clock.fast_forward(REFRESHED_MS)
+    assert answered.value.status == 304, "nothing is sent twice"
+    assert page.get_by_text("the token has ended").first.is_visible()
+    assert page.locator("#silent").is_hidden()
     assert not seen.complaints
     page.route("**/*", lambda route: route.abort())
     page.clock.fast_forward(REFRESHED_MS)
@@ -236,3 +244,20 @@ def test_without_a_script_it_is_the_same_page_and_its_links_filter(site: Site, b
     assert 0 < page.locator("ol.events li").count() < before
     assert page.url.endswith("?kind=mail#events")
     page.context.close()
+
+
+@pytest.mark.parametrize("evil", EVIL, ids=range(len(EVIL)))
+def test_hostile_names_run_nothing_load_nothing_and_stay_in_their_place(
+    site: Site, browser: Any, evil: str
+) -> None:
+    site.show(hostile(evil))
+    for width, address in ((390, site.url), (1280, site.url), (390, f"{site.url}p/{NAME}")):
+        seen = opened(browser, "about:blank", width)
+        seen.page.on("dialog", lambda one, seen=seen: (seen.complaints.append(one.message), one.dismiss()))
+        seen.page.goto(address)
+        assert seen.page.locator("svg.bar").first.is_visible()
+        assert seen.page.evaluate("document.scripts.length") == 1, "our own"
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
+        assert [one for one in seen.loaded if not one.startswith(("data:", "about:"))] == [address]
+        assert not seen.complaints
+        seen.page.context.close()

@@ -6,83 +6,35 @@ import json
 import os
 import socket
 import stat
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from catalogues import analysis_project, small_file
 from jgi_stager.control_models import Share
 from jgi_stager.demo.watch import fetch, window_bytes
+from jgi_stager.formatting import escaped
 from jgi_stager.lifecycle import State
 from jgi_stager.page import render
-from jgi_stager.page.look import Reader
 from jgi_stager.page.share import new_token
 from jgi_stager.reporting import json_output, snapshot, summary
 from jgi_stager.reporting.logins import credentials
 from jgi_stager.reporting.snapshot import SnapshotSource
-from jgi_stager.service.metrics_snapshot import MetricsReader
-from jgi_stager.settings import WebSettings
+from jgi_stager.simulator import Catalogue
 from jgi_stager.steps import publish
 from jgi_stager.store import control, shares
-from jgi_stager.web import pages as web_pages
-from jgi_stager.web.health import Monitor
-from jgi_stager.web.server import serving
 from killer import Killed
 from pages import Element, read
-from stage import Stage, small_catalogue, stage
+from served import Site, make_always_fresh, served
+from stage import PROPOSAL, Stage, small_catalogue, stage
 
 
 @pytest.fixture(autouse=True)
 def always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every answer is of this instant."""
-    monkeypatch.setattr(web_pages, "OLD_SECONDS", -1.0)
-    monkeypatch.setattr(web_pages.Kept, "age", lambda self: 0.0 if self is None else 1.0)
-
-
-class Site:
-    """The pages of a stage, asked as a browser or a program would."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str, dict[str, str]]:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method, headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, answer.read().decode(), {k.lower(): v for k, v in answer.headers.items()}
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode(), {k.lower(): v for k, v in error.headers.items()}
-
-    def page(self, path: str) -> Element:
-        status, body, _ = self.ask(path)
-        assert status == 200, body
-        return read(body)
-
-    def document(self, path: str) -> dict[str, Any]:
-        status, body, headers = self.ask(path)
-        assert (status, headers["content-type"]) == (200, "application/json")
-        found: dict[str, Any] = json.loads(body)
-        return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def served(st: Stage, **web: Any) -> Iterator[Site]:
-    monitor = Monitor(st.ctx, dict, MetricsReader(st.store, st.settings))
-    with serving(WebSettings(port=free_port(), **web), monitor) as port:
-        assert port is not None
-        yield Site(port)
+    make_always_fresh(monkeypatch)
 
 
 def status_now(st: Stage) -> dict[str, Any]:
@@ -270,6 +222,45 @@ def through_the_socket(path: Path) -> None:
     assert b'"name": "soil"' in answer
 
 
+# --- a hostile catalogue ------------------------------------------------------------------------------------
+
+NAMES = (
+    "<script>alert(1)</script>.gff",
+    '"><img src=x onerror=alert(1)>.gff',
+    "' onmouseover='alert(1).gff",
+    "gfp\u202egnp.gff",
+    "{{ 7 * 7 }}.gff",
+    "../../etc/passwd.gff",
+    "n" * 300 + ".gff",
+    "javascript:alert(1).gff",
+)
+
+
+def test_a_hostile_catalogue_is_text_on_every_page(tmp_path: Path, mongod_uri: str) -> None:
+    files = [small_file(1, number, name=name) for number, name in enumerate(NAMES, 1)]
+    catalogue = Catalogue((analysis_project(1, files),), PROPOSAL)
+    with stage(tmp_path, mongod_uri, catalogue) as st, served(st) as site:
+        st.insert()
+        st.drive(hours=48)
+        known = st.documents("files")
+        assert {one["jdp_file_id"] for one in known} == {one.id for one in files}
+        assert {one["state"] for one in known} == {"done", "failed"}, "some names can be no name of a file"
+        pages = ["/", "/p/soil", *(f"/f/{one['jdp_file_id']}" for one in known)]
+        for path in pages:
+            page = site.page(path)
+            assert len(page.all("script")) == 1, "our own"
+            assert not page.all("img")
+            for element in page.all(None):
+                assert not [name for name in element.attributes if name.startswith("on")]
+            assert "\u202e" not in page.text
+        for one in known:
+            assert escaped(one["file_name"]) in site.page(f"/f/{one['jdp_file_id']}").text
+            (document,) = site.document(f"/f/{one['jdp_file_id']}.json")["files"]
+            assert one["file_name"] in json.dumps(document, ensure_ascii=False).replace('\\"', '"')
+        rows = site.ask("/p/soil/failed.tsv")[1].splitlines()
+        assert len(rows) == 1 + sum(one["state"] == "failed" for one in known)
+
+
 # --- the copy for everybody ---------------------------------------------------------------------------------
 
 
@@ -371,24 +362,3 @@ def test_a_kill_between_any_two_writes_of_a_copy_leaves_whole_pages(
             publish.run(st.ctx)
         monkeypatch.undo()
         assert publish.run(st.ctx) == 2
-
-
-def test_many_readers_are_answered_from_one_look(
-    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
-    looks = []
-    real = Reader.look
-
-    def look(self: Reader, *arguments: Any, **options: Any) -> Any:
-        looks.append(1)
-        return real(self, *arguments, **options)
-
-    monkeypatch.setattr(Reader, "look", look)
-    monkeypatch.setattr(web_pages, "FRESH_SECONDS", 3600.0)
-    with stage(tmp_path, mongod_uri, small_catalogue(1, 1)) as st, served(st) as site:
-        pages = {site.ask("/")[1] for _ in range(20)}
-        assert len(pages) == len(looks) == 1
-        monkeypatch.setattr(web_pages, "PATIENCE_SECONDS", -60.0)
-        assert site.ask("/")[0] == 503
-        assert site.ask("/healthz/live")[0] == 200, "who restarts the daemon is always answered"

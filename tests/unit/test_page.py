@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jgi_stager.alarm_models import Alarm, Cause
+from jgi_stager.history_models import PointKind
 from jgi_stager.lifecycle import State
 from jgi_stager.page import documents, render, views
 from jgi_stager.page.events import EventKind, Letter, events
-from jgi_stager.page.plots import bytes_plot, quota_plot
+from jgi_stager.page.plots import MOST_MAILS, bytes_plot, quota_plot
 from jgi_stager.page.share import new_token, read_token
-from jgi_stager.page.tables import FailedFile
+from jgi_stager.page.tables import MOST_PLANNED
 from jgi_stager.page.views import FilePage, Filter, Look
 from jgi_stager.planning import Spent
 from jgi_stager.reporting import explain, json_output
@@ -26,18 +28,21 @@ from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.quota import Turns
 from jgi_stager.reporting.snapshot_types import Count, FailedGroup, Move, Snapshot
 from pages import (
+    EVIL,
     NAME,
     Element,
     dead_token,
     ended_with_failures,
     fresh,
     history_of,
+    hostile,
     look_at,
+    many,
     midway,
     moving,
     read,
 )
-from views import GIGA, HOUR, NOW, TERA, facts, file, project, request, task
+from views import GIGA, HOUR, NOW, TERA, facts, file, project, request
 
 SITUATIONS: dict[str, Callable[[], Look]] = {
     "fresh": fresh,
@@ -174,7 +179,7 @@ def test_events_are_filtered_by_links_alone() -> None:
     mails = overview(look, Filter(EventKind.MAIL, NAME))
     shown = mails.one("ol", class_="events").all("li")
     assert [f"{NAME}: 20,834 files begin to move" in one.text for one in shown] == [True]
-    kinds, names = (one.all("a", aria_current="true") for one in mails.all("nav"))
+    kinds, names = (one.all("a", aria_current="true") for one in mails.all("nav", class_="filter"))
     assert [one.text for one in (*kinds, *names)] == ["mail", NAME]
     assert kinds[0].attributes["href"] == f"?kind=mail&project={NAME}#events"
 
@@ -191,6 +196,40 @@ def test_what_is_many_is_cut_with_how_many_more() -> None:
     assert "and 40 more" in page.one(data_state="done", class_="ended").text
     assert len(page.all("figure", class_="plot-of")) == views.MOST_PLOTS
     assert len(html) < 1_000_000
+
+
+def test_with_many_projects_each_part_can_be_reached_and_no_list_is_a_wall() -> None:
+    page = overview(many())
+    links = page.one("nav", class_="parts").all("a")
+    assert [one.attributes["href"].lstrip("#") for one in links] == SECTIONS[1:]
+    assert "Failed files (280)" in [one.text for one in links]
+    planned = next(one.text for one in page.all("dd") if one.text.startswith("now: "))
+    assert planned.count("10.0 GB of ") == MOST_PLANNED
+    assert planned.endswith("and of 14 more; 200 GB in all")
+    assert "earlier mails" in page.one("main").text
+    assert "and 14 more, each on the page of its project" in page.one("main").text
+
+
+def test_where_a_mail_comes_every_day_the_last_ones_are_marked_and_all_else() -> None:
+    one = moving()
+    points = [
+        point if point.mark else point.model_copy(update={"mark": "mail", "kind": PointKind.CHANGE})
+        for point in history_of(one)
+    ]
+    plot = bytes_plot(points, one.counts, NOW, None)
+    assert plot is not None
+    words = Counter(words for mark in plot.marks for _, words in mark.happened)
+    assert words == {"mail": MOST_MAILS, "jdp token dead": 1, "jdp token back": 1}
+    assert plot.unmarked == 56 - MOST_MAILS
+    shown = overview(look_at(midway().facts, points={NAME: points}))
+    assert "and 51 earlier mails" in shown.one("main").text
+
+
+def test_what_happened_to_a_request_that_is_delivered_and_open_is_told_once() -> None:
+    ready = request(652_405, "ready", hours=9, projects=(NAME,), ready_at=NOW - HOUR)
+    world = replace(midway().facts, requests=(ready,), past_requests=[ready])
+    found = [one.text for one in events(world, [], [], [], 400) if "652405" in one.text]
+    assert len(found) == len(set(found)) == 2
 
 
 # --- the figures --------------------------------------------------------------------------------------------
@@ -354,42 +393,6 @@ def test_a_file_has_its_way_with_evidence() -> None:
 
 
 # --- hostile names ------------------------------------------------------------------------------------------
-
-EVIL = (
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "' onmouseover='alert(1)",
-    "{{ 7 * 7 }}{% raw %}",
-    "gfp\u202egnp.exe\u2066\u200b",
-    "\x1b[31mred\x07",
-    "]]></style><script>",
-    "n" * 300,
-    "javascript:alert(1)",
-    "\u05d0\u05d1\u05d2 right to left",
-)
-
-
-def hostile(evil: str) -> Look:
-    """A world in which whatever came from outside is ``evil``."""
-    base = midway().facts
-    subject = moving(
-        failed=(FailedGroup(evil, 14, 20, (evil,)),),
-        history=(Move(NOW, None, "active", evil),),
-        destination=f"/stage/{evil}",
-        counts={**dict.fromkeys(State, (1, 1)), evil: (1, 1)},
-    )
-    odd = project(evil, "invalid", reason=evil)
-    world = replace(
-        base,
-        projects=(subject, odd),
-        requests=tuple(replace(one, word=evil, error=evil, projects=(NAME, evil)) for one in base.requests),
-        tasks=(task("t1", nice_status=evil, error=evil, task_id=evil),),
-        mails_given_up=(evil,),
-        daemon=replace(dead_token().facts.daemon),
-    )
-    letters = [Letter(NOW, evil, NAME)]
-    named = {NAME: [FailedFile(evil, evil)]}
-    return look_at(world, events=events(world, letters, [], [], 99), failed=named, hung=(evil,))
 
 
 def shapes(html: str) -> list[tuple[str, ...]]:

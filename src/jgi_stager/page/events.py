@@ -56,8 +56,8 @@ def events(
         Event(one.at, EventKind.MAIL, one.subject, () if one.project is None else (one.project,))
         for one in letters
     ]
-    found.sort(key=lambda one: one.at, reverse=True)
-    return tuple(found[:most])
+    # A request that was delivered and is not closed is among the open ones and among the past ones.
+    return tuple(sorted(dict.fromkeys(found), key=lambda one: one.at, reverse=True)[:most])
 
 
 def filtered(found: Sequence[Event], kind: EventKind | None, project: str | None) -> tuple[Event, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from jgi_stager import mail
+from jgi_stager.history_models import DAY, HistoryPoint, day_of, hour_of, in_order
 from jgi_stager.lifecycle import GROWING, State
 from jgi_stager.models import Notice, Project
 from jgi_stager.notices import Kind
@@ -37,6 +38,8 @@ FAILED_FILES = 5
 """Of a project, to begin with."""
 READY_SECONDS = 600.0
 """Real. The readiness of a project reads every file of it: it is read again after this at the earliest."""
+MOST_REMEMBERED = 40
+"""Projects of which the history is kept in memory, half a megabyte each."""
 TWINS = 20
 """Files of one JDP id."""
 
@@ -48,6 +51,8 @@ class Reader:
     source: SnapshotSource
     _outlooks: dict[str, Outlook] = field(default_factory=dict)
     _outlook_at: dict[str, float] = field(default_factory=dict)
+    _older: dict[str, tuple[datetime, list[HistoryPoint]]] = field(default_factory=dict)
+    """By project the hour in which its history was read whole, and what of it was before yesterday."""
 
     def look(self, hung: Sequence[str] = (), *, judge_all: bool = False) -> Look:
         """Everything, as it is now. The readiness of one project is read anew, or of all. Raises `StoreError`."""
@@ -58,7 +63,7 @@ class Reader:
         shown = [line.project.name for line in shown_in_pictures(status)]
         return Look(
             status=status,
-            points={name: history.points(source.store, name) for name in shown},
+            points={name: self._points(name, facts.now) for name in shown},
             events=self._events(facts),
             outlooks=dict(self._outlooks),
             failed=self._failed(facts),
@@ -69,7 +74,22 @@ class Reader:
         """The look with what is remembered of one more project."""
         if name in look.points:
             return look
-        return replace(look, points={**look.points, name: history.points(self.source.store, name)})
+        return replace(look, points={**look.points, name: self._points(name, look.now)})
+
+    def _points(self, name: str, now: datetime) -> list[HistoryPoint]:
+        """What is remembered of a project. What was before yesterday is read again once an hour: nothing comes to
+        it, unless the daemon was down for so long."""
+        hour, begin = hour_of(now), day_of(now) - DAY
+        read_in, older = self._older.get(name, (None, []))
+        if read_in != hour:
+            whole = history.points(self.source.store, name)
+            if len(self._older) >= MOST_REMEMBERED:
+                self._older.clear()
+            self._older[name] = hour, [one for one in whole if one.event_at < begin]
+            return whole
+        lately = history.points(self.source.store, name, since=begin)
+        accepted = {one.accepted_at for one in lately}
+        return in_order([*(one for one in older if not accepted or one.accepted_at in accepted), *lately])
 
     def file(self, look: Look, jdp_file_id: str) -> FilePage | None:
         """The files of a JDP id, each explained; None if there is none."""

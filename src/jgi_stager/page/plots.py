@@ -23,6 +23,8 @@ UNITS = 1000
 MOST_POINTS = 240
 """Of a line: more cannot be seen, and would only make the page large."""
 MOST_MARKS = 24
+MAIL, MOST_MAILS = "mail", 5
+"""Where a mail comes every day only the last ones are marked, or they would hide what else happened."""
 MARK_PERCENT = 4.0
 """Of the width: what is nearer has one number."""
 FEWEST_SECONDS = 600.0
@@ -83,6 +85,8 @@ class BytesPlot:
     now: float
     """Percent from the left."""
     marks: tuple[Mark, ...]
+    unmarked: int
+    """Mails before those."""
     fan: Fan | None
     begin: datetime
     end: datetime
@@ -199,13 +203,16 @@ def bytes_plot(
     frame = _Frame(begin, max(now, *([eta.late] if eta else [now])), max(1, round(top * 1.04)))
     shown = [(point.at, {state: point.bytes.get(state, 0) for state in STACK}) for point in _thinned(known)]
     shown.append((now, present))
-    marks = [point for point in points if point.mark and frame.begin <= point.event_at <= now][-MOST_MARKS:]
+    happened = [point for point in points if point.mark and frame.begin <= point.event_at <= now]
+    before = [point.event_at for point in happened if point.mark == MAIL][:-MOST_MAILS]
+    marks = [point for point in happened if point.mark != MAIL or point.event_at not in before][-MOST_MARKS:]
     return BytesPlot(
         layers=tuple(_layers(frame, shown)),
         across=_across(frame),
         up=_up(frame),
         now=_percent(frame.x(now)),
         marks=tuple(_together(frame, marks)),
+        unmarked=len(before),
         fan=None if eta is None else _fan(frame, now, present[State.DONE], total, eta),
         begin=frame.begin,
         end=frame.end,
@@ -225,14 +232,15 @@ def _together(frame: _Frame, marks: Iterable[HistoryPoint]) -> list[Mark]:
 
 
 def _layers(frame: _Frame, shown: Sequence[tuple[datetime, Mapping[State, int]]]) -> Iterable[Layer]:
-    below = [0] * len(shown)
+    across = [frame.x(at) for at, _ in shown]
+    below, floor = [0] * len(shown), [frame.y(0)] * len(shown)
     for state in STACK:
         above = [base + sizes[state] for base, (_, sizes) in zip(below, shown, strict=True)]
         if above != below:
-            upper = [(frame.x(at), frame.y(size)) for (at, _), size in zip(shown, above, strict=True)]
-            lower = [(frame.x(at), frame.y(size)) for (at, _), size in zip(shown, below, strict=True)]
-            yield Layer(state.value, f"{_line(upper)}{_line(reversed(lower), 'L')}Z")
-        below = above
+            upper = [frame.y(size) for size in above]
+            back = zip(reversed(across), reversed(floor), strict=True)
+            yield Layer(state.value, f"{_line(zip(across, upper, strict=True))}{_line(back, 'L')}Z")
+            below, floor = above, upper
 
 
 def _fan(frame: _Frame, now: datetime, done: int, total: int, eta: Eta) -> Fan:

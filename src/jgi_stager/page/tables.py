@@ -18,6 +18,8 @@ from jgi_stager.reporting.summary import Credential, ProjectLine, Status
 
 MOST_ROWS = 40
 """Of a table: requests, tasks, reasons of failures."""
+MOST_PLANNED = 6
+"""Projects of which is said what is asked for now, or next."""
 MOST_RELEASES = 8
 """Instants at which something of the quota comes free, each with its bytes."""
 
@@ -181,7 +183,7 @@ class QuotaView:
     releases: tuple[Release, ...]
     more: int
     planned: tuple[str, ...]
-    """What is asked for now and next, a sentence each."""
+    """What is asked for now, and what next: a sentence each."""
 
 
 def quota_view(status: Status, known: Mapping[datetime, int]) -> QuotaView:
@@ -204,5 +206,9 @@ def _planned(status: Status) -> Iterator[str]:
     coming = status.coming
     turns = (("now", coming.now), (when(coming.next_at, status.now) if coming.next_at else "", coming.then))
     for instant, gets in turns:
-        for name, tally in gets.items():
-            yield f"{instant}: {human_bytes(tally.bytes)} of {name}"
+        named = [f"{human_bytes(tally.bytes)} of {name}" for name, tally in gets.items()]
+        more, size = len(named) - MOST_PLANNED, sum(tally.bytes for tally in gets.values())
+        if more > 0:
+            named = [*named[:MOST_PLANNED], f"and of {more} more; {human_bytes(size)} in all"]
+        if named:
+            yield f"{instant}: {', '.join(named)}"

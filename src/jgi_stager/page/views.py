@@ -208,12 +208,16 @@ class Overview:
     ended: tuple[tuple[str, tuple[str, ...], int], ...]
     """State, names, and how many more, of the projects that had their end."""
     plots: tuple[tuple[str, BytesPlot], ...]
+    more_plots: int
     quota: QuotaView
     requests: tuple[Row, ...]
     more_requests: int
     tasks: tuple[Row, ...]
     more_tasks: int
     failures: tuple[Failure, ...]
+    more_failures: int
+    failed_files: int
+    """Of all projects."""
     logins: tuple[LoginRow, ...]
     events: tuple[Event, ...]
     more_events: int
@@ -227,6 +231,7 @@ def overview(look: Look, wanted: Filter = Filter()) -> Overview:
     current = [line for line in status.lines if line.project.state not in ENDED_PROJECTS]
     cards = [card(look, line, public=False) for line in current[:MOST_CARDS]]
     requests, tasks = requests_of(facts), tasks_of(facts)
+    failures = failures_of(status.lines, look.failed)
     events = filtered(look.events, wanted.kind, wanted.project)
     known = {point.at: point.quota_used for points in look.points.values() for point in points}
     return Overview(
@@ -241,12 +246,15 @@ def overview(look: Look, wanted: Filter = Filter()) -> Overview:
         more_cards=len(current) - len(cards),
         ended=tuple(_ended(status)),
         plots=tuple(_plots(look)),
+        more_plots=max(0, len(_going(status)) - MOST_PLOTS),
         quota=quota_view(status, known),
         requests=tuple(requests[:MOST_ROWS]),
         more_requests=max(0, len(requests) - MOST_ROWS),
         tasks=tuple(tasks[:MOST_ROWS]),
         more_tasks=max(0, len(tasks) - MOST_ROWS),
-        failures=tuple(failures_of(status.lines, look.failed))[:MOST_ROWS],
+        failures=tuple(failures[:MOST_ROWS]),
+        more_failures=max(0, len(failures) - MOST_ROWS),
+        failed_files=sum(one.count.files for one in failures),
         logins=tuple(login_row(one, look.now, facts.clock_scale) for one in status.credentials),
         events=events[:MOST_EVENTS],
         more_events=max(0, len(events) - MOST_EVENTS),
@@ -264,11 +272,15 @@ def _ended(status: Status) -> Iterator[tuple[str, tuple[str, ...], int]]:
 
 def shown_in_pictures(status: Status) -> list[ProjectLine]:
     """The projects whose way is drawn on the page of everything: what goes on, or else what ended last."""
-    going = [line for line in status.lines if line.project.state not in OVER_PROJECTS and line.total.files]
+    going = _going(status)
     if going:
         return going[:MOST_PLOTS]
     ended = [line for line in status.lines if line.project.state in ENDED_PROJECTS and line.project.since]
     return sorted(ended, key=lambda line: line.project.since or status.now)[-1:]
+
+
+def _going(status: Status) -> list[ProjectLine]:
+    return [line for line in status.lines if line.project.state not in OVER_PROJECTS and line.total.files]
 
 
 def _plots(look: Look) -> Iterator[tuple[str, BytesPlot]]:

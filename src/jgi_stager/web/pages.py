@@ -1,7 +1,7 @@
 """Serves the pages: from memory, made anew in the background when somebody looks and they are no longer fresh.
 
-Many readers cost little: what is shown is read from the database once for all of them, at most for a twentieth of
-the time, by two threads of its own. Who asks gets what was made last, and answers have a pace.
+Many readers cost little: what is shown is read from the database once for all of them, and each page is made and
+packed once, by two threads of its own that have a fortieth of the time. Who asks gets what was made last.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import structlog
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from jgi_stager.formatting import escaped, no_formula
@@ -29,33 +29,37 @@ from jgi_stager.page.look import Reader
 from jgi_stager.page.share import read_token
 from jgi_stager.page.views import Filter, Look
 from jgi_stager.store import StoreError, file_queries, shares
+from jgi_stager.web.answers import HEADERS, HTML, JSON, Budget, Pace, Page, come_again, nothing
 
 log = structlog.get_logger()
 
 FRESH_SECONDS = 3.0
 """Real. What was read so lately is shown as it is."""
-SHARE = 20
-"""What takes a second to read is read again after so many at the earliest."""
+STALE_SECONDS = 300.0
+"""What is older is read again even if that takes more than its share of the time."""
 OLD_SECONDS = 600.0
 """What is older is not shown: who asks waits for what is new."""
 MOST_KEPT_BYTES = 16_000_000
 """Of pages in memory."""
+MOST_AHEAD = 60
+"""Of the pages that were asked for so many are made of the next look before it is shown: nobody waits for them."""
 MOST_LISTED = 30_000
 """Files in a list to download."""
-PER_SECOND, BURST, PATIENCE_SECONDS = 25, 25, 5.0
-"""So many answers a second are given, after a burst; who would wait for longer is told to come again."""
-HEADERS = {
-    "Cache-Control": "no-store",
-    "X-Robots-Tag": "noindex, nofollow",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Vary": "Accept",
-}
-HTML, JSON = "text/html; charset=utf-8", "application/json"
+TSV = "text/tab-separated-values; charset=utf-8"
 LIST_COLUMNS = ("project", "ap_gold_id", "jdp_file_id", "file_name", "bytes", "failed_from", "reason")
 T = TypeVar("T")
 Key = tuple[str | None, ...]
+Make = Callable[[Look], bytes | None]
+
+
+def _effort() -> float:
+    """What a thread took of the interpreter (CPU seconds), and a tenth of the time it took: on a machine that has
+    much else to do pages become older, but not as much older as all takes longer."""
+    return time.thread_time() + time.monotonic() / 10
+
+
+class _SpentError(Exception):
+    """Nothing more is made for now."""
 
 
 @dataclass
@@ -65,40 +69,19 @@ class Kept:
     look: Look
     taken: float
     """``time.monotonic`` when it was begun."""
-    seconds: float
-    """How long it took."""
-    pages: dict[Key, bytes] = field(default_factory=dict)
+    pages: dict[Key, Page] = field(default_factory=dict)
+    making: dict[Key, asyncio.Task[Page | None]] = field(default_factory=dict)
+    asked: dict[Key, tuple[Make, str]] = field(default_factory=dict)
+    """How to make those that somebody asked for, and their kind; the last one at the end."""
 
     def age(self) -> float:
         """Seconds."""
         return time.monotonic() - self.taken
 
-    def is_fresh(self) -> bool:
-        """Whether nothing needs to be read for it."""
-        return self.age() < max(FRESH_SECONDS, self.seconds * SHARE)
-
-    def keep(self, key: Key, page: bytes) -> None:
+    def keep(self, key: Key, page: Page) -> None:
         """Keep a page, as long as there is room."""
         if sum(len(one) for one in self.pages.values()) + len(page) <= MOST_KEPT_BYTES:
             self.pages[key] = page
-
-
-class Pace:
-    """Lets so many answers a second out, and lets whoever asks beyond that wait."""
-
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    async def turn(self) -> bool:
-        """Wait for one's turn; False if that would take too long."""
-        now = asyncio.get_running_loop().time()
-        at = max(self._next, now - BURST / PER_SECOND)
-        if at - now > PATIENCE_SECONDS:
-            return False
-        self._next = at + 1 / PER_SECOND
-        if at > now:
-            await asyncio.sleep(at - now)
-        return True
 
 
 class Pages:
@@ -111,6 +94,9 @@ class Pages:
         self._kept: Kept | None = None
         self._renewing = False
         self._pace = Pace()
+        self._work = Budget(_effort)
+        self._making = Budget(time.thread_time)
+        """Of pages that somebody waits for: neither a long look nor a machine that is busy keeps them away."""
 
     def close(self) -> None:
         """Begin nothing more."""
@@ -135,7 +121,9 @@ class Pages:
         kept = self._kept
         if kept is None or kept.age() > OLD_SECONDS:
             return await self._in_pool(self._first)
-        if not kept.is_fresh() and not self._renewing:
+        age = kept.age()
+        due = age > STALE_SECONDS or (age > FRESH_SECONDS and self._work.is_paid())
+        if due and not self._renewing:
             self._renewing = True
             self._pool.submit(self._renew)
         return kept
@@ -149,7 +137,10 @@ class Pages:
     def _renew(self) -> None:
         try:
             with self._lock:
-                self._kept = self._take()
+                before, fresh = self._kept, self._take()
+                if before is not None:
+                    self._make_ahead(fresh, before)
+                self._kept = fresh
         except StoreError as error:
             log.warning("page_unavailable", error=str(error))
         except Exception:
@@ -159,21 +150,58 @@ class Pages:
 
     def _take(self) -> Kept:
         begun = time.monotonic()
-        look = self._reader.look(self._hung())
-        return Kept(look, begun, time.monotonic() - begun)
+        with self._work.counted():
+            return Kept(self._reader.look(self._hung()), begun)
+
+    def _make_ahead(self, fresh: Kept, before: Kept) -> None:
+        """Make of a look what was asked for of the one before. One that cannot be made keeps no other away."""
+        with self._work.counted():
+            for key, (make, kind) in list(before.asked.items())[-MOST_AHEAD:]:
+                try:
+                    made = make(fresh.look)
+                except StoreError:
+                    return
+                except Exception:
+                    log.exception("page_failed", page=key)
+                    continue
+                if made is not None:
+                    fresh.keep(key, Page.of(made, kind))
 
     async def _in_pool(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 
-    async def _made(self, key: Key, make: Callable[[Look], bytes | None], kind: str) -> Response:
+    async def _make(self, make: Callable[[], bytes | None], kind: str) -> Page | None:
+        """A page that is made for whoever asks, as long as not too much was made lately."""
+        if self._making.is_spent():
+            raise _SpentError
+
+        def work() -> Page | None:
+            with self._work.counted(), self._making.counted():
+                made = make()
+                return None if made is None else Page.of(made, kind)
+
+        return await self._in_pool(work)
+
+    async def _made(self, request: Request, key: Key, make: Make, kind: str) -> Response:
+        """A page of the last look. Of those who ask while it is made nobody has it made again."""
         kept = await self._current()
+        kept.asked.pop(key, None)
+        kept.asked[key] = make, kind
         found = kept.pages.get(key)
         if found is None:
-            found = await self._in_pool(make, kept.look)
-            if found is None:
-                return _nothing()
-            kept.keep(key, found)
-        return _answer(found, kind)
+            if key not in kept.making:
+                kept.making[key] = asyncio.create_task(self._make_kept(kept, key, make, kind))
+            found = await asyncio.shield(kept.making[key])
+        return nothing() if found is None else found.answer(request)
+
+    async def _make_kept(self, kept: Kept, key: Key, make: Make, kind: str) -> Page | None:
+        try:
+            found = await self._make(lambda: make(kept.look), kind)
+            if found is not None:
+                kept.keep(key, found)
+            return found
+        finally:
+            del kept.making[key]
 
     # --- the pages
 
@@ -188,16 +216,18 @@ class Pages:
             page = views.overview(look, Filter(chosen, name))
             return documents.as_bytes(documents.overview(look, page)) if json else render.overview(page).encode()
 
-        return await self._made(("overview", str(json), chosen, name), make, JSON if json else HTML)
+        return await self._made(request, ("overview", str(json), chosen, name), make, JSON if json else HTML)
 
     async def _project(self, request: Request) -> Response:
         name = request.path_params["name"]
         look, json = (await self._current()).look, _wants_json(request)
         if look.line(name) is None and name.endswith(".json"):
             name, json = name.removesuffix(".json"), True
-        return await self._of_project(name, json=json, up="../", address=f"{name}.json")
+        return await self._of_project(request, name, json=json, up="../", address=f"{name}.json")
 
-    async def _of_project(self, name: str, *, json: bool, up: str | None, address: str) -> Response:
+    async def _of_project(
+        self, request: Request, name: str, *, json: bool, up: str | None, address: str
+    ) -> Response:
         def make(look: Look) -> bytes | None:
             line = look.line(name)
             if line is None:
@@ -208,7 +238,7 @@ class Pages:
                 return documents.as_bytes(documents.project(whole, line, page))
             return render.project(page, up, address).encode()
 
-        return await self._made(("project", name, str(json), up), make, JSON if json else HTML)
+        return await self._made(request, ("project", name, str(json), up), make, JSON if json else HTML)
 
     async def _file(self, request: Request) -> Response:
         identity, json = request.path_params["id"], _wants_json(request)
@@ -225,16 +255,17 @@ class Pages:
                 else render.file(page, f"{identity}.json").encode()
             )
 
-        found = await self._in_pool(make, (await self._current()).look)
-        return _nothing() if found is None else _answer(found, JSON if json else HTML)
+        look = (await self._current()).look
+        found = await self._make(lambda: make(look), JSON if json else HTML)
+        return nothing() if found is None else found.answer(request)
 
     async def _failed(self, request: Request) -> Response:
         name = request.path_params["name"]
         if (await self._current()).look.line(name) is None:
-            return _nothing()
-        listed = await self._in_pool(self._list, name)
+            return nothing()
+        listed = await self._make(lambda: self._list(name), TSV)
         named = {"Content-Disposition": 'attachment; filename="failed.tsv"'}
-        return _answer(listed, "text/tab-separated-values; charset=utf-8", named)
+        return nothing() if listed is None else listed.answer(request, named)
 
     def _list(self, name: str) -> bytes:
         store = self._reader.source.store
@@ -254,22 +285,23 @@ class Pages:
             None if token is None else await self._in_pool(shares.find, self._reader.source.store, token.selector)
         )
         if token is None or share is None or not token.matches(share.digest):
-            return _nothing()
+            return nothing()
         line = (await self._current()).look.line(share.project)
         if line is None or line.project.key != share.project_key:
-            return _nothing()
+            return nothing()
         json = _wants_json(request)
-        return await self._of_project(share.project, json=json, up=None, address="index.json")
+        return await self._of_project(request, share.project, json=json, up=None, address="index.json")
 
     def _paced(self, page: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def paced(request: Request) -> Response:
             if not await self._pace.turn():
-                return PlainTextResponse("too many ask at once\n", 503, {**HEADERS, "Retry-After": "10"})
+                return come_again("too many ask at once")
             try:
                 return await page(request)
+            except _SpentError:
+                return come_again("too much was asked for lately")
             except StoreError as error:
-                said = f"the database cannot be read now: {escaped(str(error))}\n"
-                return PlainTextResponse(said, 503, {**HEADERS, "Retry-After": "10"})
+                return come_again(f"the database cannot be read now: {escaped(str(error))}")
 
         return paced
 
@@ -281,15 +313,3 @@ async def _with_slash(request: Request) -> Response:
 def _wants_json(request: Request) -> bool:
     accepted = request.headers.get("accept", "")
     return request.url.path.endswith("/index.json") or (JSON in accepted and "text/html" not in accepted)
-
-
-def _answer(body: bytes, kind: str, more: dict[str, str] | None = None) -> Response:
-    policy = render.SERVED_POLICY if kind == HTML else "default-src 'none'"
-    headers = {**HEADERS, "Content-Security-Policy": policy, "Content-Type": kind, **(more or {})}
-    return Response(body, headers=headers)
-
-
-def _nothing() -> Response:
-    return PlainTextResponse(
-        "there is nothing here\n", 404, {**HEADERS, "Content-Security-Policy": "default-src 'none'"}
-    )

@@ -2,7 +2,7 @@
   "use strict";
   var period = 1000 * Number(document.documentElement.dataset.refresh);
   var silent = document.getElementById("silent");
-  var failedSince = null;
+  var failedSince = null, tag = null;
   function key(element) { return element.tagName + " " + (element.getAttribute("href") || ""); }
   function alike(wanted) {
     return Array.from(document.querySelectorAll("main a")).filter(function (one) {
@@ -27,20 +27,27 @@
   }
   function look() {
     if (document.hidden) return;
-    fetch(location.pathname + location.search, { headers: { Accept: "text/html" }, cache: "no-store" })
+    var headers = { Accept: "text/html" };
+    if (tag) headers["If-None-Match"] = tag;
+    fetch(location.pathname + location.search, { headers: headers, cache: "no-store" })
       .then(function (answer) {
+        if (answer.status === 304) return null;
         if (!answer.ok) throw new Error(String(answer.status));
-        return answer.text();
+        return answer.text().then(function (text) { show(text); tag = answer.headers.get("ETag"); });
       })
-      .then(function (text) { show(text); failedSince = null; silent.hidden = true; })
+      .then(function () { failedSince = null; silent.hidden = true; })
       .catch(function () {
         failedSince = failedSince || new Date();
         silent.querySelector("time").textContent = failedSince.toISOString().slice(11, 16) + " UTC";
         silent.hidden = false;
       });
   }
+  function wait() {
+    // Those who opened it at the same moment need not ask at the same moment ever after.
+    setTimeout(function () { look(); wait(); }, period * (0.9 + 0.2 * Math.random()));
+  }
   if (period > 0) {
-    setInterval(look, period);
+    wait();
     document.addEventListener("visibilitychange", look);
   }
 })();
