@@ -95,8 +95,8 @@ dist: $(READY)
 install-paths: dist
 	$(BIN)/python tests/install_paths.py $(ARGS)
 
-# The image of Containerfile: its size, a demo inside it, and the kill of the replica that works. Needs root, podman,
-# runc and debootstrap; says so and skips elsewhere.
+# The image of Containerfile: its size, a demo inside it, and the kill of the replica that works; the last again with
+# compose.yaml. Needs root, podman, runc and debootstrap; says so and skips elsewhere.
 container: dist
 	PYTHONPATH=tests $(BIN)/python tests/container.py $(ARGS)
 
