@@ -144,7 +144,7 @@ def composed(site: Site, image: str) -> Iterator[Composed]:
                     command = ["podman", "logs", found.container(service)]
                     subprocess.run(command, env=kept, stdout=log, stderr=log, check=False)
             containers = map(found.container, (*PORTS, "mongo-init", *MEMBERS))
-            found.podman("rm", "--force", "--ignore", "--volumes", *containers)
+            found.podman("rm", "--force", "--time", "0", "--ignore", "--volumes", *containers)
             found.compose("down", "--volumes")
             found.podman("network", "rm", "--force", network)
 
