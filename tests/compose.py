@@ -143,8 +143,9 @@ def composed(site: Site, image: str) -> Iterator[Composed]:
                 for service in PORTS:
                     command = ["podman", "logs", found.container(service)]
                     subprocess.run(command, env=kept, stdout=log, stderr=log, check=False)
-            containers = map(found.container, (*PORTS, "mongo-init", *MEMBERS))
-            found.podman("rm", "--force", "--time", "0", "--ignore", "--volumes", *containers)
+            # What depends on others first, and one by one.
+            for service in (*PORTS, "mongo-init", *MEMBERS):
+                found.podman("rm", "--force", "--time", "0", "--ignore", "--volumes", found.container(service))
             found.compose("down", "--volumes")
             found.podman("network", "rm", "--force", network)
 
