@@ -91,12 +91,13 @@ constraints:
 dist: $(READY)
 	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/python -m hatchling build --clean
 
-# Each way of docs/install.md, in a fresh environment with an empty HOME, and how long it takes.
+# Each way of docs/install.md, in a fresh environment with an empty HOME, and how long it takes; in a fresh container with
+# ARGS="--image IMAGE", such as the base that `make container` made.
 install-paths: dist
 	$(BIN)/python tests/install_paths.py $(ARGS)
 
-# The image of Containerfile: its size, a demo inside it, and the kill of the replica that works. Needs root, podman,
-# runc and debootstrap; says so and skips elsewhere.
+# The image of Containerfile: its size, a demo inside it, and the kill of the replica that works; the last again with
+# compose.yaml. Needs root, podman, runc and debootstrap; says so and skips elsewhere.
 container: dist
 	PYTHONPATH=tests $(BIN)/python tests/container.py $(ARGS)
 

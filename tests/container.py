@@ -1,7 +1,8 @@
 """``make container``: the image built, looked at, and tried: a demo inside, and the kill of the working replica.
 
 The base is a Debian made by debootstrap, unless ``--base IMAGE`` names one; it and the wheels lie in a cache
-outside the repository. Needs root, podman with runc, and debootstrap; says so and ends well elsewhere.
+outside the repository. Needs root, podman with runc, and debootstrap; for compose.yaml see compose.py. Says so and
+ends well elsewhere.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Annotated, Any
 
 import typer
 
+import compose
 from jgi_stager.web.probe import probe
 from left_behind import guarded
 from mongods import replica_set
@@ -36,6 +38,7 @@ RUN = [*("podman", "--runtime", "runc", "run", "--rm", "--network", "host", "--n
 RUN += ["--tmpfs", "/tmp:mode=1777", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
 RUN += ["--ulimit", "nofile=4096:4096", "--ulimit", "nproc=1024:1024"]
 TAKEOVER_SECONDS = 240.0
+USER = 10001
 
 
 def obstacle() -> str | None:
@@ -93,7 +96,7 @@ def look(name: str) -> None:
     print(f"image: {told['Size'] / 1e6:.0f} MB, user {told['User']}", flush=True)
     print(f"version {run(*RUN, name, '--version')}; probe: {run(*RUN, '--entrypoint', 'python', name, *PROBE)}")
     told_by = run(*RUN, "--entrypoint", "python", name, "-c", LOOK)
-    assert told_by == "10001 False []", told_by
+    assert told_by == f"{USER} False []", told_by
 
 
 PROBE = ("-m", "jgi_stager.web.probe", "/healthz")
@@ -105,11 +108,12 @@ LOOK = (
 
 def demo(name: str, home: Path) -> None:
     """A demo from begin to end inside the container."""
-    os.chown(home, 10001, 10001)
+    os.chown(home, USER, USER)
     began = time.monotonic()
     run(*RUN, "-v", f"{home}:/demo", name, "demo", "--analysis-projects", "12", "--dir", "/demo/run")
     summary = json.loads((home / "run" / "summary.json").read_text())
     assert summary["ok"], summary["problems"]
+    assert (home / "run" / "summary.json").stat().st_uid == USER
     print(
         f"demo inside: {summary['done']} files done, nothing wrong ({time.monotonic() - began:.0f} s)", flush=True
     )
@@ -132,12 +136,16 @@ class Replica:
 def replica(site: Site, number: int) -> Iterator[Replica]:
     """A daemon of the site, in a container with a host name and a state of its own."""
     found = Replica(f"jgi-stager-try-{os.getpid()}-{number}", free_port())
-    settings = {"STATE__DIRECTORY": "/var/lib/jgi-stager", "SECRETS__DIRECTORY": f"{site.home}/secrets"}
-    settings |= {"WEB__PORT": str(found.port), "CONFIG": str(site.config)}
+    settings = {
+        "SECRETS__DIRECTORY": f"{site.home}/secrets",
+        "WEB__PORT": str(found.port),
+        "CONFIG": str(site.config),
+    }
     # The user is the one to whom the staged files belong: here that of the simulator.
     command = [*RUN, "--name", found.name, "--user", f"{os.geteuid()}:{os.getegid()}"]
     command += ["--uts", "private", "--hostname", f"stager{number}"]
-    command += ["-v", f"{site.home}:{site.home}", "--tmpfs", "/var/lib/jgi-stager:mode=0700"]
+    # The state is mounted as Kubernetes mounts it: a directory of root in which all may write.
+    command += ["-v", f"{site.home}:{site.home}", "--tmpfs", "/var/lib/jgi-stager:mode=2777"]
     named = {f"JGI_STAGER_{key}": value for key, value in settings.items()}
     for key, value in {**named, **site.urls["environment"]}.items():
         command += ["--env", f"{key}={value}"]
@@ -179,6 +187,9 @@ def takeover(home: Path) -> None:
 
 def main(
     base: Annotated[str | None, typer.Option(help="An image with Python; by default made by debootstrap.")] = None,
+    mongo: Annotated[
+        str | None, typer.Option(help="With mongod and mongosh; by default made of the demo's.")
+    ] = None,
 ) -> None:
     """Build, look, and try."""
     if (why := obstacle()) is not None:
@@ -190,10 +201,16 @@ def main(
     build(DEMO, base, "LIST=constraints.txt", "WITHOUT=")
     with guarded(), tempfile.TemporaryDirectory(prefix="jgi-container-") as text:
         home = Path(text)
-        for name in ("demo", "takeover"):
+        for name in ("demo", "takeover", "mongo", "compose"):
             (home / name).mkdir()
         demo(DEMO, home / "demo")
         takeover(home / "takeover")
+        if (why := compose.obstacle()) is not None:
+            print(f"compose: skipped: {why}")
+            return
+        owner = f"{compose.OWNER}:{compose.OWNER}"
+        python = [*RUN, "--user", owner, "-v", f"{home}/compose:{home}/compose", "--entrypoint", "python", DEMO]
+        compose.tried(home / "compose", mongo or compose.mongo_image(DEMO, home / "mongo"), python)
 
 
 if __name__ == "__main__":

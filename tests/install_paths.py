@@ -3,10 +3,15 @@
 A way is a section below "Ways to install" with a block of shell. It runs in an empty directory that has the wheel
 in dist/ and the list of packages, with an empty HOME; then a settings file is written, a project is added with the
 private MongoDB of that installation, and listed. A tool that cannot be had here is skipped, with the reason.
+
+``--image IMAGE`` does it in a fresh container, which needs nothing but Python with its venv module, as the base of
+``make container`` has it; ``--mount PATH`` shows it a file or a directory of this machine, such as pip's settings.
+Nothing but the standard library is used here, for this runs there as it is.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -24,6 +29,8 @@ PAGE = ROOT / "docs" / "install.md"
 SECTION = re.compile(r"^### (.+?)\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 TOOLS = {"pipx": "pipx", "uv": "uv"}
 """Programs that a way starts with, and the packages that bring them."""
+PROGRAM = ".local/bin/jgi-stager"
+"""Where each way puts it, below HOME."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +44,6 @@ class Way:
     def tool(self) -> str | None:
         """The program that it needs beside Python."""
         return next((tool for tool in TOOLS if re.search(rf"^{tool} ", self.commands, re.MULTILINE)), None)
-
-    @property
-    def program(self) -> Path:
-        """Where it puts ``jgi-stager``, below HOME."""
-        made = re.search(r"^python3 -m venv ~/(\S+)", self.commands, re.MULTILINE)
-        return Path(made[1] if made else ".local") / "bin" / "jgi-stager"
 
 
 def ways() -> Iterator[Way]:
@@ -78,7 +79,7 @@ def tried(way: Way, bin_directory: Path, home: Path) -> str:
     path = os.pathsep.join([str(bin_directory), *os.get_exec_path(), str(home / ".local" / "bin")])
     environment = kept | {"HOME": str(home), "PATH": path}
     _run(["bash", "-euo", "pipefail", "-c", way.commands], work, environment)
-    program = str(home / way.program)
+    program = str(home / PROGRAM)
     version = _run([program, "--version"], work, environment).strip()
     _run([program, "init"], work, environment)
     config = home / ".config" / "jgi-stager" / "jgi-stager.toml"
@@ -102,8 +103,27 @@ def _run(command: list[str], work: Path, environment: dict[str, str]) -> str:
     return ended.stdout
 
 
+def in_container(image: str, mounts: list[str]) -> int:
+    """All of it in a container of this image; its exit code."""
+    command = ["podman", "--runtime", "runc", "run", "--rm", "--network", "host", "--workdir", "/source"]
+    command += ["--ulimit", "nofile=4096:4096", "--ulimit", "nproc=2048:2048"]
+    for path in mounts:
+        command += ["--volume", f"{path}:{path}:ro"]
+    for name in os.environ:
+        if name.startswith(("PIP_", "UV_", "SSL_")):
+            command += ["--env", name]
+    command += ["--volume", f"{ROOT}:/source:ro", image, "python3", "-u", "tests/install_paths.py"]
+    return subprocess.run(command, check=False).returncode
+
+
 def main() -> None:
     """Try all, and print how each went and how long the installation and the first project took."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--image", help="do it in a container of this image")
+    parser.add_argument("--mount", action="append", default=[], metavar="PATH", help="and show it this")
+    given = parser.parse_args()
+    if given.image:
+        raise SystemExit(in_container(given.image, given.mount))
     failed = False
     # Short: the socket of MongoDB lies below it.
     with tempfile.TemporaryDirectory(prefix="jgi-ways-") as text:

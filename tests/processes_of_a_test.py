@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -139,16 +139,22 @@ def wait_for(what: Callable[[], Any], name: str, seconds: float = PATIENCE_SECON
 
 @contextmanager
 def simulated_site(
-    home: Path, state: Path, *, uri: str | None = None, sections: Mapping[str, Mapping[str, Any]] | None = None
+    home: Path,
+    state: Path,
+    *,
+    uri: str | None = None,
+    sections: Mapping[str, Mapping[str, Any]] | None = None,
+    python: Sequence[str] = (sys.executable,),
 ) -> Iterator[Site]:
     """A simulator that runs, and the settings of a daemon for it.
 
-    ``uri`` is the MongoDB of the daemon, None for a private one; ``sections`` are added to the settings.
+    ``uri`` is the MongoDB of the daemon, None for a private one; ``sections`` are added to the settings;
+    ``python`` is what runs the simulator.
     """
     port_file, log = home / "port.json", home / "simulator.log"
     # The clock of both begins to run fast now.
     begun = datetime.now(UTC)
-    command = [sys.executable, "-m", "jgi_stager.simulator", "--root-dir", str(home / "jgi")]
+    command = [*python, "-m", "jgi_stager.simulator", "--root-dir", str(home / "jgi")]
     command += ["--nersc-prefix", str(home / "nersc"), "--port-file", str(port_file)]
     command += ["--secrets-dir", str(home / "secrets"), "--analysis-projects", "1", "--seed", "1"]
     command += ["--clock-start", begun.isoformat(), "--clock-scale", str(SCALE)]

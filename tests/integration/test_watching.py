@@ -200,6 +200,24 @@ def test_a_database_that_was_away_is_mailed_past_the_outbox_and_told_when_it_is_
     assert daemon.ctx.outage.since is None
 
 
+def test_one_of_the_steps_that_find_the_database_back_tells_it_and_none_while_it_cannot(daemon: Stage) -> None:
+    daemon_alerts.store_failed(daemon.ctx, StoreUnavailable("connection refused"))
+    daemon.out.clock.advance(3600)
+    away = daemon.ctx.outage.since
+    answers = [StoreUnavailable("again"), None]
+
+    def told(*_: object) -> None:
+        daemon_alerts.store_answered(daemon.ctx)
+        if (error := answers.pop(0)) is not None:
+            raise error
+
+    with mock.patch.object(daemon_alerts, "notify", side_effect=told):
+        daemon_alerts.store_answered(daemon.ctx)
+        assert daemon.ctx.outage.since == away
+        daemon_alerts.store_answered(daemon.ctx)
+    assert (answers, daemon.ctx.outage.since) == ([], None)
+
+
 def test_a_short_absence_of_the_database_is_no_mail(daemon: Stage, mailbox: Mailbox) -> None:
     daemon_alerts.store_failed(daemon.ctx, StoreUnavailable("for a moment"))
     daemon.out.clock.advance(120)

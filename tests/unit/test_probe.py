@@ -65,7 +65,7 @@ def test_it_asks_for_no_other_page_and_imports_nothing_heavy() -> None:
 
 
 def test_a_line_of_scrontab_that_was_switched_off_is_told() -> None:
-    line = "0 * * * *  exec $HOME/jgi-stager/bin/jgi-stager run"
+    line = "0 * * * *  exec $HOME/.local/bin/jgi-stager run"
     assert scrontab.judged(f"#SCRON --qos=workflow\n{line}\n") == "starts jgi-stager"
     assert scrontab.judged("# nothing\n") == "has no line of jgi-stager"
     with pytest.raises(Problem, match="is switched off"):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import install_paths
 from jgi_stager.cli.main import app
 from jgi_stager.mail import push
 from jgi_stager.secrets import CREDENTIALS, SERVICE_SECRETS
@@ -173,11 +174,10 @@ def test_a_daemon_that_grows_ends_and_not_the_machine_and_has_descriptors_enough
 
 def test_cron_starts_it_as_a_unit_would(tmp_path: Path) -> None:
     """Every line of the example is run by a shell, with a program that says what it was given."""
-    program = tmp_path / "jgi-stager/bin/jgi-stager"
+    program = tmp_path / install_paths.PROGRAM
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\necho "$@ $(umask) $(ulimit -c) $(ulimit -n) $(ulimit -Hn)"\n')
     program.chmod(0o755)
-    (tmp_path / ".local/state").mkdir(parents=True)
     text = (SYSTEMD / "crontab.example").read_text()
     commands = re.findall(r"^(?:@reboot|#?(?:[0-9*/]+ +){5}) *(\S.*/bin/jgi-stager run.*)$", text, re.MULTILINE)
     assert len(commands) == 3

@@ -134,7 +134,8 @@ def store_answered(ctx: StepContext) -> None:
     """Note that the database answers; if it was away, store a mail that says so."""
     outage, now = ctx.outage, ctx.clock.now()
     with outage.lock:
-        since = outage.since
+        # Every step meets it at once, and one of them tells it.
+        since, outage.since = outage.since, None
     if since is None:
         return
     if now - since >= WORTH_A_WORD:
@@ -143,9 +144,11 @@ def store_answered(ctx: StepContext) -> None:
             _tell_recovery(ctx, since, now)
         except StoreError as error:
             log.warning("store_unavailable", step="trouble", error=str(error))
+            with outage.lock:
+                outage.since = since
             return  # away again: it was not told, so it is not over
     with outage.lock:
-        outage.since = outage.mailed_at = outage.tried_at = None
+        outage.mailed_at = outage.tried_at = None
 
 
 def _tell_recovery(ctx: StepContext, since: datetime, now: datetime) -> None:
