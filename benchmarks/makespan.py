@@ -2,7 +2,8 @@
 
 However it is planned, what is beyond k quotas is asked for after k days at the earliest, then a tape is mounted
 and read, the delivery is made known, and the line has to carry it: the bound is the latest of these over all k.
-Sizes are compared at the end, nothing is read back: these files have no content.
+There are as many tape drives as files: what a smaller library adds, no procedure can change. Sizes are compared at
+the end, nothing is read back: these files have no content.
 
 Beside it stands the procedure of the scripts, reckoned on the same figures: once a day somebody asks for as much
 as the quota allows, and transfers what was delivered by then.
@@ -91,7 +92,7 @@ def _one(shape: Shape, seed: int, uri: str) -> Outcome:
             sections={"staging": {"md5_max_bytes": 0}, "jdp": {"max_restore_bytes": quota}},
             seed=seed,
             max_window_bytes=quota,
-            tape_drives=64,
+            tape_drives=shape.files,
             tape_mount_seconds=latency,
             tape_bytes_per_second=TAPE_BYTES_PER_SECOND,
         ) as made,
@@ -112,11 +113,12 @@ def _one(shape: Shape, seed: int, uri: str) -> Outcome:
 
 
 def _catalogue(sizes: Sequence[int]) -> Catalogue:
-    files = [
-        replace(small_file(1, number), content=Content(size, MD5, claimed=True))
+    """Each file on a cartridge of its own, as an analysis project."""
+    found = [
+        analysis_project(number, [replace(small_file(number, 1), content=Content(size, MD5, claimed=True))])
         for number, size in enumerate(sizes, 1)
     ]
-    return Catalogue((analysis_project(1, files),), PROPOSAL)
+    return Catalogue(tuple(found), PROPOSAL)
 
 
 def _bound(sizes: Sequence[int], wire: Sequence[int], quota: int, lag: float, rate: float) -> float:
