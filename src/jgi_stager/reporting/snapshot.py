@@ -145,7 +145,7 @@ def _people(record: Record, now: datetime) -> tuple[str, Sequence[str]] | None:
 
 RECENT = 60
 """So many ended requests and tasks tell how fast things go."""
-LOOKED_AT = 3000
+LOOKED_AT = 2000
 """So many of the files that may be asked for are looked at one by one, of all projects together."""
 SILENCE = 10
 """A daemon that missed so many of its reports is not alive."""
