@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from jgi_stager.formatting import human_bytes, left_of, part_of, when
 from jgi_stager.lifecycle import State
-from jgi_stager.planning import Demand, Plan, Spent, Want, bytes_in_window, plan_restores
+from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, bytes_in_window, plan_restores
 from jgi_stager.reporting.snapshot_types import Beyond, Count, Project, Snapshot
 from jgi_stager.trial import Pace, paced
 
@@ -86,6 +86,17 @@ def quota_words(found: Window, now: datetime) -> str:
     if found.limit < found.ceiling:
         said += f" (lowered from {human_bytes(found.ceiling)})"
     return said
+
+
+def days_of_quota(total_bytes: int, limits: Limits) -> float:
+    """How many windows, in days, the quota alone makes ``total_bytes`` take: 0 if all fit at once."""
+    windows = max(0, -(-total_bytes // limits.quota_bytes) - 1)
+    return windows * limits.window / timedelta(days=1)
+
+
+def least_requests(ids: int, total_bytes: int, limits: Limits) -> int:
+    """How many requests this takes at best: none has more ids than allowed, or more bytes than the quota."""
+    return max(-(-ids // limits.max_ids), -(-total_bytes // limits.quota_bytes))
 
 
 # --- whose turn it is ---------------------------------------------------------------------------------------
