@@ -2,7 +2,8 @@
 
 However it is planned, what is beyond k quotas is asked for after k days at the earliest, then a tape is mounted
 and read, the delivery is made known, and the line has to carry it: the bound is the latest of these over all k.
-Sizes are compared at the end, nothing is read back: these files have no content.
+There are as many tape drives as files: what a smaller library adds, no procedure can change. Sizes are compared at
+the end, nothing is read back: these files have no content.
 
 Beside it stands the procedure of the scripts, reckoned on the same figures: once a day somebody asks for as much
 as the quota allows, and transfers what was delivered by then.
@@ -22,15 +23,19 @@ from statistics import median
 from benchmarks.books import MD5, mongod
 from benchmarks.figures import Figure
 from catalogues import PROPOSAL, analysis_project, small_file
+from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS
 from jgi_stager.simulator import Catalogue
 from jgi_stager.simulator.content import Content
-from stage import stage
+from jgi_stager.store import requests, tasks
+from stage import Stage, stage
 
 SEEDS = 2
 MEDIAN_GOAL, WORST_GOAL = 1.005, 1.03
 TERA = 10**12
-DAY = 86_400.0
-TICK_MINUTES = 5.0
+DAY = timedelta(days=1)
+DAY_SECONDS = DAY.total_seconds()
+TICK_SECONDS, QUIET_SECONDS = 60.0, 1800.0
+"""The daemon looks each minute while anything moves; while all wait, time passes to what is due next."""
 LONGEST_HOURS = 24 * 14
 TAPE_BYTES_PER_SECOND = 2e9
 
@@ -69,7 +74,7 @@ def run(_: Sequence[int]) -> Iterator[Figure]:
             ratios = [one.took / one.bound for one in found]
             more = {
                 "scripts": median(one.script / one.bound for one in found),
-                "days": median(one.took for one in found) / DAY,
+                "days": median(one.took for one in found) / DAY_SECONDS,
                 "seeds": float(SEEDS),
             }
             yield Figure(f"makespan, {shape.name}: median over bound", median(ratios), "x", MEDIAN_GOAL, more=more)
@@ -91,7 +96,7 @@ def _one(shape: Shape, seed: int, uri: str) -> Outcome:
             sections={"staging": {"md5_max_bytes": 0}, "jdp": {"max_restore_bytes": quota}},
             seed=seed,
             max_window_bytes=quota,
-            tape_drives=64,
+            tape_drives=shape.files,
             tape_mount_seconds=latency,
             tape_bytes_per_second=TAPE_BYTES_PER_SECOND,
         ) as made,
@@ -99,7 +104,7 @@ def _one(shape: Shape, seed: int, uri: str) -> Outcome:
         made.insert()
         began = made.out.clock.now()
         while not made.idle():
-            made.tick(TICK_MINUTES)
+            _pass(made)
             if made.out.clock.now() - began > timedelta(hours=LONGEST_HOURS):
                 raise AssertionError(f"{shape.name}, seed {seed}: no end; {made.counts()} {made.states()}")
         ended = max(one["since"] for one in made.documents("files"))
@@ -111,19 +116,36 @@ def _one(shape: Shape, seed: int, uri: str) -> Outcome:
         return Outcome((ended - began).total_seconds(), bound, _script(sizes, wire, quota, lag, rate))
 
 
+def _pass(made: Stage) -> None:
+    """Run every step; then time passes: a minute if something moved, else to the next instant that is due."""
+    moved = made.run(*(step.name for step in made.movers()))
+    while not made.ctx.soon.empty():
+        moved += made.run(made.ctx.soon.get_nowait())
+    wait = TICK_SECONDS
+    if not moved:
+        now = made.out.clock.now()
+        due = [one.next_poll_at for one in requests.requests_in(made.store, OPEN_REQUESTS)]
+        due += [one.next_poll_at for one in tasks.tasks_in(made.store, OPEN_TASKS)]
+        due += [entry.at + DAY for entry in requests.ledger(made.store, now - DAY)]
+        later = [(at - now).total_seconds() for at in due if at is not None and at > now]
+        wait = min(QUIET_SECONDS, max(TICK_SECONDS, min(later, default=TICK_SECONDS)))
+    made.out.clock.advance(wait)
+
+
 def _catalogue(sizes: Sequence[int]) -> Catalogue:
-    files = [
-        replace(small_file(1, number), content=Content(size, MD5, claimed=True))
+    """Each file on a cartridge of its own, as an analysis project."""
+    found = [
+        analysis_project(number, [replace(small_file(number, 1), content=Content(size, MD5, claimed=True))])
         for number, size in enumerate(sizes, 1)
     ]
-    return Catalogue((analysis_project(1, files),), PROPOSAL)
+    return Catalogue(tuple(found), PROPOSAL)
 
 
 def _bound(sizes: Sequence[int], wire: Sequence[int], quota: int, lag: float, rate: float) -> float:
     """No procedure ends before this."""
     total, carried = sum(sizes), sum(wire)
     days = ceil(total / quota)
-    return max(k * DAY + lag + max(0, carried - k * quota) / rate for k in range(days))
+    return max(k * DAY_SECONDS + lag + max(0, carried - k * quota) / rate for k in range(days))
 
 
 def _script(sizes: Sequence[int], wire: Sequence[int], quota: int, lag: float, rate: float) -> float:
@@ -131,7 +153,7 @@ def _script(sizes: Sequence[int], wire: Sequence[int], quota: int, lag: float, r
     day, ends, there = 0, 0.0, list[tuple[float, int]]()
     left = sorted(zip(sizes, wire, strict=True), reverse=True)
     while left or there:
-        now = day * DAY
+        now = day * DAY_SECONDS
         ready = [size for at, size in there if at <= now]
         there = [(at, size) for at, size in there if at > now]
         if ready:

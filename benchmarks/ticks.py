@@ -44,7 +44,7 @@ def run(sizes: Sequence[int]) -> Iterator[Figure]:
             with stage(Path(home), uri, sections=sections) as made:
                 fill(made.store, size)
                 yield from _ticks(made, size)
-                with _commands(made, Path(home)):
+                with commands(made, Path(home)):
                     yield from _questions(made, size)
 
 
@@ -81,7 +81,7 @@ def _fresh(monitor: Monitor, page: Callable[[], object]) -> object:
 
 
 @contextmanager
-def _commands(made: Stage, home: Path) -> Iterator[None]:
+def commands(made: Stage, home: Path) -> Iterator[None]:
     """Let commands use the settings of the stage."""
     path = home / "jgi-stager.toml"
     path.write_text(toml(made), encoding="utf-8")

@@ -20,8 +20,9 @@ from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, TheirClock, at_le
 from jgi_stager.clients.turns import Turns
 from jgi_stager.clock import Clock, ScaledClock
 from jgi_stager.failures import Service
+from jgi_stager.opening import open_secrets
 from jgi_stager.secrets import Secrets
-from jgi_stager.settings import ConfigError, HttpSettings, Settings
+from jgi_stager.settings import HttpSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,6 @@ def open_clients(
         for client in vars(found).values():
             stack.callback(client.close)
         yield found
-
-
-def open_secrets(settings: Settings) -> Secrets:
-    """The secrets of the settings."""
-    if settings.secrets.directory is None:
-        raise ConfigError("secrets.directory: not set; name the settings file with --config")
-    return Secrets(settings.secrets.directory)
 
 
 PATIENCE_SECONDS = 20.0

@@ -16,20 +16,20 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import BaseScheduler
-from pydantic import SecretStr
 
 from jgi_stager.circuit_breaker import CircuitBreaker
-from jgi_stager.client_factory import open_clients, open_secrets
-from jgi_stager.clock import Clock, ScaledClock
+from jgi_stager.client_factory import open_clients
+from jgi_stager.clock import Clock
 from jgi_stager.lifecycle import BUSY_PROJECTS
 from jgi_stager.metrics import STEP_FAILURES, STEP_MOVED, STEP_SECONDS, announce
+from jgi_stager.opening import make_clock, open_secrets, open_store
 from jgi_stager.service.lease import Lease, held
 from jgi_stager.service.metrics_snapshot import MetricsReader
 from jgi_stager.service.shutdown import wait_for_steps
 from jgi_stager.service.startup import CrashBackoff, opened_when_there, wait_after_failures
 from jgi_stager.service.supervisor import Supervisor, find_supervisor
 from jgi_stager.service.watchdog import Watchdog, silence_bound
-from jgi_stager.settings import ConfigError, Settings
+from jgi_stager.settings import Settings
 from jgi_stager.steps import STEPS, Step, daemon_alerts
 from jgi_stager.steps.context import StepContext
 from jgi_stager.store import (
@@ -38,7 +38,6 @@ from jgi_stager.store import (
     StoreError,
     StoreUnavailable,
     backup,
-    connect,
     notices,
     processes,
     projects,
@@ -54,40 +53,6 @@ SHORTEST_PERIOD_SECONDS = 0.02
 LOOK_SECONDS = 0.1
 """Real seconds between two looks of the main thread at what only it watches."""
 CLOCK_JUMP_SECONDS = 2.0
-
-
-def make_clock(settings: Settings) -> Clock:
-    """The clock of the settings. Raises `ConfigError` for a scale without a start."""
-    if settings.clock.scale != 1 and settings.clock.start is None:
-        raise ConfigError("clock.scale: a scaled clock needs clock.start, an instant such as 2026-01-01T00:00:00Z")
-    return ScaledClock(settings.clock.start, settings.clock.scale)
-
-
-@contextmanager
-def open_server(settings: Settings) -> Iterator[tuple[str, SecretStr | None, EmbeddedMongod | None]]:
-    """The address and password of the configured MongoDB, or a private one that is started here and stopped with
-    us."""
-    if settings.mongodb.uri is None:
-        mongod = EmbeddedMongod(settings.state.directory)
-        with mongod as uri:
-            yield uri, None, mongod
-        return
-    secrets = open_secrets(settings)
-    password = secrets.read("mongodb_password") if secrets.exists("mongodb_password") else None
-    yield settings.mongodb.uri, password, None
-
-
-@contextmanager
-def open_store(
-    settings: Settings, clock: Clock, *, read_only: bool = False
-) -> Iterator[tuple[Store, EmbeddedMongod | None]]:
-    """The database on that server. ``read_only``: it is taken as it is, and neither brought up to date nor given
-    indexes."""
-    with ExitStack() as stack:
-        uri, password, mongod = stack.enter_context(open_server(settings))
-        store = connect(uri, settings.mongodb.database, clock, password=password, read_only=read_only)
-        stack.callback(store.close)
-        yield store, mongod
 
 
 @contextmanager

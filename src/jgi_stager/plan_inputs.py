@@ -82,6 +82,9 @@ class PlanningInput:
     """Ids that are not asked for because a request brings them: id -> number of the request they will join."""
     joining: Mapping[str, int] = field(default_factory=dict)
     """Project -> how many of its files these are."""
+    seen: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Project -> how many of its files were looked at, their bytes, and how many ids no request brings yet, where
+    there may be more."""
 
 
 def read_refusals(ctx: PlanSource) -> Refusals:
@@ -204,10 +207,15 @@ def _spent(entries: Sequence[LedgerEntry], now: datetime) -> list[Spent]:
 
 
 def planning_input(
-    ctx: PlanSource, refusals: Refusals, now: datetime | None = None, most: Pace = Pace.FULL
+    ctx: PlanSource,
+    refusals: Refusals,
+    now: datetime | None = None,
+    most: Pace = Pace.FULL,
+    together: int | None = None,
 ) -> PlanningInput:
     """What is wanted, what is spent, and what limits hold, by the database. ``now``: by our clock if not given;
-    ``most``: how much may be asked."""
+    ``most``: how much may be asked; ``together``: how many files are looked at of all projects together, for
+    whoever asks for nothing (decision 207)."""
     now = now or ctx.clock.now()
     limits = restore_limits_now(ctx.store, ctx.settings)
     entries = requests.ledger(ctx.store, now - limits.window)
@@ -218,16 +226,22 @@ def planning_input(
             asked[name] += entry.bytes // len(entry.projects)
     without = refusals.waiting | requests.ids_in_doubt(ctx.store)
     demands, joinable, joining = [], dict[str, int](), dict[str, int]()
-    for project in asked_projects(ctx, most):
+    seen, left = dict[str, tuple[int, int, int]](), together or 0
+    names = asked_projects(ctx, most)
+    for number, project in enumerate(names):
         name = project.project_name
-        found = files.candidates(ctx.store, name, CANDIDATES_PER_PROJECT)
+        most_files = CANDIDATES_PER_PROJECT if together is None else max(1, left // (len(names) - number))
+        found = files.candidates(ctx.store, name, most_files)
+        left -= len(found)
         ids = {file.source_file_id for file in found}
         held = requests.open_request_of_sources(ctx.store, ids, ctx.clock.now())
         joinable |= {file_id: request.number for file_id, request in held.items()}
         joining[name] = sum(file.source_file_id in held for file in found)
+        if len(found) == most_files:
+            seen[name] = (len(found), sum(file.size or 0 for file in found), len(ids - held.keys()))
         demands.append(_demand(ctx, project, found, without | held.keys(), asked[name]))
     wanted = tuple(demand for demand in demands if demand.wants)
-    return PlanningInput(wanted, tuple(spent), limits, now, joinable, joining)
+    return PlanningInput(wanted, tuple(spent), limits, now, joinable, joining, seen)
 
 
 def want_of(file: files.Candidate) -> Want:

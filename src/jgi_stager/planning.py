@@ -10,6 +10,7 @@ Pure: values in, values out. The rules, in the order in which they bind:
    delay it (what batch schedulers call backfilling).
 5. A giant that has waited a whole window goes before its peers, so neither a giant nor the rest starves.
 6. A window that is nearly full is not crumbled into tiny requests.
+7. Of the room that is left at the end as much is used as exchanges of files of a project can.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from jgi_stager.packing import fill
 
 CRUMB = 0.02
 """Room smaller than this share of the quota is collected before more is asked for."""
@@ -169,6 +172,8 @@ def _plan(demands: Sequence[Demand], ledger: Sequence[Spent], limits: Limits, no
             choice.deferred.append(want)
             if not room.head_waits:
                 _give_place(room, want, choice.chosen, ledger, limits, now)
+    if room.backfill is None:
+        fill(choice.chosen, choice.deferred, room.left, limits.max_ids)
     chosen, deferred, too_big = choice.chosen, choice.deferred, tuple(choice.too_big)
     last = max((entry.at for entry in ledger if entry.at < now), default=None)
     if chosen and deferred and len(chosen) < limits.max_ids:
@@ -297,14 +302,3 @@ def _next_free(
     jumps_the_queue = turn >= first + limits.window or smallest <= _spare_at(turn, head, planned, limits)
     free = min(turn, first) if jumps_the_queue else turn
     return max(free, _ripe_at(deferred, now if chosen else last, planned, limits, now))
-
-
-def days_of_quota(total_bytes: int, limits: Limits) -> float:
-    """How many windows, in days, the quota alone makes ``total_bytes`` take: 0 if all fit at once."""
-    windows = max(0, -(-total_bytes // limits.quota_bytes) - 1)
-    return windows * limits.window / timedelta(days=1)
-
-
-def least_requests(ids: int, total_bytes: int, limits: Limits) -> int:
-    """How many requests this takes at best: none has more ids than allowed, or more bytes than the quota."""
-    return max(-(-ids // limits.max_ids), -(-total_bytes // limits.quota_bytes))

@@ -54,7 +54,7 @@ Component = Annotated[str, AfterValidator(_component)]
 class Stored(BaseModel):
     """What every stored document obeys: types as MongoDB returns them, and nothing is converted."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, populate_by_name=True, defer_build=True)
     read: ClassVar[frozenset[str] | None] = None
     """The fields that were read, if not all: the others are nothing, and say nothing."""
 

@@ -242,6 +242,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
             projects.set_project(store, OID, ProjectState.ACTIVE, ProjectState.DONE),
         ],
         "file_queries.analysis_projects": lambda: file_queries.analysis_projects(store, "p"),
+        "file_queries.count_before": lambda: file_queries.count_before(store, "p", "Ga1", 5),
         "file_queries.note_verified": lambda: file_queries.note_verified(store, [(OID, {"size": 1})]),
         "file_queries.count": lambda: file_queries.count(store, {"project_name": "p"}),
         "file_queries.in_tasks": lambda: file_queries.in_tasks(store, "p"),

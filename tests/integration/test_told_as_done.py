@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from catalogues import small_catalogue
 from jgi_stager.reporting import explain, quota, snapshot
+from jgi_stager.reporting.explain_stored import explain_stored
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.reporting.snapshot_types import DaemonView
 from jgi_stager.store import requests
-from stage import Stage, file_id
+from stage import Stage, file_id, stage
 
 JOINS = "joins that"
 
@@ -45,6 +48,16 @@ def delivered(made: Stage) -> None:
     made.drive(24)
     while made.documents("restore_requests")[0]["state"] != "closed":
         made.tick()
+
+
+def told_from_the_books(made: Stage) -> dict[str, str]:
+    """What ``explain`` says of each file of a project, with a look at its place, by JDP id."""
+    books = snapshot.take_snapshot(SnapshotSource(made.store, made.settings, made.clock))
+    facts = replace(books, daemon=DaemonView(alive=True))
+    files = [snapshot.file(document) for document in made.documents("files")]
+    coming = quota.turns(facts)
+    found = {one.source_file_id: explain_stored(made.store, facts, one, coming) for one in files}
+    return {file_id: one.why.sentence.replace("about ", "") for file_id, one in found.items()}
 
 
 def second(made: Stage) -> None:
@@ -86,3 +99,29 @@ def test_what_a_request_does_not_bring_is_neither_told_of_nor_joined(made: Stage
     assert plan(made) == {missing}
     made.run("request_restores")
     assert {one for one, times in asked(made).items() if times == 2} == {missing}
+
+
+def test_a_file_beyond_those_that_are_looked_at_is_told_the_same(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six files of four analysis projects each, and a window for twelve of them; two are looked at, or all."""
+    with stage(tmp_path, mongod_uri, small_catalogue(4, 6), max_window_bytes=10_000) as made:
+        made.restart(jdp={"max_restore_bytes": 12_000})
+        made.insert()
+        made.run("accept", "discover")
+        whole = told_from_the_books(made)
+        monkeypatch.setattr(snapshot, "LOOKED_AT", 2)
+        cut = told_from_the_books(made)
+        assert len(set(whole.values())) == 2
+        assert cut == whole
+
+
+def test_a_file_beyond_those_that_are_looked_at_joins_what_brings_it(
+    made: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivered(made)
+    second(made)
+    whole = told_from_the_books(made)
+    monkeypatch.setattr(snapshot, "LOOKED_AT", 1)
+    assert any(JOINS in said for said in whole.values())
+    assert told_from_the_books(made) == whole

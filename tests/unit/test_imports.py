@@ -15,6 +15,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "jgi_stager"
 PURE = {
     "lifecycle",
     "planning",
+    "packing",
     "records",
     "id_lists",
     "choosing",

@@ -12,7 +12,7 @@ import pytest
 from jgi_stager.planning import Spent
 from jgi_stager.reporting import eta
 from jgi_stager.reporting.eta import estimate
-from jgi_stager.reporting.snapshot_types import Snapshot, Task
+from jgi_stager.reporting.snapshot_types import Beyond, Snapshot, Task
 from views import GIGA, NOW, TERA, delivered, facts, project, request, task, transferred, waiting, wants
 
 HOUR = 3600.0
@@ -56,7 +56,11 @@ def test_an_id_with_several_destinations_counts_once_as_the_quota_does() -> None
 
 
 def test_what_the_planner_does_not_see_is_counted_too() -> None:
-    assert 48 < hours(pending(30, waiting=waiting(wants(15_000)))) < 56
+    assert (
+        48
+        < hours(pending(30, waiting=waiting(wants(15_000), beyond={"soil": Beyond(15_000, 15_000, 15 * TERA)})))
+        < 56
+    )
 
 
 def test_what_is_spent_delays_the_rest() -> None:

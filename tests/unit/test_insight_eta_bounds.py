@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jgi_stager.planning import Demand, Limits, Spent, Want, plan_restores
 from jgi_stager.reporting import eta
-from jgi_stager.reporting.snapshot_types import Snapshot
+from jgi_stager.reporting.snapshot_types import Beyond, Snapshot
 from views import NOW, TERA, delivered, facts, project, request, task, transferred, waiting
 
 sizes = st.integers(0, 2**62) | st.integers(0, 50) | st.sampled_from([10**9, 41_912_662_520, 10**13])
@@ -58,7 +58,7 @@ def worlds(draw: st.DrawFn) -> Snapshot:
         waiting=waiting(
             *draw(st.lists(demands(), max_size=3, unique_by=lambda one: one.project)),
             spent=tuple(spent),
-            seen_files=draw(st.sampled_from([8, 15_000])),
+            beyond=draw(st.dictionaries(names, st.builds(Beyond, sizes, sizes, sizes))),
             joining=draw(st.dictionaries(names, sizes)),
             joinable={"id": draw(st.integers(0, 3))},
         ),

@@ -12,7 +12,7 @@ from jgi_stager.planning import Spent
 from jgi_stager.reporting import summary as insight
 from jgi_stager.reporting.preview import Found, preview
 from jgi_stager.reporting.quota import turns, window
-from jgi_stager.reporting.snapshot_types import Count, DaemonView, Login, RefusedAddress
+from jgi_stager.reporting.snapshot_types import Beyond, Count, DaemonView, Login, RefusedAddress
 from jgi_stager.reporting.summary import Credential
 from views import GIGA, HOUR, NOW, TERA, facts, project, request, task, trouble, waiting, wants
 
@@ -193,7 +193,7 @@ def test_a_preview_counts_quota_space_and_other_projects() -> None:
     assert (few.requests, few.days_of_quota) == (3, 2.0)  # 750 ids fit into one request, 25 TB do not
     busy = facts(
         projects=(project("other", counts={"pending": (50_000, 50 * TERA)}),),
-        waiting=waiting(wants(15_000, name="other")),
+        waiting=waiting(wants(15_000, name="other"), beyond={"other": Beyond(15_000, 35_000, 35 * TERA)}),
     )
     beside = preview(busy, found, priority=-1)
     assert beside.eta is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jgi_stager import planning
-from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, days_of_quota, plan_restores
+from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, plan_restores
+from jgi_stager.reporting.quota import days_of_quota
 
 NOW = datetime(2025, 3, 30, 1, 30, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -271,3 +273,30 @@ def test_the_order_of_many_projects_costs_no_search_through_all_of_them() -> Non
 )
 def test_days_of_quota(size: int, days: float) -> None:
     assert days_of_quota(size, LIMITS) == days
+
+
+def test_of_the_room_that_is_left_as_much_is_used_as_an_exchange_can() -> None:
+    """Ninety are planned in order; what is left has room for a file of 38 in the place of one of 30."""
+    limits = Limits(100, DAY, 750)
+    plan = plan_restores([demand("a", [30, 30, 30, 45, 38, 20])], (), limits, NOW)
+    assert sum(want.size for request in plan.requests for want in request) == 98
+    assert [want.size for want in plan.deferred] == [30, 45, 20]
+
+
+def test_a_file_that_gave_way_goes_first_the_next_time_and_gives_way_no_more() -> None:
+    limits, spent, at = Limits(100, DAY, 750), list[Spent](), NOW
+    left = demand("a", [30, 30, 30, 38, 38, 38, 37])
+    gone: list[list[int]] = []
+    for _ in range(3):
+        plan = plan_restores([left], spent, limits, at)
+        (wants,) = plan.requests
+        gone.append([want.size for want in wants])
+        left = replace(left, wants=tuple(want for want in left.wants if want not in wants), remaining_bytes=0)
+        spent, at = [*spent, Spent(at, sum(gone[-1]))], at + DAY
+    assert gone == [[30, 30, 38], [30, 38], [38, 37]]
+
+
+def test_no_project_gives_way_to_another() -> None:
+    limits = Limits(100, DAY, 750)
+    plan = plan_restores([demand("a", [45, 45]), demand("b", [55, 52, 60], priority=-1)], (), limits, NOW)
+    assert [want.size for request in plan.requests for want in request] == [45, 45]

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from jgi_stager import daemon
+from jgi_stager import opening
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -69,8 +69,8 @@ def _books(settings: Settings) -> Iterator[Store]:
     """The books as they are: a release that is about to be installed copies those of the one before it."""
     require_books(settings)
     with (
-        daemon.open_server(settings) as (uri, password, _),
-        as_they_are(uri, settings.mongodb.database, daemon.make_clock(settings), password) as found,
+        opening.open_server(settings) as (uri, password, _),
+        as_they_are(uri, settings.mongodb.database, opening.make_clock(settings), password) as found,
     ):
         yield found
 
@@ -86,10 +86,10 @@ def restore(
         home = private_directory(settings.state.directory)
         with (
             processes.alone(home / "daemon.lock", "a daemon with this state directory"),
-            daemon.open_server(settings) as (uri, password, _),
+            opening.open_server(settings) as (uri, password, _),
         ):
             # Two windows, whatever our clock says: the daemon knows JDP's, and makes it one.
-            until = daemon.make_clock(settings).now() + timedelta(hours=2 * settings.jdp.quota_window_hours)
+            until = opening.make_clock(settings).now() + timedelta(hours=2 * settings.jdp.quota_window_hours)
             found = backup.restore_backup(source, uri, settings.mongodb.database, password, until)
         if as_json:
             emit({"file": str(file), "database": settings.mongodb.database, **_document(found)})

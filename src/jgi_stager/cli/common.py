@@ -22,6 +22,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from jgi_stager import opening
 from jgi_stager.clock import Clock
 from jgi_stager.config_sources import require_configuration
 from jgi_stager.failures import NeedsPerson, OutsideError
@@ -111,14 +112,12 @@ def open_store(
     Without ``create`` it is a mistake that there are none yet. ``clock``: by default that of the settings.
     ``read_only``: nothing is written, and a database of another release is refused.
     """
-    from jgi_stager import daemon
-
     if not create:
         require_books(settings)
-    clock = clock or daemon.make_clock(settings)
+    clock = clock or opening.make_clock(settings)
     with ExitStack() as stack:
         stack.enter_context(_without_log())
-        store, _ = stack.enter_context(daemon.open_store(settings, clock, read_only=read_only))
+        store, _ = stack.enter_context(opening.open_store(settings, clock, read_only=read_only))
         yield SnapshotSource(store, settings, clock)
 
 

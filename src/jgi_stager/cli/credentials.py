@@ -15,11 +15,12 @@ import typer
 
 from jgi_stager.cli.commands import Commands
 from jgi_stager.cli.common import ConfigOption, Mistake, Page, handled, settings_or_exit
-from jgi_stager.client_factory import clients_for_command, open_secrets
+from jgi_stager.client_factory import clients_for_command
 from jgi_stager.clients.globus_login import CLIENT_SECRET, REFRESH_TOKEN
 from jgi_stager.clients.gold import OFFLINE_TOKEN
 from jgi_stager.clients.jdp_session import TOKEN
 from jgi_stager.failures import NeedsPerson, OutsideError, Rejected
+from jgi_stager.opening import open_secrets
 from jgi_stager.secrets import LARGEST_SECRET_BYTES, Secrets
 from jgi_stager.settings import Settings
 from jgi_stager.store.processes import private_directory

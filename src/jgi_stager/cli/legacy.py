@@ -23,7 +23,7 @@ from jgi_stager.cli.common import (
     require_stage_dir,
     settings_or_exit,
 )
-from jgi_stager.client_factory import Clients, clients_for_command, open_secrets
+from jgi_stager.client_factory import Clients, clients_for_command
 from jgi_stager.clients.http import HttpEdge
 from jgi_stager.clients.nmdc import Nmdc
 from jgi_stager.clients.turns import Turns
@@ -39,6 +39,7 @@ from jgi_stager.legacy.generations import Problem
 from jgi_stager.legacy.mapping import Books, Mapped, PlannedProject, Wanted
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.models import Project
+from jgi_stager.opening import open_secrets
 from jgi_stager.records import ProjectRecord, destination_directory
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.secrets import Secrets

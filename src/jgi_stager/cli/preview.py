@@ -21,12 +21,12 @@ from jgi_stager.clients.gold import AnalysisProject
 from jgi_stager.clients.jdp import ApListing
 from jgi_stager.clients.parsing import Listing
 from jgi_stager.clock import Clock
-from jgi_stager.daemon import make_clock
 from jgi_stager.formatting import count, human_bytes, left_of
 from jgi_stager.id_lists import biosample_ids
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.limits import restore_limits
 from jgi_stager.models import Project
+from jgi_stager.opening import make_clock
 from jgi_stager.pattern_files import chosen_of, why_unusable
 from jgi_stager.records import ProjectRecord, destination_directory, explain_invalid
 from jgi_stager.reporting import json_output, snapshot

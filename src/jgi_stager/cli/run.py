@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jgi_stager import daemon
+from jgi_stager import daemon, opening
 from jgi_stager.cli.common import ConfigOption, complain, require_stage_dir, settings_or_exit
 from jgi_stager.logs import configure_logging
 from jgi_stager.service.shutdown import leave
@@ -24,7 +24,7 @@ def run(
     settings = settings_or_exit(config)
     try:
         require_stage_dir(settings)
-        clock = daemon.make_clock(settings)
+        clock = opening.make_clock(settings)
         configure_logging(clock, level=logging.DEBUG if verbose else logging.INFO)
         code = daemon.run(settings, until_idle=until_idle)
     except ConfigError as error:

@@ -72,9 +72,8 @@ def uninstall_service(user: UserOption = False, dry_run: DryOption = False, root
 def mail_failure(config: ConfigOption = None) -> None:
     """Mail that the service has given up: what jgi-stager-failure.service starts."""
     from jgi_stager import mail
-    from jgi_stager.client_factory import open_secrets
-    from jgi_stager.daemon import make_clock
     from jgi_stager.failures import OutsideError
+    from jgi_stager.opening import make_clock, open_secrets
     from jgi_stager.service.failure import failure_mail
 
     settings = settings_or_exit(config)

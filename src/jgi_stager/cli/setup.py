@@ -18,16 +18,17 @@ from typing import Annotated
 
 import typer
 
-from jgi_stager import daemon
+from jgi_stager import opening
 from jgi_stager.cli import scrontab
 from jgi_stager.cli.common import ConfigOption, JsonOption, Mistake, Page, emit, handled, settings_or_exit
 from jgi_stager.cli.control import config_file
-from jgi_stager.client_factory import Clients, clients_for_command, open_secrets
+from jgi_stager.client_factory import Clients, clients_for_command
 from jgi_stager.config_sources import CONFIG_VARIABLE, ConfigError
 from jgi_stager.demo.place import has_ended
 from jgi_stager.failures import OutsideError, Rejected
 from jgi_stager.formatting import count, human_bytes, instant, some_of
 from jgi_stager.importer import PatternsError
+from jgi_stager.opening import open_secrets
 from jgi_stager.outages import not_over
 from jgi_stager.pattern_files import read_importer
 from jgi_stager.preflight import (
@@ -133,8 +134,8 @@ def _state_directory(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
-    clock = daemon.make_clock(settings)
-    with daemon.open_store(settings, clock) as (store, mongod):
+    clock = opening.make_clock(settings)
+    with opening.open_store(settings, clock) as (store, mongod):
         version, difference = ping(store), clock_difference(server_time(store))
         _may_fence(store)
     kind = "private mongod" if mongod is not None else "mongod"
@@ -165,7 +166,7 @@ def _known_against(version: str, *, networked: bool) -> tuple[str, ...]:
 
 def _documents(settings: Settings) -> str:
     try:
-        with daemon.open_store(settings, daemon.make_clock(settings)) as (store, _):
+        with opening.open_store(settings, opening.make_clock(settings)) as (store, _):
             found = snapshot.set_aside(store)
     except StoreError:
         raise Problem("not read: see the database", "mend the database first", Verdict.WARN) from None
@@ -238,7 +239,7 @@ def _planned_outages(settings: Settings, services: Clients) -> str:
     """Whatever it answers, nothing waits for it: never a failure, nor a warning."""
     if not services.nersc.is_on:
         return "not asked for planned outages (nersc.status_url is empty)"
-    now = daemon.make_clock(settings).now()
+    now = opening.make_clock(settings).now()
     try:
         found = services.nersc.planned(now)
     except OutsideError as error:
@@ -417,7 +418,7 @@ def check(
 
 def _contract(settings: Settings, *, as_json: bool) -> None:
     """Each assumption, with what this installation has seen of it. Asks nobody but the database."""
-    with daemon.open_store(settings, daemon.make_clock(settings)) as (store, _):
+    with opening.open_store(settings, opening.make_clock(settings)) as (store, _):
         known = evidence.contract(store)
     rows = contract_rows(known)
     proof = known.proof

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jgi_stager import daemon
+from jgi_stager import opening
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -49,8 +49,8 @@ def command(
             )
         require_books(settings)
         with (
-            daemon.open_server(settings) as (uri, password, _),
-            as_they_are(uri, settings.mongodb.database, daemon.make_clock(settings), password) as store,
+            opening.open_server(settings) as (uri, password, _),
+            as_they_are(uri, settings.mongodb.database, opening.make_clock(settings), password) as store,
         ):
             found = rehearse(store)
             replayed, differences, unread = _replay(store)

@@ -14,6 +14,7 @@ import typer
 from rich.status import Status
 from rich.text import Text
 
+from jgi_stager import opening
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -150,12 +151,11 @@ def wait(
     6: there is no such project. 124: the timeout is over. 130: Ctrl-C. 1: failed, such as without a database for
     an hour. 2: wrong usage.
     """
-    from jgi_stager import daemon  # it takes longer to import than most commands run
 
     settings = settings_or_exit(config)
     with handled():
         patience = None if timeout is None else parse_age(timeout)
-        clock = daemon.make_clock(settings)
+        clock = opening.make_clock(settings)
         begun = clock.monotonic()
         page = Page()
         try:

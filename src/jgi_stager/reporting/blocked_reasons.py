@@ -158,19 +158,22 @@ def pending(facts: Snapshot, project: Project, coming: Turns) -> BlockedReason:
     first = first or service_wait(facts, "jdp") or held_back(facts) or _room(project, coming)
     if first := first or trial(facts, coming):
         return first
-    now = coming.now.get(project.name, Count())
+    now, about = coming.now.get(project.name, Count()), coming.about(project.name)
+    going = f"{about}{_ids(now)} are asked for"
     if now.files and now.files >= project.of("pending").files:
-        return BlockedReason(ReasonCode.TURN, f"{_ids(now)} are asked for with the next request, {NEXT_RUN}")
+        return BlockedReason(ReasonCode.TURN, f"{going} with the next request, {NEXT_RUN}")
     if now.files:
         rest = f", the rest when the quota allows: {_quota(facts)}"
-        return BlockedReason(ReasonCode.QUOTA, f"{_ids(now)} are asked for {NEXT_RUN}{rest}", until=coming.next_at)
+        return BlockedReason(ReasonCode.QUOTA, f"{going} {NEXT_RUN}{rest}", until=coming.next_at)
     put_off = _put_off(facts, project)
     if coming.next_at is None:
         return put_off or BlockedReason(
             ReasonCode.TURN, f"the next planning of requests looks at them, {NEXT_RUN}"
         )
     then = coming.then.get(project.name, Count())
-    turn = f"; {_ids(then)} go then" if then.files else "; other projects go first then" if coming.then else ""
+    turn = (
+        f"; {about}{_ids(then)} go then" if then.files else "; other projects go first then" if coming.then else ""
+    )
     sentence = f"waiting for quota: {_quota(facts, coming.next_at)}{turn}"
     return BlockedReason(ReasonCode.QUOTA, sentence, until=coming.next_at)
 
@@ -281,7 +284,8 @@ def _quota_of_file(facts: Snapshot, file: File, coming: Turns) -> BlockedReason:
     if coming.next_at:
         then = coming.then.get(file.project, Count())
         sentence = (
-            f"waiting for quota and its turn: {_quota(facts, coming.next_at)}; {_ids(then)} of {file.project}"
+            f"waiting for quota and its turn: {_quota(facts, coming.next_at)}; {coming.about(file.project)}"
+            f"{_ids(then)} of {file.project}"
         )
         return BlockedReason(ReasonCode.QUOTA, f"{sentence} go before it", until=coming.next_at)
     return BlockedReason(ReasonCode.TURN, f"the next planning of requests looks at it, {NEXT_RUN}")

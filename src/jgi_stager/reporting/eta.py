@@ -21,7 +21,7 @@ from statistics import median
 from jgi_stager.lifecycle import IN_DOUBT, ON_TAPE_REQUESTS, Phase, states_in
 from jgi_stager.outages import Rests, rests, work
 from jgi_stager.planning import Demand, Spent, Want, plan_restores
-from jgi_stager.reporting.snapshot_types import Count, Project, Request, Snapshot, Task
+from jgi_stager.reporting.snapshot_types import Beyond, Count, Project, Request, Snapshot, Task
 from jgi_stager.trial import MOST_FILES
 
 # --- how fast JDP, Globus and the verification have been lately ---------------------------------------------
@@ -427,8 +427,8 @@ def _pending(facts: Snapshot, project: Project) -> Count:
         size = joining.bytes + sum(one.bytes // len(one.projects) for one in doubtful)
         return Count(max(0, have.files - files), max(0, have.bytes - size))
     left = [want.size for want in wants if want.file_id not in view.in_doubt]
-    unseen = max(0, have.files - view.seen_files)
-    return Count(len(left) + unseen, sum(left) + have.bytes * unseen // max(1, have.files))
+    beyond = view.beyond.get(project.name, Beyond())
+    return Count(len(left) + beyond.files, sum(left) + beyond.bytes)
 
 
 def _usual_request(pending: Collection[Count], max_ids: int) -> int:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from jgi_stager.lifecycle import COMPLETE_PROJECTS, ProjectState
-from jgi_stager.planning import Demand, days_of_quota, least_requests
+from jgi_stager.planning import Demand
 from jgi_stager.reporting import eta
 from jgi_stager.reporting.eta import Eta
+from jgi_stager.reporting.quota import days_of_quota, least_requests
 from jgi_stager.reporting.snapshot_types import Count, Project, Snapshot
 from jgi_stager.selection import Selection
 from jgi_stager.trial import MOST_FILES

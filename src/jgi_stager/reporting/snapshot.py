@@ -24,7 +24,6 @@ from jgi_stager.limits import limits_now, restore_limits_now, task_slots
 from jgi_stager.models import Project, RestoreRequest, TransferTask
 from jgi_stager.outages import GRACE, not_over
 from jgi_stager.plan_inputs import (
-    CANDIDATES_PER_PROJECT,
     PlanningInput,
     Refusals,
     pace_now,
@@ -35,6 +34,7 @@ from jgi_stager.plan_inputs import (
 from jgi_stager.records import TaskKind
 from jgi_stager.reporting import snapshot_types as views
 from jgi_stager.reporting.credential_life import is_soon, likely_end
+from jgi_stager.reporting.quota import beyond
 from jgi_stager.reporting.snapshot_types import Login, RefusedAddress, SetAside, Snapshot
 from jgi_stager.room import asked_for
 from jgi_stager.secrets import Secrets
@@ -144,6 +144,8 @@ def _people(record: Record, now: datetime) -> tuple[str, Sequence[str]] | None:
 
 RECENT = 60
 """So many ended requests and tasks tell how fast things go."""
+LOOKED_AT = 2000
+"""So many of the files that may be asked for are looked at one by one, of all projects together."""
 SILENCE = 10
 """A daemon that missed so many of its reports is not alive."""
 NOT_OURS = "new"
@@ -170,10 +172,11 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
     refusals = read_refusals(books)
     caution = read_caution(books, refusals)
     most = pace_now(books, caution, now)
-    planned = planning_input(books, refusals, most=most)
+    planned = planning_input(books, refusals, most=most, together=LOOKED_AT)
     open_requests = requests.requests_in(store, OPEN_REQUESTS)
     open_tasks = tasks.tasks_in(store, OPEN_TASKS)
     records = projects.all_records(store)
+    shown = tuple(_project(store, record) for record in records)
     jdp, by_download = settings.jdp, settings.staging.method == "https"
     past_requests = [*reversed(requests.delivered(store, RECENT))]
     return Snapshot(
@@ -184,13 +187,14 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
         slots=task_slots(limits_now(store, settings)["max_active_tasks"]),
         download_slots=settings.staging.download_workers if by_download else None,
         reads_back=settings.staging.md5_max_bytes != 0 and not by_download,
-        projects=tuple(_project(store, record) for record in records),
+        projects=shown,
         requests=tuple(request(document) for document in open_requests),
         tasks=tuple(task(document) for document in open_tasks),
         past_requests=[request(document) for document in past_requests],
         past_tasks=_past_downloads(past_requests) if by_download else _past_tasks(store),
         waiting=replace(
             _waiting(planned, refusals, open_requests),
+            beyond=beyond(planned.seen, shown),
             caution=caution,
             most=most,
             patience=timedelta(hours=jdp.trial_patience_hours),
@@ -250,7 +254,6 @@ def _waiting(planned: PlanningInput, refusals: Refusals, open_requests: Sequence
     return views.Waiting(
         demands=planned.demands,
         spent=planned.spent,
-        seen_files=CANDIDATES_PER_PROJECT,
         in_doubt={file_id: one.key for one in doubtful for file_id in one.file_ids},
         refused_until=refusals.until,
         refused_times={file_id: refusals.times[file_id] for file_id in refusals.until},

@@ -258,14 +258,23 @@ class SetAside:
         )
 
 
+class Beyond(NamedTuple):
+    """What of a project may be asked for after the files that were looked at one by one, by its tally."""
+
+    after: int = 0
+    """How many were looked at."""
+    files: int = 0
+    bytes: int = 0
+
+
 @dataclass(frozen=True)
 class Waiting:
     """What the planner sees: what is wanted and may be asked for, what is spent, what is put off."""
 
     demands: tuple[Demand, ...] = ()
     spent: tuple[Spent, ...] = ()
-    seen_files: int = 15_000
-    """So many pending files of a project are in its demand at most."""
+    beyond: Mapping[str, Beyond] = field(default_factory=dict)
+    """Project -> what there is beyond its demand, if anything."""
     in_doubt: Mapping[str, str] = field(default_factory=dict)
     """JDP file id -> key of the request whose answer was lost."""
     refused_until: Mapping[str, datetime] = field(default_factory=dict)

@@ -28,9 +28,10 @@ from jgi_stager.models import Project
 from jgi_stager.notices import CHECK_AT_GOLD, Kind
 from jgi_stager.pattern_files import chosen_of
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, read_caution, read_refusals, want_of
-from jgi_stager.planning import Demand, Limits, days_of_quota, least_requests
+from jgi_stager.planning import Demand, Limits
 from jgi_stager.records import FileRecord, destination_directory
 from jgi_stager.reporting import preview, ready_to_import, snapshot
+from jgi_stager.reporting.quota import days_of_quota, least_requests
 from jgi_stager.reporting.snapshot_types import Count
 from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.steps import first_contact

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pymongo import UpdateOne
@@ -98,7 +98,7 @@ class Fenced:
 
     def update_each(self, changes: Sequence[Change]) -> BulkWriteResult:
         """Make each change, in any order, and set the token. Raises `LeaseLost`."""
-        stamped = [replace(one, update=self._stamped(one.update)).operation() for one in changes]
+        stamped = [UpdateOne(one.where, self._stamped(one.update), upsert=one.upsert) for one in changes]
         with self._lost():
             return self._collection.bulk_write(stamped, ordered=False)
 

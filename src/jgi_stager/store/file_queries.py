@@ -244,3 +244,11 @@ def requeue_count(store: Store, project_name: str) -> int:
     total = {"$group": {"_id": None, "setbacks": {"$sum": "$setbacks"}}}
     found: list[Any] = list(store.files.aggregate([match, total]))
     return int(found[0]["setbacks"]) if found else 0
+
+
+@translated
+def count_before(store: Store, project_name: str, ap_gold_id: str, limit: int) -> int:
+    """How many pending files that never went back come before those of an analysis project in the order of
+    planning; ``limit`` at most. Reads so much of an index."""
+    where: Document = {"project_name": project_name, "state": State.PENDING, "setbacks": 0}
+    return store.files.count_documents({**where, "ap_gold_id": {"$lt": ap_gold_id}}, limit=limit)

@@ -453,7 +453,10 @@ def any_stray(store: Store, directory: str) -> bool:
 def _rows(store: Store, where: Document, state: State | None, limit: int = 0) -> list[FileRow]:
     if state is not None:
         where = {**where, "state": state}
-    return _fitting_rows(store, store.files.find(where, _ROW).sort("_id", ASCENDING).limit(limit))
+    found = store.files.find(where, _ROW)
+    if not limit:  # sorted by the server it may take the index of the ids, and read all that there is
+        return sorted(_fitting_rows(store, found), key=lambda row: row.oid)
+    return _fitting_rows(store, found.sort("_id", ASCENDING).limit(limit))
 
 
 def _fitting_rows(store: Store, documents: Iterable[Document]) -> list[FileRow]:

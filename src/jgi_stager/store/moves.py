@@ -19,7 +19,7 @@ from jgi_stager.store import tallies
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import LONGEST_WHY, as_list, forbid_fields, history_push
 from jgi_stager.store.errors import translated
-from jgi_stager.store.fencing import Change
+from jgi_stager.store.fencing import Update
 
 Selection = Mapping[str, Any]
 """Which files. Made by one of the ``by_...`` functions, so that an index finds them."""
@@ -119,17 +119,20 @@ def _move(
         update["$push"]["delivery_faults"] = {"$each": [asdict(fault)], "$slice": -FAULTS_KEPT}
     guard, moved = _guarded(where, old), 0
     while found := list(store.files.find(guard, tallies.COUNTED).limit(MOVED_TOGETHER)):
-        moved += _move_these(store, found, guard, update, (old, new))
+        moved += _move_these(store, found, where, update, (old, new))
         if len(found) < MOVED_TOGETHER:
             break
     return moved
 
 
 def _move_these(
-    store: Store, found: Sequence[Document], guard: Document, update: Document, move: tuple[State, State]
+    store: Store, found: Sequence[Document], where: Selection, update: Update, move: tuple[State, State]
 ) -> int:
-    """Move those that were read, and no others: so it is known what the tallies change by."""
-    these: Document = {"$and": [guard, {"_id": {"$in": [one["_id"] for one in found]}}]}
+    """Move those that were read, and no others: so it is known what the tallies change by. That a move can be
+    written on them was seen when they were read."""
+    these: Document = {"_id": {"$in": [one["_id"] for one in found]}, "state": move[0]}
+    if where.keys() != {"_id"}:
+        these = {"$and": [these, where]}
     return tallies.moved(store, found, *move, lambda: store.files.update_many(these, update))
 
 
@@ -141,16 +144,40 @@ def move_each(
     if not items:
         return 0
     _check(store, by_oids([items[0][0]]), old, new)
-    at = store.clock.now()
-    updates = {}
+    alike: dict[frozenset[str], dict[ObjectId, Mapping[str, Any]]] = {}
     for oid, fields in items:
-        _check_fields(fields)
-        updates[oid] = Change({"_id": oid, "state": old, **_MOVABLE}, _update(old, new, why, at, fields))
-    found = list(store.files.find(_guarded(by_oids(updates), old), tallies.COUNTED))
-    these = [updates[one["_id"]] for one in found]
-    if not these:
-        return 0
-    return tallies.moved(store, found, old, new, lambda: store.files.update_each(these))
+        alike.setdefault(frozenset(fields), {})[oid] = fields
+    for names in alike:
+        _check_fields(dict.fromkeys(names))
+    at, moved = store.clock.now(), 0
+    for names, some in alike.items():
+        oids = list(some)
+        for first in range(0, len(oids), MOVED_TOGETHER):
+            guard = _guarded(by_oids(oids[first : first + MOVED_TOGETHER]), old)
+            found = list(store.files.find(guard, tallies.COUNTED))
+            values = {one["_id"]: some[one["_id"]] for one in found}
+            update = _pipeline(_update(old, new, why, at, {}), values, names)
+            moved += _move_these(store, found, by_oids(values), update, (old, new)) if found else 0
+    return moved
+
+
+def _pipeline(
+    update: Document, values: Mapping[ObjectId, Mapping[str, Any]], names: Iterable[str]
+) -> Sequence[Document]:
+    """The same update, in which each file finds the values of these fields under its id.
+
+    One guarded update of all costs the server less than half of one for each file (decision 505).
+    """
+    place = {"$indexOfArray": [{"$literal": list(values)}, "$_id"]}
+    changes: Document = {name: {"$literal": value} for name, value in update["$set"].items()}
+    for name in names:
+        changes[name] = {"$arrayElemAt": [{"$literal": [one[name] for one in values.values()]}, place]}
+    push = update["$push"]["history"]
+    longer = {"$concatArrays": ["$history", {"$literal": push["$each"]}]}
+    changes["history"] = {"$slice": [longer, push["$slice"]]}
+    for name, number in update.get("$inc", {}).items():
+        changes[name] = {"$add": [f"${name}", number]}
+    return [{"$set": changes}]
 
 
 def fail(store: Store, where: Selection, old: State, reason: str) -> int:

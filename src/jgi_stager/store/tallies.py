@@ -130,8 +130,11 @@ def entered(
     def entering() -> tuple[int, Changes | None]:
         number, positions = write()
         changes: dict[str, Counter[str]] = {}
+        by_state: dict[str, list[Mapping[str, Any]]] = {}
         for position in positions:
-            for name, change in _change([files[position]], files[position]["state"]).items():
+            by_state.setdefault(files[position]["state"], []).append(files[position])
+        for state, some in by_state.items():
+            for name, change in _change(some, state).items():
                 changes.setdefault(name, Counter()).update(change)
         return number, changes
 
@@ -144,16 +147,17 @@ def _names(files: Iterable[Mapping[str, Any]]) -> set[str]:
 
 def _change(files: Iterable[Mapping[str, Any]], new: str, old: str | None = None) -> dict[str, Counter[str]]:
     """What a move of these files changes. A file without a project is in no tally."""
-    changes: dict[str, Counter[str]] = {}
+    sizes: dict[str, list[int]] = {}
     for one in files:
-        name, size = one.get("project_name"), size_of(one.get("jdp_file_size"))
-        if isinstance(name, str):
-            change = changes.setdefault(name, Counter())
-            change.update({f"counts.{new}.files": 1, f"counts.{new}.bytes": size})
-            if old is not None:
-                change.subtract({f"counts.{old}.files": 1, f"counts.{old}.bytes": size})
-            if new == State.PENDING:
-                change["candidates"] = 1
+        if isinstance(name := one.get("project_name"), str):
+            sizes.setdefault(name, []).append(size_of(one.get("jdp_file_size")))
+    changes: dict[str, Counter[str]] = {}
+    for name, found in sizes.items():
+        change = changes[name] = Counter({f"counts.{new}.files": len(found), f"counts.{new}.bytes": sum(found)})
+        if old is not None:
+            change.subtract({f"counts.{old}.files": len(found), f"counts.{old}.bytes": sum(found)})
+        if new == State.PENDING:
+            change["candidates"] = 1
     return changes
 
 
