@@ -71,7 +71,7 @@ def row(figure: Figure) -> str:
     goal = "" if figure.goal is None else f"{'>=' if figure.at_least else '<='} {figure.goal:g}"
     word = {True: "pass", False: "SHORT", None: ""}[figure.passes]
     more = ", ".join(f"{name} {value:,.4g}" for name, value in figure.more.items())
-    return f"{figure.name:52} {figure.value:>9.3g} {figure.unit:12} {goal:>9}  {word:5}  {more}".rstrip()
+    return f"{figure.name:52} {figure.value:>9.4g} {figure.unit:12} {goal:>9}  {word:5}  {more}".rstrip()
 
 
 def _document(found: dict[str, list[Figure]]) -> dict[str, list[dict[str, object]]]:
