@@ -26,7 +26,7 @@ from jgi_stager.store import files, projects, requests, tallies, tasks
 
 log = structlog.get_logger()
 
-INSPECTED = 500
+INSPECTED = 400
 """Files that one audit reads. A step meets what it moves in any case; this is for what waits for long."""
 
 
