@@ -146,7 +146,7 @@ def read_toml(path: Path, known: Known) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     for section, keys in values.items():
-        # Checked here and not left to the model, which knows neither the file nor what it should be instead.
+        # Checked here and not left to the model: its constructor takes options of its own beside the sections.
         if section not in known:
             raise ConfigError(f"{path}: {section}: no such section; {_instead(section, known)}")
         if not isinstance(keys, dict):
@@ -187,11 +187,9 @@ def verified_uri(uri: str) -> str:
     return uri
 
 
-def from_environment(known: Known) -> dict[str, dict[str, str]]:
-    """The settings in the environment, by section: they win over the file. Raises `ConfigError` for a variable
-    with our prefix that is no setting."""
-    found: dict[str, dict[str, str]] = {}
-    for name, value in os.environ.items():
+def refuse_unknown_variables(known: Known) -> None:
+    """Raises `ConfigError` for an environment variable with our prefix that is no setting."""
+    for name in os.environ:
         if not name.upper().startswith(ENV_PREFIX) or name == CONFIG_VARIABLE:
             continue
         section, _, key = name[len(ENV_PREFIX) :].lower().partition("__")
@@ -200,8 +198,6 @@ def from_environment(known: Known) -> dict[str, dict[str, str]]:
             raise ConfigError(
                 f"environment variable {name}: no such setting; it must be {ENV_PREFIX}<SECTION>__<KEY>; {instead}"
             )
-        found.setdefault(section, {})[key] = value
-    return found
 
 
 def refuse_open_addresses() -> None:

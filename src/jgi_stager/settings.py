@@ -19,6 +19,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jgi_stager.config_sources import (
     CONFIG_VARIABLE,
@@ -32,11 +33,11 @@ from jgi_stager.config_sources import (
     Strings,
     default_config_file,
     explain,
-    from_environment,
     is_loopback,
     read_toml,
     refuse_open_addresses,
     refuse_open_file,
+    refuse_unknown_variables,
     verified_uri,
 )
 
@@ -317,8 +318,17 @@ class SecretSettings(Section):
     directory: Path | None = None
 
 
-class Settings(Section):
+class Settings(BaseSettings):
     """All settings. Build it with `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        enable_decoding=False,
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
 
     mongodb: MongoSettings = MongoSettings()
     gold: GoldSettings = GoldSettings()
@@ -336,6 +346,19 @@ class Settings(Section):
     clock: ClockSettings = ClockSettings()
     secrets: SecretSettings = SecretSettings()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file, which arrives as init values; nothing else is read."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
 
 def load_settings(config_file: Path | None = None) -> Settings:
     """Read the settings. ``config_file`` None means `CONFIG_VARIABLE` or `default_config_file`.
@@ -348,8 +371,7 @@ def load_settings(config_file: Path | None = None) -> Settings:
     values = read_toml(path, known) if path else {}
     if path:
         refuse_open_file(path, values)
-    for section, keys in from_environment(known).items():
-        values[section] = {**values.get(section, {}), **keys}
+    refuse_unknown_variables(known)
     refuse_open_addresses()
     try:
         settings = Settings(**values)

@@ -139,7 +139,7 @@ def read(path: Path) -> LegacyConfig:
             except ValueError as error:
                 raise ConfigError(f"{path}: {section}.{key}: {error}; correct it, or take it out") from None
     try:
-        Settings(**ours)
+        Settings(**ours)  # type: ignore[arg-type]
     except ValidationError as error:
         raise ConfigError(explain(error, path)) from None
     return LegacyConfig(path, ours, directories=tuple(directories), left_out=tuple(sorted(left_out)), **project)
