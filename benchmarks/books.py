@@ -22,7 +22,8 @@ from jgi_stager.records import FileRecord, TaskKind
 from jgi_stager.store import Store, acceptance, requests, tasks
 from jgi_stager.store.embedded import EmbeddedMongod
 from jgi_stager.store.schema import ensure_indexes
-from left_behind import guarded
+from left_behind import scratch
+from stage import Stage, stage
 
 BATCH = 5000
 PROJECTS = 10
@@ -31,20 +32,33 @@ REQUESTED = 750
 OPEN = (State.RESTORE_REQUESTED, State.RESTORED, State.MANIFEST_READY, State.TRANSFERRING)
 SIZE = 100_000_000
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"
-MEMORY = Path("/dev/shm")
 
 
 @contextmanager
 def mongod() -> Iterator[str]:
-    """A private mongod as the daemon has one, whose data are in memory where there is such a place, and are
-    removed afterwards."""
-    place = MEMORY if MEMORY.is_dir() else None
-    with (
-        tempfile.TemporaryDirectory(prefix="jgi-bench-", dir=place) as home,
-        guarded(),
-        EmbeddedMongod(Path(home)) as uri,
-    ):
+    """A private mongod as the daemon has one, whose data are in memory where there is room, and are removed
+    afterwards."""
+    with scratch("jgi-bench-") as home, EmbeddedMongod(home) as uri:
         yield uri
+
+
+@contextmanager
+def filled(files: int, projects: int = PROJECTS) -> Iterator[Stage]:
+    """A daemon on a database with so many files, that looks at the room at their destination as a real one."""
+    with tempfile.TemporaryDirectory(prefix="jgi-bench-") as home, mongod() as uri:
+        sections: dict[str, dict[str, Any]] = {
+            "mongodb": {"uri": uri},
+            "web": {"port": 0},
+            "staging": {"watch_space": True},
+        }
+        with stage(Path(home), uri, sections=sections) as made:
+            fill(made.store, files, projects)
+            yield made
+
+
+def begin(made: Stage) -> None:
+    """Let be done what the steps do at the start alone, or once a day or hour."""
+    made.run("audit", "watch_credentials", "digest", "finish", "send_notices")
 
 
 def project_names(projects: int = PROJECTS) -> list[str]:

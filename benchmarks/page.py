@@ -7,29 +7,21 @@ same time. The readers come to the largest of the databases only.
 
 from __future__ import annotations
 
-import socket
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import mean, median
-from typing import Any
 
-from benchmarks.books import fill, mongod, project_names
+from benchmarks.books import begin, filled, project_names
 from benchmarks.figures import MILLI, Figure, Meter, Spent, of_cost, resident
 from benchmarks.readers import Answer, Readers, readers
 from benchmarks.remembered import remember
 from jgi_stager.page.look import Reader
 from jgi_stager.page.render import REFRESH_SECONDS
 from jgi_stager.reporting.snapshot import SnapshotSource
-from jgi_stager.service.metrics_snapshot import MetricsReader
-from jgi_stager.settings import WebSettings
 from jgi_stager.steps import STEPS
-from jgi_stager.web.health import Monitor
-from jgi_stager.web.server import serving
-from stage import Stage, stage
+from served import served
+from stage import Stage
 
 PROJECTS = 20
 ANSWER_MS = 300.0
@@ -49,34 +41,14 @@ SLOWER = 1.1
 def run(sizes: Sequence[int]) -> Iterator[Figure]:
     """The figures of every size."""
     for size in sizes:
-        with tempfile.TemporaryDirectory(prefix="jgi-bench-") as home, mongod() as uri:
-            sections: dict[str, dict[str, Any]] = {
-                "mongodb": {"uri": uri},
-                "web": {"port": 0},
-                "staging": {"watch_space": True},
-            }
-            with stage(Path(home), uri, sections=sections) as made:
-                fill(made.store, size, PROJECTS)
-                for name in ("audit", "watch_credentials", "digest", "finish", "send_notices"):
-                    made.run(name)  # what they do at the start, or once a day or hour, is done
-                remember(made.store, project_names(PROJECTS))
-                yield _look(made, size)
-                with _served(made) as crowd:
-                    yield from _answers(made, crowd, size)
-                    if size == max(sizes):
-                        yield from _ticks(made, crowd, size)
-
-
-@contextmanager
-def _served(made: Stage) -> Iterator[Readers]:
-    """The daemon's web server, and readers of it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    monitor = Monitor(made.ctx, dict, MetricsReader(made.store, made.settings))
-    with serving(WebSettings(port=port), monitor) as bound, readers(port) as crowd:
-        assert bound == port
-        yield crowd
+        with filled(size, PROJECTS) as made:
+            begin(made)
+            remember(made.store, project_names(PROJECTS))
+            yield _look(made, size)
+            with served(made) as site, readers(site.port) as crowd:
+                yield from _answers(made, crowd, size)
+                if size == max(sizes):
+                    yield from _ticks(made, crowd, size)
 
 
 def _look(made: Stage, size: int) -> Figure:

@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from factories import jdp_id
-from jgi_stager.alarm_models import Alarm, Cause
+from factories import alarm, jdp_id
 from jgi_stager.history_models import SHARED, HistoryPoint, PointKind, day_of, thinned, width_of
 from jgi_stager.lifecycle import NoticeState, ProjectState, RequestState, State, TaskState
 from jgi_stager.records import TaskKind
@@ -138,18 +137,6 @@ def _ended(store: Store, number: int, project: str, now: datetime) -> None:
 
 def _alarm(store: Store, number: int, project: str, now: datetime) -> None:
     topic, at = f"bench-{number}", now - timedelta(hours=12 * number)
-    alarms.open_alarm(
-        store,
-        Alarm(
-            key=topic,
-            subject=f"{project}: nothing has moved for a day",
-            found="nothing has moved",
-            you="look",
-            command="jgi-stager status",
-            projects=[project],
-            cause=Cause.OTHER,
-            opened_at=at,
-            seen_at=at,
-        ),
-    )
+    told = {"subject": f"{project}: nothing has moved for a day", "found": "nothing has moved", "you": "look"}
+    alarms.open_alarm(store, alarm(topic, at, **told, command="jgi-stager status", projects=[project]))
     alarms.end_alarm(store, topic, "it moves again")

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from benchmarks.books import fill, mongod, project_names
+from benchmarks.books import begin, filled, project_names
 from benchmarks.figures import Figure, Meter, of_cost, resident
 from commands import toml
 from jgi_stager.cli.main import app
@@ -22,7 +21,7 @@ from jgi_stager.service.metrics_snapshot import MetricsReader
 from jgi_stager.steps import STEPS
 from jgi_stager.web.collector import StoreCollector
 from jgi_stager.web.health import Monitor, status_line_now
-from stage import Stage, stage
+from stage import Stage
 
 STEP_MS = 50.0
 QUESTION_MS = 300.0
@@ -35,23 +34,15 @@ MILLION = 10**6
 def run(sizes: Sequence[int]) -> Iterator[Figure]:
     """The figures of every size."""
     for size in sizes:
-        with tempfile.TemporaryDirectory(prefix="jgi-bench-") as home, mongod() as uri:
-            sections: dict[str, dict[str, Any]] = {
-                "mongodb": {"uri": uri},
-                "web": {"port": 0},
-                "staging": {"watch_space": True},
-            }
-            with stage(Path(home), uri, sections=sections) as made:
-                fill(made.store, size)
-                yield from _ticks(made, size)
-                with commands(made, Path(home)):
-                    yield from _questions(made, size)
+        with filled(size) as made, tempfile.TemporaryDirectory(prefix="jgi-bench-") as home:
+            yield from _ticks(made, size)
+            with commands(made, Path(home)):
+                yield from _questions(made, size)
 
 
 def _ticks(made: Stage, size: int) -> Iterator[Figure]:
     meter = Meter.of(made.store.database)
-    for name in ("audit", "watch_credentials", "digest", "finish", "send_notices"):
-        made.run(name)  # what they do at the start, or once a day or hour, is done
+    begin(made)
     per_second = 0.0
     for step in STEPS:
         spent = meter.repeated(partial(step.run, made.ctx))

@@ -23,8 +23,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 import forwarding
-from jgi_stager.web.probe import probe
-from processes_of_a_test import Site, check_all_arrived, simulated_site, wait_for
+from processes_of_a_test import Site, check_all_arrived, serves_pages, simulated_site, wait_for
 
 FILE = Path(__file__).resolve().parents[1] / "compose.yaml"
 MONGO = "localhost/jgi-stager-mongo"
@@ -96,12 +95,8 @@ class Composed:
         return f"{self.name}_{service}_1"
 
     def working(self) -> str | None:
-        """The daemon that works: only that one serves pages, at the port that is published."""
-        for service, port in PORTS.items():
-            _, said = probe("/healthz", port)
-            if not said.startswith(("nobody", "no answer")):
-                return service
-        return None
+        """The daemon that works, by the port that is published."""
+        return next((service for service, port in PORTS.items() if serves_pages(port)), None)
 
     def primary(self) -> tuple[str, str] | None:
         """The member that takes writes, and the uri by which this machine reaches it."""
@@ -187,7 +182,5 @@ def _lost(site: Site, services: Composed) -> str:
     services.podman("kill", "--signal", "KILL", services.container(working))
     wait_for(lambda: services.working() not in (None, working), "the other one to take over", PATIENCE_SECONDS)
     took = time.monotonic() - began
-    with site.books() as database:
-        done = {"state": "done"}
-        wait_for(lambda: database["projects"].find_one(done), "the project to be done", PATIENCE_SECONDS)
+    site.reach_the_end(PATIENCE_SECONDS)
     return f"at work {up:.0f} s after it was up; {member} lost, then {working}; taken over after {took:.1f} s"

@@ -23,10 +23,9 @@ from typing import Annotated, Any
 import typer
 
 import compose
-from jgi_stager.web.probe import probe
 from left_behind import guarded
 from mongods import replica_set
-from processes_of_a_test import Site, check_all_arrived, simulated_site, wait_for
+from processes_of_a_test import Site, check_all_arrived, serves_pages, simulated_site, wait_for
 from smtp_server import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,9 +126,8 @@ class Replica:
     port: int
 
     def works(self) -> bool:
-        """Whether it is the one that works: only that one serves pages."""
-        _, said = probe("/healthz", self.port)
-        return not said.startswith(("nobody", "no answer"))
+        """Whether it is the one that works."""
+        return serves_pages(self.port)
 
 
 @contextmanager
@@ -178,9 +176,7 @@ def takeover(home: Path) -> None:
         run("podman", "kill", "--signal", "KILL", working.name)
         wait_for(other.works, "the other one to take over", TAKEOVER_SECONDS)
         took = time.monotonic() - began
-        with site.books() as database:
-            done = {"state": "done"}
-            wait_for(lambda: database["projects"].find_one(done), "the project to be done", TAKEOVER_SECONDS)
+        site.reach_the_end(TAKEOVER_SECONDS)
         check_all_arrived(site)
     print(f"kill of the one that works: the other one took over after {took:.1f} s, nothing doubled", flush=True)
 

@@ -24,6 +24,7 @@ from pymongo import MongoClient
 from jgi_stager.simulator.settings import Credentials
 from jgi_stager.store import processes
 from jgi_stager.store.embedded import running
+from jgi_stager.web.probe import probe
 from proven import note_proven
 
 SCALE = 3600.0
@@ -100,6 +101,11 @@ class Site:
         """Wait until any file is in one of these states."""
         wait_for(lambda: not self.counts().keys().isdisjoint(states), " or ".join(states))
 
+    def reach_the_end(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until a project is done."""
+        with self.books() as books:
+            wait_for(lambda: books["projects"].find_one({"state": "done"}), "the project to be done", seconds)
+
     def outside(self) -> dict[str, Any]:
         """What the simulator saw."""
         found: dict[str, Any] = requests.get(f"{self.urls['sim']}/books", timeout=10).json()
@@ -118,6 +124,12 @@ class Site:
         pid = self.state / "mongodb" / "mongod.pid"
         if running(self.state) and pid.exists():
             processes.end(self.mongod(), 5)
+
+
+def serves_pages(port: int) -> bool:
+    """Whether the daemon with this port works: one that stands by serves nothing."""
+    _, said = probe("/healthz", port)
+    return not said.startswith(("nobody", "no answer"))
 
 
 def spawn(command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:

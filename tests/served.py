@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from jgi_stager.web import answers, pages
 from jgi_stager.web.health import Monitor
 from jgi_stager.web.server import serving
 from pages import Element, read
+from smtp_server import free_port
 from stage import Stage
 
 
@@ -53,12 +53,6 @@ class Site:
         assert (status, headers["content-type"]) == (200, "application/json")
         found: dict[str, Any] = json.loads(body)
         return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

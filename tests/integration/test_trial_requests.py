@@ -160,7 +160,7 @@ def test_a_project_of_three_windows_is_delayed_by_the_way_of_the_trial_and_by_no
         f"and {with_one.trial - with_one.tape} more until it was proven"
     )
     print(figures)
-    assert timedelta(0) < delay <= with_one.trial + TICK, figures
+    assert timedelta(0) < delay <= with_one.trial + timedelta(minutes=2), figures
     assert with_one.trial <= with_one.tape + FETCHED_AND_VERIFIED, figures
     # What comes after the last request is the same, but for the tenth of its age by which its poll may be late.
     assert abs(done - delay) <= 0.12 * timedelta(hours=TAPE_HOURS) + timedelta(minutes=8), figures

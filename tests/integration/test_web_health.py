@@ -36,6 +36,7 @@ from jgi_stager.web import server
 from jgi_stager.web.health import Monitor, status_line_now
 from jgi_stager.web.server import serving
 from processes_of_a_test import wait_for
+from smtp_server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,12 +74,6 @@ def answered(request: urllib.request.Request) -> tuple[int, str]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read().decode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

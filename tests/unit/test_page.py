@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jgi_stager.alarm_models import Alarm, Cause
+from factories import alarm
 from jgi_stager.history_models import PointKind
 from jgi_stager.lifecycle import State
 from jgi_stager.page import documents, render, views
@@ -290,25 +290,16 @@ def test_the_document_has_what_the_pictures_are_drawn_from() -> None:
 def secretive() -> Look:
     """A world with logins, addresses and commands in every place that could show them."""
     address = "pi@example.org"
-    alarm = Alarm(
-        key="x",
-        subject=f"GOLD says {address} may not",
-        found=f"told {address}",
-        you="ask",
-        command="jgi-stager check",
-        projects=[NAME],
-        cause=Cause.OTHER,
-        opened_at=NOW,
-        seen_at=NOW,
-    )
+    told = {"subject": f"GOLD says {address} may not", "found": f"told {address}", "you": "ask"}
+    opened = alarm("x", NOW, **told, command="jgi-stager check", projects=[NAME])
     world = dead_token().facts
     subject = moving(
         failed=(FailedGroup(f"refused for {address}", 14, 20 * GIGA, (f"{address}.gff",)),),
         history=(Move(NOW, "active", "active", f"notify is {address} (by root)"),),
     )
-    world = replace(world, projects=(subject,), alarms=(alarm,), mails_given_up=(f"done: {address}",))
+    world = replace(world, projects=(subject,), alarms=(opened,), mails_given_up=(f"done: {address}",))
     letters = [Letter(NOW, f"a mail to {address}", NAME)]
-    return look_at(world, jdp="needs_person", events=events(world, letters, [], [alarm], 99))
+    return look_at(world, jdp="needs_person", events=events(world, letters, [], [opened], 99))
 
 
 def test_the_page_of_a_project_has_no_logins_and_no_addresses() -> None:

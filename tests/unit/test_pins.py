@@ -143,6 +143,7 @@ def test_every_way_of_the_page_is_tried() -> None:
     found = {way.name: way for way in install_paths.ways()}
     assert {way.tool for way in found.values()} == {None, *install_paths.TOOLS}
     assert len(found) == 4
+    assert install_paths.PROGRAM == ".local/bin/jgi-stager"
 
 
 def test_a_list_names_no_address() -> None:
