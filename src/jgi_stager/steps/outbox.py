@@ -42,8 +42,8 @@ WINDOW = timedelta(hours=1)
 MOST_SUBJECTS = 40
 
 
-def batch_notices(ctx: StepContext) -> int:
-    """Fold what is too much. Returns how many notices were folded."""
+def batch_notices(ctx: StepContext) -> list[Notice]:
+    """Fold what is too much. Returns the notices that still wait, in the order in which they were stored."""
     waiting = notices.waiting_notices(ctx.store)
     folded = _finish(ctx, waiting)
     groups: dict[tuple[str, tuple[str, ...]], list[Notice]] = {}
@@ -53,7 +53,7 @@ def batch_notices(ctx: StepContext) -> int:
     for (kind, to), group in groups.items():
         if _is_flood(ctx, Kind(kind), group):
             folded |= _fold(ctx, Kind(kind), to, group)
-    return len(folded)
+    return notices.waiting_notices(ctx.store) if folded or groups else waiting
 
 
 def _is_flood(ctx: StepContext, kind: Kind, group: Sequence[Notice]) -> bool:
@@ -198,9 +198,8 @@ def run(ctx: StepContext) -> int:
     push_notifications(ctx)
     if not known:
         return 0
-    batch_notices(ctx)
     sent, held_up = 0, set[str]()
-    for notice in notices.waiting_notices(ctx.store):
+    for notice in batch_notices(ctx):
         if not may_ask(ctx, Service.SMTP):
             break
         thread = notice.thread

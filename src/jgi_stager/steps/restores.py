@@ -114,9 +114,11 @@ def _with_pending(ctx: StepContext) -> list[Project]:
 def recover(ctx: StepContext) -> int:
     """Finish the accepted requests whose files were not all moved; call unknown what was never answered."""
     begun = requests.requests_in(ctx.store, (RequestState.SUBMITTING, RequestState.ACCEPTED))
-    accepted = [request for request in begun if request.state == RequestState.ACCEPTED]
-    return _give_up_unanswered(ctx, [request for request in begun if request not in accepted]) + sum(
-        transitions.finish_accepted_request(ctx.store, request, first_request_poll(ctx)) for request in accepted
+    cut_off = [request for request in begun if request.state == RequestState.SUBMITTING]
+    return _give_up_unanswered(ctx, cut_off) + sum(
+        transitions.finish_accepted_request(ctx.store, request, first_request_poll(ctx))
+        for request in begun
+        if request.state == RequestState.ACCEPTED
     )
 
 

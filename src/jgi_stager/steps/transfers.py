@@ -114,13 +114,14 @@ def failed_by_its_file(ctx: StepContext, task: TransferTask) -> bool:
 
 def recover(ctx: StepContext, kind: TaskKind) -> int:
     """Send again what was never answered, and move the files of what was. Returns how many files moved."""
-    moved = 0
     begun = tasks.tasks_in(ctx.store, (TaskState.SUBMITTED, TaskState.SUBMITTING), kind=kind)
     if not begun:
-        return moved
-    for task in begun:
-        if task.state == TaskState.SUBMITTED:
-            moved += transitions.finish_accepted_task(ctx.store, task, _first_poll(ctx))
+        return 0
+    moved = sum(
+        transitions.finish_accepted_task(ctx.store, task, _first_poll(ctx))
+        for task in begun
+        if task.state == TaskState.SUBMITTED
+    )
     unsent = tasks.tasks_in(ctx.store, TaskState.SUBMITTING, due=ctx.clock.now(), kind=kind, body=True)
     return moved + process_each(ctx, Service.GLOBUS, unsent, send_again, _reschedule, kind=CallKind.SUBMIT)
 
