@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -53,6 +54,15 @@ SHORTEST_PERIOD_SECONDS = 0.02
 LOOK_SECONDS = 0.1
 """Real seconds between two looks of the main thread at what only it watches."""
 CLOCK_JUMP_SECONDS = 2.0
+BACKUP_LOOK_SECONDS = 1.0
+"""Real seconds between two looks whether a backup is being made."""
+
+
+class _BackupLook(NamedTuple):
+    """Whether one was being made, and when that was seen (monotonic seconds)."""
+
+    at: float
+    wanted: bool
 
 
 @contextmanager
@@ -78,7 +88,7 @@ def run_step(step: Step, ctx: StepContext) -> None:
 
 def _run_step(step: Step, ctx: StepContext) -> None:
     try:
-        if backup.is_wanted(ctx.store):
+        if _waits_for_backup(ctx):
             log.debug("step_waits", step=step.name, why="a backup is being made")
             return
         moved = step.run(ctx)
@@ -103,6 +113,17 @@ def _run_step(step: Step, ctx: StepContext) -> None:
         daemon_alerts.store_answered(ctx)
         if moved:
             log.debug("step_ran", step=step.name, moved=moved)
+
+
+def _waits_for_backup(ctx: StepContext) -> bool:
+    """Whether a copy of the books is being made for which steps wait. One look is for all steps of a second: what
+    a step writes that began meanwhile makes the copy begin again, and no more."""
+    known, now = ctx.remembered.get("backup"), time.monotonic()
+    if isinstance(known, _BackupLook) and now - known.at < BACKUP_LOOK_SECONDS:
+        return known.wanted
+    wanted = backup.is_wanted(ctx.store)
+    ctx.remembered["backup"] = _BackupLook(now, wanted)
+    return wanted
 
 
 def make_scheduler(ctx: StepContext) -> BackgroundScheduler:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -174,9 +174,10 @@ def question(ctx: PlanSource, refusals: Refusals, now: datetime | None = None, m
     )
 
 
-def could_ask(ctx: PlanSource, now: datetime) -> bool:
-    """Whether a plan can have anything in it: a file that fits into what is left of the window, or one that never
-    will. Costs the same however many files wait, so a full window is not planned for again and again.
+def could_ask(ctx: PlanSource, now: datetime, waiting: Iterable[Project]) -> bool:
+    """Whether a plan can have anything in it: a file of a ``waiting`` project that fits into what is left of the
+    window, or one that never will. Costs the same however many files wait, so a full window is not planned for
+    again and again.
 
     Not while a request is so damaged that it cannot be told what it spends or holds.
 
@@ -194,7 +195,7 @@ def could_ask(ctx: PlanSource, now: datetime) -> bool:
     if at_newest > ctx.settings.jdp.max_restore_bytes:
         log.error("quota_overspent", bytes=at_newest, quota=ctx.settings.jdp.max_restore_bytes)
     left = limits.quota_bytes - used
-    for project in projects.by_state(ctx.store, ProjectState.ACTIVE):
+    for project in waiting:
         found = files.pending_sizes(ctx.store, project.project_name)
         if found is not None and (found[0] <= left or found[1] > limits.quota_bytes):
             return True

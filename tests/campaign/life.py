@@ -17,7 +17,7 @@ import time
 import traceback
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,7 +29,7 @@ from campaign.mutations import mutate
 from campaign.people import Changed, act, cancel, retry
 from campaign.script import Beside, Event, Kill
 from campaign.timeline import Timeline, TimelineClock
-from jgi_stager import daemon
+from jgi_stager import daemon, mail
 from jgi_stager.clock import Clock
 from jgi_stager.daemon import is_idle, open_context, run_step
 from jgi_stager.lifecycle import ProjectState
@@ -40,6 +40,8 @@ from jgi_stager.simulator.secret_files import write_secret
 from jgi_stager.steps import STEPS, daemon_alerts
 from jgi_stager.steps.context import StepContext
 from jgi_stager.store import StoreError, connect, notices, projects
+from jgi_stager.stored import Stored
+from mail_samples import SAMPLES, notice
 
 IDLE, NOT_IDLE, FAILED = 0, 3, 1
 STILL = -int(signal.SIGSTOP)
@@ -160,9 +162,11 @@ class Ticks:
         if is_idle(self._tools):
             return True
         names = set(self._spec["enough"])
+        if not names:
+            return False
         done = {one.project_name for one in projects.by_state(self._tools.store, ProjectState.DONE)}
         waiting = {one.project for one in notices.open_notices(self._tools.store)}
-        return bool(names) and names <= done and not names & waiting
+        return names <= done and not names & waiting
 
 
 CLOSE_ALARMS = next(step for step in STEPS if step.name == "close_alarms")
@@ -252,6 +256,7 @@ def _tell_bugs(effects: Effects) -> None:
 def main() -> None:
     """The warm process: a line in is a life to live, or one that stands still to be woken; two lines out are its
     process and its end."""
+    _warm_up()
     for line in sys.stdin:
         spec = json.loads(line)
         child = int(spec["wake"]) if "wake" in spec else os.fork()
@@ -263,6 +268,20 @@ def main() -> None:
         _, status = os.waitpid(child, os.WUNTRACED)
         code = STILL if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)
         print(json.dumps({"status": code}), flush=True)
+
+
+def _warm_up() -> None:
+    """Make once, for all lives, what each would make at its first use: the checks of the models, the templates."""
+    for model in _models(Stored):
+        model.model_rebuild()
+    for kind, data in SAMPLES.items():
+        mail.render(notice(kind, data))
+
+
+def _models(model: type[Stored]) -> Iterator[type[Stored]]:
+    for one in model.__subclasses__():
+        yield one
+        yield from _models(one)
 
 
 def _be(spec: Mapping[str, Any]) -> NoReturn:

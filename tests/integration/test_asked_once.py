@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jgi_stager import admin, plan_inputs
+from jgi_stager.models import Project
 from jgi_stager.plan_inputs import PlanSource
 from jgi_stager.steps import discover, restores
 from jgi_stager.store import StoreUnavailable
@@ -88,10 +90,10 @@ def test_a_project_that_is_discovered_while_it_is_planned_is_not_asked_for_again
         st.run("accept")
         real = plan_inputs.could_ask
 
-        def late(ctx: PlanSource, now: datetime) -> bool:
+        def late(ctx: PlanSource, now: datetime, waiting: Iterable[Project]) -> bool:
             with st.beside():
                 discover.run(st.ctx)
-            return real(ctx, now)
+            return real(ctx, now, waiting)
 
         with monkeypatch.context() as patch:
             patch.setattr("jgi_stager.steps.restores.could_ask", late)

@@ -25,6 +25,7 @@ from jgi_stager.steps import STEPS
 from jgi_stager.store import Store, StoreError, StoreRefused, backup, connect, control, leases
 from jgi_stager.store.backup import DamagedError, read_backup, restore_backup, write_backup
 from jgi_stager.store.schema import CURRENT
+from processes_of_a_test import wait_for
 from stage import Stage, small_catalogue, stage
 
 QUOTA = 4000
@@ -210,8 +211,12 @@ def test_steps_wait_for_a_copy_and_for_no_longer_than_it_lives(tmp_path: Path, m
         assert "state" not in st.project()
         # It was killed: its lease runs out.
         assert leases.renew(st.store, backup.DUTY, "somebody", token, 0)
-        run_step(accept, st.ctx)
-        assert st.project()["state"] == "discovering"
+
+        def goes_on() -> bool:
+            run_step(accept, st.ctx)
+            return st.project().get("state") == "discovering"
+
+        wait_for(goes_on, "the step, which looks for a copy once a second")
 
 
 # --- files that are none ------------------------------------------------------------------------------------

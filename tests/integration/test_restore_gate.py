@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jgi_stager.lifecycle import State
+from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.plan_inputs import could_ask, question, read_refusals
 from jgi_stager.recorded_plans import decide
-from jgi_stager.store import control, files
+from jgi_stager.store import control, files, projects
 from stage import Stage, small_catalogue, stage
 
 
@@ -28,7 +28,8 @@ def answer(made: Stage) -> tuple[bool, bool]:
     """What the gate says, and whether there is something in the plan."""
     now = made.out.clock.now()
     plan = decide(question(made.ctx, read_refusals(made.ctx), now))
-    return could_ask(made.ctx, now), bool(plan.requests or plan.too_big)
+    waiting = projects.by_state(made.store, ProjectState.ACTIVE)
+    return could_ask(made.ctx, now, waiting), bool(plan.requests or plan.too_big)
 
 
 def test_the_gate_is_open_while_something_fits_and_closed_while_nothing_does(made: Stage) -> None:
@@ -43,7 +44,8 @@ def test_the_gate_is_open_while_something_fits_and_closed_while_nothing_does(mad
 def test_the_gate_is_open_for_what_is_larger_than_the_quota(made: Stage) -> None:
     made.run("request_restores")
     control.set_limit(made.store, "max_restore_bytes", 900, "lowered")
-    assert could_ask(made.ctx, made.out.clock.now())
+    waiting = projects.by_state(made.store, ProjectState.ACTIVE)
+    assert could_ask(made.ctx, made.out.clock.now(), waiting)
 
 
 def test_the_sizes_of_what_is_pending(made: Stage) -> None:

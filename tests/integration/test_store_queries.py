@@ -221,7 +221,9 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "projects.accept": lambda: projects.accept(
             store, OID, ProjectRecord(project_name="p", proposal_id="1"), "/stage", now
         ),
-        "projects.ended_since": lambda: projects.ended_since(store, now),
+        "projects.by_state_or_ended_since": lambda: projects.by_state_or_ended_since(
+            store, (ProjectState.ACTIVE,), now
+        ),
         "projects.get": lambda: projects.get(store, "nobody"),
         "projects.get_by_id": lambda: projects.get_by_id(store, OID),
         "projects.insert_project": lambda: projects.insert_project(store, {"project_name": "p"}),
@@ -232,6 +234,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "projects.begin_rescan": lambda: projects.begin_rescan(store, project(), "root", "w"),
         "projects.end_rescan": lambda: projects.end_rescan(store, project(discovery=RESCAN), "w"),
         "projects.growing": lambda: projects.growing(store),
+        "projects.busy_or_growing": lambda: projects.busy_or_growing(store),
         "projects.postpone_discovery": lambda: projects.postpone_discovery(store, project(), error="e"),
         "projects.record_discovery": lambda: [
             projects.record_discovery(store, project(), {"analysis_projects": 1}),

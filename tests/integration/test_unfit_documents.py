@@ -392,6 +392,7 @@ def test_projects_of_a_release_without_marks_go_on(two: Stage) -> None:
     assert control.delete_many({"_id": {"$regex": "^accepted:"}}).deleted_count == 2
     control.delete_one({"_id": "schema"})
     edit(two, "projects", {"_id": 1}, project_name="../evil", accepted_name="../evil")
+    two.restart()
     ensure_schema(two.store.database)
     two.run("accept")
     assert [one.key for one in projects.by_state(two.store, ProjectState.ACTIVE)] == [2]

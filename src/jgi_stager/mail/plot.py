@@ -56,7 +56,7 @@ def plot(points: Sequence[HistoryPoint]) -> bytes | None:
         below = above
     _axes(draw, font, shown[0].at, shown[-1].at, top)
     _legend(draw, font, phases)
-    small = image.resize(SIZE, Image.Resampling.LANCZOS).quantize(_COLOURS_KEPT, dither=Image.Dither.NONE)
+    small = image.reduce(_SHARP).quantize(_COLOURS_KEPT, dither=Image.Dither.NONE)
     file = io.BytesIO()
     small.save(file, "PNG", optimize=True)
     return file.getvalue()

@@ -23,7 +23,7 @@ from jgi_stager.clients.parsing import Listing
 from jgi_stager.discovery_models import NAMED_PROJECTS, DiscoveredProject, NotInGold, Rescan
 from jgi_stager.failures import Rejected, Service, Transient
 from jgi_stager.import_models import ImportedAnalysisProject
-from jgi_stager.lifecycle import BUSY_PROJECTS, ProjectState, State
+from jgi_stager.lifecycle import BUSY_PROJECTS, GROWING, ProjectState, State
 from jgi_stager.models import Project
 from jgi_stager.notices import CHECK_AT_GOLD
 from jgi_stager.readiness import METAGENOME, METATRANSCRIPTOME, SELF_MAPPING
@@ -133,7 +133,9 @@ MOST_SEQUENCING_PROJECTS = 20_000
 
 def run(ctx: StepContext) -> int:
     """Bring every project in discovery as far as it goes now. Returns how many answers were stored."""
-    busy, growing = projects.by_state(ctx.store, BUSY_PROJECTS), projects.growing(ctx.store)
+    known = projects.busy_or_growing(ctx.store)
+    busy = [one for one in known if one.state in BUSY_PROJECTS]
+    growing = [one for one in known if one.state in GROWING and (one.rescan or one.rescan_days)]
     if isolate_each(ctx, growing, _begin_rescan):
         growing = projects.growing(ctx.store)
     moved = process_each(
@@ -144,7 +146,7 @@ def run(ctx: StepContext) -> int:
         _reschedule_study,
         attempts_of=_study_attempts,
     )
-    rescanned = (one for known in growing if (one := projects.in_discovery(known)) is not None)
+    rescanned = (one for grown in growing if (one := projects.in_discovery(grown)) is not None)
     first = (one for one in busy if one.state == ProjectState.DISCOVERING)
     waiting = [one for one in (*first, *rescanned) if _due(one, ctx)]
     isolate_each(ctx, waiting, _name_again)

@@ -41,10 +41,7 @@ class Event:
 def run(ctx: StepContext) -> int:
     """Write what is due. Returns how many points were written."""
     now = ctx.clock.now()
-    looked_at = [
-        *projects.by_state(ctx.store, GOING),
-        *projects.ended_since(ctx.store, now - LOOKED_AT_FOR),
-    ]
+    looked_at = projects.by_state_or_ended_since(ctx.store, GOING, now - LOOKED_AT_FOR)
     outside = list(_outside(ctx))
     found = {one.project_name: (one, due(ctx, one, outside, now)) for one in looked_at}
     return _write(ctx, {name: (one, events) for name, (one, events) in found.items() if events})

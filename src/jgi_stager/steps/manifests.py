@@ -179,8 +179,10 @@ TOLD_AFTER = timedelta(hours=3)
 
 def run(ctx: StepContext) -> int:
     """Read what has arrived, then fetch what is missing. Returns how many files moved."""
-    moved = transfers.recover(ctx, TaskKind.MANIFESTS)
-    under_way = tasks.tasks_in(ctx.store, OPEN_TASKS, kind=TaskKind.MANIFESTS)
+    under_way, moved = tasks.tasks_in(ctx.store, OPEN_TASKS, kind=TaskKind.MANIFESTS), 0
+    if any(task.state in (TaskState.SUBMITTED, TaskState.SUBMITTING) for task in under_way):
+        moved += transfers.recover(ctx, TaskKind.MANIFESTS)
+        under_way = tasks.tasks_in(ctx.store, OPEN_TASKS, kind=TaskKind.MANIFESTS)
     if ended := [task for task in under_way if task.state == TaskState.ENDED]:
         moved += sum(_read_all(ctx, task) for task in ended)
         under_way = tasks.tasks_in(ctx.store, OPEN_TASKS, kind=TaskKind.MANIFESTS)

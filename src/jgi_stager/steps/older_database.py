@@ -63,7 +63,11 @@ class Sent:
 def may_ask_anything(ctx: StepContext, now: ClockEstimate) -> bool:
     """Whether files may be asked for, by what is known of the age of the database. ``now``: that of the plan."""
     last = _last(ctx)
-    if last is not None and last.request and requests.get_request(ctx.store, last.request) is None:
+    if last is None:
+        # This machine has not seen the database yet: the tasks at Globus may say that it is older.
+        look_for_orphans(ctx)
+        note_sent(ctx, "")
+    elif last.request and requests.get_request(ctx.store, last.request) is None:
         hold(ctx, [last.request], f"they do not have the request that was sent last, at {last.at} UTC")
     found = control.hold(ctx.store)
     if found is None or found.ended_at is not None:
@@ -78,11 +82,6 @@ def may_ask_anything(ctx: StepContext, now: ClockEstimate) -> bool:
     else:
         log.warning("restores_held", problem=found.why, until=found.until)
     return False
-
-
-def is_known(ctx: StepContext) -> bool:
-    """Whether this state directory has seen this database, or another one in its place."""
-    return _last(ctx) is not None
 
 
 def note_sent(ctx: StepContext, request: str) -> None:

@@ -42,9 +42,8 @@ WINDOW = timedelta(hours=1)
 MOST_SUBJECTS = 40
 
 
-def batch_notices(ctx: StepContext) -> list[Notice]:
+def batch_notices(ctx: StepContext, waiting: Sequence[Notice]) -> Sequence[Notice]:
     """Fold what is too much. Returns the notices that still wait, in the order in which they were stored."""
-    waiting = notices.waiting_notices(ctx.store)
     folded = _finish(ctx, waiting)
     groups: dict[tuple[str, tuple[str, ...]], list[Notice]] = {}
     for notice in waiting:
@@ -191,31 +190,38 @@ MOST_BUGS = 12
 def run(ctx: StepContext) -> int:
     """Send what is due, oldest first. Returns how many mails left."""
     known = notices.open_notices(ctx.store)
-    for notice in (one for one in known if one.state == NoticeState.SENDING):
+    cut_off = [one for one in known if one.state == NoticeState.SENDING]
+    for notice in cut_off:
         # The daemon died while the server may or may not have taken it. The Message-ID stays the same, so a
         # second copy is recognised by mail programs; losing the mail would be worse.
         notices.mark_waiting(ctx.store, notice.key, ctx.clock.now(), "cut off while being sent")
     push_notifications(ctx)
-    if not known:
+    waiting = notices.waiting_notices(ctx.store) if cut_off else known
+    if not any(_is_due(ctx, one) for one in waiting):
         return 0
     sent, held_up = 0, set[str]()
-    for notice in batch_notices(ctx):
+    for notice in batch_notices(ctx, waiting):
         if not may_ask(ctx, Service.SMTP):
             break
         thread = notice.thread
         if thread in held_up:
             continue
-        left = is_due(notice.next_try_at, notice.update_date, ctx.clock.now()) and _send(ctx, notice)
+        due = _is_due(ctx, notice)
+        left = due and _send(ctx, notice)
         sent += left
-        if thread is not None and not left and _holds_up(ctx, notice):
+        after = notices.get_notice(ctx.store, notice.key) if due and not left else notice
+        if thread is not None and not left and _holds_up(after):
             held_up.add(thread)
     return sent
 
 
-def _holds_up(ctx: StepContext, notice: Notice) -> bool:
+def _is_due(ctx: StepContext, notice: Notice) -> bool:
+    return is_due(notice.next_try_at, notice.update_date, ctx.clock.now())
+
+
+def _holds_up(notice: Notice | None) -> bool:
     """Whether it waits for everybody. One that only some address postpones holds up nothing for the others."""
-    fresh = notices.get_notice(ctx.store, notice.key)
-    return fresh is not None and fresh.state == NoticeState.WAITING and not fresh.delivered
+    return notice is not None and notice.state == NoticeState.WAITING and not notice.delivered
 
 
 @uninterruptible()

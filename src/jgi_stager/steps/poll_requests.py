@@ -25,6 +25,7 @@ from jgi_stager.steps.first_contact import bent, is_waited_for, seen
 from jgi_stager.steps.notify import Lasts, alert, solve
 from jgi_stager.steps.services import call, isolate_each, process_each, reschedule_fields
 from jgi_stager.store import files, requests
+from jgi_stager.store.documents import is_due
 
 log = structlog.get_logger()
 
@@ -43,13 +44,21 @@ VANISHED_PATIENCE = timedelta(hours=24)
 
 def run(ctx: StepContext) -> int:
     """Poll what is due, end what has expired, close what nobody needs. Returns how many files moved."""
-    due = requests.requests_in(ctx.store, RequestState.WAITING, due=ctx.clock.now())
+    known, now = requests.requests_in(ctx.store, (RequestState.WAITING, RequestState.READY)), ctx.clock.now()
+    due = [one for one in known if one.state == RequestState.WAITING and _is_due(one, now)]
     moved = process_each(ctx, Service.JDP, due, poll, reschedule)
-    ready = requests.requests_in(ctx.store, RequestState.READY)
+    if due:
+        ready = requests.requests_in(ctx.store, RequestState.READY)
+    else:
+        ready = [one for one in known if one.state == RequestState.READY]
     if undated := [one for one in ready if _is_undated(ctx, one)]:
         moved += process_each(ctx, Service.JDP, undated, _look_again, _look_later)
         ready = requests.requests_in(ctx.store, RequestState.READY)
     return moved + isolate_each(ctx, ready, housekeeping)
+
+
+def _is_due(request: RestoreRequest, now: datetime) -> bool:
+    return request.next_poll_at is not None and is_due(request.next_poll_at, request.update_date, now)
 
 
 def reschedule(ctx: StepContext, document: RestoreRequest, error: str, seconds: float) -> None:

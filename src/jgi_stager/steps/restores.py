@@ -56,12 +56,12 @@ def _join_or_ask(ctx: StepContext, waiting: Sequence[Project]) -> int:
         deliveries.note_unmatched(ctx)
     moved = join_open_requests(ctx, [project for project in waiting if asked_for(project.no_room)])
     # Looked at once more only if something moved since: what joined a request is not pending now.
-    if now is None or (moved and not _with_pending(ctx)) or not _books_are_whole(ctx, now):
+    if now is None or (moved and not _with_pending(ctx)) or not older_database.may_ask_anything(ctx, now):
         return moved
     jdp_answers.forget_guess(ctx)
     first_contact.decide(ctx)
     refusals = read_refusals(ctx)
-    if _is_held(ctx, refusals) or not could_ask(ctx, now.low):
+    if _is_held(ctx, refusals) or not could_ask(ctx, now.low, waiting):
         return moved
     most = pace_now(ctx, read_caution(ctx, refusals), now.low)
     if most is Pace.NOTHING:
@@ -82,15 +82,6 @@ def _join_or_ask(ctx: StepContext, waiting: Sequence[Project]) -> int:
         if plan.requests and plan.deferred and most is Pace.FULL:
             seen(ctx, "jdp.window", "every request of a full window was accepted")
     return moved
-
-
-def _books_are_whole(ctx: StepContext, now: ClockEstimate) -> bool:
-    """Whether nothing says that the database is older than the work. Where this machine has not seen it yet, the
-    tasks at Globus may say so."""
-    if not older_database.is_known(ctx):
-        older_database.look_for_orphans(ctx)
-        older_database.note_sent(ctx, "")
-    return older_database.may_ask_anything(ctx, now)
 
 
 def _is_held(ctx: StepContext, refusals: Refusals) -> bool:

@@ -2,6 +2,9 @@
 
 A record that says of itself that it was accepted, and of which there is no mark, is a new record like any other.
 One with a mark is a project of ours: if it does not fit, somebody edited it, and it is set aside as it is.
+
+No mark changes but by somebody's hand. So one that was seen is remembered while it agrees with its record; the
+step ``watch_documents`` reads all of them again.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ _OURS = ("accepted_at", "history", "state")
 @translated
 def vouch(store: Store, key: object, name: str, at: datetime) -> None:
     """Note that the record ``key`` is accepted under this name and at this instant, before it says so itself."""
+    store.marks.pop(mark_of(key), None)
     store.control.update_one({"_id": mark_of(key)}, {"$set": {"name": name, "at": at}}, upsert=True)
 
 
@@ -53,17 +57,24 @@ def is_anothers(store: Store, key: object, name: str) -> bool:
     )
 
 
-def of_ours(store: Store, documents: Iterable[Document]) -> list[tuple[Document, Document]]:
+def of_ours(
+    store: Store, documents: Iterable[Document], *, read_again: bool = False
+) -> list[tuple[Document, Document]]:
     """Those of these records that the daemon accepted, each with its mark. They may hold anything.
 
-    A record in which nothing is left of its acceptance is a new one, whatever its id.
+    A record in which nothing is left of its acceptance is a new one, whatever its id. ``read_again``: also the
+    marks that are remembered.
     """
-    known = list(documents)
-    if not known:
-        return []
-    found = store.control.find({"_id": {"$in": [mark_of(document["_id"]) for document in known]}})
-    marks = {str(mark["_id"]): mark for mark in found}
-    pairs = ((document, marks.get(mark_of(document["_id"]))) for document in known)
+    known = [(document, mark_of(document["_id"])) for document in documents]
+    marks = {} if read_again else {mark: seen for _, mark in known if (seen := store.marks.get(mark)) is not None}
+    wanted = [mark for _, mark in known if mark not in marks]
+    found = list(store.control.find({"_id": {"$in": wanted}})) if wanted else []
+    marks |= {str(mark["_id"]): mark for mark in found}
+    if read_again:
+        for mark in set(wanted).difference(marks):
+            store.marks.pop(mark, None)
+    store.marks.update(marks)
+    pairs = ((document, marks.get(mark)) for document, mark in known)
     return [
         (document, mark)
         for document, mark in pairs
@@ -71,21 +82,25 @@ def of_ours(store: Store, documents: Iterable[Document]) -> list[tuple[Document,
     ]
 
 
-def accepted(store: Store, documents: Iterable[Document]) -> list[Project]:
-    """Those of these records that the daemon accepted and that fit. Those of ours that do not are set aside."""
+def accepted(store: Store, documents: Iterable[Document], *, read_again: bool = False) -> list[Project]:
+    """Those of these records that the daemon accepted and that fit. Those of ours that do not are set aside.
+    ``read_again`` as above."""
     whole = []
-    for document, mark in of_ours(store, documents):
+    for document, mark in of_ours(store, documents, read_again=read_again):
         try:
             whole.append(_project(document, mark))
         except UnfitError as error:
-            if document.get("state") != ProjectState.INVALID:
+            if not read_again:
+                # The mark may be the newer one of the two.
+                whole += accepted(store, [document], read_again=True)
+            elif document.get("state") != ProjectState.INVALID:
                 set_aside(store, "projects", document, str(error))
     return whole
 
 
 def problem_of(store: Store, document: Document) -> str | None:
     """Why a record that the daemon accepted does not fit; None if it does, or is none of ours."""
-    for _, mark in of_ours(store, [document]):
+    for _, mark in of_ours(store, [document], read_again=True):
         try:
             _project(document, mark)
         except UnfitError as error:

@@ -89,7 +89,9 @@ def database_id(store: Store) -> str:
     found = _find(store, _BOOKS)
     if found is None:
         store.control.update_one({"_id": _BOOKS}, {"$setOnInsert": {"books_id": _new_id()}}, upsert=True)
-    elif misfit(DatabaseIdentity, found) is not None:
+    elif misfit(DatabaseIdentity, found) is None:
+        return parse(DatabaseIdentity, found).books_id
+    else:
         store.control.replace_one({**found}, {"books_id": _new_id()})
     return parse(DatabaseIdentity, _find(store, _BOOKS) or {}).books_id
 

@@ -106,6 +106,8 @@ class Store:
     """Another one for each connection: a daemon that was started again has another one."""
     misfits: Misfits = field(default_factory=Misfits, compare=False)
     """The documents that were read and set aside."""
+    marks: dict[str, Document] = field(default_factory=dict, compare=False)
+    """The marks of acceptance that were seen (`jgi_stager.store.acceptance`), by their ids."""
 
     @property
     def projects(self) -> Fenced:

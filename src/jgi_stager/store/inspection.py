@@ -23,7 +23,7 @@ def inspect(store: Store) -> None:
 
     The cost follows the number of open projects, requests, tasks and notices, not that of files."""
     under_way = store.projects.find({"state": {"$nin": as_list(OVER_PROJECTS)}})
-    ours = [document for document, _ in acceptance.of_ours(store, under_way)]
+    ours = [document for document, _ in acceptance.of_ours(store, under_way, read_again=True)]
     acceptance.accepted(store, ours)
     for document in ours:
         if isinstance(name := document.get("accepted_name"), str):

@@ -8,7 +8,7 @@ counts the tries in which the server took it not at all or not for everybody, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,7 @@ from pymongo.errors import DuplicateKeyError
 from jgi_stager.lifecycle import OPEN_NOTICES, OVER_NOTICES, NoticeState
 from jgi_stager.models import Notice, PostponedAddress, RefusedAddress, TriesNotTaken
 from jgi_stager.store.database import Document, Store
-from jgi_stager.store.documents import as_list, in_states, update_guarded
+from jgi_stager.store.documents import as_list, update_guarded
 from jgi_stager.store.errors import translated
 from jgi_stager.store.validation import all_parsed, parsed
 from jgi_stager.stored import HistoryEntry
@@ -102,7 +102,10 @@ def get_notice(store: Store, key: str) -> Notice | None:
 @translated
 def waiting_notices(store: Store) -> list[Notice]:
     """The notices to be mailed, due or not, in the order in which they were stored."""
-    found = all_parsed(store, Notice, store.notices.find({"state": str(NoticeState.WAITING)}))
+    return _in_order(all_parsed(store, Notice, store.notices.find({"state": str(NoticeState.WAITING)})))
+
+
+def _in_order(found: Iterable[Notice]) -> list[Notice]:
     # Those of an older version have no order of their own.
     return sorted(found, key=lambda one: (one.created, str(one.order or ""), one.key))
 
@@ -229,9 +232,9 @@ def given_up(store: Store, since: datetime) -> list[Notice]:
 
 @translated
 def open_notices(store: Store) -> list[Notice]:
-    """The notices that are not told yet, those included that are being sent: after a start these were cut off, and
-    may or may not have left."""
-    return all_parsed(store, Notice, in_states(store.notices, OPEN_NOTICES, None, "next_try_at"))
+    """The notices that are not told yet, in the order in which they were stored, those included that are being
+    sent: after a start these were cut off, and may or may not have left."""
+    return _in_order(all_parsed(store, Notice, store.notices.find({"state": {"$in": as_list(OPEN_NOTICES)}})))
 
 
 @translated

@@ -17,7 +17,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from jgi_stager.discovery_models import Discovery, Rescan
-from jgi_stager.lifecycle import ENDED_PROJECTS, GROWING, PROJECTS, ProjectState
+from jgi_stager.lifecycle import BUSY_PROJECTS, ENDED_PROJECTS, GROWING, PROJECTS, ProjectState
 from jgi_stager.models import Project
 from jgi_stager.records import ProjectRecord
 from jgi_stager.store import acceptance
@@ -36,6 +36,10 @@ from jgi_stager.stored import HistoryEntry, UnfitError, misfit, parse
 
 _OVERWRITTEN = {"state", "since", "update_date", "history", "reason", FIELD}
 """What we write on a new record, whatever is there."""
+_GROWING: Document = {
+    "state": {"$in": as_list(GROWING)},
+    "$or": [{"rescan": {"$type": "object"}}, {"rescan_days": {"$type": "number"}}],
+}
 LARGEST_WRITABLE = 15 * 1024 * 1024
 """Bytes of a record on which something can still be written: MongoDB's limit is 16 MiB."""
 
@@ -86,10 +90,11 @@ def by_state(store: Store, states: ProjectState | Iterable[ProjectState]) -> lis
 
 
 @translated
-def ended_since(store: Store, since: datetime) -> list[Project]:
-    """The accepted projects that had their end after ``since``."""
-    where: Document = {"state": {"$in": as_list(ENDED_PROJECTS)}, "since": {"$gt": since}}
-    return acceptance.accepted(store, store.projects.find(where).sort("_id", ASCENDING))
+def by_state_or_ended_since(store: Store, states: Iterable[ProjectState], since: datetime) -> list[Project]:
+    """The projects of `by_state`, and those that had their end after ``since``, by id."""
+    in_state: Document = {"state": {"$in": as_list(states), "$not": {"$type": "array"}}}
+    ended: Document = {"state": {"$in": as_list(ENDED_PROJECTS)}, "since": {"$gt": since}}
+    return acceptance.accepted(store, store.projects.find({"$or": [in_state, ended]}).sort("_id", ASCENDING))
 
 
 @translated
@@ -350,9 +355,14 @@ def in_discovery(project: Project) -> Project | None:
 @translated
 def growing(store: Store) -> list[Project]:
     """The projects that are rescanned, or will be by themselves, by id."""
-    wants = [{"rescan": {"$type": "object"}}, {"rescan_days": {"$type": "number"}}]
-    where: Document = {"state": {"$in": as_list(GROWING)}, "$or": wants}
-    return acceptance.accepted(store, store.projects.find(where).sort("_id", ASCENDING))
+    return acceptance.accepted(store, store.projects.find(_GROWING).sort("_id", ASCENDING))
+
+
+@translated
+def busy_or_growing(store: Store) -> list[Project]:
+    """The projects of `by_state` that are busy and those of `growing`, in one read, by id."""
+    busy = {"state": {"$in": as_list(BUSY_PROJECTS), "$not": {"$type": "array"}}}
+    return acceptance.accepted(store, store.projects.find({"$or": [busy, _GROWING]}).sort("_id", ASCENDING))
 
 
 @translated
