@@ -216,7 +216,9 @@ def run(ctx: StepContext) -> int:
 
 
 def _is_due(ctx: StepContext, notice: Notice) -> bool:
-    return is_due(notice.next_try_at, notice.update_date, ctx.clock.now())
+    """Whether its time has come, and anybody is named who is, or was, to be told."""
+    named = _addresses(ctx, notice) or notice.delivered or notice.refused
+    return bool(named) and is_due(notice.next_try_at, notice.update_date, ctx.clock.now())
 
 
 def _holds_up(notice: Notice | None) -> bool:
@@ -229,8 +231,6 @@ def _send(ctx: StepContext, notice: Notice) -> bool:
     """Hand one notice over. Whether the server took it for anybody."""
     key, attempts = notice.key, notice.attempts + 1
     to = _addresses(ctx, notice)
-    if not to and not notice.delivered and not notice.refused:
-        return False
     identity = message_id(key, ctx.settings.notifications.mail_from)
     if not notices.mark_sending(ctx.store, key, attempts, identity):
         return False
