@@ -3,8 +3,7 @@
 However it is planned, what is beyond k quotas is asked for after k days at the earliest, then a tape is mounted
 and read, the delivery is made known, the line has to carry it, and it is read back: the bound is the latest of
 these over all k. There are as many tape drives as files: what a smaller library adds, no procedure can change.
-These files have no content, so reading back is played: one task after the other at a given rate, and only then the
-step looks at it.
+These files have no content, so reading back is played: one file after the other, at a given rate.
 
 Beside it stands the procedure of the scripts, reckoned on the same figures: once a day somebody asks for as much
 as the quota allows, transfers what was delivered by then, and reads nothing back.
@@ -15,7 +14,7 @@ from __future__ import annotations
 import os
 import random
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -29,13 +28,14 @@ from unittest import mock
 from benchmarks.books import MD5, mongod
 from benchmarks.figures import Figure
 from catalogues import PROPOSAL, analysis_project, small_file
-from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS
+from jgi_stager import read_back
+from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS, State, TaskState
 from jgi_stager.models import TransferTask
 from jgi_stager.simulator import Catalogue
 from jgi_stager.simulator.content import Content
 from jgi_stager.steps import verify
 from jgi_stager.steps.context import StepContext
-from jgi_stager.store import requests, tasks
+from jgi_stager.store import files, requests, tasks
 from stage import Stage, stage
 
 SEEDS = 20
@@ -81,18 +81,31 @@ class Outcome:
 
 @dataclass
 class ReadBack:
-    """Reading back at a rate: a task is looked at when all of it would have been read."""
+    """Reading back at a rate, one file after the other: each is there when all of it would have been read."""
 
+    now: Callable[[], datetime]
     busy_until: datetime
     ends: dict[str, datetime] = field(default_factory=dict)
+    """By path."""
+
+    def read(self, path: str, _: read_back.Stop) -> read_back.Content:
+        """In the place of `jgi_stager.read_back.read`. Raises `Stopped` until it is over."""
+        there = os.lstat(path)
+        if not self._is_over(path, there.st_size):
+            raise read_back.Stopped
+        return read_back.Content(MD5, there.st_size, there.st_mtime_ns)
 
     def check(self, ctx: StepContext, task: TransferTask) -> int:
-        """The step's own, once the reading is over; nothing moves before."""
-        now = ctx.clock.now()
-        if task.key not in self.ends:
-            reading = timedelta(seconds=task.bytes / READ_BACK_BYTES_PER_SECOND)
-            self.busy_until = self.ends[task.key] = max(self.busy_until, now) + reading
-        return _check(ctx, task) if self.ends[task.key] <= now else 0
+        """The step's own, once all of a task is read; nothing moves before."""
+        left = files.of_task(ctx.store, task.globus_id, State.TRANSFERRING)
+        over = [self._is_over(file.destination_path or "", file.size or 0) for file in left]
+        return _check(ctx, task) if all(over) else 0
+
+    def _is_over(self, path: str, size: int) -> bool:
+        if path not in self.ends:
+            reading = timedelta(seconds=size / READ_BACK_BYTES_PER_SECOND)
+            self.busy_until = self.ends[path] = max(self.busy_until, self.now()) + reading
+        return self.ends[path] <= self.now()
 
 
 _check = verify.check
@@ -126,7 +139,7 @@ def _one(shape: Shape, uri: str, seed: int) -> Outcome:
             Path(home),
             uri,
             _catalogue(sizes),
-            sections={"staging": {"md5_max_bytes": 0}, "jdp": {"max_restore_bytes": quota}},
+            sections={"staging": {"md5_max_bytes": None}, "jdp": {"max_restore_bytes": quota}},
             seed=seed,
             max_window_bytes=quota,
             tape_drives=shape.files,
@@ -137,8 +150,8 @@ def _one(shape: Shape, uri: str, seed: int) -> Outcome:
         for name, fields in _records(dice.randint(1, MOST_PROJECTS), shape.files).items():
             made.insert(name, **fields)
         began = made.out.clock.now()
-        reading = ReadBack(began)
-        with mock.patch.object(verify, "check", reading.check):
+        reading = ReadBack(made.out.clock.now, began)
+        with mock.patch.object(verify, "check", reading.check), mock.patch.object(read_back, "read", reading.read):
             while not made.idle():
                 _pass(made, reading)
                 if made.out.clock.now() - began > timedelta(hours=LONGEST_HOURS):
@@ -166,14 +179,17 @@ def _records(projects: int, files: int) -> Mapping[str, Mapping[str, list[str]]]
 
 def _pass(made: Stage, reading: ReadBack) -> None:
     """Run every step; then time passes: a minute if something moved, else to the next instant that is due."""
-    moved = made.run(*(step.name for step in made.movers()))
+    moved = made.run("read_ahead", *(step.name for step in made.movers()))
     while not made.ctx.soon.empty():
         moved += made.run(made.ctx.soon.get_nowait())
     wait = TICK_SECONDS
     if not moved:
         now = made.out.clock.now()
         due = [one.next_poll_at for one in requests.requests_in(made.store, OPEN_REQUESTS)]
-        due += [one.next_poll_at for one in tasks.tasks_in(made.store, OPEN_TASKS)]
+        under_way = tasks.tasks_in(made.store, OPEN_TASKS)
+        due += [one.next_poll_at for one in under_way]
+        if any(one.state == TaskState.ACTIVE for one in under_way):
+            due.append(now + timedelta(seconds=made.settings.schedule.read_ahead_seconds))
         due += [entry.at + DAY for entry in requests.ledger(made.store, now - DAY)]
         due += reading.ends.values()
         later = [(at - now).total_seconds() for at in due if at is not None and at > now]

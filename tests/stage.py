@@ -47,7 +47,7 @@ __all__ = [
 
 MINUTES = 60.0
 WATCHERS = {"watch_documents", "watch_failures", "watch_stalls", "watch_outages"}
-WATCHERS |= {"watch_credentials", "digest", "keep_history", "publish_page", "heartbeat"}
+WATCHERS |= {"read_ahead", "watch_credentials", "digest", "keep_history", "publish_page", "heartbeat"}
 """Steps that move nothing: they look, tell and probe. Left out of a tick, which is about what moves."""
 MOVERS = tuple(step for step in STEPS if step.name not in WATCHERS)
 

@@ -14,6 +14,7 @@ from jgi_stager.steps import STEPS, Step
 SERVES_NO_STATE = {
     "accept": "a record that was just inserted has no state",
     "watch_room": "lets a project wait for room at its destination, which is no state",
+    "read_ahead": "reads back what has arrived of a task that runs; what follows is decided when it has ended",
     "watch_documents": "looks for documents that do not fit, and tells people",
     "watch_failures": "tells people of files that failed",
     "watch_stalls": "tells people of requests and tasks that take long",

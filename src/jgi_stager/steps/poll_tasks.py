@@ -71,10 +71,17 @@ def poll(ctx: StepContext, task: TransferTask) -> int:
         _stands_still(ctx, task, status)
     now, schedule = ctx.clock.now(), ctx.settings.schedule
     age = (now - task.begun_at).total_seconds()
-    wait = min(max(age / 10, schedule.task_poll_seconds), schedule.task_poll_longest_seconds)
+    soon = min(age / 10, seconds_left(age, status.bytes_transferred or 0, task.bytes))
+    wait = min(max(soon, schedule.task_poll_seconds), schedule.task_poll_longest_seconds)
     next_poll = now + timedelta(seconds=wait * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
     tasks.update_task(ctx.store, task.key, TaskState.ACTIVE, next_poll_at=next_poll, **facts)
     return 0
+
+
+def seconds_left(age: float, moved: int, size: int) -> float:
+    """How long a task of ``size`` bytes still takes that moved so many in ``age`` seconds, if it goes on like
+    that; 0 if it is over by its bytes, infinite if nothing can be told."""
+    return age * max(0, size - moved) / moved if moved > 0 else float("inf")
 
 
 def _unknown(ctx: StepContext, task: TransferTask, error: str) -> int:

@@ -1,0 +1,108 @@
+"""Reading ahead: what has arrived of a task is read back while the rest of it is still under way.
+
+Nothing is decided here. What is right is kept with the file, and when the task has ended the step `verify` looks
+at each file: it reads again what changed since, and what was not right or not whole yet.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import structlog
+
+from jgi_stager import read_back
+from jgi_stager.lifecycle import State, TaskState
+from jgi_stager.models import TransferTask
+from jgi_stager.records import TaskKind
+from jgi_stager.steps.context import StepContext
+from jgi_stager.steps.verify import STORED_AFTER_BYTES, STORED_TOGETHER
+from jgi_stager.store import file_queries, files, tasks
+from jgi_stager.store.files import FileRow
+from jgi_stager.stored import Verified
+
+log = structlog.get_logger()
+
+SETTLED_SECONDS = 60.0
+"""So long nothing was written on a file that is read: Globus writes several parts of one at a time."""
+TRIED = "read ahead in vain"
+
+
+def run(ctx: StepContext) -> int:
+    """Read what has arrived of the tasks that run. Nothing moves."""
+    if ctx.settings.staging.md5_max_bytes == 0:
+        return 0
+    running = tasks.tasks_in(ctx.store, TaskState.ACTIVE, kind=TaskKind.FILES)
+    tried = _tried(ctx, running)
+    for task in running:
+        _read(ctx, task, tried)
+    return 0
+
+
+def _tried(ctx: StepContext, running: list[TransferTask]) -> dict[str, dict[str, int]]:
+    """The files of each running task that were read in vain: path -> time of change (ns) then."""
+    known = ctx.remembered.get(TRIED)
+    before = known if isinstance(known, dict) else {}
+    tried: dict[str, dict[str, int]] = {task.key: before.get(task.key, {}) for task in running}
+    ctx.remembered[TRIED] = tried
+    return tried
+
+
+def _read(ctx: StepContext, task: TransferTask, tried: dict[str, dict[str, int]]) -> None:
+    right: list[tuple[files.FileId, dict[str, Any]]] = []
+    unstored = read = 0
+
+    def look(file: FileRow, stop: read_back.Stop) -> read_back.Content | None:
+        return read_back.read(file.destination_path or "", stop)
+
+    workers = read_back.workers(ctx.settings.staging.verify_workers)
+    for file, answer in read_back.each(look, _arrived(ctx, task, tried[task.key]), workers, ctx.stop):
+        try:
+            content = answer.result()
+        except (read_back.Stopped, OSError):
+            continue  # it is read when the task has ended
+        if content is None or content.md5 != file.md5sum or content.size != file.size:
+            tried[task.key][file.destination_path or ""] = 0 if content is None else content.mtime_ns
+            continue
+        right.append((file.oid, _verified(ctx, content)))
+        unstored += content.size
+        read += 1
+        if len(right) >= STORED_TOGETHER or unstored >= STORED_AFTER_BYTES:
+            file_queries.note_verified(ctx.store, right, State.TRANSFERRING)
+            right, unstored = [], 0
+    file_queries.note_verified(ctx.store, right, State.TRANSFERRING)
+    if read:
+        log.info("files_read_ahead", task_id=task.globus_id, files=read)
+
+
+def _verified(ctx: StepContext, content: read_back.Content) -> dict[str, Any]:
+    found = Verified(
+        size=content.size,
+        mtime_ns=content.mtime_ns,
+        md5=content.md5,
+        at=ctx.clock.now(),
+        how="size and md5",
+    )
+    return found.model_dump()
+
+
+def _arrived(ctx: StepContext, task: TransferTask, tried: dict[str, int]) -> Iterator[FileRow]:
+    """The files of a task that seem to be there as a whole, and that nobody has read as they are now."""
+    most, quiet = ctx.settings.staging.md5_max_bytes, ctx.clock.real_seconds(SETTLED_SECONDS)
+    for file in files.of_task(ctx.store, task.globus_id, State.TRANSFERRING):
+        path, size = file.destination_path or "", file.size or 0
+        if not file.md5sum or (most is not None and size > most):
+            continue
+        try:
+            there = os.lstat(path)
+        except OSError:
+            continue
+        before = file.verified
+        known = before is not None and (before.md5, before.mtime_ns) == (file.md5sum, there.st_mtime_ns)
+        whole = stat.S_ISREG(there.st_mode) and there.st_size == size
+        settled = time.time() - there.st_mtime >= quiet
+        if whole and settled and not known and tried.get(path) != there.st_mtime_ns:
+            yield file
