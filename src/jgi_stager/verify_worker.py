@@ -137,9 +137,7 @@ def _read(store: Store, root: Path, reading: Reading, seconds: float, stop: thre
 def look(root: Path, path: str, stop: read_back.Stop) -> FileRead:
     """Read one file. One that is not below ``root``, also by a link on the way there, is not read. Raises
     `Stopped`."""
-    home = os.path.realpath(root)
-    there = os.path.realpath(os.path.dirname(path))
-    if not may_be_read(PurePosixPath(root), path) or os.path.commonpath([home, there]) != home:
+    if not (may_be_read(PurePosixPath(root), path) and _is_inside(root, path)):
         log.warning("path_outside", path=path)
         return FileRead()
     try:
@@ -150,6 +148,12 @@ def look(root: Path, path: str, stop: read_back.Stop) -> FileRead:
     if content is None:
         return FileRead()
     return FileRead(md5=content.md5, size=content.size, mtime_ns=content.mtime_ns)
+
+
+def _is_inside(root: Path, path: str) -> bool:
+    """Whether no link on the way to a path leads out of the staging directory."""
+    home = os.path.realpath(root)
+    return os.path.commonpath([home, os.path.realpath(os.path.dirname(path))]) == home
 
 
 class _Held:

@@ -95,8 +95,10 @@ def left(store: Store, patience: timedelta) -> Left:
     files: dict[str, int] = {}
     sizes: dict[str, int] = {}
     workers = set[str]()
-    fits = {"open": True, "task": {"$type": "string"}, "files": {"$type": "array"}}
-    for one in store.readings.aggregate([{"$match": fits}, {"$project": shown}]):
+    # The date is there for the index, which has those alone that are open.
+    usable: Document = {"open": True, "asked_at": {"$type": "date"}}
+    usable |= {"task": {"$type": "string"}, "files": {"$type": "array"}}
+    for one in store.readings.aggregate([{"$match": usable}, {"$project": shown}]):
         files[one["task"]] = files.get(one["task"], 0) + int(one["files"])
         sizes[one["task"]] = sizes.get(one["task"], 0) + int(one["bytes"])
         if isinstance(one["worker"], str):
