@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from benchmarks import discovery, eta, kills, mailbox, makespan, moves, page, start, ticks, verification
+from benchmarks import discovery, eta, kills, mailbox, makespan, moves, page, start, ticks, verification, workers
 from benchmarks.figures import Figure
 
 Benchmark = Callable[[Sequence[int]], Iterator[Figure]]
@@ -34,6 +34,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "estimate": eta.run,
     "mails": mailbox.run,
     "verification": verification.run,
+    "workers": workers.run,
     "page": page.run,
 }
 SIZES = (10_000, 100_000)
