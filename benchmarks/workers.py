@@ -65,7 +65,7 @@ def _bytes_a_second(uri: str, home: Path, number: int, rate: float) -> float:
         files = [FileToRead(path=str(path), size=BYTES) for path in sorted(home.iterdir())]
         began = time.perf_counter()
         readings.ask(store, "bench", [files[at : at + TOGETHER] for at in range(0, FILES, TOGETHER)])
-        while store.readings.find_one({"open": True}, {"_id": 1}) is not None:
+        while store.readings.find_one({"offered": True}, {"_id": 1}) is not None:
             time.sleep(0.01)
         took = time.perf_counter() - began
         _check(store)

@@ -61,7 +61,7 @@ IMPORTED = ImportedProject(
     key="old", project_name="old", source="s", imported_at=SOME_TIME, tasks=[ForeignTask(task_id="t")]
 )
 TO_READ = FileToRead(path="/stage/p/1", size=1)
-READING = Reading(key="r", task="t", files=[TO_READ], open=True, asked_at=SOME_TIME, owner="host:1:2")
+READING = Reading(key="r", task="t", files=[TO_READ], offered=True, asked_at=SOME_TIME, owner="host:1:2")
 ANSWER = {0: FileRead(md5="0" * 32, size=1, mtime_ns=1)}
 PLANNED = Outage(id="planned", start=SOME_TIME, end=LATER)
 

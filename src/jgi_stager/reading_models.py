@@ -64,7 +64,7 @@ class Reading(StoredDocument):
     task: str | None
     """The key of the task; None when its answers are used, or not wanted any more."""
     files: list[FileToRead]
-    open: bool
+    offered: bool
     """Whether workers may take it, or are at it."""
     asked_at: Instant
     takes: Count = 0
@@ -96,7 +96,7 @@ def answers_of(readings: Iterable[Reading]) -> Answers:
     waiting, own = set[str](), set[str]()
     for one in readings:
         for file in one.files:
-            if one.open:
+            if one.offered:
                 waiting.add(file.path)
             elif file.found is None:
                 own.add(file.path)
@@ -117,7 +117,7 @@ def is_left(reading: Reading, last_sign: datetime | None, now: datetime, patienc
 
 def used_up(readings: Iterable[Reading], still: AbstractSet[str]) -> list[str]:
     """The keys of those that are over and of no use any more; ``still``: the paths whose answer may be of use."""
-    return [one.key for one in readings if not one.open and still.isdisjoint(file.path for file in one.files)]
+    return [one.key for one in readings if not one.offered and still.isdisjoint(file.path for file in one.files)]
 
 
 def share_out(wanted: Iterable[FileToRead]) -> list[list[FileToRead]]:

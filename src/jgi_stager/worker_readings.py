@@ -49,7 +49,7 @@ class WorkerReadings:
     @property
     def all_wait(self) -> bool:
         """Whether nothing new is known."""
-        return bool(self.asked) and all(one.open for one in self.asked)
+        return bool(self.asked) and all(one.offered for one in self.asked)
 
     def may_ask(self, path: str) -> bool:
         """Whether a worker is to be asked for it: not where the answer is known, or nobody came for it."""
@@ -91,7 +91,7 @@ def of_task(store: Store, settings: Settings, task: str) -> WorkerReadings:
         return NOBODY
     found, patience = readings.of_task(store, task), timedelta(minutes=staging.worker_patience_minutes)
     sign = readings.last_sign(store) if found else None
-    late = [one.key for one in found if one.open and is_left(one, sign, now, patience)]
+    late = [one.key for one in found if one.offered and is_left(one, sign, now, patience)]
     if given_up := [key for key in late if readings.give_up(store, key)]:
         log.warning("workers_given_up", task=task, readings=len(given_up), last_sign=sign)
         found = readings.of_task(store, task)

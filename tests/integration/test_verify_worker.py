@@ -59,7 +59,7 @@ def drive_with_worker(st: Stage) -> None:
 
 def lease_ends(st: Stage) -> None:
     """The time of every lease is over."""
-    st.store.database["readings"].update_many({"open": True}, [{"$set": {"until": "$$NOW"}}])
+    st.store.database["readings"].update_many({"offered": True}, [{"$set": {"until": "$$NOW"}}])
 
 
 def how(st: Stage) -> Counter[str]:
@@ -289,7 +289,7 @@ def test_no_two_workers_read_the_same(tmp_path: Path, mongod_uri: str, monkeypat
         assert sorted(opened) == [str(path) for path in paths]
         assert sum(one.files for one in done) == 40
         assert sum(one.lost for one in done) == 0
-        assert not any(one.open for one in readings.of_task(st.store, "t"))
+        assert not any(one.offered for one in readings.of_task(st.store, "t"))
 
 
 def test_a_worker_that_answers_after_it_lost_its_lease_changes_nothing(tmp_path: Path, mongod_uri: str) -> None:
@@ -387,7 +387,7 @@ def test_what_a_killed_worker_began_another_ends(
         lease_ends(st)
         assert work(st).files == 1, "what is known is not read again"
         (one,) = readings.of_task(st.store, "t")
-        assert not one.open
+        assert not one.offered
         assert [file.found and file.found.size for file in one.files] == [1000, 10]
         assert one.files[0].found == FileRead(**known["files"][0]["found"])
 
@@ -439,7 +439,7 @@ def test_a_daemon_that_dies_between_any_two_writes_goes_on(
 def books(st: Stage) -> Any:
     """What shows that a life was not in vain."""
     states = [one["state"] for name in ("files", "globus_tasks") for one in st.documents(name)]
-    return states, [(one["_id"], one["task"], one["open"]) for one in st.documents("readings")]
+    return states, [(one["_id"], one["task"], one["offered"]) for one in st.documents("readings")]
 
 
 # --- what people see ----------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ MD5 = "0" * 32
 
 
 def reading(*files: FileToRead, **fields: Any) -> Reading:
-    return Reading(key="r", task="t", files=list(files), **{"open": True, "asked_at": SOME_TIME, **fields})
+    return Reading(key="r", task="t", files=list(files), **{"offered": True, "asked_at": SOME_TIME, **fields})
 
 
 # --- asking -------------------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def test_a_clock_that_was_set_back_does_not_make_files_wait_for_ever() -> None:
 def test_answers_count_when_a_reading_is_over_and_what_it_lacks_is_the_daemons() -> None:
     found = FileRead(md5=MD5, size=1, mtime_ns=1)
     open_one = reading(FileToRead(path="/s/a", size=1, found=found), FileToRead(path="/s/b", size=1))
-    over = reading(FileToRead(path="/s/c", size=1, found=found), FileToRead(path="/s/d", size=1), open=False)
+    over = reading(FileToRead(path="/s/c", size=1, found=found), FileToRead(path="/s/d", size=1), offered=False)
     answers = answers_of([open_one, over])
     assert answers.waiting == {"/s/a", "/s/b"}
     assert answers.found == {"/s/c": found}
@@ -113,7 +113,7 @@ def test_answers_count_when_a_reading_is_over_and_what_it_lacks_is_the_daemons()
 )
 def test_an_answer_of_another_form_is_none(found: object) -> None:
     file = {"path": "/s/a", "size": 1, "found": found}
-    document = {"_id": "r", "task": "t", "files": [file], "open": False, "asked_at": SOME_TIME}
+    document = {"_id": "r", "task": "t", "files": [file], "offered": False, "asked_at": SOME_TIME}
     assert misfit(Reading, document) is not None
     with pytest.raises(UnfitError):
         parse(Reading, document)
@@ -134,7 +134,7 @@ def answered(path: Path, **fields: Any) -> WorkerReadings:
         "size": path.stat().st_size,
         "mtime_ns": path.stat().st_mtime_ns,
     }
-    over = reading(FileToRead(path=str(path), size=7, found=FileRead(**{**said, **fields})), open=False)
+    over = reading(FileToRead(path=str(path), size=7, found=FileRead(**{**said, **fields})), offered=False)
     return WorkerReadings(PurePosixPath(path.parent), [over], answers_of([over]))
 
 

@@ -26,7 +26,7 @@ KEPT = timedelta(days=14)
 """The server removes a reading after this, by its clock; one that is still wanted then is asked for again."""
 TRIED = 20
 """Readings that a worker tries to take before it waits: others may be faster."""
-_FREE: Document = {"open": True, "$expr": {"$lte": ["$until", "$$NOW"]}}
+_FREE: Document = {"offered": True, "$expr": {"$lte": ["$until", "$$NOW"]}}
 
 # --- the daemon ---------------------------------------------------------------------------------------------
 
@@ -38,7 +38,7 @@ def ask(store: Store, task: str, groups: Iterable[Sequence[FileToRead]]) -> int:
     changes = []
     for files in groups:
         # No key that is the same after a kill is needed: what is in no reading is asked for at the next look.
-        said = {"task": task, "files": [one.model_dump() for one in files], "open": True, "asked_at": now}
+        said = {"task": task, "files": [one.model_dump() for one in files], "offered": True, "asked_at": now}
         said |= {"takes": 0, "owner": None, "seen_at": None}
         fresh = {name: {"$literal": value} for name, value in said.items()} | {
             "until": "$$NOW",
@@ -57,13 +57,13 @@ def of_task(store: Store, task: str) -> list[Reading]:
 @translated
 def give_up(store: Store, key: str) -> bool:
     """Take a reading away from the workers, if none is at it now; whether that was done."""
-    return store.readings.update_one({"_id": key, **_FREE}, {"$set": {"open": False}}).matched_count == 1
+    return store.readings.update_one({"_id": key, **_FREE}, {"$set": {"offered": False}}).matched_count == 1
 
 
 @translated
 def end_readings(store: Store, keys: Iterable[str]) -> int:
     """The answers of these are used, or not wanted any more; how many."""
-    over = {"$set": {"task": None, "open": False}}
+    over = {"$set": {"task": None, "offered": False}}
     changes = [Change({"_id": key}, over) for key in keys]
     return store.readings.update_each(changes).modified_count if changes else 0
 
@@ -71,7 +71,7 @@ def end_readings(store: Store, keys: Iterable[str]) -> int:
 @translated
 def end_task(store: Store, task: str) -> int:
     """Nothing of a task is to be read any more; how many readings of it there were."""
-    return store.readings.update_many({"task": task}, {"$set": {"task": None, "open": False}}).modified_count
+    return store.readings.update_many({"task": task}, {"$set": {"task": None, "offered": False}}).modified_count
 
 
 @translated
@@ -84,7 +84,7 @@ def last_sign(store: Store) -> datetime | None:
 
 @translated
 def left(store: Store, patience: timedelta) -> Left:
-    """What is still to be read by workers, and how many are at it. Reads the open readings."""
+    """What is still to be read by workers, and how many are at it. Reads those that are offered."""
     unread = {"$filter": {"input": "$files", "cond": {"$eq": ["$$this.found", None]}}}
     shown = {
         "task": True,
@@ -95,8 +95,8 @@ def left(store: Store, patience: timedelta) -> Left:
     files: dict[str, int] = {}
     sizes: dict[str, int] = {}
     workers = set[str]()
-    # The date is there for the index, which has those alone that are open.
-    usable: Document = {"open": True, "asked_at": {"$type": "date"}}
+    # The date is there for the index, which has only what is offered.
+    usable: Document = {"offered": True, "asked_at": {"$type": "date"}}
     usable |= {"task": {"$type": "string"}, "files": {"$type": "array"}}
     for one in store.readings.aggregate([{"$match": usable}, {"$project": shown}]):
         files[one["task"]] = files.get(one["task"], 0) + int(one["files"])
@@ -148,7 +148,7 @@ def keep(store: Store, reading: Reading, answers: Mapping[int, FileRead], second
 @translated
 def finish(store: Store, reading: Reading, answers: Mapping[int, FileRead]) -> bool:
     """Write what was found, and that this was all; False if it is not ours any more."""
-    return _write(store, reading, answers, {"open": False, "until": "$$NOW"})
+    return _write(store, reading, answers, {"offered": False, "until": "$$NOW"})
 
 
 @translated
@@ -165,7 +165,7 @@ def _write(store: Store, reading: Reading, answers: Mapping[int, FileRead], chan
         ]
         fresh["takes"] = 0
         fresh["files"] = _with_answers(found)
-    mine = {"_id": reading.key, "owner": reading.owner, "open": True}
+    mine = {"_id": reading.key, "owner": reading.owner, "offered": True}
     return store.readings.update_one(mine, [{"$set": fresh}]).matched_count == 1
 
 

@@ -133,7 +133,7 @@ INDEXES: tuple[Index, ...] = (
         "readings",
         _up("asked_at"),
         "what waits for a worker, and is read by one",
-        {"partialFilterExpression": {"open": True}},
+        {"partialFilterExpression": {"offered": True}},
     ),
     Index(
         "readings",
