@@ -20,6 +20,7 @@ from invariants import check_run, states_of
 from jgi_stager import read_back, verify_worker
 from jgi_stager.reading_models import MOST_TAKES, FileRead, FileToRead, Reading
 from jgi_stager.store import Store, connect, readings
+from jgi_stager.store.backup import read_backup, write_backup
 from killer import Killed, Killer
 from processes_of_a_test import spawn, wait_for
 from stage import Stage, small_catalogue, stage
@@ -506,3 +507,14 @@ def test_a_worker_waits_for_a_staging_directory_that_went_away(tmp_path: Path, m
         assert work(st).files == 0
         (tmp_path / "away").rename(st.staged)
         assert work(st).files == 1
+
+
+def test_a_backup_has_no_readings(tmp_path: Path, mongod_uri: str) -> None:
+    """A release that does not know them can restore it."""
+    with stage(tmp_path, mongod_uri, sections=WORKERS) as st, (tmp_path / "backup").open("w+b") as file:
+        st.insert()
+        st.until_ended()
+        st.run("verify")
+        assert st.documents("readings")
+        assert "readings" not in write_backup(st.store, file, "test").documents
+        assert "files" in read_backup(file).documents

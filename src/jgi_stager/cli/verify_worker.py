@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -47,9 +49,7 @@ def command(
         require_books(settings)
         clock, stop = opening.make_clock(settings), threading.Event()
         configure_logging(clock, level=logging.INFO if verbose else logging.WARNING)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        with opening.open_store(settings, clock, read_only=True) as (store, _):
+        with _ended_by_signals(stop), opening.open_store(settings, clock, read_only=True) as (store, _):
             done = verify_worker.run(
                 store,
                 root,
@@ -60,6 +60,17 @@ def command(
             )
     lost = f"; {count(done.lost, 'reading')} went to others" if done.lost else ""
     Page().say(f"{count(done.files, 'file')} read, {human_bytes(done.bytes)}{lost}.")
+
+
+@contextmanager
+def _ended_by_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT set ``stop``."""
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _place(settings: Settings) -> Path:
