@@ -20,7 +20,20 @@ from pathlib import Path
 
 import structlog
 
-from benchmarks import discovery, eta, kills, mailbox, makespan, moves, page, start, ticks, verification, workers
+from benchmarks import (
+    discovery,
+    eta,
+    kills,
+    mailbox,
+    makespan,
+    members,
+    moves,
+    page,
+    start,
+    ticks,
+    verification,
+    workers,
+)
 from benchmarks.figures import Figure
 
 Benchmark = Callable[[Sequence[int]], Iterator[Figure]]
@@ -28,6 +41,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "makespan": makespan.run,
     "ticks": ticks.run,
     "moves": moves.run,
+    "members": members.run,
     "discovery": discovery.run,
     "start": start.run,
     "restarts": kills.run,
