@@ -1,7 +1,8 @@
 """Three workers against one: processes that read the same files, as fast as they can, and each limited to a rate.
 
-The two figures say different things. Without a limit the cores of this machine are what three workers share. With
-a limit each has so much of the file system as one client of a shared one gets, and three get three times that.
+The two figures say different things. Without a limit the cores of this machine are what three workers share, with
+whatever else runs on it: what `md5sum` gains from three at a time in the same minute stands beside it. With a
+limit each has so much of the file system as one client of a shared one gets, and three get three times that.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from statistics import median
 
 from benchmarks.books import mongod
 from benchmarks.figures import Figure
+from benchmarks.verification import md5sum
 from databases import empty_database
 from jgi_stager.clock import ScaledClock
 from jgi_stager.reading_models import FileToRead
@@ -45,12 +47,15 @@ def run(_: Sequence[int]) -> Iterator[Figure]:
 
 
 def _figure(uri: str, home: Path, rate: float, name: str, goal: float | None) -> Figure:
-    one, many, gains = list[float](), list[float](), list[float]()
+    one, many, gains, theirs = list[float](), list[float](), list[float](), list[float]()
     for _ in range(ROUNDS):
         one.append(_bytes_a_second(uri, home, 1, rate))
         many.append(_bytes_a_second(uri, home, MANY, rate))
         gains.append(many[-1] / one[-1])
+        if not rate:
+            theirs.append(_md5sum_took(home, 1) / _md5sum_took(home, MANY))
     more = {"1 MB/s": median(one) / 10**6, f"{MANY} MB/s": median(many) / 10**6, "lowest": min(gains)}
+    more |= {"md5sum, 3 of 1": median(theirs)} if theirs else {}
     return Figure(f"verification, {name}", median(gains), "x", goal, at_least=True, more=more)
 
 
@@ -70,6 +75,12 @@ def _bytes_a_second(uri: str, home: Path, number: int, rate: float) -> float:
         took = time.perf_counter() - began
         _check(store)
     return FILES * BYTES / took
+
+
+def _md5sum_took(home: Path, width: int) -> float:
+    began = time.perf_counter()
+    md5sum([str(path) for path in home.iterdir()], width)
+    return time.perf_counter() - began
 
 
 def _check(store: Store) -> None:
