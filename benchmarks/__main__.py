@@ -20,7 +20,20 @@ from pathlib import Path
 
 import structlog
 
-from benchmarks import discovery, eta, kills, mailbox, makespan, moves, page, start, ticks, verification
+from benchmarks import (
+    discovery,
+    eta,
+    kills,
+    mailbox,
+    makespan,
+    members,
+    moves,
+    page,
+    start,
+    ticks,
+    verification,
+    workers,
+)
 from benchmarks.figures import Figure
 
 Benchmark = Callable[[Sequence[int]], Iterator[Figure]]
@@ -28,12 +41,14 @@ BENCHMARKS: dict[str, Benchmark] = {
     "makespan": makespan.run,
     "ticks": ticks.run,
     "moves": moves.run,
+    "members": members.run,
     "discovery": discovery.run,
     "start": start.run,
     "restarts": kills.run,
     "estimate": eta.run,
     "mails": mailbox.run,
     "verification": verification.run,
+    "workers": workers.run,
     "page": page.run,
 }
 SIZES = (10_000, 100_000)

@@ -43,7 +43,7 @@ def run(sizes: Sequence[int]) -> Iterator[Figure]:
     ratios, last = [], [0.0, 0.0]
     with mongod() as uri:
         for _ in range(ROUNDS):
-            raw, ours = (_cpu(uri, number, way) for way in (_raw, _ours))
+            raw, ours = (_cpu(uri, number, way) for way in (_raw, whole_way))
             ratios.append(raw / ours)
             last = [raw, ours]
     more = {"raw files/s": 5 * number / last[0], "our files/s": 5 * number / last[1], "lowest": min(ratios)}
@@ -55,7 +55,7 @@ def _cpu(uri: str, number: int, way: Callable[[Store, list[FileRecord]], None]) 
     name = f"bench_{uuid.uuid4().hex[:12]}"
     store = connect(uri, name, ManualClock(AT))
     try:
-        records = [_record(one) for one in range(number)]
+        records = [record(one) for one in range(number)]
         files.upsert_files(store, records)
         found: list[Spent] = []
         with Meter.of(store.database).measured(found):
@@ -67,7 +67,8 @@ def _cpu(uri: str, number: int, way: Callable[[Store, list[FileRecord]], None]) 
         store.close()
 
 
-def _record(number: int) -> FileRecord:
+def record(number: int) -> FileRecord:
+    """One file that waits."""
     ap = f"Ga{number // 40:07d}"
     return FileRecord(
         project_name="bench",
@@ -86,7 +87,8 @@ def _record(number: int) -> FileRecord:
     )
 
 
-def _ours(store: Store, records: list[FileRecord]) -> None:
+def whole_way(store: Store, records: list[FileRecord]) -> None:
+    """Move the files from the first state to the last."""
     now = store.clock.now()
     for number, start in enumerate(range(0, len(records), TOGETHER)):
         ids = [one.source_file_id for one in records[start : start + TOGETHER]]

@@ -42,7 +42,7 @@ def _figure(paths: Sequence[str], width: int, known: str) -> Figure:
     real, cpu = list[float](), list[float]()
     rate = 0.0
     for _ in range(ROUNDS):
-        theirs = _took(lambda: _md5sum(paths, width))
+        theirs = _took(lambda: md5sum(paths, width))
         ours = _took(lambda: _read_back(paths, width, known))
         real.append(theirs[0] / ours[0])
         cpu.append(theirs[1] / ours[1])
@@ -63,7 +63,8 @@ def _cpu() -> float:
     return sum(one.ru_utime + one.ru_stime for one in both)
 
 
-def _md5sum(paths: Sequence[str], width: int) -> None:
+def md5sum(paths: Sequence[str], width: int) -> None:
+    """The command on every file, so many at a time."""
     command = ["xargs", "-0", "-n", "1", "-P", str(width), "md5sum"]
     subprocess.run(command, input="\0".join(paths).encode(), stdout=subprocess.DEVNULL, check=True)
 

@@ -16,6 +16,7 @@ from jgi_stager.discovery_models import Rescan
 from jgi_stager.import_models import ForeignTask, ImportedProject
 from jgi_stager.lifecycle import ProjectState, RequestState, State, TaskState
 from jgi_stager.outages import Outage
+from jgi_stager.reading_models import FileRead, FileToRead, Reading
 from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.service.lease import DUTY, Lease, take
 from jgi_stager.store import (
@@ -38,6 +39,7 @@ from jgi_stager.store import (
     outages,
     plans,
     projects,
+    readings,
     requests,
     shares,
     sharing,
@@ -58,6 +60,9 @@ A_FILE, LOOKED_FOR = ObjectId("0" * 24), ObjectId("1" * 24)
 IMPORTED = ImportedProject(
     key="old", project_name="old", source="s", imported_at=SOME_TIME, tasks=[ForeignTask(task_id="t")]
 )
+TO_READ = FileToRead(path="/stage/p/1", size=1)
+READING = Reading(key="r", task="t", files=[TO_READ], offered=True, asked_at=SOME_TIME, owner="host:1:2")
+ANSWER = {0: FileRead(md5="0" * 32, size=1, mtime_ns=1)}
 PLANNED = Outage(id="planned", start=SOME_TIME, end=LATER)
 
 WRITES: Mapping[str, Callable[[Store], object]] = {
@@ -152,6 +157,14 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
         store, DISCOVERING, {"analysis_projects": 1}
     ),
     "projects.set_project": lambda store: projects.set_project(store, "new", None, ProjectState.INVALID),
+    "readings.ask": lambda store: readings.ask(store, "another", [[TO_READ]]),
+    "readings.end_readings": lambda store: readings.end_readings(store, ["r"]),
+    "readings.end_task": lambda store: readings.end_task(store, "t"),
+    "readings.finish": lambda store: readings.finish(store, READING, ANSWER),
+    "readings.give_back": lambda store: readings.give_back(store, READING, ANSWER),
+    "readings.give_up": lambda store: readings.give_up(store, "r"),
+    "readings.keep": lambda store: readings.keep(store, READING, ANSWER, 60),
+    "readings.take": lambda store: readings.take(store, "host:1", 60),
     "requests.add_lost": lambda store: requests.add_lost(store, _key(store.restore_requests), [jdp_id(3)]),
     "requests.brings_again": lambda store: requests.brings_again(store, jdp_id(1)),
     "requests.insert_delivery": lambda store: requests.insert_delivery(
@@ -256,6 +269,7 @@ def _beside(store: Store) -> None:
     imports.enter(store, IMPORTED, [], inserted=False)
     shares.add(store, "known", SHARE)
     history.add(store, history_point(SOME_TIME))
+    store.readings.insert_one(READING.model_dump(by_alias=True) | {"until": SOME_TIME})
 
 
 def full(store: Store) -> None:

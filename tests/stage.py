@@ -222,6 +222,15 @@ class Stage:
             self.out.clock.advance(minutes * MINUTES)
         raise AssertionError(f"no file is {state} after {hours} h: {self.counts()} {self.states()}")
 
+    def until_ended(self) -> None:
+        """Until the task that carries the files has ended, and nothing is verified yet."""
+        self.until("transferring")
+        for _ in range(20):
+            self.out.clock.advance(600)
+            if self.run("poll_tasks"):
+                return
+        raise AssertionError(str(self.states()))
+
     def wait(self, hours: float, minutes: float = 15) -> None:
         """Tick for ``hours``, whatever happens."""
         for _ in range(round(hours * 60 / minutes)):

@@ -93,6 +93,18 @@ def is_unchanged(path: str, size: int, mtime_ns: int | None) -> bool:
     return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (size, mtime_ns)
 
 
+def is_changed(path: str, size: int, mtime_ns: int) -> bool:
+    """Whether this machine sees something else at a path than a regular file of this size and time of change. Not
+    where it does not see the path at all. Raises OSError if the file system fails."""
+    try:
+        found = os.lstat(path)
+    except OSError as error:
+        if error.errno in NOT_READABLE_HERE:
+            return False
+        raise
+    return not stat.S_ISREG(found.st_mode) or (found.st_size, found.st_mtime_ns) != (size, mtime_ns)
+
+
 def workers(configured: int | None) -> int:
     """How many files are read at a time: as configured, else one for each core, at most `MOST_BY_DEFAULT`."""
     return configured or min(MOST_BY_DEFAULT, os.cpu_count() or 1)
@@ -120,7 +132,7 @@ def each(look: Callable[[T, Stop], R], items: Iterable[T], most: int, stop: Stop
 
     def begin() -> None:
         share()
-        _lower_priority()
+        lower_priority()
 
     running: dict[Future[R], T] = {}
     with ThreadPoolExecutor(most, "read-back", begin) as pool:
@@ -148,7 +160,7 @@ _LOWEST_BEST_EFFORT = (2 << 13) | 7
 """Not the class "idle": on a disk that is never idle it would never be read."""
 
 
-def _lower_priority() -> None:
+def lower_priority() -> None:
     """Let what the current thread reads go behind what others read, where the kernel knows that."""
     number = _IOPRIO_SET.get(platform.machine())
     if number is not None:

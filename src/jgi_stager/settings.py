@@ -151,6 +151,10 @@ class StagingSettings(Section):
     """What all projects together may fill below ``stage_dir``; without a value what the file system has free."""
     verify_workers: int | None = Field(None, ge=1, le=64)
     """Files that are read back at a time; without a value the cores of the machine, at most 4."""
+    verify_by: Literal["daemon", "workers"] = "daemon"
+    """Who reads files back: the daemon, or ``jgi-stager verify-worker`` processes where the data is."""
+    worker_patience_minutes: float = Field(60.0, gt=0)
+    """After so long without a sign of life of any worker the daemon reads what waits for them itself."""
     share: bool = True
     """Whether a file that another project has already is copied from there, where this machine sees both; none
     that is larger than ``md5_max_bytes``: it is not to be read."""
@@ -263,7 +267,8 @@ class ScheduleSettings(Section):
     person_retry_seconds: float = Field(3600.0, gt=0)
     """How often a service that waits for a person is tried anyway."""
     lease_seconds: float = Field(60.0, gt=0)
-    """Real. After so long another daemon on the same database takes over from one that is dead or cut off."""
+    """Real. After so long another daemon on the same database takes over from one that is dead or cut off, and
+    another ``verify-worker`` from one."""
 
 
 class WebSettings(Section):

@@ -21,6 +21,7 @@ from jgi_stager.discovery_models import Discovery, Rescan
 from jgi_stager.import_models import ForeignTask, ImportedProject
 from jgi_stager.lifecycle import NoticeState, ProjectState, RequestState, State, TaskState
 from jgi_stager.outages import Outage
+from jgi_stager.reading_models import FileRead, FileToRead, Reading
 from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.store import (
     Store,
@@ -41,6 +42,7 @@ from jgi_stager.store import (
     outages,
     plans,
     projects,
+    readings,
     requests,
     shares,
     sharing,
@@ -67,6 +69,7 @@ MODULES: tuple[ModuleType, ...] = (
     plans,
     projects,
     file_queries,
+    readings,
     requests,
     shares,
     sharing,
@@ -88,6 +91,9 @@ IMPORTED = project("old", key=imports.record_key("old"))
 KNOWN = ImportedProject(
     key="old", project_name="old", source="s", imported_at=SOME_TIME, tasks=[ForeignTask(task_id="t")]
 )
+TO_READ = FileToRead(path="/stage/p/1", size=1)
+READING = Reading(key="r", task="t", files=[TO_READ], offered=True, asked_at=SOME_TIME, owner="host:1:2")
+ANSWER = {0: FileRead(md5="0" * 32, size=1, mtime_ns=1)}
 PLANNED = Outage(id="planned", start=SOME_TIME, end=SOME_TIME + timedelta(hours=1))
 P, R, T = State.PENDING, State.RESTORE_REQUESTED, State.TRANSFERRING
 SELECTIONS = (
@@ -338,6 +344,17 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "requests.requests_in": lambda: requests.requests_in(store, list(RequestState), now),
         "requests.count_joinable": lambda: requests.count_joinable(store),
         "requests.update_request": lambda: requests.update_request(store, "r", RequestState.READY, polls=1),
+        "readings.ask": lambda: readings.ask(store, "t", [[TO_READ]]),
+        "readings.of_task": lambda: readings.of_task(store, "t"),
+        "readings.give_up": lambda: readings.give_up(store, "r"),
+        "readings.end_readings": lambda: readings.end_readings(store, ["r"]),
+        "readings.end_task": lambda: readings.end_task(store, "t"),
+        "readings.last_sign": lambda: readings.last_sign(store),
+        "readings.left": lambda: readings.left(store, timedelta(hours=1)),
+        "readings.take": lambda: readings.take(store, "host:1", 60),
+        "readings.keep": lambda: readings.keep(store, READING, ANSWER, 60),
+        "readings.finish": lambda: readings.finish(store, READING, ANSWER),
+        "readings.give_back": lambda: readings.give_back(store, READING, ANSWER),
         "sharing.any_waiting": lambda: sharing.any_waiting(store),
         "sharing.follow": lambda: sharing.follow(store, *files.of_project(store, "p", limit=2)),
         "sharing.give_up": lambda: sharing.give_up(store, files.of_project(store, "p", limit=1)[0]),
@@ -401,6 +418,7 @@ def watched(mongod_uri: str, database: str, clock: ManualClock, recorder: Record
     add_files(store, 3, project_name="q")
     moves.move(store, moves.by_oids(oids[:2]), State.PENDING, State.RESTORE_REQUESTED, "asked", request_id=7)
     alarms.open_alarm(store, alarm("told", clock.now()))
+    readings.ask(store, "t", [[TO_READ], [TO_READ]])
     recorder.commands.clear()
     yield store
     store.client.drop_database(database)

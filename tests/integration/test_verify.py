@@ -13,17 +13,7 @@ from invariants import check_histories, check_run, states_of
 from jgi_stager import read_back
 from jgi_stager.steps import transitions, verify
 from jgi_stager.store import projects
-from stage import Stage, file_id, small_catalogue, stage
-
-
-def until_ended(st: Stage) -> None:
-    """Until the task that carries the files has ended, and nothing is verified yet."""
-    st.until("transferring")
-    for _ in range(20):
-        st.out.clock.advance(600)
-        if st.run("poll_tasks"):
-            return
-    raise AssertionError(str(st.states()))
+from stage import file_id, small_catalogue, stage
 
 
 @pytest.mark.parametrize("kind", ["arrival_wrong_size", "arrival_wrong_content"])
@@ -89,7 +79,7 @@ def test_a_delivery_that_is_wrong_is_tried_twice_and_then_asked_for_again(
 def test_the_word_of_globus_is_not_enough(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
-        until_ended(st)
+        st.until_ended()
         st.path(1, 1).unlink()
         st.path(1, 2).write_bytes(b"x" * 1000)
         st.run("verify")
@@ -101,7 +91,7 @@ def test_the_word_of_globus_is_not_enough(tmp_path: Path, mongod_uri: str) -> No
 def test_a_link_at_the_destination_is_not_the_file(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
-        until_ended(st)
+        st.until_ended()
         real = st.path(1, 1).rename(tmp_path / "elsewhere")
         st.path(1, 1).symlink_to(real)
         st.run("verify")
@@ -129,7 +119,7 @@ def test_of_a_task_that_failed_globus_compared_nothing_for_certain(
     monkeypatch.setattr(read_back, "read", lambda *_: None)
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
-        until_ended(st)
+        st.until_ended()
         st.store.database["globus_tasks"].update_many({"kind": "files"}, {"$set": {"status": "FAILED"}})
         st.run("verify")
         assert {file["verified"]["how"] for file in st.documents("files")} == {
@@ -153,7 +143,7 @@ def test_a_stop_in_the_middle_of_reading_keeps_what_was_read_and_goes_on_after_t
     one_at_a_time = {"staging": {"verify_workers": 1}}
     with stage(tmp_path, mongod_uri, small_catalogue(1, 4), sections=one_at_a_time) as st:
         st.insert()
-        until_ended(st)
+        st.until_ended()
         opened: list[str] = []
         real = read_back.read
 
@@ -181,7 +171,7 @@ def test_a_kill_costs_no_more_reading_than_what_was_not_stored(
     one_at_a_time = {"staging": {"verify_workers": 1}}
     with stage(tmp_path, mongod_uri, small_catalogue(1, 6), sections=one_at_a_time) as st:
         st.insert()
-        until_ended(st)
+        st.until_ended()
         real, killed = transitions.finish_files, KeyboardInterrupt
 
         def dies(*arguments: Any) -> int:
@@ -207,7 +197,7 @@ def test_what_was_read_before_and_did_not_change_is_not_read_again(
     """Two files hang on a task again that were found right before; one of them was touched since."""
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
-        until_ended(st)
+        st.until_ended()
         st.run("verify")
         assert st.counts() == {"done": 3}
         documents = st.documents("files")
@@ -267,7 +257,7 @@ def test_reading_back_that_breaks_off_is_tried_again(
 
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
-        until_ended(st)
+        st.until_ended()
         monkeypatch.setattr(read_back, "read", broken)
         st.wait(hours=1)
         assert st.counts() == {"transferring": 3}
@@ -279,7 +269,7 @@ def test_reading_back_that_breaks_off_is_tried_again(
 def test_globus_that_is_out_delays_verification_and_spends_nobodys_budget(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri) as st:
         st.insert()
-        until_ended(st)
+        st.until_ended()
         st.faults({"match": "transfer.*", "kind": "status:502"})
         st.wait(hours=12, minutes=30)
         assert st.counts() == {"transferring": 3}
@@ -292,7 +282,7 @@ def test_globus_that_is_out_delays_verification_and_spends_nobodys_budget(tmp_pa
 def test_a_file_whose_delivery_expired_meanwhile_is_asked_for_again(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri, retention_days=5) as st:
         st.insert()
-        until_ended(st)
+        st.until_ended()
         st.path(1, 2).unlink()
         st.out.clock.advance(86_400 * 6)
         st.run("poll_requests", "verify")

@@ -28,6 +28,7 @@ PURE = {
     "discovery_models",
     "import_models",
     "history_models",
+    "reading_models",
     "control_models",
     "contract",
     "trial",

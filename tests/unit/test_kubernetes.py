@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from jgi_stager.cli.commands import WhenCalled
 from jgi_stager.settings import Settings, load_settings
 from jgi_stager.web import probe
 
@@ -20,6 +21,9 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 OBJECTS = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(BASE.glob("*.yaml"))}
 POD = OBJECTS["statefulset"]["spec"]["template"]["spec"]
 CONTAINER = POD["containers"][0]
+WORKERS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((BASE / "workers").glob("*.yaml"))}
+WORKER_POD = WORKERS["job"]["spec"]["template"]["spec"]
+WORKER = WORKER_POD["containers"][0]
 STAGING = tomllib.loads((BASE / "jgi-stager.toml").read_text(encoding="utf-8"))["staging"]["stage_dir"]
 
 
@@ -53,6 +57,36 @@ def test_labels_and_selectors_are_the_same() -> None:
     assert OBJECTS["networkpolicy"]["spec"]["podSelector"]["matchLabels"] == wanted
     assert OBJECTS["statefulset"]["spec"]["serviceName"] == OBJECTS["service"]["metadata"]["name"]
     assert OBJECTS["statefulset"]["spec"]["replicas"] == 2
+
+
+def test_workers_see_the_files_read_only_and_of_the_secrets_only_that_of_the_database() -> None:
+    component = WORKERS["kustomization"]
+    assert component["kind"] == "Component"
+    assert set(component["resources"]) == {f"{name}.yaml" for name in WORKERS if name != "kustomization"}
+    assert WORKER_POD["securityContext"] == POD["securityContext"]
+    assert WORKER["securityContext"] == CONTAINER["securityContext"]
+    assert all(one["readOnly"] for one in WORKER["volumeMounts"] if one["name"] != "tmp")
+    theirs = {one["name"]: one["mountPath"] for one in WORKER["volumeMounts"]}
+    ours = {one["name"]: one["mountPath"] for one in CONTAINER["volumeMounts"] if one["name"] != "state"}
+    assert theirs == ours
+    volumes = {one["name"]: one for one in WORKER_POD["volumes"]}
+    assert [one["key"] for one in volumes["secrets"]["secret"]["items"]] == ["mongodb_password"]
+    assert volumes["staging"] == next(one for one in POD["volumes"] if one["name"] == "staging")
+
+
+def test_nothing_that_selects_the_daemon_finds_a_worker() -> None:
+    labels = WORKERS["job"]["spec"]["template"]["metadata"]["labels"]
+    assert labels != OBJECTS["service"]["spec"]["selector"]
+    assert WORKERS["networkpolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+    ports = {one["port"] for rule in WORKERS["networkpolicy"]["spec"]["egress"] for one in rule["ports"]}
+    assert ports == {53, 27017}
+    assert "ingress" not in WORKERS["networkpolicy"]["spec"]
+
+
+def test_the_command_of_the_workers_is_one_that_there_is() -> None:
+    command, *options = WORKER["args"]
+    parameters = {flag for one in WhenCalled()[command].params for flag in one.opts}
+    assert {one for one in options if one.startswith("--")} <= parameters
 
 
 def test_ports_are_that_of_the_settings() -> None:

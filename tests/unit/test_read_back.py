@@ -137,3 +137,15 @@ def test_the_progress_of_the_threads_is_that_of_who_waits() -> None:
         known._workers[threading.get_ident()].moved_at -= 100
         ((_, answer),) = read_back.each(look, [1], 1, threading.Event())
     assert answer.result() > 50
+
+
+def test_changed_is_what_is_seen_to_be_something_else(tmp_path: Path) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_bytes(b"123")
+    link.symlink_to(file)
+    at = file.stat().st_mtime_ns
+    assert not read_back.is_changed(str(file), 3, at)
+    assert not read_back.is_changed(str(tmp_path / "no"), 3, at)
+    assert read_back.is_changed(str(file), 2, at)
+    assert read_back.is_changed(str(file), 3, at + 1)
+    assert read_back.is_changed(str(link), 3, at)

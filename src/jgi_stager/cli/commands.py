@@ -66,6 +66,7 @@ ROWS = {
             "space.",
         ),
         Row("verify", "verify", "Look whether what was staged is still there."),
+        Row("verify-worker", "verify_worker", "Read files where the data is, and tell the daemon their md5."),
         Row(
             "wait",
             "wait",

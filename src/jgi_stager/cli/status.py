@@ -30,6 +30,7 @@ from jgi_stager.cli.common import (
 from jgi_stager.cli.readiness import Outlooks
 from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, part_of, percent, when
 from jgi_stager.lifecycle import ENDED_PROJECTS, Phase, states_in
+from jgi_stager.reading_models import Left
 from jgi_stager.reporting import download_reasons, json_output, lately, snapshot
 from jgi_stager.reporting import summary as insight
 from jgi_stager.reporting.eta import Eta
@@ -301,10 +302,17 @@ def _tasks(found: Status) -> str:
         parts.append(f"{count(len(carrying), 'task')} ({sizes} moved), the oldest {age} old")
         ended = sum(one.state == "ended" for one in carrying)
         if ended:
-            parts.append(f"{ended} being verified")
+            parts.append(f"{ended} being verified{_by_workers(found.facts.for_workers)}")
     if lists:
         parts.append(f"{lists} for manifests")
     return ", ".join(parts)
+
+
+def _by_workers(left: Left | None) -> str:
+    """How much of it waits for workers, and how many are at work."""
+    if left is None or not left.files:
+        return ""
+    return f" ({count(sum(left.files.values()), 'file')} for workers, {left.at_work or 'none'} at work)"
 
 
 def _login(one: Credential, found: Status, detail: Detail) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jgi_stager.failures import Service
-from jgi_stager.formatting import ago, count, human_duration, part_of
+from jgi_stager.formatting import ago, count, human_bytes, human_duration, part_of
 from jgi_stager.notices import activity
 from jgi_stager.outages import under_way
 from jgi_stager.reporting.blocked_reasons import NEXT_RUN, BlockedReason, ReasonCode, expires, service_wait
@@ -73,6 +73,22 @@ def _verification(facts: Snapshot, tasks: Sequence[Task]) -> BlockedReason:
     if trouble := service_wait(facts, "globus"):
         return trouble
     sentence = f"Globus is done with task {task.task_id}; what arrived is being compared with JDP's size and md5"
+    if waiting := _workers(facts, tasks):
+        return BlockedReason(ReasonCode.VERIFICATION, f"{sentence}: {waiting}", since=task.ended_at)
     if task.error and task.attempts:
         sentence += f". The last look failed: {task.error}"
     return BlockedReason(ReasonCode.VERIFICATION, sentence, since=task.ended_at)
+
+
+def _workers(facts: Snapshot, tasks: Sequence[Task]) -> str | None:
+    """What workers are still to read of these tasks, and whether any does."""
+    left = facts.for_workers
+    files, size = (0, 0) if left is None else left.of([task.key for task in tasks])
+    if left is None or not files:
+        return None
+    sentence = f"{count(files, 'file')} ({human_bytes(size)}) wait for workers, {left.at_work or 'none'} at work"
+    if left.at_work:
+        return sentence
+    seen = f", last seen {ago(left.last_sign, facts.now)}" if left.last_sign else ""
+    until = human_duration(left.patience)
+    return f"{sentence}{seen}; the daemon reads them itself when there was none for {until}"

@@ -9,6 +9,7 @@ from typing import Any
 from jgi_stager.alarm_models import Alarm
 from jgi_stager.outages import Outage
 from jgi_stager.readiness import Outlook
+from jgi_stager.reading_models import Left
 from jgi_stager.reporting.blocked_reasons import BlockedReason
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.explain import Explanation
@@ -56,6 +57,7 @@ def status(found: Status) -> Document:
         "quota": window(found.window),
         "requests": [request(one) for one in facts.requests],
         "tasks": [task(one) for one in facts.tasks],
+        "workers": None if facts.for_workers is None else workers(facts.for_workers),
         "credentials": [credential(one) for one in found.credentials],
         "mails": {
             "waiting": facts.mails_waiting,
@@ -68,6 +70,16 @@ def status(found: Status) -> Document:
         "outages": [outage(one) for one in facts.outages],
         "outages_problem": facts.outages_problem or None,
         "todo": [{"what": one.what, "do": one.do} for one in found.todos],
+    }
+
+
+def workers(found: Left) -> Document:
+    """What is left to workers, and whether any is at work."""
+    return {
+        "files": sum(found.files.values()),
+        "bytes": sum(found.bytes.values()),
+        "at_work": found.at_work,
+        "last_sign": found.last_sign,
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from jgi_stager import worker_readings
 from jgi_stager.clock import Clock
 from jgi_stager.failures import Service
 from jgi_stager.lifecycle import (
@@ -205,6 +206,7 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
         mails_given_up=given_up(store, now),
         refused_addresses=refused_addresses(store, settings, records, now),
         alarms=tuple(alarms.open_alarms(store)),
+        for_workers=worker_readings.left(store, settings),
         set_aside=set_aside(store),
         **_outages(books, now),
         unknown_patience=timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours),

@@ -11,6 +11,7 @@ from jgi_stager.alarm_models import Alarm
 from jgi_stager.formatting import share_done
 from jgi_stager.outages import Outage
 from jgi_stager.planning import Demand, Limits, Spent
+from jgi_stager.reading_models import Left
 from jgi_stager.room import NoRoom
 from jgi_stager.trial import Caution, Pace
 
@@ -368,6 +369,8 @@ class Snapshot:
     """Those that are not solved: still on a list, and without a mail delivered since."""
     alarms: tuple[Alarm, ...] = ()
     """What people were told of and is not over, the oldest first."""
+    for_workers: Left | None = None
+    """What workers are still to read; None where the daemon reads all itself."""
     set_aside: tuple[SetAside, ...] = ()
     """Documents that do not fit, as the daemon noted them last."""
     outages: tuple[Outage, ...] = ()

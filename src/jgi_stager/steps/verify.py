@@ -1,14 +1,15 @@
 """Verification: a file is done only after its destination was looked at. Globus' word is not enough.
 
 Sizes come from a listing of the destination; the md5 is computed where this machine can read the path, for several
-files at a time. What was found is kept with the file, so that it is not read twice for nothing.
+files at a time, or by workers where the data is (decision 413): they say what they read, and what follows is
+decided here. What was found is kept with the file, so that it is not read twice for nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import PurePosixPath
@@ -16,12 +17,13 @@ from typing import Any
 
 import structlog
 
-from jgi_stager import read_back
+from jgi_stager import read_back, worker_readings
 from jgi_stager.alarm_models import About
 from jgi_stager.failures import Rejected, Service, retry_delay
 from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import RequestState, State, TaskState
 from jgi_stager.models import TransferTask
+from jgi_stager.reading_models import FileToRead
 from jgi_stager.records import TaskKind
 from jgi_stager.steps import deliveries, first_contact, transfers, transitions
 from jgi_stager.steps.context import StepContext
@@ -30,6 +32,7 @@ from jgi_stager.steps.services import process_each, reschedule_fields
 from jgi_stager.store import files, moves, requests, tasks
 from jgi_stager.store.files import FileRow
 from jgi_stager.stored import Verified
+from jgi_stager.worker_readings import NOBODY, AskAgainError, WorkerReadings
 
 log = structlog.get_logger()
 
@@ -58,6 +61,8 @@ class Finding:
     """It arrived, and is not what JDP says of it."""
     content: read_back.Content | None = None
     """What was read, now or before."""
+    to_ask: bool = False
+    """Its size is right, and a worker is to read it: nobody knows yet whether it is."""
 
     def verified(self, size: int | None, at: datetime, how: str = "") -> Verified:
         """The same as it is kept with a file of this size (bytes)."""
@@ -78,6 +83,11 @@ class Look:
     directory: str
     files: Sequence[FileRow]
     sizes: Mapping[str, int | None]
+
+    @property
+    def path(self) -> str:
+        """The place."""
+        return self.files[0].destination_path or ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,18 @@ class Unseen:
     error: str
 
 
+@dataclass
+class _Looked:
+    """What came of looking at the files of a task."""
+
+    moved: int = 0
+    unseen: list[Unseen] = field(default_factory=list)
+    to_ask: list[FileToRead] = field(default_factory=list)
+    """What workers are to read."""
+    again: set[str] = field(default_factory=set)
+    """The paths of those of which the answer was of no use."""
+
+
 def run(ctx: StepContext) -> int:
     """Check what every ended task brought. Returns how many files moved."""
     ended = tasks.tasks_in(ctx.store, TaskState.ENDED, due=ctx.clock.now(), kind=TaskKind.FILES)
@@ -120,50 +142,82 @@ def _reschedule(ctx: StepContext, task: TransferTask, error: str, seconds: float
 def check(ctx: StepContext, task: TransferTask) -> int:
     """Look at the destination of every file of a task, several at a time. What is checked is stored soon, so that
     a daemon that is ended, or killed, reads little of it again."""
+    asked = worker_readings.of_task(ctx.store, ctx.settings, task.key)
+    if asked.all_wait:
+        return _wait_for_workers(ctx, task)
+    found = _look(ctx, task, asked)
+    if ctx.stop.is_set():
+        return found.moved
+    if asked.asked:
+        left = files.of_task(ctx.store, task.globus_id, State.TRANSFERRING)
+        still = {file.destination_path or "" for file in left} - found.again
+        worker_readings.end_used(ctx.store, asked, still)
+    worker_readings.ask(ctx.store, task.key, found.to_ask)
+    if found.unseen:
+        _hold(ctx, task, found.unseen)
+        return found.moved
+    if found.to_ask or asked.answers.waiting:
+        return found.moved + _wait_for_workers(ctx, task)
+    _close(ctx, task, asked, found.moved)
+    return found.moved
+
+
+def _wait_for_workers(ctx: StepContext, task: TransferTask) -> int:
+    """Look again soon. Nothing moved."""
+    soon = ctx.clock.now() + timedelta(seconds=ctx.settings.schedule.verify_seconds)
+    tasks.update_task(ctx.store, task.key, TaskState.ENDED, next_poll_at=soon)
+    return 0
+
+
+def _look(ctx: StepContext, task: TransferTask, asked: WorkerReadings) -> _Looked:
+    """Look at everything but what workers are at, and let go what is right or wrong."""
     found = files.of_task(ctx.store, task.globus_id, State.TRANSFERRING)
     skipped = _look_at_skipped(ctx, task, found)
-    unseen: list[Unseen] = []
+    known = [file for file in found if file.destination_path not in asked.answers.waiting]
     right = _Right(ctx, task, skipped)
-    moved = 0
+    looked = _Looked()
     most = ctx.settings.staging.md5_max_bytes
 
     def look(one: Look, stop: read_back.Stop) -> Finding:
-        return look_at(one.files[0], one.sizes, most, stop)
+        return look_at(one.files[0], one.sizes, most, stop, asked)
 
     workers = read_back.workers(ctx.settings.staging.verify_workers)
     try:
-        for one, answer in read_back.each(look, _looks(ctx, found, unseen), workers, ctx.stop):
+        for one, answer in read_back.each(look, _looks(ctx, known, looked.unseen), workers, ctx.stop):
             try:
                 finding = answer.result()
             except read_back.Stopped:
                 continue
             except OSError as error:
                 # The file system failed: that says nothing about the file.
-                unseen.append(Unseen(one.files[0].project_name, one.directory, str(error)))
+                looked.unseen.append(Unseen(one.files[0].project_name, one.directory, str(error)))
+                looked.again |= {one.path} if isinstance(error, AskAgainError) else set()
                 continue
-            if finding.problem is None:
+            if finding.to_ask:
+                looked.to_ask.append(FileToRead(path=one.path, size=one.files[0].size or 0))
+            elif finding.problem is None:
                 right.add(one, finding)
             else:
-                moved += sum(_requeue(ctx, task, file, finding, skipped) for file in one.files)
+                looked.moved += sum(_requeue(ctx, task, file, finding, skipped) for file in one.files)
     finally:
         # Hours of reading must not be lost because the daemon is asked to end, or Globus does not answer.
         right.store()
-    moved += right.moved
-    if ctx.stop.is_set():
-        return moved
-    if unseen:
-        _hold(ctx, task, unseen)
-        return moved
+    looked.moved += right.moved
+    return looked
+
+
+def _close(ctx: StepContext, task: TransferTask, asked: WorkerReadings, moved: int) -> None:
+    """All of a task was looked at."""
     if files.any_of_task(ctx.store, task.globus_id, State.TRANSFERRING):
         aside = "a file of it is set aside: its document does not fit (jgi-stager status)"
         _reschedule(ctx, task, aside, retry_delay(int(task.attempts) + 1))
-        return moved
+        return
     arrived = files.of_task(ctx.store, task.globus_id, State.DONE)
     for request_id in sorted({file.request_id for file in arrived if file.request_id is not None}):
         solve(ctx, f"unread:{request_id}", "files of the delivery were read and have arrived")
+    worker_readings.end_task(ctx.store, asked, task.key)
     transitions.close_task(ctx.store, task, "its files are verified", arrived=len(arrived))
     log.info("task_verified", task_id=task.globus_id, files=moved)
-    return moved
 
 
 def _hold(ctx: StepContext, task: TransferTask, unseen: Sequence[Unseen]) -> None:
@@ -327,7 +381,11 @@ class _Right:
 
 
 def look_at(
-    file: FileRow, sizes: Mapping[str, int | None], md5_max_bytes: int | None, stop: read_back.Stop
+    file: FileRow,
+    sizes: Mapping[str, int | None],
+    md5_max_bytes: int | None,
+    stop: read_back.Stop,
+    asked: WorkerReadings = NOBODY,
 ) -> Finding:
     """Compare one file with what JDP says of it. Raises `Stopped` when the daemon is asked to end, and OSError."""
     path, wanted = file.destination_path or "", file.size or 0
@@ -340,14 +398,20 @@ def look_at(
         return Finding(None, "size; JDP gives no md5")
     if md5_max_bytes is not None and wanted > md5_max_bytes:
         return Finding(None, f"size; larger than {md5_max_bytes} bytes")
-    return _compare_content(path, file.md5sum, file.verified, stop)
+    return _compare_content(file, path, stop, asked)
 
 
-def _compare_content(path: str, md5: str, before: Verified | None, stop: read_back.Stop) -> Finding:
+def _compare_content(file: FileRow, path: str, stop: read_back.Stop, asked: WorkerReadings) -> Finding:
+    before, size, md5 = file.verified, file.size or 0, file.md5sum or ""
     known = before is not None and before.md5 == md5 and before.mtime_ns is not None
     if before is not None and known and read_back.is_unchanged(path, before.size, before.mtime_ns):
         return Finding(None, before.how, content=read_back.Content(md5, before.size, before.mtime_ns or 0))
-    found = read_back.read(path, stop)
+    if asked.may_ask(path):
+        return Finding(None, to_ask=True)
+    if (confirmed := asked.confirmed(path, size, md5)) is not None:
+        return Finding(None, "size and md5; read by a worker", content=confirmed)
+    # Also what a worker calls wrong is read here, where that can be: asking for a file again costs tape.
+    found = read_back.read(path, stop) or asked.instead(path, size)
     if found is None:
         return Finding(None, "size; the path cannot be read here")
     if found.md5 != md5:

@@ -48,6 +48,10 @@ DUTY = "backup"
 LEASE_SECONDS = 60.0
 """Real. A copy that was killed holds the steps up for no longer."""
 MOST_TRIES = 60
+NO_BOOKS = frozenset({"readings"})
+"""Collections that are no part of the books: what was in them is asked for again, and a release that does not know
+them reads a backup without them."""
+COPIED = tuple(name for name in FENCED if name not in NO_BOOKS)
 RESTLESS = frozenset({"daemon"})
 """Documents of ``control`` that say only that the daemon lives."""
 
@@ -124,7 +128,7 @@ def _when_quiet(store: Store, out: IO[bytes], program: str) -> Contents:
             if not leases.renew(store, DUTY, owner, token, LEASE_SECONDS):
                 raise StoreError("another backup of these books is being made")
             found, before = _write(store, out, program, "quiet", None)
-            if before == {name: _digest(store, name) for name in FENCED}:
+            if before == {name: _digest(store, name) for name in COPIED}:
                 return found
     finally:
         leases.release_lease(store, DUTY, owner, token)
@@ -166,7 +170,7 @@ def _write(
             packed.write(data)
 
         put(head.model_dump())
-        for name in FENCED:
+        for name in COPIED:
             digest = hashlib.sha256()
             for one in _documents(store, name, session):
                 put({"c": name, "d": one})
@@ -234,7 +238,7 @@ class _Reading:
                     self._end(head, found, before, one)
                     return
                 name, document = one["c"], one["d"]
-                if name not in FENCED or not isinstance(document, RawBSONDocument) or "_id" not in document:
+                if name not in COPIED or not isinstance(document, RawBSONDocument) or "_id" not in document:
                     raise DamagedError(f"it has a document of no collection that is known here ({name!r:.40})")
             found[name] += 1
             yield name, document

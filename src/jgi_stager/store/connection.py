@@ -69,7 +69,9 @@ def connect(
 
     ``password`` is used when the uri names a user, and wins over one in the uri. ``timeout_seconds`` (real)
     bounds the search for a server. ``read_only``: nothing is brought up to date or created; only the functions
-    that read may be used on the store. Raises `StoreUnavailable` or `StoreRefused`; neither quotes the uri.
+    that read may be used on the store, and those of a worker (`jgi_stager.store.readings`).
+
+    Raises `StoreUnavailable` or `StoreRefused`; neither quotes the uri.
     """
     client = make_client(uri, password, timeout_seconds, listeners)
     try:

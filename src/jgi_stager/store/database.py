@@ -170,6 +170,11 @@ class Store:
         """What people set, and what the daemon remembers of itself: a document for each matter."""
         return self.collection("control")
 
+    @property
+    def readings(self) -> Fenced:
+        """What workers read back for the daemon, see `jgi_stager.reading_models`."""
+        return self.collection("readings")
+
     def collection(self, name: str) -> Fenced:
         """One of those above, by its name."""
         return Fenced(self.database[name], self.fence)

@@ -37,6 +37,7 @@ FENCED = (
     "notices",
     "plans",
     "projects",
+    "readings",
     "restore_requests",
     "tallies",
 )

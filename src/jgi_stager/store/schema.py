@@ -129,6 +129,25 @@ INDEXES: tuple[Index, ...] = (
     Index("history", _up("project_name", "day"), "the history of a project, and what is to be thinned", {}),
     Index("history", _up("gone_at"), "the server removes that of a gone record", {"expireAfterSeconds": 0}),
     Index("alarms", _up("gone_at"), "the server removes what ended long ago", {"expireAfterSeconds": 0}),
+    Index(
+        "readings",
+        _up("asked_at"),
+        "what waits for a worker, and is read by one",
+        {"partialFilterExpression": {"offered": True}},
+    ),
+    Index(
+        "readings",
+        _up("task"),
+        "the readings of a task",
+        {"partialFilterExpression": {"task": {"$gt": ""}}},
+    ),
+    Index(
+        "readings",
+        _up("seen_at"),
+        "when a worker last gave a sign of life",
+        {"partialFilterExpression": {"seen_at": {"$type": "date"}}},
+    ),
+    Index("readings", _up("gone_at"), "the server removes what was asked long ago", {"expireAfterSeconds": 0}),
 )
 
 
