@@ -142,10 +142,10 @@ def set_aside(store: Store, project_name: str) -> int:
 
 
 @translated
-def set_aside_done(store: Store, project_name: str, ap_gold_id: str) -> list[FileRow]:
-    """What of an analysis project had arrived for removed projects of this name; what arrived last comes last."""
+def set_aside_done(store: Store, project_name: str, ap_gold_ids: Iterable[str]) -> list[FileRow]:
+    """What of these analysis projects had arrived for removed projects of this name, in the order of removal."""
     removed = {"$regex": f"^{re.escape(project_name + _ASIDE)}"}
-    found = _rows(store, {"project_name": removed, "ap_gold_id": ap_gold_id}, State.DONE)
+    found = _rows(store, {"project_name": removed, "ap_gold_id": {"$in": as_list(ap_gold_ids)}}, State.DONE)
     return sorted(found, key=lambda file: file.project_name)
 
 
@@ -299,9 +299,9 @@ def of_project(
 
 
 @translated
-def of_analysis_project(store: Store, project_name: str, ap_gold_id: str) -> list[FileRow]:
-    """The files of an analysis project that a project has, in whatever state."""
-    return _rows(store, {"project_name": project_name, "ap_gold_id": ap_gold_id}, None)
+def of_analysis_projects(store: Store, project_name: str, ap_gold_ids: Iterable[str]) -> list[FileRow]:
+    """The files of these analysis projects that a project has, in whatever state."""
+    return _rows(store, {"project_name": project_name, "ap_gold_id": {"$in": as_list(ap_gold_ids)}}, None)
 
 
 @translated
