@@ -19,7 +19,6 @@ from jgi_stager.store import tallies
 from jgi_stager.store.database import MOST_REMEMBERED, Document, Store
 from jgi_stager.store.documents import as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
-from jgi_stager.store.fencing import Change
 from jgi_stager.store.validation import fits, fitting
 from jgi_stager.stored import Download, Verified, parse
 
@@ -104,24 +103,22 @@ def upsert_files(store: Store, records: Sequence[FileRecord]) -> int:
     """Enter the files that are not there yet; how many. A file that is there is left as it is."""
     if not records:
         return 0
-    key = ("project_name", "ap_gold_id", "jdp_file_id")
-    upserts, entries = [], []
-    for record in records:
-        values = record.model_dump()
-        entries.append(values)
-        for entry in record.history:
+    entries = [record.model_dump() for record in records]
+    for values in entries:
+        for entry in values["history"]:
             check_move(FILES, entry["from"], entry["to"], partial(story, values))
-        upserts.append(Change({name: values[name] for name in key}, {"$setOnInsert": values}, upsert=True))
 
-    def write() -> tuple[int, list[int]]:
+    def write() -> tuple[int, Iterable[int]]:
+        there: set[int] = set()
         try:
-            done: Any = store.files.update_each(upserts).bulk_api_result
+            store.files.insert_each(entries)
         except BulkWriteError as error:
-            # Somebody else entered the same file at the same moment: then it is there, which is what was wanted.
-            done = error.details or {}
-            if any(each["code"] != DUPLICATE_KEY for each in done["writeErrors"]):
+            # The index of destinations refuses those that are there.
+            refused = (error.details or {})["writeErrors"]
+            if any(each["code"] != DUPLICATE_KEY for each in refused):
                 raise
-        return int(done["nUpserted"]), [one["index"] for one in done["upserted"]]
+            there = {each["index"] for each in refused}
+        return len(entries) - len(there), (at for at in range(len(entries)) if at not in there)
 
     return tallies.entered(store, entries, write)
 
