@@ -298,17 +298,20 @@ def ask_all(
     begins; few answers wait to be kept, however many items there are. To keep an answer twice must do no harm.
 
     An item that fails does not stop the others; the first error is raised at the end, with all answers kept.
-    A service that is out, or a daemon that stops, ends it early.
+    A service that is out, a daemon that stops, or a bug ends it early, with what has begun.
     """
-    errors: list[OutsideError] = []
+    errors, bugs = list[OutsideError](), list[Exception]()
 
-    def failed(error: OutsideError) -> None:
+    def failed(error: Exception) -> None:
+        if not isinstance(error, OutsideError):
+            bugs.append(error)
+            return
         if errors:
             record_failure(ctx, error)  # the first one is noted by whoever it is raised to
         errors.append(error)
 
     def go_on() -> bool:
-        return not ctx.stop.is_set() and may_ask(ctx, service, anonymous=anonymous)
+        return not bugs and not ctx.stop.is_set() and may_ask(ctx, service, anonymous=anonymous)
 
     kept = 0
     for calls in _answers(ask, items, size, go_on):
@@ -316,8 +319,10 @@ def ask_all(
             if together := _keep(group, keep, failed):
                 record_answer(ctx, service, anonymous=anonymous)
                 kept += together
-    if errors:
-        raise errors[0]
+    if bugs and errors:
+        record_failure(ctx, errors[0])
+    for error in (*bugs, *errors):
+        raise error
     return kept
 
 
@@ -342,16 +347,15 @@ def _answers(
 
 
 def _groups(
-    calls: Iterable[tuple[T, Future[R]]], weigh: Callable[[R], int], failed: Callable[[OutsideError], None]
+    calls: Iterable[tuple[T, Future[R]]], weigh: Callable[[R], int], failed: Callable[[Exception], None]
 ) -> Iterator[list[tuple[T, R]]]:
     """The answers in groups that are not too heavy; those that are none have ``failed``."""
     group, weight = list[tuple[T, R]](), 0
     for item, call in calls:
-        try:
-            answer = call.result()
-        except OutsideError as error:
+        if isinstance(error := call.exception(), Exception):
             failed(error)
             continue
+        answer = call.result()
         group.append((item, answer))
         weight += weigh(answer)
         if weight >= KEPT_TOGETHER:
@@ -364,24 +368,16 @@ def _groups(
 def _keep(
     group: Sequence[tuple[T, R]],
     keep: Callable[[Sequence[tuple[T, R]]], None],
-    failed: Callable[[OutsideError], None],
+    failed: Callable[[Exception], None],
 ) -> int:
     """Keep answers together; where that fails, each by itself, so that one hurts no other. How many were kept."""
-    alone = len(group) == 1
     try:
         keep(group)
-    except OutsideError as error:
-        if alone:
+    except Exception as error:
+        if isinstance(error, StoreError) and not isinstance(error, RecordTooLarge):
+            raise
+        if len(group) == 1:
             failed(error)
             return 0
-    except RecordTooLarge:
-        if alone:
-            raise
-    except StoreError:
-        raise
-    except Exception:
-        if alone:
-            raise
-    else:
-        return len(group)
-    return sum(_keep([one], keep, failed) for one in group)
+        return sum(_keep([one], keep, failed) for one in group)
+    return len(group)
