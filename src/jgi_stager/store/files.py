@@ -17,7 +17,7 @@ from jgi_stager.lifecycle import FILES, State, check_move
 from jgi_stager.records import FileRecord, story
 from jgi_stager.store import tallies
 from jgi_stager.store.database import MOST_REMEMBERED, Document, Store
-from jgi_stager.store.documents import as_list
+from jgi_stager.store.documents import BY_SOURCE, as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
 from jgi_stager.store.validation import fits, fitting
 from jgi_stager.stored import Download, Verified, parse
@@ -264,7 +264,7 @@ def pending_of_sources(store: Store, source_ids: Iterable[str], project_names: I
         "state": State.PENDING,
         **_TO_ASK,
     }
-    return _candidates(store, store.files.find(where, _CANDIDATE))
+    return _candidates(store, store.files.find(where, _CANDIDATE, hint=BY_SOURCE))
 
 
 @translated
