@@ -444,6 +444,19 @@ def test_counting_reads_the_index_alone(watched: Store, recorder: Recorder) -> N
     assert (examined["totalDocsExamined"], examined["totalKeysExamined"]) == (0, 6)
 
 
+def test_the_files_of_a_request_are_not_looked_for_among_all_that_wait(watched: Store, recorder: Recorder) -> None:
+    add_files(watched, 400)
+    some = [one.source_file_id for one in files.of_project(watched, "p", P)][:150]
+    recorder.commands.clear()
+    assert len(files.pending_of_sources(watched, some, ["p"])) == 150
+    assert moves.move(watched, moves.by_sources(some, ["p"]), P, R, "asked", request_id=8) == 150
+    reads = [one for one in recorder.commands if one.get("find") == "files"]
+    assert len(reads) == 2
+    for read in reads:
+        (answer,) = explain(watched, read)
+        assert answer["executionStats"]["totalKeysExamined"] <= 2 * len(some)
+
+
 def test_a_file_is_found_by_what_people_know_of_it(watched: Store, recorder: Recorder) -> None:
     for field in ("jdp_file_id", "file_name", "destination_path"):
         known = (watched.files.find_one({"project_name": "q"}) or {})[field]
