@@ -174,11 +174,14 @@ class File(StoredDocument):
 
     @model_validator(mode="after")
     def _of_its_state(self) -> Self:
-        needed = {"request_id": self.state in AT_JGI}
-        needed |= {"globus_task_id": self.state == State.TRANSFERRING and self.download is None}
-        with_paths = self.state in (State.MANIFEST_READY, State.TRANSFERRING)
-        needed |= {"source_path": with_paths, "destination_path": self.state != State.FAILED}
-        return needs(self, self.state, needed)
+        state = self.state
+        needed = {
+            "request_id": state in AT_JGI,
+            "globus_task_id": state == State.TRANSFERRING and self.download is None,
+            "source_path": state in (State.MANIFEST_READY, State.TRANSFERRING),
+            "destination_path": state != State.FAILED,
+        }
+        return needs(self, state, needed)
 
 
 V = TypeVar("V")
