@@ -174,14 +174,11 @@ class File(StoredDocument):
 
     @model_validator(mode="after")
     def _of_its_state(self) -> Self:
-        state = self.state
-        needed = {
-            "request_id": state in AT_JGI,
-            "globus_task_id": state == State.TRANSFERRING and self.download is None,
-            "source_path": state in (State.MANIFEST_READY, State.TRANSFERRING),
-            "destination_path": state != State.FAILED,
-        }
-        return needs(self, state, needed)
+        moving = self.state == State.TRANSFERRING
+        needed = {"request_id": self.state in AT_JGI, "globus_task_id": moving and self.download is None}
+        needed["source_path"] = moving or self.state == State.MANIFEST_READY
+        needed["destination_path"] = self.state != State.FAILED
+        return needs(self, self.state, needed)
 
 
 V = TypeVar("V")

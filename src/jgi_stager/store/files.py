@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from bson import ObjectId
@@ -86,9 +87,9 @@ _TO_ASK: Document = {"to_list_again": {"$ne": True}, "copy_from": None, "look_fi
 _LOOK_FIRST: Document = {"state": State.PENDING, "look_first": True}
 _LAST_MOVE: Document = {"$slice": -1}
 """Of the history the last entry alone is read: a file whose history is none cannot be moved."""
-_CANDIDATE_FIELDS = frozenset(
-    {"source_file_id", "jdp_file_size", "project_name", "ap_gold_id", "setbacks", "since", "history"}
-)
+_CANDIDATE_ORDER = ("source_file_id", "jdp_file_size", "project_name", "ap_gold_id", "setbacks", "since")
+_AS_CANDIDATE = itemgetter("_id", *_CANDIDATE_ORDER)
+_CANDIDATE_FIELDS = frozenset({*_CANDIDATE_ORDER, "history"})
 _CANDIDATE: Document = {**dict.fromkeys(_CANDIDATE_FIELDS, 1), "history": _LAST_MOVE}
 _WHOLE: Document = {"history": _LAST_MOVE}
 _HAS_HISTORY: Document = {"history": {"$type": "array"}}
@@ -469,19 +470,8 @@ def _some_rows(store: Store, where: Mapping[str, Any], sort: Any, limit: int) ->
 
 
 def _candidates(store: Store, documents: Iterable[Document]) -> list[Candidate]:
-    return [_candidate(document) for document in fitting(store, "files", documents, _CANDIDATE_FIELDS)]
-
-
-def _candidate(document: Document) -> Candidate:
-    return Candidate(
-        oid=document["_id"],
-        source_file_id=document["source_file_id"],
-        size=document["jdp_file_size"],
-        project_name=document["project_name"],
-        ap_gold_id=document["ap_gold_id"],
-        setbacks=document["setbacks"],
-        since=document["since"],
-    )
+    fit = fitting(store, "files", documents, _CANDIDATE_FIELDS)
+    return [Candidate(*_AS_CANDIDATE(document)) for document in fit]
 
 
 _CONVERTED = ("oid", "size", "state", "delivery_faults", "copy_from", "verified", "download")
