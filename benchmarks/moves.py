@@ -133,9 +133,9 @@ def _raw(store: Store, records: list[FileRecord]) -> None:
         oids = [one["_id"] for one in raw.find({"source_file_id": {"$in": ids}}, {"_id": 1})]
         raw.update_many({"_id": {"$in": oids}}, _update(0, now, request_id=number + 1))
         raw.update_many({"_id": {"$in": oids}}, _update(1, now))
-        _each(raw, oids, 2, now, source_path="/R/1.fna")
+        _each(raw, oids, 2, now, source_path="/R/1.fna", globus_task_id=None)
         raw.update_many({"_id": {"$in": oids}}, _update(3, now, globus_task_id=f"t{number}"))
-        _each(raw, oids, 4, now, verified=_verified(now))
+        _each(raw, oids, 4, now, verified=_verified(now), download=None)
 
 
 def _update(step: int, now: datetime, **fields: Any) -> dict[str, Any]:

@@ -98,6 +98,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
         store, project("p", accepted_at=SOME_TIME, discovery=Rescan(number=1, by="root", begun_at=SOME_TIME))
     ),
     "discoveries.note": lambda store: discoveries.note(store, "p:1", "Ga1", listed={"files": 1}),
+    "discoveries.note_each": lambda store: discoveries.note_each(store, "p:1", {"Ga1": {"named": []}}),
     "control.keep_digest": lambda store: control.keep_digest(store, {"at": LATER}),
     "control.note_clean_end": lambda store: control.note_clean_end(store, SOME_TIME, 1),
     "control.note_start": lambda store: control.note_start(store, "h", 2),

@@ -9,7 +9,7 @@ import pytest
 
 from jgi_stager.store.fencing import Fenced
 
-WRITES = ("insert_one", "replace_one", "update_one", "update_many", "update_each")
+WRITES = ("insert_one", "insert_each", "replace_one", "update_one", "update_many", "update_each")
 
 
 class Killed(BaseException):

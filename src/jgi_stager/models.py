@@ -174,10 +174,10 @@ class File(StoredDocument):
 
     @model_validator(mode="after")
     def _of_its_state(self) -> Self:
-        needed = {"request_id": self.state in AT_JGI}
-        needed |= {"globus_task_id": self.state == State.TRANSFERRING and self.download is None}
-        with_paths = self.state in (State.MANIFEST_READY, State.TRANSFERRING)
-        needed |= {"source_path": with_paths, "destination_path": self.state != State.FAILED}
+        moving = self.state == State.TRANSFERRING
+        needed = {"request_id": self.state in AT_JGI, "globus_task_id": moving and self.download is None}
+        needed["source_path"] = moving or self.state == State.MANIFEST_READY
+        needed["destination_path"] = self.state != State.FAILED
         return needs(self, self.state, needed)
 
 

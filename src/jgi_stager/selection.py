@@ -161,11 +161,11 @@ def _left_out(ruled: Iterable[tuple[Listed, str | None]], *, by_choice: bool) ->
 
 def _distinct(owner: Owner, files: Iterable[Listed]) -> tuple[list[Listed], list[str]]:
     """Every id once, oldest first (ids sort by age). JDP's pages repeat descriptors; the fullest one counts."""
-    found: dict[str, Listed] = {}
-    differing = set()
-    for file in sorted(files, key=_fullness):
-        if file != found.setdefault(file.jdp_file_id, file):
-            differing.add(file.jdp_file_id)
+    listed: dict[str, list[Listed]] = {}
+    for file in files:
+        listed.setdefault(file.jdp_file_id, []).append(file)
+    found = {file_id: min(same, key=_fullness) if same[1:] else same[0] for file_id, same in listed.items()}
+    differing = [file_id for file_id, same in listed.items() if any(file != found[file_id] for file in same)]
     warnings = [
         f"{owner.ap_gold_id}: JDP lists {file_id} more than once, and differently; "
         f"it is taken as {found[file_id].file_name!r:.300} of {found[file_id].size} bytes"

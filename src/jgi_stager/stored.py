@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
@@ -135,6 +135,13 @@ def _validated(model: type[D], document: Mapping[str, Any], fields: frozenset[st
         raise UnfitError("; ".join(said)) from None
 
 
+def checker(model: type[Stored], fields: frozenset[str] | None = None) -> Callable[[Mapping[str, Any]], bool]:
+    """What tells of many documents whether they fit, at half the cost of `misfit`. ``fields`` as in `parse`."""
+    whole = model if fields is None else _part(model, fields)
+    fits: Callable[[Mapping[str, Any]], bool] = whole.__pydantic_validator__.isinstance_python
+    return fits
+
+
 def misfit(model: type[Stored], document: Mapping[str, Any], fields: frozenset[str] | None = None) -> str | None:
     """Why a document does not fit its model, for a person; None if it does. ``fields`` as in `parse`."""
     try:
@@ -242,7 +249,7 @@ def wrong(said: str) -> PydanticCustomError:
 def needs(document: D, state: str, needed: Mapping[str, bool]) -> D:
     """The document, if it has the fields without which nothing can be in its state."""
     read = document.read
-    asked = [name for name, must in needed.items() if must and (read is None or name in read)]
-    if missing := [name for name in asked if getattr(document, name) is None]:
-        raise wrong(f"{', '.join(missing)} missing: what is {state} has it")
+    missing = [name for name, must in needed.items() if must and getattr(document, name) is None]
+    if missing and (asked := [name for name in missing if read is None or name in read]):
+        raise wrong(f"{', '.join(asked)} missing: what is {state} has it")
     return document

@@ -86,7 +86,7 @@ def test_a_write_that_is_under_way_while_the_fence_rises_stops_there(store: Stor
 
 # --- no way around it
 
-WRITING = {"insert_one", "update_one", "update_many", "replace_one", "update_each"}
+WRITING = {"insert_one", "insert_each", "update_one", "update_many", "replace_one", "update_each"}
 OTHERS = {
     "bulk_write",
     "delete_many",

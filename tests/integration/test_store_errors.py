@@ -46,6 +46,7 @@ def raised_for(error: Exception) -> BaseException:
         (OperationFailure("no right", 13), StoreRefused),
         (ConfigurationError("odd"), StoreRefused),
         (WriteError("too large", 10334), RecordTooLarge),
+        (BulkWriteError({"writeErrors": [{"code": 17419}], "writeConcernErrors": []}), RecordTooLarge),
     ],
 )
 def test_what_is_no_bug_has_a_kind(error: Exception, kind: type[StoreError]) -> None:

@@ -121,7 +121,7 @@ def test_discovery_is_recorded_only_while_it_goes_on(store: Store) -> None:
     assert not projects.record_discovery(store, project("q"), {"analysis_projects": 1})
     found = projects.get_by_id(store, accepted(store))
     assert found is not None
-    assert projects.record_discovery(store, found, {"analysis_projects": 2}, push={"biosamples_asked": "Gb1"})
+    assert projects.record_discovery(store, found, {"analysis_projects": 2}, push={"biosamples_asked": ["Gb1"]})
     known = projects.get_by_id(store, found.key)
     assert known is not None
     assert known.discovery == Discovery(analysis_projects=2, biosamples_asked=["Gb1"])

@@ -150,7 +150,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.of_project": lambda: files.of_project(store, "p", P, OID, 10),
         "files.of_request": lambda: files.of_request(store, 7),
         "files.of_task": lambda: files.of_task(store, "t", T),
-        "files.of_analysis_project": lambda: files.of_analysis_project(store, "p", "Ga1"),
+        "files.of_analysis_projects": lambda: files.of_analysis_projects(store, "p", ["Ga1", "Ga2"]),
         "files.pending_of_sources": lambda: files.pending_of_sources(store, [jdp_id(1)], ["p"]),
         "files.ready_by_request": lambda: files.ready_by_request(store, 7, 5),
         "files.requests_behind": lambda: files.requests_behind(store, [R, T]),
@@ -159,7 +159,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "files.listed_again": lambda: files.listed_again(store, OID),
         "files.to_list_again": lambda: files.to_list_again(store, "p"),
         "files.set_aside": lambda: files.set_aside(store, "nobody"),
-        "files.set_aside_done": lambda: files.set_aside_done(store, "p", "Ga1"),
+        "files.set_aside_done": lambda: files.set_aside_done(store, "p", ["Ga1", "Ga2"]),
         "files.analysis_projects_to_look_at": lambda: files.analysis_projects_to_look_at(store, "p"),
         "files.count_to_look_at": lambda: files.count_to_look_at(store, "p"),
         "files.to_look_at": lambda: files.to_look_at(store, "p", "Ga1"),
@@ -176,7 +176,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "imports.analysis_projects": lambda: imports.analysis_projects(store, IMPORTED),
         "imports.enter": lambda: imports.enter(store, KNOWN, [], inserted=True),
         "imports.note_ended": lambda: imports.note_ended(store, "old", ["t"]),
-        "imports.of_analysis_project": lambda: imports.of_analysis_project(store, IMPORTED, "Ga1"),
+        "imports.of_analysis_projects": lambda: imports.of_analysis_projects(store, IMPORTED, ["Ga1"]),
         "imports.of_project": lambda: imports.of_project(store, IMPORTED),
         "files.pending_sizes": lambda: files.pending_sizes(store, "p"),
         "files.select": lambda: files.select(store, {"project_name": "p", "state": P}, 5),
@@ -291,6 +291,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
             store, project(discovery=Discovery(analysis_projects=1))
         ),
         "discoveries.note": lambda: discoveries.note(store, "p:1", "Ga1", listed={"files": 1}),
+        "discoveries.note_each": lambda: discoveries.note_each(store, "p:1", {"Ga1": {"named": []}}),
         "discoveries.retire": lambda: discoveries.retire(store, project(discovery=RESCAN)),
         "discoveries.sequencing_projects": lambda: discoveries.sequencing_projects(store, "p:1", "Ga1"),
         "discoveries.warnings": lambda: discoveries.warnings(store, "p:1"),
@@ -462,6 +463,19 @@ def test_counting_reads_the_index_alone(watched: Store, recorder: Recorder) -> N
     ((_, answer),) = sent(watched, recorder, "tallies.counted")
     examined = answer.get("executionStats") or answer["stages"][0]["$cursor"]["executionStats"]
     assert (examined["totalDocsExamined"], examined["totalKeysExamined"]) == (0, 6)
+
+
+def test_the_files_of_a_request_are_not_looked_for_among_all_that_wait(watched: Store, recorder: Recorder) -> None:
+    add_files(watched, 400)
+    some = [one.source_file_id for one in files.of_project(watched, "p", P)][:150]
+    recorder.commands.clear()
+    assert len(files.pending_of_sources(watched, some, ["p"])) == 150
+    assert moves.move(watched, moves.by_sources(some, ["p"]), P, R, "asked", request_id=8) == 150
+    reads = [one for one in recorder.commands if one.get("find") == "files"]
+    assert len(reads) == 2
+    for read in reads:
+        (answer,) = explain(watched, read)
+        assert answer["executionStats"]["totalKeysExamined"] <= 2 * len(some)
 
 
 def test_a_file_is_found_by_what_people_know_of_it(watched: Store, recorder: Recorder) -> None:

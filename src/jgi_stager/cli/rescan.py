@@ -49,7 +49,7 @@ def _compared(
 ) -> tuple[DiscoveredProject, int]:
     """An analysis project as a rescan would note it, and the bytes that it would enter."""
     base, name, gold_id = project.analysis_projects_dir, project.project_name, ap.ap_gold_id
-    known = files.of_analysis_project(store, name, gold_id)
+    known = files.of_analysis_projects(store, name, [gold_id])
     owner = Owner(name, gold_id, ap.its_ap_id or 0, destination_directory(base, name, gold_id))
     wanted = chosen_of(project.files, settings.importer.patterns, ap.ap_type)
     placed = growth.placed(known, owner.directory)

@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from jgi_stager.clients.http import MOST_OF_A_PAGE, Answer, HttpEdge, RefusedError, hidden, leave_headers, why_lost
+from jgi_stager.clients.http import MOST_OF_A_PAGE, Answer, HttpEdge, RefusedError, hidden, why_lost
 from jgi_stager.clients.jdp_session import CURE, credential, meaning, no_session
 from jgi_stager.clients.parsing import content_range, length, strong_validator
 from jgi_stager.clients.transport import StreamAdapter, deadline_of_call
@@ -37,6 +37,11 @@ SLOWEST_TIMEOUTS = 5
 MOST_REDIRECTS = 3
 NOBODY = "0" * 24
 """An id that no file has: JDP answers "unknown" to a good session, and 401 to a bad one."""
+
+
+def leave_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Authentication that does nothing: without it a ~/.netrc would replace our Authorization header."""
+    return request
 
 
 @dataclass(frozen=True)

@@ -101,11 +101,6 @@ class _Watched(io.BytesIO):
         return super().read(size)
 
 
-def leave_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Authentication that does nothing: without it a ~/.netrc would replace our Authorization header."""
-    return request
-
-
 class HttpEdge:
     """Requests to one service. Safe to share between threads; close it when done."""
 
@@ -234,6 +229,10 @@ class HttpEdge:
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         session.headers.update({"User-Agent": f"jgi-stager/{RELEASE}", "Accept": "application/json"})
+        # Proxies and authorities, as the environment names them: requests would read all of it for each call, and
+        # put what a ~/.netrc says in the place of our Authorization header.
+        found = session.merge_environment_settings(self.base_url, {}, None, None, None)
+        session.proxies, session.verify, session.trust_env = found["proxies"], found["verify"], False
         return session
 
     def _exchange(
@@ -251,7 +250,6 @@ class HttpEdge:
                     params=dict(params or {}),
                     headers=dict(headers),
                     data=body,
-                    auth=leave_headers,
                     timeout=self._timeout,
                     allow_redirects=False,
                 )

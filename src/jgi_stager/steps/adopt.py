@@ -52,7 +52,7 @@ def _adopt(ctx: StepContext, project: Project) -> int:
     moved = 0
     for ap_gold_id in waiting:
         found = files.to_look_at(ctx.store, project.project_name, ap_gold_id)
-        known = imports.of_analysis_project(ctx.store, project, ap_gold_id)
+        known = imports.of_analysis_projects(ctx.store, project, [ap_gold_id]).get(ap_gold_id)
         elsewhere = () if known is None else tuple(known.directories)
         for directory, group in groupby(sorted(found, key=_place), key=lambda file: _place(file)[0]):
             if ctx.stop.is_set():

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -31,9 +32,9 @@ from jgi_stager.records import DISCOVERY_PATIENCE
 from jgi_stager.steps import listing, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent, seen
-from jgi_stager.steps.listing import ask_all, warn
+from jgi_stager.steps.listing import as_noted, warn
 from jgi_stager.steps.notify import Lasts, acceptance_key, alert
-from jgi_stager.steps.services import isolate_each, process_each
+from jgi_stager.steps.services import ask_all, isolate_each, process_each
 from jgi_stager.store import discoveries, files, imports, projects, requests
 from jgi_stager.store.documents import is_due
 
@@ -77,7 +78,7 @@ def _list(ctx: StepContext, ap: DiscoveredProject, *, project: Project) -> int:
     answer = ctx.jdp.files_of_analysis_project(ap.its_ap_id)
     marked = files.to_list_again(ctx.store, project.project_name)
     waiting = {file.oid for file in marked}
-    known = files.of_analysis_project(ctx.store, project.project_name, ap.ap_gold_id)
+    known = files.of_analysis_projects(ctx.store, project.project_name, [ap.ap_gold_id])
     others = [file for file in known if file.oid not in waiting]
     chosen = listing.chosen_files(ctx, project, ap, answer, others)
     records = {one.jdp_file_id: one for one in chosen.records}
@@ -469,14 +470,18 @@ def _ask_biosamples(ctx: StepContext, project: Project) -> int:
     discovery = discoveries.key_of(project)
     ours = {ap.ap_gold_id for ap in discoveries.analysis_projects(ctx.store, discovery)}
 
-    def store_answer(biosample: str, answer: Iterable[AnalysisProject]) -> None:
-        theirs = [ap.ap_gold_id for ap in answer if ap.ap_type in STAGED_TYPES]
-        links = ours.intersection(theirs)
-        for ap in links:
-            discoveries.note(ctx.store, discovery, ap, gold_biosample_id=biosample)
-        if project.biosample_ids and not links:
-            warn(ctx, project, biosample, [f"{biosample}: no analysis project of this proposal belongs to it"])
-        projects.record_discovery(ctx.store, project, push={"biosamples_asked": biosample})
+    def keep(answers: Iterable[tuple[str, Iterable[AnalysisProject]]]) -> None:
+        noted: dict[str, dict[str, Any]] = {}
+        asked = []
+        for biosample, answer in answers:
+            links = ours.intersection(ap.ap_gold_id for ap in answer if ap.ap_type in STAGED_TYPES)
+            noted |= {ap: {"gold_biosample_id": biosample} for ap in links}
+            if project.biosample_ids and not links:
+                none = f"{biosample}: no analysis project of this proposal belongs to it"
+                noted[biosample] = {"warnings": as_noted(project, [none])}
+            asked.append(biosample)
+        discoveries.note_each(ctx.store, discovery, noted)
+        projects.record_discovery(ctx.store, project, push={"biosamples_asked": asked})
 
     ask, size = ctx.gold.analysis_projects_of_biosample, ctx.settings.gold.pool_size
-    return ask_all(ctx, Service.GOLD, _biosamples_to_ask(project), ask, store_answer, size)
+    return ask_all(ctx, Service.GOLD, _biosamples_to_ask(project), ask, keep, size)

@@ -6,11 +6,11 @@ when it will be done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -18,7 +18,7 @@ from jgi_stager import copying, growth
 from jgi_stager.choosing import Chooser, not_listed
 from jgi_stager.clients.jdp import ApListing
 from jgi_stager.discovery_models import DiscoveredProject, DroppedFiles, ListedFiles, Rescan, WarningGroup
-from jgi_stager.failures import OutsideError, Service, Transient
+from jgi_stager.failures import Service, Transient
 from jgi_stager.formatting import cut
 from jgi_stager.import_models import ImportedAnalysisProject, ImportedFile
 from jgi_stager.importer import PatternsError
@@ -38,7 +38,7 @@ from jgi_stager.steps import first_contact
 from jgi_stager.steps.accept import mark_invalid
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import acceptance_key, alert, notify
-from jgi_stager.steps.services import files_at_destination, may_ask, record_answer, record_failure
+from jgi_stager.steps.services import ask_all, files_at_destination
 from jgi_stager.store import StoreError, discoveries, files, imports, projects, sharing
 from jgi_stager.store.files import FileRow
 from jgi_stager.trial import smallest
@@ -86,78 +86,21 @@ MOST_WARNINGS = 20
 CHOICE = "files"
 """What is found out about what the person chose is kept under this."""
 
-T = TypeVar("T")
-R = TypeVar("R")
-ASKED_AHEAD = 4
-"""Times as many answers as calls at a time may wait to be kept."""
-
 
 def warn(ctx: StepContext, project: Project, about: str, warnings: Sequence[str], **found: Any) -> None:
     """Keep what people should know about one thing that was asked, and with it what was ``found``; the mail about
     the end of the discovery names it. Asking the same again replaces it."""
+    if warnings or found:
+        noted = {about: {"warnings": as_noted(project, warnings), **found}}
+        discoveries.note_each(ctx.store, discoveries.key_of(project), noted)
+
+
+def as_noted(project: Project, warnings: Iterable[str]) -> list[dict[str, Any]]:
+    """The same as they are noted of one thing that was asked. They are logged."""
     groups = group(warnings)
     for one in groups:
         log.warning("discovery_warning", project=project.project_name, warning=one.examples[0], times=one.count)
-    if groups or found:
-        discoveries.note(ctx.store, discoveries.key_of(project), about, warnings=groups, **found)
-
-
-def ask_all(
-    ctx: StepContext,
-    service: Service,
-    items: Sequence[T],
-    ask: Callable[[T], R],
-    keep: Callable[[T, R], None],
-    size: int,
-    *,
-    anonymous: bool = False,
-) -> int:
-    """Ask for every item with at most ``size`` calls at a time; keep each answer as it comes. Where one is
-    answered, the next begins; few answers wait to be kept, however many items there are.
-
-    An item that fails does not stop the others; the first error is raised at the end, with all answers kept.
-    A service that is out, or a daemon that stops, ends it early.
-    """
-    errors: list[OutsideError] = []
-    kept = 0
-
-    def go_on() -> bool:
-        return not ctx.stop.is_set() and may_ask(ctx, service, anonymous=anonymous)
-
-    for item, call in _answers(ask, items, size, go_on):
-        try:
-            keep(item, call.result())
-        except OutsideError as error:
-            if errors:
-                record_failure(ctx, error)  # the first one is noted by whoever it is raised to
-            errors.append(error)
-        else:
-            record_answer(ctx, service, anonymous=anonymous)
-            kept += 1
-    if errors:
-        raise errors[0]
-    return kept
-
-
-def _answers(
-    ask: Callable[[T], R], items: Iterable[T], size: int, go_on: Callable[[], bool]
-) -> Iterator[tuple[T, Future[R]]]:
-    """Every item with its answer, as it comes. When it is not to ``go_on``, what has begun is the last."""
-    left, running = iter(items), dict[Future[R], T]()
-    with ThreadPoolExecutor(max_workers=size) as pool:
-        while True:
-            if not go_on():
-                left = iter(())
-                for call in running:
-                    call.cancel()
-            for item in islice(left, size * ASKED_AHEAD - len(running)):
-                running[pool.submit(ask, item)] = item
-            if not running:
-                return
-            for call in wait(running, return_when=FIRST_COMPLETED).done:
-                item = running.pop(call)
-                if not call.cancelled():
-                    yield item, call
+    return [one.model_dump() for one in groups]
 
 
 def list_files(ctx: StepContext, project: Project) -> int:
@@ -177,8 +120,9 @@ def list_files(ctx: StepContext, project: Project) -> int:
         Service.JDP,
         [ap for ap in chosen if ap.listed is None],
         lambda ap: ctx.jdp.files_of_analysis_project(ap.its_ap_id),
-        lambda ap, listing: _keep_listing(ctx, project, ap, listing),
+        lambda answers: keep_listings(ctx, project, answers),
         ctx.settings.jdp.pool_size,
+        weigh=lambda listing: len(listing.files),
         anonymous=True,
     )
     known = projects.get_by_id(ctx.store, project.key)
@@ -232,7 +176,7 @@ def _finish_rescan(ctx: StepContext, before: Project, project: Project, rescan: 
 def _entered_bytes(ctx: StepContext, project: Project, ap: DiscoveredProject) -> int:
     if not ap.added:
         return 0
-    known, added = files.of_analysis_project(ctx.store, project.project_name, ap.ap_gold_id), set(ap.added)
+    known, added = files.of_analysis_projects(ctx.store, project.project_name, [ap.ap_gold_id]), set(ap.added)
     return sum(file.size or 0 for file in known if file.jdp_file_id in added)
 
 
@@ -291,57 +235,97 @@ def chosen_files(
     return select(owner, listed, remove, now, chosen, growth.placed(known, owner.directory))
 
 
-def _keep_listing(ctx: StepContext, project: Project, ap: DiscoveredProject, listing: ApListing) -> None:
-    ap_gold_id, imported = ap.ap_gold_id, imports.of_analysis_project(ctx.store, project, ap.ap_gold_id)
+@dataclass(frozen=True)
+class _Met:
+    """What becomes of one answer of JDP: the files that are entered, and what is noted of the analysis project."""
+
+    records: Sequence[FileRecord]
+    noted: Mapping[str, Any]
+    added: Sequence[str] | None = None
+    """Of a rescan: all files that it enters, if these are to be noted anew."""
+
+
+def keep_listings(
+    ctx: StepContext, project: Project, answers: Sequence[tuple[DiscoveredProject, ApListing]]
+) -> None:
+    """Keep answers of JDP together: the files of all are entered, and then all are listed.
+
+    Killed in between, what was entered is met again as known, so nothing is entered or counted twice. Raises what
+    the Globus client raises, `Transient` while the patterns of the importer cannot be read.
+    """
+    name, discovery = project.project_name, discoveries.key_of(project)
+    ids = [ap.ap_gold_id for ap, _ in answers]
+    imported = imports.of_analysis_projects(ctx.store, project, ids)
+    known = _by_analysis_project(files.of_analysis_projects(ctx.store, name, ids))
+    aside = _by_analysis_project(files.set_aside_done(ctx.store, name, ids))
+    met = {
+        ap.ap_gold_id: _meet(
+            ctx, project, ap, listing, known[ap.ap_gold_id], aside[ap.ap_gold_id], imported.get(ap.ap_gold_id)
+        )
+        for ap, listing in answers
+    }
+    # Killed after they are entered and before they are counted, they are known, and count all the same.
+    added = {about: {"added": one.added} for about, one in met.items() if one.added is not None}
+    discoveries.note_each(ctx.store, discovery, added)
+    records = [record for one in met.values() for record in one.records]
+    files.upsert_files(ctx.store, records)
+    if records and copying.is_possible(ctx.settings):
+        wanted, largest = [one.source_file_id for one in records], ctx.settings.staging.md5_max_bytes
+        sharing.reserve(ctx.store, [name], wanted, largest)
+    if records and isinstance(project.discovery, Rescan):
+        rested, why = (ProjectState.HELD, ProjectState.DONE), "JDP lists new files of it"
+        projects.set_project(ctx.store, project.key, rested, ProjectState.ACTIVE, why=why, done_at=None)
+    # In one write for each: whether an analysis project is listed, and what is worth knowing about it.
+    discoveries.note_each(ctx.store, discovery, {about: one.noted for about, one in met.items()})
+    projects.record_discovery(ctx.store, project)
+
+
+def _by_analysis_project(rows: Iterable[FileRow]) -> Mapping[str, Sequence[FileRow]]:
+    found: defaultdict[str, list[FileRow]] = defaultdict(list)
+    for row in rows:
+        found[row.ap_gold_id].append(row)
+    return found
+
+
+def _meet(
+    ctx: StepContext,
+    project: Project,
+    ap: DiscoveredProject,
+    listing: ApListing,
+    known: Sequence[FileRow],
+    aside: Sequence[FileRow],
+    imported: ImportedAnalysisProject | None,
+) -> _Met:
+    """What becomes of an answer about an analysis project of which these files are ``known``."""
     if imported is not None:
         ap = _settle(ctx, project, ap, imported)
-    known = files.of_analysis_project(ctx.store, project.project_name, ap_gold_id)
-    aside = files.set_aside_done(ctx.store, project.project_name, ap_gold_id)
     # What arrived for a record that was removed keeps its place, too: the same file is to be found there.
     places = {file.jdp_file_id: file for file in (*aside, *known)}.values()
     selection = chosen_files(ctx, project, ap, listing, places, () if imported is None else imported.files)
     records: Sequence[FileRecord] = growth.new_files(selection.records, known)
     if imported is not None or aside:
         records = _look_first(records)
-    found: dict[str, Any] = {} if ap.directory is None else {"directory": ap.directory}
-    if isinstance(project.discovery, Rescan):
-        found |= _differences(ctx, ap, listing, selection, known, records)
-    files.upsert_files(ctx.store, records)
-    if records and copying.is_possible(ctx.settings):
-        ids, largest = [one.source_file_id for one in records], ctx.settings.staging.md5_max_bytes
-        sharing.reserve(ctx.store, [project.project_name], ids, largest)
-    if records and isinstance(project.discovery, Rescan):
-        rested, why = (ProjectState.HELD, ProjectState.DONE), "JDP lists new files of it"
-        projects.set_project(ctx.store, project.key, rested, ProjectState.ACTIVE, why=why, done_at=None)
-    nothing = [] if listing.files else [f"{ap_gold_id}: JDP lists no file of it"]
-    problems = (f"{ap_gold_id}: {problem}" for problem in listing.problems)
-    # In one write: whether an analysis project is listed, and what is worth knowing about it.
-    warn(
-        ctx,
-        project,
-        ap_gold_id,
-        [*nothing, *problems, *selection.warnings],
-        listed=_summary(selection).model_dump(),
-        named=sorted(selection.named),
-        **found,
-    )
-    projects.record_discovery(ctx.store, project)
+    nothing = [] if listing.files else [f"{ap.ap_gold_id}: JDP lists no file of it"]
+    problems = (f"{ap.ap_gold_id}: {problem}" for problem in listing.problems)
+    noted: dict[str, Any] = {
+        "warnings": as_noted(project, [*nothing, *problems, *selection.warnings]),
+        "listed": _summary(selection).model_dump(),
+        "named": sorted(selection.named),
+    }
+    if ap.directory is not None:
+        noted["directory"] = ap.directory
+    if not isinstance(project.discovery, Rescan):
+        return _Met(records, noted)
+    added = sorted({*ap.added, *(record.jdp_file_id for record in records)})
+    noted |= _differences(listing, selection, known, frozenset(added))
+    return _Met(records, noted, added if added != ap.added else None)
 
 
 def _differences(
-    ctx: StepContext,
-    ap: DiscoveredProject,
-    listing: ApListing,
-    selection: Selection,
-    known: Sequence[FileRow],
-    new: Sequence[FileRecord],
+    listing: ApListing, selection: Selection, known: Sequence[FileRow], added: frozenset[str]
 ) -> dict[str, Any]:
-    """What a rescan met of an analysis project, as it is noted. The files that it enters are noted before."""
-    added = sorted({*ap.added, *(record.jdp_file_id for record in new)})
-    if added != ap.added:
-        # Killed after they are entered and before they are counted, they are known, and count all the same.
-        discoveries.note(ctx.store, ap.discovery, ap.ap_gold_id, added=added)
-    earlier = [file for file in known if file.jdp_file_id not in set(added)]
+    """What a rescan met of an analysis project, but the files that it ``added``, as it is noted."""
+    earlier = [file for file in known if file.jdp_file_id not in added]
     changed = growth.changed_files(selection.records, earlier)
     # A row that nobody can read may be one of them.
     gone = [] if listing.problems else growth.gone_files((file.jdp_file_id for file in listing.files), earlier)

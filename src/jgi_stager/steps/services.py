@@ -6,10 +6,12 @@ says of its credential goes to people.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, TypeVar
 
 import structlog
@@ -37,6 +39,7 @@ from jgi_stager.stored import StoredDocument
 log = structlog.get_logger()
 
 T = TypeVar("T")
+R = TypeVar("R")
 D = TypeVar("D", bound=StoredDocument)
 
 
@@ -49,6 +52,10 @@ class Called:
 
 LONGEST_ERROR = 500
 """Characters of a reason that are kept on a request or task."""
+ASKED_AHEAD = 4
+"""Times as many answers as calls at a time may wait to be kept."""
+KEPT_TOGETHER = 2000
+"""What answers that are kept together weigh at most, but for the last of them."""
 
 
 def may_ask(ctx: StepContext, service: Service, *, anonymous: bool = False, kind: CallKind | None = None) -> bool:
@@ -273,3 +280,104 @@ def process_each(
         else:
             record_answer(ctx, service, anonymous=anonymous)
     return moved
+
+
+def ask_all(
+    ctx: StepContext,
+    service: Service,
+    items: Sequence[T],
+    ask: Callable[[T], R],
+    keep: Callable[[Sequence[tuple[T, R]]], None],
+    size: int,
+    *,
+    weigh: Callable[[R], int] = lambda _: 1,
+    anonymous: bool = False,
+) -> int:
+    """Ask for every item with at most ``size`` calls at a time; keep the answers as they come, together those that
+    have come together, but no more than `KEPT_TOGETHER` by what they ``weigh``. Where one is answered, the next
+    begins; few answers wait to be kept, however many items there are. To keep an answer twice must do no harm.
+
+    An item that fails does not stop the others; the first error is raised at the end, with all answers kept.
+    A service that is out, a daemon that stops, or a bug ends it early, with what has begun.
+    """
+    errors, bugs = list[OutsideError](), list[Exception]()
+
+    def failed(error: Exception) -> None:
+        if not isinstance(error, OutsideError):
+            bugs.append(error)
+            return
+        if errors:
+            record_failure(ctx, error)  # the first one is noted by whoever it is raised to
+        errors.append(error)
+
+    def go_on() -> bool:
+        return not bugs and not ctx.stop.is_set() and may_ask(ctx, service, anonymous=anonymous)
+
+    kept = 0
+    for calls in _answers(ask, items, size, go_on):
+        for group in _groups(calls, weigh, failed):
+            if together := _keep(group, keep, failed):
+                record_answer(ctx, service, anonymous=anonymous)
+                kept += together
+    if bugs and errors:
+        record_failure(ctx, errors[0])
+    for error in (*bugs, *errors):
+        raise error
+    return kept
+
+
+def _answers(
+    ask: Callable[[T], R], items: Iterable[T], size: int, go_on: Callable[[], bool]
+) -> Iterator[list[tuple[T, Future[R]]]]:
+    """Every item with its answer, those together that have come. When it is not to ``go_on``, what has begun is
+    the last."""
+    left, running = iter(items), dict[Future[R], T]()
+    with ThreadPoolExecutor(max_workers=size) as pool:
+        while True:
+            if not go_on():
+                left = iter(())
+                for call in running:
+                    call.cancel()
+            for item in islice(left, size * ASKED_AHEAD - len(running)):
+                running[pool.submit(ask, item)] = item
+            if not running:
+                return
+            done = [(running.pop(call), call) for call in wait(running, return_when=FIRST_COMPLETED).done]
+            yield [(item, call) for item, call in done if not call.cancelled()]
+
+
+def _groups(
+    calls: Iterable[tuple[T, Future[R]]], weigh: Callable[[R], int], failed: Callable[[Exception], None]
+) -> Iterator[list[tuple[T, R]]]:
+    """The answers in groups that are not too heavy; those that are none have ``failed``."""
+    group, weight = list[tuple[T, R]](), 0
+    for item, call in calls:
+        if isinstance(error := call.exception(), Exception):
+            failed(error)
+            continue
+        answer = call.result()
+        group.append((item, answer))
+        weight += weigh(answer)
+        if weight >= KEPT_TOGETHER:
+            yield group
+            group, weight = [], 0
+    if group:
+        yield group
+
+
+def _keep(
+    group: Sequence[tuple[T, R]],
+    keep: Callable[[Sequence[tuple[T, R]]], None],
+    failed: Callable[[Exception], None],
+) -> int:
+    """Keep answers together; where that fails, each by itself, so that one hurts no other. How many were kept."""
+    try:
+        keep(group)
+    except Exception as error:
+        if isinstance(error, StoreError) and not isinstance(error, RecordTooLarge):
+            raise
+        if len(group) == 1:
+            failed(error)
+            return 0
+        return sum(_keep([one], keep, failed) for one in group)
+    return len(group)

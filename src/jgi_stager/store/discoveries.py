@@ -7,7 +7,7 @@ acceptance of a record: one that is inserted again begins anew.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -78,15 +78,21 @@ def entry(one: DiscoveredProject) -> Change:
 
 
 @translated
-def note(
-    store: Store, discovery: str, about: str, *, warnings: Sequence[WarningGroup] | None = None, **fields: Any
-) -> None:
-    """Set fields of what was found out about something: an analysis project by its GOLD id, or a question."""
-    require_fields(DiscoveredProject, fields)
-    values = {"discovery": discovery, "about": about, **fields}
-    if warnings is not None:
-        values["warnings"] = [one.model_dump() for one in warnings]
-    store.discoveries.update_one({"_id": f"{discovery}:{about}"}, {"$set": values}, upsert=True)
+def note_each(store: Store, discovery: str, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set fields of what was found out about several things, in one write: analysis projects by their GOLD ids, or
+    questions."""
+    changes = []
+    for about, fields in found.items():
+        require_fields(DiscoveredProject, fields)
+        values = {"discovery": discovery, "about": about, **fields}
+        changes.append(Change({"_id": f"{discovery}:{about}"}, {"$set": values}, upsert=True))
+    if changes:
+        store.discoveries.update_each(changes)
+
+
+def note(store: Store, discovery: str, about: str, **fields: Any) -> None:
+    """The same of one thing."""
+    note_each(store, discovery, {about: fields})
 
 
 @translated

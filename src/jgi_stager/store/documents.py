@@ -20,6 +20,9 @@ HISTORY_KEPT = 1000
 """The newest entries of a history that are kept: what goes back and forth for ever must not fill its document."""
 LONGEST_WHY = 1000
 """Characters of a reason that are kept."""
+BY_SOURCE = [("source_file_id", ASCENDING)]
+"""The index that finds files by JDP ids. Where a project or state is named, too, the server is told to take it: it
+thinks that an index of the project is as good, and reads all that waits there."""
 
 
 def history_entry(at: datetime, old: str | None, new: str, why: str) -> Document:

@@ -85,18 +85,25 @@ def _translation(error: PyMongoError | DocumentTooLarge) -> StoreError | None:
 def _answered(error: OperationFailure) -> StoreError | None:
     if isinstance(error, WriteConcernError) or (isinstance(error, BulkWriteError) and _unconfirmed(error)):
         return StoreUnavailable("MongoDB did not confirm a write by a majority of its members in time")
-    if error.code in _REFUSED:
+    code = _code(error)
+    if code in _REFUSED:
         return StoreRefused(
             f"MongoDB refuses us: {_message(error)}; check the user in [mongodb] uri, its roles readWrite and "
             "dbAdmin on the database, and the secret mongodb_password"
         )
-    if error.code == VALIDATION:
+    if code == VALIDATION:
         return StoreRefused(f"MongoDB refuses a document: {_message(error)}; see the validator of its collection")
-    if error.code in _TOO_LARGE:
+    if code in _TOO_LARGE:
         return _too_large(_message(error))
-    if error.code in _PASSING:
+    if code in _PASSING:
         return StoreUnavailable(f"MongoDB cannot be used now: {_message(error)}")
     return None
+
+
+def _code(error: OperationFailure) -> int | None:
+    """The server's code; of several writes that were sent together that of the first that failed."""
+    failed = (error.details or {}).get("writeErrors") if isinstance(error, BulkWriteError) else None
+    return int(failed[0]["code"]) if failed else error.code
 
 
 def _too_large(message: str) -> RecordTooLarge:

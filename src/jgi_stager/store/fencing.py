@@ -80,6 +80,12 @@ class Fenced:
         with self._lost():
             return self._collection.insert_one(self._whole(document))
 
+    def insert_each(self, documents: Sequence[Mapping[str, Any]]) -> None:
+        """Insert each, in any order, with the token; costs the server a quarter of as many upserts. Raises
+        `LeaseLost`, and `BulkWriteError` where a unique index refuses some; the others are inserted."""
+        with self._lost():
+            self._collection.insert_many([self._whole(one) for one in documents], ordered=False)
+
     def replace_one(
         self, where: Mapping[str, Any], replacement: Mapping[str, Any], *, upsert: bool = False
     ) -> UpdateResult:

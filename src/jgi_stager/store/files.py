@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from bson import ObjectId
@@ -17,9 +18,8 @@ from jgi_stager.lifecycle import FILES, State, check_move
 from jgi_stager.records import FileRecord, story
 from jgi_stager.store import tallies
 from jgi_stager.store.database import MOST_REMEMBERED, Document, Store
-from jgi_stager.store.documents import as_list
+from jgi_stager.store.documents import BY_SOURCE, as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
-from jgi_stager.store.fencing import Change
 from jgi_stager.store.validation import fits, fitting
 from jgi_stager.stored import Download, Verified, parse
 
@@ -87,11 +87,12 @@ _TO_ASK: Document = {"to_list_again": {"$ne": True}, "copy_from": None, "look_fi
 _LOOK_FIRST: Document = {"state": State.PENDING, "look_first": True}
 _LAST_MOVE: Document = {"$slice": -1}
 """Of the history the last entry alone is read: a file whose history is none cannot be moved."""
-_CANDIDATE_FIELDS = frozenset(
-    {"source_file_id", "jdp_file_size", "project_name", "ap_gold_id", "setbacks", "since", "history"}
-)
+_CANDIDATE_ORDER = ("source_file_id", "jdp_file_size", "project_name", "ap_gold_id", "setbacks", "since")
+_AS_CANDIDATE = itemgetter("_id", *_CANDIDATE_ORDER)
+_CANDIDATE_FIELDS = frozenset({*_CANDIDATE_ORDER, "history"})
 _CANDIDATE: Document = {**dict.fromkeys(_CANDIDATE_FIELDS, 1), "history": _LAST_MOVE}
-_ROW: Document = {"history": _LAST_MOVE}
+_WHOLE: Document = {"history": _LAST_MOVE}
+_HAS_HISTORY: Document = {"history": {"$type": "array"}}
 _LARGEST = 2**63 - 1
 _NO_NAME = ("number", "object", "bool", "date", "objectId", "binData", "regex", "timestamp", "minKey", "maxKey")
 _STRAY: Document = {"$or": [{"project_name": {"$type": _NO_NAME}}, {"project_name": {"$in": [None, []]}}]}
@@ -104,24 +105,22 @@ def upsert_files(store: Store, records: Sequence[FileRecord]) -> int:
     """Enter the files that are not there yet; how many. A file that is there is left as it is."""
     if not records:
         return 0
-    key = ("project_name", "ap_gold_id", "jdp_file_id")
-    upserts, entries = [], []
-    for record in records:
-        values = record.model_dump()
-        entries.append(values)
-        for entry in record.history:
+    entries = [record.model_dump() for record in records]
+    for values in entries:
+        for entry in values["history"]:
             check_move(FILES, entry["from"], entry["to"], partial(story, values))
-        upserts.append(Change({name: values[name] for name in key}, {"$setOnInsert": values}, upsert=True))
 
-    def write() -> tuple[int, list[int]]:
+    def write() -> tuple[int, Iterable[int]]:
+        there: set[int] = set()
         try:
-            done: Any = store.files.update_each(upserts).bulk_api_result
+            store.files.insert_each(entries)
         except BulkWriteError as error:
-            # Somebody else entered the same file at the same moment: then it is there, which is what was wanted.
-            done = error.details or {}
-            if any(each["code"] != DUPLICATE_KEY for each in done["writeErrors"]):
+            # The index of destinations refuses those that are there.
+            refused = (error.details or {})["writeErrors"]
+            if any(each["code"] != DUPLICATE_KEY for each in refused):
                 raise
-        return int(done["nUpserted"]), [one["index"] for one in done["upserted"]]
+            there = {each["index"] for each in refused}
+        return len(entries) - len(there), (at for at in range(len(entries)) if at not in there)
 
     return tallies.entered(store, entries, write)
 
@@ -142,10 +141,10 @@ def set_aside(store: Store, project_name: str) -> int:
 
 
 @translated
-def set_aside_done(store: Store, project_name: str, ap_gold_id: str) -> list[FileRow]:
-    """What of an analysis project had arrived for removed projects of this name; what arrived last comes last."""
+def set_aside_done(store: Store, project_name: str, ap_gold_ids: Iterable[str]) -> list[FileRow]:
+    """What of these analysis projects had arrived for removed projects of this name, in the order of removal."""
     removed = {"$regex": f"^{re.escape(project_name + _ASIDE)}"}
-    found = _rows(store, {"project_name": removed, "ap_gold_id": ap_gold_id}, State.DONE)
+    found = _rows(store, {"project_name": removed, "ap_gold_id": {"$in": as_list(ap_gold_ids)}}, State.DONE)
     return sorted(found, key=lambda file: file.project_name)
 
 
@@ -267,7 +266,7 @@ def pending_of_sources(store: Store, source_ids: Iterable[str], project_names: I
         "state": State.PENDING,
         **_TO_ASK,
     }
-    return _candidates(store, store.files.find(where, _CANDIDATE))
+    return _candidates(store, store.files.find(where, _CANDIDATE, hint=BY_SOURCE))
 
 
 @translated
@@ -299,9 +298,9 @@ def of_project(
 
 
 @translated
-def of_analysis_project(store: Store, project_name: str, ap_gold_id: str) -> list[FileRow]:
-    """The files of an analysis project that a project has, in whatever state."""
-    return _rows(store, {"project_name": project_name, "ap_gold_id": ap_gold_id}, None)
+def of_analysis_projects(store: Store, project_name: str, ap_gold_ids: Iterable[str]) -> list[FileRow]:
+    """The files of these analysis projects that a project has, in whatever state."""
+    return _rows(store, {"project_name": project_name, "ap_gold_id": {"$in": as_list(ap_gold_ids)}}, None)
 
 
 @translated
@@ -310,10 +309,8 @@ def select(store: Store, where: Mapping[str, Any], limit: int = 0, *, ordered: b
 
     Not ``ordered``: whichever come first, and no more is read than they.
     """
-    found = store.files.find(where, _ROW).limit(limit)
-    return _fitting_rows(
-        store, found.sort([("ap_gold_id", ASCENDING), ("jdp_file_id", ASCENDING)]) if ordered else found
-    )
+    by_project = [("ap_gold_id", ASCENDING), ("jdp_file_id", ASCENDING)]
+    return _some_rows(store, where, by_project if ordered else None, limit)
 
 
 @translated
@@ -420,7 +417,7 @@ def inspect(store: Store, project_names: Iterable[str], most: int) -> None:
     """Set aside what does not fit among the files of these projects that are not done. Reads the next ``most`` of
     all files; after the last it begins with the first."""
     names, begun = set(project_names), store.misfits.inspected
-    found = store.files.find({}, _ROW).hint([("_id", ASCENDING)]).limit(most)
+    found = store.files.find({}, _WHOLE).hint([("_id", ASCENDING)]).limit(most)
     documents = list(found if begun is None else found.min([("_id", begun)]))
     store.misfits.inspected = documents[-1]["_id"] if len(documents) == most else None
     for document in documents:
@@ -432,14 +429,14 @@ def inspect(store: Store, project_names: Iterable[str], most: int) -> None:
 def inspect_states(store: Store, project_name: str) -> None:
     """Set aside the files of a project that no step would ever meet, because their state is none. Cheap."""
     where = {"project_name": project_name, "state": {"$nin": as_list(State)}}
-    for document in store.files.find(where, _ROW).limit(MOST_REMEMBERED):
+    for document in store.files.find(where, _WHOLE).limit(MOST_REMEMBERED):
         fits(store, "files", document)
 
 
 @translated
 def inspect_strays(store: Store) -> None:
     """Set aside the files whose project is none. Cheap."""
-    for document in store.files.find(_STRAY, _ROW).limit(MOST_REMEMBERED):
+    for document in store.files.find(_STRAY, _WHOLE).limit(MOST_REMEMBERED):
         fits(store, "files", document)
 
 
@@ -453,34 +450,34 @@ def any_stray(store: Store, directory: str) -> bool:
 def _rows(store: Store, where: Document, state: State | None, limit: int = 0) -> list[FileRow]:
     if state is not None:
         where = {**where, "state": state}
-    found = store.files.find(where, _ROW)
     if not limit:  # sorted by the server it may take the index of the ids, and read all that there is
-        return sorted(_fitting_rows(store, found), key=lambda row: row.oid)
-    return _fitting_rows(store, found.sort("_id", ASCENDING).limit(limit))
+        return sorted(_all_rows(store, where), key=lambda row: row.oid)
+    return _some_rows(store, where, [("_id", ASCENDING)], limit)
 
 
-def _fitting_rows(store: Store, documents: Iterable[Document]) -> list[FileRow]:
-    return [row_of(document) for document in fitting(store, "files", documents)]
+def _all_rows(store: Store, where: Document) -> list[FileRow]:
+    """Those without a history cannot be moved, and are set aside by a look of their own: to read the last entry of
+    each costs half as much again."""
+    for document in store.files.find({"$and": [where, {"$nor": [_HAS_HISTORY]}]}, _WHOLE).limit(MOST_REMEMBERED):
+        fits(store, "files", document)
+    found = store.files.find({"$and": [where, _HAS_HISTORY]}, dict.fromkeys(_ROW_FIELDS, 1))
+    return [row_of(document) for document in fitting(store, "files", found, _ROW_FIELDS)]
+
+
+def _some_rows(store: Store, where: Mapping[str, Any], sort: Any, limit: int) -> list[FileRow]:
+    found = store.files.find(where, _ROW, sort=sort, limit=limit)
+    return [row_of(document) for document in fitting(store, "files", found, _ROW_FIELDS | {"history"})]
 
 
 def _candidates(store: Store, documents: Iterable[Document]) -> list[Candidate]:
-    return [_candidate(document) for document in fitting(store, "files", documents, _CANDIDATE_FIELDS)]
-
-
-def _candidate(document: Document) -> Candidate:
-    return Candidate(
-        oid=document["_id"],
-        source_file_id=document["source_file_id"],
-        size=document["jdp_file_size"],
-        project_name=document["project_name"],
-        ap_gold_id=document["ap_gold_id"],
-        setbacks=document["setbacks"],
-        since=document["since"],
-    )
+    fit = fitting(store, "files", documents, _CANDIDATE_FIELDS)
+    return [Candidate(*_AS_CANDIDATE(document)) for document in fit]
 
 
 _CONVERTED = ("oid", "size", "state", "delivery_faults", "copy_from", "verified", "download")
 _SAME = tuple(name for name in FileRow.__dataclass_fields__ if name not in _CONVERTED)
+_ROW_FIELDS = frozenset({*_SAME, *_CONVERTED, "jdp_file_size"} - {"oid", "size"})
+_ROW: Document = {**dict.fromkeys(_ROW_FIELDS, 1), "history": _LAST_MOVE}
 
 
 def row_of(document: Document) -> FileRow:

@@ -49,12 +49,15 @@ def of_project(store: Store, project: Project) -> ImportedProject | None:
 
 
 @translated
-def of_analysis_project(store: Store, project: Project, ap_gold_id: str) -> ImportedAnalysisProject | None:
-    """What is known of an analysis project; None if it was not imported."""
+def of_analysis_projects(
+    store: Store, project: Project, ap_gold_ids: Iterable[str]
+) -> dict[str, ImportedAnalysisProject]:
+    """What is known of these analysis projects, by GOLD id, of those that were imported."""
     if project.key != record_key(project.project_name):
-        return None
-    key = analysis_project_key(project.project_name, ap_gold_id)
-    return parsed(store, ImportedAnalysisProject, store.imports.find_one({"_id": key}))
+        return {}
+    keys = [analysis_project_key(project.project_name, one) for one in ap_gold_ids]
+    found = all_parsed(store, ImportedAnalysisProject, store.imports.find({"_id": {"$in": keys}}))
+    return {one.ap_gold_id: one for one in found}
 
 
 @translated

@@ -17,7 +17,7 @@ from jgi_stager.lifecycle import FILES, RESTING, State, check_move, is_requeue
 from jgi_stager.records import FileRecord, story
 from jgi_stager.store import tallies
 from jgi_stager.store.database import Document, Store
-from jgi_stager.store.documents import LONGEST_WHY, as_list, forbid_fields, history_push
+from jgi_stager.store.documents import BY_SOURCE, LONGEST_WHY, as_list, forbid_fields, history_push
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import Update
 
@@ -118,7 +118,8 @@ def _move(
     if fault is not None:
         update["$push"]["delivery_faults"] = {"$each": [asdict(fault)], "$slice": -FAULTS_KEPT}
     guard, moved = _guarded(where, old), 0
-    while found := list(store.files.find(guard, tallies.COUNTED).limit(MOVED_TOGETHER)):
+    hint = BY_SOURCE if "source_file_id" in guard else None
+    while found := list(store.files.find(guard, tallies.COUNTED, hint=hint).limit(MOVED_TOGETHER)):
         moved += _move_these(store, found, where, update, (old, new))
         if len(found) < MOVED_TOGETHER:
             break

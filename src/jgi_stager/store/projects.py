@@ -297,9 +297,9 @@ def record_discovery(
     project: Project,
     values: Mapping[str, Any] | None = None,
     *,
-    push: Mapping[str, Any] | None = None,
+    push: Mapping[str, Sequence[Any]] | None = None,
 ) -> bool:
-    """Note progress of a discovery: set fields of it, and push to its lists; whether it is under way.
+    """Note progress of a discovery: set fields of it, and push several to its lists; whether it is under way.
 
     ``project`` as it is in it (`in_discovery`). What had gone wrong before is over then.
     """
@@ -309,7 +309,7 @@ def record_discovery(
     changes |= {f"{ours}{name}": value for name, value in (values or {}).items()}
     update: Document = {"$set": {**changes, "update_date": store.clock.now()}}
     if push:
-        update["$push"] = {f"{ours}{name}": value for name, value in push.items()}
+        update["$push"] = {f"{ours}{name}": {"$each": list(some)} for name, some in push.items()}
     return store.projects.update_one(where, update).matched_count == 1
 
 

@@ -14,7 +14,7 @@ from bson import ObjectId
 from jgi_stager.lifecycle import State
 from jgi_stager.store import tallies
 from jgi_stager.store.database import Document, Store
-from jgi_stager.store.documents import as_list
+from jgi_stager.store.documents import BY_SOURCE, as_list
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import Change
 from jgi_stager.store.files import FileRow, row_of
@@ -46,7 +46,7 @@ def reserve(
         **({} if largest is None else {"jdp_file_size": {"$lte": largest}}),
     }
     changes = []
-    for file in store.files.find(where, {"source_file_id": 1, "not_from": 1}):
+    for file in store.files.find(where, {"source_file_id": 1, "not_from": 1}, hint=BY_SOURCE):
         tried = file.get("not_from")
         left = [oid for oid in arrived[file["source_file_id"]] if not isinstance(tried, list) or oid not in tried]
         if left:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from jgi_stager.models import DOCUMENTS
 from jgi_stager.store.database import Document, Misfit, Store
-from jgi_stager.stored import Stored, StoredDocument, UnfitError, misfit, parse
+from jgi_stager.stored import Stored, StoredDocument, UnfitError, checker, misfit, parse
 
 M = TypeVar("M", bound=StoredDocument)
 
@@ -60,7 +60,8 @@ def fitting(
     store: Store, collection: str, documents: Iterable[Document], fields: frozenset[str] | None = None
 ) -> list[Document]:
     """Those of the documents that fit, in their order."""
-    return [document for document in documents if fits(store, collection, document, fields)]
+    fit = checker(DOCUMENTS[collection], fields)
+    return [document for document in documents if fit(document) or fits(store, collection, document, fields)]
 
 
 def fitting_one(
