@@ -61,9 +61,7 @@ def finish(st: Stage) -> None:
     st.run("poll_tasks", "verify")
 
 
-def test_what_has_arrived_is_read_while_a_task_runs_and_not_again(
-    slow: Stage, opened: list[str]
-) -> None:
+def test_what_has_arrived_is_read_while_a_task_runs_and_not_again(slow: Stage, opened: list[str]) -> None:
     slow.run("read_ahead")
     slow.run("read_ahead")
     early = sorted(opened)
@@ -118,9 +116,10 @@ def test_a_link_is_not_followed_and_a_file_without_md5_or_above_the_limit_is_not
     assert (opened, noted(slow)) == ([], [])
     target.unlink()
     target.with_suffix(".moved").rename(target)
-    slow.restart(staging={"md5_max_bytes": 999})
-    slow.run("read_ahead")
-    assert opened == []
+    for staging in ({"md5_max_bytes": 999}, {"md5_max_bytes": None, "verify_by": "workers"}):
+        slow.restart(staging=staging)
+        slow.run("read_ahead")
+        assert opened == [], str(staging)
 
 
 def test_a_daemon_that_stops_keeps_what_it_has_read(slow: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
