@@ -19,8 +19,8 @@ def test_status_has_everything_a_program_needs(made: Stage, run: Run) -> None:
     made.run("accept", "discover", "discover", "request_restores")
     found = parsed(run("status", "--json"))
     assert set(found) == {
-        "now", "clock_scale", "daemon", "projects", "quota", "requests", "tasks", "workers", "credentials", "mails",
-            "alarms", "set_aside", "todo", "outages", "outages_problem",
+        "now", "clock_scale", "daemon", "projects", "quota", "requests", "tasks", "workers", "credentials",
+            "mails", "alarms", "set_aside", "todo", "outages", "outages_problem",
     }  # fmt: skip
     soil = found["projects"][0]
     assert soil["counts"]["restore_requested"] == {"files": 6, "bytes": 6000}
