@@ -49,6 +49,7 @@ from jgi_stager.store import (
     tallies,
     tasks,
 )
+from jgi_stager.store.documents import BY_SOURCE
 from jgi_stager.store.schema import INDEXES
 from jgi_stager.stored import Download
 
@@ -476,6 +477,7 @@ def test_the_files_of_a_request_are_not_looked_for_among_all_that_wait(watched: 
     for read in reads:
         (answer,) = explain(watched, read)
         assert answer["executionStats"]["totalKeysExamined"] <= 2 * len(some)
+        assert read["hint"] == dict(BY_SOURCE), "the server chooses so few; at 15,000 waiting files it does not"
 
 
 def test_a_file_is_found_by_what_people_know_of_it(watched: Store, recorder: Recorder) -> None:
