@@ -178,7 +178,8 @@ def _records(projects: int, files: int) -> Mapping[str, Mapping[str, list[str]]]
 
 
 def _pass(made: Stage, reading: ReadBack) -> None:
-    """Run every step; then time passes: a minute if something moved, else to the next instant that is due."""
+    """Run every step; then time passes: a minute if something moved, else to the next instant that is due, and
+    until then only what has arrived is read."""
     moved = made.run("read_ahead", *(step.name for step in made.movers()))
     while not made.ctx.soon.empty():
         moved += made.run(made.ctx.soon.get_nowait())
@@ -188,12 +189,16 @@ def _pass(made: Stage, reading: ReadBack) -> None:
         due = [one.next_poll_at for one in requests.requests_in(made.store, OPEN_REQUESTS)]
         under_way = tasks.tasks_in(made.store, OPEN_TASKS)
         due += [one.next_poll_at for one in under_way]
-        if any(one.state == TaskState.ACTIVE for one in under_way):
-            due.append(now + timedelta(seconds=made.settings.schedule.read_ahead_seconds))
         due += [entry.at + DAY for entry in requests.ledger(made.store, now - DAY)]
-        due += reading.ends.values()
+        due.append(reading.busy_until)
         later = [(at - now).total_seconds() for at in due if at is not None and at > now]
         wait = min(QUIET_SECONDS, max(TICK_SECONDS, min(later, default=TICK_SECONDS)))
+        period = made.settings.schedule.read_ahead_seconds
+        while wait > period and any(one.state == TaskState.ACTIVE for one in under_way):
+            made.out.clock.advance(period)
+            made.out.books()  # whoever asks the outside lets it go on
+            made.run("read_ahead")
+            wait -= period
     made.out.clock.advance(wait)
 
 

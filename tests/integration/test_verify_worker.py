@@ -497,6 +497,10 @@ def test_a_worker_reads_no_books_of_another_release_and_changes_nothing_in_them(
         found = run("verify-worker", "--until-idle", "0")
         assert found.exit_code == 1
         assert "the version of the database is 1" in found.stderr
+        st.store.database["control"].delete_many({})
+        found = run("verify-worker", "--until-idle", "0")
+        assert (found.exit_code, st.documents("control")) == (1, [])
+        assert "start the daemon first (jgi-stager run)" in found.stderr
 
 
 def test_a_worker_waits_for_a_staging_directory_that_went_away(tmp_path: Path, mongod_uri: str) -> None:

@@ -308,6 +308,11 @@ def ensure_schema(
 def must_be_current(database: Database[Document], migrations: Sequence[Migration] = MIGRATIONS) -> None:
     """For those who only read: raises `StoreRefused` unless the database is as this program knows it."""
     current, found = migrations[-1].to if migrations else FIRST, version(database)
+    if found != current and database[_COLLECTION].find_one({}, {"_id": 1}) is None:
+        raise StoreRefused(
+            f"the database {database.name} has nothing of a daemon yet: start the daemon first (jgi-stager run), "
+            "or correct the database in [mongodb]"
+        )
     if found != current:
         raise StoreRefused(
             f"the version of the database is {found}, and this program knows {current}; read it with the release "
