@@ -18,6 +18,7 @@ import traceback
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping
+from concurrent.futures import ALL_COMPLETED
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,7 +38,7 @@ from jgi_stager.service.lease import Lease, held
 from jgi_stager.service.supervisor import Supervisor
 from jgi_stager.settings import Settings
 from jgi_stager.simulator.secret_files import write_secret
-from jgi_stager.steps import STEPS, daemon_alerts
+from jgi_stager.steps import STEPS, daemon_alerts, services
 from jgi_stager.steps.context import StepContext
 from jgi_stager.store import StoreError, connect, notices, projects
 from jgi_stager.stored import Stored
@@ -72,6 +73,8 @@ def live(spec: Mapping[str, Any], log: int) -> int:
     _tell_bugs(effects)
     install(effects)
     mutate(spec["mutation"])
+    # What comes together is kept together: for the same effects in every life, always all that was asked.
+    vars(services)["FIRST_COMPLETED"] = ALL_COMPLETED
     stop = threading.Event()
     home = settings.state.directory
     store = connect(spec["uri"], spec["database"], clock, listeners=[Watching(effects)])

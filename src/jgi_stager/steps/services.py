@@ -329,8 +329,8 @@ def ask_all(
 def _answers(
     ask: Callable[[T], R], items: Iterable[T], size: int, go_on: Callable[[], bool]
 ) -> Iterator[list[tuple[T, Future[R]]]]:
-    """Every item with its answer, those together that have come. When it is not to ``go_on``, what has begun is
-    the last."""
+    """Every item with its answer, those together that have come, in the order in which they were asked. When it is
+    not to ``go_on``, what has begun is the last."""
     left, running = iter(items), dict[Future[R], T]()
     with ThreadPoolExecutor(max_workers=size) as pool:
         while True:
@@ -342,8 +342,9 @@ def _answers(
                 running[pool.submit(ask, item)] = item
             if not running:
                 return
-            done = [(running.pop(call), call) for call in wait(running, return_when=FIRST_COMPLETED).done]
-            yield [(item, call) for item, call in done if not call.cancelled()]
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            came = [(running.pop(call), call) for call in list(running) if call in done]
+            yield [(item, call) for item, call in came if not call.cancelled()]
 
 
 def _groups(
