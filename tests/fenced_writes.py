@@ -24,6 +24,7 @@ from jgi_stager.store import (
     Store,
     acceptance,
     alarms,
+    arrivals,
     control,
     credentials,
     discoveries,
@@ -106,6 +107,9 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "evidence.note_decided": evidence.note_decided,
     "evidence.note_proof": lambda store: evidence.note_proof(store, 7, SOME_TIME, "w"),
     "evidence.note_seen": lambda store: evidence.note_seen(store, "jdp.date", "w"),
+    "arrivals.note_read": lambda store: arrivals.note_read(
+        store, [(_key(store.files, state=State.TRANSFERRING), {"size": 1})]
+    ),
     "file_queries.note_verified": lambda store: file_queries.note_verified(
         store, [(_key(store.files, state=State.DONE), {"size": 1})]
     ),

@@ -26,6 +26,7 @@ from jgi_stager.records import ProjectRecord, TaskKind
 from jgi_stager.store import (
     Store,
     alarms,
+    arrivals,
     connect,
     control,
     credentials,
@@ -55,6 +56,7 @@ from jgi_stager.stored import Download
 
 MODULES: tuple[ModuleType, ...] = (
     alarms,
+    arrivals,
     credentials,
     control,
     discoveries,
@@ -253,6 +255,8 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         ],
         "file_queries.analysis_projects": lambda: file_queries.analysis_projects(store, "p"),
         "file_queries.count_before": lambda: file_queries.count_before(store, "p", "Ga1", 5),
+        "arrivals.arriving": lambda: arrivals.arriving(store, "t"),
+        "arrivals.note_read": lambda: arrivals.note_read(store, [(OID, {"size": 1})]),
         "file_queries.note_verified": lambda: file_queries.note_verified(store, [(OID, {"size": 1})]),
         "file_queries.count": lambda: file_queries.count(store, {"project_name": "p"}),
         "file_queries.in_tasks": lambda: file_queries.in_tasks(store, "p"),

@@ -15,13 +15,14 @@ from typing import Any
 import structlog
 
 from jgi_stager import read_back
-from jgi_stager.lifecycle import State, TaskState
+from jgi_stager.lifecycle import TaskState
 from jgi_stager.models import TransferTask
 from jgi_stager.records import TaskKind
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.verify import STORED_AFTER_BYTES, STORED_TOGETHER
-from jgi_stager.store import file_queries, files, tasks
-from jgi_stager.store.files import FileRow
+from jgi_stager.store import arrivals, tasks
+from jgi_stager.store.arrivals import Arriving
+from jgi_stager.store.files import FileId
 from jgi_stager.stored import Verified
 
 log = structlog.get_logger()
@@ -53,11 +54,11 @@ def _tried(ctx: StepContext, running: list[TransferTask]) -> dict[str, dict[str,
 
 
 def _read(ctx: StepContext, task: TransferTask, tried: dict[str, dict[str, int]]) -> None:
-    right: list[tuple[files.FileId, dict[str, Any]]] = []
+    right: list[tuple[FileId, dict[str, Any]]] = []
     unstored = read = 0
 
-    def look(file: FileRow, stop: read_back.Stop) -> read_back.Content | None:
-        return read_back.read(file.destination_path or "", stop)
+    def look(file: Arriving, stop: read_back.Stop) -> read_back.Content | None:
+        return read_back.read(file.path, stop)
 
     workers = read_back.workers(ctx.settings.staging.verify_workers)
     for file, answer in read_back.each(look, _arrived(ctx, task, tried[task.key]), workers, ctx.stop):
@@ -65,16 +66,16 @@ def _read(ctx: StepContext, task: TransferTask, tried: dict[str, dict[str, int]]
             content = answer.result()
         except (read_back.Stopped, OSError):
             continue  # it is read when the task has ended
-        if content is None or content.md5 != file.md5sum or content.size != file.size:
-            tried[task.key][file.destination_path or ""] = 0 if content is None else content.mtime_ns
+        if content is None or (content.md5, content.size) != (file.md5, file.size):
+            tried[task.key][file.path] = 0 if content is None else content.mtime_ns
             continue
         right.append((file.oid, _verified(ctx, content)))
         unstored += content.size
         read += 1
         if len(right) >= STORED_TOGETHER or unstored >= STORED_AFTER_BYTES:
-            file_queries.note_verified(ctx.store, right, State.TRANSFERRING)
+            arrivals.note_read(ctx.store, right)
             right, unstored = [], 0
-    file_queries.note_verified(ctx.store, right, State.TRANSFERRING)
+    arrivals.note_read(ctx.store, right)
     if read:
         log.info("files_read_ahead", task_id=task.globus_id, files=read)
 
@@ -90,20 +91,18 @@ def _verified(ctx: StepContext, content: read_back.Content) -> dict[str, Any]:
     return found.model_dump()
 
 
-def _arrived(ctx: StepContext, task: TransferTask, tried: dict[str, int]) -> Iterator[FileRow]:
+def _arrived(ctx: StepContext, task: TransferTask, tried: dict[str, int]) -> Iterator[Arriving]:
     """The files of a task that seem to be there as a whole, and that nobody has read as they are now."""
     most, quiet = ctx.settings.staging.md5_max_bytes, ctx.clock.real_seconds(SETTLED_SECONDS)
-    for file in files.of_task(ctx.store, task.globus_id, State.TRANSFERRING):
-        path, size = file.destination_path or "", file.size or 0
-        if not file.md5sum or (most is not None and size > most):
+    for file in arrivals.arriving(ctx.store, task.globus_id):
+        if most is not None and file.size > most:
             continue
         try:
-            there = os.lstat(path)
+            there = os.lstat(file.path)
         except OSError:
             continue
-        before = file.verified
-        known = before is not None and (before.md5, before.mtime_ns) == (file.md5sum, there.st_mtime_ns)
-        whole = stat.S_ISREG(there.st_mode) and there.st_size == size
+        whole = stat.S_ISREG(there.st_mode) and there.st_size == file.size
         settled = time.time() - there.st_mtime >= quiet
-        if whole and settled and not known and tried.get(path) != there.st_mtime_ns:
+        known = file.read == (file.md5, there.st_mtime_ns) or tried.get(file.path) == there.st_mtime_ns
+        if whole and settled and not known:
             yield file

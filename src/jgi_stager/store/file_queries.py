@@ -52,12 +52,11 @@ def analysis_projects(store: Store, project_name: str) -> list[str]:
 
 
 @translated
-def note_verified(
-    store: Store, found: Sequence[tuple[FileId, Mapping[str, Any]]], state: State = State.DONE
-) -> int:
-    """Keep what was found right of files in ``state``; how many."""
+def note_verified(store: Store, found: Sequence[tuple[FileId, Mapping[str, Any]]]) -> int:
+    """Keep what was found right of files that are done; how many."""
     changes = [
-        Change({"_id": oid, "state": state}, {"$set": {"verified": dict(verified)}}) for oid, verified in found
+        Change({"_id": oid, "state": State.DONE}, {"$set": {"verified": dict(verified)}})
+        for oid, verified in found
     ]
     return store.files.update_each(changes).matched_count if changes else 0
 
