@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeVar
 
 
@@ -45,15 +46,11 @@ def fill(chosen: list[W], deferred: list[W], left: int, most: int) -> None:
     first the next time, and keeps its place then. The first ``most`` of the deferred are looked at.
     """
     for _ in range(EXCHANGES):
-        best = max((_best(chosen, deferred[:most], left, at_once) for at_once in (1, 2)), key=_gain)
+        best = max((_best(chosen, deferred[:most], left, at_once) for at_once in (1, 2)), key=attrgetter("more"))
         if not best.more:
             return
         left -= best.more
         _change_places(chosen, deferred, best)
-
-
-def _gain(exchange: _Exchange) -> int:
-    return exchange.more
 
 
 def _best(chosen: Sequence[Sized], deferred: Sequence[Sized], left: int, at_once: int) -> _Exchange:

@@ -21,6 +21,7 @@ from jgi_stager.reporting import explain, snapshot, summary
 from jgi_stager.reporting import json_output as cli_documents
 from jgi_stager.steps import STEPS, digest, status_report
 from jgi_stager.store import control, notices, projects, requests
+from jgi_stager.store.acceptance import mark_of
 from jgi_stager.store.database import shown
 from jgi_stager.store.schema import ensure_schema
 from jgi_stager.stored import misfit
@@ -397,6 +398,23 @@ def test_projects_of_a_release_without_marks_go_on(two: Stage) -> None:
     two.run("accept")
     assert [one.key for one in projects.by_state(two.store, ProjectState.ACTIVE)] == [2]
     assert two.documents("projects", _id=1)[0]["state"] == "invalid"
+
+
+def test_a_mark_that_somebody_edits_counts_from_the_next_look_at_the_documents(two: Stage) -> None:
+    two.run("accept", "discover")
+    control, mark = two.store.database.control, {"_id": mark_of(1)}
+    whole = control.find_one(mark)
+    assert whole is not None
+    for change in ({"name": "another"}, {"at": None}):
+        control.update_one(mark, {"$set": change})
+        two.run("watch_documents")
+        assert [one.key for one in projects.by_state(two.store, ProjectState.ACTIVE)] == [2], str(change)
+        control.replace_one(mark, whole)
+        two.run("watch_documents")
+        assert [one.key for one in projects.by_state(two.store, ProjectState.ACTIVE)] == [1, 2], str(change)
+    control.delete_one(mark)
+    two.run("watch_documents")
+    assert [one.key for one in projects.new_records(two.store)] == [1]
 
 
 def test_a_typo_in_the_state_is_told_with_the_cure_and_goes_on_when_it_is_corrected(two: Stage) -> None:

@@ -192,7 +192,7 @@ def test_a_kill_costs_no_more_reading_than_what_was_not_stored(
 
 
 def test_what_was_read_before_and_did_not_change_is_not_read_again(
-    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mongod_uri: str, opened: list[str]
 ) -> None:
     """Two files hang on a task again that were found right before; one of them was touched since."""
     with stage(tmp_path, mongod_uri) as st:
@@ -209,14 +209,7 @@ def test_what_was_read_before_and_did_not_change_is_not_read_again(
         books["files"].update_many({}, {"$set": {"state": "transferring"}})
         books["globus_tasks"].update_many({"kind": "files"}, {"$set": {"state": "ended"}})
         os.utime(st.path(1, 2), ns=(1, 1))
-        opened: list[str] = []
-        real = read_back.read
-
-        def read(path: str, stop: read_back.Stop) -> read_back.Content | None:
-            opened.append(path)
-            return real(path, stop)
-
-        monkeypatch.setattr(read_back, "read", read)
+        opened.clear()
         st.run("verify")
         assert st.counts() == {"done": 3}
         assert opened == [str(st.path(1, 2))]

@@ -213,7 +213,7 @@ def test_a_reading_that_somebody_edited_is_asked_for_anew(tmp_path: Path, mongod
 
 
 def test_a_path_outside_of_the_staging_directory_is_not_read_and_its_answer_is_nobodys(
-    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mongod_uri: str, opened: list[str]
 ) -> None:
     with stage(tmp_path, mongod_uri, sections=WORKERS) as st:
         st.insert()
@@ -222,14 +222,6 @@ def test_a_path_outside_of_the_staging_directory_is_not_read_and_its_answer_is_n
         secret = tmp_path / "secret"
         secret.write_bytes(b"x" * 1000)
         st.store.database["readings"].update_one({}, {"$set": {"files.0.path": str(secret)}})
-        opened: list[str] = []
-        real = read_back.read
-
-        def read(path: str, stop: read_back.Stop) -> read_back.Content | None:
-            opened.append(path)
-            return real(path, stop)
-
-        monkeypatch.setattr(read_back, "read", read)
         assert work(st).files == 3
         assert len(opened) == 2
         assert str(secret) not in opened
@@ -270,17 +262,9 @@ def ask(st: Stage, files: int, size: int = 1000) -> list[Path]:
     return paths
 
 
-def test_no_two_workers_read_the_same(tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_two_workers_read_the_same(tmp_path: Path, mongod_uri: str, opened: list[str]) -> None:
     with stage(tmp_path, mongod_uri, sections=WORKERS) as st:
         paths = ask(st, 40)
-        opened: list[str] = []
-        real = read_back.read
-
-        def read(path: str, stop: read_back.Stop) -> read_back.Content | None:
-            opened.append(path)
-            return real(path, stop)
-
-        monkeypatch.setattr(read_back, "read", read)
         done: list[verify_worker.Done] = []
         workers = [threading.Thread(target=lambda: done.append(work(st, 2))) for _ in range(3)]
         for one in workers:

@@ -209,8 +209,9 @@ def run(ctx: StepContext) -> int:
         due = _is_due(ctx, notice)
         left = due and _send(ctx, notice)
         sent += left
-        after = notices.get_notice(ctx.store, notice.key) if due and not left else notice
-        if thread is not None and not left and _holds_up(after):
+        if left or thread is None:
+            continue
+        if _holds_up(notices.get_notice(ctx.store, notice.key) if due else notice):
             held_up.add(thread)
     return sent
 

@@ -19,11 +19,10 @@ from jgi_stager.lifecycle import TaskState
 from jgi_stager.models import TransferTask
 from jgi_stager.records import TaskKind
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.verify import STORED_AFTER_BYTES, STORED_TOGETHER
+from jgi_stager.steps.verify import SIZE_AND_MD5, STORED_AFTER_BYTES, STORED_TOGETHER, Finding
 from jgi_stager.store import arrivals, tasks
 from jgi_stager.store.arrivals import Arriving
 from jgi_stager.store.files import FileId
-from jgi_stager.stored import Verified
 
 log = structlog.get_logger()
 
@@ -66,10 +65,13 @@ def _read(ctx: StepContext, task: TransferTask, tried: dict[str, dict[str, int]]
             content = answer.result()
         except (read_back.Stopped, OSError):
             continue  # it is read when the task has ended
-        if content is None or (content.md5, content.size) != (file.md5, file.size):
-            tried[task.key][file.path] = 0 if content is None else content.mtime_ns
+        if content is None:
             continue
-        right.append((file.oid, _verified(ctx, content)))
+        if (content.md5, content.size) != (file.md5, file.size):
+            tried[task.key][file.path] = content.mtime_ns
+            continue
+        finding = Finding(None, SIZE_AND_MD5, content=content)
+        right.append((file.oid, finding.verified(file.size, ctx.clock.now()).model_dump()))
         unstored += content.size
         read += 1
         if len(right) >= STORED_TOGETHER or unstored >= STORED_AFTER_BYTES:
@@ -78,17 +80,6 @@ def _read(ctx: StepContext, task: TransferTask, tried: dict[str, dict[str, int]]
     arrivals.note_read(ctx.store, right)
     if read:
         log.info("files_read_ahead", task_id=task.globus_id, files=read)
-
-
-def _verified(ctx: StepContext, content: read_back.Content) -> dict[str, Any]:
-    found = Verified(
-        size=content.size,
-        mtime_ns=content.mtime_ns,
-        md5=content.md5,
-        at=ctx.clock.now(),
-        how="size and md5",
-    )
-    return found.model_dump()
 
 
 def _arrived(ctx: StepContext, task: TransferTask, tried: dict[str, int]) -> Iterator[Arriving]:
@@ -102,7 +93,7 @@ def _arrived(ctx: StepContext, task: TransferTask, tried: dict[str, int]) -> Ite
         except OSError:
             continue
         whole = stat.S_ISREG(there.st_mode) and there.st_size == file.size
-        settled = time.time() - there.st_mtime >= quiet
+        settled = time.time() - there.st_mtime >= quiet  # real, as the times of the file system are
         known = file.read == (file.md5, there.st_mtime_ns) or tried.get(file.path) == there.st_mtime_ns
         if whole and settled and not known:
             yield file

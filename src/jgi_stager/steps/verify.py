@@ -43,6 +43,8 @@ LOST_AT_SOURCE = ("NOT_FOUND", "NO_SUCH")
 HELD_TOO_LONG = timedelta(hours=3)
 """Long enough for a file system or collection that is serviced; then people hear of it."""
 UNSEEN_SHOWN = 20
+SIZE_AND_MD5 = "size and md5"
+"""How a file was checked that was read."""
 COMPARED_BY_GLOBUS = "; Globus compared the checksums of source and destination"
 
 
@@ -409,14 +411,14 @@ def _compare_content(file: FileRow, path: str, stop: read_back.Stop, asked: Work
     if asked.may_ask(path):
         return Finding(None, to_ask=True)
     if (confirmed := asked.confirmed(path, size, md5)) is not None:
-        return Finding(None, "size and md5; read by a worker", content=confirmed)
+        return Finding(None, f"{SIZE_AND_MD5}; read by a worker", content=confirmed)
     # Also what a worker calls wrong is read here, where that can be: asking for a file again costs tape.
     found = read_back.read(path, stop) or asked.instead(path, size)
     if found is None:
         return Finding(None, "size; the path cannot be read here")
     if found.md5 != md5:
         return Finding(f"its md5 is {found.md5} instead of {md5}", spoilt=True)
-    return Finding(None, "size and md5", content=found)
+    return Finding(None, SIZE_AND_MD5, content=found)
 
 
 def _requeue(ctx: StepContext, task: TransferTask, file: FileRow, finding: Finding, skipped: Skipped) -> int:

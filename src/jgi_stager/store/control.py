@@ -87,10 +87,10 @@ def database_id(store: Store) -> str:
     """The id of this database: made once, and taken along in every copy of it. One that somebody damaged is made
     anew."""
     found = _find(store, _BOOKS)
+    if found is not None and misfit(DatabaseIdentity, found) is None:
+        return parse(DatabaseIdentity, found).books_id
     if found is None:
         store.control.update_one({"_id": _BOOKS}, {"$setOnInsert": {"books_id": _new_id()}}, upsert=True)
-    elif misfit(DatabaseIdentity, found) is None:
-        return parse(DatabaseIdentity, found).books_id
     else:
         store.control.replace_one({**found}, {"books_id": _new_id()})
     return parse(DatabaseIdentity, _find(store, _BOOKS) or {}).books_id

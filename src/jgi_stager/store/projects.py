@@ -85,16 +85,22 @@ def new_records(store: Store, limit: int = 100) -> list[RawRecord]:
 @translated
 def by_state(store: Store, states: ProjectState | Iterable[ProjectState]) -> list[Project]:
     """The accepted projects in these states that fit, by id."""
-    where: Document = {"state": {"$in": as_list(states), "$not": {"$type": "array"}}}
+    return _accepted(store, _in_states(states))
+
+
+def _in_states(states: ProjectState | Iterable[ProjectState]) -> Document:
+    return {"state": {"$in": as_list(states), "$not": {"$type": "array"}}}
+
+
+def _accepted(store: Store, where: Document) -> list[Project]:
     return acceptance.accepted(store, store.projects.find(where).sort("_id", ASCENDING))
 
 
 @translated
 def by_state_or_ended_since(store: Store, states: Iterable[ProjectState], since: datetime) -> list[Project]:
     """The projects of `by_state`, and those that had their end after ``since``, by id."""
-    in_state: Document = {"state": {"$in": as_list(states), "$not": {"$type": "array"}}}
     ended: Document = {"state": {"$in": as_list(ENDED_PROJECTS)}, "since": {"$gt": since}}
-    return acceptance.accepted(store, store.projects.find({"$or": [in_state, ended]}).sort("_id", ASCENDING))
+    return _accepted(store, {"$or": [_in_states(states), ended]})
 
 
 @translated
@@ -355,14 +361,13 @@ def in_discovery(project: Project) -> Project | None:
 @translated
 def growing(store: Store) -> list[Project]:
     """The projects that are rescanned, or will be by themselves, by id."""
-    return acceptance.accepted(store, store.projects.find(_GROWING).sort("_id", ASCENDING))
+    return _accepted(store, _GROWING)
 
 
 @translated
 def busy_or_growing(store: Store) -> list[Project]:
     """The projects of `by_state` that are busy and those of `growing`, in one read, by id."""
-    busy = {"state": {"$in": as_list(BUSY_PROJECTS), "$not": {"$type": "array"}}}
-    return acceptance.accepted(store, store.projects.find({"$or": [busy, _GROWING]}).sort("_id", ASCENDING))
+    return _accepted(store, {"$or": [_in_states(BUSY_PROJECTS), _GROWING]})
 
 
 @translated
