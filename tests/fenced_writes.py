@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -228,8 +227,8 @@ def _rows(store: Store, project_name: str) -> list[files.FileRow]:
 
 def _alike(one: files.FileRow, other: files.FileRow) -> list[files.FileRow]:
     """Two files of one content, with a place each."""
-    first, elsewhere = replace(one, md5sum="0" * 32, source_file_id="f" * 24), "/elsewhere"
-    return [first, replace(first, oid=other.oid, destination_path=elsewhere)]
+    first, elsewhere = one._replace(md5sum="0" * 32, source_file_id="f" * 24), "/elsewhere"
+    return [first, first._replace(oid=other.oid, destination_path=elsewhere)]
 
 
 def _insert_task(store: Store, submission_id: str) -> str:

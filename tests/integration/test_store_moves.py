@@ -121,6 +121,22 @@ def test_move_each(store: Store) -> None:
     assert moves.move_each(store, [], RESTORED, READY, "nothing") == 0
 
 
+def test_each_file_gets_its_own_values_however_many_move_together(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "MOVED_TOGETHER", 5)
+    monkeypatch.setattr(moves, "VALUES_TOGETHER", 2)
+    oids = add_files(store, 8)
+    for oid in oids[1:]:
+        put(store, oid, PENDING, REQUESTED, RESTORED)
+    items = [(oid, {"source_path": f"/{oid}" if at < 4 else "/same"}) for at, oid in enumerate(oids)]
+    assert moves.move_each(store, items, RESTORED, READY, "in the manifest") == 7
+    found = [get(store, oid) for oid in oids]
+    assert [one["state"] for one in found] == [PENDING, *[READY] * 7]
+    assert [one["source_path"] for one in found] == [None, *(fields["source_path"] for _, fields in items[1:])]
+    assert [len(one["history"]) for one in found] == [1, *[4] * 7]
+
+
 def test_an_illegal_move_tells_the_story(store: Store) -> None:
     (oid,) = add_files(store, 1)
     name = get(store, oid)["file_name"]

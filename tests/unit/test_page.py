@@ -512,7 +512,7 @@ def test_a_token_is_read_as_it_was_made_and_nothing_else_is_one() -> None:
         "",
         token.text[:-1],
         token.text + "x",
-        token.text.upper(),
+        "A" + token.text[1:],
         "../" + token.text,
         token.text + "\n",
     ):

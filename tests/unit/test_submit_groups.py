@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import bson
@@ -45,7 +44,7 @@ def test_a_task_has_no_more_files_than_a_document_can_hold(length: int, tasks: i
 def test_what_failed_in_vain_goes_by_project_and_then_by_directory_behind_the_others() -> None:
     at = datetime(2026, 1, 2, tzinfo=UTC)
     rows = [
-        replace(row(number, 100), project_name=project, destination_path=f"/stage/{project}/{directory}/{number}")
+        row(number, 100)._replace(project_name=project, destination_path=f"/stage/{project}/{directory}/{number}")
         for number, (project, directory) in enumerate([("a", "x"), ("a", "y"), ("b", "x"), ("b", "x"), ("c", "x")])
     ]
     vain = {one.oid: 1 for one in rows[:4]}

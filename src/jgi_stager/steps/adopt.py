@@ -9,7 +9,7 @@ nothing is sent to the same place (docs/decisions/0411).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
@@ -149,7 +149,7 @@ def _where(file: FileRow, places: Mapping[str, Sizes]) -> FileRow:
     if name not in places[directory]:
         for other, sizes in places.items():
             if name in sizes and sizes[name] == file.size:
-                return replace(file, destination_path=f"{other}/{name}")
+                return file._replace(destination_path=f"{other}/{name}")
     return file
 
 

@@ -18,6 +18,8 @@ Document = dict[str, Any]
 
 HISTORY_KEPT = 1000
 """The newest entries of a history that are kept: what goes back and forth for ever must not fill its document."""
+READ_TOGETHER = 5000
+"""Files of one answer, where all are wanted at once: MongoDB would give 100 at first, and then the others."""
 LONGEST_WHY = 1000
 """Characters of a reason that are kept."""
 BY_SOURCE = [("source_file_id", ASCENDING)]

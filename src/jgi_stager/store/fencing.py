@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pymongo import UpdateOne
+from pymongo import UpdateMany, UpdateOne
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, OperationFailure, WTimeoutError
@@ -48,15 +48,16 @@ _NAMESPACE_NOT_FOUND, _NAMESPACE_EXISTS = 26, 48
 
 @dataclass(frozen=True)
 class Change:
-    """One update of several that are sent together: it changes one document that matches ``where``."""
+    """One update of several that are sent together: of one document that matches, or of ``every`` one."""
 
     where: Mapping[str, Any]
     update: Update
     upsert: bool = False
+    every: bool = False
 
-    def operation(self) -> UpdateOne:
+    def operation(self) -> UpdateOne | UpdateMany:
         """The same for the driver."""
-        return UpdateOne(self.where, self.update, upsert=self.upsert)
+        return (UpdateMany if self.every else UpdateOne)(self.where, self.update, upsert=self.upsert)
 
 
 class Fenced:
@@ -105,9 +106,9 @@ class Fenced:
 
     def update_each(self, changes: Sequence[Change]) -> BulkWriteResult:
         """Make each change, in any order, and set the token. Raises `LeaseLost`."""
-        stamped = [UpdateOne(one.where, self._stamped(one.update), upsert=one.upsert) for one in changes]
+        stamped = [Change(one.where, self._stamped(one.update), one.upsert, one.every) for one in changes]
         with self._lost():
-            return self._collection.bulk_write(stamped, ordered=False)
+            return self._collection.bulk_write([one.operation() for one in stamped], ordered=False)
 
     def _whole(self, document: Mapping[str, Any]) -> Document:
         return dict(document) if self.fence is None else {**document, FIELD: self.fence}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from bson import ObjectId
 from pymongo import ASCENDING, DESCENDING
@@ -18,7 +18,7 @@ from jgi_stager.lifecycle import FILES, State, check_move
 from jgi_stager.records import FileRecord, story
 from jgi_stager.store import tallies
 from jgi_stager.store.database import MOST_REMEMBERED, Document, Store
-from jgi_stager.store.documents import BY_SOURCE, as_list
+from jgi_stager.store.documents import BY_SOURCE, READ_TOGETHER, as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
 from jgi_stager.store.validation import fits, fitting
 from jgi_stager.stored import Download, Verified, parse
@@ -40,11 +40,11 @@ class Candidate:
     since: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class FileRow:
+class FileRow(NamedTuple):
     """A file without its history. ``size`` in bytes, None where JDP does not say."""
 
     oid: ObjectId
+    state: State
     project_name: str
     ap_gold_id: str
     jdp_file_id: str
@@ -52,7 +52,6 @@ class FileRow:
     file_name: str
     size: int | None
     md5sum: str | None
-    state: State
     since: datetime
     setbacks: int
     request_id: int | None
@@ -68,7 +67,6 @@ class FileRow:
     verified: Verified | None = None
     """What was found right of it at its destination, if it ever was."""
     download: Download | None = None
-    """How far its download from JDP is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,7 +458,8 @@ def _all_rows(store: Store, where: Document) -> list[FileRow]:
     each costs half as much again."""
     for document in store.files.find({"$and": [where, {"$nor": [_HAS_HISTORY]}]}, _WHOLE).limit(MOST_REMEMBERED):
         fits(store, "files", document)
-    found = store.files.find({"$and": [where, _HAS_HISTORY]}, dict.fromkeys(_ROW_FIELDS, 1))
+    fields = dict.fromkeys(_ROW_FIELDS, 1)
+    found = store.files.find({"$and": [where, _HAS_HISTORY]}, fields, batch_size=READ_TOGETHER)
     return [row_of(document) for document in fitting(store, "files", found, _ROW_FIELDS)]
 
 
@@ -474,23 +473,28 @@ def _candidates(store: Store, documents: Iterable[Document]) -> list[Candidate]:
     return [Candidate(*_AS_CANDIDATE(document)) for document in fit]
 
 
-_CONVERTED = ("oid", "size", "state", "delivery_faults", "copy_from", "verified", "download")
-_SAME = tuple(name for name in FileRow.__dataclass_fields__ if name not in _CONVERTED)
-_ROW_FIELDS = frozenset({*_SAME, *_CONVERTED, "jdp_file_size"} - {"oid", "size"})
+_ALWAYS_THERE = (
+    "project_name", "ap_gold_id", "jdp_file_id", "source_file_id", "file_name", "jdp_file_size", "md5sum", "since",
+    "setbacks", "request_id", "globus_task_id", "source_path", "destination_path", "failed_from", "reason",
+)  # fmt: skip
+_NOT_ALWAYS = ("delivery_faults", "copy_from", "verified", "download")
+"""An older release did not note them."""
+_AS_ROW = itemgetter(*_ALWAYS_THERE)
+_ROW_FIELDS = frozenset({"state", *_ALWAYS_THERE, *_NOT_ALWAYS})
 _ROW: Document = {**dict.fromkeys(_ROW_FIELDS, 1), "history": _LAST_MOVE}
 
 
 def row_of(document: Document) -> FileRow:
     """The row of a document that fits. Pure."""
-    same: dict[str, Any] = {name: document[name] for name in _SAME}
-    verified, download = document.get("verified"), document.get("download")  # nor these
-    return FileRow(
-        oid=document["_id"],
-        size=document["jdp_file_size"],
-        state=State(document["state"]),
-        delivery_faults=tuple(document.get("delivery_faults") or ()),  # an older release did not note them
-        copy_from=document.get("copy_from"),
-        verified=None if verified is None else parse(Verified, verified),
-        download=None if download is None else parse(Download, download),
-        **same,
+    faults, copy_from, verified, download = map(document.get, _NOT_ALWAYS)
+    return FileRow._make(
+        (
+            document["_id"],
+            State(document["state"]),
+            *_AS_ROW(document),
+            tuple(faults or ()),
+            copy_from,
+            None if verified is None else parse(Verified, verified),
+            None if download is None else parse(Download, download),
+        )
     )

@@ -6,20 +6,21 @@ and two steps that race for a file cannot both win. The number that is returned 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
+from pymongo.cursor import Cursor
 
 from jgi_stager.lifecycle import FILES, RESTING, State, check_move, is_requeue
 from jgi_stager.records import FileRecord, story
 from jgi_stager.store import tallies
 from jgi_stager.store.database import Document, Store
-from jgi_stager.store.documents import BY_SOURCE, LONGEST_WHY, as_list, forbid_fields, history_push
+from jgi_stager.store.documents import BY_SOURCE, LONGEST_WHY, READ_TOGETHER, as_list, forbid_fields, history_push
 from jgi_stager.store.errors import translated
-from jgi_stager.store.fencing import Update
+from jgi_stager.store.fencing import Change, Update
 
 Selection = Mapping[str, Any]
 """Which files. Made by one of the ``by_...`` functions, so that an index finds them."""
@@ -29,8 +30,10 @@ _KEPT = (
     "failed_from", "reason",
 )  # fmt: skip
 FAULTS_KEPT = 10
-MOVED_TOGETHER = 5000
+MOVED_TOGETHER = READ_TOGETHER
 """Files of one update. What a move of more has done so far is done, wherever it is cut off."""
+VALUES_TOGETHER = 150
+"""Files of one update in which each gets values of its own: the server looks for those of each in a list."""
 _MOVABLE: Document = {
     "history": {"$type": "array"},
     "setbacks": {"$type": "number"},
@@ -119,11 +122,16 @@ def _move(
         update["$push"]["delivery_faults"] = {"$each": [asdict(fault)], "$slice": -FAULTS_KEPT}
     guard, moved = _guarded(where, old), 0
     hint = BY_SOURCE if "source_file_id" in guard else None
-    while found := list(store.files.find(guard, tallies.COUNTED, hint=hint).limit(MOVED_TOGETHER)):
+    while found := list(_found(store, guard, hint)):
         moved += _move_these(store, found, where, update, (old, new))
         if len(found) < MOVED_TOGETHER:
             break
     return moved
+
+
+def _found(store: Store, guard: Selection, hint: Any = None) -> Cursor[Document]:
+    """The next files to move, in one answer."""
+    return store.files.find(guard, tallies.COUNTED, hint=hint, limit=MOVED_TOGETHER, batch_size=MOVED_TOGETHER)
 
 
 def _move_these(
@@ -131,10 +139,14 @@ def _move_these(
 ) -> int:
     """Move those that were read, and no others: so it is known what the tallies change by. That a move can be
     written on them was seen when they were read."""
-    these: Document = {"_id": {"$in": [one["_id"] for one in found]}, "state": move[0]}
+    these = _these([one["_id"] for one in found], move[0])
     if where.keys() != {"_id"}:
         these = {"$and": [these, where]}
     return tallies.moved(store, found, *move, lambda: store.files.update_many(these, update))
+
+
+def _these(oids: Sequence[ObjectId], state: State) -> Document:
+    return {"_id": {"$in": oids}, "state": state}
 
 
 @translated
@@ -150,16 +162,26 @@ def move_each(
         alike.setdefault(frozenset(fields), {})[oid] = fields
     for names in alike:
         _check_fields(dict.fromkeys(names))
-    at, moved = store.clock.now(), 0
+    update, moved = _update(old, new, why, store.clock.now(), {}), 0
     for names, some in alike.items():
-        oids = list(some)
-        for first in range(0, len(oids), MOVED_TOGETHER):
-            guard = _guarded(by_oids(oids[first : first + MOVED_TOGETHER]), old)
-            found = list(store.files.find(guard, tallies.COUNTED))
-            values = {one["_id"]: some[one["_id"]] for one in found}
-            update = _pipeline(_update(old, new, why, at, {}), values, names)
-            moved += _move_these(store, found, by_oids(values), update, (old, new)) if found else 0
+        for oids in _parts(list(some), MOVED_TOGETHER):
+            if found := list(_found(store, _guarded(by_oids(oids), old))):
+                changes = [
+                    Change(
+                        _these(part, old), _pipeline(update, {oid: some[oid] for oid in part}, names), every=True
+                    )
+                    for part in _parts([one["_id"] for one in found], VALUES_TOGETHER)
+                ]
+                moved += _make(store, found, changes, (old, new))
     return moved
+
+
+def _make(store: Store, found: Sequence[Document], changes: Sequence[Change], move: tuple[State, State]) -> int:
+    return tallies.moved(store, found, *move, lambda: store.files.update_each(changes))
+
+
+def _parts(oids: Sequence[ObjectId], size: int) -> Iterator[Sequence[ObjectId]]:
+    return (oids[at : at + size] for at in range(0, len(oids), size))
 
 
 def _pipeline(
@@ -172,7 +194,9 @@ def _pipeline(
     place = {"$indexOfArray": [{"$literal": list(values)}, "$_id"]}
     changes: Document = {name: {"$literal": value} for name, value in update["$set"].items()}
     for name in names:
-        changes[name] = {"$arrayElemAt": [{"$literal": [one[name] for one in values.values()]}, place]}
+        each = [one[name] for one in values.values()]
+        alike = all(one == each[0] for one in each)
+        changes[name] = {"$literal": each[0]} if alike else {"$arrayElemAt": [{"$literal": each}, place]}
     push = update["$push"]["history"]
     longer = {"$concatArrays": ["$history", {"$literal": push["$each"]}]}
     changes["history"] = {"$slice": [longer, push["$slice"]]}
