@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import random
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,7 @@ from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS, State, TaskState
 from jgi_stager.models import TransferTask
 from jgi_stager.simulator import Catalogue
 from jgi_stager.simulator.content import Content
-from jgi_stager.steps import verify
+from jgi_stager.steps import STEPS, verify
 from jgi_stager.steps.context import StepContext
 from jgi_stager.store import files, requests, tasks
 from stage import Stage, stage
@@ -109,6 +110,7 @@ class ReadBack:
 
 
 _check = verify.check
+WAKES = {step.name: step.wakes for step in STEPS}
 
 
 def run(_: Sequence[int]) -> Iterator[Figure]:
@@ -180,16 +182,16 @@ def _records(projects: int, files: int) -> Mapping[str, Mapping[str, list[str]]]
 def _pass(made: Stage, reading: ReadBack) -> None:
     """Run every step; then time passes: a minute if something moved, else to the next instant that is due, and
     until then only what has arrived is read."""
-    moved = made.run("read_ahead", *(step.name for step in made.movers()))
-    while not made.ctx.soon.empty():
-        moved += made.run(made.ctx.soon.get_nowait())
+    moved = _tick(made)
     wait = TICK_SECONDS
     if not moved:
         now = made.out.clock.now()
         due = [one.next_poll_at for one in requests.requests_in(made.store, OPEN_REQUESTS)]
         under_way = tasks.tasks_in(made.store, OPEN_TASKS)
         due += [one.next_poll_at for one in under_way]
-        due += [entry.at + DAY for entry in requests.ledger(made.store, now - DAY)]
+        for entry in requests.ledger(made.store, now - DAY - timedelta(seconds=TICK_SECONDS)):
+            # The clock of JDP is known to a second or so: it is asked at the first tick that is surely later.
+            due += [entry.at + DAY, entry.at + DAY + timedelta(seconds=TICK_SECONDS)]
         due.append(reading.busy_until)
         later = [(at - now).total_seconds() for at in due if at is not None and at > now]
         wait = min(QUIET_SECONDS, max(TICK_SECONDS, min(later, default=TICK_SECONDS)))
@@ -200,6 +202,21 @@ def _pass(made: Stage, reading: ReadBack) -> None:
             made.run("read_ahead")
             wait -= period
     made.out.clock.advance(wait)
+
+
+def _tick(made: Stage) -> int:
+    """Run every step once, and at once those that are woken by what moved, as the daemon does; how much moved."""
+    names = deque(("read_ahead", *(step.name for step in made.movers())))
+    moved = 0
+    while names:
+        name = names.popleft()
+        number = made.run(name)
+        moved += number
+        woken = [*WAKES[name]] if number else []
+        while not made.ctx.soon.empty():
+            woken.append(made.ctx.soon.get_nowait())
+        names.extend(one for one in woken if one not in names)
+    return moved
 
 
 def _catalogue(sizes: Sequence[int]) -> Catalogue:

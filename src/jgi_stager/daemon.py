@@ -6,7 +6,7 @@ import gc
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -114,6 +114,8 @@ def _run_step(step: Step, ctx: StepContext) -> None:
         daemon_alerts.store_answered(ctx)
         if moved:
             log.debug("step_ran", step=step.name, moved=moved)
+            for name in step.wakes:
+                ctx.soon.put(name)
 
 
 def _waits_for_backup(ctx: StepContext) -> bool:
@@ -242,11 +244,17 @@ def wake_after_jump(scheduler: BaseScheduler, known: float) -> float:
     return known + drift
 
 
-def run_soon(scheduler: BaseScheduler, soon: SimpleQueue[str]) -> None:
-    """Run the jobs of these names now. One that runs just then is not run beside itself; its period stays."""
+def run_soon(scheduler: BaseScheduler, soon: SimpleQueue[str], busy: Collection[str] = ()) -> None:
+    """Run the jobs of these names now, those that are ``busy`` when they are not; their periods stay."""
+    names = set[str]()
     with suppress(Empty):
         while True:
-            scheduler.modify_job(soon.get_nowait(), next_run_time=datetime.now(UTC))
+            names.add(soon.get_nowait())
+    for name in names:
+        if name in busy:
+            soon.put(name)  # what woke it may be behind what it looks at
+        else:
+            scheduler.modify_job(name, next_run_time=datetime.now(UTC))
 
 
 def _watch(
@@ -257,7 +265,7 @@ def _watch(
     while not ctx.stop.wait(LOOK_SECONDS):
         offset = wake_after_jump(watchdog.scheduler, offset)
         watchdog.look()
-        run_soon(watchdog.scheduler, ctx.soon)
+        run_soon(watchdog.scheduler, ctx.soon, ctx.liveness.under_way())
         try:
             if mongod is not None:
                 mongod.revive()

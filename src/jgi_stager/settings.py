@@ -263,7 +263,7 @@ class ScheduleSettings(Section):
     request_poll_seconds: float = Field(300.0, gt=0)
     request_poll_longest_seconds: float = Field(900.0, gt=0)
     task_poll_seconds: float = Field(60.0, gt=0)
-    task_poll_longest_seconds: float = Field(600.0, gt=0)
+    task_poll_longest_seconds: float = Field(300.0, gt=0)
     person_retry_seconds: float = Field(3600.0, gt=0)
     """How often a service that waits for a person is tried anyway."""
     lease_seconds: float = Field(60.0, gt=0)

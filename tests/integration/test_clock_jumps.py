@@ -393,6 +393,8 @@ def test_a_step_for_which_something_waits_runs_before_its_period_is_over() -> No
         run_soon(scheduler, soon)
         assert not ran.wait(0.2)
         soon.put("request_restores")
+        run_soon(scheduler, soon, busy=["request_restores"])
+        assert not ran.wait(0.2)
         run_soon(scheduler, soon)
         assert ran.wait(10)
         assert soon.empty()

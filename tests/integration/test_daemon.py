@@ -95,3 +95,23 @@ def test_a_second_daemon_on_the_same_state_directory_is_refused(site: Site) -> N
     assert first.poll() is None
     first.terminate()
     assert first.wait(20) == 0
+
+
+def test_what_a_step_moved_is_taken_up_by_the_next_one_at_once(tmp_path: Path, state_directory: Path) -> None:
+    never = dict.fromkeys(
+        (
+            "discover_seconds",
+            "fetch_manifests_seconds",
+            "submit_transfers_seconds",
+            "verify_seconds",
+            "finish_seconds",
+        ),
+        10**9,
+    )
+    with simulated_site(tmp_path, state_directory, sections={"schedule": never}) as site:
+        process = site.start()
+        site.insert()
+        site.reach_the_end()
+        check_all_arrived(site)
+        process.terminate()
+        assert process.wait(20) == 0

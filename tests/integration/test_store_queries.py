@@ -128,6 +128,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "alarms.get_alarm": lambda: alarms.get_alarm(store, "told"),
         "alarms.open_alarm": lambda: alarms.open_alarm(store, alarm("new", now)),
         "alarms.open_alarms": lambda: alarms.open_alarms(store),
+        "alarms.open_topics": lambda: alarms.open_topics(store),
         "files.any_in": lambda: files.any_in(store, "p", [P, R]),
         "control.note_published": lambda: control.note_published(store, "e", None),
         "control.published": lambda: control.published(store),

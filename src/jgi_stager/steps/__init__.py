@@ -38,7 +38,8 @@ from jgi_stager.steps.context import StepContext
 
 
 class Step(NamedTuple):
-    """One duty. ``run`` returns how much moved; its period is the setting ``schedule.<name>_seconds``.
+    """One duty. ``run`` returns how much moved; its period is the setting ``schedule.<name>_seconds``. The
+    steps that it ``wakes`` run at once if something moved.
 
     The others are the states that documents leave by this step.
     """
@@ -50,15 +51,17 @@ class Step(NamedTuple):
     requests: Set[RequestState] = frozenset()
     tasks: Set[TaskState] = frozenset()
     notices: Set[NoticeState] = frozenset()
+    wakes: tuple[str, ...] = ()
 
 
 STEPS: tuple[Step, ...] = (
-    Step("accept", accept.run),
+    Step("accept", accept.run, wakes=("discover",)),
     Step(
         "discover",
         discover.run,
         files={State.PENDING},
         projects={ProjectState.DISCOVERING, ProjectState.HELD, ProjectState.DONE},
+        wakes=("adopt", "share", "request_restores"),
     ),
     Step("adopt", adopt.run, files={State.PENDING}),
     Step("share", share.run, files={State.PENDING, State.MANIFEST_READY}),
@@ -81,6 +84,7 @@ STEPS: tuple[Step, ...] = (
         poll_requests.run,
         files={*BEFORE_TRANSFER},
         requests={RequestState.WAITING, RequestState.READY, RequestState.CLOSED},
+        wakes=("fetch_manifests",),
     ),
     Step(
         "fetch_manifests",
@@ -88,6 +92,7 @@ STEPS: tuple[Step, ...] = (
         files={*BEFORE_TRANSFER},
         requests={RequestState.READY},
         tasks={TaskState.SUBMITTING, TaskState.SUBMITTED, TaskState.ENDED},
+        wakes=("submit_transfers", "download"),
     ),
     Step(
         "submit_transfers",
@@ -96,9 +101,9 @@ STEPS: tuple[Step, ...] = (
         tasks={TaskState.SUBMITTING, TaskState.SUBMITTED},
     ),
     Step("download", downloads.run, files={State.RESTORED, State.MANIFEST_READY, State.TRANSFERRING}),
-    Step("poll_tasks", poll_tasks.run, tasks={TaskState.ACTIVE}),
+    Step("poll_tasks", poll_tasks.run, tasks={TaskState.ACTIVE}, wakes=("fetch_manifests", "verify")),
     Step("read_ahead", read_ahead.run),
-    Step("verify", verify.run, files={State.TRANSFERRING}, tasks={TaskState.ENDED}),
+    Step("verify", verify.run, files={State.TRANSFERRING}, tasks={TaskState.ENDED}, wakes=("finish",)),
     Step("cancel", cancel.run, files={*BEFORE_TRANSFER}),
     Step("audit", audit.run, files={*AT_JGI}),
     Step("finish", finish.run, projects={ProjectState.ACTIVE, ProjectState.HELD, ProjectState.DONE}),

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import PurePosixPath
+from typing import cast
 
 import structlog
 
@@ -43,6 +44,7 @@ log = structlog.get_logger()
 DELIVERY = re.compile(r"R([0-9]{1,18})(?:[^0-9].*)?", re.ASCII | re.DOTALL)
 """The name of a delivery directory: with the number of the request, and perhaps more behind it."""
 LOOK_AGAIN = timedelta(hours=6)
+LOOKED_AT = "looked for deliveries"
 NOT_EXPLAINED = "delivery_not_explained"
 """The log event for a delivery of which nothing could be learned now."""
 MOST_AT_A_TIME = 50
@@ -278,7 +280,9 @@ def note_unmatched(ctx: StepContext, *, at_once: bool = False) -> int | None:
     """
     if not uses_globus(ctx):
         return 0
-    now, before = ctx.clock.now(), requests.deliveries_looked_at(ctx.store)
+    now = ctx.clock.now()
+    before = cast("datetime | None", ctx.remembered.get(LOOKED_AT)) or requests.deliveries_looked_at(ctx.store)
+    ctx.remembered[LOOKED_AT] = before
     if before is not None and abs(now - before) < LOOK_AGAIN and not at_once:
         return 0
     if requests.requests_in(ctx.store, IN_DOUBT):
@@ -293,6 +297,7 @@ def note_unmatched(ctx: StepContext, *, at_once: bool = False) -> int | None:
     if found and not may_ask(ctx, Service.JDP):
         return None
     requests.note_deliveries_looked_at(ctx.store)
+    ctx.remembered[LOOKED_AT] = None  # the database says when
     return noted
 
 

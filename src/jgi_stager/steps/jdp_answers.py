@@ -42,6 +42,7 @@ TOO_MUCH = "too-much"
 """The topic of the alarm about a refused amount."""
 LEARNED = "learned by the daemon"
 """So begins the reason of a limit that nobody set."""
+GUESS_LOOKED_AT = "hour in which the guess was looked at"
 GUESSED = "guessed by the daemon"
 """So that of one that JDP did not name. It holds for `GUESS_HOLDS` windows."""
 GUESS_HOLDS = 3
@@ -191,7 +192,11 @@ def _lower(ctx: StepContext, name: str, value: int, before: int, error: OverLimi
 
 def forget_guess(ctx: StepContext) -> None:
     """Let the settings decide again about the amount, some windows after the daemon guessed it: what others ask
-    for passes."""
+    for passes. Looked at each hour."""
+    hour = ctx.clock.now().replace(minute=0, second=0, microsecond=0)
+    if ctx.remembered.get(GUESS_LOOKED_AT) == hour:
+        return
+    ctx.remembered[GUESS_LOOKED_AT] = hour
     name = "max_restore_bytes"
     last = next((one for one in reversed(control.limits_history(ctx.store)) if one.get("name") == name), None)
     window = timedelta(hours=ctx.settings.jdp.quota_window_hours)

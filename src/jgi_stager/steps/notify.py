@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -16,7 +16,7 @@ from jgi_stager.models import Project
 from jgi_stager.notices import Kind
 from jgi_stager.outages import Outage, explains
 from jgi_stager.steps.context import StepContext
-from jgi_stager.store import alarms, outages
+from jgi_stager.store import StoreError, alarms, outages
 from jgi_stager.store import projects as known_projects
 from jgi_stager.store.notices import put_notice
 
@@ -29,6 +29,7 @@ QUIET_HOURS = 48
 LONGEST_TOPIC, LONGEST_SUBJECT, LONGEST_TEXT = 300, 300, 2000
 MOST_PROJECTS = 100
 """Of one alarm."""
+OPEN_TOPICS = "topics of open alarms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,7 @@ def open_alarm(ctx: StepContext, topic: str, words: Mapping[str, str | None], la
         seen_at=now,
         quiet_hours=lasts.quiet_hours,
     )
+    _open_topics(ctx).add(alarm.key)
     if alarms.open_alarm(ctx.store, alarm):
         log.warning("alarm_opened", topic=alarm.key, cause=alarm.cause.value)
 
@@ -154,9 +156,26 @@ def topic_of(key: str) -> str:
 def solve(ctx: StepContext, topic: str, why: str) -> bool:
     """End the alarm of ``topic`` (or of the key that it was told under), if one is open; whether one was.
 
-    ``why`` is a short clause for people: "JDP calls it ready". Cheap and harmless where nothing is open.
+    ``why`` is a short clause for people: "JDP calls it ready". Where nothing is open it costs nothing.
     """
-    ended = alarms.end_alarm(ctx.store, topic_of(topic), why)
+    key, known = topic_of(topic), _open_topics(ctx)
+    if key not in known:
+        return False
+    known.discard(key)  # before it ends: another step may open it again just then
+    try:
+        ended = alarms.end_alarm(ctx.store, key, why)
+    except StoreError:
+        known.add(key)
+        raise
     if ended:
         log.info("alarm_ended", topic=topic, why=why)
     return ended
+
+
+def _open_topics(ctx: StepContext) -> set[str]:
+    """The topics that may be open. Nobody else opens an alarm while this daemon has the lease, so they are read
+    once; one that a person ended meanwhile costs a look."""
+    known = ctx.remembered.get(OPEN_TOPICS)
+    if known is None:
+        known = ctx.remembered.setdefault(OPEN_TOPICS, alarms.open_topics(ctx.store))
+    return cast("set[str]", known)

@@ -487,12 +487,14 @@ def _of_size(places: Iterable[list[FileRow]], size: int) -> Iterator[list[FileRo
 
 
 def _submit(ctx: StepContext, group: Sequence[FileRow]) -> str | None:
+    # The largest first: what comes last is read back when all the rest is.
+    ordered = sorted(group, key=lambda file: file.size or 0, reverse=True)
     return start(
         ctx,
         TaskKind.FILES,
-        list(items_of(group)),
+        list(items_of(ordered)),
         request_ids=sorted({file.request_id for file in group if file.request_id is not None}),
-        file_oids=[file.oid for file in group],
+        file_oids=[file.oid for file in ordered],
         size=sum(file.size or 0 for file in group),
     )
 

@@ -74,6 +74,13 @@ def open_alarms(store: Store, causes: Collection[Cause] | None = None) -> list[A
 
 
 @translated
+def open_topics(store: Store) -> set[str]:
+    """The topics of the alarms that are open, also of those that do not fit."""
+    found = store.alarms.find({"ended_at": None}, {"_id": 1}).limit(MOST_OPEN)
+    return {one["_id"] for one in found if isinstance(one["_id"], str)}
+
+
+@translated
 def ended_since(store: Store, since: datetime) -> list[Alarm]:
     """The alarms that ended after ``since``, in the order in which they did."""
     found = store.alarms.find({"ended_at": {"$gt": since}}).sort("ended_at", ASCENDING)

@@ -188,7 +188,8 @@ def look_first(store: Store, project_name: str, ap_gold_ids: Iterable[str]) -> i
 @translated
 def to_list_again(store: Store, project_name: str) -> list[FileRow]:
     """The pending files of a project that JDP is to list once more before they are asked for."""
-    return _rows(store, {"project_name": project_name, "to_list_again": True}, State.PENDING)
+    where = {"project_name": project_name, "to_list_again": True, "state": State.PENDING}
+    return _some_rows(store, where, None, 0)  # mostly there are none: one question for them
 
 
 @translated
@@ -244,15 +245,13 @@ def pending_sizes(store: Store, project_name: str) -> tuple[int, int] | None:
     Reads a few entries of an index, however many files there are; what is no size is passed over.
     """
     where: Document = {"project_name": project_name, "state": State.PENDING}
-    sized = {**where, "jdp_file_size": {"$gte": 0, "$lte": _LARGEST}}
+    sizes = {"$or": [{"jdp_file_size": None}, {"jdp_file_size": {"$gte": 0, "$lte": _LARGEST}}]}
     ends = [
-        store.files.find_one(sized, {"_id": 0, "jdp_file_size": 1}, sort=[("jdp_file_size", way)])
+        store.files.find_one({**where, **sizes}, {"_id": 0, "jdp_file_size": 1}, sort=[("jdp_file_size", way)])
         for way in (ASCENDING, DESCENDING)
     ]
-    sizes = [int(end["jdp_file_size"]) for end in ends if end is not None]
-    if store.files.find_one({**where, "jdp_file_size": None}, {"_id": 0, "state": 1}) is not None:
-        sizes.append(0)
-    return (min(sizes), max(sizes)) if sizes else None
+    found = [int(end.get("jdp_file_size") or 0) for end in ends if end is not None]
+    return (min(found), max(found)) if found else None
 
 
 @translated
