@@ -237,15 +237,18 @@ def _bound(sizes: Sequence[int], quota: int, lag: float, line: float) -> float:
 
 def _least(sizes: Sequence[int], beyond: int, line: float) -> float:
     """The seconds that files of so many bytes take at least, whichever they are, from the tape to the last byte
-    that is read back: their bytes behind the smallest of all, and the way of the largest, which has a size."""
+    that is read back: as in any flow shop what a stage needs for all of them, behind the way of the smallest file to
+    it and before the way of the smallest from it, for a file moves on when it is whole; and the way of the largest,
+    which has a size."""
     together = 0
     for size in sorted(sizes):
         largest, together = size, together + size
         if together >= beyond:
             break
-    slowest = min(line, READ_BACK_BYTES_PER_SECOND)
+    least = min(sizes)
     return max(
-        min(sizes) / TAPE_BYTES_PER_SECOND + beyond / slowest,
+        least / TAPE_BYTES_PER_SECOND + beyond / line + least / READ_BACK_BYTES_PER_SECOND,
+        least / TAPE_BYTES_PER_SECOND + least / line + beyond / READ_BACK_BYTES_PER_SECOND,
         largest / TAPE_BYTES_PER_SECOND + largest / line + largest / READ_BACK_BYTES_PER_SECOND,
     )
 

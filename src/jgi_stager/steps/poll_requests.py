@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -38,6 +38,10 @@ EXPIRIES_QUIET_HOURS = 7 * 24
 """Without another one for so long they have come to an end."""
 MOST_LINES = 20
 """Of a list in a mail."""
+LAST_DELIVERED = 5
+"""So many requests tell how long JDP takes now."""
+EARLY, LATE = 0.85, 1.25
+"""Between these parts of that time a request is expected to be delivered."""
 VANISHED_PATIENCE = timedelta(hours=24)
 """How long JDP may not know a request it accepted before its files are asked for again."""
 
@@ -146,12 +150,30 @@ def _slow(ctx: StepContext, document: RestoreRequest, word: str) -> None:
 
 
 def _next_poll(ctx: StepContext, document: RestoreRequest) -> datetime:
-    """Dense at first, sparse later: a tenth of the request's age, within the configured bounds, jittered. Dense
-    for a trial, which everything else waits for."""
+    """Within the configured bounds, jittered. Dense for a trial, which everything else waits for."""
     now, schedule = ctx.clock.now(), ctx.settings.schedule
-    age = 0.0 if is_waited_for(ctx, document) else (now - document.asked_at).total_seconds()
-    wait = min(max(age / 10, schedule.request_poll_seconds), schedule.request_poll_longest_seconds)
+    age = (now - document.asked_at).total_seconds()
+    others = [
+        (one.ready_at - one.submitted_at).total_seconds()
+        for one in requests.delivered(ctx.store, LAST_DELIVERED)
+        if one.ready_at is not None and one.submitted_at is not None
+    ]
+    soon = 0.0 if is_waited_for(ctx, document) else poll_seconds(age, others)
+    wait = min(max(soon, schedule.request_poll_seconds), schedule.request_poll_longest_seconds)
     return now + timedelta(seconds=wait * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+
+
+def poll_seconds(age: float, others: Iterable[float]) -> float:
+    """After how long a request is asked about again, as dense as is allowed for 0: a tenth of its ``age``, dense
+    again about as old as ``others`` were when they were delivered. All in seconds. Pure."""
+    soon = age / 10
+    for took in others:
+        early, late = EARLY * took, LATE * took
+        if early <= age <= late:
+            return 0.0
+        if age < early:
+            soon = min(soon, early - age)
+    return soon
 
 
 def expired(
