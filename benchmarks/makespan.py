@@ -238,8 +238,8 @@ def _bound(sizes: Sequence[int], quota: int, lag: float, line: float) -> float:
 def _least(sizes: Sequence[int], beyond: int, line: float) -> float:
     """The seconds that files of so many bytes take at least, whichever they are, from the tape to the last byte
     that is read back. As in any flow shop: what a stage needs for all of them, behind the way of the smallest file
-    to it and before that of the smallest from it, for a file moves on when it is whole; and the way of the largest,
-    which has a size."""
+    to it and before that of the smallest from it, for a file moves on when it is whole; and the way of the
+    largest, which has a size."""
     together = 0
     for size in sorted(sizes):
         largest, together = size, together + size
