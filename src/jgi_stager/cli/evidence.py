@@ -156,12 +156,12 @@ def _known(books: SnapshotSource, facts: Snapshot, found: Subject) -> Iterator[M
             states=[state for state in State if state != State.DONE],
             limit=MOST_FILES,
         )
-        yield "files-not-done.json", _json([vars_of(one) for one in rows])
+        yield "files-not-done.json", _json([_as_document(one) for one in rows])
     for request in found.requests:
         yield f"requests/{request.request_id or request.key}.json", _json(request.model_dump(by_alias=True))
         if request.request_id is not None:
             theirs = files.of_request(books.store, request.request_id)[:MOST_FILES]
-            yield f"requests/{request.request_id}-files.json", _json([vars_of(one) for one in theirs])
+            yield f"requests/{request.request_id}-files.json", _json([_as_document(one) for one in theirs])
     for task in found.tasks:
         document = task.model_dump(by_alias=True, exclude={"body", "file_oids"})
         yield f"tasks/{task.task_id or task.key}.json", _json(document)
@@ -173,9 +173,8 @@ def _known(books: SnapshotSource, facts: Snapshot, found: Subject) -> Iterator[M
     yield "versions.json", _json(_versions(facts))
 
 
-def vars_of(row: Any) -> dict[str, Any]:
-    """A row of a query as a document."""
-    return {name: getattr(row, name) for name in row.__dataclass_fields__ if name != "oid"}
+def _as_document(row: files.FileRow) -> dict[str, Any]:
+    return {name: value for name, value in row._asdict().items() if name != "oid"}
 
 
 def _assumptions(books: SnapshotSource) -> list[dict[str, Any]]:
