@@ -10,11 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bson import ObjectId
-from pymongo import WriteConcern
+from pymongo import MongoClient, WriteConcern
 
 from factories import jdp_id
 from jgi_stager.lifecycle import RequestState, State, TaskState
@@ -52,7 +53,7 @@ def filled(files: int, projects: int = PROJECTS) -> Iterator[Stage]:
             "staging": {"watch_space": True},
         }
         with stage(Path(home), uri, sections=sections) as made:
-            fill(made.store, files, projects)
+            fill(made.store, uri, files, projects)
             yield made
 
 
@@ -66,8 +67,8 @@ def project_names(projects: int = PROJECTS) -> list[str]:
     return [f"bench{number:03}" for number in range(projects)]
 
 
-def fill(store: Store, files: int, projects: int = PROJECTS) -> None:
-    """Enter active projects with so many files in all."""
+def fill(store: Store, uri: str, files: int, projects: int = PROJECTS) -> None:
+    """Enter active projects with so many files in all; ``uri`` is that of the server."""
     at = store.clock.now()
     names = project_names(projects)
     raw = store.database["files"].with_options(write_concern=WriteConcern(w=1, j=False))
@@ -75,7 +76,9 @@ def fill(store: Store, files: int, projects: int = PROJECTS) -> None:
     for name in names:
         store.database["projects"].insert_one(_project(store, name, at))
     _Entering(raw, names, files, at).run()
-    ensure_indexes(store.database)
+    # An index of ten million files takes longer to make than a call of the daemon may.
+    with MongoClient[dict[str, Any]](uri) as patient:
+        ensure_indexes(patient[store.database.name])
     _open_requests(store, names, at)
     _open_tasks(store, at)
 
@@ -123,31 +126,35 @@ class _Entering:
         ap = f"Ga{number // len(self._names) // PER_ANALYSIS_PROJECT:07d}"
         state = state_of(number)
         file_name = f"{ap}_{number}_contigs.fna"
-        moves = [{"at": self._at, "from": None, "to": "pending", "why": "discovered"}]
-        fields = _fields(number, state)
-        where = f"/nowhere/{name}/analysis_files/{ap}/{file_name}"
+        return {
+            "_id": ObjectId(f"{number:024x}"),
+            **self._alike(state),
+            "project_name": name,
+            "jdp_file_id": jdp_id(number),
+            "source_file_id": jdp_id(number),
+            "file_name": file_name,
+            "ap_gold_id": ap,
+            "its_ap_id": number,
+            "jdp_file_size": SIZE + number % 1000,
+            "destination_path": f"/nowhere/{name}/analysis_files/{ap}/{file_name}",
+            **_fields(number, state),
+        }
+
+    @cache  # noqa: B019 - lives as long as the filling
+    def _alike(self, state: State) -> dict[str, Any]:
+        """What all files in a state have alike, as the model writes it."""
         record = FileRecord.model_construct(
-            project_name=name,
-            jdp_file_id=jdp_id(number),
-            source_file_id=jdp_id(number),
-            file_name=file_name,
-            ap_gold_id=ap,
-            its_ap_id=number,
             jdp_file_status="PURGED",
-            jdp_file_size=SIZE + number % 1000,
             md5sum=MD5,
-            destination_path=where,
-            state=state,
+            state=state.value,
             since=self._at,
             create_date=self._at,
             update_date=self._at,
-            history=moves,
+            history=[{"at": self._at, "from": None, "to": "pending", "why": "discovered"}],
             delivery_faults=[],
-            **fields,
         )
-        values = record.model_dump()
-        values |= {name: str(values[name]) for name in ("state", "failed_from") if values[name] is not None}
-        return {"_id": ObjectId(f"{number:024x}"), **values}
+        values: dict[str, Any] = record.model_dump(warnings=False)
+        return values
 
 
 def state_of(number: int) -> State:
@@ -166,7 +173,7 @@ def _fields(number: int, state: State) -> dict[str, Any]:
         there = f"/R{request}/{number}" if state in (State.MANIFEST_READY, State.TRANSFERRING) else None
         return {"request_id": request, "globus_task_id": task, "source_path": there}
     if state == State.FAILED:
-        return {"failed_from": State.PENDING, "reason": "JDP gives no size"}
+        return {"failed_from": State.PENDING.value, "reason": "JDP gives no size"}
     return {}
 
 

@@ -19,6 +19,8 @@ from jgi_stager.store.schema import ensure_indexes
 
 Document = dict[str, Any]
 
+MANY = 100_000
+"""Documents of a collection that are not removed one by one."""
 _FREE: dict[str, list[str]] = {}
 """Names of empty ones that have all indexes, by the address of their server."""
 
@@ -49,6 +51,8 @@ def _is_emptied(database: Database[Document], wanted: dict[str, Any]) -> bool:
     known = {one["name"]: one["options"] for one in database.list_collections()}
     if any(known.values()) or set(known) - {*wanted, "control"} or set(wanted) - set(known):
         return False
+    if any(database[name].estimated_document_count() > MANY for name in known):
+        return False  # to drop it is cheaper
     for name in known:
         database[name].delete_many({})
     return wanted == {name: database[name].index_information() for name in wanted}
