@@ -198,7 +198,7 @@ EARLY, MIDDLE, LATE = 0.1, 0.5, 0.9
 
 BATCHES_PER_WINDOW = 200
 """So many fill the quota: of coarser ones, projects that share a window would get too much or too little."""
-MOST_BATCHES = 40_000
+MOST_BATCHES = 3_000
 """Where there would be more of them, batches are larger."""
 INSTANTS_PER_WINDOW = 24
 """What was asked for within one such share of the window comes free at one instant."""
@@ -380,8 +380,8 @@ def _to_ask(facts: Snapshot, tape: Tape, after: float) -> tuple[list[_Part], set
         return [], {name for name, count in left.items() if count.files}
     usual = _usual_request(left.values(), limits.max_ids)
     windows = sum(count.bytes for count in left.values()) // limits.quota_bytes + 1
-    size = _batch(limits.quota_bytes, windows)
     waiting = {name: count.bytes for name, count in left.items() if count.bytes}
+    size = _batch(limits.quota_bytes, windows, len(waiting))
     known = {name: Demand(name, ()) for name in left} | {one.project: one for one in facts.waiting.demands}
     spent, now = _coarse(facts, windows), facts.now + timedelta(seconds=after)
     parts = [_Part(name, 0, 0.0) for name, count in left.items() if count.files and not count.bytes]
@@ -437,9 +437,13 @@ def _usual_request(pending: Collection[Count], max_ids: int) -> int:
     return max(1, size * max_ids // max(1, files), size // MOST_REQUESTS)
 
 
-def _batch(quota: int, windows: int) -> int:
-    """The bytes of a batch. A whole number of them fills the quota, so that nothing of a window is wasted."""
-    return max(1, quota // max(1, min(BATCHES_PER_WINDOW, MOST_BATCHES // windows)))
+def _batch(quota: int, windows: int, sharing: int) -> int:
+    """The bytes of a batch. A whole number of them fills the quota, so that nothing of a window is wasted; where
+    there are few, as many for each of those that are ``sharing`` it."""
+    pieces = min(BATCHES_PER_WINDOW, MOST_BATCHES // windows)
+    if pieces < BATCHES_PER_WINDOW:
+        pieces = max(sharing, pieces - pieces % max(1, sharing))
+    return max(1, quota // max(1, min(BATCHES_PER_WINDOW, pieces)))
 
 
 def _coarse(facts: Snapshot, windows: int) -> list[Spent]:
