@@ -144,17 +144,24 @@ class _Entering:
     def _alike(self, state: State) -> dict[str, Any]:
         """What all files in a state have alike, as the model writes it."""
         record = FileRecord.model_construct(
+            project_name="",
+            jdp_file_id="",
+            source_file_id="",
+            file_name="",
+            ap_gold_id="",
+            its_ap_id=0,
             jdp_file_status="PURGED",
+            jdp_file_size=SIZE,
             md5sum=MD5,
-            state=state.value,
+            destination_path="",
+            state=state,
             since=self._at,
             create_date=self._at,
             update_date=self._at,
             history=[{"at": self._at, "from": None, "to": "pending", "why": "discovered"}],
             delivery_faults=[],
         )
-        values: dict[str, Any] = record.model_dump(warnings=False)
-        return values
+        return {**record.model_dump(), "state": state.value}
 
 
 def state_of(number: int) -> State:

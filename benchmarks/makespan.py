@@ -15,7 +15,7 @@ import os
 import random
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -46,7 +46,6 @@ TERA = 10**12
 DAY = timedelta(days=1)
 DAY_SECONDS = DAY.total_seconds()
 TICK_SECONDS, QUIET_SECONDS = 60.0, 1800.0
-"""The daemon looks each minute while anything moves; while all wait, time passes to what is due next."""
 LONGEST_HOURS = 24 * 14
 TAPE_BYTES_PER_SECOND = 2e9
 READ_BACK_BYTES_PER_SECOND = 2e9
@@ -180,42 +179,56 @@ def _records(projects: int, files: int) -> Mapping[str, Mapping[str, list[str]]]
 
 
 def _pass(made: Stage, reading: ReadBack) -> None:
-    """Run every step; then time passes: a minute if something moved, else to the next instant that is due, and
-    until then only what has arrived is read."""
-    moved = _tick(made)
-    wait = TICK_SECONDS
-    if not moved:
+    """Run every step; a minute passes if something moved. Else time goes on to what is due next, for which one
+    step runs: the others would find what they just found. Every step runs again after half an hour at most."""
+    names = ["read_ahead", *(step.name for step in made.movers())]
+    again = made.out.clock.now() + timedelta(seconds=QUIET_SECONDS)
+    while names and not _tick(made, names):
         now = made.out.clock.now()
-        due = [one.next_poll_at for one in requests.requests_in(made.store, OPEN_REQUESTS)]
-        under_way = tasks.tasks_in(made.store, OPEN_TASKS)
-        due += [one.next_poll_at for one in under_way]
-        for entry in requests.ledger(made.store, now - DAY - timedelta(seconds=TICK_SECONDS)):
-            # The clock of JDP is known to a second or so: it is asked at the first tick that is surely later.
-            due += [entry.at + DAY, entry.at + DAY + timedelta(seconds=TICK_SECONDS)]
-        due.append(reading.busy_until)
-        later = [(at - now).total_seconds() for at in due if at is not None and at > now]
-        wait = min(QUIET_SECONDS, max(TICK_SECONDS, min(later, default=TICK_SECONDS)))
-        period = made.settings.schedule.read_ahead_seconds
-        while wait > period and any(one.state == TaskState.ACTIVE for one in under_way):
+        due = _due(made, reading, now)
+        if not due or now >= again:
+            break
+        _let_pass(made, max(TICK_SECONDS, (min(due)[0] - now).total_seconds()))
+        names = list(dict.fromkeys(name for at, name in due if at <= made.out.clock.now()))
+    _let_pass(made, TICK_SECONDS)
+
+
+def _due(made: Stage, reading: ReadBack, now: datetime) -> list[tuple[datetime, str]]:
+    """What is due after ``now``, and the step that it is due for."""
+    due = [(one.next_poll_at, "poll_requests") for one in requests.requests_in(made.store, OPEN_REQUESTS)]
+    due += [(one.next_poll_at, "poll_tasks") for one in tasks.tasks_in(made.store, OPEN_TASKS)]
+    tick = timedelta(seconds=TICK_SECONDS)
+    for entry in requests.ledger(made.store, now - DAY - tick):
+        # The clock of JDP is known to a second or so: it is asked at the first tick that is surely later.
+        due += [(entry.at + DAY, "request_restores"), (entry.at + DAY + tick, "request_restores")]
+    due.append((reading.busy_until, "verify"))
+    return [(at, name) for at, name in due if at is not None and at > now]
+
+
+def _let_pass(made: Stage, seconds: float) -> None:
+    """Let time pass, in which what has arrived is read."""
+    period = made.settings.schedule.read_ahead_seconds
+    if seconds > period and tasks.tasks_in(made.store, TaskState.ACTIVE):
+        while seconds > period:
             made.out.clock.advance(period)
             made.out.books()  # whoever asks the outside lets it go on
             made.run("read_ahead")
-            wait -= period
-    made.out.clock.advance(wait)
+            seconds -= period
+    made.out.clock.advance(seconds)
 
 
-def _tick(made: Stage) -> int:
-    """Run every step once, and at once those that are woken by what moved, as the daemon does; how much moved."""
-    names = deque(("read_ahead", *(step.name for step in made.movers())))
+def _tick(made: Stage, names: Iterable[str]) -> int:
+    """Run these steps, and at once those that are woken by what moved, as the daemon does; how much moved."""
+    waiting = deque(names)
     moved = 0
-    while names:
-        name = names.popleft()
+    while waiting:
+        name = waiting.popleft()
         number = made.run(name)
         moved += number
         woken = [*WAKES[name]] if number else []
         while not made.ctx.soon.empty():
             woken.append(made.ctx.soon.get_nowait())
-        names.extend(one for one in woken if one not in names)
+        waiting.extend(one for one in woken if one not in waiting)
     return moved
 
 
