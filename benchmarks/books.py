@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +108,8 @@ class _Entering:
     """Writes the files of all projects."""
 
     def __init__(self, raw: Any, names: list[str], files: int, at: datetime) -> None:
-        self._raw, self._names, self._files, self._at = raw, names, files, at
+        self._raw, self._names, self._files = raw, names, files
+        self._alike = {state: _alike(state, at) for state in State}
 
     def run(self) -> None:
         batch: list[dict[str, Any]] = []
@@ -128,7 +128,7 @@ class _Entering:
         file_name = f"{ap}_{number}_contigs.fna"
         return {
             "_id": ObjectId(f"{number:024x}"),
-            **self._alike(state),
+            **self._alike[state],
             "project_name": name,
             "jdp_file_id": jdp_id(number),
             "source_file_id": jdp_id(number),
@@ -140,28 +140,28 @@ class _Entering:
             **_fields(number, state),
         }
 
-    @cache  # noqa: B019 - lives as long as the filling
-    def _alike(self, state: State) -> dict[str, Any]:
-        """What all files in a state have alike, as the model writes it."""
-        record = FileRecord.model_construct(
-            project_name="",
-            jdp_file_id="",
-            source_file_id="",
-            file_name="",
-            ap_gold_id="",
-            its_ap_id=0,
-            jdp_file_status="PURGED",
-            jdp_file_size=SIZE,
-            md5sum=MD5,
-            destination_path="",
-            state=state,
-            since=self._at,
-            create_date=self._at,
-            update_date=self._at,
-            history=[{"at": self._at, "from": None, "to": "pending", "why": "discovered"}],
-            delivery_faults=[],
-        )
-        return {**record.model_dump(), "state": state.value}
+
+def _alike(state: State, at: datetime) -> dict[str, Any]:
+    """What all files in a state have alike, as the model writes it."""
+    record = FileRecord.model_construct(
+        project_name="",
+        jdp_file_id="",
+        source_file_id="",
+        file_name="",
+        ap_gold_id="",
+        its_ap_id=0,
+        jdp_file_status="PURGED",
+        jdp_file_size=SIZE,
+        md5sum=MD5,
+        destination_path="",
+        state=state,
+        since=at,
+        create_date=at,
+        update_date=at,
+        history=[{"at": at, "from": None, "to": "pending", "why": "discovered"}],
+        delivery_faults=[],
+    )
+    return {**record.model_dump(), "state": state.value}
 
 
 def state_of(number: int) -> State:

@@ -46,6 +46,7 @@ TERA = 10**12
 DAY = timedelta(days=1)
 DAY_SECONDS = DAY.total_seconds()
 TICK_SECONDS, QUIET_SECONDS = 60.0, 1800.0
+"""How often every step looks: while anything moves, as the daemon does, and while nothing does."""
 LONGEST_HOURS = 24 * 14
 TAPE_BYTES_PER_SECOND = 2e9
 READ_BACK_BYTES_PER_SECOND = 2e9

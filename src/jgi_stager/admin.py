@@ -20,6 +20,7 @@ from jgi_stager.records import is_mail_address
 from jgi_stager.room import asked_for
 from jgi_stager.steps import transitions
 from jgi_stager.store import Store, alarms, file_queries, files, moves, projects, requests
+from jgi_stager.store.documents import in_parts
 from jgi_stager.store.files import FileId, FileRow
 from jgi_stager.store.projects import Record
 from jgi_stager.stored import Verified
@@ -181,7 +182,7 @@ def restage(store: Store, name: str, who: str, oids: Sequence[FileId], reason: s
     """Let files of a project that are done start again; how many did. Raises `NotAllowed`."""
     _startable(store, name)
     why = _why("asked for again", who, reason)
-    parts = (oids[at : at + MOVED_TOGETHER] for at in range(0, len(oids), MOVED_TOGETHER))
+    parts = in_parts(oids, MOVED_TOGETHER)
     return sum(moves.restage(store, moves.by_oids(part, project_name=name), why) for part in parts)
 
 

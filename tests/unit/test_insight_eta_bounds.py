@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 from unittest import mock
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -93,6 +94,21 @@ def test_any_counts_and_demands_are_estimated_with_bounded_work(world: Snapshot)
     assert parts <= 2 * eta.MOST_REQUESTS + projects * (eta.MOST_ROUNDS + 6)
     for one in found.values():
         assert world.now <= one.early <= one.at <= one.late
+
+
+@pytest.mark.parametrize("windows", [60, 600])
+def test_projects_of_one_size_end_together_however_many_windows_they_share(windows: int) -> None:
+    names = [f"p{number}" for number in range(10)]
+    size = windows * 10 * TERA // len(names)
+    world = facts(
+        projects=tuple(project(name, counts={"pending": (size // 10**8, size)}) for name in names),
+        waiting=waiting(*(Demand(name, (), 0, size) for name in names)),
+    )
+    found, wants, _ = work(world)
+    ends = [found[name].at for name in names]
+    assert max(ends) - min(ends) <= timedelta(days=1)
+    assert max(ends) - NOW >= timedelta(days=windows - 1)
+    assert wants <= len(names) * (2 * max(eta.ENOUGH_BATCHES, len(names) * windows) + 3 * windows)
 
 
 def test_counts_that_were_read_after_the_last_file_went_on_make_no_part_of_a_byte() -> None:

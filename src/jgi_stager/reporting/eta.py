@@ -198,8 +198,10 @@ EARLY, MIDDLE, LATE = 0.1, 0.5, 0.9
 
 BATCHES_PER_WINDOW = 200
 """So many fill the quota: of coarser ones, projects that share a window would get too much or too little."""
-MOST_BATCHES = 3_000
+MOST_BATCHES = 40_000
 """Where there would be more of them, batches are larger."""
+ENOUGH_BATCHES = 3_000
+"""Of many windows more say no more, if as many are for each of the projects that share one."""
 INSTANTS_PER_WINDOW = 24
 """What was asked for within one such share of the window comes free at one instant."""
 MOST_ROUNDS = 2000
@@ -440,10 +442,9 @@ def _usual_request(pending: Collection[Count], max_ids: int) -> int:
 def _batch(quota: int, windows: int, sharing: int) -> int:
     """The bytes of a batch. A whole number of them fills the quota, so that nothing of a window is wasted; where
     there are few, as many for each of those that are ``sharing`` it."""
-    pieces = min(BATCHES_PER_WINDOW, MOST_BATCHES // windows)
-    if pieces < BATCHES_PER_WINDOW:
-        pieces = max(sharing, pieces - pieces % max(1, sharing))
-    return max(1, quota // max(1, min(BATCHES_PER_WINDOW, pieces)))
+    enough = max(sharing, ENOUGH_BATCHES // windows)
+    fair = enough - enough % max(1, sharing)
+    return max(1, quota // max(1, min(BATCHES_PER_WINDOW, MOST_BATCHES // windows, fair)))
 
 
 def _coarse(facts: Snapshot, windows: int) -> list[Spent]:

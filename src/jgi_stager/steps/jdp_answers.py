@@ -196,9 +196,9 @@ def forget_guess(ctx: StepContext) -> None:
     hour = ctx.clock.now().replace(minute=0, second=0, microsecond=0)
     if ctx.remembered.get(GUESS_LOOKED_AT) == hour:
         return
-    ctx.remembered[GUESS_LOOKED_AT] = hour
     name = "max_restore_bytes"
     last = next((one for one in reversed(control.limits_history(ctx.store)) if one.get("name") == name), None)
+    ctx.remembered[GUESS_LOOKED_AT] = hour
     window = timedelta(hours=ctx.settings.jdp.quota_window_hours)
     if last is None or last.get("to") is None or not str(last.get("why")).startswith(GUESSED):
         return

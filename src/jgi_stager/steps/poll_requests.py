@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -50,7 +50,7 @@ def run(ctx: StepContext) -> int:
     """Poll what is due, end what has expired, close what nobody needs. Returns how many files moved."""
     known, now = requests.requests_in(ctx.store, (RequestState.WAITING, RequestState.READY)), ctx.clock.now()
     due = [one for one in known if one.state == RequestState.WAITING and _is_due(one, now)]
-    moved = process_each(ctx, Service.JDP, due, poll, reschedule)
+    moved = process_each(ctx, Service.JDP, due, partial(poll, others=_took(ctx) if due else ()), reschedule)
     if due:
         ready = requests.requests_in(ctx.store, RequestState.READY)
     else:
@@ -72,13 +72,21 @@ def reschedule(ctx: StepContext, document: RestoreRequest, error: str, seconds: 
     requests.update_request(ctx.store, document.key, RequestState.WAITING, **fields)
 
 
-def poll(ctx: StepContext, document: RestoreRequest) -> int:
-    """Ask JDP about one request and act on its word. An unknown word is waited on and alarmed."""
+def _took(ctx: StepContext) -> list[float]:
+    """The seconds that the last requests took until they were delivered."""
+    last = requests.delivered(ctx.store, LAST_DELIVERED)
+    times = ((one.submitted_at, one.ready_at) for one in last)
+    return [(ready - asked).total_seconds() for asked, ready in times if asked is not None and ready is not None]
+
+
+def poll(ctx: StepContext, document: RestoreRequest, others: Collection[float]) -> int:
+    """Ask JDP about one request and act on its word. An unknown word is waited on and alarmed. ``others``: the
+    seconds that other requests took."""
     request_id = document.number
     try:
         status = ctx.jdp.request_status(request_id)
     except Rejected as error:
-        return _vanished(ctx, document, error)
+        return _vanished(ctx, document, error, others)
     word = status.status
     _solved(ctx, document, word)
     facts: dict[str, Any] = {
@@ -111,7 +119,7 @@ def poll(ctx: StepContext, document: RestoreRequest) -> int:
     elif ctx.clock.now() - document.asked_at > SLOW:
         _slow(ctx, document, word)
     requests.update_request(
-        ctx.store, document.key, RequestState.WAITING, next_poll_at=_next_poll(ctx, document), **facts
+        ctx.store, document.key, RequestState.WAITING, next_poll_at=_next_poll(ctx, document, others), **facts
     )
     return 0
 
@@ -149,15 +157,10 @@ def _slow(ctx: StepContext, document: RestoreRequest, word: str) -> None:
     )
 
 
-def _next_poll(ctx: StepContext, document: RestoreRequest) -> datetime:
+def _next_poll(ctx: StepContext, document: RestoreRequest, others: Collection[float]) -> datetime:
     """Within the configured bounds, jittered. Dense for a trial, which everything else waits for."""
     now, schedule = ctx.clock.now(), ctx.settings.schedule
     age = (now - document.asked_at).total_seconds()
-    others = [
-        (one.ready_at - one.submitted_at).total_seconds()
-        for one in requests.delivered(ctx.store, LAST_DELIVERED)
-        if one.ready_at is not None and one.submitted_at is not None
-    ]
     soon = 0.0 if is_waited_for(ctx, document) else poll_seconds(age, others)
     wait = min(max(soon, schedule.request_poll_seconds), schedule.request_poll_longest_seconds)
     return now + timedelta(seconds=wait * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
@@ -220,7 +223,7 @@ def _about(document: RestoreRequest, cause: Cause, topic: str | None = None) -> 
     return Lasts(cause, About(request_id=document.request_id, request_key=document.key), document.projects, topic)
 
 
-def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected) -> int:
+def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected, others: Collection[float]) -> int:
     """JDP does not know a request that it accepted: wait, then ask for its files again."""
     now, request_id = ctx.clock.now(), document.number
     since = document.vanished_at or now
@@ -246,7 +249,7 @@ def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected) -> in
         RequestState.WAITING,
         vanished_at=since,
         error=str(error),
-        next_poll_at=_next_poll(ctx, document),
+        next_poll_at=_next_poll(ctx, document, others),
     )
     return 0
 

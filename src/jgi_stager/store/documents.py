@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pymongo import ASCENDING
 
@@ -15,6 +15,7 @@ from jgi_stager.store.fencing import Fenced
 from jgi_stager.stored import Stored
 
 Document = dict[str, Any]
+T = TypeVar("T")
 
 HISTORY_KEPT = 1000
 """The newest entries of a history that are kept: what goes back and forth for ever must not fill its document."""
@@ -92,6 +93,11 @@ def update_guarded(
 def _story(collection: Fenced, key: object) -> str:
     found = collection.find_one({"_id": key}, {"history": 1})
     return f"{key!s:.200} is not there" if found is None else f"{key!s:.200}: {moves_told(found.get('history'))}"
+
+
+def in_parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The items in their order, so many at a time."""
+    return (items[at : at + size] for at in range(0, len(items), size))
 
 
 def forbid_fields(fields: Mapping[str, Any], names: Iterable[str]) -> None:

@@ -67,6 +67,7 @@ class FileRow(NamedTuple):
     verified: Verified | None = None
     """What was found right of it at its destination, if it ever was."""
     download: Download | None = None
+    """How far its download from JDP is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,25 +473,23 @@ def _candidates(store: Store, documents: Iterable[Document]) -> list[Candidate]:
     return [Candidate(*_AS_CANDIDATE(document)) for document in fit]
 
 
-_ALWAYS_THERE = (
-    "project_name", "ap_gold_id", "jdp_file_id", "source_file_id", "file_name", "jdp_file_size", "md5sum", "since",
-    "setbacks", "request_id", "globus_task_id", "source_path", "destination_path", "failed_from", "reason",
-)  # fmt: skip
-_NOT_ALWAYS = ("delivery_faults", "copy_from", "verified", "download")
-"""An older release did not note them."""
-_AS_ROW = itemgetter(*_ALWAYS_THERE)
-_ROW_FIELDS = frozenset({"state", *_ALWAYS_THERE, *_NOT_ALWAYS})
+_FIELDS = tuple({"oid": "_id", "size": "jdp_file_size"}.get(name, name) for name in FileRow._fields)
+_NOT_ALWAYS = tuple(FileRow._field_defaults)
+"""An older release did not note them. They come last."""
+_ALWAYS = itemgetter(*_FIELDS[: -len(_NOT_ALWAYS)])
+_ROW_FIELDS = frozenset({*_FIELDS} - {"_id"})
 _ROW: Document = {**dict.fromkeys(_ROW_FIELDS, 1), "history": _LAST_MOVE}
 
 
 def row_of(document: Document) -> FileRow:
     """The row of a document that fits. Pure."""
+    oid, state, *same = _ALWAYS(document)
     faults, copy_from, verified, download = map(document.get, _NOT_ALWAYS)
     return FileRow._make(
         (
-            document["_id"],
-            State(document["state"]),
-            *_AS_ROW(document),
+            oid,
+            State(state),
+            *same,
             tuple(faults or ()),
             copy_from,
             None if verified is None else parse(Verified, verified),

@@ -6,7 +6,7 @@ and two steps that race for a file cannot both win. The number that is returned 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,15 @@ from jgi_stager.lifecycle import FILES, RESTING, State, check_move, is_requeue
 from jgi_stager.records import FileRecord, story
 from jgi_stager.store import tallies
 from jgi_stager.store.database import Document, Store
-from jgi_stager.store.documents import BY_SOURCE, LONGEST_WHY, READ_TOGETHER, as_list, forbid_fields, history_push
+from jgi_stager.store.documents import (
+    BY_SOURCE,
+    LONGEST_WHY,
+    READ_TOGETHER,
+    as_list,
+    forbid_fields,
+    history_push,
+    in_parts,
+)
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import Change, Update
 
@@ -164,24 +172,23 @@ def move_each(
         _check_fields(dict.fromkeys(names))
     update, moved = _update(old, new, why, store.clock.now(), {}), 0
     for names, some in alike.items():
-        for oids in _parts(list(some), MOVED_TOGETHER):
+        for oids in in_parts(list(some), MOVED_TOGETHER):
             if found := list(_found(store, _guarded(by_oids(oids), old))):
                 changes = [
                     Change(
                         _these(part, old), _pipeline(update, {oid: some[oid] for oid in part}, names), every=True
                     )
-                    for part in _parts([one["_id"] for one in found], VALUES_TOGETHER)
+                    for part in in_parts([one["_id"] for one in found], VALUES_TOGETHER)
                 ]
-                moved += _make(store, found, changes, (old, new))
+                moved += _move_parts(store, found, changes, (old, new))
     return moved
 
 
-def _make(store: Store, found: Sequence[Document], changes: Sequence[Change], move: tuple[State, State]) -> int:
+def _move_parts(
+    store: Store, found: Sequence[Document], changes: Sequence[Change], move: tuple[State, State]
+) -> int:
+    """As `_move_these`, a part of them with each of these changes."""
     return tallies.moved(store, found, *move, lambda: store.files.update_each(changes))
-
-
-def _parts(oids: Sequence[ObjectId], size: int) -> Iterator[Sequence[ObjectId]]:
-    return (oids[at : at + size] for at in range(0, len(oids), size))
 
 
 def _pipeline(
