@@ -15,12 +15,15 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
+from jgi_stager.store.fencing import FENCED
 from jgi_stager.store.schema import ensure_indexes
 
 Document = dict[str, Any]
 
 MANY = 100_000
 """Documents of a collection that are not removed one by one."""
+VALIDATION = {"validator", "validationLevel", "validationAction"}
+"""Options of a collection by which a fence is raised."""
 _FREE: dict[str, list[str]] = {}
 """Names of empty ones that have all indexes, by the address of their server."""
 
@@ -47,13 +50,17 @@ def empty_database(uri: str) -> Iterator[str]:
 
 
 def _is_emptied(database: Database[Document], wanted: dict[str, Any]) -> bool:
-    """Remove every document; False if it is not again as the product makes it."""
+    """Remove every document, and the fence; False if it is not again as the product makes it."""
     known = {one["name"]: one["options"] for one in database.list_collections()}
-    if any(known.values()) or set(known) - {*wanted, "control"} or set(wanted) - set(known):
+    if set(known) - {*FENCED, "leases"} or set(wanted) - set(known):
+        return False
+    if any(set(options) - VALIDATION for options in known.values()):
         return False
     if any(database[name].estimated_document_count() > MANY for name in known):
         return False  # to drop it is cheaper
-    for name in known:
+    for name, options in known.items():
+        if options.get("validator"):
+            database.command("collMod", name, validator={})
         database[name].delete_many({})
     return wanted == {name: database[name].index_information() for name in wanted}
 
