@@ -28,7 +28,7 @@ from jgi_stager.opening import make_clock, open_secrets, open_store
 from jgi_stager.service.lease import Lease, held
 from jgi_stager.service.metrics_snapshot import MetricsReader
 from jgi_stager.service.shutdown import wait_for_steps
-from jgi_stager.service.startup import CrashBackoff, opened_when_there, wait_after_failures
+from jgi_stager.service.startup import CrashBackoff, opened_when_there, signs_of_life, wait_after_failures
 from jgi_stager.service.supervisor import Supervisor, find_supervisor
 from jgi_stager.service.watchdog import Watchdog, silence_bound
 from jgi_stager.settings import Settings
@@ -195,10 +195,11 @@ def _serve(
         stack.enter_context(processes.alone(home / "daemon.lock", "a daemon with this state directory"))
         wait_after_failures(starts, supervisor, stop)
         opening = partial(open_store, settings, clock)
-        if settings.mongodb.uri is None:
-            store, mongod = stack.enter_context(opening())
-        else:
-            store, mongod = stack.enter_context(opened_when_there(opening, supervisor, stop))
+        with signs_of_life(supervisor):
+            if settings.mongodb.uri is None:
+                store, mongod = stack.enter_context(opening())
+            else:
+                store, mongod = stack.enter_context(opened_when_there(opening, supervisor, stop))
         lease = stack.enter_context(held(store, home, settings.schedule.lease_seconds, supervisor, stop))
         ctx = stack.enter_context(open_context(settings, clock, lease.store, stop, lease))
         log.info("daemon_started", scale=settings.clock.scale, database=settings.mongodb.database)

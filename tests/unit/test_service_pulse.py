@@ -19,6 +19,7 @@ from jgi_stager.service.startup import (
     LONGEST_WAIT_SECONDS,
     CrashBackoff,
     opened_when_there,
+    signs_of_life,
     wait_after_failures,
     wait_before,
 )
@@ -251,6 +252,27 @@ def test_under_systemd_a_database_that_is_away_is_waited_for(
     assert "READY=1" in heard
     assert "STATUS=waiting for MongoDB: no server" in heard
     assert "WATCHDOG=1" in heard
+
+
+def test_a_database_that_takes_long_to_open_is_waited_for(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jgi_stager.service.startup.LONG_OPENING_SECONDS", 0.05)
+    heard: list[str] = []
+    with signs_of_life(Supervisor(channel.supervisor.address, timedelta(seconds=0.4))):
+        while heard.count("WATCHDOG=1") < 3:
+            heard += channel.heard()
+    assert heard[0] == "READY=1"
+    assert heard[1].startswith("STATUS=opening the database")
+    channel.heard()
+    time.sleep(0.1)  # there is nothing to wait for: that nothing comes is what is looked for
+    assert channel.heard() == []
+
+
+def test_a_database_that_is_open_at_once_is_told_to_nobody(channel: Channel) -> None:
+    with signs_of_life(channel.supervisor), signs_of_life(Supervisor()):
+        pass
+    assert channel.heard() == []
 
 
 def test_a_refusal_is_not_waited_for_and_neither_is_anything_without_a_supervisor(channel: Channel) -> None:

@@ -73,6 +73,8 @@ class CrashBackoff:
 T = TypeVar("T")
 FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 60.0
+LONG_OPENING_SECONDS = 60.0
+"""Real: what opens the database in less tells nobody."""
 
 
 def wait_after_failures(starts: CrashBackoff, supervisor: Supervisor, stop: threading.Event) -> None:
@@ -110,6 +112,33 @@ def opened_when_there(
             wait_alive(wait, supervisor, stop)
             wait = min(LONGEST_RETRY_SECONDS, wait * 2)
         yield found
+
+
+@contextmanager
+def signs_of_life(supervisor: Supervisor) -> Iterator[None]:
+    """Let the supervisor wait for a block that takes long: an index of many files takes hours, and until it is
+    made nothing is heard of the database."""
+    over = threading.Event()
+    pause = supervisor.watchdog.total_seconds() / 4 if supervisor.watchdog else LONGEST_RETRY_SECONDS
+
+    def tell() -> None:
+        if over.wait(LONG_OPENING_SECONDS):
+            return
+        supervisor.ready()
+        supervisor.status("opening the database; if it makes an index, the journal says which")
+        while not over.is_set():
+            supervisor.alive()
+            over.wait(pause)
+
+    thread = threading.Thread(target=tell, name="signs of life", daemon=True)
+    if supervisor.listens:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if supervisor.listens:
+            thread.join()
 
 
 def wait_alive(seconds: float, supervisor: Supervisor, stop: threading.Event) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import pymongo
+import structlog
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
@@ -25,6 +27,8 @@ from jgi_stager.store.errors import StoreRefused
 from jgi_stager.store.fencing import clear
 from jgi_stager.stored import Count, Stored, misfit, parse
 from jgi_stager.warning_groups import group
+
+log = structlog.get_logger()
 
 # --- indexes ------------------------------------------------------------------------------------------------
 
@@ -151,13 +155,28 @@ INDEXES: tuple[Index, ...] = (
 )
 
 
+MADE_SOON = 100_000
+"""Files of which an index is made in a second or two."""
+LONGEST_SECONDS = 86_400.0
+"""Real: so long an index may take. The server takes back what it made when nobody waits for it any more, so a call
+that ended sooner would begin the same index again for ever."""
+
+
 def ensure_indexes(database: Database[dict[str, Any]]) -> None:
-    """Create the indexes that are missing. Existing ones stay as they are."""
-    for collection in sorted({index.collection for index in INDEXES}):
-        models = [
-            IndexModel(list(index.keys), **index.options) for index in INDEXES if index.collection == collection
-        ]
-        database[collection].create_indexes(models)
+    """Create the indexes that are missing, however long that takes; what takes long is logged. Existing ones stay
+    as they are."""
+    if (count := database["files"].estimated_document_count()) > MADE_SOON:
+        for one in missing_indexes(database):
+            keys = ", ".join(name for name, _ in one.keys)
+            log.warning("index_is_made", collection=one.collection, keys=keys, purpose=one.purpose, files=count)
+    with pymongo.timeout(LONGEST_SECONDS):
+        for collection in sorted({index.collection for index in INDEXES}):
+            models = [
+                IndexModel(list(index.keys), **index.options)
+                for index in INDEXES
+                if index.collection == collection
+            ]
+            database[collection].create_indexes(models)
 
 
 Document = dict[str, Any]
