@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bson import ObjectId
-from pymongo import MongoClient, WriteConcern
+from pymongo import WriteConcern
 
 from factories import jdp_id
 from jgi_stager.lifecycle import RequestState, State, TaskState
@@ -52,7 +52,7 @@ def filled(files: int, projects: int = PROJECTS) -> Iterator[Stage]:
             "staging": {"watch_space": True},
         }
         with stage(Path(home), uri, sections=sections) as made:
-            fill(made.store, uri, files, projects)
+            fill(made.store, files, projects)
             yield made
 
 
@@ -66,8 +66,8 @@ def project_names(projects: int = PROJECTS) -> list[str]:
     return [f"bench{number:03}" for number in range(projects)]
 
 
-def fill(store: Store, uri: str, files: int, projects: int = PROJECTS) -> None:
-    """Enter active projects with so many files in all; ``uri`` is that of the server."""
+def fill(store: Store, files: int, projects: int = PROJECTS) -> None:
+    """Enter active projects with so many files in all."""
     at = store.clock.now()
     names = project_names(projects)
     raw = store.database["files"].with_options(write_concern=WriteConcern(w=1, j=False))
@@ -75,9 +75,7 @@ def fill(store: Store, uri: str, files: int, projects: int = PROJECTS) -> None:
     for name in names:
         store.database["projects"].insert_one(_project(store, name, at))
     _Entering(raw, names, files, at).run()
-    # An index of ten million files takes longer to make than a call of the daemon may.
-    with MongoClient[dict[str, Any]](uri) as patient:
-        ensure_indexes(patient[store.database.name])
+    ensure_indexes(store.database)
     _open_requests(store, names, at)
     _open_tasks(store, at)
 

@@ -37,7 +37,7 @@ def run(_: Sequence[int]) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="jgi-bench-") as home, mongod() as uri:
         sections: dict[str, dict[str, object]] = {"mongodb": {"uri": uri}, "web": {"port": 0}}
         with stage(Path(home), uri, sections=sections) as made:
-            fill(made.store, uri, FILES)
+            fill(made.store, FILES)
             made.run("audit")
             with commands(made, Path(home)):
                 environment["JGI_STAGER_CONFIG"] = os.environ["JGI_STAGER_CONFIG"]
