@@ -476,6 +476,7 @@ def _candidates(store: Store, documents: Iterable[Document]) -> list[Candidate]:
 _FIELDS = tuple({"oid": "_id", "size": "jdp_file_size"}.get(name, name) for name in FileRow._fields)
 _NOT_ALWAYS = tuple(FileRow._field_defaults)
 """An older release did not note them. They come last."""
+_STATES: Mapping[str, State] = {state.value: state for state in State}
 _ALWAYS = itemgetter(*_FIELDS[: -len(_NOT_ALWAYS)])
 _ROW_FIELDS = frozenset({*_FIELDS} - {"_id"})
 _ROW: Document = {**dict.fromkeys(_ROW_FIELDS, 1), "history": _LAST_MOVE}
@@ -488,7 +489,7 @@ def row_of(document: Document) -> FileRow:
     return FileRow._make(
         (
             oid,
-            State(state),
+            _STATES[state],
             *same,
             tuple(faults or ()),
             copy_from,
