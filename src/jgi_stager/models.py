@@ -17,6 +17,7 @@ from jgi_stager.choosing import FileChoice
 from jgi_stager.discovery_models import Discovery, NotInGold, Rescan
 from jgi_stager.failures import LimitKind
 from jgi_stager.lifecycle import (
+    AT_JGI,
     HOLDING_REQUESTS,
     IN_DOUBT,
     NoticeState,
@@ -42,7 +43,6 @@ from jgi_stager.stored import (
     Stored,
     StoredDocument,
     Verified,
-    file_needs,
     needs,
     wrong,
 )
@@ -174,8 +174,11 @@ class File(StoredDocument):
 
     @model_validator(mode="after")
     def _of_its_state(self) -> Self:
-        needed = file_needs(self, self.state)
-        return needs(self, self.state, needed) if needed else self
+        moving = self.state == State.TRANSFERRING
+        needed = {"request_id": self.state in AT_JGI, "globus_task_id": moving and self.download is None}
+        needed["source_path"] = moving or self.state == State.MANIFEST_READY
+        needed["destination_path"] = self.state != State.FAILED
+        return needs(self, self.state, needed)
 
 
 V = TypeVar("V")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
-from operator import attrgetter
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from jgi_stager.lifecycle import AT_JGI, State
 from jgi_stager.records import unsafe_name
 
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
@@ -255,26 +253,3 @@ def needs(document: D, state: str, needed: Mapping[str, bool]) -> D:
     if missing and (asked := [name for name in missing if read is None or name in read]):
         raise wrong(f"{', '.join(asked)} missing: what is {state} has it")
     return document
-
-
-_FILE_NEEDS: Mapping[str, Collection[State]] = {
-    "request_id": AT_JGI,
-    "globus_task_id": {State.TRANSFERRING},
-    "source_path": {State.MANIFEST_READY, State.TRANSFERRING},
-    "destination_path": {*State} - {State.FAILED},
-}
-"""In which states a file has a field; the task not where it is downloaded."""
-_OF_A_FILE = {
-    state: attrgetter("key", "state", *(name for name, states in _FILE_NEEDS.items() if state in states))
-    for state in State
-}
-"""These fields, after two that every file has, so that they always come as a tuple."""
-
-
-def file_needs(file: Any, state: State) -> Mapping[str, bool]:
-    """What a file that was read needs in its state, for `needs`; nothing where nothing is missing, as mostly."""
-    of_it = _OF_A_FILE.get(state)
-    if of_it is not None and None not in of_it(file):
-        return {}
-    needed = {name: state in states for name, states in _FILE_NEEDS.items()}
-    return needed | {"globus_task_id": needed["globus_task_id"] and file.download is None}
