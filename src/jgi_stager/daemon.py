@@ -195,11 +195,11 @@ def _serve(
         stack.enter_context(processes.alone(home / "daemon.lock", "a daemon with this state directory"))
         wait_after_failures(starts, supervisor, stop)
         opening = partial(open_store, settings, clock)
-        with signs_of_life(supervisor):
-            if settings.mongodb.uri is None:
+        if settings.mongodb.uri is None:
+            with signs_of_life(supervisor):
                 store, mongod = stack.enter_context(opening())
-            else:
-                store, mongod = stack.enter_context(opened_when_there(opening, supervisor, stop))
+        else:
+            store, mongod = stack.enter_context(opened_when_there(opening, supervisor, stop))
         lease = stack.enter_context(held(store, home, settings.schedule.lease_seconds, supervisor, stop))
         ctx = stack.enter_context(open_context(settings, clock, lease.store, stop, lease))
         log.info("daemon_started", scale=settings.clock.scale, database=settings.mongodb.database)

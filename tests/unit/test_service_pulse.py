@@ -269,6 +269,17 @@ def test_a_database_that_takes_long_to_open_is_waited_for(
     assert channel.heard() == []
 
 
+def test_a_database_that_is_away_for_long_is_not_said_to_be_opened(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jgi_stager.service.startup.LONG_OPENING_SECONDS", 0.05)
+    monkeypatch.setattr("jgi_stager.service.startup.FIRST_RETRY_SECONDS", 0.2)
+    with opened_when_there(Opening(3, StoreUnavailable("away")), channel.supervisor, threading.Event()):
+        pass
+    said = {one for one in channel.heard() if one.startswith("STATUS=")}
+    assert said == {"STATUS=waiting for MongoDB: away"}
+
+
 def test_a_database_that_is_open_at_once_is_told_to_nobody(channel: Channel) -> None:
     with signs_of_life(channel.supervisor), signs_of_life(Supervisor()):
         pass

@@ -18,6 +18,7 @@ import structlog
 
 from jgi_stager.service.supervisor import Supervisor
 from jgi_stager.store import StoreUnavailable
+from jgi_stager.store.schema import LONGEST_INDEX_SECONDS
 
 log = structlog.get_logger()
 
@@ -100,7 +101,8 @@ def opened_when_there(
     with ExitStack() as stack:
         while True:
             try:
-                found = stack.enter_context(opening())
+                with signs_of_life(supervisor):
+                    found = stack.enter_context(opening())
                 break
             except StoreUnavailable as error:
                 if not supervisor.listens or stop.is_set():
@@ -119,26 +121,20 @@ def signs_of_life(supervisor: Supervisor) -> Iterator[None]:
     """Let the supervisor wait for a block that takes long: an index of many files takes hours, and until it is
     made nothing is heard of the database."""
     over = threading.Event()
-    pause = supervisor.watchdog.total_seconds() / 4 if supervisor.watchdog else LONGEST_RETRY_SECONDS
 
     def tell() -> None:
-        if over.wait(LONG_OPENING_SECONDS):
-            return
-        supervisor.ready()
-        supervisor.status("opening the database; if it makes an index, the journal says which")
-        while not over.is_set():
-            supervisor.alive()
-            over.wait(pause)
+        if not over.wait(LONG_OPENING_SECONDS):
+            supervisor.ready()
+            supervisor.status("opening the database; if it makes an index, the journal says which")
+            wait_alive(LONGEST_INDEX_SECONDS, supervisor, over)
 
     thread = threading.Thread(target=tell, name="signs of life", daemon=True)
-    if supervisor.listens:
-        thread.start()
+    thread.start()
     try:
         yield
     finally:
         over.set()
-        if supervisor.listens:
-            thread.join()
+        thread.join()
 
 
 def wait_alive(seconds: float, supervisor: Supervisor, stop: threading.Event) -> None:

@@ -58,10 +58,7 @@ def rehearse(store: Store) -> Rehearsal:
     return Rehearsal(
         version=number,
         migrations=tuple(f"version {one.to}: {one.what}" for one in migrations),
-        indexes=tuple(
-            f"{one.collection} ({', '.join(name for name, _ in one.keys)}): {one.purpose}"
-            for one in missing_indexes(books)
-        ),
+        indexes=tuple(f"{one.collection} ({one.fields}): {one.purpose}" for one in missing_indexes(books)),
         documents=dict(looked),
         unfit=dict(unfit),
         examples=tuple(examples),
