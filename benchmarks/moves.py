@@ -35,7 +35,7 @@ WAY = (
     State.TRANSFERRING,
     State.DONE,
 )
-ROUNDS = 3
+ROUNDS = 7
 
 
 def run(sizes: Sequence[int]) -> Iterator[Figure]:
@@ -101,7 +101,7 @@ def whole_way(store: Store, records: list[FileRecord]) -> None:
         transitions.deliver_request(store, request, {})
         (request,) = requests.requests_in(store, RequestState.READY)
         rows = files.of_request(store, number + 1, State.RESTORED)
-        usable = [(one.oid, {"source_path": f"/R/{one.file_name}"}) for one in rows]
+        usable = [(one, {"source_path": f"/R/{one.file_name}"}) for one in rows]
         transitions.use_manifest(store, request, usable, {}, [], 5)
         ready = files.ready_by_request(store, number + 1)
         tasks.insert_task(
@@ -114,12 +114,12 @@ def whole_way(store: Store, records: list[FileRecord]) -> None:
             request_ids=[number + 1],
         )
         (task,) = tasks.tasks_in(store, TaskState.SUBMITTING)
-        transitions.accept_task(store, task, f"t{number}", "Globus made it", now)
+        transitions.accept_task(store, task, f"t{number}", "Globus made it", now, ready)
         (task,) = tasks.tasks_in(store, TaskState.ACTIVE)
         transitions.end_task(store, task, {"status": "SUCCEEDED"})
         (task,) = tasks.tasks_in(store, TaskState.ENDED)
         arrived = files.of_task(store, f"t{number}", State.TRANSFERRING)
-        transitions.finish_files(store, [(one.oid, _verified(now)) for one in arrived], "size and md5")
+        transitions.finish_files(store, [(one, _verified(now)) for one in arrived], "size and md5")
         transitions.close_task(store, task, "verified", arrived=len(arrived))
         (request,) = requests.requests_in(store, RequestState.READY)
         transitions.close_request(store, request)

@@ -17,7 +17,7 @@ from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.models import Project
 from jgi_stager.records import FileRecord
 from jgi_stager.store import Store
-from jgi_stager.store.files import upsert_files
+from jgi_stager.store.files import FileRow, row_of, upsert_files
 
 _numbers = itertools.count(1)
 SOME_TIME = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -100,6 +100,12 @@ def shortest_way(moves: Mapping[S, Iterable[S]], start: S, end: S) -> list[S]:
         ways |= fresh
         rim = list(fresh)
     return ways[end]
+
+
+def read_files(store: Store, oids: Iterable[ObjectId]) -> list[FileRow]:
+    """The files with these ids as rows, in this order, also those that lack what their state asks for."""
+    found = (store.files.find_one({"_id": oid}) for oid in oids)
+    return [row_of(document) for document in found if document is not None]
 
 
 def add_files(store: Store, count: int, **fields: Any) -> list[ObjectId]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from factories import SOME_TIME, add_files, alarm, file_record, history_point, jdp_id, project
+from factories import SOME_TIME, add_files, alarm, file_record, history_point, jdp_id, project, read_files
 from jgi_stager.clock import ManualClock
 from jgi_stager.control_models import Share
 from jgi_stager.discovery_models import Rescan
@@ -133,7 +133,9 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
         store, moves.by_project("moving"), T, moves.DeliveryFault(7, "w"), 3
     ),
     "moves.move": lambda store: moves.move(store, moves.by_project("p"), P, R, "w"),
-    "moves.move_each": lambda store: moves.move_each(store, [(A_FILE, {})], P, R, "w"),
+    "moves.move_each": lambda store: moves.move_each(
+        store, [(file, {}) for file in read_files(store, [A_FILE])], P, R, "w"
+    ),
     "moves.note_reason": lambda store: moves.note_reason(store, _failed(store), "w", "w2"),
     "moves.release": lambda store: moves.release(store, moves.by_project("failed"), "w"),
     "moves.restage": lambda store: moves.restage(store, moves.by_project("finished"), "w"),

@@ -21,6 +21,7 @@ from jgi_stager.store import (
     StoreRefused,
     StoreUnavailable,
     connect,
+    file_queries,
     files,
     moves,
     ping,
@@ -39,8 +40,8 @@ def test_durability_wins_over_the_uri(mongod_uri: str, database: str, clock: Man
         assert collection.read_preference.mongos_mode == "primary"
         assert collection.codec_options.tz_aware
     add_files(store, 1)
-    (row,) = files.of_project(store, "p")
-    assert row.since.tzinfo is not None
+    (since,) = file_queries.since(store, files.of_project(store, "p")).values()
+    assert since.tzinfo is not None
     store.client.drop_database(database)
     store.close()
     store.close()

@@ -7,7 +7,7 @@ import threading
 import pytest
 from pymongo.errors import DuplicateKeyError
 
-from factories import add_files, file_record, jdp_id
+from factories import add_files, file_record, jdp_id, read_files
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import ORDER, State
 from jgi_stager.store import Store, files, moves, tallies
@@ -82,7 +82,7 @@ def test_rows_by_request_task_and_id(store: Store) -> None:
     oids = add_files(store, 3)
     moves.move(store, moves.by_oids(oids), State.PENDING, State.RESTORE_REQUESTED, "asked", request_id=7)
     moves.move(store, moves.by_oids(oids[:2]), State.RESTORE_REQUESTED, State.RESTORED, "ready")
-    items = [(oid, {"source_path": "/x", "globus_task_id": "t"}) for oid in oids[:2]]
+    items = [(file, {"source_path": "/x", "globus_task_id": "t"}) for file in read_files(store, oids[:2])]
     moves.move_each(store, items, State.RESTORED, State.MANIFEST_READY, "manifest")
     assert [row.oid for row in files.of_request(store, 7)] == oids
     assert [row.oid for row in files.ready_by_request(store, 7)] == oids[:2]

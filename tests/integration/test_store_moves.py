@@ -11,7 +11,7 @@ from bson import ObjectId
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from factories import add_files
+from factories import add_files, read_files
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import FILE_MOVES, IllegalMoveError, State, is_requeue
 from jgi_stager.store import Store, documents, moves
@@ -114,7 +114,7 @@ def test_set_back_only_goes_back(store: Store) -> None:
 def test_move_each(store: Store) -> None:
     first, second = add_files(store, 2)
     put(store, first, PENDING, REQUESTED, RESTORED)
-    items = [(oid, {"source_path": f"/{oid}"}) for oid in (first, second)]
+    items = [(file, {"source_path": f"/{file.oid}"}) for file in read_files(store, [first, second])]
     assert moves.move_each(store, items, RESTORED, READY, "in the manifest") == 1
     assert get(store, first)["source_path"] == f"/{first}"
     assert get(store, second)["source_path"] is None
@@ -129,12 +129,28 @@ def test_each_file_gets_its_own_values_however_many_move_together(
     oids = add_files(store, 8)
     for oid in oids[1:]:
         put(store, oid, PENDING, REQUESTED, RESTORED)
-    items = [(oid, {"source_path": f"/{oid}" if at < 4 else "/same"}) for at, oid in enumerate(oids)]
+    read = read_files(store, oids)
+    items = [(file, {"source_path": f"/{file.oid}" if at < 4 else "/same"}) for at, file in enumerate(read)]
     assert moves.move_each(store, items, RESTORED, READY, "in the manifest") == 7
     found = [get(store, oid) for oid in oids]
     assert [one["state"] for one in found] == [PENDING, *[READY] * 7]
     assert [one["source_path"] for one in found] == [None, *(fields["source_path"] for _, fields in items[1:])]
     assert [len(one["history"]) for one in found] == [1, *[4] * 7]
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_file_damaged_since_it_was_read_holds_up_no_other(store: Store, alike: bool) -> None:
+    oids = add_files(store, 3)
+    put(store, oids[0], PENDING, REQUESTED, RESTORED)
+    read = read_files(store, oids[1:])
+    store.database["files"].update_one({"_id": oids[1]}, {"$set": {"history": "gone"}})
+    items = [(file, {"reason": None, "md5sum": "" if alike else str(file.oid)}) for file in read]
+    with pytest.raises(ValueError, match="reason"):
+        moves.move_each(store, items, PENDING, REQUESTED, "asked")
+    items = [(file, {"md5sum": fields["md5sum"]}) for file, fields in items]
+    assert moves.move_each(store, items, PENDING, REQUESTED, "asked") == 1
+    assert [get(store, oid)["state"] for oid in oids] == [RESTORED, PENDING, REQUESTED]
+    assert get(store, oids[2])["md5sum"] == items[1][1]["md5sum"]
 
 
 def test_an_illegal_move_tells_the_story(store: Store) -> None:
@@ -143,7 +159,7 @@ def test_an_illegal_move_tells_the_story(store: Store) -> None:
     with pytest.raises(IllegalMoveError, match=f"{name}.*: pending"):
         moves.move(store, moves.by_oids([oid]), PENDING, RESTORED, "cheat")
     with pytest.raises(IllegalMoveError):
-        moves.move_each(store, [(oid, {})], PENDING, RESTORED, "cheat")
+        moves.move_each(store, [(file, {}) for file in read_files(store, [oid])], PENDING, RESTORED, "cheat")
     assert get(store, oid)["state"] == "pending"
 
 

@@ -13,7 +13,7 @@ from bson import ObjectId
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from factories import add_files, file_record
+from factories import add_files, file_record, read_files
 from fenced_writes import taken
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import FILE_MOVES, State
@@ -40,6 +40,11 @@ def is_kept(store: Store, name: str = "p") -> bool:
     return bool(document(store, name)["known"]) and not document(store, name).get("doubt") and shown == truth
 
 
+def unchanged(store: Store, oids: list[ObjectId]) -> list[moves.Moving]:
+    """Files as they are read, that get no fields of their own."""
+    return [(file, {}) for file in read_files(store, oids)]
+
+
 def leave_behind(store: Store) -> None:
     """Let the marks that are there be old: whoever made them is dead."""
     for one in store.database["tallies"].find():
@@ -55,7 +60,7 @@ def test_whatever_enters_or_moves_files_keeps_the_tally(store: Store) -> None:
     oids = add_files(store, 5)
     assert is_kept(store)
     moves.move(store, moves.by_oids(oids[:3]), PENDING, REQUESTED, "w", request_id=7)
-    moves.move_each(store, [(oid, {}) for oid in oids[:2]], REQUESTED, RESTORED, "w")
+    moves.move_each(store, unchanged(store, oids[:2]), REQUESTED, RESTORED, "w")
     moves.requeue(store, moves.by_oids(oids[1:2]), RESTORED, PENDING, "w", 3)
     moves.fail(store, moves.by_project("p"), PENDING, "w")
     moves.release(store, moves.by_oids(oids[3:]), "w")
@@ -96,10 +101,24 @@ def test_files_that_somebody_moves_at_the_same_moment_are_counted_anew(
     assert is_kept(store)
 
 
+def test_a_file_that_moved_since_it_was_read_is_counted_anew(store: Store) -> None:
+    oids = add_files(store, 3)
+    read = unchanged(store, oids)
+    assert moves.fail(store, moves.by_oids(oids[:1]), PENDING, "meanwhile") == 1
+    assert is_kept(store)
+    assert moves.move_each(store, unchanged(store, oids), PENDING, REQUESTED, "known to be elsewhere") == 2
+    assert is_kept(store)
+    assert moves.move_each(store, read, PENDING, REQUESTED, "not known") == 0
+    assert is_believed_rightly(store)
+    assert not document(store)["known"]
+    tallies.repair(store, PROJECTS)
+    assert is_kept(store)
+
+
 WRITES: dict[str, Callable[[Store, list[ObjectId]], object]] = {
     "enter": lambda store, _: files.upsert_files(store, [file_record(project_name=name) for name in PROJECTS]),
     "move": lambda store, oids: moves.move(store, moves.by_oids(oids), PENDING, REQUESTED, "w", request_id=7),
-    "each": lambda store, oids: moves.move_each(store, [(oid, {}) for oid in oids], PENDING, REQUESTED, "w"),
+    "each": lambda store, oids: moves.move_each(store, unchanged(store, oids), PENDING, REQUESTED, "w"),
     "size": lambda store, oids: files.listed_again(store, oids[0], jdp_file_size=5),
     "aside": lambda store, _: files.set_aside(store, "p"),
     "give up": lambda store, _: sharing.release_all(store),
@@ -206,7 +225,7 @@ def test_a_tally_that_somebody_edited_into_something_else_holds_up_nobody(
     assert moves.fail(store, moves.by_oids([first]), PENDING, "w") == 1
     assert is_believed_rightly(store)
     store.database["tallies"].update_one({"_id": "p"}, {"$set": odd})
-    assert moves.move_each(store, [(second, {})], PENDING, REQUESTED, "w") == 1
+    assert moves.move_each(store, unchanged(store, [second]), PENDING, REQUESTED, "w") == 1
     tallies.repair(store, ["p"])
     assert moves.fail(store, moves.by_oids([third]), PENDING, "w") == 1
     assert is_kept(store)
@@ -246,7 +265,7 @@ def test_random_moves_and_kills_never_leave_a_tally_that_lies(
         with pytest.MonkeyPatch.context() as patched, suppress(Killed):
             Killer(patched).left = writes
             if each:
-                moves.move_each(store, [(oid, {}) for oid in chosen], old, new, "w")
+                moves.move_each(store, unchanged(store, chosen), old, new, "w")
             else:
                 moves.move(store, moves.by_oids(chosen), old, new, "w")
         leave_behind(store)

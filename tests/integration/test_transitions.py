@@ -142,13 +142,13 @@ def use_manifest(store: Store) -> None:
     request = request_of(store)
     if request.manifest_read_at is not None:
         return
-    usable: list[tuple[ObjectId, dict[str, Any]]] = []
+    usable: list[moves.Moving] = []
     hopeless, missing = {}, []
     for source, kind in zip(sorted(request.file_ids), ("usable", "hopeless", "missing"), strict=True):
         missing += [source] if kind == "missing" else []
         for file in files.of_request(store, NUMBER, RESTORED):
             if file.source_file_id == source and kind == "usable":
-                usable.append((file.oid, {"source_path": "/R7/a"}))
+                usable.append((file, {"source_path": "/R7/a"}))
             elif file.source_file_id == source and kind == "hopeless":
                 hopeless[file.oid] = "another size"
     transitions.use_manifest(store, request, usable, hopeless, missing, MOST_SETBACKS)

@@ -24,7 +24,7 @@ def row(number: int, length: int) -> FileRow:
     return FileRow(
         oid=ObjectId(), project_name="soil", ap_gold_id="Ga0500001", jdp_file_id=f"{number:024x}",
         source_file_id=f"{number:024x}", file_name=tail[1:], size=1, md5sum=None, state=State.MANIFEST_READY,
-        since=datetime(2026, 1, 1, tzinfo=UTC), setbacks=0, request_id=1, globus_task_id=None,
+        setbacks=0, request_id=1, globus_task_id=None,
         source_path=path[: length - len(tail)] + tail, destination_path=path[: length - len(tail)] + tail,
         failed_from=None, reason=None,
     )  # fmt: skip

@@ -56,7 +56,8 @@ def files(
             raise _no_project(project)
         found = file_queries.listing(books.store, project, states=state or (), ap_gold_id=ap, limit=limit)
         if as_json:
-            emit([json_output.file_row(one) for one in found])
+            since = file_queries.since(books.store, found)
+            emit([json_output.file_row(one, since.get(one.oid)) for one in found])
             return
         page = Page()
         rows = [

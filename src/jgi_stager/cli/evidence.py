@@ -13,7 +13,7 @@ import platform
 import re
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -47,7 +47,7 @@ from jgi_stager.reporting.json_output import plain
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.reporting.snapshot_types import Snapshot
 from jgi_stager.settings import ConfigError, Settings
-from jgi_stager.store import alarms, evidence, file_queries, files, projects, requests, tasks
+from jgi_stager.store import Store, alarms, evidence, file_queries, files, projects, requests, tasks
 from jgi_stager.version import RELEASE
 
 MOST_REQUESTS, MOST_TASKS, MOST_FILES, MOST_MANIFESTS = 10, 10, 200, 5
@@ -156,12 +156,12 @@ def _known(books: SnapshotSource, facts: Snapshot, found: Subject) -> Iterator[M
             states=[state for state in State if state != State.DONE],
             limit=MOST_FILES,
         )
-        yield "files-not-done.json", _json([_as_document(one) for one in rows])
+        yield "files-not-done.json", _json(_as_documents(books.store, rows))
     for request in found.requests:
         yield f"requests/{request.request_id or request.key}.json", _json(request.model_dump(by_alias=True))
         if request.request_id is not None:
             theirs = files.of_request(books.store, request.request_id)[:MOST_FILES]
-            yield f"requests/{request.request_id}-files.json", _json([_as_document(one) for one in theirs])
+            yield f"requests/{request.request_id}-files.json", _json(_as_documents(books.store, theirs))
     for task in found.tasks:
         document = task.model_dump(by_alias=True, exclude={"body", "file_oids"})
         yield f"tasks/{task.task_id or task.key}.json", _json(document)
@@ -173,8 +173,12 @@ def _known(books: SnapshotSource, facts: Snapshot, found: Subject) -> Iterator[M
     yield "versions.json", _json(_versions(facts))
 
 
-def _as_document(row: files.FileRow) -> dict[str, Any]:
-    return {name: value for name, value in row._asdict().items() if name != "oid"}
+def _as_documents(store: Store, rows: Sequence[files.FileRow]) -> list[dict[str, Any]]:
+    since = file_queries.since(store, rows)
+    return [
+        {name: value for name, value in row._asdict().items() if name != "oid"} | {"since": since.get(row.oid)}
+        for row in rows
+    ]
 
 
 def _assumptions(books: SnapshotSource) -> list[dict[str, Any]]:

@@ -293,15 +293,15 @@ def history(moves: Iterable[Move]) -> list[Document]:
     return [{"at": one.at, "from": one.old, "to": one.new, "why": one.why} for one in moves]
 
 
-def file_row(found: FileRow) -> Document:
-    """One file of ``files --json``."""
+def file_row(found: FileRow, since: datetime | None) -> Document:
+    """One file of ``files --json``; in its state ``since`` then."""
     return {
         "project": found.project_name,
         "jdp_file_id": found.jdp_file_id,
         "file_name": found.file_name,
         "ap_gold_id": found.ap_gold_id,
         "state": found.state,
-        "since": found.since,
+        "since": since,
         "bytes": found.size,
         "md5": found.md5sum,
         "request_id": found.request_id,

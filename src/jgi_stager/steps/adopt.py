@@ -30,7 +30,7 @@ from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import Lasts, acceptance_key, alert, solve
 from jgi_stager.steps.services import call, files_at_destination, isolate_each
 from jgi_stager.steps.verify import Finding, look_at
-from jgi_stager.store import files, imports, projects
+from jgi_stager.store import files, imports, moves, projects
 from jgi_stager.store.files import FileRow
 
 log = structlog.get_logger()
@@ -108,7 +108,7 @@ def _look(
 class Findings:
     """What was found of some files."""
 
-    right: dict[str, list[tuple[files.FileId, dict[str, Any]]]] = field(default_factory=dict)
+    right: dict[str, list[moves.Moving]] = field(default_factory=dict)
     """By how they were checked, each with what was found."""
     wrong: list[files.FileId] = field(default_factory=list)
     unseen: str | None = None
@@ -136,7 +136,7 @@ def _read(ctx: StepContext, group: Sequence[FileRow], places: Mapping[str, Sizes
         if finding.problem is None:
             fields: dict[str, Any] = {"verified": finding.verified(file.size, ctx.clock.now()).model_dump()}
             fields |= {} if found is file else {"destination_path": found.destination_path}
-            findings.right.setdefault(finding.how, []).append((file.oid, fields))
+            findings.right.setdefault(finding.how, []).append((file, fields))
         else:
             findings.wrong.append(file.oid)
     return findings

@@ -171,7 +171,7 @@ class _Work:
         """What a request restored can be fetched, each file by its own address. Returns how many moved."""
         store, limit = self.ctx.store, self.ctx.settings.staging.max_setbacks
         restored = files.of_request(store, request.number, State.RESTORED)
-        found = [(one.oid, {"source_path": download_path(one.source_file_id)}) for one in restored]
+        found = [(one, {"source_path": download_path(one.source_file_id)}) for one in restored]
         why = f"request {request.number} is ready: it can be downloaded"
         return transitions.use_manifest(store, request, found, {}, [], limit, why=why)
 
@@ -334,7 +334,7 @@ class _Work:
         verified = Verified(
             size=found.size, mtime_ns=found.mtime_ns, md5=file.md5sum and found.md5, at=ctx.clock.now(), how=how
         )
-        moved = transitions.finish_files(ctx.store, [(file.oid, verified.model_dump())], how)
+        moved = transitions.finish_files(ctx.store, [(file, verified.model_dump())], how)
         if (place := self._places.get(file.project_name)) is not None:
             downloading.forget(place, str(file.oid))
         log.info("file_downloaded", file=file.jdp_file_id, project=file.project_name, bytes=found.size)

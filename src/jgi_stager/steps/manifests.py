@@ -44,7 +44,7 @@ from jgi_stager.steps.deliveries import source_directory
 from jgi_stager.steps.first_contact import bent, seen
 from jgi_stager.steps.notify import Lasts, alert, solve
 from jgi_stager.steps.services import LONGEST_ERROR, may_ask, process_each, reschedule_fields, too_large
-from jgi_stager.store import RecordTooLarge, StoreError, files, projects, requests, tasks
+from jgi_stager.store import RecordTooLarge, StoreError, files, moves, projects, requests, tasks
 
 log = structlog.get_logger()
 
@@ -491,7 +491,8 @@ def _use(ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery
     held = _not_again(ctx, request, delivery.missing)
     manifest_alerts.tell_of_differences(ctx, request, manifest, delivery, missing, where, tables, held=held)
     directory = source_directory(ctx, request_id, request.delivery_directory)
-    usable, hopeless = [], {}
+    usable: list[moves.Moving] = []
+    hopeless = {}
     for file in files.of_request(ctx.store, request_id, State.RESTORED):
         source = file.source_file_id
         row = delivery.delivered.get(source)
@@ -499,9 +500,9 @@ def _use(ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery
             hopeless[file.oid] = reason
         elif row is not None:
             fields = {"source_path": f"{directory}/{row.path}", "md5sum": file.md5sum or row.md5}
-            usable.append((file.oid, fields))
+            usable.append((file, fields))
         elif source in delivery.unlisted:
-            usable.append((file.oid, {"source_path": f"{directory}/{delivery.unlisted[source]}"}))
+            usable.append((file, {"source_path": f"{directory}/{delivery.unlisted[source]}"}))
     # Also what was lost before: the daemon may have died between noting it and setting its files free.
     missing, limit = list(delivery.missing), ctx.settings.staging.max_setbacks
     return transitions.use_manifest(ctx.store, request, usable, hopeless, missing, limit, held)

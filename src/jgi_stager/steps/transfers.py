@@ -164,7 +164,10 @@ def start(
 def send(ctx: StepContext, task: TransferTask) -> int:
     """Submit the stored body as it is. Safe to repeat."""
     body = tasks.body_of(ctx.store, task.key)
-    if body is None or not _put_aside(ctx, task, body) or not _may_leave(ctx, task):
+    if body is None or not _put_aside(ctx, task, body):
+        return 0
+    waiting = _waiting(ctx, task)
+    if waiting is None:
         return 0
     ctx.assert_lease_held()
     try:
@@ -172,7 +175,8 @@ def send(ctx: StepContext, task: TransferTask) -> int:
     except Rejected as error:
         _refused(ctx, task, error)
         return 0
-    moved = transitions.accept_task(ctx.store, task, task_id, f"Globus calls it {task_id}", _first_poll(ctx))
+    why = f"Globus calls it {task_id}"
+    moved = transitions.accept_task(ctx.store, task, task_id, why, _first_poll(ctx), waiting)
     solve(ctx, "transfer-refused", "Globus took a transfer")
     seen(ctx, "globus.consent", f"task {task_id} was accepted")
     return moved
@@ -220,21 +224,24 @@ def _tell_of_links(ctx: StepContext, task: TransferTask, paths: Sequence[str]) -
     )
 
 
-def _may_leave(ctx: StepContext, task: TransferTask) -> bool:
-    """Whether to send a stored body. One that may have left before: always. One that never left: only if all its
-    files still wait for it. Between their choice and the intent, which reserves them, a project may have been
-    cancelled or paused and its files set free; then the intent is withdrawn, and the next run chooses again."""
+def _waiting(ctx: StepContext, task: TransferTask) -> Sequence[FileRow] | None:
+    """The files that wait for a stored body; None if it is not to be sent. One that may have left before is, and
+    none is read. One that never left only if all its files still wait for it. Between their choice and the intent,
+    which reserves them, a project may have been cancelled or paused and its files set free; then the intent is
+    withdrawn, and the next run chooses again."""
     if _may_have_left(task):
-        return True
+        return ()
+    waiting: Sequence[FileRow] = ()
     if task.file_oids:
         active = {project.project_name for project in projects.by_state(ctx.store, ProjectState.ACTIVE)}
         where = moves.by_oids(task.file_oids, state=State.MANIFEST_READY.value)
-        waiting = sum(file.project_name in active for file in files.select(ctx.store, where))
-        if waiting < len(task.file_oids):
-            why = f"{task.files - waiting} of its {task.files} files do not wait any more"
+        waiting = [file for file in files.select(ctx.store, where, ordered=False) if file.project_name in active]
+        if len(waiting) < len(task.file_oids):
+            why = f"{task.files - len(waiting)} of its {task.files} files do not wait any more"
             transitions.withdraw_task(ctx.store, task, why)
-            return False
-    return tasks.update_task(ctx.store, task.key, TaskState.SUBMITTING, sent_at=ctx.clock.now())
+            return None
+    leaves = tasks.update_task(ctx.store, task.key, TaskState.SUBMITTING, sent_at=ctx.clock.now())
+    return waiting if leaves else None
 
 
 def _may_have_left(task: TransferTask) -> bool:

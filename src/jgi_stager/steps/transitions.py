@@ -18,7 +18,7 @@ import structlog
 from jgi_stager.lifecycle import AT_JGI, BEFORE_TRANSFER, HOLDING_REQUESTS, RequestState, State, TaskState
 from jgi_stager.models import RestoreRequest, TransferTask
 from jgi_stager.store import Store, files, moves, requests, tasks
-from jgi_stager.store.files import FileId
+from jgi_stager.store.files import FileId, FileRow
 
 log = structlog.get_logger()
 
@@ -195,7 +195,7 @@ def close_request(store: Store, request: RestoreRequest) -> bool:
 def use_manifest(
     store: Store,
     request: RestoreRequest,
-    usable: Sequence[tuple[FileId, Mapping[str, Any]]],
+    usable: Sequence[moves.Moving],
     hopeless: Mapping[FileId, str],
     missing: Sequence[str],
     max_setbacks: int,
@@ -286,8 +286,11 @@ def _reserved(store: Store) -> list[FileId]:
 # --- tasks ---------------------------------------------------------------------------------------------------
 
 
-def accept_task(store: Store, task: TransferTask, task_id: str, why: str, first_poll_at: datetime) -> int:
-    """Globus made a task of an intent: note its id, and move its files. Returns how many moved.
+def accept_task(
+    store: Store, task: TransferTask, task_id: str, why: str, first_poll_at: datetime, read: Sequence[FileRow] = ()
+) -> int:
+    """Globus made a task of an intent: note its id, and move its files, as they were ``read`` just before if they
+    were. Returns how many moved.
 
     Killed after the first write the task is ``submitted``, and `finish_accepted_task` is what is left.
     """
@@ -303,24 +306,23 @@ def accept_task(store: Store, task: TransferTask, task_id: str, why: str, first_
         error=None,
     )
     log.info("transfer_submitted", task_id=task_id, kind=task.kind, files=task.files, bytes=task.bytes)
-    return finish_accepted_task(store, task.model_copy(update={"task_id": task_id}), first_poll_at)
+    return finish_accepted_task(store, task.model_copy(update={"task_id": task_id}), first_poll_at, read)
 
 
-def finish_accepted_task(store: Store, task: TransferTask, first_poll_at: datetime) -> int:
+def finish_accepted_task(
+    store: Store, task: TransferTask, first_poll_at: datetime, read: Sequence[FileRow] = ()
+) -> int:
     """Move the files of a submitted task, then let it be polled. Returns how many moved."""
     task_id, moved = task.globus_id, 0
     if task.file_oids:
-        moved = moves.move(
-            store,
-            moves.by_oids(task.file_oids),
-            State.MANIFEST_READY,
-            State.TRANSFERRING,
-            f"part of Globus task {task_id}",
-            globus_task_id=task_id,
-        )
-        log.info("files_moved", to=State.TRANSFERRING.value, files=moved, task_id=task_id)
-    old, new, why = TaskState.SUBMITTED, TaskState.ACTIVE, "its files are moved"
-    tasks.update_task(store, task.key, old, new, why=why, next_poll_at=first_poll_at)
+        old, new, why = State.MANIFEST_READY, State.TRANSFERRING, f"part of Globus task {task_id}"
+        if len(read) == len(task.file_oids):
+            moved = moves.move_each(store, [(file, {"globus_task_id": task_id}) for file in read], old, new, why)
+        else:
+            moved = moves.move(store, moves.by_oids(task.file_oids), old, new, why, globus_task_id=task_id)
+        log.info("files_moved", to=new.value, files=moved, task_id=task_id)
+    submitted, active, why = TaskState.SUBMITTED, TaskState.ACTIVE, "its files are moved"
+    tasks.update_task(store, task.key, submitted, active, why=why, next_poll_at=first_poll_at)
     return moved
 
 
@@ -342,7 +344,7 @@ def refuse_task(store: Store, task: TransferTask, why: str, *, to_blame: bool) -
         moves.fail(store, moves.by_oids(task.file_oids), State.MANIFEST_READY, f"Globus refuses it: {why}")
 
 
-def begin_download(store: Store, file: files.FileRow, download: Mapping[str, Any]) -> int:
+def begin_download(store: Store, file: FileRow, download: Mapping[str, Any]) -> int:
     """JDP gives out a file. Returns 1 if it waited for that."""
     where, old, new = moves.by_oids([file.oid]), State.MANIFEST_READY, State.TRANSFERRING
     return moves.move(store, where, old, new, "JDP gives it out", globus_task_id=None, download=download)
@@ -364,13 +366,13 @@ def end_task(store: Store, task: TransferTask, facts: Mapping[str, Any]) -> None
     log.info("task_ended", task_id=task.globus_id, status=facts["status"], files=task.files)
 
 
-def finish_files(store: Store, found: Sequence[tuple[FileId, Mapping[str, Any]]], how: str) -> int:
+def finish_files(store: Store, found: Sequence[moves.Moving], how: str) -> int:
     """Files are at their destination, and were checked there; each with what was ``found``. How many moved."""
-    items = [(oid, {"verified": verified}) for oid, verified in found]
+    items = [(file, {"verified": verified}) for file, verified in found]
     return moves.move_each(store, items, State.TRANSFERRING, State.DONE, f"verified at the destination: {how}")
 
 
-def finish_copy(store: Store, file: files.FileRow, verified: Mapping[str, Any]) -> int:
+def finish_copy(store: Store, file: FileRow, verified: Mapping[str, Any]) -> int:
     """A file was copied from the destination of another one, and checked. Returns 1 if it moved."""
     where, why = (
         moves.by_oids([file.oid], copy_from=file.copy_from),
@@ -379,10 +381,10 @@ def finish_copy(store: Store, file: files.FileRow, verified: Mapping[str, Any]) 
     return moves.move(store, where, file.state, State.DONE, why, copy_from=None, verified=verified)
 
 
-def adopt_files(store: Store, found: Sequence[tuple[FileId, Mapping[str, Any]]], how: str) -> int:
+def adopt_files(store: Store, found: Sequence[moves.Moving], how: str) -> int:
     """Files lay at their destination before they were asked for, and were checked there; each with what was
     ``found``, and its ``destination_path``, if it is another one than was thought. Returns how many moved."""
-    items = [(oid, {"look_first": False, **fields}) for oid, fields in found]
+    items = [(file, {"look_first": False, **fields}) for file, fields in found]
     why = f"verified at the destination: {how}; it lay there already"
     return moves.move_each(store, items, State.PENDING, State.DONE, why)
 
@@ -399,7 +401,7 @@ def free_files_of_task(store: Store, task_id: str, why: str) -> int:
 
 
 def requeue_unusable_file(
-    store: Store, request: RestoreRequest, file: files.FileRow, fault: moves.DeliveryFault, max_setbacks: int
+    store: Store, request: RestoreRequest, file: FileRow, fault: moves.DeliveryFault, max_setbacks: int
 ) -> int:
     """What a delivery brings of this file is of no use: nothing joins it for this id any more, and the file is
     asked for once more. Returns 1 if it moved."""
@@ -411,7 +413,7 @@ def requeue_unusable_file(
 
 def requeue_file(
     store: Store,
-    file: files.FileRow,
+    file: FileRow,
     target: State,
     why: str,
     max_setbacks: int,
@@ -423,12 +425,12 @@ def requeue_file(
     return back + held
 
 
-def return_file(store: Store, file: files.FileRow, target: State, why: str) -> int:
+def return_file(store: Store, file: FileRow, target: State, why: str) -> int:
     """A file did not arrive, and nobody knows what is to blame: it goes again, uncounted. Returns 1 or 0."""
     return moves.move(store, moves.by_oids([file.oid]), State.TRANSFERRING, target, why, counted=False)
 
 
-def rename_source(store: Store, file: files.FileRow, source_path: str, why: str) -> int:
+def rename_source(store: Store, file: FileRow, source_path: str, why: str) -> int:
     """A file lies in its delivery under another name: it goes again from there, counted. Returns 1 if it moved."""
     where = moves.by_oids([file.oid], source_path=file.source_path)
     return moves.move(store, where, State.TRANSFERRING, State.MANIFEST_READY, why, source_path=source_path)

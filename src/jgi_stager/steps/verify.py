@@ -370,7 +370,7 @@ class _Right:
         waiting, self._waiting = self._waiting, {}
         self._files = self._bytes = 0
         for how, found in waiting.items():
-            self.moved += transitions.finish_files(ctx.store, [(file.oid, one) for file, one in found], how)
+            self.moved += transitions.finish_files(ctx.store, found, how)
         for how, found in waiting.items():
             some = f"{len(found)} files of Globus task {task.globus_id}"
             first_contact.seen(ctx, "delivery.names", f"{some} had the names of their manifest")

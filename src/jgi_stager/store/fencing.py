@@ -23,6 +23,7 @@ from jgi_stager.store.errors import VALIDATION, LeaseLost, translated
 
 Document = dict[str, Any]
 Update = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+"""As MongoDB takes it; a pipeline ends with ``$set``."""
 
 FIELD = "fence"
 REPLACED = "another daemon took over this database while this one stood still; it works on there"
@@ -115,7 +116,8 @@ class Fenced:
 
     def _stamped(self, update: Update) -> Any:
         if not isinstance(update, Mapping):
-            return [*update, {"$unset": FIELD} if self.fence is None else {"$set": {FIELD: self.fence}}]
+            *before, last = update  # in the stage that is there: one more would cost each document 2 us
+            return [*before, {"$set": {**last["$set"], FIELD: "$$REMOVE" if self.fence is None else self.fence}}]
         if set(update) == {"$setOnInsert"}:  # leaves a document that is there as it is
             return update if self.fence is None else {"$setOnInsert": self._whole(update["$setOnInsert"])}
         name, value = ("$unset", "") if self.fence is None else ("$set", self.fence)

@@ -12,7 +12,7 @@ from pymongo import ASCENDING
 
 from jgi_stager.lifecycle import State
 from jgi_stager.store.database import Document, Store
-from jgi_stager.store.documents import as_list
+from jgi_stager.store.documents import READ_TOGETHER, as_list, in_parts
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import Change
 from jgi_stager.store.files import FileId, FileRow, select
@@ -36,6 +36,18 @@ def listing(
     if ap_gold_id is not None:
         where["ap_gold_id"] = ap_gold_id
     return select(store, where, limit)
+
+
+@translated
+def since(store: Store, files: Iterable[FileRow]) -> dict[FileId, datetime]:
+    """Since when files are in their state (UTC). No step needs that, so that a row has it not."""
+    known: dict[FileId, datetime] = {}
+    for some in in_parts(list(files), READ_TOGETHER):
+        names = sorted({file.project_name for file in some})
+        where = {"_id": {"$in": [file.oid for file in some]}, "project_name": {"$in": names}}
+        found = store.files.find(where, {"since": 1}, batch_size=READ_TOGETHER)
+        known |= {one["_id"]: one["since"] for one in fitting(store, "files", found, frozenset({"since"}))}
+    return known
 
 
 @translated

@@ -52,7 +52,6 @@ class FileRow(NamedTuple):
     file_name: str
     size: int | None
     md5sum: str | None
-    since: datetime
     setbacks: int
     request_id: int | None
     globus_task_id: str | None
@@ -449,7 +448,7 @@ def _rows(store: Store, where: Document, state: State | None, limit: int = 0) ->
     if state is not None:
         where = {**where, "state": state}
     if not limit:  # sorted by the server it may take the index of the ids, and read all that there is
-        return sorted(_all_rows(store, where), key=lambda row: row.oid)
+        return sorted(_all_rows(store, where), key=lambda row: row.oid.binary)
     return _some_rows(store, where, [("_id", ASCENDING)], limit)
 
 
@@ -460,7 +459,7 @@ def _all_rows(store: Store, where: Document) -> list[FileRow]:
         fits(store, "files", document)
     fields = dict.fromkeys(_ROW_FIELDS, 1)
     found = store.files.find({"$and": [where, _HAS_HISTORY]}, fields, batch_size=READ_TOGETHER)
-    return [row_of(document) for document in fitting(store, "files", found, _ROW_FIELDS)]
+    return [row_of(document) for document in fitting(store, "files", found.to_list(), _ROW_FIELDS)]
 
 
 def _some_rows(store: Store, where: Mapping[str, Any], sort: Any, limit: int) -> list[FileRow]:

@@ -6,7 +6,7 @@ and two steps that race for a file cannot both win. The number that is returned 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -29,9 +29,13 @@ from jgi_stager.store.documents import (
 )
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import Change, Update
+from jgi_stager.store.files import FileRow
 
 Selection = Mapping[str, Any]
 """Which files. Made by one of the ``by_...`` functions, so that an index finds them."""
+
+Moving = tuple[FileRow, Mapping[str, Any]]
+"""A file as it was read, and the fields that it gets."""
 
 _KEPT = (
     "state", "history", "since", "update_date", "create_date", "setbacks", "delivery_faults",
@@ -42,12 +46,10 @@ MOVED_TOGETHER = READ_TOGETHER
 """Files of one update. What a move of more has done so far is done, wherever it is cut off."""
 VALUES_TOGETHER = 150
 """Files of one update in which each gets values of its own: the server looks for those of each in a list."""
-_MOVABLE: Document = {
-    "history": {"$type": "array"},
-    "setbacks": {"$type": "number"},
-    "$nor": [{"delivery_faults": {"$exists": True, "$not": {"$type": "array"}}}],
-}
+_MOVABLE: Document = {"history": {"$type": "array"}, "setbacks": {"$type": "number"}}
 """One file on which a move cannot be written would end it for all that are behind."""
+_BLAMABLE: Document = {"$nor": [{"delivery_faults": {"$exists": True, "$not": {"$type": "array"}}}]}
+"""The same for a move that notes a fault."""
 _ASK_JGI = "Ask JGI; then `jgi-stager retry` lists it again, and asks for it once more from tape"
 _NO_REQUEST = {"request_id": None, "globus_task_id": None, "source_path": None}
 
@@ -126,11 +128,13 @@ def _move(
     update = _update(old, new, why, store.clock.now(), fields or {})
     if not counted:
         update.pop("$inc", None)
+    guard = _guarded(where, old)
     if fault is not None:
+        guard |= _BLAMABLE
         update["$push"]["delivery_faults"] = {"$each": [asdict(fault)], "$slice": -FAULTS_KEPT}
-    guard, moved = _guarded(where, old), 0
+    moved = 0
     hint = BY_SOURCE if "source_file_id" in guard else None
-    while found := list(_found(store, guard, hint)):
+    while found := _found(store, guard, hint).to_list():
         moved += _move_these(store, found, where, update, (old, new))
         if len(found) < MOVED_TOGETHER:
             break
@@ -158,36 +162,44 @@ def _these(oids: Sequence[ObjectId], state: State) -> Document:
 
 
 @translated
-def move_each(
-    store: Store, items: Sequence[tuple[ObjectId, Mapping[str, Any]]], old: State, new: State, why: str
-) -> int:
-    """Like `move`, for files that each get fields of their own: ``(document id, fields)``; how many moved."""
+def move_each(store: Store, items: Sequence[Moving], old: State, new: State, why: str) -> int:
+    """Like `move`, for files that each get fields of their own; how many moved. They are not read once more: what
+    was read of them is what the tallies change by."""
     if not items:
         return 0
-    _check(store, by_oids([items[0][0]]), old, new)
-    alike: dict[frozenset[str], dict[ObjectId, Mapping[str, Any]]] = {}
-    for oid, fields in items:
-        alike.setdefault(frozenset(fields), {})[oid] = fields
+    _check(store, by_oids([items[0][0].oid]), old, new)
+    alike: dict[frozenset[str], dict[ObjectId, Moving]] = {}
+    for file, fields in items:
+        if file.state == old:
+            alike.setdefault(frozenset(fields), {})[file.oid] = (file, fields)
     for names in alike:
         _check_fields(dict.fromkeys(names))
     update, moved = _update(old, new, why, store.clock.now(), {}), 0
     for names, some in alike.items():
-        for oids in in_parts(list(some), MOVED_TOGETHER):
-            if found := list(_found(store, _guarded(by_oids(oids), old))):
-                changes = [
-                    Change(
-                        _these(part, old), _pipeline(update, {oid: some[oid] for oid in part}, names), every=True
-                    )
-                    for part in in_parts([one["_id"] for one in found], VALUES_TOGETHER)
-                ]
-                moved += _move_parts(store, found, changes, (old, new))
+        for together in in_parts(list(some.values()), MOVED_TOGETHER):
+            changes = list(_changes(together, names, old, update))
+            moved += _move_parts(store, [file for file, _ in together], changes, (old, new))
     return moved
 
 
+def _changes(items: Sequence[Moving], names: Iterable[str], old: State, update: Document) -> Iterator[Change]:
+    """What sets the fields of each. It asks again whether the move can be written: they may have been read long
+    ago."""
+    same = items[0][1]
+    if all(fields == same for _, fields in items):
+        where = _guarded(by_oids(file.oid for file, _ in items), old)
+        yield Change(where, {**update, "$set": {**update["$set"], **same}}, every=True)
+        return
+    for part in in_parts(items, VALUES_TOGETHER):
+        values = {file.oid: fields for file, fields in part}
+        yield Change(_guarded(by_oids(values), old), _pipeline(update, values, names), every=True)
+
+
 def _move_parts(
-    store: Store, found: Sequence[Document], changes: Sequence[Change], move: tuple[State, State]
+    store: Store, files: Sequence[FileRow], changes: Sequence[Change], move: tuple[State, State]
 ) -> int:
     """As `_move_these`, a part of them with each of these changes."""
+    found = [{"project_name": one.project_name, "jdp_file_size": one.size} for one in files]
     return tallies.moved(store, found, *move, lambda: store.files.update_each(changes))
 
 
