@@ -78,8 +78,8 @@ class Stager:
         for name in names:
             with self._books() as books:
                 found = file_queries.listing(books.store, name, states=states, ap_gold_id=analysis_project)
-                since = file_queries.since(books.store, found)
-            yield from (_values(json_output.file_row(one, since.get(one.oid))) for one in found)
+                told = file_queries.told(books.store, found)
+            yield from (_values(json_output.file_row(one, told[one.oid])) for one in found)
 
     @contextmanager
     def _books(self) -> Iterator[SnapshotSource]:

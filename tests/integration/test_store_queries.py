@@ -197,6 +197,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
             store, moves.by_task("t"), T, moves.DeliveryFault(7, "w"), 3
         ),
         "moves.move": lambda: [moves.move(store, where, P, R, "w") for where in SELECTIONS],
+        "moves.was_spoilt": lambda: moves.was_spoilt(store, OID),
         "moves.move_each": lambda: moves.move_each(store, [(A_ROW, {})], P, R, "w"),
         "moves.note_reason": lambda: moves.note_reason(store, OID, "w", "w2"),
         "moves.release": lambda: moves.release(store, moves.by_project("p"), "w"),
@@ -262,7 +263,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "file_queries.note_verified": lambda: file_queries.note_verified(store, [(OID, {"size": 1})]),
         "file_queries.count": lambda: file_queries.count(store, {"project_name": "p"}),
         "file_queries.in_tasks": lambda: file_queries.in_tasks(store, "p"),
-        "file_queries.since": lambda: file_queries.since(store, [A_ROW]),
+        "file_queries.told": lambda: file_queries.told(store, [A_ROW]),
         "file_queries.listing": lambda: file_queries.listing(store, "p", limit=5),
         "file_queries.requests_of": lambda: file_queries.requests_of(store, {"project_name": "p"}),
         "file_queries.ids_and_bytes": lambda: file_queries.ids_and_bytes(store, {"project_name": "p"}),

@@ -26,7 +26,7 @@ def row(number: int, length: int) -> FileRow:
         source_file_id=f"{number:024x}", file_name=tail[1:], size=1, md5sum=None, state=State.MANIFEST_READY,
         setbacks=0, request_id=1, globus_task_id=None,
         source_path=path[: length - len(tail)] + tail, destination_path=path[: length - len(tail)] + tail,
-        failed_from=None, reason=None,
+        reason=None,
     )  # fmt: skip
 
 

@@ -56,8 +56,8 @@ def files(
             raise _no_project(project)
         found = file_queries.listing(books.store, project, states=state or (), ap_gold_id=ap, limit=limit)
         if as_json:
-            since = file_queries.since(books.store, found)
-            emit([json_output.file_row(one, since.get(one.oid)) for one in found])
+            told = file_queries.told(books.store, found)
+            emit([json_output.file_row(one, told[one.oid]) for one in found])
             return
         page = Page()
         rows = [

@@ -174,9 +174,9 @@ def _known(books: SnapshotSource, facts: Snapshot, found: Subject) -> Iterator[M
 
 
 def _as_documents(store: Store, rows: Sequence[files.FileRow]) -> list[dict[str, Any]]:
-    since = file_queries.since(store, rows)
+    told = file_queries.told(store, rows)
     return [
-        {name: value for name, value in row._asdict().items() if name != "oid"} | {"since": since.get(row.oid)}
+        {name: value for name, value in {**row._asdict(), **told[row.oid]._asdict()}.items() if name != "oid"}
         for row in rows
     ]
 

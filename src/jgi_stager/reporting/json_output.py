@@ -26,6 +26,7 @@ from jgi_stager.reporting.snapshot_types import (
     Task,
 )
 from jgi_stager.reporting.summary import Credential, ProjectLine, Status
+from jgi_stager.store.file_queries import Told
 from jgi_stager.store.files import FileRow
 
 Document = dict[str, Any]
@@ -293,21 +294,21 @@ def history(moves: Iterable[Move]) -> list[Document]:
     return [{"at": one.at, "from": one.old, "to": one.new, "why": one.why} for one in moves]
 
 
-def file_row(found: FileRow, since: datetime | None) -> Document:
-    """One file of ``files --json``; in its state ``since`` then."""
+def file_row(found: FileRow, told: Told) -> Document:
+    """One file of ``files --json``."""
     return {
         "project": found.project_name,
         "jdp_file_id": found.jdp_file_id,
         "file_name": found.file_name,
         "ap_gold_id": found.ap_gold_id,
         "state": found.state,
-        "since": since,
+        "since": told.since,
         "bytes": found.size,
         "md5": found.md5sum,
         "request_id": found.request_id,
         "task_id": found.globus_task_id,
         "setbacks": found.setbacks,
-        "failed_from": found.failed_from,
+        "failed_from": told.failed_from,
         "reason": found.reason,
         "destination_path": found.destination_path,
     }

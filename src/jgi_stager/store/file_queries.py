@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from pymongo import ASCENDING
 
@@ -38,15 +38,31 @@ def listing(
     return select(store, where, limit)
 
 
+class Told(NamedTuple):
+    """What is told of a file beside its row."""
+
+    since: datetime | None = None
+    """Since when it is in its state (UTC). None where that cannot be read, as with the others."""
+    failed_from: str | None = None
+    """The state in which it failed."""
+    delivery_faults: Sequence[Mapping[str, Any]] = ()
+    """What was wrong with it in which delivery, as in `jgi_stager.models.DeliveryFault`."""
+
+
+_TOLD = frozenset(Told._fields)
+
+
 @translated
-def since(store: Store, files: Iterable[FileRow]) -> dict[FileId, datetime]:
-    """Since when files are in their state (UTC). No step needs that, so that a row has it not."""
-    known: dict[FileId, datetime] = {}
-    for some in in_parts(list(files), READ_TOGETHER):
+def told(store: Store, files: Iterable[FileRow]) -> dict[FileId, Told]:
+    """What people are told of each of these files, and no step needs."""
+    rows = list(files)
+    known = {file.oid: Told() for file in rows}
+    for some in in_parts(rows, READ_TOGETHER):
         names = sorted({file.project_name for file in some})
         where = {"_id": {"$in": [file.oid for file in some]}, "project_name": {"$in": names}}
-        found = store.files.find(where, {"since": 1}, batch_size=READ_TOGETHER)
-        known |= {one["_id"]: one["since"] for one in fitting(store, "files", found, frozenset({"since"}))}
+        found = store.files.find(where, dict.fromkeys(_TOLD, 1), batch_size=READ_TOGETHER)
+        for one in fitting(store, "files", found, _TOLD):
+            known[one["_id"]] = Told(one["since"], one["failed_from"], tuple(one.get("delivery_faults") or ()))
     return known
 
 

@@ -41,7 +41,7 @@ class Candidate:
 
 
 class FileRow(NamedTuple):
-    """A file without its history. ``size`` in bytes, None where JDP does not say."""
+    """What the steps need of a file. ``size`` in bytes, None where JDP does not say."""
 
     oid: ObjectId
     state: State
@@ -57,10 +57,7 @@ class FileRow(NamedTuple):
     globus_task_id: str | None
     source_path: str | None
     destination_path: str | None
-    failed_from: str | None
     reason: str | None
-    delivery_faults: Sequence[Mapping[str, Any]] = ()
-    """What was wrong with it in which delivery, as in `jgi_stager.records.FileRecord`."""
     copy_from: ObjectId | None = None
     """The file from whose destination it is to be copied (`jgi_stager.store.sharing`)."""
     verified: Verified | None = None
@@ -484,13 +481,12 @@ _ROW: Document = {**dict.fromkeys(_ROW_FIELDS, 1), "history": _LAST_MOVE}
 def row_of(document: Document) -> FileRow:
     """The row of a document that fits. Pure."""
     oid, state, *same = _ALWAYS(document)
-    faults, copy_from, verified, download = map(document.get, _NOT_ALWAYS)
+    copy_from, verified, download = map(document.get, _NOT_ALWAYS)
     return FileRow._make(
         (
             oid,
             _STATES[state],
             *same,
-            tuple(faults or ()),
             copy_from,
             None if verified is None else parse(Verified, verified),
             None if download is None else parse(Download, download),

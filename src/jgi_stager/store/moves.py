@@ -70,6 +70,12 @@ class DeliveryFault:
         return f"request {self.request_id}{made}: {self.what}"
 
 
+@translated
+def was_spoilt(store: Store, oid: ObjectId) -> bool:
+    """Whether a delivery brought a file that was not what JDP says of it, since a person last released it."""
+    return store.files.find_one({"_id": oid, "delivery_faults.spoilt": True}, {"_id": 1}) is not None
+
+
 def by_oids(oids: Iterable[ObjectId], **equal: Any) -> Selection:
     """The files with these document ids, and these values in other fields."""
     return {**equal, "_id": {"$in": list(oids)}}

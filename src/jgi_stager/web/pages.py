@@ -272,8 +272,11 @@ class Pages:
         text = io.StringIO()
         rows = csv.writer(text, delimiter="\t", lineterminator="\n")
         rows.writerow(LIST_COLUMNS)
-        for one in file_queries.listing(store, name, states=[State.FAILED], limit=MOST_LISTED):
-            cells = (one.ap_gold_id, one.jdp_file_id, one.file_name, one.size, one.failed_from, one.reason)
+        found = file_queries.listing(store, name, states=[State.FAILED], limit=MOST_LISTED)
+        told = file_queries.told(store, found)
+        for one in found:
+            came_from = told[one.oid].failed_from
+            cells = (one.ap_gold_id, one.jdp_file_id, one.file_name, one.size, came_from, one.reason)
             shown = ("" if cell is None else no_formula(escaped(str(cell))) for cell in (name, *cells))
             rows.writerow(list(shown))
         return text.getvalue().encode()
