@@ -10,8 +10,8 @@ from campaign.script import MOMENTS, Beside, Kill, Moment, Outcome, Scenario, Sc
 from jgi_stager.steps import STEPS
 
 FEW_TICKS = 600
-"""For a run in which what is well is not held up for long. The longest of them, four days behind a destination that
-cannot be written, takes 470: a tick is ten minutes wherever anything was done or asked."""
+"""For a run in which what is well is not held up for long. The longest, four days behind a destination that cannot
+be written, takes 470: a tick is ten minutes wherever anything was done or asked."""
 Spot = tuple[str, Moment]
 """A site and a moment."""
 
