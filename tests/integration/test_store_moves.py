@@ -144,10 +144,7 @@ def test_a_file_damaged_since_it_was_read_holds_up_no_other(store: Store, alike:
     put(store, oids[0], PENDING, REQUESTED, RESTORED)
     read = read_files(store, oids[1:])
     store.database["files"].update_one({"_id": oids[1]}, {"$set": {"history": "gone"}})
-    items = [(file, {"reason": None, "md5sum": "" if alike else str(file.oid)}) for file in read]
-    with pytest.raises(ValueError, match="reason"):
-        moves.move_each(store, items, PENDING, REQUESTED, "asked")
-    items = [(file, {"md5sum": fields["md5sum"]}) for file, fields in items]
+    items = [(file, {"md5sum": "" if alike else str(file.oid)}) for file in read]
     assert moves.move_each(store, items, PENDING, REQUESTED, "asked") == 1
     assert [get(store, oid)["state"] for oid in oids] == [RESTORED, PENDING, REQUESTED]
     assert get(store, oids[2])["md5sum"] == items[1][1]["md5sum"]
@@ -168,6 +165,9 @@ def test_a_move_refuses_fields_it_must_not_set(store: Store, fields: dict[str, A
     (oid,) = add_files(store, 1)
     with pytest.raises(ValueError, match=r"itself|no field"):
         moves.move(store, moves.by_oids([oid]), PENDING, REQUESTED, "why", **fields)
+    (file,) = read_files(store, [oid])
+    with pytest.raises(ValueError, match=r"itself|no field"):
+        moves.move_each(store, [(file, fields)], PENDING, REQUESTED, "why")
     assert get(store, oid)["state"] == "pending"
 
 

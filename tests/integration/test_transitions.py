@@ -158,7 +158,8 @@ def accept_task(store: Store) -> None:
     """Globus calls it t1."""
     task, now = task_of(store), store.clock.now()
     if task.state == TaskState.SUBMITTING:
-        transitions.accept_task(store, task, "t1", "Globus calls it t1", now)
+        read = files.select(store, moves.by_oids(task.file_oids))
+        transitions.accept_task(store, task, "t1", "Globus calls it t1", now, read)
     elif task.state == TaskState.SUBMITTED:
         transitions.finish_accepted_task(store, task, now)
 

@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
-from pymongo.cursor import Cursor
 
 from jgi_stager.lifecycle import FILES, RESTING, State, check_move, is_requeue
 from jgi_stager.records import FileRecord, story
@@ -68,12 +67,6 @@ class DeliveryFault:
     def __str__(self) -> str:
         made = f" of {self.asked_at:%Y-%m-%d}" if self.asked_at else ""
         return f"request {self.request_id}{made}: {self.what}"
-
-
-@translated
-def was_spoilt(store: Store, oid: ObjectId) -> bool:
-    """Whether a delivery brought a file that was not what JDP says of it, since a person last released it."""
-    return store.files.find_one({"_id": oid, "delivery_faults.spoilt": True}, {"_id": 1}) is not None
 
 
 def by_oids(oids: Iterable[ObjectId], **equal: Any) -> Selection:
@@ -140,16 +133,17 @@ def _move(
         update["$push"]["delivery_faults"] = {"$each": [asdict(fault)], "$slice": -FAULTS_KEPT}
     moved = 0
     hint = BY_SOURCE if "source_file_id" in guard else None
-    while found := _found(store, guard, hint).to_list():
+    while found := _found(store, guard, hint):
         moved += _move_these(store, found, where, update, (old, new))
         if len(found) < MOVED_TOGETHER:
             break
     return moved
 
 
-def _found(store: Store, guard: Selection, hint: Any = None) -> Cursor[Document]:
+def _found(store: Store, guard: Selection, hint: Any) -> list[Document]:
     """The next files to move, in one answer."""
-    return store.files.find(guard, tallies.COUNTED, hint=hint, limit=MOVED_TOGETHER, batch_size=MOVED_TOGETHER)
+    most = MOVED_TOGETHER
+    return store.files.find(guard, tallies.COUNTED, hint=hint, limit=most, batch_size=most).to_list()
 
 
 def _move_these(
@@ -157,14 +151,10 @@ def _move_these(
 ) -> int:
     """Move those that were read, and no others: so it is known what the tallies change by. That a move can be
     written on them was seen when they were read."""
-    these = _these([one["_id"] for one in found], move[0])
+    these: Document = {"_id": {"$in": [one["_id"] for one in found]}, "state": move[0]}
     if where.keys() != {"_id"}:
         these = {"$and": [these, where]}
     return tallies.moved(store, found, *move, lambda: store.files.update_many(these, update))
-
-
-def _these(oids: Sequence[ObjectId], state: State) -> Document:
-    return {"_id": {"$in": oids}, "state": state}
 
 
 @translated
@@ -183,9 +173,17 @@ def move_each(store: Store, items: Sequence[Moving], old: State, new: State, why
     update, moved = _update(old, new, why, store.clock.now(), {}), 0
     for names, some in alike.items():
         for together in in_parts(list(some.values()), MOVED_TOGETHER):
-            changes = list(_changes(together, names, old, update))
-            moved += _move_parts(store, [file for file, _ in together], changes, (old, new))
+            moved += _move_read(store, together, names, update, (old, new))
     return moved
+
+
+def _move_read(
+    store: Store, items: Sequence[Moving], names: Iterable[str], update: Document, move: tuple[State, State]
+) -> int:
+    """As `_move_these`, for files that get fields of these names."""
+    found = [{"project_name": file.project_name, "jdp_file_size": file.size} for file, _ in items]
+    changes = list(_changes(items, names, move[0], update))
+    return tallies.moved(store, found, *move, lambda: store.files.update_each(changes))
 
 
 def _changes(items: Sequence[Moving], names: Iterable[str], old: State, update: Document) -> Iterator[Change]:
@@ -199,14 +197,6 @@ def _changes(items: Sequence[Moving], names: Iterable[str], old: State, update: 
     for part in in_parts(items, VALUES_TOGETHER):
         values = {file.oid: fields for file, fields in part}
         yield Change(_guarded(by_oids(values), old), _pipeline(update, values, names), every=True)
-
-
-def _move_parts(
-    store: Store, files: Sequence[FileRow], changes: Sequence[Change], move: tuple[State, State]
-) -> int:
-    """As `_move_these`, a part of them with each of these changes."""
-    found = [{"project_name": one.project_name, "jdp_file_size": one.size} for one in files]
-    return tallies.moved(store, found, *move, lambda: store.files.update_each(changes))
 
 
 def _pipeline(
