@@ -78,8 +78,8 @@ class Stager:
         for name in names:
             with self._books() as books:
                 found = file_queries.listing(books.store, name, states=states, ap_gold_id=analysis_project)
-                told = file_queries.told(books.store, found)
-            yield from (_values(json_output.file_row(one, told[one.oid])) for one in found)
+                detailed = list(file_queries.with_details(books.store, found))
+            yield from (_values(json_output.file_row(*one)) for one in detailed)
 
     @contextmanager
     def _books(self) -> Iterator[SnapshotSource]:

@@ -40,9 +40,9 @@ def test_durability_wins_over_the_uri(mongod_uri: str, database: str, clock: Man
         assert collection.read_preference.mongos_mode == "primary"
         assert collection.codec_options.tz_aware
     add_files(store, 1)
-    (told,) = file_queries.told(store, files.of_project(store, "p")).values()
-    assert told.since is not None
-    assert told.since.tzinfo is not None
+    ((_, details),) = file_queries.with_details(store, files.of_project(store, "p"))
+    assert details.since is not None
+    assert details.since.tzinfo is not None
     store.client.drop_database(database)
     store.close()
     store.close()

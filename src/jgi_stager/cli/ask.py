@@ -56,8 +56,7 @@ def files(
             raise _no_project(project)
         found = file_queries.listing(books.store, project, states=state or (), ap_gold_id=ap, limit=limit)
         if as_json:
-            told = file_queries.told(books.store, found)
-            emit([json_output.file_row(one, told[one.oid]) for one in found])
+            emit([json_output.file_row(*one) for one in file_queries.with_details(books.store, found)])
             return
         page = Page()
         rows = [

@@ -174,10 +174,9 @@ def _known(books: SnapshotSource, facts: Snapshot, found: Subject) -> Iterator[M
 
 
 def _as_documents(store: Store, rows: Sequence[files.FileRow]) -> list[dict[str, Any]]:
-    told = file_queries.told(store, rows)
     return [
-        {name: value for name, value in {**row._asdict(), **told[row.oid]._asdict()}.items() if name != "oid"}
-        for row in rows
+        {name: value for name, value in (row._asdict() | details._asdict()).items() if name != "oid"}
+        for row, details in file_queries.with_details(store, rows)
     ]
 
 

@@ -26,7 +26,7 @@ from jgi_stager.reporting.snapshot_types import (
     Task,
 )
 from jgi_stager.reporting.summary import Credential, ProjectLine, Status
-from jgi_stager.store.file_queries import Told
+from jgi_stager.store.file_queries import FileDetails
 from jgi_stager.store.files import FileRow
 
 Document = dict[str, Any]
@@ -294,7 +294,7 @@ def history(moves: Iterable[Move]) -> list[Document]:
     return [{"at": one.at, "from": one.old, "to": one.new, "why": one.why} for one in moves]
 
 
-def file_row(found: FileRow, told: Told) -> Document:
+def file_row(found: FileRow, details: FileDetails) -> Document:
     """One file of ``files --json``."""
     return {
         "project": found.project_name,
@@ -302,13 +302,13 @@ def file_row(found: FileRow, told: Told) -> Document:
         "file_name": found.file_name,
         "ap_gold_id": found.ap_gold_id,
         "state": found.state,
-        "since": told.since,
+        "since": details.since,
         "bytes": found.size,
         "md5": found.md5sum,
         "request_id": found.request_id,
         "task_id": found.globus_task_id,
         "setbacks": found.setbacks,
-        "failed_from": told.failed_from,
+        "failed_from": details.failed_from,
         "reason": found.reason,
         "destination_path": found.destination_path,
     }

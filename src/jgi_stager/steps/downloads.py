@@ -358,7 +358,7 @@ class _Work:
         bent(ctx, "jdp.download", "a file was downloaded with another size or md5 than JDP gives", file.request_id)
         fault = moves.DeliveryFault(file.request_id or 0, f"downloaded: {said}", spoilt=True)
         request = requests.request_by_id(ctx.store, file.request_id or 0)
-        if request is not None and moves.was_spoilt(ctx.store, file.oid):
+        if request is not None and files.was_spoilt(ctx.store, file.oid):
             return transitions.requeue_unusable_file(ctx.store, request, file, fault, limit)
         target = (
             State.MANIFEST_READY if request is not None and request.state is RequestState.READY else State.PENDING

@@ -453,7 +453,7 @@ def _requeue(ctx: StepContext, task: TransferTask, file: FileRow, finding: Findi
         return transitions.return_file(ctx.store, file, target, why)
     fault = moves.DeliveryFault(file.request_id or 0, said, spoilt=finding.spoilt)
     # Spoilt for the second time: it is not the way that spoils it, but the delivery.
-    again = finding.spoilt and moves.was_spoilt(ctx.store, file.oid)
+    again = finding.spoilt and files.was_spoilt(ctx.store, file.oid)
     if request is not None and (gone or again):
         return transitions.requeue_unusable_file(ctx.store, request, file, fault, limit)
     noted = fault if finding.spoilt else None

@@ -38,8 +38,8 @@ def listing(
     return select(store, where, limit)
 
 
-class Told(NamedTuple):
-    """What is told of a file beside its row."""
+class FileDetails(NamedTuple):
+    """What people are told of a file beside its row, and no step needs."""
 
     since: datetime | None = None
     """Since when it is in its state (UTC). None where that cannot be read, as with the others."""
@@ -49,21 +49,25 @@ class Told(NamedTuple):
     """What was wrong with it in which delivery, as in `jgi_stager.models.DeliveryFault`."""
 
 
-_TOLD = frozenset(Told._fields)
+_DETAILS = frozenset(FileDetails._fields)
+
+
+def with_details(store: Store, files: Sequence[FileRow]) -> Iterator[tuple[FileRow, FileDetails]]:
+    """Each of these files with its details. Raises `StoreError` while it is read. Bounded: a part at a time."""
+    for some in in_parts(files, READ_TOGETHER):
+        known = _details(store, some)
+        yield from ((file, known.get(file.oid, FileDetails())) for file in some)
 
 
 @translated
-def told(store: Store, files: Iterable[FileRow]) -> dict[FileId, Told]:
-    """What people are told of each of these files, and no step needs."""
-    rows = list(files)
-    known = {file.oid: Told() for file in rows}
-    for some in in_parts(rows, READ_TOGETHER):
-        names = sorted({file.project_name for file in some})
-        where = {"_id": {"$in": [file.oid for file in some]}, "project_name": {"$in": names}}
-        found = store.files.find(where, dict.fromkeys(_TOLD, 1), batch_size=READ_TOGETHER)
-        for one in fitting(store, "files", found, _TOLD):
-            known[one["_id"]] = Told(one["since"], one["failed_from"], tuple(one.get("delivery_faults") or ()))
-    return known
+def _details(store: Store, files: Sequence[FileRow]) -> dict[FileId, FileDetails]:
+    names = sorted({file.project_name for file in files})
+    where = {"_id": {"$in": [file.oid for file in files]}, "project_name": {"$in": names}}
+    found = store.files.find(where, dict.fromkeys(_DETAILS, 1), batch_size=READ_TOGETHER)
+    return {
+        one["_id"]: FileDetails(one["since"], one["failed_from"], tuple(one.get("delivery_faults") or ()))
+        for one in fitting(store, "files", found, _DETAILS)
+    }
 
 
 @translated

@@ -336,6 +336,12 @@ def any_of_task(store: Store, globus_task_id: str, state: State) -> bool:
 
 
 @translated
+def was_spoilt(store: Store, oid: ObjectId) -> bool:
+    """Whether a delivery brought a file that was not what JDP says of it, since a person last released it."""
+    return store.files.find_one({"_id": oid, "delivery_faults.spoilt": True}, {"_id": 1}) is not None
+
+
+@translated
 def any_in(store: Store, project_name: str, states: Iterable[State]) -> bool:
     """Whether any file of a project is in one of these states. Costs the same for any number of files."""
     where = {"project_name": project_name, "state": {"$in": as_list(states)}}

@@ -273,10 +273,8 @@ class Pages:
         rows = csv.writer(text, delimiter="\t", lineterminator="\n")
         rows.writerow(LIST_COLUMNS)
         found = file_queries.listing(store, name, states=[State.FAILED], limit=MOST_LISTED)
-        told = file_queries.told(store, found)
-        for one in found:
-            came_from = told[one.oid].failed_from
-            cells = (one.ap_gold_id, one.jdp_file_id, one.file_name, one.size, came_from, one.reason)
+        for one, details in file_queries.with_details(store, found):
+            cells = (one.ap_gold_id, one.jdp_file_id, one.file_name, one.size, details.failed_from, one.reason)
             shown = ("" if cell is None else no_formula(escaped(str(cell))) for cell in (name, *cells))
             rows.writerow(list(shown))
         return text.getvalue().encode()
