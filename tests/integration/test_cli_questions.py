@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,10 @@ def test_files_are_listed_with_filters(made: Stage, run: Run) -> None:
     assert len(parsed(run("files", "soil", "--json"))) == 6
     one = parsed(run("files", "soil", "--ap", "Ga0500001", "--limit", "2", "--json"))
     assert [file["state"] for file in one] == ["done", "done"]
+    entered = {document["jdp_file_id"]: document["since"] for document in made.documents("files")}
+    assert [datetime.fromisoformat(file["since"]) for file in one] == [
+        entered[file["jdp_file_id"]].replace(microsecond=0) for file in one
+    ]
     assert parsed(run("files", "soil", "--state", "failed", "--json")) == []
     assert "... and 5 more" in run("files", "soil", "--limit", "1").stdout
     assert run("files", "nosuch").exit_code == 1

@@ -77,6 +77,9 @@ def test_a_bundle_has_the_question_the_documents_and_fresh_answers(
     assert f"JDP calls request {delivered} 'odd'" in members["README.md"]
     assert json.loads(members[f"requests/{delivered}.json"])["history"]
     assert json.loads(members["project.json"])["project_name"] == "soil"
+    theirs = json.loads(members[f"requests/{delivered}-files.json"])
+    assert all({"since", "failed_from", "delivery_faults"} <= file.keys() and file["since"] for file in theirs)
+    assert theirs
     assert members[f"manifests/Globus_Download_{delivered}_File_Manifest.csv"].count("\n") >= 3
     answer = json.loads(members[f"fresh/jdp-request-{delivered}.json"])
     assert answer["status"] in (200, 401)

@@ -202,6 +202,7 @@ def what_failed_can_be_listed(st: Stage, site: Site) -> None:
     assert head.split("\t")[3] == "file_name"
     assert end == ""
     assert len(row.split("\t")) == 7
+    assert row.split("\t")[5] == "restored"
     assert "'=cmd" in row
     assert "\u202e" not in row
     assert evil.replace("\u202e", "\\u202e").replace("\t", "\\t") in site.page("/p/soil").one("main").text
