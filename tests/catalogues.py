@@ -49,6 +49,16 @@ def small_catalogue(projects: int = 1, files: int = 3, size: int = 1000) -> Cata
     )
 
 
+def without_md5(catalogue: Catalogue) -> Catalogue:
+    """The same, with no md5 of any file: neither in the listing nor in the manifest."""
+
+    def blank(project: AnalysisProject) -> AnalysisProject:
+        files = (replace(file, content=replace(file.content, md5="")) for file in project.files)
+        return replace(project, files=tuple(files))
+
+    return replace(catalogue, analysis_projects=tuple(map(blank, catalogue.analysis_projects)))
+
+
 def with_generations(catalogue: Catalogue, *others: str) -> Catalogue:
     """The same, with what NMDC knows of its sequencing projects, and of ``others`` (``Gp...``)."""
     known = list(data_generations(list(catalogue.analysis_projects), DEFAULT_NMDC_STUDY))

@@ -152,7 +152,7 @@ class File(StoredDocument):
     state: Annotated[State, Field(strict=False)]
     setbacks: Count
     """How often it went back on its way since a person last released it."""
-    delivery_faults: list[DeliveryFault] | None = None
+    delivery_faults: list[DeliveryFault] = []
     to_list_again: bool = False
     """Whether JDP lists it once more before it is asked for."""
     copy_from: ObjectIdOrNone = None

@@ -15,6 +15,7 @@ from unittest import mock
 
 import pytest
 
+from catalogues import without_md5
 from invariants import check_run, states_of
 from jgi_stager import admin, downloading
 from jgi_stager.cli.setup import all_checks
@@ -104,6 +105,21 @@ def test_the_whole_way_without_globus(st: Stage) -> None:
     assert done["data"]["checked"] == [{"how": "size and md5; downloaded from JDP", "files": FILES}]
     assert not (st.staged / "soil" / downloading.WORKSHOP).exists()
     assert {one.stat().st_nlink for one in st.staged.glob("soil/analysis_files/*/*")} == {1}
+
+
+@pytest.mark.parametrize("with_md5", [True, False])
+def test_what_came_is_done_and_not_looked_at_again(tmp_path: Path, mongod_uri: str, with_md5: bool) -> None:
+    catalogue = small_catalogue(1, FILES, SIZE)
+    catalogue = catalogue if with_md5 else without_md5(catalogue)
+    with downloading_stage(tmp_path, mongod_uri, catalogue) as st:
+        ready(st)
+        with mock.patch.object(downloading, "fetch", wraps=downloading.fetch) as fetched:
+            st.run("download")
+        assert fetched.call_count == FILES
+        assert st.counts() == {"done": FILES}
+        assert st.out.books()["downloaded_bytes"] == FILES * SIZE
+        assert not list(st.staged.rglob("put_aside")), "nothing lay in its way"
+        assert {bool(one["md5sum"]) for one in st.documents("files")} == {with_md5}
 
 
 def test_the_first_file_proves_the_way_as_a_delivery_does(tmp_path: Path, mongod_uri: str) -> None:

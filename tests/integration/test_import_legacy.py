@@ -20,7 +20,9 @@ from jgi_stager.failures import Rejected, Service
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.blocked_reasons import ReasonCode, pending
 from jgi_stager.reporting.quota import turns
+from jgi_stager.steps import adopt
 from jgi_stager.store import imports, projects, requests
+from jgi_stager.store.files import FileRow
 from legacy_books import Said
 from simulated import HOUR, START
 from stage import PROPOSAL, Stage, file_id, small_catalogue, stage
@@ -359,6 +361,29 @@ def test_files_of_a_project_that_is_there_are_looked_for_where_they_go(st: Stage
     st.drive(hours=96)
     assert st.counts() == {"done": 12}
     assert st.out.books()["requested_files"] == 9
+
+
+def test_a_file_that_jdp_lists_anew_while_it_is_read_is_read_once_more(st: Stage, give: Run) -> None:
+    st.insert()
+    st.run("accept", "discover")
+    for number in (1, 2):
+        lay(st, LAYOUT, 1, number)
+    give("import-legacy", "--from-disk", str(st.staged / "soil"), "--name", "soil")
+    real, other = adopt.look_at, "0" * 32
+
+    def look_at(file: FileRow, *arguments: Any) -> Any:
+        found = real(file, *arguments)
+        if file.jdp_file_id == file_id(1, 1):
+            st.store.database["files"].update_one({"_id": file.oid}, {"$set": {"md5sum": other}})
+        return found
+
+    with mock.patch.object(adopt, "look_at", look_at):
+        st.run("adopt")
+        assert [one["jdp_file_id"] for one in st.documents("files", state="done")] == ids((1, 2))
+        assert [one["jdp_file_id"] for one in st.documents("files", look_first=True)] == ids((1, 1))
+    st.run("adopt")
+    assert st.counts() == {"done": 1, "pending": 11}
+    assert st.documents("files", look_first=True) == [], "it is asked for: what lies there is another one"
 
 
 def test_a_directory_that_cannot_be_listed_is_told_of_and_nothing_is_asked_for_blindly(

@@ -229,6 +229,36 @@ def test_a_second_delivery_of_no_use_holds_the_file_with_both_findings(store: St
     assert moves.requeue_unusable(store, both, RESTORED, moves.DeliveryFault(11, "gone"), max_setbacks=5) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    "faults", ["none", None, 5, [{"request_id": 5, "spoilt": True}], [{"what": "gone"}], ["gone"]]
+)
+def test_a_file_whose_faults_cannot_be_read_is_not_asked_for_again_and_holds_up_no_other(
+    store: Store, faults: object
+) -> None:
+    odd, other = add_files(store, 2)
+    both = moves.by_request(7)
+    for oid in (odd, other):
+        put(store, oid, PENDING, REQUESTED, RESTORED, request_id=7)
+    store.database["files"].update_one({"_id": odd}, {"$set": {"delivery_faults": faults}})
+    gone = moves.DeliveryFault(7, "gone")
+    assert moves.requeue_unusable(store, both, RESTORED, gone, max_setbacks=5) == (1, 0)
+    assert moves.move(store, both, RESTORED, PENDING, "set free", counted=False) == 0
+    assert [get(store, oid)["state"] for oid in (odd, other)] == [RESTORED, PENDING]
+    (unfit,) = store.misfits.all()
+    assert (unfit.key, unfit.project) == (odd, "p")
+    assert "delivery_faults" in unfit.reason
+    store.database["files"].update_one({"_id": odd}, {"$set": {"delivery_faults": []}})
+    assert moves.requeue_unusable(store, both, RESTORED, gone, max_setbacks=5) == (1, 0)
+
+
+def test_in_which_state_a_file_was_read_does_not_matter(store: Store) -> None:
+    """A step moves it itself after it was read."""
+    (oid,) = add_files(store, 1)
+    (read,) = read_files(store, [oid])
+    put(store, oid, PENDING, REQUESTED)
+    assert moves.move_each(store, [(read, {})], REQUESTED, RESTORED, "ready") == 1
+
+
 def test_two_findings_in_one_delivery_are_one_delivery_of_no_use(store: Store) -> None:
     (oid,) = add_files(store, 1)
     put(store, oid, PENDING, REQUESTED, RESTORED, READY, TRANSFERRING, request_id=7)

@@ -92,16 +92,25 @@ def _look(
         _tell_unseen(ctx, project, topic, directory, str(error))
         return 0
     findings = _read(ctx, group, places)
-    moved = 0
+    moved, same = 0, _unchanged(ctx, group)
     for how, found in findings.right.items():
-        moved += transitions.adopt_files(ctx.store, found, how)
-    asked = files.looked_at(ctx.store, findings.wrong) if findings.wrong else 0
+        moved += transitions.adopt_files(ctx.store, [one for one in found if one[0].oid in same], how)
+    wrong = [oid for oid in findings.wrong if oid in same]
+    asked = files.looked_at(ctx.store, wrong) if wrong else 0
     log.info("files_adopted", project=project.project_name, directory=directory, files=moved, to_ask=asked)
     if findings.unseen is not None:
         _tell_unseen(ctx, project, topic, directory, findings.unseen)
     else:
         solve(ctx, topic, "what lies there was looked at")
     return moved + asked
+
+
+def _unchanged(ctx: StepContext, group: Sequence[FileRow]) -> set[files.FileId]:
+    """Those of which JDP still says what they were compared with. To read them may take hours, and meanwhile it
+    may have listed some anew: they are looked at again."""
+    now = files.to_look_at(ctx.store, group[0].project_name, group[0].ap_gold_id)
+    as_read = {file.oid: file for file in group}
+    return {file.oid for file in now if as_read.get(file.oid) == file}
 
 
 @dataclass

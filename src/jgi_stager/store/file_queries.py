@@ -65,7 +65,7 @@ def _details(store: Store, files: Sequence[FileRow]) -> dict[FileId, FileDetails
     where = {"_id": {"$in": [file.oid for file in files]}, "project_name": {"$in": names}}
     found = store.files.find(where, dict.fromkeys(_DETAILS, 1), batch_size=READ_TOGETHER)
     return {
-        one["_id"]: FileDetails(one["since"], one["failed_from"], tuple(one.get("delivery_faults") or ()))
+        one["_id"]: FileDetails(one["since"], one["failed_from"], tuple(one.get("delivery_faults", ())))
         for one in fitting(store, "files", found, _DETAILS)
     }
 

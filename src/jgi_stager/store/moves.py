@@ -29,6 +29,7 @@ from jgi_stager.store.documents import (
 from jgi_stager.store.errors import translated
 from jgi_stager.store.fencing import Change, Update
 from jgi_stager.store.files import FileRow
+from jgi_stager.store.validation import fits, fitting
 
 Selection = Mapping[str, Any]
 """Which files. Made by one of the ``by_...`` functions, so that an index finds them."""
@@ -47,8 +48,8 @@ VALUES_TOGETHER = 150
 """Files of one update in which each gets values of its own: the server looks for those of each in a list."""
 _MOVABLE: Document = {"history": {"$type": "array"}, "setbacks": {"$type": "number"}}
 """One file on which a move cannot be written would end it for all that are behind."""
-_BLAMABLE: Document = {"$nor": [{"delivery_faults": {"$exists": True, "$not": {"$type": "array"}}}]}
-"""The same for a move that notes a fault."""
+_FAULTS = frozenset({"delivery_faults"})
+_OF_FAULTS: Document = {"project_name": 1, "delivery_faults": 1}
 _ASK_JGI = "Ask JGI; then `jgi-stager retry` lists it again, and asks for it once more from tape"
 _NO_REQUEST = {"request_id": None, "globus_task_id": None, "source_path": None}
 
@@ -128,22 +129,36 @@ def _move(
     if not counted:
         update.pop("$inc", None)
     guard = _guarded(where, old)
+    if fault is not None or new == State.PENDING:
+        guard |= _but_unreadable(store, guard)
     if fault is not None:
-        guard |= _BLAMABLE
         update["$push"]["delivery_faults"] = {"$each": [asdict(fault)], "$slice": -FAULTS_KEPT}
     moved = 0
-    hint = BY_SOURCE if "source_file_id" in guard else None
-    while found := _found(store, guard, hint):
+    while found := _found(store, guard):
         moved += _move_these(store, found, where, update, (old, new))
         if len(found) < MOVED_TOGETHER:
             break
     return moved
 
 
-def _found(store: Store, guard: Selection, hint: Any) -> list[Document]:
+def _but_unreadable(store: Store, guard: Selection) -> Document:
+    """Not those whose earlier faults cannot be read: they limit what is asked from tape, and nobody reads them
+    before. Such a file is set aside."""
+    noted = store.files.find(
+        {**guard, "delivery_faults": {"$exists": True, "$ne": []}}, _OF_FAULTS, hint=_hint(guard)
+    )
+    unfit = [one["_id"] for one in noted if not fits(store, "files", one, _FAULTS)]
+    return {"$nor": [{"_id": {"$in": unfit}}]} if unfit else {}
+
+
+def _hint(guard: Selection) -> Any:
+    return BY_SOURCE if "source_file_id" in guard else None
+
+
+def _found(store: Store, guard: Selection) -> list[Document]:
     """The next files to move, in one answer."""
     most = MOVED_TOGETHER
-    return store.files.find(guard, tallies.COUNTED, hint=hint, limit=most, batch_size=most).to_list()
+    return store.files.find(guard, tallies.COUNTED, hint=_hint(guard), limit=most, batch_size=most).to_list()
 
 
 def _move_these(
@@ -160,14 +175,13 @@ def _move_these(
 @translated
 def move_each(store: Store, items: Sequence[Moving], old: State, new: State, why: str) -> int:
     """Like `move`, for files that each get fields of their own; how many moved. They are not read once more: what
-    was read of them is what the tallies change by."""
+    was read of them is what the tallies change by. In which state they were then does not matter."""
     if not items:
         return 0
     _check(store, by_oids([items[0][0].oid]), old, new)
     alike: dict[frozenset[str], dict[ObjectId, Moving]] = {}
     for file, fields in items:
-        if file.state == old:
-            alike.setdefault(frozenset(fields), {})[file.oid] = (file, fields)
+        alike.setdefault(frozenset(fields), {})[file.oid] = (file, fields)
     for names in alike:
         _check_fields(dict.fromkeys(names))
     update, moved = _update(old, new, why, store.clock.now(), {}), 0
@@ -289,7 +303,8 @@ def requeue_unusable(
     )
     before = {"delivery_faults": {"$elemMatch": {"request_id": {"$ne": fault.request_id}}}}
     findings: dict[str, list[ObjectId]] = {}
-    for found in store.files.find(_guarded({**where, **before}, old), {"delivery_faults": 1}):
+    noted = store.files.find(_guarded({**where, **before}, old), _OF_FAULTS)
+    for found in fitting(store, "files", noted, _FAULTS):
         last = [one for one in found["delivery_faults"] if one["request_id"] != fault.request_id][-1]
         earlier = DeliveryFault(last["request_id"], last["what"], asked_at=last.get("asked_at"))
         findings.setdefault(str(earlier), []).append(found["_id"])
