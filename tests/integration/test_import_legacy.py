@@ -20,7 +20,7 @@ from jgi_stager.failures import Rejected, Service
 from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.blocked_reasons import ReasonCode, pending
 from jgi_stager.reporting.quota import turns
-from jgi_stager.steps import adopt
+from jgi_stager.steps import adopt, verify
 from jgi_stager.store import imports, projects, requests
 from jgi_stager.store.files import FileRow
 from legacy_books import Said
@@ -369,7 +369,7 @@ def test_a_file_that_jdp_lists_anew_while_it_is_read_is_read_once_more(st: Stage
     for number in (1, 2):
         lay(st, LAYOUT, 1, number)
     give("import-legacy", "--from-disk", str(st.staged / "soil"), "--name", "soil")
-    real, other = adopt.look_at, "0" * 32
+    real, other = verify.look_at, "0" * 32
 
     def look_at(file: FileRow, *arguments: Any) -> Any:
         found = real(file, *arguments)

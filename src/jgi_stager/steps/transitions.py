@@ -179,13 +179,13 @@ def expire_request(
 
 def close_request(store: Store, request: RestoreRequest) -> bool:
     """Close a delivery that no file needs any more; whether it is closed. One that a file joins between the look
-    and the close is open again."""
+    and the close is open again; whoever returns a file to it opens it himself."""
     request_id = request.number
     if files.any_of_requests(store, [request_id], AT_JGI):
         return False
     ready, closed = RequestState.READY, RequestState.CLOSED
     requests.update_request(store, request.key, ready, closed, why="no file needs it any more")
-    if files.any_of_requests(store, [request_id], AT_JGI):
+    if files.any_of_requests(store, [request_id], [State.RESTORE_REQUESTED]):
         _reopen(store, request, "a file joined")
         return False
     log.info("request_closed", request_id=request_id)
