@@ -93,6 +93,15 @@ def test_rows_by_request_task_and_id(store: Store) -> None:
     assert files.of_request(store, 7, State.DONE) == []
 
 
+@pytest.mark.parametrize("history", ["gone", None, {}])
+def test_a_file_without_a_history_is_set_aside_when_its_neighbours_are_read(store: Store, history: object) -> None:
+    odd, other = add_files(store, 2, request_id=7, state="restored")
+    assert len(files.of_request(store, 7, State.RESTORED)) == 2
+    store.database["files"].update_one({"_id": odd}, {"$set": {"history": history}})
+    assert [row.oid for row in files.of_request(store, 7, State.RESTORED)] == [other]
+    assert [unfit.key for unfit in store.misfits.all()] == [odd]
+
+
 def test_pages_of_a_project(store: Store) -> None:
     oids = add_files(store, 5)
     first = files.of_project(store, "p", limit=3)

@@ -23,6 +23,7 @@ READ_TOGETHER = 5000
 """Files of one answer, where all are wanted at once: MongoDB would give 100 at first, and then the others."""
 LONGEST_WHY = 1000
 """Characters of a reason that are kept."""
+BY_ID = [("_id", ASCENDING)]
 BY_SOURCE = [("source_file_id", ASCENDING)]
 """The index that finds files by JDP ids. Where a project or state is named, too, the server is told to take it: it
 thinks that an index of the project is as good, and reads all that waits there."""

@@ -100,10 +100,11 @@ class Fenced:
         with self._lost():
             return self._collection.update_one(where, self._stamped(update), upsert=upsert)
 
-    def update_many(self, where: Mapping[str, Any], update: Update) -> UpdateResult:
-        """Update all, and set the token in each. Raises `LeaseLost`; those before the fence rose are updated."""
+    def update_many(self, where: Mapping[str, Any], update: Update, *, hint: Any = None) -> UpdateResult:
+        """Update all, and set the token in each; ``hint`` is the index to find them by. Raises `LeaseLost`; those
+        before the fence rose are updated."""
         with self._lost():
-            return self._collection.update_many(where, self._stamped(update))
+            return self._collection.update_many(where, self._stamped(update), hint=hint)
 
     def update_each(self, changes: Sequence[Change]) -> BulkWriteResult:
         """Make each change, in any order, and set the token. Raises `LeaseLost`."""

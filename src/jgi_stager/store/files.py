@@ -18,7 +18,7 @@ from jgi_stager.lifecycle import FILES, State, check_move
 from jgi_stager.records import FileRecord, story
 from jgi_stager.store import tallies
 from jgi_stager.store.database import MOST_REMEMBERED, Document, Store
-from jgi_stager.store.documents import BY_SOURCE, READ_TOGETHER, as_list
+from jgi_stager.store.documents import BY_ID, BY_SOURCE, READ_TOGETHER, as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
 from jgi_stager.store.validation import fits, fitting
 from jgi_stager.stored import Download, Verified, parse
@@ -417,7 +417,7 @@ def inspect(store: Store, project_names: Iterable[str], most: int) -> None:
     """Set aside what does not fit among the files of these projects that are not done. Reads the next ``most`` of
     all files; after the last it begins with the first."""
     names, begun = set(project_names), store.misfits.inspected
-    found = store.files.find({}, _WHOLE).hint([("_id", ASCENDING)]).limit(most)
+    found = store.files.find({}, _WHOLE).hint(BY_ID).limit(most)
     documents = list(found if begun is None else found.min([("_id", begun)]))
     store.misfits.inspected = documents[-1]["_id"] if len(documents) == most else None
     for document in documents:
@@ -456,13 +456,13 @@ def _rows(store: Store, where: Document, state: State | None, limit: int = 0) ->
 
 
 def _all_rows(store: Store, where: Document) -> list[FileRow]:
-    """Those without a history cannot be moved, and are set aside by a look of their own: to read the last entry of
-    each costs half as much again."""
-    for document in store.files.find({"$and": [where, {"$nor": [_HAS_HISTORY]}]}, _WHOLE).limit(MOST_REMEMBERED):
-        fits(store, "files", document)
-    fields = dict.fromkeys(_ROW_FIELDS, 1)
-    found = store.files.find({"$and": [where, _HAS_HISTORY]}, fields, batch_size=READ_TOGETHER)
-    return [row_of(document) for document in fitting(store, "files", found.to_list(), _ROW_FIELDS)]
+    """Those without a history cannot be moved, and are set aside; a count tells whether there are any. To read the
+    last entry of each costs half as much again."""
+    whole, unmovable = ({"$and": [where, one]} for one in (_HAS_HISTORY, {"$nor": [_HAS_HISTORY]}))
+    found = store.files.find(whole, dict.fromkeys(_ROW_FIELDS, 1), batch_size=READ_TOGETHER).to_list()
+    if store.files.count_documents(where) > len(found):
+        fitting(store, "files", store.files.find(unmovable, _WHOLE).limit(MOST_REMEMBERED))
+    return [row_of(document) for document in fitting(store, "files", found, _ROW_FIELDS)]
 
 
 def _some_rows(store: Store, where: Mapping[str, Any], sort: Any, limit: int) -> list[FileRow]:

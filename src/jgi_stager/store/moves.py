@@ -18,6 +18,7 @@ from jgi_stager.records import FileRecord, story
 from jgi_stager.store import tallies
 from jgi_stager.store.database import Document, Store
 from jgi_stager.store.documents import (
+    BY_ID,
     BY_SOURCE,
     LONGEST_WHY,
     READ_TOGETHER,
@@ -169,7 +170,7 @@ def _move_these(
     these: Document = {"_id": {"$in": [one["_id"] for one in found]}, "state": move[0]}
     if where.keys() != {"_id"}:
         these = {"$and": [these, where]}
-    return tallies.moved(store, found, *move, lambda: store.files.update_many(these, update))
+    return tallies.moved(store, found, *move, lambda: store.files.update_many(these, update, hint=BY_ID))
 
 
 @translated
