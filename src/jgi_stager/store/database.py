@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
@@ -109,68 +110,68 @@ class Store:
     marks: dict[str, Document] = field(default_factory=dict, compare=False)
     """The marks of acceptance that were seen (`jgi_stager.store.acceptance`), by their ids."""
 
-    @property
+    @cached_property
     def projects(self) -> Fenced:
         """One document per record a person inserted."""
         return self.collection("projects")
 
-    @property
+    @cached_property
     def files(self) -> Fenced:
         """One document per wanted file, see `jgi_stager.records.FileRecord`."""
         return self.collection("files")
 
-    @property
+    @cached_property
     def tallies(self) -> Fenced:
         """How many files a project has in which state: a document per project. Its writes are not waited for until
         they are on disk: those of the files that follow are, and what was written before is then there, too."""
         return Fenced(self.database["tallies"].with_options(write_concern=_SOON), self.fence)
 
-    @property
+    @cached_property
     def discoveries(self) -> Fenced:
         """What the discovery of each project found, a document per analysis project."""
         return self.collection("discoveries")
 
-    @property
+    @cached_property
     def imports(self) -> Fenced:
         """What another database said of imported projects, see `jgi_stager.import_models`."""
         return self.collection("imports")
 
-    @property
+    @cached_property
     def restore_requests(self) -> Fenced:
         """One document per POST to JDP; together they are the quota ledger."""
         return self.collection("restore_requests")
 
-    @property
+    @cached_property
     def globus_tasks(self) -> Fenced:
         """One document per Globus transfer."""
         return self.collection("globus_tasks")
 
-    @property
+    @cached_property
     def notices(self) -> Fenced:
         """One document per notice to people."""
         return self.collection("notices")
 
-    @property
+    @cached_property
     def alarms(self) -> Fenced:
         """What people were told of and is not over yet, or was so lately: a document per topic."""
         return self.collection("alarms")
 
-    @property
+    @cached_property
     def history(self) -> Fenced:
         """What is kept of the way of each project, a document per day, see `jgi_stager.history_models`."""
         return self.collection("history")
 
-    @property
+    @cached_property
     def plans(self) -> Fenced:
         """What the latest plans of restores were made from, see `jgi_stager.recorded_plans`."""
         return self.collection("plans")
 
-    @property
+    @cached_property
     def control(self) -> Fenced:
         """What people set, and what the daemon remembers of itself: a document for each matter."""
         return self.collection("control")
 
-    @property
+    @cached_property
     def readings(self) -> Fenced:
         """What workers read back for the daemon, see `jgi_stager.reading_models`."""
         return self.collection("readings")
