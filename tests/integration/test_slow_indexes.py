@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from jgi_stager.clock import ManualClock
-from jgi_stager.store import connect, connection, schema
+from jgi_stager.store import StoreUnavailable, connect, connection, schema
 from mongod_support import admin, mongod
 
 NAME = "many"
@@ -92,3 +92,38 @@ def test_nothing_is_said_of_a_database_that_has_them(
     with capture_logs() as logs:
         connect(uri, NAME, clock).close()
     assert [one for one in logs if one["event"] == "index_is_made"] == []
+
+
+def test_what_other_people_made_does_not_stand_in_the_way(
+    port: int, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
+    connect(uri, NAME, clock).close()
+    lose_an_index(port)
+    with admin(port) as client:
+        database = client[NAME]
+        database["files"].create_index([("reason", "text")])
+        database["notes"].create_index([("where", "2dsphere")])
+        database["notes"].create_index([("who", "hashed")])
+        database.command("create", "failed_files", viewOn="files", pipeline=[{"$match": {"state": "failed"}}])
+    monkeypatch.setattr(schema, "MADE_SOON", 0)
+    with capture_logs() as logs:
+        connect(uri, NAME, clock).close()
+    assert [one["keys"] for one in logs if one["event"] == "index_is_made"] == ["file_name"]
+
+
+def test_where_no_index_is_missing_a_server_that_hangs_is_not_waited_for(
+    port: int, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
+    connect(uri, NAME, clock).close()
+    lose_an_index(port)
+    connect(uri, NAME, clock).close()
+    monkeypatch.setattr(schema, "MADE_SOON", 0)
+    monkeypatch.setattr(connection, "SOCKET_TIMEOUT_SECONDS", SHORT_SECONDS)
+    hung = {"failCommands": ["createIndexes"], "blockConnection": True, "blockTimeMS": int(5000 * SHORT_SECONDS)}
+    with admin(port) as client:
+        client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=hung)
+    with pytest.raises(StoreUnavailable):
+        connect(uri, NAME, clock)
+    connect(uri, NAME, clock).close()

@@ -10,6 +10,7 @@ releases do not change it. Migrations go forward only; to go back, restore the b
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -170,11 +171,13 @@ that ended sooner would begin the same index again for ever."""
 def ensure_indexes(database: Database[dict[str, Any]]) -> None:
     """Create the indexes that are missing, however long that takes; what takes long is logged. Existing ones stay
     as they are."""
-    if (count := database["files"].estimated_document_count()) > MADE_SOON:
-        for one in missing_indexes(database):
-            said = {"collection": one.collection, "keys": one.fields, "purpose": one.purpose}
-            log.warning("index_is_made", **said, files=count)
-    with pymongo.timeout(LONGEST_INDEX_SECONDS):
+    count = database["files"].estimated_document_count()
+    slow = missing_indexes(database) if count > MADE_SOON else []
+    for one in slow:
+        said = {"collection": one.collection, "keys": one.fields, "purpose": one.purpose}
+        log.warning("index_is_made", **said, files=count)
+    # Where none is to be made, a server that does not answer is not waited for any longer than elsewhere.
+    with pymongo.timeout(LONGEST_INDEX_SECONDS) if slow else nullcontext():
         for collection in sorted({index.collection for index in INDEXES}):
             models = [
                 IndexModel(list(index.keys), **index.options)
@@ -364,10 +367,11 @@ def pending(database: Database[Document]) -> list[Migration]:
 
 def missing_indexes(database: Database[Document]) -> list[Index]:
     """The indexes that it makes then."""
-    there: set[tuple[str, tuple[tuple[str, int], ...]]] = set()
-    for collection in database.list_collection_names():
+    # People may have indexes of other kinds beside ours (a text index has no direction), and views.
+    there: set[tuple[str, tuple[tuple[str, object], ...]]] = set()
+    for collection in {one.collection for one in INDEXES}:
         for known in database[collection].index_information().values():
-            there.add((collection, tuple((str(field), int(order)) for field, order in known["key"])))
+            there.add((collection, tuple(known["key"])))
     return [one for one in INDEXES if (one.collection, one.keys) not in there]
 
 
