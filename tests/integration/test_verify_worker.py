@@ -18,7 +18,9 @@ import pytest
 from commands import Run, commands, parsed, toml
 from invariants import check_run, states_of
 from jgi_stager import read_back, verify_worker
+from jgi_stager.failures import Service, Transient
 from jgi_stager.reading_models import MOST_TAKES, FileRead, FileToRead, Reading
+from jgi_stager.steps.services import record_failure
 from jgi_stager.store import Store, connect, readings
 from jgi_stager.store.backup import read_backup, write_backup
 from killer import Killed, Killer
@@ -127,6 +129,21 @@ def test_where_no_worker_comes_the_daemon_reads_after_the_set_time(tmp_path: Pat
         assert 60 <= took.total_seconds() / 60 <= 80
         assert [event for event in st.events if event["event"] == "workers_given_up"]
         assert work(st).files == 0
+
+
+def test_waiting_for_workers_is_no_answer_of_globus(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, sections=WORKERS) as st:
+        st.insert()
+        st.until_ended()
+        st.run("verify")
+        for number in range(3):
+            record_failure(st.ctx, Transient(Service.GLOBUS, "out"), number)
+        assert st.ctx.circuit_breaker.is_out(Service.GLOBUS)
+        for _ in range(3):
+            st.out.clock.advance(600)
+            st.run("verify")
+        assert st.ctx.circuit_breaker.is_out(Service.GLOBUS), "nobody asked it anything"
+        assert st.counts() == {"transferring": 3}
 
 
 def test_a_worker_that_is_busy_with_others_files_is_waited_for(tmp_path: Path, mongod_uri: str) -> None:

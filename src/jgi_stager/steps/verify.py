@@ -7,7 +7,7 @@ decided here. What was found is kept with the file, so that it is not read twice
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -132,7 +132,17 @@ class _Looked:
 def run(ctx: StepContext) -> int:
     """Check what every ended task brought. Returns how many files moved."""
     ended = tasks.tasks_in(ctx.store, TaskState.ENDED, due=ctx.clock.now(), kind=TaskKind.FILES)
-    return process_each(ctx, Service.GLOBUS, ended, check, _reschedule)
+    return process_each(ctx, Service.GLOBUS, _to_look_at(ctx, ended), check, _reschedule)
+
+
+def _to_look_at(ctx: StepContext, ended: Iterable[TransferTask]) -> Iterator[TransferTask]:
+    """Those of which workers said something, or are not asked yet. The others are looked at again soon: Globus is
+    asked nothing for them, so it has not answered either."""
+    for task in ended:
+        if worker_readings.of_task(ctx.store, ctx.settings, task.key).all_wait:
+            _wait_for_workers(ctx, task)
+        else:
+            yield task
 
 
 def _reschedule(ctx: StepContext, task: TransferTask, error: str, seconds: float) -> None:
@@ -145,8 +155,6 @@ def check(ctx: StepContext, task: TransferTask) -> int:
     """Look at the destination of every file of a task, several at a time. What is checked is stored soon, so that
     a daemon that is ended, or killed, reads little of it again."""
     asked = worker_readings.of_task(ctx.store, ctx.settings, task.key)
-    if asked.all_wait:
-        return _wait_for_workers(ctx, task)
     found = _look(ctx, task, asked)
     if ctx.stop.is_set():
         return found.moved
