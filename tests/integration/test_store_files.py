@@ -68,6 +68,17 @@ def test_candidates_come_in_the_order_of_planning(store: Store, clock: ManualClo
     assert [each.oid for each in files.candidates(store, "p", 2)] == sorted(early)
 
 
+def test_files_that_do_not_fit_hide_none_that_do(store: Store) -> None:
+    oids = add_files(store, 8)
+    store.database["files"].update_many({"_id": {"$in": oids[:5]}}, {"$set": {"jdp_file_size": 1.5}})
+    assert [one.oid for one in files.candidates(store, "p", 1)] == [oids[5]]
+    assert [one.oid for one in files.candidates(store, "p", 2)] == oids[5:7]
+    assert [one.oid for one in files.candidates(store, "p", 100)] == oids[5:]
+    store.database["files"].update_many({}, {"$set": {"jdp_file_size": 1.5}})
+    assert files.candidates(store, "p", 1) == []
+    assert files.candidates(store, "p", 0) == []
+
+
 def test_pending_of_sources(store: Store) -> None:
     source = jdp_id(77)
     wanted = add_files(store, 2, source_file_id=source)

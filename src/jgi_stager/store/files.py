@@ -228,10 +228,13 @@ def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
     where = {"project_name": project_name, "state": State.PENDING, **_TO_ASK}
     found: list[Candidate] = []
     for setbacks in (0, {"$gt": 0}):
-        left = limit - len(found)
-        if left > 0:
-            some = store.files.find({**where, "setbacks": setbacks}, _CANDIDATE).sort(_PLANNING_ORDER).limit(left)
-            found.extend(_candidates(store, some))
+        left = most = limit - len(found)
+        fit: list[Candidate] = []
+        while left > 0 and not fit:  # where none of them fits, what is behind them is not held up
+            some = store.files.find({**where, "setbacks": setbacks}, _CANDIDATE).sort(_PLANNING_ORDER).limit(most)
+            fit = _candidates(store, documents := some.to_list())[:left]
+            left, most = (left, most * 2) if len(documents) == most else (0, 0)
+        found += fit
     return found
 
 
@@ -420,24 +423,21 @@ def inspect(store: Store, project_names: Iterable[str], most: int) -> None:
     found = store.files.find({}, _WHOLE).hint(BY_ID).limit(most)
     documents = list(found if begun is None else found.min([("_id", begun)]))
     store.misfits.inspected = documents[-1]["_id"] if len(documents) == most else None
-    for document in documents:
-        if document.get("project_name") in names and document.get("state") != State.DONE:
-            fits(store, "files", document)
+    ours = (one for one in documents if one.get("project_name") in names and one.get("state") != State.DONE)
+    fitting(store, "files", ours)
 
 
 @translated
 def inspect_states(store: Store, project_name: str) -> None:
     """Set aside the files of a project that no step would ever meet, because their state is none. Cheap."""
     where = {"project_name": project_name, "state": {"$nin": as_list(State)}}
-    for document in store.files.find(where, _WHOLE).limit(MOST_REMEMBERED):
-        fits(store, "files", document)
+    fitting(store, "files", store.files.find(where, _WHOLE).limit(MOST_REMEMBERED))
 
 
 @translated
 def inspect_strays(store: Store) -> None:
     """Set aside the files whose project is none. Cheap."""
-    for document in store.files.find(_STRAY, _WHOLE).limit(MOST_REMEMBERED):
-        fits(store, "files", document)
+    fitting(store, "files", store.files.find(_STRAY, _WHOLE).limit(MOST_REMEMBERED))
 
 
 @translated
