@@ -20,7 +20,7 @@ from jgi_stager.store import tallies
 from jgi_stager.store.database import MOST_REMEMBERED, Document, Store
 from jgi_stager.store.documents import BY_ID, BY_SOURCE, READ_TOGETHER, as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
-from jgi_stager.store.validation import fits, fitting
+from jgi_stager.store.validation import fitting
 from jgi_stager.stored import Download, Verified, parse
 
 FileId = ObjectId
