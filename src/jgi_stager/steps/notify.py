@@ -140,9 +140,11 @@ def open_alarm(ctx: StepContext, topic: str, words: Mapping[str, str | None], la
         seen_at=now,
         quiet_hours=lasts.quiet_hours,
     )
-    _open_topics(ctx).add(alarm.key)
+    known = _open_topics(ctx)
+    known.add(alarm.key)
     if alarms.open_alarm(ctx.store, alarm):
         log.warning("alarm_opened", topic=alarm.key, cause=alarm.cause.value)
+    known.add(alarm.key)  # another step may have ended it just before it was written
 
 
 def topic_of(key: str) -> str:
@@ -150,7 +152,8 @@ def topic_of(key: str) -> str:
     topic = DATED.sub("", key)
     if len(topic) <= LONGEST_TOPIC:
         return topic
-    return f"{topic[:LONGEST_TOPIC]}~{hashlib.sha256(topic.encode('utf-8', 'replace')).hexdigest()[:16]}"
+    end = f"~{hashlib.sha256(topic.encode('utf-8', 'replace')).hexdigest()[:16]}"
+    return topic[: LONGEST_TOPIC - len(end)] + end  # the topic of a topic is itself
 
 
 def solve(ctx: StepContext, topic: str, why: str) -> bool:
