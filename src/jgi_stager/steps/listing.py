@@ -6,6 +6,7 @@ when it will be done.
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,12 +116,18 @@ def list_files(ctx: StepContext, project: Project) -> int:
         )
         give_up(ctx, project, why)
         return 1
+    over = threading.Event()
+
+    def keep(answers: Sequence[tuple[DiscoveredProject, ApListing]]) -> None:
+        if not keep_listings(ctx, project, answers):
+            over.set()
+
     kept = ask_all(
         ctx,
         Service.JDP,
-        [ap for ap in chosen if ap.listed is None],
+        (ap for ap in chosen if ap.listed is None and not over.is_set()),
         lambda ap: ctx.jdp.files_of_analysis_project(ap.its_ap_id),
-        lambda answers: keep_listings(ctx, project, answers),
+        keep,
         ctx.settings.jdp.pool_size,
         weigh=lambda listing: len(listing.files),
         anonymous=True,
@@ -243,16 +250,21 @@ class _Met:
     noted: Mapping[str, Any]
     added: Sequence[str] | None = None
     """Of a rescan: all files that it enters, if these are to be noted anew."""
+    grew: bool = False
+    """Whether it is of a rescan that enters files, now or before it was cut off."""
 
 
 def keep_listings(
     ctx: StepContext, project: Project, answers: Sequence[tuple[DiscoveredProject, ApListing]]
-) -> None:
-    """Keep answers of JDP together: the files of all are entered, and then all are listed.
+) -> bool:
+    """Keep answers of JDP together: the files of all are entered, and then all are listed. False if the discovery
+    is over: a person may have removed the record, and inserted another one that has the name now.
 
     Killed in between, what was entered is met again as known, so nothing is entered or counted twice. Raises what
     the Globus client raises, `Transient` while the patterns of the importer cannot be read.
     """
+    if not projects.record_discovery(ctx.store, project):
+        return False
     name, discovery = project.project_name, discoveries.key_of(project)
     ids = [ap.ap_gold_id for ap, _ in answers]
     imported = imports.of_analysis_projects(ctx.store, project, ids)
@@ -272,12 +284,12 @@ def keep_listings(
     if records and copying.is_possible(ctx.settings):
         wanted, largest = [one.source_file_id for one in records], ctx.settings.staging.md5_max_bytes
         sharing.reserve(ctx.store, [name], wanted, largest)
-    if records and isinstance(project.discovery, Rescan):
+    if any(one.grew for one in met.values()):
         rested, why = (ProjectState.HELD, ProjectState.DONE), "JDP lists new files of it"
         projects.set_project(ctx.store, project.key, rested, ProjectState.ACTIVE, why=why, done_at=None)
     # In one write for each: whether an analysis project is listed, and what is worth knowing about it.
     discoveries.note_each(ctx.store, discovery, {about: one.noted for about, one in met.items()})
-    projects.record_discovery(ctx.store, project)
+    return True
 
 
 def _by_analysis_project(rows: Iterable[FileRow]) -> Mapping[str, Sequence[FileRow]]:
@@ -318,7 +330,7 @@ def _meet(
         return _Met(records, noted)
     added = sorted({*ap.added, *(record.jdp_file_id for record in records)})
     noted |= _differences(listing, selection, known, frozenset(added))
-    return _Met(records, noted, added if added != ap.added else None)
+    return _Met(records, noted, added if added != ap.added else None, bool(added))
 
 
 def _differences(

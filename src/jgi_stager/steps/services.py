@@ -285,7 +285,7 @@ def process_each(
 def ask_all(
     ctx: StepContext,
     service: Service,
-    items: Sequence[T],
+    items: Iterable[T],
     ask: Callable[[T], R],
     keep: Callable[[Sequence[tuple[T, R]]], None],
     size: int,
