@@ -129,3 +129,27 @@ def test_a_daemon_that_stops_keeps_what_it_has_read(slow: Stage, monkeypatch: py
     assert len(noted(slow)) == 1
     finish(slow)
     assert slow.counts() == {"done": 4}
+
+
+def test_what_is_left_when_the_task_has_ended_is_left_to_its_verification(
+    slow: Stage, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = read_back.read
+
+    def read(path: str, stop: read_back.Stop) -> read_back.Content | None:
+        if not opened:
+            slow.run("poll_tasks")
+        return real(path, stop)
+
+    monkeypatch.setattr(read_back, "read", read)
+    monkeypatch.setattr("jgi_stager.steps.read_ahead.ASKED_SECONDS", 0)
+    monkeypatch.setattr(read_back, "workers", lambda _: 1)
+    slow.out.clock.advance(3600)
+    (task,) = slow.documents("globus_tasks", kind="files")
+    slow.ctx.globus.task(task["task_id"])
+    assert arrived(slow) == 4
+    slow.run("read_ahead")
+    assert [one["state"] for one in slow.documents("globus_tasks", kind="files")] == ["ended"]
+    assert 0 < len(opened) < 4
+    slow.run("verify")
+    assert (slow.counts(), len(opened)) == ({"done": 4}, 4), "nothing is read twice"

@@ -395,6 +395,7 @@ def _calls(store: Store) -> dict[str, Callable[[], object]]:
         "tasks.task_by_id": lambda: tasks.task_by_id(store, "t"),
         "tasks.tasks_in": lambda: tasks.tasks_in(store, list(TaskState), now),
         "tasks.body_of": lambda: tasks.body_of(store, "t"),
+        "tasks.is_active": lambda: tasks.is_active(store, "t"),
         "tasks.items_of": lambda: tasks.items_of(store, "t"),
         "tasks.renew_submission": lambda: tasks.renew_submission(store, "t", "another"),
         "tasks.update_task": lambda: tasks.update_task(store, "t", TaskState.ACTIVE, TaskState.ENDED),

@@ -29,6 +29,8 @@ log = structlog.get_logger()
 SETTLED_SECONDS = 60.0
 """So long nothing was written on a file that is read: Globus writes several parts of one at a time."""
 TRIED = "read ahead in vain"
+ASKED_SECONDS = 5.0
+"""Real: so seldom it is asked whether the task still runs. When it has ended, `verify` reads what is left."""
 
 
 def run(ctx: StepContext) -> int:
@@ -85,7 +87,12 @@ def _read(ctx: StepContext, task: TransferTask, tried: dict[str, dict[str, int]]
 def _arrived(ctx: StepContext, task: TransferTask, tried: dict[str, int]) -> Iterator[Arriving]:
     """The files of a task that seem to be there as a whole, and that nobody has read as they are now."""
     most, quiet = ctx.settings.staging.md5_max_bytes, ctx.clock.real_seconds(SETTLED_SECONDS)
+    asked_at = time.monotonic()
     for file in arrivals.arriving(ctx.store, task.globus_id):
+        if time.monotonic() - asked_at >= ASKED_SECONDS:
+            if not tasks.is_active(ctx.store, task.key):
+                return
+            asked_at = time.monotonic()
         if most is not None and file.size > most:
             continue
         try:

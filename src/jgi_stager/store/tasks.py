@@ -212,6 +212,12 @@ def any_open(store: Store) -> bool:
 
 
 @translated
+def is_active(store: Store, key: str) -> bool:
+    """Whether Globus is still at a task, as far as was asked."""
+    return store.globus_tasks.find_one({"_id": key, "state": str(TaskState.ACTIVE)}, {"_id": 1}) is not None
+
+
+@translated
 def count_active(store: Store, kind: TaskKind | None = None) -> int:
     """How many tasks, of one kind or of all, count against the cap of active tasks at Globus."""
     where: Document = {"state": {"$in": as_list(AT_GLOBUS)}}
