@@ -42,8 +42,8 @@ def fill(chosen: list[W], deferred: list[W], left: int, most: int) -> None:
     """Let files of the ``chosen`` give their places to larger ones of the ``deferred``, so that of the ``left``
     bytes as few as possible are wasted: one to one, or two to two.
 
-    Each to one of its own project, so no other gets less. Only the later half of the chosen give way: who did goes
-    first the next time, and keeps its place then. The first ``most`` of the deferred are looked at.
+    Each to one of its own project, so no other gets less. Only the later half of the chosen give way, and never
+    the first: who did goes first of its project the next time. The first ``most`` of the deferred are looked at.
     """
     for _ in range(EXCHANGES):
         best = max((_best(chosen, deferred[:most], left, at_once) for at_once in (1, 2)), key=attrgetter("more"))
@@ -55,7 +55,7 @@ def fill(chosen: list[W], deferred: list[W], left: int, most: int) -> None:
 
 def _best(chosen: Sequence[Sized], deferred: Sequence[Sized], left: int, at_once: int) -> _Exchange:
     """The exchange of so many files at once that uses the most of the ``left`` bytes."""
-    out, into = range(len(chosen) // 2, len(chosen)), range(len(deferred))
+    out, into = range(max(1, len(chosen) // 2), len(chosen)), range(len(deferred))
     if at_once > 1:
         out, into = out[-PAIRED:], into[:PAIRED]
     later = sorted(_together(deferred, into, at_once))

@@ -42,6 +42,13 @@ def test_who_gives_way_goes_first_the_next_time_in_the_order_of_before() -> None
     assert sizes(deferred)[:2] == [20, 30]
 
 
+def test_the_first_gives_way_to_nobody_however_few_there_are() -> None:
+    """Else a giant that stands alone in its window could wait for each larger one."""
+    chosen, deferred = files(60), files(65, 70, first=10)
+    fill(chosen, deferred, 40, 2)
+    assert (sizes(chosen), sizes(deferred)) == ([60], [65, 70])
+
+
 owners = st.sampled_from(["p", "q"])
 some = st.lists(st.tuples(owners, st.integers(0, 100)), max_size=12)
 
