@@ -71,7 +71,8 @@ def gaps(outcomes: Sequence[Outcome]) -> set[Spot]:
 
 
 def into_the_gaps(outcomes: Sequence[Outcome], tries: int = 1) -> Iterator[Script]:
-    """For each gap a run that passed there, with a kill. The last lives are free of kills: there it goes."""
+    """For each gap a run that passed there, with a kill. The last lives are free of kills: there it goes. It is
+    counted by its site: threads of the start come by others now earlier, now later."""
     wanted = dict.fromkeys(gaps(outcomes), tries)
     for outcome in outcomes:
         last = len(outcome.sites) - 1
@@ -81,7 +82,8 @@ def into_the_gaps(outcomes: Sequence[Outcome], tries: int = 1) -> Iterator[Scrip
             for moment in MOMENTS:
                 if wanted.get((site, moment), 0) > 0:
                     wanted[site, moment] -= 1
-                    kill = Kill(effect=number, moment=moment, life=last)
+                    effect = sum(site in one for one in outcome.sites[last][:number])
+                    kill = Kill(site=site, effect=effect, moment=moment, life=last)
                     kills = (*outcome.script.kills, kill)
                     yield outcome.script.model_copy(update={"kind": "gap", "kills": kills})
 

@@ -147,10 +147,12 @@ def test_the_report_counts_and_names_what_was_never_hit() -> None:
 
 def test_into_the_gaps_goes_every_site_that_a_life_without_a_kill_came_by() -> None:
     script = Script(kind="kill", kills=(Kill(effect=1, moment="before"),))
-    sites = [["a"], ["b", "a"]]
+    sites = [["a"], ["b", "a", "b"]]
     hit = {"site": "a", "moment": "before", "life": 0}
     outcome = Outcome.model_validate({"script": script, "hits": [hit], "sites": sites})
-    found = [
-        (one.kills[-1].effect, one.kills[-1].moment, one.kills[-1].life) for one in plan.into_the_gaps([outcome])
+    kills = [one.kills[-1] for one in plan.into_the_gaps([outcome], 2)]
+    assert [(one.site, one.effect, one.moment, one.life) for one in kills] == [
+        *[("b", 1, moment, 1) for moment in MOMENTS],
+        *[("a", 1, moment, 1) for moment in ("during", "after")],
+        *[("b", 2, moment, 1) for moment in MOMENTS],
     ]
-    assert found == [(1, moment, 1) for moment in MOMENTS] + [(2, "during", 1), (2, "after", 1)]
