@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-
-import structlog
 
 from benchmarks import (
     discovery,
@@ -34,9 +30,9 @@ from benchmarks import (
     verification,
     workers,
 )
+from benchmarks.apart import Benchmark, figures
 from benchmarks.figures import Figure
 
-Benchmark = Callable[[Sequence[int]], Iterator[Figure]]
 BENCHMARKS: dict[str, Benchmark] = {
     "makespan": makespan.run,
     "ticks": ticks.run,
@@ -63,7 +59,6 @@ def main() -> int:
     wanted = parser.parse_args()
     sizes = [int(size) for size in wanted.sizes.split(",")]
     found: dict[str, list[Figure]] = {}
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     print(f"{_machine()}, commit {_commit()}")
     print(f"{'':52} {'measured':>12} {'goal':>12}")
     for name, benchmark in BENCHMARKS.items():
@@ -71,14 +66,14 @@ def main() -> int:
             continue
         began = time.monotonic()
         found[name] = []
-        for figure in benchmark(sizes):
+        for figure in figures(benchmark, sizes):
             found[name].append(figure)
             print(row(figure), flush=True)
         print(f"-- {name}: {time.monotonic() - began:.0f} s", flush=True)
     if wanted.json is not None:
         document = {"machine": _machine(), "commit": _commit(), "figures": _document(found)}
         wanted.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    return int(any(figure.passes is False for figures in found.values() for figure in figures))
+    return int(any(figure.passes is False for some in found.values() for figure in some))
 
 
 def row(figure: Figure) -> str:
@@ -90,10 +85,7 @@ def row(figure: Figure) -> str:
 
 
 def _document(found: dict[str, list[Figure]]) -> dict[str, list[dict[str, object]]]:
-    return {
-        name: [{**asdict(figure), "passes": figure.passes} for figure in figures]
-        for name, figures in found.items()
-    }
+    return {name: [{**asdict(figure), "passes": figure.passes} for figure in some] for name, some in found.items()}
 
 
 def _machine() -> str:

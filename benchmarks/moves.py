@@ -73,6 +73,7 @@ def _cpu(uri: str, number: int, way: Callable[[Store, list[FileRecord]], None]) 
     finally:
         store.client.drop_database(name)
         store.close()
+        gc.unfreeze()
 
 
 def record(number: int) -> FileRecord:
