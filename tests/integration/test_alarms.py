@@ -130,3 +130,62 @@ def test_an_alarm_that_one_step_opens_while_another_ends_it_can_be_ended(played:
     assert len(alarms.open_alarms(played.store)) == 1
     assert solve(played.ctx, "slow:7", "it is over")
     assert alarms.open_alarms(played.store) == []
+
+
+def topics(st: Stage) -> dict[str, Cause]:
+    """What is open."""
+    return {one.key: one.cause for one in alarms.open_alarms(st.store)}
+
+
+def test_an_alarm_about_a_word_ends_with_a_word_that_is_known(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        # Not delivered meanwhile: a delivery with its manifest would say enough.
+        word = {"kind": "request_status_word", "word": "QUANTUM_FLUX"}
+        st.switch(world_faults=[word, {"kind": "request_stuck", "count": 1}])
+        st.insert()
+        st.wait(hours=6, minutes=120)
+        (number,) = [one["request_id"] for one in st.documents("restore_requests")]
+        assert topics(st) == {f"word:{number}": Cause.WORD}
+        (one,) = alarms.open_alarms(st.store)
+        assert (one.projects, one.about.request_id) == (["soil"], number)
+        assert one.command == f"jgi-stager evidence {number}"
+        st.switch(world_faults=[])
+        st.drive()
+        assert topics(st) == {}
+        known = alarms.get_alarm(st.store, f"word:{number}")
+        assert known is not None
+        assert (known.ended_why or "").endswith("which is known")
+
+
+def test_what_takes_long_is_an_alarm_until_it_has_moved_on(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.out.mishap("request_stuck")
+        st.insert()
+        st.wait(hours=24 * 4, minutes=240)
+        st.run("watch_stalls")
+        assert {key.partition(":")[0]: cause for key, cause in topics(st).items()} == {
+            "slow": Cause.DELAY,
+            "stalled": Cause.DELAY,
+        }
+        st.switch(world_faults=[])
+        st.drive()
+        assert topics(st) == {}
+
+
+def test_what_is_about_something_that_is_over_ends_by_itself(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri) as st:
+        st.insert()
+        st.drive()
+        st.run("poll_requests")  # closes what nobody needs any more
+        (number,) = [one["request_id"] for one in st.documents("restore_requests")]
+        (task, *_) = [one["task_id"] for one in st.documents("globus_tasks")]
+        told(st, "request", Lasts(about=About(request_id=number)))
+        told(st, "task", Lasts(about=About(task_id=task)))
+        told(st, "project", Lasts(projects=["soil", "gone"]))
+        told(st, "quiet", Lasts(quiet_hours=24))
+        told(st, "for good")
+        assert st.run("close_alarms") == 3
+        assert sorted(topics(st)) == ["for good", "quiet"]
+        st.out.clock.advance(26 * 3600)
+        assert st.run("close_alarms") == 1
+        assert sorted(topics(st)) == ["for good"]
