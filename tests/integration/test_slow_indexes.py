@@ -47,6 +47,15 @@ def lose_an_index(port: int) -> None:
         client[NAME]["files"].drop_index("file_name_1")
 
 
+def with_all_indexes(port: int, clock: ManualClock) -> str:
+    """The address of a database with a file, which lacks no index."""
+    uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
+    connect(uri, NAME, clock).close()
+    lose_an_index(port)
+    connect(uri, NAME, clock).close()
+    return uri
+
+
 def indexes(port: int) -> set[str]:
     """Those of the files."""
     with admin(port) as client:
@@ -84,10 +93,7 @@ def test_an_index_is_waited_for_beyond_the_end_of_any_other_call_and_said(
 def test_nothing_is_said_of_a_database_that_has_them(
     port: int, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
-    connect(uri, NAME, clock).close()
-    lose_an_index(port)
-    connect(uri, NAME, clock).close()
+    uri = with_all_indexes(port, clock)
     monkeypatch.setattr(schema, "MADE_SOON", 0)
     with capture_logs() as logs:
         connect(uri, NAME, clock).close()
@@ -115,10 +121,7 @@ def test_what_other_people_made_does_not_stand_in_the_way(
 def test_where_no_index_is_missing_a_server_that_hangs_is_not_waited_for(
     port: int, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
-    connect(uri, NAME, clock).close()
-    lose_an_index(port)
-    connect(uri, NAME, clock).close()
+    uri = with_all_indexes(port, clock)
     monkeypatch.setattr(schema, "MADE_SOON", 0)
     monkeypatch.setattr(connection, "SOCKET_TIMEOUT_SECONDS", SHORT_SECONDS)
     hung = {"failCommands": ["createIndexes"], "blockConnection": True, "blockTimeMS": int(5000 * SHORT_SECONDS)}

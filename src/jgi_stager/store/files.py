@@ -233,7 +233,7 @@ def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
         while left > 0 and not fit:  # where none of them fits, what is behind them is not held up
             some = store.files.find({**where, "setbacks": setbacks}, _CANDIDATE).sort(_PLANNING_ORDER).limit(most)
             fit = _candidates(store, documents := some.to_list())[:left]
-            left, most = (left, most * 2) if len(documents) == most else (0, 0)
+            left, most = (left if len(documents) == most else 0), most * 2
         found += fit
     return found
 
