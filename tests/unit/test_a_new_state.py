@@ -78,9 +78,9 @@ def with_a_new_state(lifecycle: str) -> str:
         tail = tail.replace("\n}\n", f"\n    {enum}.CHECKED: frozenset({{{enum}.{old}}}),\n}}\n", 1)
         lifecycle = f"{head}\n{table}: Mapping{tail}"
     phase = "    State.DONE: Phase.DONE,\n"
-    over = "COMPLETE_PROJECTS = (ProjectState.DONE,"
-    assert over in lifecycle
-    lifecycle = lifecycle.replace(over, f"{over} ProjectState.CHECKED")
+    complete = "COMPLETE_PROJECTS = ("
+    assert complete in lifecycle
+    lifecycle = lifecycle.replace(complete, f"{complete}ProjectState.CHECKED, ")
     return lifecycle.replace(phase, f"{phase}    State.CHECKED: Phase.PENDING,\n")
 
 
