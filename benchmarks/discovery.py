@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.books import mongod
+from benchmarks.databases import mongod
 from benchmarks.figures import Figure, resident
 from catalogues import small_catalogue
 from stage import stage

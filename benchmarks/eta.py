@@ -19,12 +19,13 @@ from statistics import median
 from unittest import mock
 
 import stage as stages
-from benchmarks.books import mongod
+from benchmarks.databases import mongod
 from benchmarks.figures import Figure
 from jgi_stager.lifecycle import TaskState
 from jgi_stager.records import TaskKind
-from jgi_stager.reporting import eta, snapshot
+from jgi_stager.reporting import eta
 from jgi_stager.reporting.eta import Eta
+from jgi_stager.reporting.snapshot import SnapshotSource, take_snapshot
 from jgi_stager.simulator import generate
 from jgi_stager.steps import verify
 from jgi_stager.steps.context import StepContext
@@ -78,13 +79,13 @@ class Reader:
 
 def follow(made: Stage, seed: int, size: int, quota: int) -> Result | None:
     """Drive a project to its end; ask when a third of its bytes is done. None if all of it came at once."""
-    books = snapshot.SnapshotSource(made.store, made.settings, made.out.clock)
+    source = SnapshotSource(made.store, made.settings, made.out.clock)
     made.insert("soil")
     said: tuple[datetime, Eta] | None = None
     for _ in range(20_000):
         made.tick(TICK_MINUTES)
         if said is None:
-            facts = replace(snapshot.take_snapshot(books), reads_back=True)
+            facts = replace(take_snapshot(source), reads_back=True)
             project = facts.project("soil")
             done = 0 if project is None or not project.total.bytes else project.of("done").bytes
             if project is not None and project.state == "active" and done >= project.total.bytes / 3:

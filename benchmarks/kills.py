@@ -33,8 +33,8 @@ from jgi_stager.demo.run import Crew, Wish, start_daemon
 from jgi_stager.demo.run import run as run_demo
 
 KILLS, SEED = 5, 1
-PATIENCE_SECONDS = 120.0
-LOOK_SECONDS = 0.01
+GRACE_SECONDS = 120.0
+CHECK_SECONDS = 0.01
 LIMIT_SECONDS = 2.0
 QUIET = (1.0, 5.0)
 """Real seconds of work between a restart and the next kill, drawn by the seed."""
@@ -95,15 +95,15 @@ class Killer:
 
 def _first_action(database: Database[dict[str, Any]], pid: int) -> float:
     """When the daemon with this process id wrote its first report, by the clock of the machine."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + GRACE_SECONDS
     while time.monotonic() < deadline:
         try:
             if database["control"].find_one({"_id": "daemon", "pid": pid}) is not None:
                 return time.time()
         except PyMongoError:
             pass  # mongod is still coming up
-        time.sleep(LOOK_SECONDS)
-    raise RuntimeError(f"daemon {pid} did nothing for {PATIENCE_SECONDS:.0f} s")
+        time.sleep(CHECK_SECONDS)
+    raise RuntimeError(f"daemon {pid} did nothing for {GRACE_SECONDS:.0f} s")
 
 
 def _recovery(log: Path, written: int) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from benchmarks.books import mongod
+from benchmarks.databases import mongod
 from benchmarks.figures import Figure
 from jgi_stager.simulator import generate
 from month import Script, month

@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import median
 from unittest import mock
 
-from benchmarks.books import MD5, mongod
+from benchmarks.databases import MD5, mongod
 from benchmarks.figures import Figure
 from catalogues import PROPOSAL, analysis_project, small_file
 from jgi_stager import read_back

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from benchmarks.books import mongod
+from benchmarks.databases import mongod
 from benchmarks.figures import Figure, cpu_of
 from benchmarks.moves import TOGETHER, record, whole_way
 from jgi_stager.clock import ManualClock

@@ -15,7 +15,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo import UpdateOne
 
-from benchmarks.books import MD5, SIZE, mongod
+from benchmarks.databases import MD5, SIZE, mongod
 from benchmarks.figures import Figure, Meter, Spent
 from factories import jdp_id
 from jgi_stager.clock import ManualClock

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, median
 
-from benchmarks.books import begin, filled, project_names
+from benchmarks.databases import begin, filled, project_names
 from benchmarks.figures import MILLI, Figure, Meter, Spent, of_cost, resident
 from benchmarks.readers import Answer, Readers, readers
 from benchmarks.remembered import remember
-from jgi_stager.page.look import Reader
+from jgi_stager.page.reader import Reader
 from jgi_stager.page.render import REFRESH_SECONDS
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.steps import STEPS
@@ -54,7 +54,7 @@ def run(sizes: Sequence[int]) -> Iterator[Figure]:
 def _look(made: Stage, size: int) -> Figure:
     """What is read of the database for all pages together."""
     reader = Reader(SnapshotSource(made.store, made.settings, made.ctx.clock))
-    spent = Meter.of(made.store.database).repeated(reader.look)
+    spent = Meter.of(made.store.database).repeated(reader.read)
     return of_cost(f"a look for the pages at {size:,}", spent, None)
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.books import fill, mongod
+from benchmarks.databases import fill, mongod
 from benchmarks.figures import Figure, cpu_of
 from benchmarks.ticks import commands
 from stage import Stage, stage
@@ -25,7 +25,7 @@ from stage import Stage, stage
 RUNS = 5
 GOAL, STATUS_GOAL, DAEMON_GOAL = 0.25, 0.6, 1.0
 FILES = 3000
-PATIENCE_SECONDS = 60.0
+GRACE_SECONDS = 60.0
 COMMANDS = ((("--help",), GOAL), (("--version",), GOAL), (("status", "--help"), STATUS_GOAL))
 
 
@@ -69,7 +69,7 @@ def _until_it_acts(made: Stage, environment: Mapping[str, str]) -> float:
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + GRACE_SECONDS
         while made.store.database["control"].find_one({"_id": "daemon", "pid": daemon.pid}) is None:
             if daemon.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError("the daemon did not begin")

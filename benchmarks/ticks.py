@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from benchmarks.books import begin, filled, project_names
+from benchmarks.databases import begin, filled, project_names
 from benchmarks.figures import Figure, Meter, of_cost, resident
 from commands import toml
 from jgi_stager.cli.main import app
@@ -53,10 +53,10 @@ def _ticks(made: Stage, size: int) -> Iterator[Figure]:
     survey = meter.repeated(partial(_fresh, monitor, partial(status_line_now, monitor)))
     per_second += survey.mongod / SURVEY_EVERY_SECONDS
     yield of_cost(f"health survey at {size:,}", survey, STEP_MS)
-    books = CollectorRegistry()
-    books.register(StoreCollector(monitor))
+    registry = CollectorRegistry()
+    registry.register(StoreCollector(monitor))
     pages: dict[str, Callable[[], object]] = {
-        "/metrics": lambda: generate_latest(REGISTRY) + generate_latest(books),
+        "/metrics": lambda: generate_latest(REGISTRY) + generate_latest(registry),
         "/healthz": monitor.health,
     }
     for name, page in pages.items():
@@ -67,7 +67,7 @@ def _ticks(made: Stage, size: int) -> Iterator[Figure]:
 
 def _fresh(monitor: Monitor, page: Callable[[], object]) -> object:
     """Ask as if the last look were long ago."""
-    monitor._looked = float("-inf")
+    monitor._taken_at = float("-inf")
     return page()
 
 

@@ -70,7 +70,7 @@ def md5sum(paths: Sequence[str], width: int) -> None:
 
 
 def _read_back(paths: Sequence[str], width: int, known: str) -> None:
-    for _, answer in read_back.each(read_back.read, paths, width, threading.Event()):
+    for _, answer in read_back.map_unordered(read_back.read, paths, width, threading.Event()):
         found = answer.result()
         assert found is not None
         assert found.md5 == known

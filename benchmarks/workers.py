@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
-from benchmarks.books import mongod
+from benchmarks.databases import mongod
 from benchmarks.figures import Figure
 from benchmarks.verification import md5sum
 from databases import empty_database

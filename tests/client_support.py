@@ -15,10 +15,10 @@ from jgi_stager.failures import (
     NotOnDisk,
     OtherPart,
     OutcomeUnknown,
-    OutsideError,
     OverLimit,
     Rejected,
     Service,
+    ServiceError,
     Transient,
     Unnumbered,
 )
@@ -52,9 +52,9 @@ def edge_to(url: str, service: Service) -> Iterator[HttpEdge]:
         edge.close()
 
 
-def failure(call: Callable[[], object], *secrets: str) -> OutsideError:
+def failure(call: Callable[[], object], *secrets: str) -> ServiceError:
     """What ``call`` fails with: one of the four kinds, without a planted secret in or behind it."""
-    with pytest.raises(OutsideError) as caught:
+    with pytest.raises(ServiceError) as caught:
         call()
     assert_silent(caught.value, OFFLINE, ACCESS, SESSION, *secrets)
     assert type(caught.value) in KINDS, "nothing else leaves the clients"

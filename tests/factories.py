@@ -109,7 +109,7 @@ def read_files(store: Store, oids: Iterable[ObjectId]) -> list[FileRow]:
 
 
 def add_files(store: Store, count: int, **fields: Any) -> list[ObjectId]:
-    """Enter ``count`` files into the books, in the order of the ids that are returned."""
+    """Enter ``count`` files into the database, in the order of the ids that are returned."""
     records = [file_record(**fields) for _ in range(count)]
     assert upsert_files(store, records) == count
     found = store.files.find({"jdp_file_id": {"$in": [record.jdp_file_id for record in records]}}, {"_id": 1})

@@ -118,8 +118,8 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "control.note_published": lambda store: control.note_published(store, "e", None),
     "shares.add": lambda store: shares.add(store, "new", SHARE),
     "shares.revoke": lambda store: shares.revoke(store, SHARE.project),
-    "files.look_first": lambda store: files.look_first(store, "p", [ANOTHER.ap_gold_id]),
-    "files.looked_at": lambda store: files.looked_at(store, [LOOKED_FOR]),
+    "files.check_first": lambda store: files.check_first(store, "p", [ANOTHER.ap_gold_id]),
+    "files.note_checked": lambda store: files.note_checked(store, [LOOKED_FOR]),
     "files.upsert_files": lambda store: files.upsert_files(store, [ANOTHER]),
     "history.add": lambda store: history.add(store, history_point(LATER)),
     "history.retire": lambda store: history.retire(store, project("p", accepted_at=LATER)),
@@ -147,7 +147,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "notices.mark_sent": lambda store: notices.mark_sent(store, "sending"),
     "notices.mark_waiting": lambda store: notices.mark_waiting(store, "sending", LATER, "e"),
     "notices.note_addresses": lambda store: notices.note_addresses(store, "waiting", ["a"], {"b": "550 no"}),
-    "notices.push_later": lambda store: notices.push_later(store, "waiting", LATER),
+    "notices.reschedule_push": lambda store: notices.reschedule_push(store, "waiting", LATER),
     "notices.put_notice": lambda store: notices.put_notice(store, "new", kind="k", data={}, to=[]),
     "notices.put_off": lambda store: notices.put_off(store, ["waiting"], LATER, "w"),
     "notices.withdraw": lambda store: notices.withdraw(store, "waiting", "w"),
@@ -158,7 +158,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "projects.note": lambda store: projects.note(store, "discovering", ProjectState.DISCOVERING, "w", priority=1),
     "projects.begin_rescan": lambda store: projects.begin_rescan(store, RESTING, "root", "w"),
     "projects.end_rescan": lambda store: projects.end_rescan(store, RESCANNED, "w"),
-    "projects.postpone_discovery": lambda store: projects.postpone_discovery(store, DISCOVERING, error="e"),
+    "projects.reschedule_discovery": lambda store: projects.reschedule_discovery(store, DISCOVERING, error="e"),
     "projects.record_discovery": lambda store: projects.record_discovery(
         store, DISCOVERING, {"analysis_projects": 1}
     ),
@@ -179,7 +179,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
     "requests.insert_request": lambda store: requests.insert_request(
         store, file_ids=[jdp_id(2)], projects=["p"], files=1, size=1
     ),
-    "requests.note_deliveries_looked_at": requests.note_deliveries_looked_at,
+    "requests.note_deliveries_checked": requests.note_deliveries_checked,
     "requests.update_request": lambda store: requests.update_request(
         store, _key(store.restore_requests), RequestState.SUBMITTING, RequestState.UNKNOWN
     ),
@@ -199,7 +199,7 @@ WRITES: Mapping[str, Callable[[Store], object]] = {
         store, _key(store.globus_tasks), TaskState.SUBMITTING, TaskState.SUBMITTED
     ),
 }
-"""Every public function of the store that writes, so that it would change the books of `full`."""
+"""Every public function of the store that writes, so that it would change the database of `full`."""
 EACH_KIND = (
     "projects.insert_project",
     "control.keep_digest",
@@ -279,7 +279,7 @@ def _beside(store: Store) -> None:
 
 
 def full(store: Store) -> None:
-    """Fill the books."""
+    """Fill the database."""
     store.files.insert_one(file_record().model_dump() | {"_id": A_FILE, "to_list_again": True})
     looked_for = file_record(jdp_file_id=jdp_id(1 << 61), look_first=True)
     store.files.insert_one(looked_for.model_dump() | {"_id": LOOKED_FOR})
@@ -312,7 +312,7 @@ def _fill_the_rest(store: Store) -> None:
     for name in ("new", "discovering"):
         projects.insert_project(store, {"_id": name, "project_name": name})
     projects.claim_name(store, "discovering", "discovering")
-    projects.set_project(store, "discovering", None, ProjectState.DISCOVERING)
+    projects.set_project(store, "discovering", None, ProjectState.DISCOVERING, accepted_at=SOME_TIME)
     for one, rescan in ((RESTING, None), (RESCANNED, RESCANNED.discovery.model_dump())):
         document = one.model_dump(by_alias=True, exclude={"discovery"}) | {"rescan": rescan, "discovery": {}}
         store.projects.insert_one(document | {"state": ProjectState.DONE.value})

@@ -1,4 +1,4 @@
-"""What must hold whatever happened (design, section 3), read from the simulator's books and the database."""
+"""What must hold whatever happened (design, section 3), read from what the simulator saw and the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_run(
 ) -> dict[str, Any]:
     """Everything that holds at the end of a run in which each file but those in ``failed`` arrived.
 
-    ``again``: files were asked for more than once with good reason. Returns the simulator's books.
+    ``again``: files were asked for more than once with good reason. Returns what the simulator saw.
     """
     books = stage.out.books(full=True)
     check_limits(stage, books)
@@ -64,7 +64,7 @@ def check_arrivals(stage: Stage, failed: Collection[str] = ()) -> None:
 
 
 def check_tasks(stage: Stage, books: dict[str, Any], *, again: bool = False) -> None:
-    """The cap was kept, every task at Globus is in the books once, and no file was written twice."""
+    """The cap was kept, every task at Globus is in the database once, and no file was written twice."""
     assert books["most_active_tasks"] <= stage.settings.globus.max_active_tasks
     known = [one["task_id"] for one in stage.documents("globus_tasks") if one["task_id"]]
     assert sorted(known) == sorted(one["task_id"] for one in books["tasks"])

@@ -25,7 +25,7 @@ RELEASES = {
     2: "fb54cb412b289d90027487ac00ee71ab0c09aa9b",
     3: "9a1dfd601a01360776013d55913cda30a3cbb005",
 }
-"""The last state of each version of the books: commits, for nothing was released yet."""
+"""The last state of each version of the database: commits, for nothing was released yet."""
 NEWER_SECTIONS = {"nersc"}
 """Sections of the settings that some of them do not know."""
 
@@ -73,7 +73,7 @@ class OldRelease:
     source: Path
 
     def drive(self, st: Stage, hours: float, minutes: float = 15) -> str | None:
-        """Let it work on the books of a stage, whose own daemon rests; why it refuses them, if it does."""
+        """Let it work on the database of a stage, whose own daemon rests; why it refuses them, if it does."""
         settings = st.settings.model_dump(mode="json", exclude_none=True)
         order: dict[str, Any] = {
             "source": str(self.source),
@@ -101,7 +101,7 @@ class OldRelease:
 
 
 def old_release(version: int, directory: Path) -> OldRelease:
-    """The release with this version of the books. Skips the test where there is no history of the repository."""
+    """The release with this version of the database. Skips the test where the repository has no history."""
     command = ["git", "-C", str(REPOSITORY), "archive", RELEASES[version], "src"]
     found = subprocess.run(command, capture_output=True, check=False)
     if found.returncode != 0:

@@ -10,9 +10,9 @@ from typing import Any
 
 from jgi_stager.history_models import HistoryPoint, PointKind
 from jgi_stager.lifecycle import ProjectState, State
-from jgi_stager.page.events import Letter, events
+from jgi_stager.page.events import Mail, events
 from jgi_stager.page.tables import FailedFile
-from jgi_stager.page.views import Look
+from jgi_stager.page.views import PageData
 from jgi_stager.planning import Spent
 from jgi_stager.reporting import summary
 from jgi_stager.reporting.snapshot_types import FailedGroup, Login, Move, Project, Snapshot
@@ -40,32 +40,32 @@ VOID = frozenset({"meta", "link", "br", "img", "input", "hr", "wbr"})
 # --- four situations ----------------------------------------------------------------------------------------
 
 
-def fresh() -> Look:
+def fresh() -> PageData:
     """A daemon that was just installed."""
-    return look_at(facts())
+    return data_of(facts())
 
 
-def midway() -> Look:
+def midway() -> PageData:
     """A project in the middle of everything, and two others."""
-    return look_at(_world())
+    return data_of(_world())
 
 
-def dead_token() -> Look:
+def dead_token() -> PageData:
     """The same, and JDP refuses the token."""
     dead = trouble("jdp", "needs_person", "jdp: HTTP 401; the token has ended", "jgi-stager token set jdp")
     login = Login("jdp", since=NOW - 90 * HOUR, last_success=NOW - 2 * HOUR, dead_since=NOW - 2 * HOUR)
-    return look_at(_world(daemon=dead, logins={"jdp": login}), jdp="needs_person")
+    return data_of(_world(daemon=dead, logins={"jdp": login}), jdp="needs_person")
 
 
-def ended_with_failures() -> Look:
+def ended_with_failures() -> PageData:
     """Everything is at rest, and some of it failed."""
     counts = {"done": (20_000, 15 * TERA), "failed": (14, 20 * GIGA)}
     held = project(NAME, "held", counts=counts, failed=FAILED, accepted_at=NOW - 60 * HOUR)
     done = project("river", "done", counts={"done": (100, TERA)}, accepted_at=NOW - 90 * HOUR)
-    return look_at(facts(projects=(held, done)))
+    return data_of(facts(projects=(held, done)))
 
 
-def many() -> Look:
+def many() -> PageData:
     """Twenty projects, one with as long a name as there may be, all with failures and many mails."""
     names = [NAME, "n" * 100, *(f"soil-{number:02}" for number in range(18))]
     world = _world(
@@ -81,7 +81,7 @@ def many() -> Look:
         ]
         for name in names
     }
-    return look_at(world, failed=failed, points=points)
+    return data_of(world, failed=failed, points=points)
 
 
 FAILED = (
@@ -136,7 +136,7 @@ def _world(**fields: Any) -> Snapshot:
     return facts(**{**values, **fields})
 
 
-def look_at(world: Snapshot, *, jdp: str = "usable", **fields: Any) -> Look:
+def data_of(world: Snapshot, *, jdp: str = "usable", **fields: Any) -> PageData:
     """What the pages show of a world."""
     logins = [
         Credential("gold", "usable", age=timedelta(days=9)),
@@ -145,14 +145,14 @@ def look_at(world: Snapshot, *, jdp: str = "usable", **fields: Any) -> Look:
         ),
         Credential("globus", "usable", age=timedelta(days=30)),
     ]
-    letters = [Letter(NOW - 58 * HOUR, f"{NAME}: 20,834 files begin to move", NAME)]
+    mails = [Mail(NOW - 58 * HOUR, f"{NAME}: 20,834 files begin to move", NAME)]
     named = {one.name: [FailedFile("6190000000000000000000aa", "a.gff")] for one in world.projects if one.failed}
     values: dict[str, Any] = {
         "points": {one.name: history_of(one) for one in world.projects if one.counts},
-        "events": events(world, letters, [], [], 400),
+        "events": events(world, mails, [], [], 400),
         "failed": named,
     }
-    return Look(summary.status(world, logins), **{**values, **fields})
+    return PageData(summary.status(world, logins), **{**values, **fields})
 
 
 def history_of(one: Project, hours: int = 58) -> list[HistoryPoint]:
@@ -195,9 +195,9 @@ EVIL = (
 )
 
 
-def hostile(evil: str) -> Look:
+def hostile(evil: str) -> PageData:
     """A world in which whatever came from outside is ``evil``."""
-    base = midway().facts
+    base = midway().snapshot
     subject = moving(
         failed=(FailedGroup(evil, 14, 20, (evil,)),),
         history=(Move(NOW, None, "active", evil),),
@@ -211,11 +211,11 @@ def hostile(evil: str) -> Look:
         requests=tuple(replace(one, word=evil, error=evil, projects=(NAME, evil)) for one in base.requests),
         tasks=(task("t1", nice_status=evil, error=evil, task_id=evil),),
         mails_given_up=(evil,),
-        daemon=replace(dead_token().facts.daemon),
+        daemon=replace(dead_token().snapshot.daemon),
     )
-    letters = [Letter(NOW, evil, NAME)]
+    mails = [Mail(NOW, evil, NAME)]
     named = {NAME: [FailedFile(evil, evil)]}
-    return look_at(world, events=events(world, letters, [], [], 99), failed=named, hung=(evil,))
+    return data_of(world, events=events(world, mails, [], [], 99), failed=named, hung=(evil,))
 
 
 # --- a page as a reader finds it ----------------------------------------------------------------------------

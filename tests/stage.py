@@ -106,7 +106,7 @@ class Stage:
 
     @property
     def store(self) -> Store:
-        """The books, through the daemon's own connection."""
+        """The database, through the daemon's own connection."""
         return self.ctx.store
 
     @property
@@ -122,7 +122,7 @@ class Stage:
         return self.settings.staging.stage_dir
 
     def open(self) -> None:
-        """Start as a new process would: with nothing but the settings, the books and the secrets."""
+        """Start as a new process would: with nothing but the settings, the database and the secrets."""
         store = connect(self.uri, self.database, self.clock)
         self._open.callback(store.close)
         self._audited_at = None
@@ -240,7 +240,7 @@ class Stage:
         """Whether the daemon would end with --until-idle."""
         return is_idle(self.ctx)
 
-    # --- what the books of the daemon say
+    # --- what the database of the daemon say
 
     def documents(self, collection: str, **where: Any) -> list[Document]:
         """Documents of a collection by id."""

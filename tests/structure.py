@@ -175,6 +175,31 @@ def lifecycles() -> list[str]:
     return [name for name in LIFECYCLES if f"{name}_MOVES" in declared]
 
 
+PRIVATE_WORDS = re.compile(
+    "books|boss|crumb|diary|dice|folding|gather|handover|insight|journeys?|leash|letters?|looks?|lumps|oversee|overseer"
+    "|patience|pulse|ripe|setbacks?|solve|steering|surveyo?r?|tell|trouble|unbroken|weather|wiring"
+)
+"""Images that once stood for terms of the field. Stored values keep theirs, and are no names of this kind."""
+
+
+def private_words() -> list[str]:
+    """The names of modules, and public ones of functions, classes and constants, that have such a word in them."""
+    found = []
+    for module, tree in sources().items():
+        names = [module.rpartition(".")[2]]
+        names += [one.name for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.ClassDef)]
+        names += [
+            ast.unparse(target) for one in tree.body if isinstance(one, ast.Assign) for target in one.targets
+        ]
+        found += [f"{module}.{name}" for name in names if name[0] != "_" and _has_private_word(name)]
+    return found
+
+
+def _has_private_word(name: str) -> bool:
+    words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().split("_")
+    return any(PRIVATE_WORDS.fullmatch(word) for word in words)
+
+
 def table() -> list[tuple[str, str, str]]:
     """Each aim: what it is, what is, what was to be reached."""
     path = {name: lines(name) for name in READING_PATH}
@@ -186,6 +211,7 @@ def table() -> list[tuple[str, str, str]]:
         ("product files", str(len(product_files())), "about 100"),
         ("dict-typed functions in steps", str(len(dict_typed())), "0"),
         ("changes of state outside transitions", str(len(writes_beside_transitions())), "0"),
+        ("private words in names", str(len(private_words())), "0"),
         ("lifecycles declared", f"{len(lifecycles())} of {len(LIFECYCLES)}", "5 of 5"),
     ]
 
@@ -200,6 +226,7 @@ def main() -> None:
         for name, other in between_steps():
             print(f"{name} imports {other}")
         print("dict-typed:", *dict_typed(), sep="\n  ")
+        print("private words:", *private_words(), sep="\n  ")
 
 
 if __name__ == "__main__":

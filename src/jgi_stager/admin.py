@@ -295,7 +295,7 @@ _UNUSABLE = {"$or": [{"jdp_file_size": None}, {"destination_path": None}]}
 def _ended(request: RestoreRequest | None, number: int) -> str:
     if request is not None and request.state in (RequestState.READY, RequestState.CLOSED):
         return f"the delivery of request {number} ends at {request.expiration_date:%Y-%m-%d %H:%M} UTC"
-    return f"the delivery of request {number} is {'not in the books' if request is None else request.state}"
+    return f"the delivery of request {number} is {'not in the database' if request is None else request.state}"
 
 
 def failed_files(store: Store, name: str, **which: Unpack[Which]) -> list[FileRow]:
@@ -310,13 +310,13 @@ def settle(store: Store, file: FileRow, problem: str | None, verified: Verified 
         where = moves.by_oids([file.oid], destination_path=file.destination_path, reason=file.reason)
         why = f"verified at the destination: {verified.how}; again, for {who}"
         return moves.move(store, where, State.FAILED, State.DONE, why, verified=verified.model_dump()) == 1
-    before = (file.reason or "").partition(_LOOKED_AGAIN)[0]
+    before = (file.reason or "").partition(_RECHECKED)[0]
     at = f"{store.clock.now():%Y-%m-%d %H:%M} UTC"
-    moves.note_reason(store, file.oid, file.reason, f"{before}{_LOOKED_AGAIN}{who} at {at}: {problem}")
+    moves.note_reason(store, file.oid, file.reason, f"{before}{_RECHECKED}{who} at {at}: {problem}")
     return False
 
 
-_LOOKED_AGAIN = ". Looked at again for "
+_RECHECKED = ". Looked at again for "
 
 
 def _left(store: Store, failed: Mapping[str, Any], reason: str, more: Mapping[str, Any]) -> Left:

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from jgi_stager.clients.globus import Entry
-from jgi_stager.failures import OutsideError
-from jgi_stager.steps.verify import Finding, look_at
+from jgi_stager.failures import ServiceError
+from jgi_stager.steps.verify import Finding, check_file
 from jgi_stager.store.files import FileRow
 
 Listing = Callable[[str], Sequence[Entry] | None]
-"""What Globus lists in a directory of the destination; None if there is none. Raises `OutsideError`."""
+"""What Globus lists in a directory of the destination; None if there is none. Raises `ServiceError`."""
 
 
-def look_again(
+def check_again(
     rows: Sequence[FileRow], md5_max_bytes: int | None, listing: Listing, stop: threading.Event
 ) -> Iterator[tuple[FileRow, Finding | str]]:
     """Each of these files with what was found at its destination, or why nobody could look there."""
@@ -35,7 +35,7 @@ def look_again(
             listed[directory] = _sizes(directory, listing)
         sizes = listed[directory]
         try:
-            found = sizes if isinstance(sizes, str) else look_at(row, sizes, md5_max_bytes, stop)
+            found = sizes if isinstance(sizes, str) else check_file(row, sizes, md5_max_bytes, stop)
         except OSError as error:
             # The file system failed: that says nothing about the file.
             found = f"{directory} cannot be read: {error.strerror or error}"
@@ -55,6 +55,6 @@ def _sizes(directory: str, listing: Listing) -> Mapping[str, int | None] | str:
 def _listed(directory: str, listing: Listing) -> Mapping[str, int | None] | str:
     try:
         entries = listing(directory)
-    except OutsideError as error:
+    except ServiceError as error:
         return f"{directory} cannot be read here, nor listed by Globus: {error}"
     return {entry.name: entry.size for entry in entries or () if entry.type == "file"}

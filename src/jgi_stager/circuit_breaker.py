@@ -12,14 +12,14 @@ from jgi_stager.failures import (
     Lack,
     NeedsPerson,
     OutcomeUnknown,
-    OutsideError,
     Rejected,
     Service,
+    ServiceError,
     Transient,
-    retry_delay,
 )
+from jgi_stager.retry import retry_delay
 
-PATIENCE = 3
+FAILURE_THRESHOLD = 3
 """So many failures in a row say that the service is out, not that one item is unlucky."""
 
 
@@ -103,7 +103,7 @@ class CircuitBreaker:
             self._circuits[service] = _Circuit(proven=True, lacking=lacking)
             return not circuit.proven
 
-    def failed(self, error: OutsideError, now: datetime, credential: object, item: object = None) -> None:
+    def failed(self, error: ServiceError, now: datetime, credential: object, item: object = None) -> None:
         """Note a failure; the circuit opens when it says that the service, not the item, is the trouble.
 
         ``item`` (hashable) names what was asked about, where the same is asked about again and again.
@@ -127,17 +127,17 @@ class CircuitBreaker:
             elif isinstance(error, OutcomeUnknown):
                 # Every further try may leave another request in doubt, and its bytes spent.
                 circuit.open_until = now + timedelta(seconds=retry_delay(circuit.failures))
-            elif isinstance(error, Transient) and (circuit.failures >= PATIENCE or _is_told_when(error)):
-                wait = retry_delay(max(1, circuit.failures - PATIENCE + 1), error.retry_after)
+            elif isinstance(error, Transient) and (circuit.failures >= FAILURE_THRESHOLD or _says_when(error)):
+                wait = retry_delay(max(1, circuit.failures - FAILURE_THRESHOLD + 1), error.retry_after)
                 circuit.open_until = now + timedelta(seconds=wait)
 
     def is_out(self, service: Service) -> bool:
         """Whether ``service`` failed so often in a row that it is not asked for a while."""
         with self._lock:
             circuit = self._circuit(service)
-            return circuit.failures >= PATIENCE and circuit.open_until is not None
+            return circuit.failures >= FAILURE_THRESHOLD and circuit.open_until is not None
 
-    def first_word(self, service: Service) -> bool:
+    def is_first_answer(self, service: Service) -> bool:
         """True once, for the first answer since the start."""
         with self._lock:
             known = service in self._heard
@@ -160,6 +160,6 @@ class CircuitBreaker:
         return self._circuits.setdefault(service, _Circuit())
 
 
-def _is_told_when(error: Transient) -> bool:
+def _says_when(error: Transient) -> bool:
     """Whether downloads are to come back later: of so many calls in a row none more is made before that."""
     return error.service is Service.DOWNLOADS and error.retry_after is not None

@@ -16,7 +16,7 @@ from jgi_stager.clients.http import HttpEdge
 from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.nersc import DEADLINE_SECONDS, MOST_BYTES, Nersc, place
 from jgi_stager.clients.nmdc import Nmdc
-from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, TheirClock, at_least
+from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, RemoteClock, at_least
 from jgi_stager.clients.turns import Turns
 from jgi_stager.clock import Clock, ScaledClock
 from jgi_stager.failures import Service
@@ -56,14 +56,14 @@ def open_clients(
 
     def edge(service: Service, section: HttpSettings) -> HttpEdge:
         timeout = bounded(section.timeout_seconds)
-        theirs = TheirClock(at_least(ours, TOLERANCE_SECONDS))
+        theirs = RemoteClock(at_least(ours, TOLERANCE_SECONDS))
         return HttpEdge(
             service,
             section.base_url,
             timeout,
             Turns(section.pool_size, section.requests_per_second),
             monotonic=ours.monotonic,
-            their_clock=theirs,
+            remote_clock=theirs,
         )
 
     def nersc() -> Nersc:
@@ -90,13 +90,13 @@ def open_clients(
         yield found
 
 
-PATIENCE_SECONDS = 20.0
+GRACE_SECONDS = 20.0
 """Real. A person who waits at a terminal is told sooner than a daemon that nobody produced an answer."""
 
 
 @contextmanager
 def clients_for_command(
-    settings: Settings, secrets: Secrets | None = None, seconds: float = PATIENCE_SECONDS
+    settings: Settings, secrets: Secrets | None = None, seconds: float = GRACE_SECONDS
 ) -> Iterator[Clients]:
     """The clients, each call bounded by ``seconds`` (real) or the settings, whichever is less."""
     with open_clients(settings, secrets or open_secrets(settings), most_seconds=seconds) as found:

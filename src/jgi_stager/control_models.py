@@ -74,7 +74,7 @@ class Starts(Stored):
     starts: list[Start] = []
 
 
-class Look(Stored):
+class LastCheck(Stored):
     """``deliveries`` in ``control``: when something was looked at last."""
 
     at: Instant

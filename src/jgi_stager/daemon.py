@@ -52,14 +52,14 @@ log = structlog.get_logger()
 
 SHORTEST_PERIOD_SECONDS = 0.02
 """Real seconds: a scaled clock must not turn a period into a busy loop."""
-LOOK_SECONDS = 0.1
+CHECK_SECONDS = 0.1
 """Real seconds between two looks of the main thread at what only it watches."""
 CLOCK_JUMP_SECONDS = 2.0
-BACKUP_LOOK_SECONDS = 1.0
+BACKUP_CHECK_SECONDS = 1.0
 """Real seconds between two looks whether a backup is being made."""
 
 
-class _BackupLook(NamedTuple):
+class _BackupCheck(NamedTuple):
     """Whether one was being made, and when that was seen (monotonic seconds)."""
 
     at: float
@@ -119,13 +119,13 @@ def _run_step(step: Step, ctx: StepContext) -> None:
 
 
 def _waits_for_backup(ctx: StepContext) -> bool:
-    """Whether a copy of the books is being made for which steps wait. One look is for all steps of a second: what
-    a step writes that began meanwhile makes the copy begin again, and no more."""
+    """Whether a copy of the database is being made for which steps wait. One look is for all steps of a second:
+    what a step writes that began meanwhile makes the copy begin again, and no more."""
     known, now = ctx.remembered.get("backup"), time.monotonic()
-    if isinstance(known, _BackupLook) and now - known.at < BACKUP_LOOK_SECONDS:
+    if isinstance(known, _BackupCheck) and now - known.at < BACKUP_CHECK_SECONDS:
         return known.wanted
     wanted = backup.is_wanted(ctx.store)
-    ctx.remembered["backup"] = _BackupLook(now, wanted)
+    ctx.remembered["backup"] = _BackupCheck(now, wanted)
     return wanted
 
 
@@ -170,13 +170,13 @@ def run(settings: Settings, *, until_idle: bool = False) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     home = processes.private_directory(settings.state.directory)
-    supervisor, starts = find_supervisor(), CrashBackoff(home)
+    supervisor, crash_backoff = find_supervisor(), CrashBackoff(home)
     try:
-        _serve(settings, clock, stop, supervisor, starts, until_idle=until_idle)
+        _serve(settings, clock, stop, supervisor, crash_backoff, until_idle=until_idle)
     except StoreUnavailable:
         if not stop.is_set():  # who is told to end while the database is away has not failed
             raise
-    starts.good()
+    crash_backoff.good()
     return 0
 
 
@@ -185,7 +185,7 @@ def _serve(
     clock: Clock,
     stop: threading.Event,
     supervisor: Supervisor,
-    starts: CrashBackoff,
+    crash_backoff: CrashBackoff,
     *,
     until_idle: bool,
 ) -> None:
@@ -193,7 +193,7 @@ def _serve(
     home = settings.state.directory
     with ExitStack() as stack:
         stack.enter_context(processes.alone(home / "daemon.lock", "a daemon with this state directory"))
-        wait_after_failures(starts, supervisor, stop)
+        wait_after_failures(crash_backoff, supervisor, stop)
         opening = partial(open_store, settings, clock)
         if settings.mongodb.uri is None:
             with signs_of_life(supervisor):
@@ -208,7 +208,7 @@ def _serve(
         started = daemon_alerts.note_start(ctx)
         daemon_alerts.check_patterns(ctx)
         scheduler = make_scheduler(ctx)
-        watchdog = Watchdog(supervisor, ctx.liveness, scheduler, silence_bound(settings), starts)
+        watchdog = Watchdog(supervisor, ctx.liveness, scheduler, silence_bound(settings), crash_backoff)
         monitor = Monitor(ctx, watchdog.stuck, MetricsReader(ctx.store, settings))
         stack.enter_context(serving(settings.web, monitor))
         stack.enter_context(status_publisher(supervisor, monitor))
@@ -263,9 +263,9 @@ def _watch(
 ) -> None:
     """What only the main thread does: notice the end, a dead mongod, a hung step, a wall clock that jumped."""
     offset = wall_offset()
-    while not ctx.stop.wait(LOOK_SECONDS):
+    while not ctx.stop.wait(CHECK_SECONDS):
         offset = wake_after_jump(watchdog.scheduler, offset)
-        watchdog.look()
+        watchdog.check()
         run_soon(watchdog.scheduler, ctx.soon, ctx.liveness.under_way())
         try:
             if mongod is not None:

@@ -82,7 +82,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Steering:
+class FetchHooks:
     """What is asked and told on the way.
 
     ``opened``: the file from this byte on. ``begun``: JDP gives it out, with the validator of its content.
@@ -101,7 +101,7 @@ def is_chosen(settings: Settings, request: RestoreRequest) -> bool:
     return settings.staging.method == "https" or request.download
 
 
-def fetch(wanted: Wanted, project: Path, steer: Steering) -> read_back.Content:
+def fetch(wanted: Wanted, project: Path, steer: FetchHooks) -> read_back.Content:
     """Bring a file to its destination; what lies there then. Continues what is here of it already.
 
     Raises `Spoilt`, `Patched`, `read_back.Stopped`, what ``opened`` and its pieces raise, and OSError.
@@ -178,7 +178,7 @@ def _lies_there(wanted: Wanted, stop: read_back.Stop) -> read_back.Content | Non
     return found if found is not None and found.md5 == wanted.md5 else None
 
 
-def _fill(draft: int, wanted: Wanted, steer: Steering) -> str:
+def _fill(draft: int, wanted: Wanted, steer: FetchHooks) -> str:
     """Let the draft become the whole file; its md5."""
     filling = _Filling(draft, wanted, steer)
     filling.read_what_is_here()
@@ -208,7 +208,7 @@ def _fill(draft: int, wanted: Wanted, steer: Steering) -> str:
 class _Filling:
     """A draft, how much of it is there, and the md5 of that."""
 
-    def __init__(self, draft: int, wanted: Wanted, steer: Steering) -> None:
+    def __init__(self, draft: int, wanted: Wanted, steer: FetchHooks) -> None:
         self._draft, self._wanted, self._steer = draft, wanted, steer
         self._unflushed = 0
         self.have, self.digest = 0, hashlib.md5(usedforsecurity=False)
@@ -224,7 +224,7 @@ class _Filling:
         if size is not None and os.fstat(self._draft).st_size > size:
             self.begin_again()
         while chunk := os.pread(self._draft, CHUNK_BYTES, self.have):
-            self._look_up()
+            self._find()
             self.digest.update(chunk)
             self.have += len(chunk)
 
@@ -239,7 +239,7 @@ class _Filling:
             if size is not None and coming.total is not None and coming.total != size:
                 self._spoilt(f"JDP sends {coming.total} bytes instead of {size}")
             for piece in coming.pieces:
-                self._look_up()
+                self._find()
                 if size is not None and self.have + len(piece) > size:
                     self._spoilt(f"JDP sends more than its {size} bytes")
                 self._add(piece)
@@ -264,7 +264,7 @@ class _Filling:
         self.begin_again()
         raise Spoilt(why)
 
-    def _look_up(self) -> None:
+    def _find(self) -> None:
         if self._steer.stop.is_set():
             raise read_back.Stopped
         mark_progress()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -44,7 +43,7 @@ class LimitKind(StrEnum):
     """Bytes that are asked for in a window."""
 
 
-class OutsideError(Exception):
+class ServiceError(Exception):
     """Something outside went wrong. ``service`` says where, the message says what, for a person."""
 
     status: int | None = None
@@ -57,7 +56,7 @@ class OutsideError(Exception):
         self.service = service
 
 
-class Transient(OutsideError):  # noqa: N818 - the design names it so: it is a kind, not an error class among many
+class Transient(ServiceError):  # noqa: N818 - the design names it so: it is a kind, not an error class among many
     """Try again later: network, 5xx, 429, HTML instead of JSON. Nothing is wrong with the item.
 
     ``retry_after`` is the wait in seconds that the service asked for, if it did. ``answered``: the service works,
@@ -80,7 +79,7 @@ class OtherPart(Transient):
     """What came is no continuation of what is here of a file: it is begun again."""
 
 
-class Rejected(OutsideError):  # noqa: N818
+class Rejected(ServiceError):  # noqa: N818
     """This item is wrong and stays wrong: fail it with the reason. Nothing happened outside."""
 
 
@@ -117,7 +116,7 @@ class Lack:
         return replace(self, call=call, collections=named or self.collections or tuple(collections))
 
 
-class NeedsPerson(OutsideError):  # noqa: N818
+class NeedsPerson(ServiceError):  # noqa: N818
     """A credential or consent is missing or ended: pause the service, say what to do (``cure``).
 
     ``lack``: it is not the whole login. Then only calls of that kind wait.
@@ -136,7 +135,7 @@ class NeedsPerson(OutsideError):  # noqa: N818
         return self.lack if self.lack is not None and self.lack.call and self.lack.collections else None
 
 
-class OutcomeUnknown(OutsideError):  # noqa: N818
+class OutcomeUnknown(ServiceError):  # noqa: N818
     """A POST that cannot prove that it did not arrive. Never repeat it blindly: look for evidence."""
 
 
@@ -150,25 +149,3 @@ class Unnumbered(OutcomeUnknown):
         super().__init__(service, message)
         self.answer = answer
         self.repeated = repeated
-
-
-FIRST_RETRY_SECONDS = 60.0
-LONGEST_RETRY_SECONDS = 3600.0
-LONGEST_ASKED_SECONDS = 86_400.0
-"""No service can ask for a longer wait: ``Retry-After: 999999999`` must not stop the daemon for years."""
-
-
-def retry_delay(
-    attempts: int,
-    retry_after: float | None = None,
-    *,
-    first: float = FIRST_RETRY_SECONDS,
-    longest: float = LONGEST_RETRY_SECONDS,
-) -> float:
-    """Seconds to wait after ``attempts`` failures in a row (>= 1): doubling, capped, with jitter of +-25 %.
-
-    What the service asked for (``retry_after``, seconds) is never undercut, up to `LONGEST_ASKED_SECONDS`.
-    """
-    doubled = first * 2.0 ** min(max(attempts, 1) - 1, 30)
-    jittered = min(longest, doubled) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
-    return max(jittered, min(LONGEST_ASKED_SECONDS, retry_after or 0.0))

@@ -19,13 +19,13 @@ REGISTRY = CollectorRegistry()
 
 _SECONDS = (0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0)
 
-OUTSIDE_CALLS = Counter(
+SERVICE_CALLS = Counter(
     "jgi_stager_outside_calls",
     "Calls to outside services. result: ok, refused (4xx), failed (5xx), lost (no complete answer).",
     ("service", "result"),
     registry=REGISTRY,
 )
-OUTSIDE_SECONDS = Histogram(
+SERVICE_SECONDS = Histogram(
     "jgi_stager_outside_call_seconds",
     "Real seconds a call to an outside service took.",
     ("service",),
@@ -54,8 +54,8 @@ def announce(steps: tuple[str, ...]) -> None:
     """Let every series exist from the start: a rate over one that appears later would miss its first event."""
     for service in Service:
         for result in RESULTS:
-            OUTSIDE_CALLS.labels(service.value, result)
-        OUTSIDE_SECONDS.labels(service.value)
+            SERVICE_CALLS.labels(service.value, result)
+        SERVICE_SECONDS.labels(service.value)
     for step in steps:
         STEP_SECONDS.labels(step)
         STEP_MOVED.labels(step)
@@ -77,7 +77,7 @@ class Call:
 
 
 @contextmanager
-def outside_call(service: Service) -> Iterator[Call]:
+def service_call(service: Service) -> Iterator[Call]:
     """Count and time one call. Its end, however it ends, is a sign of life of the step that made it."""
     call, began = Call(), time.monotonic()
     mark_progress()
@@ -87,6 +87,6 @@ def outside_call(service: Service) -> Iterator[Call]:
         call.result = "refused"
         raise
     finally:
-        OUTSIDE_CALLS.labels(service.value, call.result).inc()
-        OUTSIDE_SECONDS.labels(service.value).observe(time.monotonic() - began)
+        SERVICE_CALLS.labels(service.value, call.result).inc()
+        SERVICE_SECONDS.labels(service.value).observe(time.monotonic() - began)
         mark_progress()

@@ -12,9 +12,9 @@ from jgi_stager.cli.ask import explanations
 from jgi_stager.cli.common import Mistake, open_store
 from jgi_stager.config_sources import require_configuration
 from jgi_stager.lifecycle import State
-from jgi_stager.reporting import json_output, snapshot, summary
+from jgi_stager.reporting import json_output, summary
 from jgi_stager.reporting.logins import credentials
-from jgi_stager.reporting.snapshot import SnapshotSource
+from jgi_stager.reporting.snapshot import SnapshotSource, take_snapshot
 from jgi_stager.settings import load_settings
 from jgi_stager.store import file_queries, projects
 
@@ -40,12 +40,12 @@ class Stager:
 
         Raises LookupError if the project is not there.
         """
-        with self._books() as books:
-            facts = snapshot.take_snapshot(books)
-            if project is not None and facts.project(project) is None:
+        with self._opened() as source:
+            snapshot = take_snapshot(source)
+            if project is not None and snapshot.project(project) is None:
                 raise LookupError(f"there is no project called {project}")
-            logins = credentials(self._settings, facts, books.clock)
-            found: Row = _values(json_output.status(summary.status(facts, logins, project)))
+            logins = credentials(self._settings, snapshot, source.clock)
+            found: Row = _values(json_output.status(summary.status(snapshot, logins, project)))
             return found
 
     def explain(self, subject: str, project: str | None = None) -> list[Row]:
@@ -53,8 +53,8 @@ class Stager:
 
         Raises LookupError if there is neither.
         """
-        with self._books() as books:
-            return [_values(json_output.explanation(one)) for one in explanations(books, subject, project)]
+        with self._opened() as source:
+            return [_values(json_output.explanation(one)) for one in explanations(source, subject, project)]
 
     def files(
         self,
@@ -68,24 +68,24 @@ class Stager:
         for a project that is not there, ValueError for a state that is none.
         """
         wanted = [State(one) for one in ([state] if isinstance(state, str) else state)]
-        with self._books() as books:
-            names = [one.name for one in projects.heads(books.store) if one.name is not None]
+        with self._opened() as source:
+            names = [one.name for one in projects.heads(source.store) if one.name is not None]
         if project is not None and project not in names:
             raise LookupError(f"there is no project called {project}")
         return self._rows([project] if project is not None else names, wanted, analysis_project)
 
     def _rows(self, names: list[str], states: list[State], analysis_project: str | None) -> Iterator[Row]:
         for name in names:
-            with self._books() as books:
-                found = file_queries.listing(books.store, name, states=states, ap_gold_id=analysis_project)
-                detailed = list(file_queries.with_details(books.store, found))
+            with self._opened() as source:
+                found = file_queries.listing(source.store, name, states=states, ap_gold_id=analysis_project)
+                detailed = list(file_queries.with_details(source.store, found))
             yield from (_values(json_output.file_row(*one)) for one in detailed)
 
     @contextmanager
-    def _books(self) -> Iterator[SnapshotSource]:
+    def _opened(self) -> Iterator[SnapshotSource]:
         try:
-            with open_store(self._settings, read_only=True) as books:
-                yield books
+            with open_store(self._settings, read_only=True) as source:
+                yield source
         except Mistake as mistake:
             raise LookupError(str(mistake)) from None
 

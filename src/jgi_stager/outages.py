@@ -105,7 +105,7 @@ def spans(outages: Iterable[Outage], services: Collection[Service]) -> list[tupl
 
 
 @dataclass(frozen=True)
-class Rests:
+class Downtimes:
     """When services do not do their work, in seconds from now: in order, none touching another."""
 
     jdp: tuple[tuple[float, float], ...] = ()
@@ -113,14 +113,14 @@ class Rests:
     """Also while the destination is away: nothing is written or read there."""
 
 
-def rests(outages: Sequence[Outage], now: datetime) -> Rests:
+def downtimes(outages: Sequence[Outage], now: datetime) -> Downtimes:
     """The same instants for an estimate."""
 
     def seconds(service: Service) -> tuple[tuple[float, float], ...]:
         found = spans(outages, (service,))
         return tuple(((start - now).total_seconds(), (end - now).total_seconds()) for start, end in found)
 
-    return Rests(seconds(Service.JDP), seconds(Service.GLOBUS))
+    return Downtimes(seconds(Service.JDP), seconds(Service.GLOBUS))
 
 
 def work(begun: float, seconds: float, resting: Iterable[tuple[float, float]]) -> float:

@@ -17,6 +17,7 @@ from jgi_stager.limits import restore_limits_now
 from jgi_stager.models import Project
 from jgi_stager.planning import Demand, Limits, Spent, Want, bytes_in_window
 from jgi_stager.recorded_plans import Question
+from jgi_stager.retry import backoff
 from jgi_stager.room import asked_for
 from jgi_stager.settings import Settings
 from jgi_stager.store import Store, alarms, evidence, files, projects, requests
@@ -154,7 +155,7 @@ def pace_now(ctx: PlanSource, caution: Caution, now: datetime) -> Pace:
 
 
 def _refusal_wait(count: int) -> timedelta:
-    return timedelta(seconds=min(6 * 3600.0, 600.0 * 2.0 ** min(count - 1, 10)))
+    return timedelta(seconds=backoff(count, 600.0, 6 * 3600.0))
 
 
 def asked_projects(ctx: PlanSource, most: Pace = Pace.FULL) -> list[Project]:
@@ -188,7 +189,7 @@ def could_ask(ctx: PlanSource, now: datetime, waiting: Iterable[Project]) -> boo
     if damaged := requests.unreadable(ctx.store, now - limits.window):
         log.error("restores_held", requests=damaged, why="what they spend, or hold, cannot be read")
         return False
-    spent = _spent(requests.ledger(ctx.store, now - limits.window), now)
+    spent = spent_of(requests.ledger(ctx.store, now - limits.window), now)
     used = bytes_in_window(spent, now, limits.window)
     at_newest = bytes_in_window(spent, max([now, *(entry.at for entry in spent)]), limits.window)
     # Against the settings: a quota that was lowered at run time may well be overspent for a while.
@@ -202,8 +203,8 @@ def could_ask(ctx: PlanSource, now: datetime, waiting: Iterable[Project]) -> boo
     return False
 
 
-def _spent(entries: Sequence[LedgerEntry], now: datetime) -> list[Spent]:
-    # What may still arrive counts as spent now: its time to come free has not begun.
+def spent_of(entries: Sequence[LedgerEntry], now: datetime) -> list[Spent]:
+    """What counts against the quota. What may still arrive is spent now: its time to come free has not begun."""
     return [Spent(now if entry.in_doubt else entry.at, entry.bytes) for entry in entries]
 
 
@@ -220,7 +221,7 @@ def planning_input(
     now = now or ctx.clock.now()
     limits = restore_limits_now(ctx.store, ctx.settings)
     entries = requests.ledger(ctx.store, now - limits.window)
-    spent = _spent(entries, now)
+    spent = spent_of(entries, now)
     asked: Counter[str] = Counter()
     for entry in entries:
         for name in entry.projects:

@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 
 from jgi_stager.packing import fill
 
-CRUMB = 0.02
+MIN_BATCH = 0.02
 """Room smaller than this share of the quota is collected before more is asked for."""
 SOON = 1 / 24
 """It is collected for no longer than this share of the window after the request before."""
@@ -40,7 +40,7 @@ class Want:
     file_id: str
     size: int
     project: str
-    setbacks: int = 0
+    requeues: int = 0
     since: datetime | None = None
     """When it began to wait. Without it a giant cannot claim that it has waited long enough."""
     group: str = ""
@@ -88,12 +88,17 @@ class Plan:
     """When bytes come free that let something deferred go; None if nothing is deferred."""
 
 
-def bytes_in_window(ledger: Iterable[Spent], now: datetime, window: timedelta) -> int:
-    """The bytes that count at ``now``: spent in (now - window, now], or in what claims to be the future.
+def counting(ledger: Iterable[Spent], now: datetime, window: timedelta) -> list[Spent]:
+    """What counts at ``now``, the oldest first: spent in (now - window, now], or in what claims to be the future.
 
     The future counts too: a clock that jumped back must not free quota early.
     """
-    return sum(entry.bytes for entry in ledger if entry.at > now - window)
+    return sorted((entry for entry in ledger if entry.at > now - window), key=lambda entry: entry.at)
+
+
+def bytes_in_window(ledger: Iterable[Spent], now: datetime, window: timedelta) -> int:
+    """The bytes that count at ``now``."""
+    return sum(entry.bytes for entry in counting(ledger, now, window))
 
 
 def fits_at(ledger: Sequence[Spent], now: datetime, limits: Limits, size: int) -> datetime | None:
@@ -103,9 +108,7 @@ def fits_at(ledger: Sequence[Spent], now: datetime, limits: Limits, size: int) -
     used = bytes_in_window(ledger, now, limits.window)
     if used + size <= limits.quota_bytes:
         return now
-    for entry in sorted(ledger, key=lambda spent: spent.at):
-        if entry.at <= now - limits.window:
-            continue
+    for entry in counting(ledger, now, limits.window):
         used -= entry.bytes
         if used + size <= limits.quota_bytes:
             return entry.at + limits.window
@@ -141,7 +144,7 @@ def plan_restores(demands: Sequence[Demand], ledger: Sequence[Spent], limits: Li
 
     What had to go back is planned by itself, in the room that is left when nothing fresh waits for any.
     """
-    back = {want.file_id for demand in demands for want in demand.wants if want.setbacks}
+    back = {want.file_id for demand in demands for want in demand.wants if want.requeues}
     plan = _plan([_only(demand, back, fresh=True) for demand in demands] if back else demands, ledger, limits, now)
     if not back:
         return plan
@@ -171,21 +174,21 @@ def _plan(demands: Sequence[Demand], ledger: Sequence[Spent], limits: Limits, no
         else:
             choice.deferred.append(want)
             if not room.head_waits:
-                _give_place(room, want, choice.chosen, ledger, limits, now)
+                _reserve(room, want, choice.chosen, ledger, limits, now)
     if room.backfill is None:
         fill(choice.chosen, choice.deferred, room.left, limits.max_ids)
     chosen, deferred, too_big = choice.chosen, choice.deferred, tuple(choice.too_big)
     last = max((entry.at for entry in ledger if entry.at < now), default=None)
     if chosen and deferred and len(chosen) < limits.max_ids:
-        ripe = _ripe_at([*chosen, *deferred], last, ledger, limits, now)
-        if ripe > now:
-            return Plan((), (*chosen, *deferred), too_big, ripe)
+        ready_at = _batch_ready_at([*chosen, *deferred], last, ledger, limits, now)
+        if ready_at > now:
+            return Plan((), (*chosen, *deferred), too_big, ready_at)
     requests = tuple(tuple(chosen[at : at + limits.max_ids]) for at in range(0, len(chosen), limits.max_ids))
     next_at = _next_free(chosen, deferred, last, ledger, limits, now) if deferred else None
     return Plan(requests, tuple(deferred), too_big, next_at)
 
 
-def _give_place(
+def _reserve(
     room: _Room, head: Want, chosen: Sequence[Want], ledger: Sequence[Spent], limits: Limits, now: datetime
 ) -> None:
     """Keep the place of the first file that does not fit: what goes now must not push back its turn."""
@@ -211,15 +214,13 @@ def _in_order(demands: Sequence[Demand], limits: Limits, now: datetime) -> Itera
     ordered = [levels[priority] for priority in sorted(levels, reverse=True)]
     for peers in ordered:
         yield from _unseen(_overdue(peers, limits, now), seen)
-        remaining = [(_remaining(demand), demand.project, demand) for demand in peers]
-        almost = [entry for entry in remaining if entry[0] <= limits.quota_bytes * ALMOST_COMPLETE]
+        left = [
+            (max(one.remaining_bytes, sum(want.size for want in one.wants)), one.project, one) for one in peers
+        ]
+        almost = [entry for entry in left if entry[0] <= limits.quota_bytes * ALMOST_COMPLETE]
         for _, _, demand in sorted(almost, key=lambda entry: entry[:2]):
             yield from _unseen(demand.wants, seen)
         yield from _shared(peers, seen, limits)
-
-
-def _remaining(demand: Demand) -> int:
-    return max(demand.remaining_bytes, sum(want.size for want in demand.wants))
 
 
 def _unseen(wants: Iterable[Want], seen: set[str]) -> Iterator[Want]:
@@ -265,7 +266,7 @@ def _shared(demands: Sequence[Demand], seen: set[str], limits: Limits) -> Iterab
         yield want
 
 
-def _ripe_at(
+def _batch_ready_at(
     waiting: Sequence[Want], last: datetime | None, ledger: Sequence[Spent], limits: Limits, now: datetime
 ) -> datetime:
     """From when on what fits of ``waiting`` is worth a request, if the one before was made at ``last``.
@@ -278,7 +279,7 @@ def _ripe_at(
     lot = sum(want.size for want in waiting[: limits.max_ids])
     enough = [
         last + limits.window * SOON,
-        fits_at(ledger, now, limits, int(limits.quota_bytes * CRUMB)),
+        fits_at(ledger, now, limits, int(limits.quota_bytes * MIN_BATCH)),
         fits_at(ledger, now, limits, lot),
     ]
     return max(now, min(instant for instant in enough if instant is not None))
@@ -301,4 +302,4 @@ def _next_free(
         return None
     jumps_the_queue = turn >= first + limits.window or smallest <= _spare_at(turn, head, planned, limits)
     free = min(turn, first) if jumps_the_queue else turn
-    return max(free, _ripe_at(deferred, now if chosen else last, planned, limits, now))
+    return max(free, _batch_ready_at(deferred, now if chosen else last, planned, limits, now))

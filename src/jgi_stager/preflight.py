@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from jgi_stager.failures import NeedsPerson, OutsideError, Rejected
+from jgi_stager.failures import NeedsPerson, Rejected, ServiceError
 from jgi_stager.secrets import SecretProblem
 from jgi_stager.store import StoreError
 
@@ -95,7 +95,7 @@ def attempt(check: Check) -> Row:  # noqa: PLR0911 - one return for each kind of
         return Row(check.name, Verdict.FAIL, str(error), None)
     except Rejected as error:
         return Row(check.name, Verdict.FAIL, str(error), "check the settings of this service")
-    except OutsideError as error:
+    except ServiceError as error:
         return Row(check.name, Verdict.FAIL, str(error), "try again later; the daemon does so by itself")
     except (StoreError, OSError) as error:
         return Row(check.name, Verdict.FAIL, str(error), None)

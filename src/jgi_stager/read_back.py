@@ -121,8 +121,10 @@ class _Halt:
         return self.given_up.is_set() or self.outer.is_set()
 
 
-def each(look: Callable[[T, Stop], R], items: Iterable[T], most: int, stop: Stop) -> Iterator[tuple[T, Future[R]]]:
-    """Let ``look`` answer for every item in ``most`` threads, and give each with its answer as it comes.
+def map_unordered(
+    read_one: Callable[[T, Stop], R], items: Iterable[T], most: int, stop: Stop
+) -> Iterator[tuple[T, Future[R]]]:
+    """Let ``read_one`` answer for every item in ``most`` threads, and give each with its answer as it comes.
 
     Few items are taken ahead, so that any number costs the same memory. Nothing new begins when it is stopped;
     who stops to ask for answers ends what is being read. The progress of the threads is that of who asks.
@@ -142,7 +144,7 @@ def each(look: Callable[[T, Stop], R], items: Iterable[T], most: int, stop: Stop
                     item: Any = next(todo, _NONE)
                     if item is _NONE:
                         break
-                    running[pool.submit(look, item, halt)] = item
+                    running[pool.submit(read_one, item, halt)] = item
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:

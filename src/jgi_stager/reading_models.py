@@ -105,14 +105,14 @@ def answers_of(readings: Iterable[Reading]) -> Answers:
     return Answers(found, waiting, own)
 
 
-def is_left(reading: Reading, last_sign: datetime | None, now: datetime, patience: timedelta) -> bool:
+def is_left(reading: Reading, last_sign: datetime | None, now: datetime, grace: timedelta) -> bool:
     """Whether the daemon reads it itself: whoever took it died of it, or no worker gave a sign of life for longer
-    than ``patience``. What comes after others, which workers are busy with, waits."""
+    than ``grace``. What comes after others, which workers are busy with, waits."""
     if reading.takes >= MOST_TAKES:
         return True
     # A sign from far ahead is of a clock that was set back.
-    signs = [one for one in (reading.asked_at, last_sign) if one is not None and one <= now + patience]
-    return not signs or now - max(signs) >= patience
+    signs = [one for one in (reading.asked_at, last_sign) if one is not None and one <= now + grace]
+    return not signs or now - max(signs) >= grace
 
 
 def used_up(readings: Iterable[Reading], still: AbstractSet[str]) -> list[str]:
@@ -152,7 +152,7 @@ class Left:
     """Workers that hold a reading now, each process once."""
     last_sign: datetime | None = None
     """When any worker last gave a sign of life."""
-    patience: timedelta = timedelta(hours=1)
+    grace: timedelta = timedelta(hours=1)
 
     def of(self, tasks: Sequence[str]) -> tuple[int, int]:
         """Files and bytes of these tasks."""

@@ -106,7 +106,7 @@ def encode(asked: Question, plan: Plan) -> bytes:
 
 def _demand(demand: Demand) -> dict[str, Any]:
     wants = [
-        [one.file_id, one.size, one.setbacks, None if one.since is None else one.since.isoformat(), one.group]
+        [one.file_id, one.size, one.requeues, None if one.since is None else one.since.isoformat(), one.group]
         for one in demand.wants
     ]
     head = [demand.project, demand.priority, demand.remaining_bytes, demand.asked_bytes]
@@ -147,11 +147,11 @@ def _read_demand(document: Mapping[str, Any]) -> Demand:
             file_id,
             int(size),
             project,
-            int(setbacks),
+            int(requeues),
             None if since is None else datetime.fromisoformat(since),
             group,
         )
-        for file_id, size, setbacks, since, group in document["wants"]
+        for file_id, size, requeues, since, group in document["wants"]
     )
     return Demand(str(project), wants, int(priority), int(remaining), int(had))
 

@@ -204,7 +204,7 @@ def _explain(problem: ErrorDetails) -> str:
     return f"{field}{position} {message}; {_CURES[field]}"
 
 
-DISCOVERY_PATIENCE = timedelta(hours=3)
+DISCOVERY_GRACE = timedelta(hours=3)
 """A discovery that gets no further for so long though the services answer needs a person."""
 
 

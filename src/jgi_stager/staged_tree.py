@@ -16,7 +16,7 @@ from fnmatch import translate
 from pathlib import PurePosixPath
 
 from jgi_stager.lifecycle import State
-from jgi_stager.read_back import Content, Stop, Stopped, each, read
+from jgi_stager.read_back import Content, Stop, Stopped, map_unordered, read
 from jgi_stager.records import analysis_directory
 from jgi_stager.selection import SAME_NAME
 from jgi_stager.store.files import FileRow
@@ -149,10 +149,10 @@ def _compared(name: str, file: FileRow, there: Directory | str | None) -> tuple[
 
 
 def _read(findings: Sequence[Finding], workers: int, stop: Stop) -> Iterator[Finding]:
-    def look(one: Finding, halt: Stop) -> Content | None:
+    def check(one: Finding, halt: Stop) -> Content | None:
         return read(one.path, halt)
 
-    for one, answer in each(look, findings, workers, stop):
+    for one, answer in map_unordered(check, findings, workers, stop):
         try:
             content = answer.result()
         except OSError as error:

@@ -91,13 +91,13 @@ def _bends_of_formats(known: ContractEvidence) -> list[Bent]:
     return [bend for row in CONTRACT if row.format for bend in known.row(row.id).bent]
 
 
-def pace(caution: Caution, now: datetime, patience: timedelta) -> Pace:
-    """How much may be asked at ``now``. ``patience`` is how long a trial alone is waited for."""
+def pace(caution: Caution, now: datetime, grace: timedelta) -> Pace:
+    """How much may be asked at ``now``. ``grace`` is how long a trial alone is waited for."""
     if caution.is_none:
         return Pace.FULL
     if caution.wait_until is not None and now < caution.wait_until:
         return Pace.NOTHING
-    return min(_for_want_of_proof(caution, now, patience), _beside_an_alarm(caution))
+    return min(_for_want_of_proof(caution, now, grace), _beside_an_alarm(caution))
 
 
 def _beside_an_alarm(caution: Caution) -> Pace:
@@ -108,7 +108,7 @@ def _beside_an_alarm(caution: Caution) -> Pace:
     return Pace.NOTHING if any(one.at >= since for one in caution.asked) else Pace.SMALL
 
 
-def _for_want_of_proof(caution: Caution, now: datetime, patience: timedelta) -> Pace:
+def _for_want_of_proof(caution: Caution, now: datetime, grace: timedelta) -> Pace:
     """One small request at a time; beside one that takes long, one of normal size in all. One that ended and
     proved nothing is followed by the next no sooner than it might have ended well."""
     since = caution.unproven_since
@@ -117,11 +117,11 @@ def _for_want_of_proof(caution: Caution, now: datetime, patience: timedelta) -> 
     asked = [one for one in caution.asked if one.at >= since or (one.is_open and since == EVER)]
     under_way = [one for one in asked if one.is_open]
     if under_way:
-        is_late = now - min(one.at for one in under_way) >= patience
+        is_late = now - min(one.at for one in under_way) >= grace
         had_one = any(one.files > MOST_FILES for one in asked)
         return Pace.ONE if is_late and not had_one else Pace.NOTHING
     last = max((one.at for one in asked), default=None)
-    return Pace.SMALL if last is None or now - last >= patience else Pace.NOTHING
+    return Pace.SMALL if last is None or now - last >= grace else Pace.NOTHING
 
 
 def smallest(demands: Sequence[Demand], room: int, max_ids: int, spared: Collection[str] = ()) -> tuple[Want, ...]:
@@ -144,7 +144,7 @@ def smallest(demands: Sequence[Demand], room: int, max_ids: int, spared: Collect
 
 
 def _rank(want: Want, spared: Collection[str]) -> tuple[bool, bool, bool, int, str]:
-    return (want.file_id in spared, want.setbacks > 0, want.size == 0, want.size, want.file_id)
+    return (want.file_id in spared, want.requeues > 0, want.size == 0, want.size, want.file_id)
 
 
 def paced(

@@ -126,7 +126,7 @@ def _read(store: Store, root: Path, reading: Reading, seconds: float, stop: thre
             break
         if file.found is None:
             try:
-                held.add(number, look(root, file.path, held))
+                held.add(number, read_file(root, file.path, held))
             except read_back.Stopped:
                 break
     held.end()
@@ -134,7 +134,7 @@ def _read(store: Store, root: Path, reading: Reading, seconds: float, stop: thre
     return held
 
 
-def look(root: Path, path: str, stop: read_back.Stop) -> FileRead:
+def read_file(root: Path, path: str, stop: read_back.Stop) -> FileRead:
     """Read one file. One that is not below ``root``, also by a link on the way there, is not read. Raises
     `Stopped`."""
     if not (may_be_read(PurePosixPath(root), path) and _is_inside(root, path)):

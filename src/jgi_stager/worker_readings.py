@@ -89,9 +89,9 @@ def of_task(store: Store, settings: Settings, task: str) -> WorkerReadings:
     staging, now = settings.staging, store.clock.now()
     if staging.verify_by != "workers" or staging.stage_dir is None:
         return NOBODY
-    found, patience = readings.of_task(store, task), timedelta(minutes=staging.worker_patience_minutes)
+    found, grace = readings.of_task(store, task), timedelta(minutes=staging.worker_patience_minutes)
     sign = readings.last_sign(store) if found else None
-    late = [one.key for one in found if one.offered and is_left(one, sign, now, patience)]
+    late = [one.key for one in found if one.offered and is_left(one, sign, now, grace)]
     if given_up := [key for key in late if readings.give_up(store, key)]:
         log.warning("workers_given_up", task=task, readings=len(given_up), last_sign=sign)
         found = readings.of_task(store, task)

@@ -143,7 +143,7 @@ class Site:
     smtp_port: int = 0
 
     def states(self) -> dict[str, int]:
-        """How many files are in each state, from the books themselves."""
+        """How many files are in each state, from the database itself."""
         answer = self.machine.python(
             "import json\n"
             "from pathlib import Path\n"

@@ -1,4 +1,4 @@
-"""Every effect of the daemon's process, counted: calls to the outside, writes to the books, mails. And its death.
+"""Every effect of the daemon's process, counted: calls to services, writes to the database, mails. And its death.
 
 An effect has three moments: before anything of it was sent, after it was sent and before the answer was read, and
 after the answer. The process kills itself with SIGKILL, so nothing of it runs on: no handler, no ``finally``.

@@ -1,4 +1,4 @@
-"""The invariants (design, section 3), read from the simulator's books, the database, the mailbox and the disk.
+"""The invariants (design, section 3), read from what the simulator saw, the database, the mailbox and the disk.
 
 The daemon's own word counts for nothing here, but where the invariant is about its books.
 """
@@ -23,7 +23,7 @@ from campaign.script import Hit, Script
 from campaign.staging import cancelled, healthy, is_odd
 from jgi_stager.lifecycle import LIFECYCLES, OPEN_TASKS, RequestState, State
 from jgi_stager.simulator import World
-from jgi_stager.simulator.books import books
+from jgi_stager.simulator.observations import observations
 
 UNSETTLED = (RequestState.SUBMITTING, RequestState.ACCEPTED, RequestState.UNKNOWN)
 EXPIRY_MARGIN = timedelta(hours=2)
@@ -57,7 +57,7 @@ class Evidence:
 def verdict(found: Evidence) -> list[str]:
     """What was violated, in words; empty if nothing was."""
     with found.world.lock:
-        outside = books(found.world, full=True)
+        outside = observations(found.world, full=True)
     files = found.documents("files")
     # Of two steps side by side one may have looked at the clock first and written last: on a fast one, minutes.
     jumps = found.script.live is not None or any(event.clock_hours is not None for event in found.script.events)
@@ -108,7 +108,7 @@ def _arrivals(found: Evidence, files: Sequence[Mapping[str, Any]]) -> Iterator[s
     mine = [file for file in files if file["project_name"] in found.well]
     known = Counter((file["project_name"], file["ap_gold_id"], file["source_file_id"]) for file in mine)
     if known != Counter((name, *one) for name in found.well for one in wanted):
-        yield f"files in the books: {sum(known.values())} instead of {len(wanted) * len(found.well)}"
+        yield f"files in the database: {sum(known.values())} instead of {len(wanted) * len(found.well)}"
     for file in mine:
         if file["state"] != State.DONE:
             yield f"file {file['jdp_file_id']} is {file['state']}: {_story(file)}"
@@ -145,7 +145,7 @@ def _odd_ones(found: Evidence, outside: Mapping[str, Any], files: Sequence[Mappi
         elif path in mine and not _may_be_open(found) and mine[path]["state"] != State.DONE:
             file = mine[path]
             if not list(_arrived(found, file)):
-                yield f"{path} has arrived as it should, and is {file['state']} in the books: {_story(file)}"
+                yield f"{path} has arrived as it should, and is {file['state']} in the database: {_story(file)}"
     yield from _of_the_neighbour(found, outside, [one for one in files if one["project_name"] == neighbours.ODD])
 
 
@@ -228,11 +228,11 @@ def _given_up(found: Evidence, outside: Mapping[str, Any]) -> list[Mapping[str, 
 
 
 def _transfers(found: Evidence, outside: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Invariant 2: every task at Globus is in the books once, and nothing was transferred twice."""
+    """Invariant 2: every task at Globus is in the database once, and nothing was transferred twice."""
     known = Counter(task["task_id"] for task in found.documents("globus_tasks") if task["task_id"])
     there = Counter(task["task_id"] for task in outside["tasks"])
     if known != there and not any(collection == "globus_tasks" for collection, _ in found.edited):
-        yield f"tasks in the books {sorted(known)}, at Globus {sorted(there)}"
+        yield f"tasks in the database {sorted(known)}, at Globus {sorted(there)}"
     places = {file["destination_path"]: file for file in files}
     for path, times in outside["written_more_than_once"].items():
         file = places.get(path)
@@ -257,7 +257,7 @@ def _ways_back(files: Sequence[Mapping[str, Any]], source_id: str, to: frozenset
 
 
 def _loose_ends(found: Evidence, outside: Mapping[str, Any]) -> Iterator[str]:
-    """Nothing is left open, and every request at JDP is in the books."""
+    """Nothing is left open, and every request at JDP is in the database."""
     if not _may_be_open(found):
         if left := [one["state"] for one in found.documents("globus_tasks") if one["state"] in OPEN_TASKS]:
             yield f"tasks left open: {left}"
@@ -268,7 +268,7 @@ def _loose_ends(found: Evidence, outside: Mapping[str, Any]) -> Iterator[str]:
     known = {one["request_id"] for one in found.documents("restore_requests")}
     known |= {one["id"] for one in _given_up(found, outside)}
     if strangers := [one["id"] for one in outside["requests"] if one["id"] not in known]:
-        yield f"requests at JDP that the books do not know: {strangers}"
+        yield f"requests at JDP that the database does not know: {strangers}"
 
 
 def _mails(found: Evidence) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The daemon's process in a campaign: the real steps, clients and store, one tick after the other.
 
 A warm process that has imported everything forks one child per life; so a start costs milliseconds. The child is
-a process of its own: it is killed with SIGKILL, and what comes next knows only the books.
+a process of its own: it is killed with SIGKILL, and what comes next knows only the database.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 import structlog
 
-from campaign import looks
+from campaign import questions
 from campaign.effects import Effects, Watching, install
 from campaign.mutations import mutate
 from campaign.people import Changed, act, cancel, retry
@@ -119,7 +119,7 @@ class Ticks:
             self._every_step()
             lease.renew_when_due()
             try:
-                if tick % looks.EVERY == 0:
+                if tick % questions.EVERY == 0:
                     self._look()
                 if len(self._happened) == len(self._events) and self._is_over() and not self._retry():
                     run_step(CLOSE_ALARMS, self._tools)  # it may not be due since the last project ended
@@ -136,8 +136,8 @@ class Ticks:
     def _look(self) -> None:
         """Hear what people would be told now; each thing that is wrong once."""
         # Whoever edits a file past the daemon makes its tally wrong, until the day on which it is counted again.
-        told = () if any(event.changes("files") for event in self._events) else looks.tallies_told(self._tools)
-        for wrong in (*looks.look(self._tools), *told):
+        told = () if any(event.changes("files") for event in self._events) else questions.tallies_told(self._tools)
+        for wrong in (*questions.wrong(self._tools), *told):
             if wrong not in self._said:
                 self._said.add(wrong)
                 self._effects.say("bug", wrong)

@@ -12,7 +12,7 @@ from unittest import mock
 
 from jgi_stager import manifests, stored
 from jgi_stager.clients.jdp import Jdp
-from jgi_stager.clients.remote_clock import ClockEstimate, TheirClock
+from jgi_stager.clients.remote_clock import ClockEstimate, RemoteClock
 from jgi_stager.lifecycle import RequestState
 from jgi_stager.reporting import summary
 from jgi_stager.steps import cancel, jdp_answers, jdp_clock, outbox, services, verify
@@ -66,17 +66,17 @@ def _quota_per_run() -> None:
 
 def _done_unchecked() -> None:
     """A file counts as arrived because Globus says that the task succeeded."""
-    verify.look_at = lambda *_: verify.Finding(None, "Globus says so")
+    verify.check_file = lambda *_: verify.Finding(None, "Globus says so")
 
 
 def _size_unchecked_without_md5() -> None:
     """Where JDP gives no md5 there is nothing to compare, it seems: the size is forgotten."""
-    look = verify.look_at
+    check = verify.check_file
 
     def careless(file: Any, *arguments: Any) -> verify.Finding:
-        return look(file, *arguments) if file.md5sum else verify.Finding(None, "JDP gives no md5")
+        return check(file, *arguments) if file.md5sum else verify.Finding(None, "JDP gives no md5")
 
-    vars(verify)["look_at"] = careless
+    vars(verify)["check_file"] = careless
 
 
 def _lost_answer_is_no() -> None:
@@ -92,7 +92,7 @@ def _lost_answer_is_no() -> None:
 def _jdp_clock_trusted() -> None:
     """JDP's Date is taken as it is, from one answer, however far it is from our clock."""
 
-    def hear(clock: TheirClock, fresh: ClockEstimate) -> None:
+    def hear(clock: RemoteClock, fresh: ClockEstimate) -> None:
         clock.agreed = fresh
 
     def believe(ctx: Any) -> ClockEstimate:
@@ -101,7 +101,7 @@ def _jdp_clock_trusted() -> None:
             return ClockEstimate(monotonic, ours, ours)
         return ClockEstimate(monotonic, reading.earliest(monotonic), reading.latest(monotonic))
 
-    setattr(TheirClock, "hear", hear)  # noqa: B010 - mypy knows no other way to change a method
+    setattr(RemoteClock, "hear", hear)  # noqa: B010 - mypy knows no other way to change a method
     vars(jdp_clock)["planning"] = believe
 
 
@@ -121,7 +121,7 @@ def _one_failure_stops_the_step() -> None:
 
 
 def _edited_document_believed() -> None:
-    """What is read from the books is taken as the daemon wrote it, whoever changed it since."""
+    """What is read from the database is taken as the daemon wrote it, whoever changed it since."""
     read = stored.parse
 
     def believe(model: Any, document: Any, fields: Any = None) -> Any:
@@ -177,9 +177,9 @@ def _sent_before_the_mail() -> None:
     """A notice counts as sent before the mail server has it: who dies in between loses it."""
     hand_over = outbox._hand_over
 
-    def careless(ctx: Any, notice: Any, letter: Any, to: Any) -> Any:
-        notices.mark_sent(ctx.store, notice.key, letter.subject)
-        return hand_over(ctx, notice, letter, to)
+    def careless(ctx: Any, notice: Any, rendered: Any, to: Any) -> Any:
+        notices.mark_sent(ctx.store, notice.key, rendered.subject)
+        return hand_over(ctx, notice, rendered, to)
 
     outbox._hand_over = careless
 

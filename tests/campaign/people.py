@@ -1,4 +1,4 @@
-"""What people do to the books past the daemon, or with its commands, while it runs."""
+"""What people do to the database past the daemon, or with its commands, while it runs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Changed = tuple[str, str]
 
 @contextmanager
 def books(spec: Mapping[str, Any]) -> Iterator[Database[Document]]:
-    """The books as any program of a person reaches them: nothing of this is an effect of the daemon."""
+    """The database as any program of a person reaches it: nothing of this is an effect of the daemon."""
     with MongoClient[Document](spec["uri"], tz_aware=True) as client:
         yield client[spec["database"]]
 
 
 def act(event: Event, spec: Mapping[str, Any], clock: Clock, *, late: bool) -> list[Changed] | None:
-    """Do what the event says of the books. The documents that were changed; None while it must wait. If it is
+    """Do what the event says of the database. The documents that were changed; None while it must wait. If it is
     ``late`` it happens without the document that it waited for."""
     changed: list[Changed] = []
     if event.wait is not None or event.insert is not None:

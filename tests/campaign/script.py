@@ -33,7 +33,7 @@ class Kill(Part):
 
 
 class Wait(Part):
-    """The event waits until a document of this kind is in the books; an edit changes that document."""
+    """The event waits until a document of this kind is in the database; an edit changes that document."""
 
     collection: str
     where: dict[str, Any] = Field(default_factory=dict)
@@ -132,7 +132,7 @@ class Script(Part):
     ticks: int = 900
     """Who is not done by then will never be."""
     hours: float | None = None
-    """Simulated: so long the projects that are well may take, from their first file in the books to their last."""
+    """Simulated: so long the projects that are well may take, from their first known file to their last."""
     retries: bool = False
     """A person does what the mails say of files that wait for one: ``jgi-stager retry``."""
     mutation: str | None = None

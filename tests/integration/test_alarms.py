@@ -12,7 +12,7 @@ import pytest
 from factories import alarm
 from jgi_stager.alarm_models import About, Alarm, Cause
 from jgi_stager.clock import ManualClock
-from jgi_stager.steps.notify import LONGEST_TOPIC, Lasts, alert, solve, topic_of
+from jgi_stager.steps.notify import LONGEST_TOPIC, Lasts, alert, resolve, topic_of
 from jgi_stager.store import Store, alarms
 from stage import Stage, small_catalogue, stage
 
@@ -34,8 +34,8 @@ def test_what_is_told_stands_open_until_it_is_solved(played: Stage) -> None:
     (one,) = alarms.open_alarms(played.store)
     assert (one.key, one.subject, one.found, one.you) == ("slow:7", "it is slow", "It waits.", "ask JGI")
     assert (one.projects, one.cause, one.about.request_id) == (["a", "b"], Cause.DELAY, 7)
-    assert solve(played.ctx, "slow:7", "JDP calls it ready")
-    assert not solve(played.ctx, "slow:7", "again")
+    assert resolve(played.ctx, "slow:7", "JDP calls it ready")
+    assert not resolve(played.ctx, "slow:7", "again")
     assert alarms.open_alarms(played.store) == []
     (ended,) = alarms.ended_since(played.store, one.opened_at - timedelta(seconds=1))
     assert ended.ended_why == "JDP calls it ready"
@@ -56,7 +56,7 @@ def test_an_event_that_is_over_when_it_is_told_opens_no_alarm(played: Stage) -> 
 
 def test_what_comes_back_is_open_again_since_then(played: Stage) -> None:
     told(played)
-    solve(played.ctx, "slow:7", "ready")
+    resolve(played.ctx, "slow:7", "ready")
     told(played)
     (one,) = alarms.open_alarms(played.store)
     assert one.ended_at is None
@@ -122,13 +122,13 @@ def test_an_alarm_that_one_step_opens_while_another_ends_it_can_be_ended(played:
     real = alarms.open_alarm
 
     def open_alarm(store: Store, one: Alarm) -> bool:
-        solve(played.ctx, one.key, "another step was faster")
+        resolve(played.ctx, one.key, "another step was faster")
         return real(store, one)
 
     with mock.patch.object(alarms, "open_alarm", open_alarm):
         told(played)
     assert len(alarms.open_alarms(played.store)) == 1
-    assert solve(played.ctx, "slow:7", "it is over")
+    assert resolve(played.ctx, "slow:7", "it is over")
     assert alarms.open_alarms(played.store) == []
 
 

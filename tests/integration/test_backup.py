@@ -1,4 +1,4 @@
-"""A copy of the books that is made while they are in use is whole and of one instant, and doubles nothing."""
+"""A copy of the database that is made while it is in use is whole and of one instant, and doubles nothing."""
 
 from __future__ import annotations
 

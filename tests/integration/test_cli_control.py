@@ -277,12 +277,12 @@ def test_the_daemon_says_how_it_sees_the_services_and_since_when(made: Stage) ->
     made.switch(jdp_token_revoked=True)
     made.insert()
     made.run("accept", "discover", "discover", "request_restores", "heartbeat")
-    first = snapshot.daemon(books(made)).services["jdp"]
+    first = snapshot.daemon_view(books(made)).services["jdp"]
     assert first.state == "needs_person", first
     assert "jgi-stager token set jdp" in (first.cure or "")
     made.out.clock.advance(600)
     made.run("heartbeat")
-    again = snapshot.daemon(books(made))
+    again = snapshot.daemon_view(books(made))
     assert again.services["jdp"].since == first.since
     assert again.services["gold"].state == "usable"
     assert again.seen_at == made.out.clock.now()

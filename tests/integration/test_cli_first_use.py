@@ -84,7 +84,7 @@ def test_some_commands_need_no_settings(bare: Path) -> None:
 def test_the_environment_alone_configures(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JGI_STAGER_STAGING__STAGE_DIR", str(bare))
     found = give("status")
-    assert (found.exit_code, "there are no books yet" in found.stderr) == (1, True)
+    assert (found.exit_code, "there is no database yet" in found.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("words", [("run",), ("project", "add", "soil", "--proposal", "1")], ids=" ".join)

@@ -31,7 +31,7 @@ def made(tmp_path: Path, mongod_uri: str) -> Iterator[Stage]:
 
 
 def facts(made: Stage) -> Snapshot:
-    """What the books say by the clock of the stage."""
+    """What the database says by the clock of the stage."""
     return snapshot.take_snapshot(SnapshotSource(made.store, made.settings, made.out.clock))
 
 

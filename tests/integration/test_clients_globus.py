@@ -24,7 +24,7 @@ from globus_support import (
 )
 from http_server import Answer, Request, hang, reply, reset, unused_url
 from jgi_stager.clients.globus import Globus
-from jgi_stager.failures import NeedsPerson, OutsideError, Rejected, Transient
+from jgi_stager.failures import NeedsPerson, Rejected, ServiceError, Transient
 
 
 def test_confidential_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_no_client_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_login_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, kind: type[OutsideError]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, kind: type[ServiceError]
 ) -> None:
     with globus_with(lambda _: answer, tmp_path, monkeypatch, globus_refresh_token=REFRESH) as (globus, _):
         assert type(failure(globus.probe, SECRET, REFRESH, TOKEN)) is kind
@@ -138,7 +138,7 @@ PLAIN = [
 
 @pytest.mark.parametrize(("answer", "kind"), PLAIN)
 def test_failures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, kind: type[OutsideError]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, kind: type[ServiceError]
 ) -> None:
     script = transfer(answer)
     with globus_with(script, tmp_path, monkeypatch, globus_refresh_token=REFRESH) as (globus, _):

@@ -11,7 +11,7 @@ import pytest
 from client_support import ACCESS, OFFLINE, Script, edge_to, failure, secrets_in
 from http_server import Answer, Request, local_server, reply, reset
 from jgi_stager.clients.gold import Gold
-from jgi_stager.failures import NeedsPerson, OutsideError, Rejected, Service, Transient
+from jgi_stager.failures import NeedsPerson, Rejected, Service, ServiceError, Transient
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def test_gold_refuses_fresh_tokens(tmp_path: Path) -> None:
         (reset, Transient),
     ],
 )
-def test_gold_exchange_fails(tmp_path: Path, answer: Answer, kind: type[OutsideError]) -> None:
+def test_gold_exchange_fails(tmp_path: Path, answer: Answer, kind: type[ServiceError]) -> None:
     with gold_with(lambda _: answer, tmp_path) as (gold, requests):
         error = failure(gold.probe)
     assert type(error) is kind
@@ -128,6 +128,6 @@ def test_gold_without_a_token_and_with_a_new_one(tmp_path: Path) -> None:
     ("answer", "kind"),
     [(reply(200, {"rows": []}), Transient), (reply(400, {"m": "bad id"}), Rejected), (reply(503), Transient)],
 )
-def test_gold_answers_wrongly(tmp_path: Path, answer: bytes, kind: type[OutsideError]) -> None:
+def test_gold_answers_wrongly(tmp_path: Path, answer: bytes, kind: type[ServiceError]) -> None:
     with gold_with(gold_script(answer), tmp_path) as (gold, _):
         assert type(failure(lambda: gold.biosamples_of_proposal("503"))) is kind

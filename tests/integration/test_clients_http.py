@@ -27,7 +27,7 @@ from http_server import (
 )
 from jgi_stager.clients.http import HttpEdge, RefusedError
 from jgi_stager.clients.turns import Turns
-from jgi_stager.failures import OutcomeUnknown, OutsideError, Service, Transient
+from jgi_stager.failures import OutcomeUnknown, Service, ServiceError, Transient
 from jgi_stager.version import RELEASE
 
 SECRET = "s3cret-Token/abc=="
@@ -54,8 +54,8 @@ def serving(answer: Answer) -> Iterator[LocalServer]:
         yield server
 
 
-def failure(call: Callable[[], object]) -> OutsideError:
-    with pytest.raises(OutsideError) as caught:
+def failure(call: Callable[[], object]) -> ServiceError:
+    with pytest.raises(ServiceError) as caught:
         call()
     assert_silent(caught.value, SECRET)
     return caught.value

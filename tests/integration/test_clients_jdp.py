@@ -15,10 +15,10 @@ from jgi_stager.clients.jdp import Jdp
 from jgi_stager.failures import (
     NeedsPerson,
     OutcomeUnknown,
-    OutsideError,
     OverLimit,
     Rejected,
     Service,
+    ServiceError,
     Transient,
     Unnumbered,
 )
@@ -172,7 +172,7 @@ def test_jdp_credentials(tmp_path: Path, token: str, config: JdpSettings, header
         (reset, OutcomeUnknown),
     ],
 )
-def test_jdp_requests_that_go_wrong(tmp_path: Path, answer: Answer, kind: type[OutsideError]) -> None:
+def test_jdp_requests_that_go_wrong(tmp_path: Path, answer: Answer, kind: type[ServiceError]) -> None:
     with jdp_with(lambda _: answer, tmp_path) as (jdp, requests):
         assert type(failure(lambda: jdp.request_files([A, B]))) is kind
     assert len(requests) == 1, "a request is never repeated"
@@ -203,7 +203,7 @@ def test_the_number_of_a_request_in_the_address_of_its_status(tmp_path: Path) ->
     ],
 )
 def test_a_web_page_to_a_question_with_the_token(
-    tmp_path: Path, page: bytes, search: int, kind: type[OutsideError]
+    tmp_path: Path, page: bytes, search: int, kind: type[ServiceError]
 ) -> None:
     def script(request: Request) -> bytes:
         return reply(search, {}) if request.path == "/search/" else reply(200, page, "text/html")
@@ -248,7 +248,7 @@ def test_jdp_request_status(tmp_path: Path) -> None:
         (reply(502), Transient),
     ],
 )
-def test_jdp_request_status_fails(tmp_path: Path, answer: bytes, kind: type[OutsideError]) -> None:
+def test_jdp_request_status_fails(tmp_path: Path, answer: bytes, kind: type[ServiceError]) -> None:
     with jdp_with(answer, tmp_path) as (jdp, _):
         assert type(failure(lambda: jdp.request_status(1))) is kind
 

@@ -16,7 +16,7 @@ from client_support import KINDS, SESSION, Script, edge_to, failure, outcome, se
 from http_server import Answer, Request, local_server, reply, reset
 from jgi_stager.clients.jdp import Jdp
 from jgi_stager.clients.nmdc import Nmdc
-from jgi_stager.failures import OutsideError, Rejected, Service, Transient
+from jgi_stager.failures import Rejected, Service, ServiceError, Transient
 from jgi_stager.settings import JdpSettings
 from patterns import recorded
 
@@ -96,7 +96,7 @@ def test_nmdc_gives_up_in_the_end() -> None:
         (reply(200, {"resources": [], "next_page_token": 5}), Transient),
     ],
 )
-def test_nmdc_answers_wrongly(answer: bytes, kind: type[OutsideError]) -> None:
+def test_nmdc_answers_wrongly(answer: bytes, kind: type[ServiceError]) -> None:
     with nmdc_with(answer) as (nmdc, requests):
         assert type(failure(lambda: nmdc.study_of_proposal("503"))) is kind
     assert len(requests) == 1

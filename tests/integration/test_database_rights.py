@@ -64,7 +64,7 @@ def uri(port: int, user: str) -> str:
 
 @pytest.fixture
 def opened(guarded: int, clock: ManualClock, request: pytest.FixtureRequest) -> Iterator[Store]:
-    """The books, as the user of the parameter."""
+    """The database, as the user of the parameter."""
     store = connect(uri(guarded, request.param), "jgi_stager", clock, password=SecretStr(PASSWORD))
     yield store
     store.close()

@@ -128,7 +128,7 @@ def test_killed_between_the_note_and_the_mail_people_hear_of_it(
     with stage(tmp_path, mongod_uri, sections=WATCHED) as st:
         st.insert()
         st.run("accept", "discover", "discover")
-        monkeypatch.setattr(room, "_tell", killed)
+        monkeypatch.setattr(room, "_alert", killed)
         with pytest.raises(Killed):
             st.run("watch_room")
         monkeypatch.undo()

@@ -44,7 +44,7 @@ def test_of_files_with_one_name_the_first_alone_lies_in_the_directory_of_the_ana
 
 
 def as_an_older_release_called_them(st: Stage) -> None:
-    """Let the second file have the name that the releases before gave it, in the books and on the disk."""
+    """Let the second file have the name that the releases before gave it, in the database and on the disk."""
     (second,) = st.documents("files", jdp_file_id=file_id(1, 2))
     old = st.staged / "soil" / "analysis_files" / "Ga0500001" / f"{file_id(1, 2)}.reads.gff"
     if Path(second["destination_path"]).exists():
@@ -184,7 +184,7 @@ def test_killed_anywhere_on_the_way_no_link_is_written_through_and_people_know(
             return to
 
         kills: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-            "before telling": (transfers, "_tell_of_links", killed),
+            "before telling": (transfers, "_alert_links", killed),
             "before the first": (put_aside, "put_aside", killed),
             "after the first": (put_aside, "put_aside", once),
             "before the POST": (Globus, "submit", killed),

@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-import legacy_books
+import legacy_databases
 from commands import Run, commands, parsed
 from http_server import Request, local_server, reply
 from invariants import check_histories, check_limits, check_notices
@@ -23,7 +23,7 @@ from jgi_stager.reporting.quota import turns
 from jgi_stager.steps import adopt, verify
 from jgi_stager.store import imports, projects, requests
 from jgi_stager.store.files import FileRow
-from legacy_books import Said
+from legacy_databases import Said
 from simulated import HOUR, START
 from stage import PROPOSAL, Stage, file_id, small_catalogue, stage
 
@@ -117,9 +117,9 @@ def check_all_done(st: Stage, layout: str) -> None:
 
 
 GENERATIONS = {
-    1: (legacy_books.first, OLD_LAYOUT, ("pending", "ready", "transferring", "ready")),
-    2: (legacy_books.second, LAYOUT, ("pending", "ready", "in transit", "transferred")),
-    3: (legacy_books.third, LAYOUT, ("pending", "ready", "ready", "READY")),
+    1: (legacy_databases.first, OLD_LAYOUT, ("pending", "ready", "transferring", "ready")),
+    2: (legacy_databases.second, LAYOUT, ("pending", "ready", "in transit", "transferred")),
+    3: (legacy_databases.third, LAYOUT, ("pending", "ready", "ready", "READY")),
 }
 
 
@@ -129,10 +129,13 @@ def collections(st: Stage, generation: int, said: Mapping[str, Said], task: str)
     # What "globus task show" answered was cut at a colon: a blank was left.
     tasks = [{"task_id": f" {task}", "task_status": "IN_PROGRESS" if generation == 3 else "submitted"}]
     if generation == 3:
-        found = {"jgi_sequencing_projects": [legacy_books.THIRD_PROJECT], "jgi_samples": samples(st, made, said)}
+        found = {
+            "jgi_sequencing_projects": [legacy_databases.THIRD_PROJECT],
+            "jgi_samples": samples(st, made, said),
+        }
         return {f"wf_file_staging.{name}": rows for name, rows in {**found, "globus_tasks": tasks}.items()}
     rows = {"samples": samples(st, made, said), "globus": tasks}
-    return rows if generation == 1 else {**rows, "sequencing_projects": [legacy_books.SECOND_PROJECT]}
+    return rows if generation == 1 else {**rows, "sequencing_projects": [legacy_databases.SECOND_PROJECT]}
 
 
 def words(mongod_uri: str, name: str, generation: int) -> list[str]:
@@ -147,7 +150,7 @@ def test_a_run_of_the_scripts_that_was_left_in_the_middle_is_finished(
 ) -> None:
     _, layout, said_words = GENERATIONS[generation]
     said, task = mid_run(st, layout, said_words)
-    with legacy_books.database(st, collections(st, generation, said, task)) as name:
+    with legacy_databases.database(st, collections(st, generation, said, task)) as name:
         command = words(mongod_uri, name, generation)
         before = everything(st)
         planned = parsed(give(*command, "--dry-run", "--json"))
@@ -188,7 +191,7 @@ def test_an_import_that_is_killed_between_any_two_writes_ends_the_same_when_it_i
     st: Stage, give: Run, mongod_uri: str
 ) -> None:
     said, task = mid_run(st, LAYOUT, GENERATIONS[2][2])
-    with legacy_books.database(st, collections(st, 2, said, task)) as name:
+    with legacy_databases.database(st, collections(st, 2, said, task)) as name:
         command = words(mongod_uri, name, 2)
         for number in range(10):
             if not killed(command, give, number):
@@ -269,7 +272,7 @@ def test_tasks_that_globus_does_not_show_hold_up_the_import_until_a_person_has_l
     st: Stage, give: Run, mongod_uri: str
 ) -> None:
     strange = "1f6e0c5a-1bad-11ee-9fcd-a14ac0d1a9a2"
-    with legacy_books.database(st, collections(st, 2, {}, strange)) as name:
+    with legacy_databases.database(st, collections(st, 2, {}, strange)) as name:
         command = words(mongod_uri, name, 2)
         refused = give(*command)
         assert refused.exit_code == 1
@@ -290,7 +293,7 @@ def test_a_task_that_stands_still_is_told_of_and_a_person_may_end_the_waiting(
     said, _ = mid_run(st, LAYOUT, GENERATIONS[2][2])
     st.out.mishap("tasks_inactive", seconds=400 * HOUR, count=2)
     other = submit(st, next(one.request_id for one in said.values() if one.request_id), LAYOUT, ids((1, 4)))
-    with legacy_books.database(st, collections(st, 2, said, other)) as name:
+    with legacy_databases.database(st, collections(st, 2, said, other)) as name:
         assert give(*words(mongod_uri, name, 2)).exit_code == 0
     st.wait(hours=3)
     facts = snapshot.take_snapshot(snapshot.SnapshotSource(st.store, st.settings, st.out.clock))
@@ -312,7 +315,7 @@ def test_a_task_that_stands_still_is_told_of_and_a_person_may_end_the_waiting(
 
 
 def test_what_jdp_and_gold_do_not_list_any_more_is_not_lost(st: Stage, give: Run, mongod_uri: str) -> None:
-    rows = samples(st, legacy_books.second, {})
+    rows = samples(st, legacy_databases.second, {})
     gone, lost_ap = rows[0], {**rows[1], "apGoldId": "Ga0999999", "itsApId": "1999999.0"}
     lost = {**gone, "jdp_file_id": "b" * 24, "file_name": "gone.gff"}
     lost_ap |= {"jdp_file_id": "c" * 24, "file_name": "other.gff"}
@@ -323,8 +326,8 @@ def test_what_jdp_and_gold_do_not_list_any_more_is_not_lost(st: Stage, give: Run
         path = st.staged / LAYOUT / place / row["file_name"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    made = {"samples": [*rows, lost, lost_ap], "sequencing_projects": [legacy_books.SECOND_PROJECT]}
-    with legacy_books.database(st, made) as name:
+    made = {"samples": [*rows, lost, lost_ap], "sequencing_projects": [legacy_databases.SECOND_PROJECT]}
+    with legacy_databases.database(st, made) as name:
         assert give(*words(mongod_uri, name, 2)).exit_code == 0
     st.drive(hours=96)
     found = {one["jdp_file_id"]: one["state"] for one in st.documents("files")}
@@ -369,15 +372,15 @@ def test_a_file_that_jdp_lists_anew_while_it_is_read_is_read_once_more(st: Stage
     for number in (1, 2):
         lay(st, LAYOUT, 1, number)
     give("import-legacy", "--from-disk", str(st.staged / "soil"), "--name", "soil")
-    real, other = verify.look_at, "0" * 32
+    real, other = verify.check_file, "0" * 32
 
-    def look_at(file: FileRow, *arguments: Any) -> Any:
+    def check_file(file: FileRow, *arguments: Any) -> Any:
         found = real(file, *arguments)
         if file.jdp_file_id == file_id(1, 1):
             st.store.database["files"].update_one({"_id": file.oid}, {"$set": {"md5sum": other}})
         return found
 
-    with mock.patch.object(adopt, "look_at", look_at):
+    with mock.patch.object(adopt, "check_file", check_file):
         st.run("adopt")
         assert [one["jdp_file_id"] for one in st.documents("files", state="done")] == ids((1, 2))
         assert [one["jdp_file_id"] for one in st.documents("files", look_first=True)] == ids((1, 1))

@@ -1,6 +1,6 @@
 """What JDP answers to a request is not what we believe: no number, a number twice, a page to log in, lower limits.
 
-A wrong belief costs one small mail and no quota: the simulator's books tell what was asked.
+A wrong belief costs one small mail and no quota: what the simulator saw tell what was asked.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def test_a_person_says_which_number_it_has(tmp_path: Path, mongod_uri: str) -> N
         assert moved == 2
         with pytest.raises(admin.NotAllowed, match="0 requests in doubt"):
             admin.explain_request(st.store, request["_id"], there["id"], "me")
-        assert requests.unexplained(st.store) == []
+        assert requests.unnumbered(st.store) == []
         assert alarms.open_alarms(st.store, [Cause.FORMAT]) == []
         st.switch(jdp_request_id="plain")
         st.faults()

@@ -1,4 +1,4 @@
-"""Answers of discovery are kept together: the books are as if each had been kept alone, wherever it is cut off."""
+"""Answers of discovery are kept together: the database is as if each had been kept alone, wherever cut off."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ WAYS: dict[str, Callable[[Stage], None]] = {
 }
 
 
-# --- the books
+# --- the database
 
 
 def snapshot(made: Stage) -> dict[str, list[dict[str, Any]]]:
@@ -186,7 +186,10 @@ def test_all_answers_of_a_group_are_kept_in_few_writes(
         assert left(made) == []
 
 
-def test_what_a_removed_record_still_asks_for_is_not_entered_for_the_next(tmp_path: Path, mongod_uri: str) -> None:
+@pytest.mark.parametrize("same_id", [False, True])
+def test_what_a_removed_record_still_asks_for_is_not_entered_for_the_next(
+    tmp_path: Path, mongod_uri: str, *, same_id: bool
+) -> None:
     with stage(tmp_path, mongod_uri, small_catalogue(30, 2)) as made:
         made.insert()
         made.run("accept")
@@ -197,8 +200,10 @@ def test_what_a_removed_record_still_asks_for_is_not_entered_for_the_next(tmp_pa
         def ask(its_ap_id: int) -> ApListing:
             asked.append(its_ap_id)
             if len(asked) == 10:
+                again = {"_id": made.project()["_id"]} if same_id else {}
                 made.store.database["projects"].delete_many({})
-                made.insert()
+                made.out.clock.advance(1)
+                made.insert(**again)
                 made.run("accept")
             return real(its_ap_id)
 

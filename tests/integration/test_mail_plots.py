@@ -18,7 +18,7 @@ from jgi_stager.demo.watch import fetch, window_bytes
 from jgi_stager.formatting import count, number, part_of, percent
 from jgi_stager.mail.plot import LARGEST, SIZE
 from jgi_stager.page import render, views
-from jgi_stager.page.look import Reader
+from jgi_stager.page.reader import Reader
 from jgi_stager.reporting import explain, json_output, lately, snapshot, summary
 from jgi_stager.reporting.snapshot_types import DaemonView
 from pages import read
@@ -116,7 +116,7 @@ def test_mail_page_and_status_have_the_figures_of_the_same_instant_and_the_world
     st.store.database["control"].delete_one({"_id": "digest"})
     source = snapshot.SnapshotSource(st.store, st.ctx.settings, st.ctx.clock)
     st.run("digest", "send_notices")
-    look = Reader(source).look()
+    look = Reader(source).read()
     said = json_output.plain(json_output.status(look.status))
     page = read(render.overview(views.overview(look)))
     mail = text(of_kind(st, mails[1], "digest"))

@@ -12,7 +12,7 @@ import pytest
 
 from invariants import check_limits, check_run, states_of
 from jgi_stager.simulator import generate
-from jgi_stager.simulator.books import busiest_window
+from jgi_stager.simulator.observations import busiest_window
 from stage import analysis_project, small_catalogue, small_file, stage, with_shared_file
 
 DIRECT = ["pending", "restore_requested", "restored", "manifest_ready", "transferring", "done"]

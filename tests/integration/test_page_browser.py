@@ -20,9 +20,9 @@ import pytest
 from jgi_stager.circuit_breaker import CircuitBreaker
 from jgi_stager.clock import ManualClock
 from jgi_stager.lifecycle import State
-from jgi_stager.page.look import Reader
 from jgi_stager.page.publish import write_copy
-from jgi_stager.page.views import Look
+from jgi_stager.page.reader import Reader
+from jgi_stager.page.views import PageData
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.secrets import Secrets
 from jgi_stager.service.metrics_snapshot import MetricsReader
@@ -40,7 +40,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-p
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
-SITUATIONS: dict[str, Callable[[], Look]] = {
+SITUATIONS: dict[str, Callable[[], PageData]] = {
     "fresh": fresh,
     "midway": midway,
     "dead-token": dead_token,
@@ -63,11 +63,11 @@ class Site:
 
     url: str
     reader: Reader
-    shown: list[Look] = field(default_factory=list)
+    shown: list[PageData] = field(default_factory=list)
 
-    def show(self, look: Look) -> None:
+    def show(self, data: PageData) -> None:
         """From now on this is what is there."""
-        self.shown[:] = [look]
+        self.shown[:] = [data]
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def site(store: Store, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.M
         threading.Event(),
     )
     found = Site("", Reader(SnapshotSource(store, ctx.settings, clock)))
-    monkeypatch.setattr(Reader, "look", lambda _self, *_, **__: found.shown[0])
+    monkeypatch.setattr(Reader, "read", lambda _self, *_, **__: found.shown[0])
     monkeypatch.setattr(web_pages, "OLD_SECONDS", -1.0)
     monkeypatch.setattr(web_answers, "SAVED_SECONDS", float("inf"))
     with socket.socket() as probe:

@@ -16,7 +16,7 @@ import pytest
 
 from jgi_stager.lifecycle import State
 from jgi_stager.page import render
-from jgi_stager.page.look import Reader
+from jgi_stager.page.reader import Reader
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.store import history
 from jgi_stager.web import answers as web_answers
@@ -42,7 +42,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, work)
 
-    counted(Reader, "look")
+    counted(Reader, "read")
     counted(render, "overview")
     counted(render, "project")
     monkeypatch.setattr(web_pages, "FRESH_SECONDS", 3600.0)
@@ -71,7 +71,7 @@ def test_two_hundred_readers_at_once_cost_one_look_and_each_page_is_made_once(
             answers = all_at_once(site, ["/", "/p/soil"] * (READERS // 2))
             assert {one[:15] for one in answers} == {b"HTTP/1.1 200 OK"}
             assert len({one.partition(b"\r\n\r\n")[2] for one in answers}) == 2
-            assert made == {"look": 1, "overview": 1, "project": 1}
+            assert made == {"read": 1, "overview": 1, "project": 1}
             nothing_is_read_for_what_is_kept(st, site)
             who_has_it_is_sent_nothing(site)
             what_was_asked_for_is_made_before_it_is_shown(st, site, made, monkeypatch)
@@ -112,7 +112,7 @@ def what_was_asked_for_is_made_before_it_is_shown(
         assert site.ask("/")[2]["etag"] == before, "nobody waits for a look"
     wait_for(lambda: site.ask("/")[2]["etag"] != before, "the next look")
     site.ask("/p/soil")
-    assert made == {"look": 1, "overview": 1, "project": 1}
+    assert made == {"read": 1, "overview": 1, "project": 1}
     one_page_that_cannot_be_made_keeps_no_other_away(st, site, monkeypatch)
 
 
@@ -136,7 +136,7 @@ def who_asks_in_a_loop_is_told_to_come_again(site: Site, monkeypatch: pytest.Mon
     status, text, headers = site.ask("/p/soil/failed.tsv")
     assert (status, headers["retry-after"]) == (503, "10"), text
     assert site.ask("/")[0] == 200, "what is kept costs nothing"
-    monkeypatch.setattr(web_answers, "PATIENCE_SECONDS", -60.0)
+    monkeypatch.setattr(web_answers, "GRACE_SECONDS", -60.0)
     assert site.ask("/")[0] == 503
     assert site.ask("/healthz/live")[0] == 200, "who restarts the daemon is always answered"
 
@@ -155,12 +155,12 @@ def test_of_a_long_history_only_the_last_days_are_read_again_and_the_page_has_al
             st.out.clock.advance(hours * 3600)
             st.run("keep_history")
             for _ in range(2):
-                assert list(reader.look().points["soil"]) == history.points(st.store, "soil")
+                assert list(reader.read().points["soil"]) == history.points(st.store, "soil")
         books = st.store.database
         assert len(list(books["history"].find())) >= 5
         books.command("profile", 2)
         try:
-            reader.look()
+            reader.read()
         finally:
             books.command("profile", 0)
         asked = list(books["system.profile"].find({"ns": f"{st.database}.history"}))
@@ -175,6 +175,6 @@ def another_record_of_the_name_begins_anew(st: Stage, reader: Reader) -> None:
     points = dict(list(day["points"].items())[:1])
     anew = {**day, "_id": "anew", "accepted_at": later, "points": points, "changes": 0}
     st.store.database["history"].insert_one(anew)
-    known = reader.look().points["soil"]
+    known = reader.read().points["soil"]
     assert [one.accepted_at for one in known] == [later]
     assert list(known) == history.points(st.store, "soil")

@@ -1,4 +1,4 @@
-"""The page of a daemon, served and published: with the figures of the books, and read by those who may alone."""
+"""The page of a daemon, served and published: with the figures of the database, read by those who may alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in flight outside while the books know only the half of it: found again, adopted, or told of."""
+"""What is in flight outside while the database knows only the half of it: found again, adopted, or told of."""
 
 from __future__ import annotations
 

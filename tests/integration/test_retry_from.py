@@ -17,7 +17,6 @@ from commands import commands, parsed
 from factories import SOME_TIME
 from jgi_stager import admin, check_again, manifest_files
 from jgi_stager.admin import NotAllowed, Way, send_back
-from jgi_stager.check_again import look_again
 from jgi_stager.cli import retry
 from jgi_stager.lifecycle import State
 from jgi_stager.steps.verify import Finding
@@ -243,7 +242,7 @@ def _outcome(row: FileRow, found: Finding | str) -> tuple[str | None, Verified |
 
 def verified(st: Stage, **which: Any) -> list[bool]:
     rows = admin.failed_files(st.store, "soil", **which)
-    found = look_again(rows, None, lambda _: None, threading.Event())
+    found = check_again.check_again(rows, None, lambda _: None, threading.Event())
     return [admin.settle(st.store, row, *_outcome(row, one), "alice") for row, one in found]
 
 

@@ -1,4 +1,4 @@
-"""The version of the books: old ones are brought up to date, newer ones are refused, nothing goes back."""
+"""The version of the database: old ones are brought up to date, newer ones are refused, nothing goes back."""
 
 from __future__ import annotations
 

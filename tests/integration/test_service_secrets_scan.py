@@ -1,4 +1,4 @@
-"""Planted secrets show up nowhere: not in logs and tracebacks, not in arguments, not in the books."""
+"""Planted secrets show up nowhere: not in logs and tracebacks, not in arguments, not in the database."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -56,6 +57,23 @@ def test_health(store: Store) -> None:
 def test_connecting_twice_is_harmless(store: Store, mongod_uri: str, database: str) -> None:
     connect(mongod_uri, database, store.clock).close()
     assert projects.new_records(store) == []
+
+
+@pytest.mark.parametrize(
+    "other", [{"keys": [("file_name", 1)], "name": "theirs"}, {"keys": [("reason", 1)], "name": "file_name_1"}]
+)
+def test_an_index_that_is_in_the_way_is_named_with_what_to_do(
+    store: Store, mongod_uri: str, database: str, clock: ManualClock, other: dict[str, Any]
+) -> None:
+    """Somebody made one with the keys of one of ours, or with its name."""
+    found = store.database["files"]
+    found.drop_index("file_name_1")
+    found.create_index(other["keys"], name=other["name"])
+    with pytest.raises(StoreRefused, match=r"an index on files is in the way .*db\.files\.dropIndex\(NAME\)"):
+        connect(mongod_uri, database, clock)
+    found.drop_index(other["name"])
+    connect(mongod_uri, database, clock).close()
+    assert "file_name_1" in found.index_information()
 
 
 def test_nobody_listens(clock: ManualClock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from pymongo.errors import DuplicateKeyError
@@ -77,6 +78,24 @@ def test_files_that_do_not_fit_hide_none_that_do(store: Store) -> None:
     store.database["files"].update_many({}, {"$set": {"jdp_file_size": 1.5}})
     assert files.candidates(store, "p", 1) == []
     assert files.candidates(store, "p", 0) == []
+
+
+def test_files_that_do_not_fit_cost_a_bounded_look_however_many_they_are(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_files(store, 40, jdp_file_size=5)
+    store.database["files"].update_many({}, {"$set": {"jdp_file_size": 1.5}})
+    read: list[int] = []
+    real = files._candidates
+
+    def counted(store: Store, documents: Any) -> Any:
+        read.append(len(documents))
+        return real(store, documents)
+
+    monkeypatch.setattr(files, "_candidates", counted)
+    monkeypatch.setattr(files, "MOST_UNFIT", 8)
+    assert files.candidates(store, "p", 1) == []
+    assert sum(read) == 1 + 2 + 4 + 8
 
 
 def test_pending_of_sources(store: Store) -> None:

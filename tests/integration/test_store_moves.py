@@ -100,15 +100,15 @@ def test_set_back_fails_those_that_went_back_too_often(store: Store) -> None:
     put(store, often, PENDING, REQUESTED, PENDING, REQUESTED, PENDING, REQUESTED)
     put(store, seldom, PENDING, REQUESTED, PENDING, REQUESTED)
     where = moves.by_oids([often, seldom])
-    assert moves.requeue(store, where, REQUESTED, PENDING, "expired", max_setbacks=2) == (1, 1)
+    assert moves.requeue(store, where, REQUESTED, PENDING, "expired", max_requeues=2) == (1, 1)
     assert get(store, seldom)["setbacks"] == 2
     assert get(store, often)["reason"] == "went back more than 2 times; last: expired"
-    assert moves.requeue(store, where, REQUESTED, PENDING, "expired", max_setbacks=2) == (0, 0)
+    assert moves.requeue(store, where, REQUESTED, PENDING, "expired", max_requeues=2) == (0, 0)
 
 
 def test_set_back_only_goes_back(store: Store) -> None:
     with pytest.raises(ValueError, match="no way back"):
-        moves.requeue(store, moves.by_request(1), PENDING, REQUESTED, "why", max_setbacks=1)
+        moves.requeue(store, moves.by_request(1), PENDING, REQUESTED, "why", max_requeues=1)
 
 
 def test_move_each(store: Store) -> None:
@@ -216,8 +216,8 @@ def test_a_second_delivery_of_no_use_holds_the_file_with_both_findings(store: St
         put(store, first, PENDING, REQUESTED, RESTORED, request_id=number)
         fault = moves.DeliveryFault(number, what)
         expected = (1, 0) if number == 7 else (0, 1)
-        assert moves.requeue_unusable(store, both, RESTORED, fault, max_setbacks=5) == expected
-        assert moves.requeue_unusable(store, both, RESTORED, fault, max_setbacks=5) == (0, 0)
+        assert moves.requeue_unusable(store, both, RESTORED, fault, max_requeues=5) == expected
+        assert moves.requeue_unusable(store, both, RESTORED, fault, max_requeues=5) == (0, 0)
     held = get(store, first)
     assert held["state"] == FAILED
     assert "request 7: it was delivered without it" in held["reason"]
@@ -226,7 +226,7 @@ def test_a_second_delivery_of_no_use_holds_the_file_with_both_findings(store: St
     assert moves.release(store, moves.by_oids([first]), "by me") == 1
     put(store, first, PENDING, REQUESTED, RESTORED, request_id=11)
     # A person's release forgives: the next finding is the first again.
-    assert moves.requeue_unusable(store, both, RESTORED, moves.DeliveryFault(11, "gone"), max_setbacks=5) == (1, 0)
+    assert moves.requeue_unusable(store, both, RESTORED, moves.DeliveryFault(11, "gone"), max_requeues=5) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -241,14 +241,14 @@ def test_a_file_whose_faults_cannot_be_read_is_not_asked_for_again_and_holds_up_
         put(store, oid, PENDING, REQUESTED, RESTORED, request_id=7)
     store.database["files"].update_one({"_id": odd}, {"$set": {"delivery_faults": faults}})
     gone = moves.DeliveryFault(7, "gone")
-    assert moves.requeue_unusable(store, both, RESTORED, gone, max_setbacks=5) == (1, 0)
+    assert moves.requeue_unusable(store, both, RESTORED, gone, max_requeues=5) == (1, 0)
     assert moves.move(store, both, RESTORED, PENDING, "set free", counted=False) == 0
     assert [get(store, oid)["state"] for oid in (odd, other)] == [RESTORED, PENDING]
     (unfit,) = store.misfits.all()
     assert (unfit.key, unfit.project) == (odd, "p")
     assert "delivery_faults" in unfit.reason
     store.database["files"].update_one({"_id": odd}, {"$set": {"delivery_faults": []}})
-    assert moves.requeue_unusable(store, both, RESTORED, gone, max_setbacks=5) == (1, 0)
+    assert moves.requeue_unusable(store, both, RESTORED, gone, max_requeues=5) == (1, 0)
 
 
 def test_in_which_state_a_file_was_read_does_not_matter(store: Store) -> None:

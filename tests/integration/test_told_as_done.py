@@ -26,7 +26,7 @@ def told(made: Stage, project: str = "sand") -> dict[str, str]:
     facts = replace(books, daemon=DaemonView(alive=True))
     found = {}
     for document in made.documents("files", project_name=project):
-        file = snapshot.file(document)
+        file = snapshot.file_view(document)
         found[file.source_file_id] = explain.file(facts, file, coming=quota.turns(facts)).why.sentence
     return found
 
@@ -54,7 +54,7 @@ def told_from_the_books(made: Stage) -> dict[str, str]:
     """What ``explain`` says of each file of a project, with a look at its place, by JDP id."""
     books = snapshot.take_snapshot(SnapshotSource(made.store, made.settings, made.clock))
     facts = replace(books, daemon=DaemonView(alive=True))
-    files = [snapshot.file(document) for document in made.documents("files")]
+    files = [snapshot.file_view(document) for document in made.documents("files")]
     coming = quota.turns(facts)
     found = {one.source_file_id: explain_stored(made.store, facts, one, coming) for one in files}
     return {file_id: one.why.sentence.replace("about ", "") for file_id, one in found.items()}
@@ -110,7 +110,7 @@ def test_a_file_beyond_those_that_are_looked_at_is_told_the_same(
         made.insert()
         made.run("accept", "discover")
         whole = told_from_the_books(made)
-        monkeypatch.setattr(snapshot, "LOOKED_AT", 2)
+        monkeypatch.setattr(snapshot, "MOST_PLANNED", 2)
         cut = told_from_the_books(made)
         assert len(set(whole.values())) == 2
         assert cut == whole
@@ -122,6 +122,6 @@ def test_a_file_beyond_those_that_are_looked_at_joins_what_brings_it(
     delivered(made)
     second(made)
     whole = told_from_the_books(made)
-    monkeypatch.setattr(snapshot, "LOOKED_AT", 1)
+    monkeypatch.setattr(snapshot, "MOST_PLANNED", 1)
     assert any(JOINS in said for said in whole.values())
     assert told_from_the_books(made) == whole

@@ -212,7 +212,7 @@ def test_beside_an_open_alarm_one_small_request_goes_and_the_rest_as_soon_as_it_
         assert asked(made) == [FEW]
         (accepted,) = made.notices("accepted")
         assert accepted["data"]["trial"] is None, "it was used before"
-        notify.solve(made.ctx, "form", "it is read again")
+        notify.resolve(made.ctx, "form", "it is read again")
         made.run("request_restores")
         assert asked(made) == [FEW, 5, 5, 5, 2]
 

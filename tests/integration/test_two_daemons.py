@@ -28,7 +28,7 @@ from jgi_stager.store import LeaseLost, fencing, leases, projects, requests, tas
 from jgi_stager.store.embedded import EmbeddedMongod
 from jgi_stager.stored import parse
 from processes_of_a_test import (
-    PATIENCE_SECONDS,
+    GRACE_SECONDS,
     Site,
     check_all_arrived,
     settings,
@@ -130,7 +130,7 @@ def begun(pair: Pair, state: str) -> tuple[subprocess.Popen[bytes], subprocess.P
 
 def check_end(pair: Pair, second: subprocess.Popen[bytes]) -> None:
     """Everything arrived once, and people were told once who works now."""
-    assert second.wait(PATIENCE_SECONDS) == 0
+    assert second.wait(GRACE_SECONDS) == 0
     assert {file["state"] for file in pair.books["files"].find()} == {"done"}
     check_all_arrived(pair.site)
     assert pair.site.outside()["pulled_more_than_once"] == {}
@@ -144,7 +144,7 @@ def check_end(pair: Pair, second: subprocess.Popen[bytes]) -> None:
 
 
 def check_the_first_ends(pair: Pair, first: subprocess.Popen[bytes]) -> None:
-    """It ends with an error in one line, and left nothing in the books since it was replaced."""
+    """It ends with an error in one line, and left nothing in the database since it was replaced."""
     assert first.wait(30) == 1
     said = pair.site.log.read_text()
     assert "Traceback" not in said

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 from pymongo import MongoClient
 
-import kept_books
+import kept_databases
 from commands import commands, parsed
 from invariants import check_limits
 from jgi_stager import recorded_plans
@@ -21,12 +21,12 @@ from jgi_stager.store.schema import CURRENT
 from old_release import RELEASES, old_release
 from stage import Stage, small_catalogue, stage
 
-QUOTA = kept_books.QUOTA
+QUOTA = kept_databases.QUOTA
 
 
 def limited(directory: Path, uri: str, **options: Any) -> Any:
     """A stage on which twelve files take three windows."""
-    sections: dict[str, Mapping[str, Any]] = {**kept_books.SECTIONS, "mongodb": {"uri": uri}}
+    sections: dict[str, Mapping[str, Any]] = {**kept_databases.SECTIONS, "mongodb": {"uri": uri}}
     return stage(directory, uri, small_catalogue(3, 4), sections=sections, max_window_bytes=QUOTA, **options)
 
 
@@ -49,13 +49,13 @@ def finished(st: Stage) -> None:
 
 def test_books_of_every_version_are_kept() -> None:
     assert sorted(RELEASES) == list(range(1, CURRENT + 1))
-    assert all(kept_books.file_of(version).exists() for version in RELEASES)
+    assert all(kept_databases.file_of(version).exists() for version in RELEASES)
 
 
 @pytest.mark.parametrize("version", RELEASES)
 def test_kept_books_are_continued_in_mid_run(tmp_path: Path, mongod_uri: str, version: int) -> None:
     with limited(tmp_path, mongod_uri) as st:
-        kept_books.put(st, version)
+        kept_databases.put(st, version)
         on_tape = st.counts()["restore_requested"]
         assert asked(st) == on_tape * QUOTA // 4 > 0
         assert st.counts()["pending"] == 12 - on_tape
@@ -161,7 +161,7 @@ def test_documents_that_would_be_set_aside_and_indexes_that_are_missing_are_name
         assert "did you mean 'pending'?" in found.stdout
         assert "request_id_1" not in st.store.database["files"].index_information()
         refused = run("upgrade")
-        assert (refused.exit_code, "brings its books up to date when it starts" in refused.stderr) == (2, True)
+        assert (refused.exit_code, "brings its database up to date when it starts" in refused.stderr) == (2, True)
 
 
 def test_a_newer_database_is_told_what_it_is(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,25 @@ def test_of_a_task_that_failed_globus_compared_nothing_for_certain(
         assert {file["verified"]["how"] for file in st.documents("files")} == {
             "size; the path cannot be read here"
         }
+
+
+def test_a_file_that_does_not_fit_holds_up_none_of_the_others_of_a_task_that_failed(
+    tmp_path: Path, mongod_uri: str
+) -> None:
+    with stage(tmp_path, mongod_uri, small_catalogue(1, 3)) as st:
+        st.insert()
+        st.until("manifest_ready")
+        st.out.mishap("task_failed", count=1)
+        st.until_ended()
+        found = st.store.database["files"]
+        odd = {"jdp_file_id": file_id(1, 2)}
+        size = found.find_one(odd, {"jdp_file_size": 1})
+        found.update_one(odd, {"$set": {"jdp_file_size": "many"}})
+        st.wait(hours=12)
+        assert Counter(one["state"] for one in st.documents("files")) == {"done": 2, "transferring": 1}
+        found.update_one(odd, {"$set": {"jdp_file_size": size and size["jdp_file_size"]}})
+        st.drive()
+        check_run(st, again=True)
 
 
 def test_a_file_above_the_limit_is_checked_by_size(tmp_path: Path, mongod_uri: str) -> None:

@@ -14,18 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bson.datetime_ms import DatetimeMS
 
 from commands import Run, commands, parsed, toml
 from invariants import check_run, states_of
-from jgi_stager import read_back, verify_worker
+from jgi_stager import read_back, verify_worker, worker_readings
 from jgi_stager.failures import Service, Transient
 from jgi_stager.reading_models import MOST_TAKES, FileRead, FileToRead, Reading
+from jgi_stager.settings import Settings
 from jgi_stager.steps.services import record_failure
 from jgi_stager.store import Store, connect, readings
 from jgi_stager.store.backup import read_backup, write_backup
+from jgi_stager.worker_readings import WorkerReadings
 from killer import Killed, Killer
 from processes_of_a_test import spawn, wait_for
-from stage import Stage, small_catalogue, stage
+from stage import Stage, StepBugError, small_catalogue, stage
 
 WORKERS: dict[str, Any] = {"staging": {"verify_by": "workers"}}
 BY_A_WORKER, BY_THE_DAEMON = "size and md5; read by a worker", "size and md5"
@@ -162,6 +165,43 @@ def test_a_worker_that_is_busy_with_others_files_is_waited_for(tmp_path: Path, m
         assert how(st) == {BY_THE_DAEMON: 3}
 
 
+def test_a_sign_of_life_that_is_no_time_hurts_no_task(tmp_path: Path, mongod_uri: str) -> None:
+    with stage(tmp_path, mongod_uri, sections=WORKERS) as st:
+        st.insert()
+        st.until_ended()
+        st.run("verify")
+        beyond = {"$set": {"seen_at": DatetimeMS(9_000_000_000_000_000)}}
+        st.store.database["readings"].update_one({}, beyond)
+        for _ in range(2):  # what does not fit is asked for anew
+            st.out.clock.advance(61 * 60)
+            st.run("verify")
+        assert how(st) == {BY_THE_DAEMON: 3}
+        assert st.alarms() == []
+
+
+def test_a_bug_in_what_one_task_waits_for_stops_no_other(
+    tmp_path: Path, mongod_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = {**WORKERS, "globus": {"max_files_per_task": 1, "max_active_tasks": 6}}
+    with stage(tmp_path, mongod_uri, sections=sections) as st:
+        st.insert()
+        st.until_ended()
+        first, real = st.documents("globus_tasks", state="ended", kind="files")[0]["_id"], worker_readings.of_task
+
+        def of_task(store: Store, settings: Settings, task: str) -> WorkerReadings:
+            if task == str(first):
+                raise RuntimeError("a bug")
+            return real(store, settings, task)
+
+        monkeypatch.setattr(worker_readings, "of_task", of_task)
+        for _ in range(3):
+            with pytest.raises(StepBugError):
+                st.run("verify")
+            st.out.clock.advance(61 * 60)
+        assert st.counts() == {"transferring": 1, "done": 2}
+        assert len(st.alarms("a fault of the daemon holds up")) == 1
+
+
 def test_what_kills_each_worker_is_read_by_the_daemon(tmp_path: Path, mongod_uri: str) -> None:
     with stage(tmp_path, mongod_uri, sections=WORKERS) as st:
         st.insert()
@@ -255,7 +295,7 @@ def test_where_neither_can_read_now_nothing_is_believed_and_it_is_asked_again(
         st.until_ended()
         st.run("verify")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(verify_worker, "look", lambda *_: FileRead(failed="Stale file handle"))
+            patch.setattr(verify_worker, "read_file", lambda *_: FileRead(failed="Stale file handle"))
             work(st)
         with blind():
             st.out.clock.advance(60)

@@ -41,21 +41,21 @@ def give(st: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_it_ends_when_the_project_is_done_and_tells_what_changed_alone(st: Stage, give: Run) -> None:
     st.insert()
-    real, looks = wait.look, list[Seen]()
+    real, polls = wait.poll, list[Seen]()
 
-    def look(*args: object) -> Seen:
-        if len(looks) % 2:
+    def poll(*args: object) -> Seen:
+        if len(polls) % 2:
             st.tick(60)
-        looks.append(real(*args))  # type: ignore[arg-type]
-        return looks[-1]
+        polls.append(real(*args))  # type: ignore[arg-type]
+        return polls[-1]
 
-    with mock.patch.object(wait, "look", look):
+    with mock.patch.object(wait, "poll", poll):
         found = give("wait", "soil", "--until", "done")
     assert found.exit_code == 0, found.output
     told = found.stdout.splitlines()
     assert told[0].startswith("soil: new")
     assert told[-1].startswith("soil: done, 100 % of 2.00 kB, 2 of 2 files")
-    assert len(set(told)) == len(told) < len(looks)
+    assert len(set(told)) == len(told) < len(polls)
     assert give("wait", "soil").exit_code == 0
 
 
@@ -101,19 +101,19 @@ def test_a_short_outage_of_the_database_is_waited_through_and_a_long_one_fails(
 ) -> None:
     st.insert()
     st.drive(48)
-    real, outages = wait.look, [StoreUnavailable("gone"), StoreUnavailable("gone")]
+    real, outages = wait.poll, [StoreUnavailable("gone"), StoreUnavailable("gone")]
 
-    def look(*args: object) -> Seen:
+    def poll(*args: object) -> Seen:
         if outages:
             raise outages.pop()
         return real(*args)  # type: ignore[arg-type]
 
-    with mock.patch.object(wait, "look", look):
+    with mock.patch.object(wait, "poll", poll):
         found = give("wait", "soil")
     assert found.exit_code == 0
     assert found.stdout.count("the database cannot be reached: gone") == 1
     monkeypatch.setattr(wait, "OUTAGE", timedelta(seconds=0.05))
-    with mock.patch.object(wait, "look", side_effect=StoreUnavailable("gone")):
+    with mock.patch.object(wait, "poll", side_effect=StoreUnavailable("gone")):
         assert give("wait", "soil").exit_code == 1
 
 
@@ -141,7 +141,7 @@ def test_what_the_importer_takes_is_waited_for_and_nothing_else(
 
 
 def test_ctrl_c_ends_it_clean(give: Run) -> None:
-    with mock.patch.object(wait, "look", side_effect=KeyboardInterrupt):
+    with mock.patch.object(wait, "poll", side_effect=KeyboardInterrupt):
         assert give("wait", "soil").exit_code == 130
 
 

@@ -54,7 +54,7 @@ class Site:
         self.monitor = Monitor(self.ctx, lambda: self.stuck, MetricsReader(self.ctx.store, self.ctx.settings))
 
     def get(self, path: str) -> tuple[int, str]:
-        self.monitor._looked = float("-inf")  # the next look is a fresh one
+        self.monitor._taken_at = float("-inf")  # the next look is a fresh one
         return answered(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}"))
 
     def metrics(self) -> dict[tuple[str, ...], float]:
@@ -219,14 +219,14 @@ def test_the_status_line_says_how_far_and_what_is_waited_for(site: Site) -> None
     assert status_line_now(site.monitor) == "no project under way"
     insert_project(store, "soil", pending=6, done=4)
     insert_project(store, "water", **{State.TRANSFERRING.value: 10})
-    site.monitor._looked = float("-inf")
+    site.monitor._taken_at = float("-inf")
     assert status_line_now(site.monitor) == "2 projects, 20 % of 2.00 kB, 10 in transfer"
     key = requests.insert_request(store, file_ids=["b" * 24], projects=["soil"], files=1, size=9_990_000_000_000)
     store.restore_requests.update_one(
         {"_id": key},
         {"$set": {"state": "waiting", "submitted_at": store.clock.now() - timedelta(hours=21, minutes=53)}},
     )
-    site.monitor._looked = float("-inf")
+    site.monitor._taken_at = float("-inf")
     assert "waiting for quota until 14:07 UTC" in status_line_now(site.monitor)
     problem = NeedsPerson(Service.GLOBUS, "consent", "run: jgi-stager login")
     site.ctx.circuit_breaker.failed(problem, store.clock.now(), ())

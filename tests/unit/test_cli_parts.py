@@ -32,7 +32,7 @@ from jgi_stager.cli.status import shares, status_lines
 from jgi_stager.formatting import clean
 from jgi_stager.planning import Spent
 from jgi_stager.preflight import Check, Problem, Verdict, attempt, try_all, worst
-from jgi_stager.reporting import summary as insight
+from jgi_stager.reporting import summary
 from jgi_stager.reporting.blocked_reasons import ReasonCode
 from jgi_stager.reporting.json_output import plain
 from jgi_stager.secrets import Secrets
@@ -307,7 +307,7 @@ def test_a_dead_token_is_on_the_page_once_without_the_raw_answer() -> None:
         projects=(project("a", counts={"pending": (3, TERA)}), project("b", counts={"pending": (3, TERA)})),
         waiting=waiting(wants(3, TERA, "a"), spent=(Spent(NOW - 20 * HOUR, 10 * TERA),)),
     )
-    page = "\n".join(line.plain for line in status_lines(insight.status(world), Page(), None))
+    page = "\n".join(line.plain for line in status_lines(summary.status(world), Page(), None))
     assert page.count("the session token is missing") == 1
     assert "do this before 18:00 UTC and no time is lost" in page
     assert page.count("waiting for a person since 12:00 UTC: see You, below") == 2

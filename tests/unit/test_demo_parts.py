@@ -42,7 +42,7 @@ def row(name: str = "a.txt", **changes: Any) -> dict[str, Any]:
 
 
 def document(root: Path, name: str = "a.txt", **changes: Any) -> dict[str, Any]:
-    """A file in the daemon's books."""
+    """A file in the daemon's database."""
     found = {"ap_gold_id": "Ga1", "jdp_file_id": name, "file_name": name, "state": "done", "md5sum": MD5}
     place = {"destination_path": str(root / "Ga1" / name), "jdp_file_size": len(CONTENT)}
     history = [{"why": "verified at the destination: size and md5"}]
@@ -82,7 +82,7 @@ def test_unknown_contents_are_checked_by_size_only(root: Path) -> None:
         ({}, [row(size=8)], "7 bytes instead of 8"),
         ({"md5sum": None}, [row(md5="0" * 32)], "its md5 is"),
         ({}, [row(md5="0" * 32)], "recorded with md5"),
-        ({}, [row(), row("b.txt")], "wanted, and not in the books"),
+        ({}, [row(), row("b.txt")], "wanted, and not in the database"),
         ({}, [row(id="other")], "not in the catalogue"),
         ({"state": "failed"}, [row()], "failed"),
         ({"destination_path": "/nowhere/a.txt"}, [row()], "No such file"),
@@ -105,7 +105,7 @@ def test_links_strays_and_shared_places_are_found(root: Path) -> None:
     assert "other content" in check(root, both, [row(), row("b.txt", size=9)]).wrong[0]
 
 
-def evidence(root: Path, books: Mapping[str, Any], documents: list[dict[str, Any]]) -> summary.Evidence:
+def evidence(root: Path, observed: Mapping[str, Any], documents: list[dict[str, Any]]) -> summary.Evidence:
     quiet: dict[str, Any] = {
         **{"requests": [], "tasks": [], "breaches": [], "requested_bytes": 0, "max_window_bytes": 0},
         **{"max_request_ids": 0, "pulled_more_than_once": {}, "written_more_than_once": {}},
@@ -113,7 +113,7 @@ def evidence(root: Path, books: Mapping[str, Any], documents: list[dict[str, Any
     record = {"project_name": "demo", "state": "done", "accepted_at": NOW, "done_at": NOW + timedelta(days=2)}
     findings = Findings(1, 1, 7, 1, 0)
     return summary.Evidence(
-        record, documents, {**quiet, **books}, findings, ["done"], "few", True, 3600, 9.0, root
+        record, documents, {**quiet, **observed}, findings, ["done"], "few", True, 3600, 9.0, root
     )
 
 
@@ -134,7 +134,7 @@ def test_a_good_run_is_good(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("books", "state", "word"),
+    ("observed", "state", "word"),
     [
         ({"max_window_bytes": 10 * TB + 1}, "done", "in 24 hours"),
         ({"max_request_ids": 751}, "done", "751 ids"),
@@ -142,8 +142,8 @@ def test_a_good_run_is_good(root: Path) -> None:
         ({}, "failed", "1 files are failed"),
     ],
 )
-def test_a_bad_run_is_bad(root: Path, books: dict[str, Any], state: str, word: str) -> None:
-    found = summary.summarize(evidence(root, books, [document(root, state=state)]))
+def test_a_bad_run_is_bad(root: Path, observed: dict[str, Any], state: str, word: str) -> None:
+    found = summary.summarize(evidence(root, observed, [document(root, state=state)]))
     assert not found.ok
     assert word in " ".join(found.problems)
 
@@ -153,7 +153,7 @@ def test_wrong_files_troubles_and_held_projects_are_problems(root: Path) -> None
     held = {**good.record, "state": "held", "reason": "no"}
     for bad in (
         replace(good, findings=replace(good.findings, wrong=("a.txt: lost",))),
-        replace(good, troubles=["the daemon was killed"]),
+        replace(good, problems=["the daemon was killed"]),
         replace(good, record=held),
     ):
         assert len(summary.summarize(bad).problems) == 1
@@ -193,8 +193,8 @@ def test_only_movement_counts_as_movement() -> None:
     later = snapshot(real_seconds=99.0, simulated=timedelta(days=3), window_bytes=0)
     assert later.movement() == snapshot().movement()
     assert snapshot(tasks=51).movement() != snapshot().movement()
-    assert watch.patience_seconds(3600) == 150
-    assert watch.patience_seconds(1) > 86_400
+    assert watch.timeout_seconds(3600) == 150
+    assert watch.timeout_seconds(1) > 86_400
 
 
 def test_picture_fits_a_small_terminal() -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from jgi_stager import downloading, put_aside
 from jgi_stager.clock import ManualClock
-from jgi_stager.downloading import Patched, Spoilt, Steering, Wanted
+from jgi_stager.downloading import FetchHooks, Patched, Spoilt, Wanted
 from jgi_stager.failures import OtherPart, Service, Transient
 from jgi_stager.read_back import Content, Stopped
 from killer import Killed
@@ -92,7 +92,7 @@ class Site:
 
     def fetch(self, before: Callable[[], None] = lambda: None, **wanted: Any) -> Content:
         values: dict[str, Any] = {"size": len(WHOLE), "md5": MD5, **wanted}
-        steer = Steering(self.host.opened, self.begun.append, self.aside, before, self.stop)
+        steer = FetchHooks(self.host.opened, self.begun.append, self.aside, before, self.stop)
         return downloading.fetch(Wanted(KEY, self.destination, **values), self.project, steer)
 
     def aside(self, path: str) -> None:

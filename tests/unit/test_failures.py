@@ -9,18 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jgi_stager.failures import (
-    FIRST_RETRY_SECONDS,
-    LONGEST_ASKED_SECONDS,
-    LONGEST_RETRY_SECONDS,
-    NeedsPerson,
-    OutcomeUnknown,
-    OutsideError,
-    Rejected,
-    Service,
-    Transient,
-    retry_delay,
-)
+from jgi_stager.failures import NeedsPerson, OutcomeUnknown, Rejected, Service, ServiceError, Transient
+from jgi_stager.retry import FIRST_RETRY_SECONDS, LONGEST_ASKED_SECONDS, LONGEST_RETRY_SECONDS, retry_delay
 
 
 def test_every_kind_says_where_and_what() -> None:
@@ -30,7 +20,7 @@ def test_every_kind_says_where_and_what() -> None:
         NeedsPerson(Service.JDP, "502", "copy a new token"),
         OutcomeUnknown(Service.JDP, "502"),
     ):
-        assert isinstance(error, OutsideError)
+        assert isinstance(error, ServiceError)
         assert error.service is Service.JDP
         assert str(error) == "502"
 

@@ -23,7 +23,7 @@ from jgi_stager.legacy.generations import (
     read,
     stage_of,
 )
-from jgi_stager.legacy.mapping import WRITTEN_LATER, Books, Wanted
+from jgi_stager.legacy.mapping import WRITTEN_LATER, LegacyData, Wanted
 from jgi_stager.settings import ConfigError, Settings
 
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "recorded" / "nmdc"
@@ -137,9 +137,9 @@ def test_whatever_a_document_holds_it_is_a_value_or_a_problem(collection: str, d
     whole = {**(THIRD if collection == "jgi_samples" else FIRST), **document}
     found = read(collection, whole)
     assert isinstance(found, LegacyFile | LegacyProject | LegacyTask | Problem)
-    books = Books()
-    books.add(found)
-    mapping.plan(books, Wanted("/stage", proposal_id="1"))
+    data = LegacyData()
+    data.add(found)
+    mapping.plan(data, Wanted("/stage", proposal_id="1"))
 
 
 # --- what is mapped ------------------------------------------------------------------------------------------
@@ -147,8 +147,8 @@ def test_whatever_a_document_holds_it_is_a_value_or_a_problem(collection: str, d
 HERE = Wanted("/stage", proposal_id="503568")
 
 
-def books(*documents: tuple[str, dict[str, Any]]) -> Books:
-    made = Books()
+def data(*documents: tuple[str, dict[str, Any]]) -> LegacyData:
+    made = LegacyData()
     for collection, document in documents:
         made.add(read(collection, document))
     return made
@@ -156,7 +156,7 @@ def books(*documents: tuple[str, dict[str, Any]]) -> Books:
 
 def test_nothing_is_dropped_without_a_word() -> None:
     found = mapping.plan(
-        books(
+        data(
             ("samples", FIRST),
             ("samples", {**FIRST, "jdp_file_id": "none"}),
             ("samples", {**FIRST, "project": "../evil", "jdp_file_id": "b" * 24}),
@@ -174,7 +174,7 @@ def test_nothing_is_dropped_without_a_word() -> None:
 
 
 def test_a_project_of_the_first_generation_takes_its_proposal_from_the_settings_of_the_scripts() -> None:
-    made = books(("samples", FIRST))
+    made = data(("samples", FIRST))
     assert "names" not in mapping.plan(made, Wanted("/stage")).not_mapped[0].reason
     assert "--proposal" in mapping.plan(made, Wanted("/stage")).not_mapped[0].reason
     other = Wanted("/stage", proposal_id="1", for_project="bioscales")
@@ -188,13 +188,13 @@ def test_a_project_of_the_first_generation_takes_its_proposal_from_the_settings_
 
 def test_where_one_file_names_no_biosample_all_are_wanted() -> None:
     unnamed = {**FIRST, "jdp_file_id": "b" * 24, "biosample_id": "nan"}
-    (project,) = mapping.plan(books(("samples", FIRST), ("samples", unnamed)), HERE).projects
+    (project,) = mapping.plan(data(("samples", FIRST), ("samples", unnamed)), HERE).projects
     assert project.record.biosample_ids is None
 
 
 def test_both_layouts_are_looked_at_and_nothing_outside_of_the_staging_directory() -> None:
     second = {"project_name": "grow", "proposal_id": "1", "analysis_projects_dir": "/stage/aim2"}
-    made = books(("samples", {**FIRST, "project_name": "grow"}), ("sequencing_projects", second))
+    made = data(("samples", {**FIRST, "project_name": "grow"}), ("sequencing_projects", second))
     wanted = Wanted("/stage", legacy_directories=("/elsewhere", "/stage/old"))
     (project,) = mapping.plan(made, wanted).projects
     assert project.record.analysis_projects_dir == "/stage/aim2"
@@ -215,11 +215,11 @@ def test_a_request_is_as_old_as_its_oldest_date_says_and_no_older() -> None:
     at = datetime(2026, 2, 28, 9, tzinfo=UTC)
     one = {**FIRST, "request_id": 7, "update_date": at}
     other = {**one, "jdp_file_id": "b" * 24, "update_date": at + timedelta(days=3), "file_size": 1.0}
-    (request,) = mapping.plan(books(("samples", one), ("samples", other)), HERE).projects[0].requests
+    (request,) = mapping.plan(data(("samples", one), ("samples", other)), HERE).projects[0].requests
     assert (request.request_id, request.bytes) == (7, 123457)
     assert request.asked_by == at + WRITTEN_LATER
     undated = {**other, "update_date": None, "file_size": math.nan}
-    (request,) = mapping.plan(books(("samples", one), ("samples", undated)), HERE).projects[0].requests
+    (request,) = mapping.plan(data(("samples", one), ("samples", undated)), HERE).projects[0].requests
     assert (request.bytes, request.asked_by) == (None, None)
 
 

@@ -13,9 +13,9 @@ import pytest
 from pydantic import ValidationError
 
 from factories import project
-from jgi_stager.mail import Attachment, Envelope, Letter, make_mail, render
+from jgi_stager.mail import Attachment, Envelope, RenderedMail, make_mail, render
 from jgi_stager.mail.push import LONGEST_BODY, gist
-from jgi_stager.mail.render import DARK, LIGHT, LONGEST_SUBJECT, WIDTH, Look, facts
+from jgi_stager.mail.render import DARK, LIGHT, LONGEST_SUBJECT, WIDTH, Palette, facts
 from jgi_stager.models import TriesNotTaken
 from jgi_stager.notices import FORMS, Kind
 from jgi_stager.planning import Limits
@@ -50,7 +50,7 @@ class _Text(HTMLParser):
             self.shown.append(data)
 
 
-def parsed(letter: Letter) -> _Text:
+def parsed(letter: RenderedMail) -> _Text:
     found = _Text()
     found.feed(letter.html)
     return found
@@ -233,7 +233,7 @@ def test_a_late_mail_that_the_server_did_not_take_says_how_often_it_was_tried(ti
     assert words(" ".join(parsed(letter).shown)) == words(letter.text)
 
 
-def digest_of(*projects: dict[str, object]) -> Letter:
+def digest_of(*projects: dict[str, object]) -> RenderedMail:
     data = {**DIGEST, "moved": {"files": 0, "bytes": 0}, "projects": list(projects), "needs": [], "notes": []}
     return render(notice(Kind.DIGEST, data))
 
@@ -296,7 +296,7 @@ def test_a_mail_has_both_parts_the_attachment_and_the_headers_of_its_thread() ->
 
 
 def test_the_first_mail_of_a_thread_refers_to_no_other() -> None:
-    mail = make_mail(Letter("s", "t", "<p>t</p>"), Envelope("a@x", ["b@x"], "<1@x>", AT, thread="<1@x>"))
+    mail = make_mail(RenderedMail("s", "t", "<p>t</p>"), Envelope("a@x", ["b@x"], "<1@x>", AT, thread="<1@x>"))
     assert mail["In-Reply-To"] is None
 
 
@@ -347,15 +347,15 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-@pytest.mark.parametrize("look", [*LIGHT.values(), *DARK.values()])
-def test_every_text_can_be_read_on_what_it_lies_on(look: Look) -> None:
+@pytest.mark.parametrize("palette", [*LIGHT.values(), *DARK.values()])
+def test_every_text_can_be_read_on_what_it_lies_on(palette: Palette) -> None:
     """WCAG 2, level AA: 4.5 for text, 3 for a bar."""
-    on_sheet = [(look.text, look.sheet), (look.muted, look.sheet), (look.ink, look.sheet)]
-    others = [(look.ink, look.paper), (look.text, look.paper)]
-    blocks = [(look.command, look.command_paper), (look.quote, look.quote_paper)]
+    on_sheet = [(palette.text, palette.sheet), (palette.muted, palette.sheet), (palette.ink, palette.sheet)]
+    others = [(palette.ink, palette.paper), (palette.text, palette.paper)]
+    blocks = [(palette.command, palette.command_paper), (palette.quote, palette.quote_paper)]
     for one, other in (*on_sheet, *others, *blocks):
         assert contrast(one, other) >= 4.5, (one, other)
-    assert contrast(look.ink, look.track) >= 3
+    assert contrast(palette.ink, palette.track) >= 3
 
 
 @pytest.mark.parametrize("kind", list(Kind))

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from jgi_stager.mail import Envelope, Letter, make_mail
+from jgi_stager.mail import Envelope, RenderedMail, make_mail
 from jgi_stager.records import is_mail_address
 from mail_samples import AT
 
-LETTER = Letter("s", "t", "<p>t</p>")
+RENDERED = RenderedMail("s", "t", "<p>t</p>")
 _PLAIN = string.ascii_letters + string.digits
 _ATOMS = st.text("ab=?_" + _PLAIN + "!#$%&'*+/^`{|}~-", min_size=1, max_size=20)
 _LABELS = st.text("-" + _PLAIN, min_size=1, max_size=20)
@@ -24,7 +24,7 @@ _ADDRESSES = _LIKELY.map("@".join) | st.text("ab.=?-@ ", max_size=9) | st.text(m
 
 def read_back(*to: str) -> list[str]:
     """The addresses in the header of a mail for them, as a mail program reads them."""
-    mail = make_mail(LETTER, Envelope("s@example.org", to, "<1@example.org>", AT))
+    mail = make_mail(RENDERED, Envelope("s@example.org", to, "<1@example.org>", AT))
     return [one.addr_spec for one in message_from_bytes(mail.as_bytes(), policy=default)["To"].addresses]
 
 

@@ -18,14 +18,14 @@ from jgi_stager.notices import (
 )
 from jgi_stager.reporting.standstill import FEW
 from jgi_stager.reporting.time_breakdown import (
-    HANDOVER,
     OUT,
     PEOPLE,
     QUOTA,
     TAPE,
+    TO_TRANSFER,
     TRANSFER,
     Blocked,
-    Journey,
+    StateHistory,
     time_breakdown,
 )
 from jgi_stager.steps.alerts import usual
@@ -64,7 +64,7 @@ def test_every_credential_has_a_name_and_steps() -> None:
     assert set(COMMANDS) < set(CURES)
 
 
-def journey(*moves: tuple[float, str]) -> Journey:
+def journey(*moves: tuple[float, str]) -> StateHistory:
     return [(AT + timedelta(hours=hours), state) for hours, state in moves]
 
 
@@ -85,7 +85,7 @@ def hours(found: dict[str, tuple[float, float]], cause: str) -> tuple[float, flo
 
 def test_every_hour_of_a_file_is_counted_once() -> None:
     found = time_breakdown([WHOLE], Blocked(), Blocked())
-    assert [hours(found, one)[0] for one in (QUOTA, TAPE, HANDOVER, TRANSFER)] == [10, 4, 3, 3]
+    assert [hours(found, one)[0] for one in (QUOTA, TAPE, TO_TRANSFER, TRANSFER)] == [10, 4, 3, 3]
     assert sum(mean for mean, _ in found.values()) == 20 * 3600
 
 
@@ -95,7 +95,7 @@ def test_what_people_and_outages_cost_is_taken_out_of_what_they_held_up() -> Non
     globus = [(AT + timedelta(hours=16), AT + timedelta(hours=30))]
     found = time_breakdown([WHOLE], Blocked(people, out), Blocked(globus))
     # Tape went on by itself from 10 to 12 h, and so did the transfer.
-    assert [hours(found, one)[0] for one in (QUOTA, TAPE, HANDOVER, TRANSFER)] == [7, 4, 2, 3]
+    assert [hours(found, one)[0] for one in (QUOTA, TAPE, TO_TRANSFER, TRANSFER)] == [7, 4, 2, 3]
     assert hours(found, PEOPLE)[0] == 2 + 1
     assert hours(found, OUT)[0] == 1
 

@@ -74,8 +74,8 @@ def test_work_takes_as_long_as_it_takes_and_the_outages_that_it_meets(
     windows: list[tuple[int, int]], begun: int, hours: int
 ) -> None:
     found = [planned(start, start + length) for start, length in windows]
-    rests = [((a - NOW) / HOUR, (b - NOW) / HOUR) for a, b in spans(found, GLOBUS)]
-    end = work(float(begun), float(hours), rests)
+    downtimes = [((a - NOW) / HOUR, (b - NOW) / HOUR) for a, b in spans(found, GLOBUS)]
+    end = work(float(begun), float(hours), downtimes)
     idle = lost(found, GLOBUS, NOW + begun * HOUR, NOW + end * HOUR) / HOUR
     assert end - begun == pytest.approx(hours + idle)
 

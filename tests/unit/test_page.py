@@ -17,11 +17,11 @@ from factories import alarm
 from jgi_stager.history_models import PointKind
 from jgi_stager.lifecycle import State
 from jgi_stager.page import documents, render, views
-from jgi_stager.page.events import EventKind, Letter, events
+from jgi_stager.page.events import EventKind, Mail, events
 from jgi_stager.page.plots import MOST_MAILS, bytes_plot, quota_plot
 from jgi_stager.page.share import new_token, read_token
 from jgi_stager.page.tables import MOST_PLANNED
-from jgi_stager.page.views import FilePage, Filter, Look
+from jgi_stager.page.views import FilePage, Filter, PageData
 from jgi_stager.planning import Spent
 from jgi_stager.reporting import explain, json_output
 from jgi_stager.reporting.eta import Eta
@@ -31,12 +31,12 @@ from pages import (
     EVIL,
     NAME,
     Element,
+    data_of,
     dead_token,
     ended_with_failures,
     fresh,
     history_of,
     hostile,
-    look_at,
     many,
     midway,
     moving,
@@ -44,7 +44,7 @@ from pages import (
 )
 from views import GIGA, HOUR, NOW, TERA, facts, file, project, request
 
-SITUATIONS: dict[str, Callable[[], Look]] = {
+SITUATIONS: dict[str, Callable[[], PageData]] = {
     "fresh": fresh,
     "midway": midway,
     "dead token": dead_token,
@@ -53,14 +53,14 @@ SITUATIONS: dict[str, Callable[[], Look]] = {
 SECTIONS = ["you", "projects", "bytes", "quota", "open", "failed", "logins", "events"]
 
 
-def overview(look: Look, wanted: Filter | None = None) -> Element:
-    return read(render.overview(views.overview(look, wanted or Filter())))
+def overview(data: PageData, wanted: Filter | None = None) -> Element:
+    return read(render.overview(views.overview(data, wanted or Filter())))
 
 
-def of_project(look: Look, name: str = NAME) -> str:
-    line = look.line(name)
+def of_project(data: PageData, name: str = NAME) -> str:
+    line = data.line(name)
     assert line is not None
-    return render.project(views.project_page(look, line), "../", f"{name}.json")
+    return render.project(views.project_page(data, line), "../", f"{name}.json")
 
 
 # --- what is on the page of everything ----------------------------------------------------------------------
@@ -82,12 +82,12 @@ def test_a_fresh_page_says_how_to_begin_and_that_there_is_nothing_to_do() -> Non
 
 
 def test_a_project_shows_its_seven_states_with_words_and_figures() -> None:
-    look = midway()
-    card = overview(look).one("article", data_project=NAME)
+    data = midway()
+    card = overview(data).one("article", data_project=NAME)
     legend = {one.attributes["data-state"]: one for one in card.all("li", data_state=None)}
     assert set(legend) == set(State)
     for state, item in legend.items():
-        known = look.facts.projects[0].counts[state]
+        known = data.snapshot.projects[0].counts[state]
         assert (item.attributes["data-files"], item.attributes["data-bytes"]) == (
             str(known.files),
             str(known.bytes),
@@ -115,16 +115,16 @@ def test_a_dead_token_says_what_to_do_until_when_and_with_which_command() -> Non
 
 
 def test_a_login_is_needed_before_the_next_look_and_that_is_said() -> None:
-    look = dead_token()
-    waiting = tuple(replace(one, next_look_at=NOW + 9 * HOUR) for one in look.facts.requests)
-    full = replace(look.facts.waiting, spent=(Spent(NOW - HOUR, 10 * TERA),))
-    page = overview(look_at(replace(look.facts, requests=waiting, waiting=full), jdp="needs_person"))
+    data = dead_token()
+    waiting = tuple(replace(one, next_look_at=NOW + 9 * HOUR) for one in data.snapshot.requests)
+    full = replace(data.snapshot.waiting, spent=(Spent(NOW - HOUR, 10 * TERA),))
+    page = overview(data_of(replace(data.snapshot, requests=waiting, waiting=full), jdp="needs_person"))
     assert "do this before 23:00 UTC and no time is lost" in page.one("section", aria_labelledby="you").text
 
 
 def test_a_daemon_that_is_silent_or_hangs_is_the_first_thing_that_is_said() -> None:
     world = facts(projects=(moving(),), daemon=replace(facts().daemon, alive=False, seen_at=NOW - 3 * HOUR))
-    page = overview(look_at(world))
+    page = overview(data_of(world))
     assert page.one(id="you").text == "Daemon not running, last seen 3 h ago"
     hung = overview(replace(midway(), hung=("verify has not moved for 700 s",)))
     assert hung.one(id="you").text == "Daemon silent"
@@ -154,29 +154,29 @@ def test_requests_and_tasks_are_compared_with_what_is_usual_and_lead_to_globus()
 
 
 def test_what_was_asked_for_while_the_books_were_read_has_no_negative_age() -> None:
-    look = midway()
-    status = look.status
-    younger = tuple(replace(one, submitted_at=look.now + HOUR) for one in status.facts.requests)
-    page = overview(replace(look, status=replace(status, facts=replace(status.facts, requests=younger))))
+    data = midway()
+    status = data.status
+    younger = tuple(replace(one, submitted_at=data.now + HOUR) for one in status.snapshot.requests)
+    page = overview(replace(data, status=replace(status, snapshot=replace(status.snapshot, requests=younger))))
     assert "-1 h" not in page.one(data_table="Request").text
 
 
 def test_the_quota_says_what_comes_free_when_and_what_is_planned() -> None:
-    look = midway()
-    page = next(one for one in overview(look).all("section") if one.attributes.get("aria-labelledby") == "quota")
+    data = midway()
+    page = next(one for one in overview(data).all("section") if one.attributes.get("aria-labelledby") == "quota")
     assert "9.60 of 10.0 TB used in 24 h, 400 GB left; 480 GB come free at 18:00 UTC" in page.text
     assert "480 GB at 18:00 UTC, 480 GB at 19:00 UTC" in page.text
     assert f"now: 333 GB of {NAME}" in page.text
 
 
 def test_events_are_filtered_by_links_alone() -> None:
-    look = midway()
-    whole = overview(look)
+    data = midway()
+    whole = overview(data)
     assert not whole.all("form") + whole.all("input") + whole.all("button")
     nav = whole.one("nav", aria_label="Which events")
     assert [one.text for one in nav.all("a")] == ["all", *EventKind]
     assert nav.one("a", aria_current="true").text == "all"
-    mails = overview(look, Filter(EventKind.MAIL, NAME))
+    mails = overview(data, Filter(EventKind.MAIL, NAME))
     shown = mails.one("ol", class_="events").all("li")
     assert [f"{NAME}: 20,834 files begin to move" in one.text for one in shown] == [True]
     kinds, names = (one.all("a", aria_current="true") for one in mails.all("nav", class_="filter"))
@@ -188,7 +188,7 @@ def test_what_is_many_is_cut_with_how_many_more() -> None:
     many = tuple(moving(f"p{number:03}", accepted_at=NOW) for number in range(120))
     requests = tuple(request(number, projects=("p000",)) for number in range(300))
     world = facts(projects=(*many, *(project(f"d{n}", "done") for n in range(100))), requests=requests)
-    html = render.overview(views.overview(look_at(world)))
+    html = render.overview(views.overview(data_of(world)))
     page = read(html)
     assert len(page.all("article")) == views.MOST_CARDS
     assert "and 80 more: jgi-stager project list" in page.one("main").text
@@ -221,13 +221,13 @@ def test_where_a_mail_comes_every_day_the_last_ones_are_marked_and_all_else() ->
     words = Counter(words for mark in plot.marks for _, words in mark.happened)
     assert words == {"mail": MOST_MAILS, "jdp token dead": 1, "jdp token back": 1}
     assert plot.unmarked == 56 - MOST_MAILS
-    shown = overview(look_at(midway().facts, points={NAME: points}))
+    shown = overview(data_of(midway().snapshot, points={NAME: points}))
     assert "and 51 earlier mails" in shown.one("main").text
 
 
 def test_what_happened_to_a_request_that_is_delivered_and_open_is_told_once() -> None:
     ready = request(652_405, "ready", hours=9, projects=(NAME,), ready_at=NOW - HOUR)
-    world = replace(midway().facts, requests=(ready,), past_requests=[ready])
+    world = replace(midway().snapshot, requests=(ready,), past_requests=[ready])
     found = [one.text for one in events(world, [], [], [], 400) if "652405" in one.text]
     assert len(found) == len(set(found)) == 2
 
@@ -237,9 +237,9 @@ def test_what_happened_to_a_request_that_is_delivered_and_open_is_told_once() ->
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_the_figures_are_those_of_status_json(situation: str) -> None:
-    look = SITUATIONS[situation]()
-    said = json_output.plain(json_output.status(look.status))
-    page = overview(look)
+    data = SITUATIONS[situation]()
+    said = json_output.plain(json_output.status(data.status))
+    page = overview(data)
     shown = {one.attributes["data-project"]: one for one in page.all("article")}
     for known in said["projects"]:
         if known["state"] in ("done", "cancelled"):
@@ -260,7 +260,7 @@ def test_the_figures_are_those_of_status_json(situation: str) -> None:
     assert [one.all("p")[0].text for one in banner.all("li")] == [
         " ".join(one["what"].split()) for one in said["todo"]
     ]
-    document = json_output.plain(documents.overview(look, views.overview(look)))
+    document = json_output.plain(documents.overview(data, views.overview(data)))
     for key, value in said.items():
         if key == "quota":
             assert value.items() <= document[key].items()
@@ -273,8 +273,8 @@ def test_the_figures_are_those_of_status_json(situation: str) -> None:
 
 
 def test_the_document_has_what_the_pictures_are_drawn_from() -> None:
-    look = midway()
-    found = json_output.plain(documents.overview(look, views.overview(look)))
+    data = midway()
+    found = json_output.plain(documents.overview(data, views.overview(data)))
     history = next(one for one in found["projects"] if one["name"] == NAME)["history"]
     assert len(history) == 58
     assert history[0]["mark"] == "mail"
@@ -287,42 +287,42 @@ def test_the_document_has_what_the_pictures_are_drawn_from() -> None:
 # --- what others may see ------------------------------------------------------------------------------------
 
 
-def secretive() -> Look:
+def secretive() -> PageData:
     """A world with logins, addresses and commands in every place that could show them."""
     address = "pi@example.org"
     told = {"subject": f"GOLD says {address} may not", "found": f"told {address}", "you": "ask"}
     opened = alarm("x", NOW, **told, command="jgi-stager check", projects=[NAME])
-    world = dead_token().facts
+    world = dead_token().snapshot
     subject = moving(
         failed=(FailedGroup(f"refused for {address}", 14, 20 * GIGA, (f"{address}.gff",)),),
         history=(Move(NOW, "active", "active", f"notify is {address} (by root)"),),
     )
     world = replace(world, projects=(subject,), alarms=(opened,), mails_given_up=(f"done: {address}",))
-    letters = [Letter(NOW, f"a mail to {address}", NAME)]
-    return look_at(world, jdp="needs_person", events=events(world, letters, [], [opened], 99))
+    mails = [Mail(NOW, f"a mail to {address}", NAME)]
+    return data_of(world, jdp="needs_person", events=events(world, mails, [], [opened], 99))
 
 
 def test_the_page_of_a_project_has_no_logins_and_no_addresses() -> None:
-    look = secretive()
-    line = look.line(NAME)
+    data = secretive()
+    line = data.line(NAME)
     assert line is not None
-    copied = render.project_copy(views.project_page(look, line))
-    listed = render.index_copy(views.index(look, 9))
-    document = documents.as_bytes(documents.project(look, line, views.project_page(look, line))).decode()
-    for page in (of_project(look), copied, listed, document):
+    copied = render.project_copy(views.project_page(data, line))
+    listed = render.index_copy(views.index(data, 9))
+    document = documents.as_bytes(documents.project(data, line, views.project_page(data, line))).decode()
+    for page in (of_project(data), copied, listed, document):
         assert "example.org" not in page
         assert "token" not in page
         assert "jgi-stager token" not in page
         assert "HTTP 401" not in page
-    assert "pi@example.org" in render.overview(views.overview(look))
-    assert "Waiting for a person since" in read(of_project(look)).one("main").text
+    assert "pi@example.org" in render.overview(views.overview(data))
+    assert "Waiting for a person since" in read(of_project(data)).one("main").text
 
 
 def test_the_page_of_a_project_shows_its_way_and_only_its_own() -> None:
-    look = midway()
-    other = replace(look.facts.requests[0], request_id=7, projects=(NAME, "lake"))
-    look = look_at(replace(look.facts, requests=(*look.facts.requests, other)))
-    page = read(of_project(look)).one("main")
+    data = midway()
+    other = replace(data.snapshot.requests[0], request_id=7, projects=(NAME, "lake"))
+    data = data_of(replace(data.snapshot, requests=(*data.snapshot.requests, other)))
+    page = read(of_project(data)).one("main")
     assert page.all("figure", class_="plot-of")
     assert "/stage/soil-2026" in page.text
     assert "request 652404" in page.text
@@ -332,10 +332,10 @@ def test_the_page_of_a_project_shows_its_way_and_only_its_own() -> None:
 
 
 def test_a_copy_has_no_script_and_leads_only_to_copies() -> None:
-    look = midway()
-    line = look.line(NAME)
+    data = midway()
+    line = data.line(NAME)
     assert line is not None
-    for html in (render.project_copy(views.project_page(look, line)), render.index_copy(views.index(look, 99))):
+    for html in (render.project_copy(views.project_page(data, line)), render.index_copy(views.index(data, 99))):
         page = read(html)
         assert not page.all("script")
         policy = page.one("meta", http_equiv="Content-Security-Policy").attributes["content"]
@@ -363,7 +363,7 @@ def test_nothing_is_loaded_and_nothing_can_be_sent(situation: str) -> None:
 
 
 def test_a_file_has_its_way_with_evidence() -> None:
-    world = dead_token().facts
+    world = dead_token().snapshot
     subject = file(
         "restore_requested",
         project=NAME,
@@ -393,18 +393,18 @@ def shapes(html: str) -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("evil", EVIL, ids=range(len(EVIL)))
 def test_hostile_names_are_text_on_every_page(evil: str) -> None:
-    look, tame = hostile(evil), hostile("harmless")
-    line, same = look.line(NAME), tame.line(NAME)
+    data, tame = hostile(evil), hostile("harmless")
+    line, same = data.line(NAME), tame.line(NAME)
     assert line is not None
     assert same is not None
     about = explain.file(
-        look.facts, file("failed", project=NAME, name=evil, reason=evil, destination=f"/x/{evil}")
+        data.snapshot, file("failed", project=NAME, name=evil, reason=evil, destination=f"/x/{evil}")
     )
-    calm = explain.file(look.facts, file("failed", project=NAME, name="a", reason="a", destination="/x/a"))
+    calm = explain.file(data.snapshot, file("failed", project=NAME, name="a", reason="a", destination="/x/a"))
     pairs = (
-        (render.overview(views.overview(look)), render.overview(views.overview(tame))),
-        (of_project(look), of_project(tame)),
-        (render.index_copy(views.index(look, 9)), render.index_copy(views.index(tame, 9))),
+        (render.overview(views.overview(data)), render.overview(views.overview(tame))),
+        (of_project(data), of_project(tame)),
+        (render.index_copy(views.index(data, 9)), render.index_copy(views.index(tame, 9))),
         (
             render.file(FilePage(NOW, 1.0, evil, (about,)), "x.json"),
             render.file(FilePage(NOW, 1.0, "a", (calm,)), "x.json"),
@@ -421,8 +421,8 @@ def test_hostile_names_are_text_on_every_page(evil: str) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.text(max_size=60))
 def test_whatever_a_name_is_the_page_has_the_same_elements(evil: str) -> None:
-    look = hostile(evil or "x")
-    assert shapes(of_project(look)) == shapes(of_project(hostile("y")))
+    data = hostile(evil or "x")
+    assert shapes(of_project(data)) == shapes(of_project(hostile("y")))
 
 
 def test_what_turns_the_order_of_reading_is_shown_as_its_escape() -> None:
@@ -520,8 +520,8 @@ def test_a_token_is_read_as_it_was_made_and_nothing_else_is_one() -> None:
 
 
 def test_a_snapshot_without_anything_has_all_pages() -> None:
-    look = look_at(Snapshot(NOW, facts().daemon, facts().limits, 1, 1), events=())
-    assert overview(look).one("main").text
-    found: Any = documents.overview(look, views.overview(look))
+    data = data_of(Snapshot(NOW, facts().daemon, facts().limits, 1, 1), events=())
+    assert overview(data).one("main").text
+    found: Any = documents.overview(data, views.overview(data))
     assert found["events"] == []
-    assert look.line("x") is None
+    assert data.line("x") is None

@@ -23,11 +23,11 @@ def demand(
     *,
     priority: int = 0,
     asked: int = 0,
-    setbacks: int = 0,
+    requeues: int = 0,
     since: datetime | None = None,
 ) -> Demand:
     """A project that wants one file of each size, in this order."""
-    wants = tuple(Want(f"{project}-{number}", size, project, setbacks, since) for number, size in enumerate(sizes))
+    wants = tuple(Want(f"{project}-{number}", size, project, requeues, since) for number, size in enumerate(sizes))
     return Demand(project, wants, priority, sum(sizes), asked)
 
 
@@ -72,8 +72,8 @@ def demands_of(draw: st.DrawFn) -> list[Demand]:
     for _ in range(draw(st.integers(0, 5))):
         project = draw(st.sampled_from("ABC"))
         wants = tuple(
-            Want(f"id{number}", size, project, setbacks, NOW - draw(st.sampled_from([2, 0])) * DAY)
-            for number, size, setbacks in draw(wants_of)
+            Want(f"id{number}", size, project, requeues, NOW - draw(st.sampled_from([2, 0])) * DAY)
+            for number, size, requeues in draw(wants_of)
         )
         found.append(
             Demand(

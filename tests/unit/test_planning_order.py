@@ -27,11 +27,11 @@ def demand(
     *,
     priority: int = 0,
     asked: int = 0,
-    setbacks: int = 0,
+    requeues: int = 0,
     since: datetime | None = None,
 ) -> Demand:
     """A project that wants one file of each size, in this order."""
-    wants = tuple(Want(f"{project}-{number}", size, project, setbacks, since) for number, size in enumerate(sizes))
+    wants = tuple(Want(f"{project}-{number}", size, project, requeues, since) for number, size in enumerate(sizes))
     return Demand(project, wants, priority, sum(sizes), asked)
 
 
@@ -114,9 +114,9 @@ def test_the_higher_priority_goes_first() -> None:
 
 def test_what_had_to_go_back_goes_last_and_by_priority() -> None:
     demands = [
-        demand("back", [4000], setbacks=1),
+        demand("back", [4000], requeues=1),
         demand("low", [3000], priority=-5),
-        demand("high-back", [3000], priority=9, setbacks=2),
+        demand("high-back", [3000], priority=9, requeues=2),
     ]
     assert ids(asked(plan_restores(demands, [], LIMITS, NOW))) == ["low-0", "high-back-0", "back-0"]
     demands.append(demand("more", [8000], priority=-9))
@@ -139,16 +139,16 @@ def test_what_had_to_go_back_never_takes_the_place_of_what_was_never_asked_for(
     """The fresh files get the same as if nothing had gone back; while one of them waits nothing else is asked."""
     since = [NOW - 2 * DAY, None]
     demands = [
-        demand(f"P{number}", sizes, priority=priority, setbacks=setbacks, since=since[old])
-        for number, (sizes, priority, setbacks, old) in enumerate(projects)
+        demand(f"P{number}", sizes, priority=priority, requeues=requeues, since=since[old])
+        for number, (sizes, priority, requeues, old) in enumerate(projects)
     ]
     ledger = [Spent(NOW - hours * HOUR, size) for hours, size in spent]
     limits = Limits(QUOTA, DAY, max_ids)
     plan = plan_restores(demands, ledger, limits, NOW)
-    alone = plan_restores([one for one in demands if not any(w.setbacks for w in one.wants)], ledger, limits, NOW)
-    fresh = [want for want in asked(plan) if not want.setbacks]
+    alone = plan_restores([one for one in demands if not any(w.requeues for w in one.wants)], ledger, limits, NOW)
+    fresh = [want for want in asked(plan) if not want.requeues]
     assert ids(fresh) == ids(asked(alone))
-    if any(not want.setbacks for want in plan.deferred):
+    if any(not want.requeues for want in plan.deferred):
         assert fresh == asked(plan)
         assert plan.next_at == alone.next_at
 

@@ -20,7 +20,7 @@ LIMITS = Limits(QUOTA, DAY, 40)
 
 @dataclass
 class World:
-    """What the books hold. Every plan is made from them alone, so every tick is also a restart."""
+    """What the database holds. Every plan is made from it alone, so every tick is also a restart."""
 
     limits: Limits = LIMITS
     waiting: dict[str, list[Want]] = field(default_factory=dict)
@@ -30,11 +30,11 @@ class World:
     arrived_at: dict[str, datetime] = field(default_factory=dict)
     requests: int = 0
 
-    def add(self, project: str, sizes: Sequence[int], now: datetime, *, setbacks: int = 0) -> list[str]:
+    def add(self, project: str, sizes: Sequence[int], now: datetime, *, requeues: int = 0) -> list[str]:
         """Files arrive. Returns their ids."""
         mine = self.waiting.setdefault(project, [])
         new = [
-            Want(f"{project}-{len(self.arrived_at) + number}", size, project, setbacks, now)
+            Want(f"{project}-{len(self.arrived_at) + number}", size, project, requeues, now)
             for number, size in enumerate(sizes)
         ]
         mine.extend(new)
@@ -148,7 +148,7 @@ def trickle_of_small_projects(world: World, now: datetime, number: int) -> None:
 def trickle_of_setbacks(world: World, now: datetime, number: int) -> None:
     """Files that come back, again and again."""
     if number % 6 == 0:
-        world.add("back", [QUOTA // 100], now, setbacks=1)
+        world.add("back", [QUOTA // 100], now, requeues=1)
 
 
 def stream_of_new_projects(world: World, now: datetime, number: int) -> None:

@@ -76,14 +76,14 @@ def test_everything_is_looked_at_once_by_few_at_a_time_and_little_is_taken_ahead
             taken += 1
             yield number
 
-    def look(number: int, _: Stop) -> int:
+    def read_one(number: int, _: Stop) -> int:
         alone = working.acquire(blocking=False)
         assert alone, "more than three at a time"
         working.release()
         return number * 2
 
     found = {}
-    for answered, (item, answer) in enumerate(read_back.each(look, items(), 3, threading.Event()), 1):
+    for answered, (item, answer) in enumerate(read_back.map_unordered(read_one, items(), 3, threading.Event()), 1):
         most.append(taken - answered)
         found[item] = answer.result()
     assert found == {number: number * 2 for number in range(100)}
@@ -91,12 +91,12 @@ def test_everything_is_looked_at_once_by_few_at_a_time_and_little_is_taken_ahead
 
 
 def test_what_goes_wrong_with_one_is_its_own_matter() -> None:
-    def look(number: int, _: Stop) -> int:
+    def read_one(number: int, _: Stop) -> int:
         if number == 1:
             raise OSError(5, "Input/output error")
         return number
 
-    found = dict(read_back.each(look, range(3), 2, threading.Event()))
+    found = dict(read_back.map_unordered(read_one, range(3), 2, threading.Event()))
     assert (found[0].result(), found[2].result()) == (0, 2)
     with pytest.raises(OSError, match="Input/output"):
         found[1].result()
@@ -105,7 +105,7 @@ def test_what_goes_wrong_with_one_is_its_own_matter() -> None:
 def test_who_stops_to_ask_ends_what_is_being_read() -> None:
     begun = threading.Event()
 
-    def look(number: int, stop: Stop) -> int:
+    def read_one(number: int, stop: Stop) -> int:
         if number == 0:
             return 0
         begun.set()
@@ -113,7 +113,7 @@ def test_who_stops_to_ask_ends_what_is_being_read() -> None:
             pass
         raise read_back.Stopped
 
-    answers = read_back.each(look, iter(range(10)), 2, threading.Event())
+    answers = read_back.map_unordered(read_one, iter(range(10)), 2, threading.Event())
     assert next(iter(answers))[0] == 0
     assert begun.wait(10)
     answers.close()  # type: ignore[attr-defined]
@@ -122,20 +122,20 @@ def test_who_stops_to_ask_ends_what_is_being_read() -> None:
 def test_nothing_begins_after_a_stop() -> None:
     stop = threading.Event()
     stop.set()
-    assert list(read_back.each(lambda number, _: number, range(3), 2, stop)) == []
+    assert list(read_back.map_unordered(lambda number, _: number, range(3), 2, stop)) == []
 
 
 def test_the_progress_of_the_threads_is_that_of_who_waits() -> None:
     known = liveness.Liveness()
 
-    def look(_: int, __: Stop) -> float:
+    def read_one(_: int, __: Stop) -> float:
         with_nobody = known.silent(-1)["verify"]
         liveness.mark_progress()
         return with_nobody - known.silent(-1)["verify"]
 
     with known.work("verify"):
         known._workers[threading.get_ident()].moved_at -= 100
-        ((_, answer),) = read_back.each(look, [1], 1, threading.Event())
+        ((_, answer),) = read_back.map_unordered(read_one, [1], 1, threading.Event())
     assert answer.result() > 50
 
 

@@ -1,4 +1,4 @@
-"""Ids, names, paths and checksums from outside: what may be used, and the states the books know."""
+"""Ids, names, paths and checksums from outside: what may be used, and the states the database knows."""
 
 from __future__ import annotations
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from jgi_stager.simulator import SimulatorSettings, World, WorldFault, generate
-from jgi_stager.simulator.books import busiest_window
 from jgi_stager.simulator.delivery import HEADER, manifest_text, plan_delivery, spoilt_manifest
 from jgi_stager.simulator.faults import FaultBoard, FaultRule
 from jgi_stager.simulator.filesystem import Collections, Forbidden, UnknownCollection
 from jgi_stager.simulator.mishaps import Mishaps
+from jgi_stager.simulator.observations import busiest_window
 from jgi_stager.simulator.settings import MANIFEST_FAULTS
 from jgi_stager.simulator.tape import Pull, TapeRobot
-from jgi_stager.simulator.tokens import TokenBook
+from jgi_stager.simulator.tokens import TokenRegistry
 
 
 def test_tape_reads_in_order_with_as_many_drives_as_there_are() -> None:
@@ -93,7 +93,7 @@ def test_fault_rules_nobody_knows_are_refused(rule: dict[str, object]) -> None:
 
 
 def test_tokens_end_and_are_told_apart() -> None:
-    book = TokenBook("gold", 100)
+    book = TokenRegistry("gold", 100)
     token = book.issue(1000)
     assert book.find(f"Bearer {token.value}", 1099) == token
     for header, now in ((f"Bearer {token.value}", 1100), (f"Bearer Bearer {token.value}", 1001), ("", 1001)):
@@ -112,7 +112,13 @@ def test_collection_paths_become_local_ones(collections: Collections, tmp_path: 
 
 def test_paths_that_leave_the_collection_are_refused(collections: Collections, tmp_path: Path) -> None:
     (tmp_path / "nersc/link").symlink_to(tmp_path)
-    outside = ("/etc/passwd", f"{tmp_path}/nersc/../jgi/x", f"{tmp_path}/nersc/link/jgi/x", "relative", "/")
+    outside = (
+        "/etc/passwd",
+        f"{tmp_path}/nersc/../jgi/x",
+        f"{tmp_path}/nersc/link/jgi/x",
+        "relative",
+        "/",
+    )
     for path in outside:
         with pytest.raises(Forbidden):
             collections.resolve("nersc", path)

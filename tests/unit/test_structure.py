@@ -32,6 +32,10 @@ def test_steps_get_documents_as_their_models() -> None:
     assert structure.dict_typed() == []
 
 
+def test_names_are_terms_of_the_field() -> None:
+    assert structure.private_words() == []
+
+
 def test_steps_hang_on_each_other_where_they_must() -> None:
     assert len(structure.between_steps()) <= 22
 
@@ -40,7 +44,7 @@ def test_the_figures_see_what_they_count(monkeypatch: pytest.MonkeyPatch) -> Non
     """A circle, a move of files and a change of a state in a step are found where they are."""
     text = (
         "from jgi_stager.steps import b\ndef f(request: Mapping[str, Any]): ...\n"
-        "moves.move(s, w, o, n, y)\nrequests.update_request(s, k, o, n)\n"
+        "moves.move(s, w, o, n, y)\nrequests.update_request(s, k, o, n)\nclass TheBooks: ...\n"
     )
     made = {
         "steps.a": ast.parse(text),
@@ -52,6 +56,7 @@ def test_the_figures_see_what_they_count(monkeypatch: pytest.MonkeyPatch) -> Non
         assert structure.circles() == [["steps.a", "steps.b"]]
         assert structure.between_steps() == [("steps.a", "steps.b"), ("steps.b", "steps.a")]
         assert structure.dict_typed() == ["steps.a.f"]
+        assert structure.private_words() == ["steps.a.TheBooks"]
         assert [one.partition(" ")[2] for one in structure.writes_beside_transitions()] == [
             "moves.move",
             "requests.update_request",

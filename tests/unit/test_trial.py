@@ -12,7 +12,7 @@ from jgi_stager.trial import EVER, MOST_FILES, Asked, Caution, Pace, pace, paced
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-PATIENCE = 6 * HOUR
+FAILURE_THRESHOLD = 6 * HOUR
 MOST_IDS = 750
 
 
@@ -49,40 +49,40 @@ SMALL, BIG = 3, 700
     [
         ([], Pace.SMALL),
         ([Asked(NOW - HOUR, SMALL, is_open=True)], Pace.NOTHING),
-        ([Asked(NOW - PATIENCE, SMALL, is_open=True)], Pace.ONE),
-        ([Asked(NOW - PATIENCE, SMALL, is_open=True), Asked(NOW, BIG, is_open=True)], Pace.NOTHING),
+        ([Asked(NOW - FAILURE_THRESHOLD, SMALL, is_open=True)], Pace.ONE),
+        ([Asked(NOW - FAILURE_THRESHOLD, SMALL, is_open=True), Asked(NOW, BIG, is_open=True)], Pace.NOTHING),
         ([Asked(NOW - 9 * HOUR, SMALL, is_open=True), Asked(NOW - 2 * HOUR, BIG, is_open=False)], Pace.NOTHING),
         ([Asked(NOW - HOUR, SMALL, is_open=False)], Pace.NOTHING),
-        ([Asked(NOW - PATIENCE, SMALL, is_open=False)], Pace.SMALL),
+        ([Asked(NOW - FAILURE_THRESHOLD, SMALL, is_open=False)], Pace.SMALL),
         ([Asked(NOW - 9 * HOUR, BIG, is_open=True)], Pace.NOTHING),
     ],
 )
 def test_one_small_request_and_beside_a_slow_one_a_single_other_until_it_is_proven(
     asked: list[Asked], most: Pace
 ) -> None:
-    assert pace(Caution(EVER, asked=asked), NOW, PATIENCE) is most
+    assert pace(Caution(EVER, asked=asked), NOW, FAILURE_THRESHOLD) is most
 
 
 def test_after_a_change_the_requests_before_it_hold_up_no_trial() -> None:
     before = Asked(NOW - 9 * HOUR, BIG, is_open=True)
-    assert pace(Caution(NOW - HOUR, asked=[before]), NOW, PATIENCE) is Pace.SMALL
+    assert pace(Caution(NOW - HOUR, asked=[before]), NOW, FAILURE_THRESHOLD) is Pace.SMALL
 
 
 def test_beside_an_open_alarm_one_small_request_is_asked_in_all() -> None:
     alarm = NOW - 50 * HOUR
-    assert pace(Caution(alarm_since=alarm), NOW, PATIENCE) is Pace.SMALL
+    assert pace(Caution(alarm_since=alarm), NOW, FAILURE_THRESHOLD) is Pace.SMALL
     done = Asked(NOW - 40 * HOUR, SMALL, is_open=False)
-    assert pace(Caution(alarm_since=alarm, asked=[done]), NOW, PATIENCE) is Pace.NOTHING
+    assert pace(Caution(alarm_since=alarm, asked=[done]), NOW, FAILURE_THRESHOLD) is Pace.NOTHING
 
 
 def test_without_a_reason_the_quota_decides_and_after_a_refusal_a_trial_waits() -> None:
-    assert pace(Caution(), NOW, PATIENCE) is Pace.FULL
-    assert pace(Caution(EVER, wait_until=NOW + HOUR), NOW, PATIENCE) is Pace.NOTHING
-    assert pace(Caution(wait_until=NOW + HOUR), NOW, PATIENCE) is Pace.FULL
+    assert pace(Caution(), NOW, FAILURE_THRESHOLD) is Pace.FULL
+    assert pace(Caution(EVER, wait_until=NOW + HOUR), NOW, FAILURE_THRESHOLD) is Pace.NOTHING
+    assert pace(Caution(wait_until=NOW + HOUR), NOW, FAILURE_THRESHOLD) is Pace.FULL
 
 
-def want(name: str, size: int, group: str, project: str = "p", setbacks: int = 0) -> Want:
-    return Want(name, size, project, setbacks, None, group)
+def want(name: str, size: int, group: str, project: str = "p", requeues: int = 0) -> Want:
+    return Want(name, size, project, requeues, None, group)
 
 
 def test_the_smallest_files_of_different_analysis_projects_go_first() -> None:
@@ -98,7 +98,7 @@ def test_the_smallest_files_of_different_analysis_projects_go_first() -> None:
 
 def test_what_is_empty_went_back_or_was_refused_goes_only_if_there_is_nothing_else() -> None:
     demand = Demand(
-        "p", [want("a0", 0, "a"), want("a1", 9, "a"), want("b1", 1, "b", setbacks=1), want("b2", 8, "b")]
+        "p", [want("a0", 0, "a"), want("a1", 9, "a"), want("b1", 1, "b", requeues=1), want("b2", 8, "b")]
     )
     assert [one.file_id for one in smallest([demand], 1000, MOST_IDS)] == ["b2", "a1"]
     assert [one.file_id for one in smallest([demand], 1000, MOST_IDS, {"a1", "b2"})] == ["a0", "b1"]

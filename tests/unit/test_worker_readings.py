@@ -192,24 +192,24 @@ def test_a_worker_reads_nothing_outside_of_the_staging_directory(tmp_path: Path,
         "/",
     ]
     for path in hostile:
-        assert verify_worker.look(there.parent, path, threading.Event()) == FileRead(), path
-    found = verify_worker.look(there.parent, str(there), threading.Event())
+        assert verify_worker.read_file(there.parent, path, threading.Event()) == FileRead(), path
+    found = verify_worker.read_file(there.parent, str(there), threading.Event())
     assert found.md5 == hashlib.md5(b"content").hexdigest()
 
 
 def test_a_staging_directory_that_is_a_link_itself_is_read(tmp_path: Path, there: Path) -> None:
     link = tmp_path / "scratch"
     link.symlink_to(there.parent)
-    assert verify_worker.look(link, str(link / "a"), threading.Event()).size == 7
+    assert verify_worker.read_file(link, str(link / "a"), threading.Event()).size == 7
 
 
 def test_a_file_system_that_fails_is_told_apart_from_a_file_that_is_not_there(
     there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert verify_worker.look(there.parent, f"{there}x", threading.Event()) == FileRead()
+    assert verify_worker.read_file(there.parent, f"{there}x", threading.Event()) == FileRead()
 
     def fails(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(read_back, "read", fails)
-    assert verify_worker.look(there.parent, str(there), threading.Event()).failed == "Input/output error"
+    assert verify_worker.read_file(there.parent, str(there), threading.Event()).failed == "Input/output error"

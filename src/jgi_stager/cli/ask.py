@@ -19,13 +19,13 @@ from jgi_stager.cli.common import (
 )
 from jgi_stager.formatting import clean, count, human_bytes
 from jgi_stager.lifecycle import State
-from jgi_stager.reporting import explain as insight
-from jgi_stager.reporting import json_output, snapshot
+from jgi_stager.reporting import json_output
 from jgi_stager.reporting.blocked_reasons import BlockedReason
 from jgi_stager.reporting.explain import Explanation
+from jgi_stager.reporting.explain import project as explain_project
 from jgi_stager.reporting.explain_stored import explain_stored
 from jgi_stager.reporting.quota import turns
-from jgi_stager.reporting.snapshot import SnapshotSource
+from jgi_stager.reporting.snapshot import SnapshotSource, find_files, take_snapshot
 from jgi_stager.reporting.snapshot_types import Move
 from jgi_stager.store import file_queries
 
@@ -49,14 +49,14 @@ def files(
 ) -> None:
     """List the files of a project."""
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
-        facts = snapshot.take_snapshot(books)
-        owner = facts.project(project)
+    with handled(), open_store(settings) as source:
+        snapshot = take_snapshot(source)
+        owner = snapshot.project(project)
         if owner is None:
             raise _no_project(project)
-        found = file_queries.listing(books.store, project, states=state or (), ap_gold_id=ap, limit=limit)
+        found = file_queries.listing(source.store, project, states=state or (), ap_gold_id=ap, limit=limit)
         if as_json:
-            emit([json_output.file_row(*one) for one in file_queries.with_details(books.store, found)])
+            emit([json_output.file_row(*one) for one in file_queries.with_details(source.store, found)])
             return
         page = Page()
         rows = [
@@ -99,8 +99,8 @@ def explain(
 ) -> None:
     """Say why a project or a file waits, with the evidence, and what happened to it so far."""
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
-        found = explanations(books, subject, project)
+    with handled(), open_store(settings) as source:
+        found = explanations(source, subject, project)
         if as_json:
             emit([json_output.explanation(one) for one in found])
             return
@@ -112,18 +112,20 @@ def explain(
             page.say(f"... and {more} of that name; name one by its JDP id or destination, or see all: --json")
 
 
-def explanations(books: SnapshotSource, subject: str, project: str | None) -> list[Explanation]:
+def explanations(source: SnapshotSource, subject: str, project: str | None) -> list[Explanation]:
     """What is known of a project, a file, or an analysis project; of ``project`` alone if it is named. Raises
     `Mistake` if nothing is."""
-    facts = snapshot.take_snapshot(books)
-    coming = turns(facts)
-    owner = facts.project(subject) if project is None else None
+    snapshot = take_snapshot(source)
+    coming = turns(snapshot)
+    owner = snapshot.project(subject) if project is None else None
     if owner is not None:
-        return [readiness.with_readiness(books, insight.project(facts, owner, coming))]
-    names = [one.name for one in facts.projects if project in (None, one.name)]
-    matches = snapshot.find_files(books.store, subject, names)
-    found = [readiness.with_types(books, one, explain_stored(books.store, facts, one, coming)) for one in matches]
-    found = found or readiness.of_analysis_project(books, subject, names)
+        return [readiness.with_readiness(source, explain_project(snapshot, owner, coming))]
+    names = [one.name for one in snapshot.projects if project in (None, one.name)]
+    matches = find_files(source.store, subject, names)
+    found = [
+        readiness.with_types(source, one, explain_stored(source.store, snapshot, one, coming)) for one in matches
+    ]
+    found = found or readiness.of_analysis_project(source, subject, names)
     if not found:
         raise Mistake(
             f"there is no project called {subject}, and no file with that JDP id, name or destination, nor an "

@@ -1,4 +1,4 @@
-"""``backup`` and ``restore``: the books in one file, and an empty database filled from it."""
+"""``backup`` and ``restore``: the database in one file, and an empty database filled from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jgi_stager.cli.common import (
     Page,
     emit,
     handled,
-    require_books,
+    require_database,
     settings_or_exit,
 )
 from jgi_stager.formatting import count, human_bytes, instant
@@ -37,15 +37,15 @@ def make(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Write all the books into one file, as they are at one instant. The daemon may run."""
+    """Write the whole database into one file, as it is at one instant. The daemon may run."""
     settings = settings_or_exit(config)
-    with handled(), _books(settings) as books:
+    with handled(), _opened(settings) as database:
         if file.exists() or file.is_symlink():
             raise Mistake(f"{file} is there already, and was left as it is; name another file")
         descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.absolute().parent)  # 0600
         try:
             with os.fdopen(descriptor, "w+b") as out:
-                found = backup.write_backup(books, out, RELEASE)
+                found = backup.write_backup(database, out, RELEASE)
                 out.flush()
                 os.fsync(out.fileno())
                 size = os.fstat(out.fileno()).st_size
@@ -65,9 +65,9 @@ def make(
 
 
 @contextmanager
-def _books(settings: Settings) -> Iterator[Store]:
-    """The books as they are: a release that is about to be installed copies those of the one before it."""
-    require_books(settings)
+def _opened(settings: Settings) -> Iterator[Store]:
+    """The database as it is: a release that is about to be installed copies that of the one before it."""
+    require_database(settings)
     with (
         opening.open_server(settings) as (uri, password, _),
         as_they_are(uri, settings.mongodb.database, opening.make_clock(settings), password) as found,

@@ -25,7 +25,7 @@ from rich.text import Text
 from jgi_stager import opening
 from jgi_stager.clock import Clock
 from jgi_stager.config_sources import require_configuration
-from jgi_stager.failures import NeedsPerson, OutsideError
+from jgi_stager.failures import NeedsPerson, ServiceError
 from jgi_stager.formatting import clean
 from jgi_stager.reporting.json_output import plain
 from jgi_stager.reporting.snapshot import SnapshotSource
@@ -82,7 +82,7 @@ def handled() -> Iterator[None]:
     except PermissionError as error:
         complain(f"{error}; run this as the user of the daemon")
         raise typer.Exit(1) from None
-    except (StoreError, SecretProblem, OutsideError, OSError) as error:
+    except (StoreError, SecretProblem, ServiceError, OSError) as error:
         complain(error)
         raise typer.Exit(1) from None
 
@@ -113,7 +113,7 @@ def open_store(
     ``read_only``: nothing is written, and a database of another release is refused.
     """
     if not create:
-        require_books(settings)
+        require_database(settings)
     clock = clock or opening.make_clock(settings)
     with ExitStack() as stack:
         stack.enter_context(_without_log())
@@ -132,7 +132,7 @@ def _without_log() -> Iterator[None]:
         structlog.configure(**before)
 
 
-def require_books(settings: Settings) -> None:
+def require_database(settings: Settings) -> None:
     """Raises `Mistake` where a private mongod would have to be made first."""
     if settings.mongodb.uri is not None:
         return
@@ -143,7 +143,7 @@ def require_books(settings: Settings) -> None:
         raise Mistake(f"{home} cannot be read; run this as the user of the daemon") from None
     if not found:
         raise Mistake(
-            f"there are no books yet in {home}: no daemon has run with these settings; start it with "
+            f"there is no database yet in {home}: no daemon has run with these settings; start it with "
             "jgi-stager run, insert a project with jgi-stager project add, or name the settings with --config"
         )
 

@@ -27,8 +27,7 @@ from jgi_stager.config_sources import CONFIG_VARIABLE, ENV_PREFIX, default_confi
 from jgi_stager.formatting import count, human_bytes
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.limits import RUN_TIME_LIMITS, configured, limits_now
-from jgi_stager.reporting import snapshot
-from jgi_stager.reporting.snapshot import SnapshotSource
+from jgi_stager.reporting.snapshot import SnapshotSource, daemon_view
 from jgi_stager.settings import Settings, load_settings
 from jgi_stager.store import control, files, projects
 
@@ -58,11 +57,11 @@ def explain(
 ) -> None:
     """Say what became of a request whose answer was lost, or had no number."""
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
+    with handled(), open_store(settings) as source:
         if (arrived is not None) == not_arrived:
             raise Mistake("say either --arrived with the number that JDP gave it, or --not-arrived", code=2)
         try:
-            request, moved = explain_request(books.store, key, arrived, somebody())
+            request, moved = explain_request(source.store, key, arrived, somebody())
         except NotAllowed as error:
             raise Mistake(str(error)) from None
         if as_json:
@@ -83,9 +82,9 @@ def explain(
 def show_limits(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show the limits that hold now, those of the settings, and who changed what."""
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
-        now, lowered = limits_now(books.store, settings), control.limits(books.store)
-        history = control.limits_history(books.store)
+    with handled(), open_store(settings) as source:
+        now, lowered = limits_now(source.store, settings), control.limits(source.store)
+        history = control.limits_history(source.store)
         if as_json:
             values = {
                 name: {"now": now[name], "configured": configured(settings, name), "set": lowered.get(name)}
@@ -139,13 +138,13 @@ def set_limit(
         _change_limit(settings, name, number, reason, said, as_json=as_json, sure=yes)
 
 
-def _slip(books: SnapshotSource, name: str, value: int) -> str | None:
+def _slip(source: SnapshotSource, name: str, value: int) -> str | None:
     """Why a new limit looks like a slip, such as a unit that was left out; None if it does not."""
     if not name.endswith("bytes"):
         return None
-    present = limits_now(books.store, books.settings)[name]
-    active = projects.by_state(books.store, ProjectState.ACTIVE)
-    sizes = [files.pending_sizes(books.store, one.project_name) for one in active]
+    present = limits_now(source.store, source.settings)[name]
+    active = projects.by_state(source.store, ProjectState.ACTIVE)
+    sizes = [files.pending_sizes(source.store, one.project_name) for one in active]
     largest = max((found[1] for found in sizes if found is not None), default=0)
     if value < largest:
         return (
@@ -180,10 +179,10 @@ def release_hold(
 ) -> None:
     """Ask for files again though the database is older than the work, or JDP refused the amount."""
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
+    with handled(), open_store(settings) as source:
         why = f"by {somebody()}{f': {reason}' if reason else ''}"
-        held, released = control.hold(books.store), control.end_hold(books.store, why)
-        if end_holds(books.store):
+        held, released = control.hold(source.store), control.end_hold(source.store, why)
+        if end_holds(source.store):
             released = True
         if as_json:
             emit({"released": released, "why": held and held.why, "until": held and held.until})
@@ -198,14 +197,14 @@ def _change_limit(
 ) -> None:
     """Set the limit, or with None leave it to the settings, and tell what changed. Asks first, unless ``sure``,
     where the value looks like a slip."""
-    with open_store(settings) as books:
-        if value is not None and not sure and (slip := _slip(books, name, value)):
+    with open_store(settings) as source:
+        if value is not None and not sure and (slip := _slip(source, name, value)):
             typer.confirm(f"{slip}. Set it all the same?", abort=True, err=True)
-        before = limits_now(books.store, settings)[name]
-        control.set_limit(books.store, name, value, f"by {somebody()}{f': {reason}' if reason else ''}")
+        before = limits_now(source.store, settings)[name]
+        control.set_limit(source.store, name, value, f"by {somebody()}{f': {reason}' if reason else ''}")
         if name == "max_restore_bytes":
-            end_holds(books.store)  # a person knows better what JDP allows
-        after, alive = limits_now(books.store, settings)[name], snapshot.daemon(books).alive
+            end_holds(source.store)  # a person knows better what JDP allows
+        after, alive = limits_now(source.store, settings)[name], daemon_view(source).alive
     if as_json:
         ceiling = configured(settings, name)
         emit({"limit": name, "before": before, "after": after, "configured": ceiling, "daemon_alive": alive})

@@ -19,7 +19,7 @@ from jgi_stager.client_factory import clients_for_command
 from jgi_stager.clients.globus_login import CLIENT_SECRET, REFRESH_TOKEN
 from jgi_stager.clients.gold import OFFLINE_TOKEN
 from jgi_stager.clients.jdp_session import TOKEN
-from jgi_stager.failures import NeedsPerson, OutsideError, Rejected
+from jgi_stager.failures import NeedsPerson, Rejected, ServiceError
 from jgi_stager.opening import open_secrets
 from jgi_stager.secrets import LARGEST_SECRET_BYTES, Secrets
 from jgi_stager.settings import Settings
@@ -103,7 +103,7 @@ def _try(settings: Settings, which: Tokens, token: str) -> str:
                 ) from None
             except Rejected:
                 return f"{which.upper()} takes it"  # JDP knows no such request, but it listened.
-            except OutsideError as error:
+            except ServiceError as error:
                 return f"it could not be tried now ({error})"
     return f"{which.upper()} takes it"
 

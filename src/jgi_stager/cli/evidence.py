@@ -35,16 +35,15 @@ from jgi_stager.cli.common import (
 )
 from jgi_stager.client_factory import Clients, clients_for_command
 from jgi_stager.contract import CONTRACT
-from jgi_stager.failures import OutsideError
+from jgi_stager.failures import ServiceError
 from jgi_stager.lifecycle import State
 from jgi_stager.manifest_files import fetched, head, local_copy
 from jgi_stager.manifests import delivery_name
 from jgi_stager.models import Project, RestoreRequest, TransferTask
 from jgi_stager.records import manifest_directory
-from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.bundle import MOST_BYTES, Redaction, pack, shown_headers, without_secrets
 from jgi_stager.reporting.json_output import plain
-from jgi_stager.reporting.snapshot import SnapshotSource
+from jgi_stager.reporting.snapshot import SnapshotSource, take_snapshot
 from jgi_stager.reporting.snapshot_types import Snapshot
 from jgi_stager.settings import ConfigError, Settings
 from jgi_stager.store import Store, alarms, evidence, file_queries, files, projects, requests, tasks
@@ -87,15 +86,15 @@ def command(
     address, user name or home directory is in it.
     """
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
-        facts = snapshot.take_snapshot(books)
-        found = _find(books, facts, subject)
-        members = [*_known(books, facts, found), *_manifests(found), *_fresh(settings, found)]
-        members.insert(0, ("README.md", _readme(facts, found, [name for name, _ in members])))
+    with handled(), open_store(settings) as source:
+        snapshot = take_snapshot(source)
+        found = _find(source, snapshot, subject)
+        members = [*_known(source, snapshot, found), *_manifests(found), *_fresh(settings, found)]
+        members.insert(0, ("README.md", _readme(snapshot, found, [name for name, _ in members])))
         shown = UNUSUAL.sub("_", found.name)[:100]
-        top = f"jgi-stager-evidence-{shown}-{facts.now:%Y%m%dT%H%M%S}"
+        top = f"jgi-stager-evidence-{shown}-{snapshot.now:%Y%m%dT%H%M%S}"
         place = out or Path(f"{top}.tar.gz")
-        _write(place, pack(members, _redaction(settings), facts.now, top))
+        _write(place, pack(members, _redaction(settings), snapshot.now, top))
         if as_json:
             emit({"file": str(place), "members": [name for name, _ in members]})
             return
@@ -107,27 +106,27 @@ def command(
 # --- what is known ------------------------------------------------------------------------------------------
 
 
-def _find(books: SnapshotSource, facts: Snapshot, subject: str) -> Subject:
+def _find(source: SnapshotSource, snapshot: Snapshot, subject: str) -> Subject:
     """The project of this name, or else the request of this number."""
-    record = projects.get(books.store, subject) if facts.project(subject) is not None else None
+    record = projects.get(source.store, subject) if snapshot.project(subject) is not None else None
     if record is not None:
-        views = [one for one in (*facts.requests, *reversed(facts.past_requests)) if subject in one.projects]
+        views = [one for one in (*snapshot.requests, *reversed(snapshot.past_requests)) if subject in one.projects]
         keys = list(dict.fromkeys(one.key for one in views))[:MOST_REQUESTS]
-        known = [one for key in keys if (one := requests.get_request(books.store, key)) is not None]
+        known = [one for key in keys if (one := requests.get_request(source.store, key)) is not None]
         project = record if isinstance(record, Project) else None
-        return Subject(subject, project, known, _tasks_of(books, facts, known), [*facts.alarms_of(subject)])
+        return Subject(subject, project, known, _tasks_of(source, snapshot, known), [*snapshot.alarms_of(subject)])
     number = NUMBER.fullmatch(subject)
-    request = requests.request_by_id(books.store, int(number[1])) if number is not None else None
+    request = requests.request_by_id(source.store, int(number[1])) if number is not None else None
     if request is None:
         raise Mistake(
             f"there is no project and no request called {subject}; see: jgi-stager project list, and for the "
             "numbers of requests: jgi-stager status --json"
         )
-    about = [one for one in facts.alarms if _is_about(one, request)]
+    about = [one for one in snapshot.alarms if _is_about(one, request)]
     named = next(iter(request.projects), None)
-    owner = projects.get(books.store, named) if named is not None else None
+    owner = projects.get(source.store, named) if named is not None else None
     project = owner if isinstance(owner, Project) else None
-    return Subject(f"R{request.number}", project, [request], _tasks_of(books, facts, [request]), about)
+    return Subject(f"R{request.number}", project, [request], _tasks_of(source, snapshot, [request]), about)
 
 
 def _is_about(alarm: Alarm, request: RestoreRequest) -> bool:
@@ -139,38 +138,38 @@ def _is_about(alarm: Alarm, request: RestoreRequest) -> bool:
     return not alarm.projects or bool(set(alarm.projects) & set(request.projects))
 
 
-def _tasks_of(books: SnapshotSource, facts: Snapshot, known: list[RestoreRequest]) -> list[TransferTask]:
+def _tasks_of(source: SnapshotSource, snapshot: Snapshot, known: list[RestoreRequest]) -> list[TransferTask]:
     numbers = {one.request_id for one in known}
-    views = [one for one in (*facts.tasks, *reversed(facts.past_tasks)) if numbers & set(one.request_ids)]
+    views = [one for one in (*snapshot.tasks, *reversed(snapshot.past_tasks)) if numbers & set(one.request_ids)]
     keys = list(dict.fromkeys(one.key for one in views))[:MOST_TASKS]
-    return [one for key in keys if (one := tasks.get_task(books.store, key)) is not None]
+    return [one for key in keys if (one := tasks.get_task(source.store, key)) is not None]
 
 
-def _known(books: SnapshotSource, facts: Snapshot, found: Subject) -> Iterator[Member]:
+def _known(source: SnapshotSource, snapshot: Snapshot, found: Subject) -> Iterator[Member]:
     """What the database has."""
     if found.project is not None:
         yield "project.json", _json(found.project.model_dump(by_alias=True))
         rows = file_queries.listing(
-            books.store,
+            source.store,
             found.project.project_name,
             states=[state for state in State if state != State.DONE],
             limit=MOST_FILES,
         )
-        yield "files-not-done.json", _json(_as_documents(books.store, rows))
+        yield "files-not-done.json", _json(_as_documents(source.store, rows))
     for request in found.requests:
         yield f"requests/{request.request_id or request.key}.json", _json(request.model_dump(by_alias=True))
         if request.request_id is not None:
-            theirs = files.of_request(books.store, request.request_id)[:MOST_FILES]
-            yield f"requests/{request.request_id}-files.json", _json(_as_documents(books.store, theirs))
+            theirs = files.of_request(source.store, request.request_id)[:MOST_FILES]
+            yield f"requests/{request.request_id}-files.json", _json(_as_documents(source.store, theirs))
     for task in found.tasks:
         document = task.model_dump(by_alias=True, exclude={"body", "file_oids"})
         yield f"tasks/{task.task_id or task.key}.json", _json(document)
     began = min((one.reserved_at for one in found.requests), default=None)
-    over = alarms.ended_since(books.store, began) if began is not None else []
+    over = alarms.ended_since(source.store, began) if began is not None else []
     theirs_too = [one for one in over if any(_is_about(one, request) for request in found.requests)]
     yield "alarms.json", _json([one.model_dump(by_alias=True) for one in (*found.alarms, *theirs_too)])
-    yield "assumptions.json", _json(_assumptions(books))
-    yield "versions.json", _json(_versions(facts))
+    yield "assumptions.json", _json(_assumptions(source))
+    yield "versions.json", _json(_versions(snapshot))
 
 
 def _as_documents(store: Store, rows: Sequence[files.FileRow]) -> list[dict[str, Any]]:
@@ -180,22 +179,22 @@ def _as_documents(store: Store, rows: Sequence[files.FileRow]) -> list[dict[str,
     ]
 
 
-def _assumptions(books: SnapshotSource) -> list[dict[str, Any]]:
+def _assumptions(source: SnapshotSource) -> list[dict[str, Any]]:
     """What is assumed of the services, and what was seen of it."""
-    known = evidence.contract(books.store)
+    known = evidence.contract(source.store)
     return [
         {"id": row.id, "assumed": row.assumed, **known.row(row.id).model_dump(by_alias=True)} for row in CONTRACT
     ]
 
 
-def _versions(facts: Snapshot) -> dict[str, Any]:
+def _versions(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "jgi-stager": RELEASE,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "now": facts.now,
-        "daemon_alive": facts.daemon.alive,
-        "clock_scale": facts.clock_scale,
+        "now": snapshot.now,
+        "daemon_alive": snapshot.daemon.alive,
+        "clock_scale": snapshot.clock_scale,
     }
 
 
@@ -261,17 +260,17 @@ def _of_jdp(services: Clients, number: int) -> dict[str, Any]:
 def _answer(ask: Callable[[], Any]) -> str:
     try:
         return _json(ask())
-    except OutsideError as error:
+    except ServiceError as error:
         return _json({"not_answered": str(error)})
 
 
 # --- the bundle ---------------------------------------------------------------------------------------------
 
 
-def _readme(facts: Snapshot, found: Subject, members: list[str]) -> str:
+def _readme(snapshot: Snapshot, found: Subject, members: list[str]) -> str:
     """The question in words."""
     lines = [f"# Evidence about {found.name}", ""]
-    lines.append(f"Written by jgi-stager {RELEASE} at {facts.now:%Y-%m-%d %H:%M} UTC.")
+    lines.append(f"Written by jgi-stager {RELEASE} at {snapshot.now:%Y-%m-%d %H:%M} UTC.")
     lines += ["", "## The question", ""]
     if found.alarms:
         for one in found.alarms:

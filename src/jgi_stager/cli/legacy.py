@@ -36,7 +36,7 @@ from jgi_stager.legacy import disk, enter, mapping, sources
 from jgi_stager.legacy.config import LegacyConfig
 from jgi_stager.legacy.enter import Becomes, Entered, RequestFound, TasksFound
 from jgi_stager.legacy.generations import Problem
-from jgi_stager.legacy.mapping import Books, Mapped, PlannedProject, Wanted
+from jgi_stager.legacy.mapping import LegacyData, Mapped, PlannedProject, Wanted
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.models import Project
 from jgi_stager.opening import open_secrets
@@ -125,9 +125,9 @@ def import_legacy(  # noqa: PLR0913, PLR0917 - one argument is one option
             _from_disk(settings, from_disk, name, proposal, study, dry_run=dry_run, as_json=as_json)
             return
         secrets = open_secrets(settings)
-        books = _read(settings, secrets, mongodb, runtime_api, database, project or [])
+        opened = _read(settings, secrets, mongodb, runtime_api, database, project or [])
         mapped = mapping.plan(
-            books, _wanted(settings, theirs, project or [], proposal, study, only=only_biosamples)
+            opened, _wanted(settings, theirs, project or [], proposal, study, only=only_biosamples)
         )
         source = "MongoDB" if mongodb is not None else "the NMDC runtime API"
         report = _import(settings, secrets, mapped, source, tasks_ended=tasks_ended, dry_run=dry_run)
@@ -158,7 +158,7 @@ def _read(
     runtime_api: str | None,
     database: str,
     names: Sequence[str],
-) -> Books:
+) -> LegacyData:
     try:
         if mongodb is not None:
             return sources.from_mongodb(verified_uri(mongodb), database, _password(secrets), names)
@@ -169,7 +169,7 @@ def _read(
             nmdc = Nmdc(HttpEdge(Service.NMDC, section.base_url, section.timeout_seconds, Turns(1)))
             stack.callback(nmdc.close)
             return sources.from_runtime(nmdc, secrets.read(TOKEN) if secrets.exists(TOKEN) else None, names)
-    except sources.NoBooksError as error:
+    except sources.NoDataError as error:
         raise Mistake(str(error)) from None
     except ValueError as error:
         what = "--mongodb" if mongodb is not None else "--runtime-api"
@@ -247,22 +247,22 @@ class Report:
 def _import(
     settings: Settings, secrets: Secrets, mapped: Mapped, source: str, *, tasks_ended: bool, dry_run: bool
 ) -> Report:
-    with open_store(settings, create=True) as books, clients_for_command(settings, secrets) as clients:
-        found, tasks = _look(books.store, clients, mapped, tasks_ended=tasks_ended)
+    with open_store(settings, create=True) as opened, clients_for_command(settings, secrets) as clients:
+        found, tasks = _check(opened.store, clients, mapped, tasks_ended=tasks_ended)
         report = Report(mapped, found, tasks, {}, list(mapped.not_mapped), dry_run, [])
         if tasks.unseen and not dry_run:
             raise Mistake(_unseen(tasks.unseen))
-        _enter(books.store, settings, report, source)
+        _enter(opened.store, settings, report, source)
     return report
 
 
-def _look(
+def _check(
     store: Store, clients: Clients, mapped: Mapped, *, tasks_ended: bool
 ) -> tuple[list[RequestFound], TasksFound]:
     new = [one for one in mapped.projects if projects.get(store, one.name) is None]
     known, now = requests.known_request_ids(store), store.clock.now()
-    found = enter.look_at_requests(clients.jdp, mapping.joined(new), known, now)
-    tasks = TasksFound() if tasks_ended or not new else enter.look_at_tasks(clients.globus, mapped.tasks)
+    found = enter.check_requests(clients.jdp, mapping.joined(new), known, now)
+    tasks = TasksFound() if tasks_ended or not new else enter.check_tasks(clients.globus, mapped.tasks)
     if len(tasks.running) > MOST_TASKS:
         raise Mistake(f"{len(tasks.running)} Globus tasks of the scripts run; import when most of them have ended")
     return found, tasks
@@ -305,13 +305,13 @@ def _end_tasks(settings: Settings, names: Sequence[str]) -> None:
     """A person says that the tasks of imported projects have ended."""
     if not names:
         raise Mistake("name the imported projects with --project", code=2)
-    with open_store(settings) as books:
+    with open_store(settings) as opened:
         for name in names:
-            found = projects.get(books.store, name)
-            known = imports.of_project(books.store, found) if isinstance(found, Project) else None
+            found = projects.get(opened.store, name)
+            known = imports.of_project(opened.store, found) if isinstance(found, Project) else None
             if known is None:
                 raise Mistake(f"{name} is no imported project; see: jgi-stager project list")
-            imports.note_ended(books.store, name, known.running)
+            imports.note_ended(opened.store, name, known.running)
             Page().say(f"{name} waits for no Globus task of the scripts any more.")
 
 
@@ -341,12 +341,12 @@ def _from_disk(
         raise Mistake(str(error)) from None
     if not found:
         raise Mistake(f"{directory} has no directory of an analysis project (Ga...) in any layout of {name}")
-    with open_store(settings, create=True) as books:
-        known = projects.get(books.store, name)
+    with open_store(settings, create=True) as opened:
+        known = projects.get(opened.store, name)
         if isinstance(known, Project) and known.key != imports.record_key(name):
-            became = _look_first(books.store, known, found, dry_run=dry_run)
+            became = _check_first(opened.store, known, found, dry_run=dry_run)
         else:
-            became = _insert(books, name, proposal, study, found, dry_run=dry_run)
+            became = _insert(opened, name, proposal, study, found, dry_run=dry_run)
     if as_json:
         emit({"dry_run": dry_run, "project": name, "analysis_projects": _places(found), "becomes": became})
         return
@@ -357,7 +357,7 @@ def _from_disk(
 
 
 def _insert(
-    books: SnapshotSource,
+    opened: SnapshotSource,
     name: str,
     proposal: str | None,
     study: str | None,
@@ -368,19 +368,19 @@ def _insert(
     if proposal is None:
         raise Mistake(f"there is no project called {name} yet: give its --proposal NUMBER", code=2)
     fields = {"project_name": name, "proposal_id": proposal} | ({} if study is None else {"nmdc_study_id": study})
-    record: ProjectRecord = preview.validated(fields, books.settings)
-    known = projects.get(books.store, name)
+    record: ProjectRecord = preview.validated(fields, opened.settings)
+    known = projects.get(opened.store, name)
     if why := enter.why_taken(known, name):
         raise Mistake(why)
     if dry_run:
         return str(Entered.NEW if known is None else Entered.AGAIN)
-    done = enter.enter_project(books.store, record, found, "a staged tree", ())
+    done = enter.enter_project(opened.store, record, found, "a staged tree", ())
     if isinstance(done, Problem):
         raise Mistake(done.reason)
     return str(done)
 
 
-def _look_first(store: Store, known: Project, found: Sequence[ImportedAnalysisProject], *, dry_run: bool) -> str:
+def _check_first(store: Store, known: Project, found: Sequence[ImportedAnalysisProject], *, dry_run: bool) -> str:
     if known.state not in (ProjectState.ACTIVE, ProjectState.PAUSED, ProjectState.HELD):
         raise Mistake(f"{known.project_name} is {known.state}; this is for one whose files are listed and wanted")
     here, base = [], known.analysis_projects_dir
@@ -394,7 +394,7 @@ def _look_first(store: Store, known: Project, found: Sequence[ImportedAnalysisPr
         here.append(one.ap_gold_id)
     if dry_run:
         return "its pending files are looked for there before they are asked for"
-    marked = files.look_first(store, known.project_name, here)
+    marked = files.check_first(store, known.project_name, here)
     return f"{count(marked, 'pending file')} more are looked for there before they are asked for"
 
 

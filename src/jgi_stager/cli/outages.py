@@ -47,13 +47,13 @@ def add(
         if not said:
             raise Mistake("say in a few words what it is", code=2)
         begun, over = _instant("--from", start), _instant("--to", end)
-        with open_store(settings) as books:
-            if wrong := problem_of(begun, over, books.clock.now()):
+        with open_store(settings) as source:
+            if wrong := problem_of(begun, over, source.clock.now()):
                 raise Mistake(f"{instant(begun)} to {instant(over)}: {wrong}", code=2)
             made = Outage(
                 id=uuid.uuid4().hex[:6], what=What(what), start=begun, end=over, text=said, by=somebody()
             )
-            outages.add(books.store, made)
+            outages.add(source.store, made)
         if as_json:
             emit(document(made))
         else:
@@ -76,9 +76,9 @@ def _instant(option: str, text: str) -> datetime:
 def show(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show what is announced, by NERSC and by people here, and is not over."""
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
-        said = outages.announced(books.store)
-        found = not_over(outages.known(books.store), books.clock.now())
+    with handled(), open_store(settings) as source:
+        said = outages.announced(source.store)
+        found = not_over(outages.known(source.store), source.clock.now())
         asked = bool(settings.nersc.status_url)
         if as_json:
             nersc = {"asked": asked, "answered_at": said.at, "problem": said.problem or None}
@@ -111,9 +111,9 @@ def remove(
 ) -> None:
     """Take back what a person announced."""
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
-        if not outages.remove(books.store, outage_id):
-            theirs = any(one.id == outage_id for one in outages.announced(books.store).outages)
+    with handled(), open_store(settings) as source:
+        if not outages.remove(source.store, outage_id):
+            theirs = any(one.id == outage_id for one in outages.announced(source.store).outages)
             why = (
                 "it is announced by NERSC, and goes when NERSC takes it back"
                 if theirs

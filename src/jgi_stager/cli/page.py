@@ -21,8 +21,8 @@ from jgi_stager.cli.common import (
 from jgi_stager.control_models import Share
 from jgi_stager.formatting import count
 from jgi_stager.models import Project
-from jgi_stager.page.look import Reader
 from jgi_stager.page.publish import write_copy
+from jgi_stager.page.reader import Reader
 from jgi_stager.page.share import new_token
 from jgi_stager.settings import Settings
 from jgi_stager.store import projects, shares
@@ -41,9 +41,9 @@ def page(
     The daemon does so by itself, every hour and at each event, where page.publish_dir is set.
     """
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
-        reader = Reader(books)
-        names = write_copy(out, reader, reader.look(judge_all=True))
+    with handled(), open_store(settings) as source:
+        reader = Reader(source)
+        names = write_copy(out, reader, reader.read(judge_all=True))
         if as_json:
             emit({"directory": str(out), "files": names})
         else:
@@ -61,18 +61,18 @@ def share(
     It is shown once: the database has only a digest of it. It opens the page of this project and its JSON.
     """
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
-        known = projects.get(books.store, project)
+    with handled(), open_store(settings) as source:
+        known = projects.get(source.store, project)
         if not isinstance(known, Project):
             raise Mistake(f"there is no project called {project} that was accepted; see: jgi-stager project list")
         if revoke:
-            ended = shares.revoke(books.store, project)
+            ended = shares.revoke(source.store, project)
             if as_json:
                 emit({"project": project, "revoked": ended})
             else:
                 Page().say(f"{count(ended, 'link')} to {project} revoked")
             return
-        before = len(shares.of_project(books.store, project))
+        before = len(shares.of_project(source.store, project))
         if before >= MOST_SHARES:
             raise Mistake(
                 f"{count(before, 'link')} open the page of {project} already; end them with: "
@@ -83,10 +83,10 @@ def share(
             project=project,
             project_key=str(known.key),
             digest=token.digest,
-            at=books.clock.now(),
+            at=source.clock.now(),
             by=somebody(),
         )
-        shares.add(books.store, token.selector, made)
+        shares.add(source.store, token.selector, made)
         url = f"{_address(settings)}/s/{token.text}/"
         if as_json:
             emit({"project": project, "url": url, "open": before + 1})

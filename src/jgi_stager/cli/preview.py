@@ -29,10 +29,10 @@ from jgi_stager.models import Project
 from jgi_stager.opening import make_clock
 from jgi_stager.pattern_files import chosen_of, why_unusable
 from jgi_stager.records import ProjectRecord, destination_directory, explain_invalid
-from jgi_stager.reporting import json_output, snapshot
-from jgi_stager.reporting import preview as insight
+from jgi_stager.reporting import json_output, preview
 from jgi_stager.reporting.preview import Found, Preview
 from jgi_stager.reporting.quota import window
+from jgi_stager.reporting.snapshot import take_snapshot
 from jgi_stager.reporting.snapshot_types import Count, DaemonView, Snapshot
 from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.settings import Settings
@@ -76,19 +76,19 @@ NOT_LISTED = (ProjectState.DISCOVERING, ProjectState.INVALID)
 
 def of_project(settings: Settings, name: str) -> Preview:
     """The plan of a project that is inserted: from the database where it knows, else from GOLD and JDP."""
-    with open_store(settings) as books:
-        record = projects.get(books.store, name)
+    with open_store(settings) as source:
+        record = projects.get(source.store, name)
         if record is None:
             raise Mistake(f"there is no project called {name}; see: jgi-stager project list, or use --proposal")
-        facts = snapshot.take_snapshot(books)
+        snapshot = take_snapshot(source)
         if isinstance(record, Project) and record.state not in NOT_LISTED:
-            found = _from_books(books.store, record, settings)
-            to_ask = Count(*file_queries.still_to_ask(books.store, name))
-            left = Count(*file_queries.left_of(books.store, name))
-            return _preview(settings, facts, found, name, priority=record.priority, to_ask=to_ask, left=left)
+            found = _from_database(source.store, record, settings)
+            to_ask = Count(*file_queries.still_to_ask(source.store, name))
+            left = Count(*file_queries.left_of(source.store, name))
+            return _preview(settings, snapshot, found, name, priority=record.priority, to_ask=to_ask, left=left)
         wanted = validated(projects.asked_for(record), settings)
-        found = _ask(settings, books.clock, wanted)
-        return _preview(settings, facts, found, name, priority=wanted.priority)
+        found = _ask(settings, source.clock, wanted)
+        return _preview(settings, snapshot, found, name, priority=wanted.priority)
 
 
 def of_record(settings: Settings, fields: Mapping[str, Any]) -> Preview:
@@ -97,18 +97,18 @@ def of_record(settings: Settings, fields: Mapping[str, Any]) -> Preview:
     clock = make_clock(settings)
     there = settings.mongodb.uri is not None or (settings.state.directory / "mongodb" / "data").is_dir()
     if there:
-        with open_store(settings) as books:
-            facts = snapshot.take_snapshot(books)
+        with open_store(settings) as source:
+            snapshot = take_snapshot(source)
     else:
         limits = restore_limits(settings.jdp)
-        facts = Snapshot(clock.now(), DaemonView(alive=False), limits, limits.quota_bytes, 1)
+        snapshot = Snapshot(clock.now(), DaemonView(alive=False), limits, limits.quota_bytes, 1)
     found = _ask(settings, clock, record)
-    return _preview(settings, facts, found, None, priority=record.priority)
+    return _preview(settings, snapshot, found, None, priority=record.priority)
 
 
 def _preview(
     settings: Settings,
-    facts: Snapshot,
+    snapshot: Snapshot,
     found: Found,
     name: str | None,
     priority: int,
@@ -120,21 +120,21 @@ def _preview(
         free = None if directory is None else shutil.disk_usage(directory).free
     except OSError:
         free = None
-    found_out = insight.preview(
-        facts,
+    found_out = preview.preview(
+        snapshot,
         found,
         name,
         priority=priority,
         destination=None if directory is None else str(directory / (name or "")),
         free_bytes=free,
-        quota_left=window(facts).left,
+        quota_left=window(snapshot).left,
         to_ask=to_ask,
     )
     # After a rescan it has files that JDP does not list any more: what is left is counted from the files.
     return found_out if left is None else replace(found_out, left=left)
 
 
-def _from_books(store: Store, project: Project, settings: Settings) -> Found:
+def _from_database(store: Store, project: Project, settings: Settings) -> Found:
     listed = [ap.listed for ap in discoveries.chosen(store, project) if ap.listed is not None]
     said = discoveries.warnings(store, discoveries.key_of(project))
     data = accepted_data(project, listed, said, restore_limits(settings.jdp))
@@ -162,7 +162,7 @@ def _ask(settings: Settings, clock: Clock, record: ProjectRecord) -> Found:
     if record.files is not None:
         found_there = frozenset().union(*(selection.named for selection in selections))
         problems += not_listed(record.files, found_there)
-    found = insight.added_up(
+    found = preview.added_up(
         selections, [*answer.notes, *answer.problems, *problems], settings.jdp.max_restore_bytes
     )
     return replace(found, warnings=tuple(sentences(together(group([one]) for one in found.warnings))))

@@ -49,7 +49,8 @@ from jgi_stager.cli.common import (
 from jgi_stager.formatting import human_bytes, percent, some_of
 from jgi_stager.lifecycle import ProjectState
 from jgi_stager.records import ProjectRecord
-from jgi_stager.reporting import json_output, snapshot
+from jgi_stager.reporting import json_output
+from jgi_stager.reporting.snapshot import daemon_view, take_snapshot
 from jgi_stager.reporting.snapshot_types import Project
 from jgi_stager.settings import Settings
 from jgi_stager.store import Store, projects
@@ -160,11 +161,11 @@ def _insert(settings: Settings, records: list[dict[str, Any]], *, as_json: bool)
     names = [record["project_name"] for record in checked]
     if len(set(names)) < len(names):
         raise Mistake("two of the records have the same project_name; names must differ", code=2)
-    with open_store(settings, create=True) as books:
+    with open_store(settings, create=True) as source:
         for name in names:
-            _check_name(books.store, name)
+            _check_name(source.store, name)
         for fields in checked:
-            projects.insert_project(books.store, fields)
+            projects.insert_project(source.store, fields)
     if as_json:
         emit({"inserted": names})
         return
@@ -198,8 +199,8 @@ def _check_name(store: Store, name: str) -> None:
 def list_projects(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """List all projects, the invalid and the finished ones included."""
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
-        found = snapshot.take_snapshot(books).projects
+    with handled(), open_store(settings) as source:
+        found = take_snapshot(source).projects
         if as_json:
             emit([json_output.project(one) for one in found])
             return
@@ -226,9 +227,9 @@ def _row(one: Project) -> list[str]:
 def show(project: NameArgument, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show one project: its record, its files by state, and what happened to it."""
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
-        found = snapshot.take_snapshot(books).project(project)
-        inserted = projects.get(books.store, project)
+    with handled(), open_store(settings) as source:
+        found = take_snapshot(source).project(project)
+        inserted = projects.get(source.store, project)
         if found is None or inserted is None:
             raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
         record = projects.asked_for(inserted)
@@ -361,12 +362,12 @@ def rescan(
 
 def _steer(config: Path | None, act: Callable[[Store], Change], *, as_json: bool) -> None:
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
+    with handled(), open_store(settings) as source:
         try:
-            change = act(books.store)
+            change = act(source.store)
         except NotAllowed as error:
             raise Mistake(str(error)) from None
-        alive = snapshot.daemon(books).alive
+        alive = daemon_view(source).alive
         if as_json:
             emit(
                 {

@@ -21,22 +21,22 @@ from jgi_stager.reporting.snapshot_types import File
 from jgi_stager.settings import Settings
 from jgi_stager.store import projects
 
-LOOK_SECONDS = 30.0
+CHECK_SECONDS = 30.0
 """Real seconds for which a readiness is shown again: it reads every file of the project."""
 
 
 class Outlooks:
     """The readiness of a project, for one that is looked at again and again."""
 
-    def __init__(self, books: SnapshotSource, project: str | None) -> None:
-        self._books, self._project = books, project
+    def __init__(self, source: SnapshotSource, project: str | None) -> None:
+        self._books, self._project = source, project
         self._looked_at: float | None = None
         self._found: Outlook | None = None
 
-    def look(self) -> Outlook | None:
+    def read(self) -> Outlook | None:
         """What it was lately; None where no project is named, or no patterns are."""
         now = time.monotonic()
-        if self._project is not None and (self._looked_at is None or now - self._looked_at >= LOOK_SECONDS):
+        if self._project is not None and (self._looked_at is None or now - self._looked_at >= CHECK_SECONDS):
             project = _accepted(self._books, self._project)
             settings = self._books.settings.importer
             self._found = None if project is None else outlook_of(self._books.store, settings, project)
@@ -44,26 +44,26 @@ class Outlooks:
         return self._found
 
 
-def _accepted(books: SnapshotSource, name: str) -> Project | None:
-    found = projects.get(books.store, name)
+def _accepted(source: SnapshotSource, name: str) -> Project | None:
+    found = projects.get(source.store, name)
     return found if isinstance(found, Project) else None
 
 
-def with_readiness(books: SnapshotSource, found: Explanation) -> Explanation:
+def with_readiness(source: SnapshotSource, found: Explanation) -> Explanation:
     """The explanation of a project with its readiness."""
-    outlook = Outlooks(books, found.subject).look()
+    outlook = Outlooks(source, found.subject).read()
     return (
         found if outlook is None else replace(found, facts=(*found.facts, ("analysis projects", outlook.sentence)))
     )
 
 
-def with_types(books: SnapshotSource, file: File, found: Explanation) -> Explanation:
+def with_types(source: SnapshotSource, file: File, found: Explanation) -> Explanation:
     """The explanation of a file with what the importer takes it for."""
-    importer, problem = importer_of(books.settings)
+    importer, problem = importer_of(source.settings)
     if problem is not None:
         return replace(found, facts=(*found.facts, ("importer", problem)))
-    project = _accepted(books, file.project) if importer is not None else None
-    one = judged_one(books.store, project, importer, file.ap_gold_id) if project is not None else None
+    project = _accepted(source, file.project) if importer is not None else None
+    one = judged_one(source.store, project, importer, file.ap_gold_id) if project is not None else None
     if one is None or importer is None:
         return found
     said = (*found.facts, ("importer", _taken_as(importer, one, file)), ("ready to import", _standing(one)))
@@ -98,17 +98,17 @@ def importer_of(settings: Settings) -> tuple[Importer | None, str | None]:
         return None, f"not judged: {error}"
 
 
-def of_analysis_project(books: SnapshotSource, name: str, owners: Iterable[str]) -> list[Explanation]:
+def of_analysis_project(source: SnapshotSource, name: str, owners: Iterable[str]) -> list[Explanation]:
     """An analysis project, in each project that wants it; nothing where no patterns are named."""
     if not GOLD_AP_ID.match(name):
         return []
-    importer, problem = importer_of(books.settings)
+    importer, problem = importer_of(source.settings)
     if problem is not None:
         raise Mistake(problem)
     found = []
     for owner in owners if importer is not None else ():
-        project = _accepted(books, owner)
-        one = judged_one(books.store, project, importer, name) if project is not None else None
+        project = _accepted(source, owner)
+        one = judged_one(source.store, project, importer, name) if project is not None else None
         if one is not None:
             found.append(_explained(owner, one))
     return found

@@ -19,7 +19,7 @@ from jgi_stager.cli.common import (
 )
 from jgi_stager.cli.readiness import importer_of
 from jgi_stager.client_factory import clients_for_command
-from jgi_stager.failures import OutsideError
+from jgi_stager.failures import ServiceError
 from jgi_stager.formatting import count
 from jgi_stager.models import Project
 from jgi_stager.readiness import sentence
@@ -45,13 +45,13 @@ def report(
     Asks NMDC what it calls each sequencing project. Exits 1 if it cannot be asked: then the maps stay as they are.
     """
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
-        known = projects.get(books.store, project)
+    with handled(), open_store(settings) as source:
+        known = projects.get(source.store, project)
         if not isinstance(known, Project):
             problem = "there is no project called" if known is None else "the record cannot be used of"
             raise Mistake(f"{problem} {project}; see: jgi-stager project list")
         generations, refusal = _generations(settings, known)
-        written = _write(books, known, generations, out)
+        written = _write(source, known, generations, out)
         if as_json:
             emit(_document(written))
         else:
@@ -64,18 +64,18 @@ def _generations(settings: Settings, project: Project) -> tuple[Generations | No
     try:
         with clients_for_command(settings) as services:
             return generations_of(services.nmdc, project), None
-    except OutsideError as error:
+    except ServiceError as error:
         return None, str(error)
 
 
-def _write(books: SnapshotSource, project: Project, generations: Generations | None, out: Path | None) -> Written:
-    importer, problem = importer_of(books.settings)
+def _write(source: SnapshotSource, project: Project, generations: Generations | None, out: Path | None) -> Written:
+    importer, problem = importer_of(source.settings)
     if problem is not None:
         raise Mistake(f"{problem.removeprefix('not judged: ')}; no report is written")
     place = reports_of(project) if out is None else reports_in(out)
     try:
         with place as folder:
-            return write_reports(books.store, project, importer, generations, folder, books.clock.now())
+            return write_reports(source.store, project, importer, generations, folder, source.clock.now())
     except PermissionError:
         raise
     except OSError as error:

@@ -26,19 +26,19 @@ from jgi_stager.store import Store, discoveries, files, projects
 
 def dry_run(settings: Settings, name: str) -> Growth:
     """What a rescan would find now. Raises `Mistake`."""
-    with open_store(settings) as books:
-        project = projects.get(books.store, name)
+    with open_store(settings) as source:
+        project = projects.get(source.store, name)
         if not isinstance(project, Project) or project.state not in GROWING:
             raise Mistake(
                 f"there is no project called {name} whose files were listed; see: jgi-stager project list"
             )
-        before = discoveries.chosen(books.store, project)
+        before = discoveries.chosen(source.store, project)
         found, size = [], 0
         with clients_for_command(settings) as services, ThreadPoolExecutor(settings.jdp.pool_size) as pool:
             chosen, _ = preview.analysis_projects(services, project.proposal_id, project.biosample_ids)
             listings = pool.map(lambda one: services.jdp.files_of_analysis_project(one.its_ap_id or 0), chosen)
             for ap, listing in zip(chosen, listings, strict=True):
-                one, added = _compared(settings, books.store, books.clock, project, ap, listing)
+                one, added = _compared(settings, source.store, source.clock, project, ap, listing)
                 found.append(one)
                 size += added
     return growth.growth(before, found, size)

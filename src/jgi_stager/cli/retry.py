@@ -24,7 +24,7 @@ from jgi_stager.admin import (
     settle,
     spending_of_release,
 )
-from jgi_stager.check_again import look_again
+from jgi_stager.check_again import check_again
 from jgi_stager.cli.common import (
     ConfigOption,
     JsonOption,
@@ -42,8 +42,7 @@ from jgi_stager.clients.globus import Entry, Globus
 from jgi_stager.formatting import count, human_bytes
 from jgi_stager.lifecycle import State
 from jgi_stager.limits import restore_limits_now
-from jgi_stager.reporting import snapshot
-from jgi_stager.reporting.snapshot import SnapshotSource
+from jgi_stager.reporting.snapshot import SnapshotSource, find_files
 from jgi_stager.settings import Settings
 
 FREE = {"files": 0, "ids": 0, "bytes": 0, "quota_days": 0.0}
@@ -82,20 +81,20 @@ def retry(  # noqa: PLR0913, PLR0917 - one argument is one option
     settings = settings_or_exit(config)
     with handled():
         age = None if older_than is None else parse_age(older_than)
-        with open_store(settings) as books:
+        with open_store(settings) as source:
             which: Which = {"reason": reason, "ap_gold_ids": ap, "failed_in": state}
             if file is not None:
-                which["file_ids"] = [one for text in file for one in _ids(books, project, text)]
+                which["file_ids"] = [one for text in file for one in _ids(source, project, text)]
             if age is not None:
-                which["failed_before"] = books.clock.now() - age
+                which["failed_before"] = source.clock.now() - age
             ask = not (yes or dry_run or as_json) and _on_a_terminal()
             try:
                 if way is None:
-                    said = _from_tape(books, project, which, dry_run=dry_run, ask=ask, quiet=as_json)
+                    said = _from_tape(source, project, which, dry_run=dry_run, ask=ask, quiet=as_json)
                 elif way is Way.VERIFY:
-                    said = _look_again(books, project, which, dry_run=dry_run, ask=ask, quiet=as_json)
+                    said = _check_again(source, project, which, dry_run=dry_run, ask=ask, quiet=as_json)
                 else:
-                    said = _send_back(books, project, way, which, dry_run=dry_run, ask=ask, quiet=as_json)
+                    said = _send_back(source, project, way, which, dry_run=dry_run, ask=ask, quiet=as_json)
             except NotAllowed as error:
                 raise Mistake(str(error)) from None
         if as_json:
@@ -107,17 +106,17 @@ def _on_a_terminal() -> bool:
 
 
 def _from_tape(
-    books: SnapshotSource, project: str, which: Which, *, dry_run: bool, ask: bool, quiet: bool
+    source: SnapshotSource, project: str, which: Which, *, dry_run: bool, ask: bool, quiet: bool
 ) -> dict[str, Any]:
-    cost = spending_of_release(books.store, project, **which)
-    page, quota = _page(quiet=quiet), restore_limits_now(books.store, books.settings).quota_bytes
+    cost = spending_of_release(source.store, project, **which)
+    page, quota = _page(quiet=quiet), restore_limits_now(source.store, source.settings).quota_bytes
     if cost.files:
         of_quota = f"{cost.bytes / quota:.2f} of the quota of {human_bytes(quota)} a day"
         page.say(f"{count(cost.files, 'file')}: up to {human_bytes(cost.bytes)} from tape, {of_quota}.")
         _confirm(ask=ask)
     released, left = 0, cost.left
     if not dry_run:
-        released, left = release(books.store, project, somebody(), **which)
+        released, left = release(source.store, project, somebody(), **which)
     if dry_run and cost.files:
         page.say("Nothing was changed (--dry-run).")
     elif released:
@@ -134,9 +133,9 @@ def _from_tape(
 
 
 def _send_back(
-    books: SnapshotSource, project: str, way: Way, which: Which, *, dry_run: bool, ask: bool, quiet: bool
+    source: SnapshotSource, project: str, way: Way, which: Which, *, dry_run: bool, ask: bool, quiet: bool
 ) -> dict[str, Any]:
-    page, go = _page(quiet=quiet), partial(send_back, books.store, project, somebody(), way, **which)
+    page, go = _page(quiet=quiet), partial(send_back, source.store, project, somebody(), way, **which)
     would = go(dry_run=True)
     if would.files:
         page.say(f"{count(would.files, 'file')}, {human_bytes(would.bytes)}: from the {way}, nothing from tape.")
@@ -151,11 +150,11 @@ def _send_back(
     return _left(page, project, done.left) | {"released": 0 if dry_run else done.files}
 
 
-def _look_again(
-    books: SnapshotSource, project: str, which: Which, *, dry_run: bool, ask: bool, quiet: bool
+def _check_again(
+    source: SnapshotSource, project: str, which: Which, *, dry_run: bool, ask: bool, quiet: bool
 ) -> dict[str, Any]:
     """What lies at the destination is looked at here and now: each file that is right is done at once."""
-    page, rows = _page(quiet=quiet), failed_files(books.store, project, **which)
+    page, rows = _page(quiet=quiet), failed_files(source.store, project, **which)
     size = sum(row.size or 0 for row in rows)
     if rows:
         page.say(f"{count(len(rows), 'file')}, up to {human_bytes(size)}, to be read where they belong.")
@@ -164,18 +163,18 @@ def _look_again(
     names: dict[str, list[str]] = {}
     with ExitStack() as stack:
         listing = partial(
-            _list, cache(lambda: stack.enter_context(clients_for_command(books.settings)).globus), books.settings
+            _list, cache(lambda: stack.enter_context(clients_for_command(source.settings)).globus), source.settings
         )
-        for row, found in look_again(rows, books.settings.staging.md5_max_bytes, listing, threading.Event()):
+        for row, found in check_again(rows, source.settings.staging.md5_max_bytes, listing, threading.Event()):
             problem = found if isinstance(found, str) else found.problem
             if problem is None:
-                verified = None if isinstance(found, str) else found.verified(row.size, books.store.clock.now())
-                right += dry_run or settle(books.store, row, None, verified, somebody())
+                verified = None if isinstance(found, str) else found.verified(row.size, source.store.clock.now())
+                right += dry_run or settle(source.store, row, None, verified, somebody())
                 continue
             wrong[problem] += 1
             names.setdefault(problem, []).append(row.file_name)
             if not (dry_run or isinstance(found, str)):
-                settle(books.store, row, problem, None, somebody())
+                settle(source.store, row, problem, None, somebody())
     if right:
         page.say(f"{count(right, 'file')} of {project} {'is' if right == 1 else 'are'} right at the destination.")
     if dry_run and rows:
@@ -224,8 +223,8 @@ def _nothing(page: Page, project: str, which: Which) -> None:
     page.say(f"{project} has no failed file{chosen}; see: jgi-stager explain {project}")
 
 
-def _ids(books: SnapshotSource, project: str, text: str) -> list[str]:
-    found = [one.jdp_file_id for one in snapshot.find_files(books.store, text, [project])]
+def _ids(source: SnapshotSource, project: str, text: str) -> list[str]:
+    found = [one.jdp_file_id for one in find_files(source.store, text, [project])]
     if not found:
         raise Mistake(f"{project} has no file with the JDP id, name or destination {text}")
     return found

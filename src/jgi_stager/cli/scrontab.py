@@ -17,10 +17,10 @@ SECONDS = 10.0
 def checks() -> list[Check]:
     """The check, where there is a ``scrontab``; none elsewhere."""
     program = shutil.which("scrontab")
-    return [] if program is None else [Check("scrontab", partial(_look, program))]
+    return [] if program is None else [Check("scrontab", partial(_check, program))]
 
 
-def _look(program: str) -> str:
+def _check(program: str) -> str:
     try:
         asked = subprocess.run([program, "-l"], capture_output=True, timeout=SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

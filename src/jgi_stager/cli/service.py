@@ -54,7 +54,7 @@ def install_service(
 
 
 def uninstall_service(user: UserOption = False, dry_run: DryOption = False, root: RootOption = Path("/")) -> None:
-    """Stop the service and remove its units. Settings, secrets, books and staged files stay.
+    """Stop the service and remove its units. Settings, secrets, the database and staged files stay.
 
     Example: sudo jgi-stager uninstall-service
     """
@@ -72,7 +72,7 @@ def uninstall_service(user: UserOption = False, dry_run: DryOption = False, root
 def mail_failure(config: ConfigOption = None) -> None:
     """Mail that the service has given up: what jgi-stager-failure.service starts."""
     from jgi_stager import mail
-    from jgi_stager.failures import OutsideError
+    from jgi_stager.failures import ServiceError
     from jgi_stager.opening import make_clock, open_secrets
     from jgi_stager.service.failure import failure_mail
 
@@ -84,7 +84,7 @@ def mail_failure(config: ConfigOption = None) -> None:
     try:
         letter = failure_mail(settings, make_clock(settings).now())
         mail.send(letter, to, settings.notifications, open_secrets(settings))
-    except OutsideError as error:
+    except ServiceError as error:
         complain(error)
         raise typer.Exit(1) from None
     typer.echo(f"told {', '.join(to)} that the service has given up")

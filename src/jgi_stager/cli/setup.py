@@ -25,7 +25,7 @@ from jgi_stager.cli.control import config_file
 from jgi_stager.client_factory import Clients, clients_for_command
 from jgi_stager.config_sources import CONFIG_VARIABLE, ConfigError
 from jgi_stager.demo.place import has_ended
-from jgi_stager.failures import OutsideError, Rejected
+from jgi_stager.failures import Rejected, ServiceError
 from jgi_stager.formatting import count, human_bytes, instant, some_of
 from jgi_stager.importer import PatternsError
 from jgi_stager.opening import open_secrets
@@ -42,8 +42,8 @@ from jgi_stager.preflight import (
     worst,
     write_probe,
 )
-from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.contract_rows import contract_rows
+from jgi_stager.reporting.snapshot import set_aside
 from jgi_stager.server_versions import known_against, obstacle, on_network, parsed
 from jgi_stager.settings import Settings, load_settings
 from jgi_stager.store import Store, StoreError, StoreRefused, evidence, fencing, ping, processes, server_time
@@ -167,7 +167,7 @@ def _known_against(version: str, *, networked: bool) -> tuple[str, ...]:
 def _documents(settings: Settings) -> str:
     try:
         with opening.open_store(settings, opening.make_clock(settings)) as (store, _):
-            found = snapshot.set_aside(store)
+            found = set_aside(store)
     except StoreError:
         raise Problem("not read: see the database", "mend the database first", Verdict.WARN) from None
     if not found:
@@ -242,7 +242,7 @@ def _planned_outages(settings: Settings, services: Clients) -> str:
     now = opening.make_clock(settings).now()
     try:
         found = services.nersc.planned(now)
-    except OutsideError as error:
+    except ServiceError as error:
         return f"planned outages are not known ({error}); announce them: jgi-stager outage add"
     coming = [one for one in not_over(found, now) if one.what is not None]
     following = f", the next {coming[0].title} at {instant(coming[0].start)}" if coming else ""

@@ -31,12 +31,12 @@ from jgi_stager.cli.readiness import Outlooks
 from jgi_stager.formatting import ago, clean, count, human_bytes, human_duration, part_of, percent, when
 from jgi_stager.lifecycle import ENDED_PROJECTS, Phase, states_in
 from jgi_stager.reading_models import Left
-from jgi_stager.reporting import download_reasons, json_output, lately, snapshot
-from jgi_stager.reporting import summary as insight
+from jgi_stager.reporting import download_reasons, json_output, lately, summary
 from jgi_stager.reporting.eta import Eta
 from jgi_stager.reporting.logins import LOGIN_WORDS, credentials
 from jgi_stager.reporting.progress import LAST_HOURS, sparkline
-from jgi_stager.reporting.quota import quota_words
+from jgi_stager.reporting.quota import format_quota
+from jgi_stager.reporting.snapshot import take_snapshot
 from jgi_stager.reporting.snapshot_types import Project
 from jgi_stager.reporting.summary import Credential, ProjectLine, Status
 
@@ -132,8 +132,8 @@ def _page(found: Status, page: Page, only: str | None, detail: Detail, todos: in
     lines = [*_head(found), Text("")]
     below = [*_finished(over, page)]
     if not found.lines:
-        below.append(Text(insight.NO_PROJECTS))
-    below += [Text(""), *_outside(found, page, detail), *_you(found, page, detail, todos)]
+        below.append(Text(summary.NO_PROJECTS))
+    below += [Text(""), *_services(found, page, detail), *_you(found, page, detail, todos)]
     if projects:
         below.append(legend(page))
     if detail == Detail.LINE:
@@ -147,15 +147,15 @@ def _page(found: Status, page: Page, only: str | None, detail: Detail, todos: in
 
 
 def _head(found: Status) -> Iterator[Text]:
-    daemon = found.facts.daemon
+    daemon = found.snapshot.daemon
     text = Text(f"{found.now.astimezone(UTC):%Y-%m-%d %H:%M} UTC  ")
     if daemon.alive:
         text.append("daemon running", "green")
     else:
         seen = f", last seen {ago(daemon.seen_at, found.now)}" if daemon.seen_at else ""
         text.append(f"daemon not running{seen}", "bold red")
-    if found.facts.clock_scale != 1:
-        text.append(f"  time x{found.facts.clock_scale:g}", "yellow")
+    if found.snapshot.clock_scale != 1:
+        text.append(f"  time x{found.snapshot.clock_scale:g}", "yellow")
     yield text
 
 
@@ -174,13 +174,13 @@ def _detailed(found: Status, line: ProjectLine, page: Page, detail: Detail, *, f
     if line.total.files:
         when_done = _eta(line.eta, found.now)
         if line.alarm is not None:
-            when_done = Text(insight.NO_FINISH_TIME, "yellow")
+            when_done = Text(summary.NO_FINISH_TIME, "yellow")
         width = min(BAR, max(16, page.width - 4 - len(when_done)))
         yield Text("  ").append_text(bar(project, page, width)).append("  ").append_text(when_done)
     if detail == Detail.WHOLE and (went := found.went.get(project.name)) is not None:
         bars = Text(f"  {sparkline(went.hours, unicode=page.unicode):<{LAST_HOURS}}  ", "green")
         yield bars.append(_lines(went.sentence, page, LAST_HOURS + 4, Detail.SHORT)[0], "dim")
-    waits = insight.waits_for(line.wait, found.now, "see You, below")
+    waits = summary.waits_for(line.wait, found.now, "see You, below")
     yield from (Text(f"  {one}") for one in _lines(waits, page, 2, detail))
     if full:
         yield from _states(project)
@@ -249,20 +249,20 @@ def _short(at: datetime, eta: Eta, now: datetime) -> str:
 # --- what is below the projects ------------------------------------------------------------------------------
 
 
-def _outside(found: Status, page: Page, detail: Detail) -> Iterator[Text]:
-    yield from _row("Quota", quota_words(found.window, found.now), page)
+def _services(found: Status, page: Page, detail: Detail) -> Iterator[Text]:
+    yield from _row("Quota", format_quota(found.window, found.now), page)
     yield from _row("JDP", _requests(found), page)
-    if found.facts.download_slots is not None:
-        yield from _row("Downloads", download_reasons.told(found.facts), page)
-    if found.facts.download_slots is None or found.facts.tasks:
+    if found.snapshot.download_slots is not None:
+        yield from _row("Downloads", download_reasons.told(found.snapshot), page)
+    if found.snapshot.download_slots is None or found.snapshot.tasks:
         yield from _row("Globus", _tasks(found), page)
-    for planned in found.facts.outages[:OUTAGES_SHOWN]:
+    for planned in found.snapshot.outages[:OUTAGES_SHOWN]:
         if planned.what is not None and planned.start - found.now < OUTAGES_AHEAD:
             span = f"{when(planned.start, found.now)} to {when(planned.end, found.now)}"
             yield from _row("Planned", f"{planned.title}, {span}", page, detail)
     yield from _packed("Logins", [_login(one, found, detail) for one in found.credentials], page)
-    if found.facts.mails_waiting:
-        yield from _row("Mails", f"{found.facts.mails_waiting} wait to be sent", page)
+    if found.snapshot.mails_waiting:
+        yield from _row("Mails", f"{found.snapshot.mails_waiting} wait to be sent", page)
 
 
 OUTAGES_SHOWN = 3
@@ -270,7 +270,7 @@ OUTAGES_AHEAD = timedelta(days=14)
 
 
 def _requests(found: Status) -> str:
-    requests, now = found.facts.requests, found.now
+    requests, now = found.snapshot.requests, found.now
     tape = [one for one in requests if one.state != "ready"]
     ready = len(requests) - len(tape)
     if not requests:
@@ -290,9 +290,9 @@ def _requests(found: Status) -> str:
 
 
 def _tasks(found: Status) -> str:
-    carrying = [one for one in found.facts.tasks if one.kind == "files"]
-    lists = len(found.facts.tasks) - len(carrying)
-    if not found.facts.tasks:
+    carrying = [one for one in found.snapshot.tasks if one.kind == "files"]
+    lists = len(found.snapshot.tasks) - len(carrying)
+    if not found.snapshot.tasks:
         return "no open tasks"
     parts = []
     if carrying:
@@ -302,7 +302,7 @@ def _tasks(found: Status) -> str:
         parts.append(f"{count(len(carrying), 'task')} ({sizes} moved), the oldest {age} old")
         ended = sum(one.state == "ended" for one in carrying)
         if ended:
-            parts.append(f"{ended} being verified{_by_workers(found.facts.for_workers)}")
+            parts.append(f"{ended} being verified{_by_workers(found.snapshot.for_workers)}")
     if lists:
         parts.append(f"{lists} for manifests")
     return ", ".join(parts)
@@ -322,7 +322,7 @@ def _login(one: Credential, found: Status, detail: Detail) -> str:
         parts[0] += f" since {when(known.dead_since, now)}"
     if one.age is not None and one.state != "missing" and detail != Detail.LINE:
         # Beside instants of a clock that runs faster, an age by the wall clock would contradict them.
-        parts.append(f"{_roughly(one.age)} old{'' if found.facts.clock_scale == 1 else ' in real time'}")
+        parts.append(f"{_roughly(one.age)} old{'' if found.snapshot.clock_scale == 1 else ' in real time'}")
     if known is not None and known.last_success is not None and detail != Detail.LINE:
         parts.append(f"worked {_roughly(now - known.last_success)} ago")
     if known is not None and known.ends_at is not None and known.ends_soon:
@@ -401,35 +401,37 @@ def status(
     Exits 3 if the daemon does not run; one that stands by to take over does.
     """
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books:
+    with handled(), open_store(settings) as source:
         page = Page()
-        outlook = Outlooks(books, project)
+        outlook = Outlooks(source, project)
 
-        def look() -> Status:
-            facts = snapshot.take_snapshot(books)
-            if project is not None and facts.project(project) is None:
+        def poll() -> Status:
+            snapshot = take_snapshot(source)
+            if project is not None and snapshot.project(project) is None:
                 raise Mistake(f"there is no project called {project}; see: jgi-stager project list")
-            found = insight.status(facts, credentials(settings, facts, books.clock), project, outlook.look())
-            return replace(found, went=lately.went(books, facts)) if watch and not as_json else found
+            found = summary.status(
+                snapshot, credentials(settings, snapshot, source.clock), project, outlook.read()
+            )
+            return replace(found, went=lately.went(source, snapshot)) if watch and not as_json else found
 
         def show() -> bool:
-            found = look()
+            found = poll()
             if as_json:
                 emit(json_output.status(found), line=watch)
             else:
                 for line in status_lines(found, page, project):
                     page.line(line)
-            return found.facts.daemon.alive
+            return found.snapshot.daemon.alive
 
         if watch:
-            _watch(page, look, show, every, project, live=page.tty and not as_json)
+            _watch(page, poll, show, every, project, live=page.tty and not as_json)
         elif not show():
             raise typer.Exit(DAEMON_DOWN)
 
 
 def _watch(
     page: Page,
-    look: Callable[[], Status],
+    poll: Callable[[], Status],
     show: Callable[[], object],
     every: float,
     project: str | None,
@@ -444,7 +446,7 @@ def _watch(
                 time.sleep(every)
         with Live(console=page.console, screen=True, auto_refresh=False) as screen:
             while True:
-                lines = status_lines(look(), page, project)
+                lines = status_lines(poll(), page, project)
                 screen.update(Text("\n").join(lines[: page.console.height]), refresh=True)
                 time.sleep(every)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""``upgrade --dry-run``: what this release would change in the books, and whether it would decide the same."""
+"""``upgrade --dry-run``: what this release would change in the database, and whether it would decide the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jgi_stager.cli.common import (
     Page,
     emit,
     handled,
-    require_books,
+    require_database,
     settings_or_exit,
 )
 from jgi_stager.formatting import count
@@ -35,7 +35,7 @@ def command(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Say what this release would change in the books, and whether it would decide as was decided.
+    """Say what this release would change in the database, and whether it would decide as was decided.
 
     Exits 1 if it would decide otherwise or set documents aside that are there.
     """
@@ -43,11 +43,11 @@ def command(
     with handled():
         if not dry_run:
             raise Mistake(
-                "the daemon brings its books up to date when it starts; to see before what that changes: "
+                "the daemon brings its database up to date when it starts; to see before what that changes: "
                 "jgi-stager upgrade --dry-run, and first of all: jgi-stager backup FILE",
                 code=2,
             )
-        require_books(settings)
+        require_database(settings)
         with (
             opening.open_server(settings) as (uri, password, _),
             as_they_are(uri, settings.mongodb.database, opening.make_clock(settings), password) as store,
@@ -85,7 +85,7 @@ def _replay(store: Store) -> tuple[int, list[str], int]:
 
 
 def _show(page: Page, found: Rehearsal, replayed: int, differences: list[str], unread: int) -> None:
-    page.say(f"Release {RELEASE}. The books have version {found.version}, and this release {CURRENT}.")
+    page.say(f"Release {RELEASE}. The database has version {found.version}, and this release {CURRENT}.")
     for one in found.migrations:
         page.say(f"changes the documents, {one}", indent=2, hang=2)
     for one in found.indexes:

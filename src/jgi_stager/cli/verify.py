@@ -29,7 +29,7 @@ from jgi_stager.cli.common import (
 )
 from jgi_stager.client_factory import clients_for_command
 from jgi_stager.clients.globus import Globus
-from jgi_stager.failures import OutsideError
+from jgi_stager.failures import ServiceError
 from jgi_stager.formatting import count, human_bytes
 from jgi_stager.lifecycle import State
 from jgi_stager.limits import restore_limits_now
@@ -69,7 +69,7 @@ class Tally:
             some.append(found)
 
     @property
-    def looked_at(self) -> int:
+    def checked(self) -> int:
         """The files that are done."""
         return self.counts.total() - self.counts[Kind.SURPLUS]
 
@@ -87,8 +87,8 @@ def verify(
 ) -> None:
     """Look whether what was staged is still there. Exit code 0: all of it; 1: something is missing or changed."""
     settings = settings_or_exit(config)
-    with handled(), open_store(settings) as books, ExitStack() as stack:
-        record = _record(books, project)
+    with handled(), open_store(settings) as source, ExitStack() as stack:
+        record = _record(source, project)
         page, tally = Page(), Tally()
         listing, by = list_of(settings, record, stack)
         if deep and by == BY_GLOBUS:
@@ -96,11 +96,11 @@ def verify(
                 f"{record.analysis_projects_dir} cannot be seen from here, so no file can be read; run this where "
                 "it can, or without --deep: then Globus is asked for the sizes"
             )
-        for found in _findings(books, project, ap, listing, deep=deep, quiet=as_json, page=page):
+        for found in _findings(source, project, ap, listing, deep=deep, quiet=as_json, page=page):
             tally.add(found)
             if found.kind != Kind.RIGHT and not as_json:
                 page.pair(found.kind.value, f"{found.path}: {found.said}", 10, indent=0)
-        cost, restaged = _restage(books, page, project, tally, restage=restage, sure=yes, as_json=as_json)
+        cost, restaged = _restage(source, page, project, tally, restage=restage, sure=yes, as_json=as_json)
         if as_json:
             emit(_document(project, by, tally, cost, restaged, deep=deep))
         else:
@@ -111,8 +111,8 @@ def verify(
         raise typer.Exit(1)
 
 
-def _record(books: SnapshotSource, name: str) -> Project:
-    record = projects.get(books.store, name)
+def _record(source: SnapshotSource, name: str) -> Project:
+    record = projects.get(source.store, name)
     if record is None:
         raise Mistake(f"there is no project called {name}; see: jgi-stager project list")
     if not isinstance(record, Project):
@@ -138,7 +138,7 @@ def _list_by_globus(globus: Globus, collection: str) -> staged_tree.List:
     def listing(path: str) -> Directory | None:
         try:
             entries = globus.ls(collection, path)
-        except OutsideError as error:
+        except ServiceError as error:
             raise ValueError(str(error)) from None
         return None if entries is None else {one.name: Entry(one.type, one.size) for one in entries}
 
@@ -146,7 +146,7 @@ def _list_by_globus(globus: Globus, collection: str) -> staged_tree.List:
 
 
 def _findings(
-    books: SnapshotSource,
+    source: SnapshotSource,
     project: str,
     ap: str | None,
     listing: staged_tree.List,
@@ -156,16 +156,16 @@ def _findings(
     page: Page,
 ) -> Iterator[Finding]:
     """Everything that is found, one analysis project after another. What was read and is right is remembered."""
-    known = file_queries.analysis_projects(books.store, project)
+    known = file_queries.analysis_projects(source.store, project)
     if ap is not None and ap not in known:
         raise Mistake(f"{project} has no files of an analysis project {ap}; see: jgi-stager files {project}")
-    foreign = staged_tree.foreign_names(books.settings.importer.foreign)
-    workers, stop = read_back.workers(books.settings.staging.verify_workers), threading.Event()
+    foreign = staged_tree.foreign_names(source.settings.importer.foreign)
+    workers, stop = read_back.workers(source.settings.staging.verify_workers), threading.Event()
     with _progress(page, quiet=quiet) as progress:
-        done = tallies.of_project(books.store, project)[State.DONE]
+        done = tallies.of_project(source.store, project)[State.DONE]
         bar = progress.add_task(project, total=(done.bytes if deep else done.files) if ap is None else None)
         for one in known if ap is None else [ap]:
-            rows, right = file_queries.listing(books.store, project, ap_gold_id=one), []
+            rows, right = file_queries.listing(source.store, project, ap_gold_id=one), []
             try:
                 for found in staged_tree.compare(rows, listing, foreign, deep=deep, workers=workers, stop=stop):
                     if found.kind == Kind.RIGHT and found.content is not None:
@@ -174,12 +174,12 @@ def _findings(
                     step = sum(row.size or 0 for row in found.files) if deep else len(found.files)
                     progress.advance(bar, step)
             finally:
-                _remember(books, right)
+                _remember(source, right)
 
 
-def _remember(books: SnapshotSource, right: list[Finding]) -> None:
+def _remember(source: SnapshotSource, right: list[Finding]) -> None:
     """So that the next look without --deep knows when each was read last."""
-    now = books.clock.now()
+    now = source.clock.now()
     found = []
     for one in right:
         if one.content is not None:
@@ -188,7 +188,7 @@ def _remember(books: SnapshotSource, right: list[Finding]) -> None:
                 size=content.size, mtime_ns=content.mtime_ns, md5=content.md5, at=now, how="size and md5"
             )
             found += [(row.oid, what.model_dump()) for row in one.files]
-    file_queries.note_verified(books.store, found)
+    file_queries.note_verified(source.store, found)
 
 
 def _progress(page: Page, *, quiet: bool) -> Progress:
@@ -211,14 +211,14 @@ def _progress(page: Page, *, quiet: bool) -> Progress:
 
 
 def _restage(
-    books: SnapshotSource, page: Page, project: str, tally: Tally, *, restage: bool, sure: bool, as_json: bool
+    source: SnapshotSource, page: Page, project: str, tally: Tally, *, restage: bool, sure: bool, as_json: bool
 ) -> tuple[Spending | None, int | None]:
     """Let what is wrong start again, after saying what that spends. None where nothing was to be done."""
     if not restage or not tally.wrong:
         return None, None
     try:
-        cost = admin.spending_of_restage(books.store, project, tally.wrong)
-        quota = restore_limits_now(books.store, books.settings).quota_bytes
+        cost = admin.spending_of_restage(source.store, project, tally.wrong)
+        quota = restore_limits_now(source.store, source.settings).quota_bytes
         said = (
             f"{count(cost.files, 'file')} to come again: up to {human_bytes(cost.bytes)} from tape, "
             f"{cost.bytes / quota:.2f} of the quota of {human_bytes(quota)} a day"
@@ -227,7 +227,7 @@ def _restage(
             page.say(f"{said}; what JGI has delivered and not removed yet costs none.")
         if not sure:
             typer.confirm(f"Ask for {count(cost.files, 'file')} again?", abort=True, err=True)
-        return cost, admin.restage(books.store, project, somebody(), tally.wrong, "missing or changed")
+        return cost, admin.restage(source.store, project, somebody(), tally.wrong, "missing or changed")
     except NotAllowed as error:
         raise Mistake(str(error)) from None
 
@@ -238,7 +238,7 @@ def _restage(
 def _show(page: Page, project: str, by: str, tally: Tally, *, deep: bool, restage: bool) -> None:
     how = "size and md5" if deep else "size and time of change" if by == BY_US else "size, as Globus lists them"
     parts = [f"{tally.counts[kind]:,} {kind}" for kind in Kind if kind == Kind.RIGHT or tally.counts[kind]]
-    page.say(f"{project}: {count(tally.looked_at, 'staged file')} looked at by {how}: {', '.join(parts)}.")
+    page.say(f"{project}: {count(tally.checked, 'staged file')} looked at by {how}: {', '.join(parts)}.")
     if tally.counts[Kind.UNCLEAR]:
         page.say(f"What is unclear is read by: jgi-stager verify {project} --deep")
     if any(tally.counts[kind] for kind in WRONG) and not restage:
@@ -254,7 +254,7 @@ def _document(
         "project": project,
         "looked_at_by": by,
         "deep": deep,
-        "files": tally.looked_at,
+        "files": tally.checked,
         "counts": {kind.value: tally.counts[kind] for kind in Kind},
         **{kind.value: [_row(one) for one in tally.listed.get(kind, ())] for kind in Kind if kind != Kind.RIGHT},
         "spends": spends,

@@ -17,7 +17,7 @@ from jgi_stager.cli.common import (
     ConfigOption,
     Page,
     handled,
-    require_books,
+    require_database,
     require_stage_dir,
     settings_or_exit,
 )
@@ -46,7 +46,7 @@ def command(
     settings = settings_or_exit(config)
     with handled():
         root = _place(settings)
-        require_books(settings)
+        require_database(settings)
         clock, stop = opening.make_clock(settings), threading.Event()
         configure_logging(clock, level=logging.INFO if verbose else logging.WARNING)
         with _ended_by_signals(stop), opening.open_store(settings, clock, read_only=True) as (store, _):

@@ -36,9 +36,8 @@ from jgi_stager.lifecycle import GROWING, RESTING, ProjectState, State
 from jgi_stager.models import Project
 from jgi_stager.pattern_files import read_importer
 from jgi_stager.readiness import summed
-from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.ready_to_import import judged
-from jgi_stager.reporting.snapshot import SnapshotSource
+from jgi_stager.reporting.snapshot import SnapshotSource, daemon_view
 from jgi_stager.settings import Settings
 from jgi_stager.store import StoreUnavailable, projects, tallies
 from jgi_stager.store.tallies import Tally
@@ -154,13 +153,13 @@ def wait(
 
     settings = settings_or_exit(config)
     with handled():
-        patience = None if timeout is None else parse_age(timeout)
+        grace = None if timeout is None else parse_age(timeout)
         clock = opening.make_clock(settings)
         begun = clock.monotonic()
         page = Page()
         try:
             with _progress(page, quiet=as_json) as progress:
-                result, seen = _wait(settings, clock, project, until, patience, progress)
+                result, seen = _wait(settings, clock, project, until, grace, progress)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         waited = timedelta(seconds=clock.monotonic() - begun)
@@ -203,7 +202,7 @@ def _progress(page: Page, *, quiet: bool) -> Iterator[_Progress]:
 
 
 def _wait(
-    settings: Settings, clock: Clock, project: str, until: Until, patience: timedelta | None, progress: _Progress
+    settings: Settings, clock: Clock, project: str, until: Until, grace: timedelta | None, progress: _Progress
 ) -> tuple[Result, Seen | None]:
     """Look again and again. How it ended, and what the last look showed. Raises `StoreError`."""
     begun, seconds, never = clock.monotonic(), SOONEST, threading.Event()
@@ -212,7 +211,7 @@ def _wait(
     while True:
         now = clock.monotonic()
         try:
-            seen = look(settings, clock, project, until, seen)
+            seen = poll(settings, clock, project, until, seen)
         except StoreUnavailable as error:
             if clock.real_seconds(now - answered) >= OUTAGE.total_seconds():
                 raise
@@ -227,32 +226,32 @@ def _wait(
                 return Result.NO_DAEMON, seen
         seconds = SOONEST if news else min(seconds * SLOWER, LATEST)
         pause = simulated_seconds(clock, seconds)
-        if patience is not None:
-            left = patience.total_seconds() - (clock.monotonic() - begun)
+        if grace is not None:
+            left = grace.total_seconds() - (clock.monotonic() - begun)
             if left <= 0:
                 return Result.TIMED_OUT, seen
             pause = min(pause, left)
         clock.wait(pause, never)
 
 
-def look(
+def poll(
     settings: Settings, clock: Clock, project: str, until: Until = Until.DONE, before: Seen | None = None
 ) -> Seen:
     """What the database says now. It is opened for each look: a command that waits for days must not keep a
     private mongod alive, nor a connection. Raises `StoreError`."""
-    with open_store(settings, clock=clock) as books:
-        record = projects.get(books.store, project)
-        alive = snapshot.daemon(books).alive
+    with open_store(settings, clock=clock) as source:
+        record = projects.get(source.store, project)
+        alive = daemon_view(source).alive
         if record is None:
             return Seen(None, None, {}, alive)
         if isinstance(record, Project):
             state, reason = record.state.value, record.reason
         else:
             state, reason = record.state.value if record.state else "new", record.usable("reason")
-        counts, to_come = tallies.of_project(books.store, project), None
+        counts, to_come = tallies.of_project(source.store, project), None
         if until is Until.READY and isinstance(record, Project) and record.state in LISTED:
             same = before is not None and before.to_come is not None and before.counts == counts
-            to_come = before.to_come if before is not None and same else _to_come(books, record)
+            to_come = before.to_come if before is not None and same else _to_come(source, record)
         return Seen(state, reason, counts, alive, to_come)
 
 
@@ -260,17 +259,17 @@ LISTED = (*GROWING, ProjectState.PAUSED)
 """Projects of which all files are known."""
 
 
-def _to_come(books: SnapshotSource, project: Project) -> int:
+def _to_come(source: SnapshotSource, project: Project) -> int:
     """How many of its analysis projects are not ready and can be. Reads all of its files."""
     try:
-        importer = read_importer(books.settings.importer)
+        importer = read_importer(source.settings.importer)
     except PatternsError as error:
         raise Mistake(str(error)) from None
     if importer is None:
         raise Mistake(
             "nobody knows what is ready to import: set importer.patterns, or wait with --until done", code=2
         )
-    found = summed(one.readiness for one in judged(books.store, project, importer))
+    found = summed(one.readiness for one in judged(source.store, project, importer))
     return found.total - found.ready - sum(group.count for group in found.never)
 
 

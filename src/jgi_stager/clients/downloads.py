@@ -23,9 +23,9 @@ from jgi_stager.clients.parsing import content_range, length, strong_validator
 from jgi_stager.clients.transport import StreamAdapter, deadline_of_call
 from jgi_stager.clients.turns import Turns
 from jgi_stager.clients.wording import leads_to_sign_in, page_of
-from jgi_stager.failures import NeedsPerson, NotOnDisk, OtherPart, OutsideError, Page, Rejected, Service, Transient
+from jgi_stager.failures import NeedsPerson, NotOnDisk, OtherPart, Page, Rejected, Service, ServiceError, Transient
 from jgi_stager.id_lists import JDP_FILE_ID
-from jgi_stager.metrics import outside_call, result_of
+from jgi_stager.metrics import result_of, service_call
 from jgi_stager.records import download_path
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import JdpSettings
@@ -77,7 +77,7 @@ class _Edge(HttpEdge):
 
         A redirect is followed, without the credential where it leads to another host, and never from TLS to none.
         """
-        with self._turns, outside_call(self.service) as counted:
+        with self._turns, service_call(self.service) as counted:
             url, sent = self.base_url + path, dict(headers)
             for _ in range(MOST_REDIRECTS + 1):
                 response = self._head(url, sent, path)
@@ -174,7 +174,7 @@ class Downloads:
         if not JDP_FILE_ID.fullmatch(file_id):
             raise ValueError(f"not a JDP file id: {file_id[:60]!r}")
         path, part = download_path(file_id), _part_wanted(start, validator)
-        failure: OutsideError
+        failure: ServiceError
         try:
             headers = dict(credential(self._secrets, self._settings))
             with self._edge.answering(path, {**headers, **part}) as response:

@@ -16,8 +16,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from jgi_stager.clients.globus_errors import NOT_FOUND, denies_path, lost, meaning, required_scopes
 from jgi_stager.clients.globus_login import can_consent, fingerprint, log_in, log_out
 from jgi_stager.clients.parsing import Count, OptionalText, Text, explain, instant, plain
-from jgi_stager.failures import CallKind, Lack, NeedsPerson, OutsideError, Rejected, Service, Transient
-from jgi_stager.metrics import outside_call, result_of
+from jgi_stager.failures import CallKind, Lack, NeedsPerson, Rejected, Service, ServiceError, Transient
+from jgi_stager.metrics import result_of, service_call
 from jgi_stager.records import LONGEST_PATH_BYTES
 from jgi_stager.secrets import Secrets
 from jgi_stager.settings import GlobusSettings
@@ -133,13 +133,13 @@ def _count_or_zero(value: Any) -> Any:
 
 Counter = Annotated[Count, BeforeValidator(_count_or_zero)]
 Instant = Annotated[datetime | None, BeforeValidator(instant)]
-_Shape = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+_Schema = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
 
 class TaskStatus(BaseModel):
     """Where a task is, as Globus says."""
 
-    model_config = _Shape
+    model_config = _Schema
 
     task_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
     status: Annotated[Text, Field(min_length=1, max_length=60)]
@@ -167,7 +167,7 @@ class TaskStatus(BaseModel):
 class SkippedError(BaseModel):
     """A file that a task left out because its source could not be read."""
 
-    model_config = _Shape
+    model_config = _Schema
 
     source_path: str
     destination_path: str
@@ -179,7 +179,7 @@ class SkippedError(BaseModel):
 class Transferred(BaseModel):
     """A file that a task did move. Files that were at the destination already are not listed by Globus."""
 
-    model_config = _Shape
+    model_config = _Schema
 
     source_path: str
     destination_path: str
@@ -188,7 +188,7 @@ class Transferred(BaseModel):
 class Entry(BaseModel):
     """One entry of a directory. ``name`` is raw: check it before it becomes part of a path."""
 
-    model_config = _Shape
+    model_config = _Schema
 
     name: str
     type: Text
@@ -202,7 +202,7 @@ class Entry(BaseModel):
 class Page(BaseModel):
     """One page of a list of rows; ``next_marker`` leads to the next, ``total`` counts all if given."""
 
-    model_config = _Shape
+    model_config = _Schema
 
     rows: Annotated[list[Any], Field(alias="DATA")]
     next_marker: str | int | None = None
@@ -212,7 +212,7 @@ class Page(BaseModel):
 class SubmissionId(BaseModel):
     """A fresh submission id."""
 
-    model_config = _Shape
+    model_config = _Schema
 
     value: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 
@@ -220,7 +220,7 @@ class SubmissionId(BaseModel):
 class Submitted(BaseModel):
     """The answer to a submission. Duplicate: it had arrived before, and this is its task."""
 
-    model_config = _Shape
+    model_config = _Schema
 
     code: Annotated[str, Field(pattern=r"^(Accepted|Duplicate)$")]
     task_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
@@ -438,7 +438,7 @@ class Globus:
             return None, found
 
     def _counted(self, call: Callable[[globus_sdk.TransferClient], Any]) -> Any:
-        with outside_call(Service.GLOBUS) as counted:
+        with service_call(Service.GLOBUS) as counted:
             try:
                 document = call(self._logged_in()).data
             except globus_sdk.GlobusAPIError as error:
@@ -447,7 +447,7 @@ class Globus:
             counted.result = "ok"
             return document
 
-    def _failure(self, what: str, error: Exception) -> OutsideError:
+    def _failure(self, what: str, error: Exception) -> ServiceError:
         if not isinstance(error, globus_sdk.GlobusAPIError):
             return lost(what, error)
         with self._lock:

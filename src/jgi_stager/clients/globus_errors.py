@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import globus_sdk
 
 from jgi_stager.clients.parsing import excerpt, retry_after
-from jgi_stager.failures import Lack, NeedsPerson, OutsideError, Rejected, Service, Transient
+from jgi_stager.failures import Lack, NeedsPerson, Rejected, Service, ServiceError, Transient
 
 CURE_LOGIN = "run: jgi-stager login (or renew the secret globus_client_secret)"
 NOT_FOUND = frozenset({"ClientError.NotFound", "NotFound", "ExternalError.DirListingFailed.NotFound"})
@@ -46,7 +46,7 @@ def required_scopes(error: globus_sdk.GlobusAPIError) -> tuple[str, ...]:
     return tuple(error.info.consent_required.required_scopes or ()) if error.info.consent_required else ()
 
 
-def meaning(what: str, error: globus_sdk.GlobusAPIError, hide: Iterable[str]) -> OutsideError:
+def meaning(what: str, error: globus_sdk.GlobusAPIError, hide: Iterable[str]) -> ServiceError:
     """The kind of failure that an answer of Globus stands for. ``what`` names the call."""
     if isinstance(error, globus_sdk.AuthAPIError):
         return _of_auth(error)
@@ -101,7 +101,7 @@ def _network(error: globus_sdk.NetworkError) -> str:
     return "no connection, or it broke"
 
 
-def _of_auth(error: globus_sdk.GlobusAPIError) -> OutsideError:
+def _of_auth(error: globus_sdk.GlobusAPIError) -> ServiceError:
     """An answer of Globus Auth, which is asked for access tokens."""
     said = error.text[:4096]
     text = f"globus: Globus Auth refuses the credential (HTTP {error.http_status})"

@@ -19,13 +19,13 @@ from urllib.parse import quote
 import requests
 
 from jgi_stager.clients.parsing import excerpt, retry_after
-from jgi_stager.clients.remote_clock import TheirClock, read
+from jgi_stager.clients.remote_clock import RemoteClock, read
 from jgi_stager.clients.transport import BoundedAdapter, BrokenAnswerError, RedirectError, silence_queries
 from jgi_stager.clients.turns import Turns
 from jgi_stager.clients.wording import page_of
 from jgi_stager.clock import boot_seconds
-from jgi_stager.failures import OutcomeUnknown, OutsideError, Page, Service, Transient
-from jgi_stager.metrics import outside_call, result_of
+from jgi_stager.failures import OutcomeUnknown, Page, Service, ServiceError, Transient
+from jgi_stager.metrics import result_of, service_call
 from jgi_stager.version import RELEASE
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -39,7 +39,7 @@ Params = Mapping[str, str | int]
 Headers = Mapping[str, str]
 
 
-class RefusedError(OutsideError):
+class RefusedError(ServiceError):
     """A definite 4xx. It never leaves the clients: each knows what its service means by it."""
 
     status: int
@@ -113,14 +113,14 @@ class HttpEdge:
         max_body_bytes: int = MAX_BODY_BYTES,
         deadline_seconds: float | None = None,
         monotonic: Callable[[], float] = boot_seconds,
-        their_clock: TheirClock | None = None,
+        remote_clock: RemoteClock | None = None,
     ) -> None:
         """``timeout_seconds`` bounds one wait for the network, ``deadline_seconds`` (default 5 of those)
         a whole call, ``turns`` the calls at a time (default 4). All real seconds. ``monotonic`` is a clock
         that never jumps, in whatever seconds the service's own clock runs."""
         silence_queries()
         self.service = service
-        self.their_clock = their_clock or TheirClock()
+        self.remote_clock = remote_clock or RemoteClock()
         """What the answers so far say of the clock of the service."""
         self._steady = monotonic
         self.base_url = base_url.rstrip("/")
@@ -210,7 +210,7 @@ class HttpEdge:
         error.status, error.page = answer.status, answer.page()
         return error
 
-    def _lost(self, kind: type[Transient | OutcomeUnknown], method: str, path: str, lost: _Lost) -> OutsideError:
+    def _lost(self, kind: type[Transient | OutcomeUnknown], method: str, path: str, lost: _Lost) -> ServiceError:
         error = kind(self.service, self._story(method, path, lost.why))
         error.page = lost.page
         return error
@@ -241,7 +241,7 @@ class HttpEdge:
         """One call. Failures are values here, so that no exception of ours carries one that holds a URL."""
         headers = {**headers, "Content-Type": "application/json"} if body else headers
         session = self._new_session() if body else self._pooled
-        with self._turns, outside_call(self.service) as counted:
+        with self._turns, service_call(self.service) as counted:
             before = self._steady()
             try:
                 response = session.request(
@@ -262,7 +262,7 @@ class HttpEdge:
             counted.result = result_of(response.status_code)
             fresh = read(response.headers, before, self._steady())
             if fresh and response.status_code < 500:  # above speaks whatever stands before the service
-                self.their_clock.hear(fresh)
+                self.remote_clock.hear(fresh)
         return Answer(
             response.status_code, response.headers, response.content, f"{method} {path}", hidden(headers)
         )

@@ -13,17 +13,17 @@ from typing import Any, TypeVar
 from jgi_stager.clients.http import Answer, HttpEdge, RefusedError
 from jgi_stager.clients.jdp_session import CURE, TOKEN, credential, meaning, no_session
 from jgi_stager.clients.parsing import excerpt, instant, plain, strings, whole
-from jgi_stager.clients.remote_clock import TheirClock
+from jgi_stager.clients.remote_clock import RemoteClock
 from jgi_stager.clients.wording import limit_in
 from jgi_stager.failures import (
     LimitKind,
     NeedsPerson,
     OutcomeUnknown,
-    OutsideError,
     OverLimit,
     Page,
     Rejected,
     Service,
+    ServiceError,
     Transient,
     Unnumbered,
 )
@@ -94,7 +94,7 @@ class RequestStatus:
     problems: tuple[str, ...] = ()
 
 
-class BadShapeError(ValueError):
+class BadSchemaError(ValueError):
     """A document is not what it should be; the message says what was expected."""
 
 
@@ -115,15 +115,15 @@ class SearchPages:
     totals: set[tuple[int | None, int | None, int | None]] = field(default_factory=set)
 
     def add(self, document: Any, page: int) -> int | None:
-        """Take in one page. Returns the number of the next one, None at the end. Raises `BadShapeError`."""
+        """Take in one page. Returns the number of the next one, None at the end. Raises `BadSchemaError`."""
         if not isinstance(document, dict):
-            raise BadShapeError("a search result (an object)")
+            raise BadSchemaError("a search result (an object)")
         organisms = document.get("organisms")
         trouble = next((key for key in ("error", "errors", "detail", "message") if document.get(key)), None)
         if trouble and (organisms is None or trouble.startswith("error")):
-            raise BadShapeError(f"a search result but: {excerpt(str(document[trouble]), limit=120)}")
+            raise BadSchemaError(f"a search result but: {excerpt(str(document[trouble]), limit=120)}")
         if not isinstance(organisms or [], list):
-            raise BadShapeError("a search result with a list of organisms")
+            raise BadSchemaError("a search result with a list of organisms")
         for organism in organisms or []:
             self._add_organism(organism)
         self.totals.add(
@@ -138,7 +138,7 @@ class SearchPages:
     def _add_organism(self, organism: Any) -> None:
         files = organism.get("files") if isinstance(organism, dict) else None
         if not isinstance(organism, dict) or not isinstance(files or [], list):
-            raise BadShapeError("a search result whose organisms have lists of files")
+            raise BadSchemaError("a search result whose organisms have lists of files")
         agg_id = whole(organism.get("agg_id"))
         name = organism.get("id")
         key = plain(name)[:200] if isinstance(name, str) and plain(name) else f"agg {agg_id}"
@@ -189,7 +189,7 @@ def _next_page(value: Any, page: int) -> int | None:
         return None
     found = whole(value)
     if found is None or found <= page:
-        raise BadShapeError(f"a search result whose next_page is a number above {page}")
+        raise BadSchemaError(f"a search result whose next_page is a number above {page}")
     return found
 
 
@@ -236,13 +236,13 @@ _STATUS_URL = re.compile(r"/requests/([0-9]{1,18})/?(?:[?#].*)?", re.ASCII | re.
 def parse_accepted(document: Any) -> Accepted:
     """The answer to a request for files. Where it has no number, the address of its status may end in it.
 
-    Raises `BadShapeError`.
+    Raises `BadSchemaError`.
     """
     request_id = whole(document.get("request_id")) if isinstance(document, dict) else None
     if not request_id:
         request_id = _number_in(document.get("request_status_url")) if isinstance(document, dict) else None
     if not request_id:
-        raise BadShapeError("an object with a request_id (a number)")
+        raise BadSchemaError("an object with a request_id (a number)")
     return Accepted(request_id, whole(document.get("restored_count")), whole(document.get("updated_count")))
 
 
@@ -253,10 +253,10 @@ def _number_in(url: Any) -> int | None:
 
 
 def parse_status(document: Any) -> RequestStatus:
-    """The status of a request. Raises `BadShapeError`."""
+    """The status of a request. Raises `BadSchemaError`."""
     status = document.get("status") if isinstance(document, dict) else None
     if not isinstance(status, str) or not plain(status):
-        raise BadShapeError("an object with a status (a word)")
+        raise BadSchemaError("an object with a status (a word)")
     problems = []
     ends, listed = document.get("expiration_date"), strings(document.get("file_ids"))
     ids = listed and tuple(dict.fromkeys(jdp_file_id(one) or one for one in listed))
@@ -305,9 +305,9 @@ class Jdp:
         self._edge.close()
 
     @property
-    def clock(self) -> TheirClock:
+    def clock(self) -> RemoteClock:
         """What the answers so far say of JDP's clock."""
-        return self._edge.their_clock
+        return self._edge.remote_clock
 
     def files_of_analysis_project(self, its_ap_id: int) -> ApListing:
         """All files of an analysis project, read to the last page and compared with JDP's own totals.
@@ -359,7 +359,7 @@ class Jdp:
         path, body = (
             (DELIVER, self._request_body(ids, mailto)) if deliver else (RESTORE, _restore_body(ids, mailto))
         )
-        failure: OutsideError
+        failure: ServiceError
         try:
             document = self._authorized(lambda headers: self._edge.post_json(path, body, headers))
         except (Rejected, Transient) as error:
@@ -367,7 +367,7 @@ class Jdp:
         else:
             try:
                 return parse_accepted(document)
-            except BadShapeError as error:
+            except BadSchemaError as error:
                 problem = f"jdp: POST {path} was answered, but not with {error}"
             failure = Unnumbered(Service.JDP, problem, self._shown(document))
         raise failure
@@ -431,7 +431,7 @@ class Jdp:
 
     def _authorized(self, call: Callable[[Mapping[str, str]], Result]) -> Result:
         """Make ``call`` with the credential. Raises `NeedsPerson` if there is none or it is refused."""
-        failure: OutsideError
+        failure: ServiceError
         try:
             return call(self._credential())
         except SecretProblem as error:
@@ -442,7 +442,7 @@ class Jdp:
             failure = self._without_session(error) or error
         raise failure
 
-    def _without_session(self, error: OutsideError) -> NeedsPerson | None:
+    def _without_session(self, error: ServiceError) -> NeedsPerson | None:
         """The failure behind a web page in the place of an answer, if the session has ended: it is a page to log
         in, or, of a question, any but one of maintenance while a call without the credential is answered.
 
@@ -459,7 +459,7 @@ class Jdp:
         query: dict[str, str | int] = {"q": "0", "f": "project_id", "p": 1, "x": 1, "api_version": 2}
         try:
             self._edge.get_json(SEARCH, query)
-        except OutsideError:
+        except ServiceError:
             return False
         return True
 
@@ -478,7 +478,7 @@ class Jdp:
             try:
                 return call(attempt)
             except RefusedError as error:
-                refusal: OutsideError = error
+                refusal: ServiceError = error
             except Transient as error:
                 if error.page != Page.SIGN_IN:
                     raise
@@ -492,7 +492,7 @@ class Jdp:
     def _shaped(self, path: str, parse: Callable[[], Result]) -> Result:
         try:
             return parse()
-        except BadShapeError as error:
+        except BadSchemaError as error:
             expected = str(error)
         raise self._edge.unexpected(path, expected)
 
@@ -502,7 +502,7 @@ def _restore_body(ids: Sequence[str], mailto: str | None) -> dict[str, Any]:
     return {"ids": list(ids), "send_mail": mailto is not None, "api_version": "2"}
 
 
-def _over_limit(error: OutsideError) -> OverLimit | None:
+def _over_limit(error: ServiceError) -> OverLimit | None:
     """A refusal, or an answer 429, that is about how much was asked. 413 is: the body of a request is its ids."""
     if isinstance(error, Transient) and error.status != 429:
         return None

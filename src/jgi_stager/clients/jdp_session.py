@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from jgi_stager.clients.http import RefusedError
-from jgi_stager.failures import NeedsPerson, OutsideError, Rejected, Service
+from jgi_stager.failures import NeedsPerson, Rejected, Service, ServiceError
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import JdpSettings
 
@@ -38,7 +38,7 @@ def no_session(error: SecretProblem) -> NeedsPerson:
     return NeedsPerson(Service.JDP, f"jdp: no session token: {error}", CURE)
 
 
-def meaning(error: RefusedError) -> OutsideError:
+def meaning(error: RefusedError) -> ServiceError:
     """What a refusal means: the session has ended, or the thing that was asked for is refused."""
     if error.status == 401 or (error.status == 403 and _ABOUT_LOGIN.search(str(error))):
         return NeedsPerson(Service.JDP, f"{error}; the session token is missing, wrong or has ended", CURE)

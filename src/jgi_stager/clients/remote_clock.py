@@ -71,7 +71,7 @@ class ClockEstimate:
         )
 
 
-class TheirClock:
+class RemoteClock:
     """The clock of a service, as far as two answers in a row agree about it. Safe to share between threads.
 
     One answer may be dated by whatever stands before the service, and wrong by days. So an answer that agrees

@@ -15,13 +15,13 @@ from jgi_stager.failures import LimitKind, Page
 
 UNDER_WAY = frozenset({"new", "pending", "staging"})
 """Words of JDP for a request that is being worked on (documented: new, pending; one client: staging)."""
-REQUEST_WORDS = UNDER_WAY | {"ready", "expired"}
+REQUEST_STATUSES = UNDER_WAY | {"ready", "expired"}
 """All words for a request that are known."""
 
 
-def is_known_word(word: str | None) -> bool:
+def is_known_status(status: str | None) -> bool:
     """Whether it is known what JDP means by calling a request so; one of which it said nothing yet is new."""
-    return (word or "new").lower() in REQUEST_WORDS
+    return (status or "new").lower() in REQUEST_STATUSES
 
 
 # --- web pages ----------------------------------------------------------------------------------------------

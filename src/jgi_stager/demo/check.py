@@ -1,6 +1,6 @@
 """Looks at every file after the run, on disk and against the simulator's catalogue: the daemon is not asked.
 
-Its books only say which place belongs to which file; what has to lie there follows from the catalogue.
+Its database only says which place belongs to which file; what has to lie there follows from the catalogue.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _left_out(
     parts = JdpSettings().remove_files
     missing = [row for key, row in rows.items() if key not in recorded]
     wrong += [
-        f"{row['ap_gold_id']} {row['id']} {row['name']}: wanted, and not in the books"
+        f"{row['ap_gold_id']} {row['id']} {row['name']}: wanted, and not in the database"
         for row in missing
         if "fastq" not in row["name"] and not any(part in row["name"] for part in parts)
     ]

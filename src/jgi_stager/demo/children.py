@@ -62,7 +62,7 @@ class Child:
     name: str
     log: Path
     process: subprocess.Popen[bytes] = field(repr=False)
-    patience_seconds: float
+    timeout_seconds: float
 
     def check(self) -> None:
         """Raise `ChildEnded` if it has ended."""
@@ -76,11 +76,11 @@ class Child:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            status = self.process.wait(self.patience_seconds)
+            status = self.process.wait(self.timeout_seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            return f"the {self.name} did not end within {self.patience_seconds:.0f} s and was killed"
+            return f"the {self.name} did not end within {self.timeout_seconds:.0f} s and was killed"
         return f"the {self.name} ended with status {status}, see {self.log}" if status else None
 
 
@@ -88,7 +88,7 @@ def start(
     name: str,
     module: Sequence[str],
     log: Path,
-    patience_seconds: float = 15.0,
+    timeout_seconds: float = 15.0,
 ) -> Child:
     """Start ``python -m`` with ``module`` and its arguments. Call it from the main thread: the child is tied to
     the thread that starts the process."""
@@ -103,7 +103,7 @@ def start(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Child(name, log, process, patience_seconds)
+    return Child(name, log, process, timeout_seconds)
 
 
 def plain_environment() -> dict[str, str]:

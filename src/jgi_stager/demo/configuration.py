@@ -34,7 +34,7 @@ def settings_text(
     in a real one. Every service is named: a command with this file asks nothing of the real ones."""
     from jgi_stager.simulator import Credentials, SimulatorSettings
 
-    outside = SimulatorSettings(root_dir=place.outside, nersc_prefix=place.staged)
+    external_services = SimulatorSettings(root_dir=place.external_services, nersc_prefix=place.staged)
     often = {"requests_per_second": 1000}  # a second has many simulated ones
     sections: dict[str, dict[str, Any]] = {
         "gold": {"base_url": urls["gold"], **often},
@@ -47,9 +47,9 @@ def settings_text(
         "nmdc": {"base_url": urls["nmdc"], **often},
         "nersc": {"status_url": urls["nersc"]},
         "globus": {
-            "jgi_collection_id": outside.jgi_collection_id,
-            "nersc_collection_id": outside.nersc_collection_id,
-            "globus_root_dir": outside.globus_root_dir,
+            "jgi_collection_id": external_services.jgi_collection_id,
+            "nersc_collection_id": external_services.nersc_collection_id,
+            "globus_root_dir": external_services.globus_root_dir,
             "client_id": Credentials().globus_client_id,
             "transfer_url": urls["environment"]["GLOBUS_SDK_SERVICE_URL_TRANSFER"],
             "auth_url": urls["environment"]["GLOBUS_SDK_SERVICE_URL_AUTH"],

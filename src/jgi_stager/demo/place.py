@@ -52,7 +52,7 @@ class Place:
         return self.root / "state"
 
     @property
-    def outside(self) -> Path:
+    def external_services(self) -> Path:
         """The simulated JGI collection."""
         return self.root / "jgi"
 
@@ -70,7 +70,7 @@ class Place:
         """Remove the database and both collections; summary, logs, mails and settings stay, and a database that
         another command has open. Whether all of it is gone."""
         used = in_use(self.state)
-        for path in (self.outside, self.staged, *(() if used else (self.state,))):
+        for path in (self.external_services, self.staged, *(() if used else (self.state,))):
             shutil.rmtree(path, ignore_errors=True)
         return not used
 
@@ -108,7 +108,7 @@ def _prepare(root: Path, stack: ExitStack, *, replace: bool) -> Place:
         raise Unusable(_not_empty(root))
     stack.enter_context(processes.alone(root / MARKER, "a demo in this directory"))
     place = Place(root)
-    for path in (place.logs, place.mail, place.outside, place.staged):
+    for path in (place.logs, place.mail, place.external_services, place.staged):
         path.mkdir()
     return place
 

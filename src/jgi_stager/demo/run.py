@@ -26,7 +26,7 @@ from jgi_stager.demo.configuration import HOST, Ports, settings_text
 from jgi_stager.demo.place import Place
 from jgi_stager.demo.screen import Screen, open_screen
 from jgi_stager.demo.summary import QUOTA_BYTES, Evidence, Summary, summarize
-from jgi_stager.demo.watch import Observer, fetch, patience_seconds
+from jgi_stager.demo.watch import Observer, fetch, timeout_seconds
 from jgi_stager.settings import MongoSettings
 from jgi_stager.simulator.catalogue import DEFAULT_PROPOSAL
 from jgi_stager.store import StoreError
@@ -39,9 +39,9 @@ START_SECONDS = 60.0
 DAEMON_STOP_SECONDS = 90.0
 """It stops its mongod, which writes a checkpoint."""
 LAST_MAIL_SECONDS = 15.0
-LOOK_SECONDS = 0.5
-RARE_LOOK_SECONDS = 2.0
-LOOK_SHARE = 0.1
+CHECK_SECONDS = 0.5
+RARE_POLL_SECONDS = 2.0
+POLL_SHARE = 0.1
 """A look reads every file record: the time it takes must not be missing for the work that is watched."""
 _SHOWN: Mapping[str, Any] = {
     **dict.fromkeys(("ap_gold_id", "jdp_file_id", "file_name", "state", "destination_path"), 1),
@@ -73,11 +73,11 @@ class Wish:
 @dataclass(frozen=True)
 class Remains:
     """What a run left: the daemon's record of the project and of its files, each with the last entry of its
-    history; and the simulator's books and catalogue."""
+    history; and what the simulator saw and catalogue."""
 
     record: Mapping[str, Any]
     documents: Sequence[Mapping[str, Any]]
-    books: Mapping[str, Any]
+    observed: Mapping[str, Any]
     catalogue: Sequence[Mapping[str, Any]]
 
 
@@ -115,8 +115,8 @@ def run(
     is left in any case."""
     began = time.monotonic()
 
-    def judged(remains: Remains, findings: Findings, troubles: list[str], seconds: float) -> Summary:
-        return summarize(_evidence(wish, place, remains, findings, troubles, seconds))
+    def judged(remains: Remains, findings: Findings, problems: list[str], seconds: float) -> Summary:
+        return summarize(_evidence(wish, place, remains, findings, problems, seconds))
 
     def hold(remains: Remains, url: str) -> Findings:
         findings = _check(wish, place, remains)
@@ -124,10 +124,10 @@ def run(
             linger(judged(remains, findings, [], time.monotonic() - began), url)
         return findings
 
-    remains, findings, troubles, seconds = _with_processes(
+    remains, findings, problems, seconds = _with_processes(
         wish, place, console, began, disturb, None if linger is None else hold
     )
-    return judged(remains, findings or _check(wish, place, remains), troubles, seconds)
+    return judged(remains, findings or _check(wish, place, remains), problems, seconds)
 
 
 def _check(wish: Wish, place: Place, remains: Remains) -> Findings:
@@ -141,12 +141,12 @@ def _check(wish: Wish, place: Place, remains: Remains) -> Findings:
 
 
 def _evidence(
-    wish: Wish, place: Place, remains: Remains, findings: Findings, troubles: list[str], seconds: float
+    wish: Wish, place: Place, remains: Remains, findings: Findings, problems: list[str], seconds: float
 ) -> Evidence:
     return Evidence(
         record=remains.record,
         documents=remains.documents,
-        books=remains.books,
+        observed=remains.observed,
         findings=findings,
         mails=sink.subjects(place.mail),
         title=wish.title,
@@ -154,7 +154,7 @@ def _evidence(
         scale=wish.scale,
         real_seconds=seconds,
         root=place.root,
-        troubles=troubles,
+        problems=problems,
     )
 
 
@@ -170,7 +170,7 @@ def _with_processes(
     went wrong when they were stopped, and the real seconds that it took."""
     children: list[Child] = []
     findings = None
-    troubles: list[str] = []
+    problems: list[str] = []
     with _reserved_port() as web_port, interruptible() as hold:
         try:
             crew = _start(wish, place, children, web_port)
@@ -183,9 +183,9 @@ def _with_processes(
                 crew.daemon.stop()
             else:
                 _say(console, "The project has ended; checking every file ...")
-            books = fetch(f"{crew.urls['sim']}/books")
+            observed = fetch(f"{crew.urls['sim']}/books")
             catalogue = fetch(f"{crew.urls['sim']}/catalogue")["files"]
-            remains, seconds = Remains(record, documents, books, catalogue), time.monotonic() - began
+            remains, seconds = Remains(record, documents, observed, catalogue), time.monotonic() - began
             if hold_on is not None:
                 findings = hold_on(remains, url)
         except (PyMongoError, requests.RequestException) as error:
@@ -194,11 +194,11 @@ def _with_processes(
             raise RunFailed(f"{type(error).__name__}: {error}") from error
         finally:
             hold()
-            troubles += [trouble for child in reversed(children) if (trouble := child.stop())]
-            troubles += _end_mongod(place)
+            problems += [trouble for child in reversed(children) if (trouble := child.stop())]
+            problems += _end_mongod(place)
             if in_use(place.state):
                 _say(console, "Another command still has the database open; it is stopped when that one ends.")
-    return remains, findings, troubles, seconds
+    return remains, findings, problems, seconds
 
 
 @contextmanager
@@ -254,7 +254,7 @@ def _start(wish: Wish, place: Place, children: list[Child], web_port: int) -> Cr
 def start_daemon(place: Place, log: Path) -> Child:
     """Start the daemon of a run."""
     command = ["jgi_stager", "run", "--config", str(place.settings)]
-    return start("daemon", command, log, patience_seconds=DAEMON_STOP_SECONDS)
+    return start("daemon", command, log, timeout_seconds=DAEMON_STOP_SECONDS)
 
 
 def _simulator(wish: Wish, place: Place, clock_start: datetime, port_file: Path) -> list[str]:
@@ -264,7 +264,7 @@ def _simulator(wish: Wish, place: Place, clock_start: datetime, port_file: Path)
         served = ["--analysis-projects", str(wish.analysis_projects)]
     return [
         "jgi_stager.simulator",
-        *("--root-dir", str(place.outside), "--nersc-prefix", str(place.staged)),
+        *("--root-dir", str(place.external_services), "--nersc-prefix", str(place.staged)),
         *("--clock-start", clock_start.isoformat(), "--clock-scale", str(wish.scale)),
         *("--port-file", str(port_file), "--secrets-dir", str(place.secrets)),
         *("--seed", str(wish.seed), *served),
@@ -282,14 +282,14 @@ def _uri(place: Place) -> str | None:
 def _stage(
     wish: Wish, place: Place, crew: Crew, console: Console, began: float, disturb: Disturb | None
 ) -> tuple[Document, list[Document]]:
-    """Insert the project, watch it to its end, and read the daemon's books. Raises `RunFailed`."""
+    """Insert the project, watch it to its end, and read the daemon's database. Raises `RunFailed`."""
     client: MongoClient[Document] = MongoClient(_uri(place), tz_aware=True)
     with client:
         database = client[MongoSettings().database]
         database.projects.insert_one({"project_name": PROJECT, "proposal_id": str(DEFAULT_PROPOSAL)})
         observer = Observer(database, f"{crew.urls['sim']}/books", place.mail, PROJECT, began)
         with open_screen(console, f"jgi-stager demo: {wish.title}", QUOTA_BYTES) as screen:
-            _watch(observer, crew, screen, patience_seconds(wish.scale), disturb)
+            _watch(observer, crew, screen, timeout_seconds(wish.scale), disturb)
         deadline = time.monotonic() + LAST_MAIL_SECONDS
         while (
             database.notices.find_one({"state": {"$in": ["waiting", "sending"]}}) and time.monotonic() < deadline
@@ -301,7 +301,7 @@ def _stage(
     return record, documents
 
 
-def _watch(observer: Observer, crew: Crew, screen: Screen, patience: float, disturb: Disturb | None) -> None:
+def _watch(observer: Observer, crew: Crew, screen: Screen, grace: float, disturb: Disturb | None) -> None:
     """Show one look after the other until the project has ended."""
     movement: object = None
     moved_at = time.monotonic()
@@ -312,7 +312,7 @@ def _watch(observer: Observer, crew: Crew, screen: Screen, patience: float, dist
             disturb(crew, observer.database)
         began = time.monotonic()
         try:
-            snapshot = observer.look()
+            snapshot = observer.poll()
         except (PyMongoError, requests.RequestException) as error:
             trouble = f"; at last: {error}"
         else:
@@ -322,11 +322,11 @@ def _watch(observer: Observer, crew: Crew, screen: Screen, patience: float, dist
                 return
             if snapshot.movement() != movement:
                 movement, moved_at = snapshot.movement(), time.monotonic()
-        if time.monotonic() - moved_at > patience:
+        if time.monotonic() - moved_at > grace:
             log = crew.daemon.log
-            raise RunFailed(f"nothing moved for {patience:.0f} s{trouble}; the end of {log}:\n{tail(log)}")
-        rest = (time.monotonic() - began) / LOOK_SHARE
-        time.sleep(min(max(LOOK_SECONDS, rest), RARE_LOOK_SECONDS))
+            raise RunFailed(f"nothing moved for {grace:.0f} s{trouble}; the end of {log}:\n{tail(log)}")
+        rest = (time.monotonic() - began) / POLL_SHARE
+        time.sleep(min(max(CHECK_SECONDS, rest), RARE_POLL_SECONDS))
 
 
 def _end_mongod(place: Place) -> list[str]:

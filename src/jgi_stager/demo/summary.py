@@ -85,10 +85,10 @@ class Evidence:
     """What a run left behind."""
 
     record: Mapping[str, Any]
-    """The project in the daemon's books."""
+    """The project in the daemon's database."""
     documents: Sequence[Mapping[str, Any]]
     """Its files."""
-    books: Mapping[str, Any]
+    observed: Mapping[str, Any]
     """The simulator's."""
     findings: Findings
     mails: Sequence[str]
@@ -99,15 +99,15 @@ class Evidence:
     scale: float
     real_seconds: float
     root: Path
-    troubles: Sequence[str] = ()
+    problems: Sequence[str] = ()
     """What went wrong with the processes."""
 
 
 def summarize(evidence: Evidence) -> Summary:
     """Put it together and judge it."""
-    books, documents = evidence.books, evidence.documents
+    observed, documents = evidence.observed, evidence.documents
     states = Counter(str(document["state"]) for document in documents)
-    problems = [*_problems(evidence, states), *evidence.troubles]
+    problems = [*_problems(evidence, states), *evidence.problems]
     return Summary(
         ok=not problems,
         problems=problems,
@@ -118,19 +118,19 @@ def summarize(evidence: Evidence) -> Summary:
         done=states[State.DONE],
         failed=states[State.FAILED],
         bytes=sum(document["jdp_file_size"] or 0 for document in documents),
-        requests=len(books["requests"]),
-        requested_bytes=books["requested_bytes"],
-        max_request_ids=books["max_request_ids"],
+        requests=len(observed["requests"]),
+        requested_bytes=observed["requested_bytes"],
+        max_request_ids=observed["max_request_ids"],
         quota_bytes=QUOTA_BYTES,
-        max_window_bytes=books["max_window_bytes"],
-        quota_windows=_windows(books["requests"]),
-        breaches=list(books["breaches"]),
+        max_window_bytes=observed["max_window_bytes"],
+        quota_windows=_windows(observed["requests"]),
+        breaches=list(observed["breaches"]),
         simulated_days=round(_days(evidence.record), 2),
         real_seconds=round(evidence.real_seconds, 1),
         scale=evidence.scale,
-        restored_more_than_once=len(books["pulled_more_than_once"]),
-        transfers_more_than_once=len(books["written_more_than_once"]),
-        globus_tasks=len(books["tasks"]),
+        restored_more_than_once=len(observed["pulled_more_than_once"]),
+        transfers_more_than_once=len(observed["written_more_than_once"]),
+        globus_tasks=len(observed["tasks"]),
         mails=list(evidence.mails),
         **_verified(evidence),
         checked_by_demo=_checked(evidence.findings),
@@ -153,7 +153,7 @@ def _checked(findings: Findings) -> dict[str, Any]:
 
 
 def _problems(evidence: Evidence, states: Mapping[str, int]) -> list[str]:
-    books, record = evidence.books, evidence.record
+    observed, record = evidence.observed, evidence.record
     found = []
     if record.get("state") != "done":
         reason = record.get("reason") or "see the mails"
@@ -162,13 +162,13 @@ def _problems(evidence: Evidence, states: Mapping[str, int]) -> list[str]:
     found += [f"{count} files are {state}" for state, count in left.items()]
     if evidence.findings.wrong:
         found.append(f"{len(evidence.findings.wrong)} wrong, such as: {evidence.findings.wrong[0]}")
-    if books["max_window_bytes"] > QUOTA_BYTES:
-        most = human_bytes(books["max_window_bytes"])
+    if observed["max_window_bytes"] > QUOTA_BYTES:
+        most = human_bytes(observed["max_window_bytes"])
         found.append(f"{most} were asked for in 24 hours; {human_bytes(QUOTA_BYTES)} are allowed")
-    if books["max_request_ids"] > LARGEST_REQUEST_IDS:
-        found.append(f"a request had {books['max_request_ids']} ids; {LARGEST_REQUEST_IDS} are allowed")
-    if books["breaches"]:
-        found.append(f"the simulator saw {len(books['breaches'])} requests beyond a limit")
+    if observed["max_request_ids"] > LARGEST_REQUEST_IDS:
+        found.append(f"a request had {observed['max_request_ids']} ids; {LARGEST_REQUEST_IDS} are allowed")
+    if observed["breaches"]:
+        found.append(f"the simulator saw {len(observed['breaches'])} requests beyond a limit")
     return found
 
 

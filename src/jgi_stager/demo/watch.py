@@ -1,4 +1,4 @@
-"""What can be seen of a run from outside: the daemon's books, the simulator's books and the mails."""
+"""What can be seen of a run from outside: the daemon's database, what the simulator saw and the mails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jgi_stager.lifecycle import ORDER, STANDING_PROJECTS
 
 TIMEOUT_SECONDS = 30.0
 QUIET_REQUESTS = frozenset({"ready", "expired"})
-PATIENCE_SECONDS = 120.0
+GRACE_SECONDS = 120.0
 """Real, without anything moving, until a run counts as stalled."""
 LONGEST_PAUSE = timedelta(hours=30)
 """Simulated: while the quota is spent nothing moves for a day, and that is right."""
@@ -74,19 +74,19 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Observer:
-    """Looks at a run. ``database`` is the daemon's, ``books_url`` the simulator's."""
+    """Looks at a run. ``database`` is the daemon's, ``observed_url`` the simulator's."""
 
     database: Database[dict[str, Any]]
-    books_url: str
+    observed_url: str
     mail: Path
     project: str
     began: float
     """``time.monotonic`` at the start."""
 
-    def look(self) -> Snapshot:
+    def poll(self) -> Snapshot:
         """One look. Raises PyMongoError or requests.RequestException if one side cannot be asked."""
-        books = fetch(self.books_url)
-        now, start = (datetime.fromisoformat(books[key]) for key in ("now", "start"))
+        observed = fetch(self.observed_url)
+        now, start = (datetime.fromisoformat(observed[key]) for key in ("now", "start"))
         record = self.database.projects.find_one({"project_name": self.project}) or {}
         found = list(self.database.discoveries.find({"ap_gold_id": {"$exists": True}}, {"listed": 1}))
         return Snapshot(
@@ -97,11 +97,11 @@ class Observer:
             listed=sum("listed" in one for one in found),
             to_list=len(found),
             amounts=self._amounts(),
-            window_bytes=window_bytes(books["requests"], now),
-            requests=len(books["requests"]),
-            open_requests=sum(one["status"] not in QUIET_REQUESTS for one in books["requests"]),
-            tasks=len(books["tasks"]),
-            open_tasks=sum(one["completed_at"] is None for one in books["tasks"]),
+            window_bytes=window_bytes(observed["requests"], now),
+            requests=len(observed["requests"]),
+            open_requests=sum(one["status"] not in QUIET_REQUESTS for one in observed["requests"]),
+            tasks=len(observed["tasks"]),
+            open_tasks=sum(one["completed_at"] is None for one in observed["tasks"]),
             mails=sum(1 for _ in self.mail.glob("*.eml")),
         )
 
@@ -127,6 +127,6 @@ def window_bytes(asked: list[dict[str, Any]], now: datetime) -> int:
     return sum(int(one["bytes"]) for one in asked if since < datetime.fromisoformat(one["at"]) <= now)
 
 
-def patience_seconds(scale: float) -> float:
+def timeout_seconds(scale: float) -> float:
     """How long nothing may move (real seconds) before a run counts as stalled."""
-    return PATIENCE_SECONDS + LONGEST_PAUSE.total_seconds() / scale
+    return GRACE_SECONDS + LONGEST_PAUSE.total_seconds() / scale

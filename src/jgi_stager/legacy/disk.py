@@ -1,4 +1,4 @@
-"""A staged tree without any books: which analysis projects lie where. No link is followed, and no file is read."""
+"""A staged tree without any database: which analysis projects lie where. No link is followed, no file read."""
 
 from __future__ import annotations
 

@@ -52,16 +52,16 @@ class TasksFound:
     """Globus does not show them to this login."""
 
 
-def look_at_requests(jdp: Jdp, asked: Iterable[Asked], known: set[int], now: datetime) -> list[RequestFound]:
+def check_requests(jdp: Jdp, asked: Iterable[Asked], known: set[int], now: datetime) -> list[RequestFound]:
     """Ask JDP about each request. Raises what the client raises if JDP cannot be asked: then nothing is known."""
-    return [_look_at(jdp, one, now) if one.request_id not in known else _known(one) for one in asked]
+    return [_check_request(jdp, one, now) if one.request_id not in known else _known(one) for one in asked]
 
 
 def _known(asked: Asked) -> RequestFound:
     return RequestFound(asked, Becomes.KNOWN, "not asked")
 
 
-def _look_at(jdp: Jdp, asked: Asked, now: datetime) -> RequestFound:
+def _check_request(jdp: Jdp, asked: Asked, now: datetime) -> RequestFound:
     try:
         status = jdp.request_status(asked.request_id)
     except Rejected as error:
@@ -74,7 +74,7 @@ def _look_at(jdp: Jdp, asked: Asked, now: datetime) -> RequestFound:
     return RequestFound(asked, becomes, status.status, status)
 
 
-def look_at_tasks(globus: Globus, tasks: Iterable[LegacyTask]) -> TasksFound:
+def check_tasks(globus: Globus, tasks: Iterable[LegacyTask]) -> TasksFound:
     """Ask Globus about each task. Raises what the client raises if Globus cannot be asked."""
     running, unseen = [], []
     for task in tasks:

@@ -35,7 +35,7 @@ WRITTEN_LATER = timedelta(hours=12)
 
 
 @dataclass
-class Books:
+class LegacyData:
     """All that was read of the scripts' database."""
 
     files: dict[str, dict[tuple[str, str], LegacyFile]] = field(default_factory=dict)
@@ -124,24 +124,24 @@ class Mapped:
     not_mapped: tuple[Problem, ...]
 
 
-def plan(books: Books, wanted: Wanted) -> Mapped:
+def plan(data: LegacyData, wanted: Wanted) -> Mapped:
     """Decide about everything in the scripts' database."""
-    names = sorted({*books.files, *books.projects})
+    names = sorted({*data.files, *data.projects})
     missing = [
         Problem(f"project {shown(one)}", "there is none of this name") for one in wanted.names if one not in names
     ]
-    problems, planned = [*books.problems, *missing], []
+    problems, planned = [*data.problems, *missing], []
     for name in names:
         if wanted.names and name not in wanted.names:
             continue
-        found = _project(name, books.projects.get(name), list(books.files.get(name, {}).values()), wanted)
+        found = _project(name, data.projects.get(name), list(data.files.get(name, {}).values()), wanted)
         if isinstance(found, Problem):
             problems.append(found)
         else:
             mapped, left_out = found
             planned.append(mapped)
             problems += left_out
-    tasks = tuple(one for one in books.tasks.values() if not one.is_over)
+    tasks = tuple(one for one in data.tasks.values() if not one.is_over)
     return Mapped(tuple(planned), tasks, tuple(problems))
 
 

@@ -9,30 +9,30 @@ from pydantic import SecretStr
 
 from jgi_stager.clients.nmdc import Nmdc
 from jgi_stager.legacy.generations import COLLECTIONS, PREFIX, RUNTIME_COLLECTIONS, Kind, kind_of, read
-from jgi_stager.legacy.mapping import Books
+from jgi_stager.legacy.mapping import LegacyData
 from jgi_stager.store.foreign import open_foreign
 
 MOST_DOCUMENTS = 2_000_000
 """Far more than all that was ever staged: another database was named by mistake."""
 
 
-class NoBooksError(Exception):
+class NoDataError(Exception):
     """The database has nothing that the scripts wrote, or too much. The message says what to do."""
 
 
-def from_mongodb(uri: str, database: str, password: SecretStr | None, names: Sequence[str]) -> Books:
+def from_mongodb(uri: str, database: str, password: SecretStr | None, names: Sequence[str]) -> LegacyData:
     """Read the scripts' database; with ``names`` the files of these projects alone.
 
-    Raises `StoreError` or `NoBooksError`.
+    Raises `StoreError` or `NoDataError`.
     """
-    books, number = Books(), 0
+    data, number = LegacyData(), 0
     with open_foreign(uri, database, password) as foreign:
         there = foreign.collections()
         theirs = [one for one in there if kind_of(one) is not None]
         if not any(kind_of(one) is Kind.FILE for one in theirs):
             wanted = ", ".join([*COLLECTIONS, *(f"{PREFIX}{one}" for one in RUNTIME_COLLECTIONS)])
             found = ", ".join(there[:20]) or "none"
-            raise NoBooksError(
+            raise NoDataError(
                 f"the database {database} has none of the collections of the scripts ({wanted}); it has: {found}; "
                 "name another one with --database"
             )
@@ -40,11 +40,11 @@ def from_mongodb(uri: str, database: str, password: SecretStr | None, names: Seq
             for document in foreign.read(collection, _of(collection, names)):
                 number += 1
                 if number > MOST_DOCUMENTS:
-                    raise NoBooksError(
+                    raise NoDataError(
                         f"there are more than {MOST_DOCUMENTS:,} documents; name projects with --project"
                     )
-                books.add(read(collection, document))
-    return books
+                data.add(read(collection, document))
+    return data
 
 
 def _of(collection: str, names: Sequence[str]) -> dict[str, object]:
@@ -55,16 +55,16 @@ def _of(collection: str, names: Sequence[str]) -> dict[str, object]:
     return {"$or": [{field: {"$in": list(names)}} for field in fields]}
 
 
-def from_runtime(nmdc: Nmdc, token: SecretStr | None, names: Sequence[str]) -> Books:
+def from_runtime(nmdc: Nmdc, token: SecretStr | None, names: Sequence[str]) -> LegacyData:
     """Read what the third generation keeps behind the NMDC runtime API. Raises what the client raises."""
-    books = Books()
+    data = LegacyData()
     projects, samples, tasks = RUNTIME_COLLECTIONS
     for document in nmdc.staging_documents(projects, {}, token):
-        books.add(read(projects, document))
+        data.add(read(projects, document))
     # One project at a time: all of them may be hundreds of thousands of documents.
-    for name in sorted(set(names) or books.projects):
+    for name in sorted(set(names) or data.projects):
         for document in nmdc.staging_documents(samples, {"sequencing_project_name": name}, token):
-            books.add(read(samples, document))
+            data.add(read(samples, document))
     for document in nmdc.staging_documents(tasks, {}, token):
-        books.add(read(tasks, document))
-    return books
+        data.add(read(tasks, document))
+    return data

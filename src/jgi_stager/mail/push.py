@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 
 from jgi_stager.failures import NeedsPerson, Service, Transient
-from jgi_stager.mail.render import Letter
+from jgi_stager.mail.render import RenderedMail
 from jgi_stager.secrets import SecretProblem, Secrets
 
 SECRET = "apprise_urls"  # noqa: S105 - the name of a secret
 LONGEST_BODY = 600
 
 
-def push(letter: Letter, secrets: Secrets) -> None:
+def push(rendered: RenderedMail, secrets: Secrets) -> None:
     """Send the gist of a letter. Raises `Transient` (not everybody got it) or `NeedsPerson`."""
     try:
         import apprise
@@ -31,11 +31,11 @@ def push(letter: Letter, secrets: Secrets) -> None:
     if not all(channel.add(address) for address in addresses):
         cure = "correct it: https://github.com/caronc/apprise/wiki says what the addresses look like"
         raise NeedsPerson(Service.SMTP, f"an address in the secret {SECRET} is none that Apprise knows", cure)
-    if not channel.notify(title=letter.subject, body=gist(letter)):
+    if not channel.notify(title=rendered.subject, body=gist(rendered)):
         raise Transient(Service.SMTP, "the second channel did not take the notice")
 
 
-def gist(letter: Letter) -> str:
+def gist(rendered: RenderedMail) -> str:
     """The text after the heading, up to `LONGEST_BODY` characters."""
-    body = letter.text.split("\n--\n")[0].split("\n\n", 1)[-1].strip()
+    body = rendered.text.split("\n--\n")[0].split("\n\n", 1)[-1].strip()
     return body if len(body) <= LONGEST_BODY else body[:LONGEST_BODY].rsplit("\n", 1)[0] + "\n..."

@@ -130,7 +130,7 @@ FILTERS = {
 
 
 @dataclass(frozen=True)
-class Look:
+class Palette:
     """Colours by what they are for; ``ink`` and ``paper`` are those of the tone of a letter."""
 
     ink: str
@@ -158,21 +158,21 @@ _DARK = {
     **{"command": "#f5f7fa", "command_paper": "#0b0f13"},
     **{"quote": "#cfd6dd", "quote_paper": "#262d35", "quote_line": "#5b6773", "track": "#38414b"},
 }
-LIGHT: Mapping[Tone, Look] = {
-    Tone.GOOD: Look(ink="#17734a", paper="#e8f5ee", **_LIGHT),
-    Tone.NEWS: Look(ink="#1f5fa8", paper="#e9f1fa", **_LIGHT),
-    Tone.ACT: Look(ink="#9a4708", paper="#fdf3e3", **_LIGHT),
-    Tone.BAD: Look(ink="#b42318", paper="#fdecea", **_LIGHT),
+LIGHT: Mapping[Tone, Palette] = {
+    Tone.GOOD: Palette(ink="#17734a", paper="#e8f5ee", **_LIGHT),
+    Tone.NEWS: Palette(ink="#1f5fa8", paper="#e9f1fa", **_LIGHT),
+    Tone.ACT: Palette(ink="#9a4708", paper="#fdf3e3", **_LIGHT),
+    Tone.BAD: Palette(ink="#b42318", paper="#fdecea", **_LIGHT),
 }
-DARK: Mapping[Tone, Look] = {
-    Tone.GOOD: Look(ink="#72d5a3", paper="#12332a", **_DARK),
-    Tone.NEWS: Look(ink="#90c2ff", paper="#172f4b", **_DARK),
-    Tone.ACT: Look(ink="#ffbd6b", paper="#3d290d", **_DARK),
-    Tone.BAD: Look(ink="#ffa29a", paper="#461c19", **_DARK),
+DARK: Mapping[Tone, Palette] = {
+    Tone.GOOD: Palette(ink="#72d5a3", paper="#12332a", **_DARK),
+    Tone.NEWS: Palette(ink="#90c2ff", paper="#172f4b", **_DARK),
+    Tone.ACT: Palette(ink="#ffbd6b", paper="#3d290d", **_DARK),
+    Tone.BAD: Palette(ink="#ffa29a", paper="#461c19", **_DARK),
 }
 
 
-def looks(tone: Tone) -> dict[str, dict[str, str]]:
+def palettes(tone: Tone) -> dict[str, dict[str, str]]:
     """What the layout of HTML needs: ``light`` and ``dark``, by name."""
     return {"light": asdict(LIGHT[tone]), "dark": asdict(DARK[tone])}
 
@@ -201,7 +201,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Letter:
+class RenderedMail:
     """What a mail says: the same in ``text`` and ``html``, but for the pictures, of which ``text`` says more."""
 
     subject: str
@@ -244,7 +244,7 @@ def render(
     *,
     pictures: Mapping[str, Picture] | None = None,
     page: str | None = None,
-) -> Letter:
+) -> RenderedMail:
     """A notice as a letter that leaves ``at``, with ``pictures`` of the projects that it names, and a link to a
     ``page``.
 
@@ -261,7 +261,7 @@ def render(
     foot = {"late": late, "address": page}
     text, html = (_part(kind, data, shown, foot, html=one) for one in (False, True))
     subject = f"{PREFIX} {text.subject}"[:LONGEST_SUBJECT]
-    return Letter(subject, text.body, html.body, tuple(dict.fromkeys(shown.values())))
+    return RenderedMail(subject, text.body, html.body, tuple(dict.fromkeys(shown.values())))
 
 
 def _why_late(notice: Notice, at: datetime | None) -> str | None:
@@ -286,7 +286,7 @@ class _Part:
 def _part(
     kind: Kind, data: Mapping[str, Any], pictures: Mapping[str, Picture], foot: Mapping[str, Any], *, html: bool
 ) -> _Part:
-    environment, look = _templates(html=html), looks(tone_of(kind))
+    environment, look = _templates(html=html), palettes(tone_of(kind))
     layout = environment.get_template(f"layout.{'html' if html else 'text'}.j2")
     # Colours go to the layout as its own names, so that no data can take their place.
     macros = layout.make_module(look)
@@ -332,10 +332,10 @@ class Envelope:
     thread: str | None = None
 
 
-def make_mail(letter: Letter, envelope: Envelope, attachments: Sequence[Attachment] = ()) -> EmailMessage:
+def make_mail(rendered: RenderedMail, envelope: Envelope, attachments: Sequence[Attachment] = ()) -> EmailMessage:
     """The mail as it is handed to the server."""
     mail = EmailMessage(policy=POLICY)
-    mail["Subject"] = letter.subject
+    mail["Subject"] = rendered.subject
     mail["From"] = envelope.sender
     # An address stored before such ones were refused could not be written here; it is asked for all the same.
     mail["To"] = ", ".join(filter(is_mail_address, envelope.to)) or "undisclosed-recipients:;"
@@ -347,10 +347,10 @@ def make_mail(letter: Letter, envelope: Envelope, attachments: Sequence[Attachme
     # RFC 3834: no out-of-office answers, no loops.
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
-    mail.set_content(letter.text, cte="quoted-printable")
-    mail.add_alternative(letter.html, subtype="html", cte="quoted-printable")
+    mail.set_content(rendered.text, cte="quoted-printable")
+    mail.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
     shown = [part for part in mail.iter_parts() if isinstance(part, EmailMessage)][-1]
-    for place, picture in enumerate(letter.pictures, 1):
+    for place, picture in enumerate(rendered.pictures, 1):
         name = f"progress-{place}.png"
         cid = f"<{picture.cid}>"
         shown.add_related(picture.content, "image", "png", cid=cid, disposition="inline", filename=name)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import parseaddr
 
-from jgi_stager.failures import NeedsPerson, OutsideError, Rejected, Service, Transient
-from jgi_stager.metrics import outside_call
+from jgi_stager.failures import NeedsPerson, Rejected, Service, ServiceError, Transient
+from jgi_stager.metrics import service_call
 from jgi_stager.secrets import SecretProblem, Secrets
 from jgi_stager.settings import NotificationSettings
 
@@ -46,7 +46,7 @@ def send(
     Raises `Transient` (the server is out: try later), `NeedsPerson` (it refuses the login or the sender) or
     `ContentRefused`; then no address got it.
     """
-    with outside_call(Service.SMTP) as counted, _meanings(settings):
+    with service_call(Service.SMTP) as counted, _meanings(settings):
         server = _connect(settings)
         try:
             _log_in(server, settings, secrets)
@@ -103,7 +103,7 @@ def _meanings(settings: NotificationSettings) -> Iterator[None]:
         raise Transient(Service.SMTP, f"the mail server cannot be used: {type(error).__name__}: {error}") from None
 
 
-def _sender_refused(error: smtplib.SMTPSenderRefused, settings: NotificationSettings) -> OutsideError:
+def _sender_refused(error: smtplib.SMTPSenderRefused, settings: NotificationSettings) -> ServiceError:
     if error.smtp_code == _TOO_LARGE:
         return ContentRefused(Service.SMTP, f"the mail server refuses the mail ({_said(error)})")
     if 500 <= error.smtp_code < 600:

@@ -12,7 +12,7 @@ from jgi_stager.history_models import HistoryPoint
 from jgi_stager.page.events import Event
 from jgi_stager.page.render import without_addresses
 from jgi_stager.page.tables import QuotaView, Row
-from jgi_stager.page.views import FilePage, Look, Overview, ProjectPage, for_everybody
+from jgi_stager.page.views import FilePage, Overview, PageData, ProjectPage, for_everybody
 from jgi_stager.reporting import json_output
 from jgi_stager.reporting.json_output import Document
 from jgi_stager.reporting.summary import ProjectLine
@@ -23,36 +23,36 @@ def as_bytes(document: Document) -> bytes:
     return (json.dumps(json_output.plain(document), ensure_ascii=True) + "\n").encode()
 
 
-def overview(look: Look, page: Overview) -> Document:
+def overview(data: PageData, page: Overview) -> Document:
     """``/index.json``: the document of ``status --json``, and what else the page shows."""
-    document = json_output.status(look.status)
+    document = json_output.status(data.status)
     for one in document["projects"]:
-        outlook = look.outlooks.get(one["name"])
+        outlook = data.outlooks.get(one["name"])
         one["readiness"] = None if outlook is None else json_output.readiness(outlook)
-        one["history"] = history(look.points.get(one["name"], ()))
+        one["history"] = history(data.points.get(one["name"], ()))
     return {
         **document,
-        "hung": look.hung,
+        "hung": data.hung,
         "quota": {**document["quota"], **_quota(page.quota)},
         "usual": [_usual(one) for one in (*page.requests, *page.tasks)],
         "events": events(page.events),
     }
 
 
-def project(look: Look, line: ProjectLine, page: ProjectPage) -> Document:
+def project(data: PageData, line: ProjectLine, page: ProjectPage) -> Document:
     """``/p/NAME.json``: one project as anybody may see it."""
     known = json_output.project(line.project)
-    outlook = look.outlooks.get(line.project.name)
+    outlook = data.outlooks.get(line.project.name)
     found = {
-        "now": look.now,
-        "clock_scale": look.facts.clock_scale,
+        "now": data.now,
+        "clock_scale": data.snapshot.clock_scale,
         **known,
         "readiness": None if outlook is None else json_output.readiness(outlook),
         "waits_for": {"why": line.wait.why, "sentence": page.card.waits, "since": line.wait.since},
         "eta": None if line.eta is None or line.alarm is not None else json_output.eta(line.eta),
         "requests": [_row(one) for one in page.requests],
         "tasks": [_row(one) for one in page.tasks],
-        "history": history(for_everybody(look, line.project.name).points[line.project.name]),
+        "history": history(for_everybody(data, line.project.name).points[line.project.name]),
         "events": events(page.events),
     }
     public: Document = without_addresses(json_output.plain(found))

@@ -35,7 +35,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Letter:
+class Mail:
     """A mail that was stored: its subject, and the project that it is about."""
 
     at: datetime
@@ -44,17 +44,22 @@ class Letter:
 
 
 def events(
-    facts: Snapshot,
-    letters: Iterable[Letter],
+    snapshot: Snapshot,
+    mails: Iterable[Mail],
     credentials: Iterable[Credential],
     ended: Iterable[Alarm],
     most: int,
 ) -> tuple[Event, ...]:
     """The last events, the newest first."""
-    found = [*_projects(facts), *_requests(facts), *_tasks(facts), *_logins(credentials), *_alarms(facts, ended)]
+    found = [
+        *_projects(snapshot),
+        *_requests(snapshot),
+        *_tasks(snapshot),
+        *_logins(credentials),
+        *_alarms(snapshot, ended),
+    ]
     found += [
-        Event(one.at, EventKind.MAIL, one.subject, () if one.project is None else (one.project,))
-        for one in letters
+        Event(one.at, EventKind.MAIL, one.subject, () if one.project is None else (one.project,)) for one in mails
     ]
     # A request that was delivered and is not closed is among the open ones and among the past ones.
     return tuple(sorted(dict.fromkeys(found), key=lambda one: one.at, reverse=True)[:most])
@@ -67,16 +72,16 @@ def filtered(found: Sequence[Event], kind: EventKind | None, project: str | None
     )
 
 
-def _projects(facts: Snapshot) -> Iterator[Event]:
-    for project in facts.projects:
+def _projects(snapshot: Snapshot) -> Iterator[Event]:
+    for project in snapshot.projects:
         for move in project.history:
             moved = f" is {move.new}" if move.old != move.new else ""
             why = f": {move.why}" if move.why else ""
             yield Event(move.at, EventKind.PROJECT, f"{project.name}{moved}{why}", (project.name,))
 
 
-def _requests(facts: Snapshot) -> Iterator[Event]:
-    for one in (*facts.requests, *facts.past_requests):
+def _requests(snapshot: Snapshot) -> Iterator[Event]:
+    for one in (*snapshot.requests, *snapshot.past_requests):
         name = f"request {one.request_id}" if one.request_id is not None else "a request"
         size = f"{count(one.files, 'file')}, {human_bytes(one.bytes)}"
         if one.submitted_at is not None:
@@ -88,9 +93,9 @@ def _requests(facts: Snapshot) -> Iterator[Event]:
             )
 
 
-def _tasks(facts: Snapshot) -> Iterator[Event]:
-    of_request = {one.request_id: one for one in (*facts.requests, *facts.past_requests)}
-    for one in (*facts.tasks, *facts.past_tasks):
+def _tasks(snapshot: Snapshot) -> Iterator[Event]:
+    of_request = {one.request_id: one for one in (*snapshot.requests, *snapshot.past_requests)}
+    for one in (*snapshot.tasks, *snapshot.past_tasks):
         if one.kind != "files":
             continue
         known = (of_request.get(number) for number in one.request_ids)
@@ -120,8 +125,8 @@ def _logins(credentials: Iterable[Credential]) -> Iterator[Event]:
             yield Event(out.begun, EventKind.LOGIN, f"{one.service} did not answer for {silent}")
 
 
-def _alarms(facts: Snapshot, ended: Iterable[Alarm]) -> Iterator[Event]:
-    for one in facts.alarms:
+def _alarms(snapshot: Snapshot, ended: Iterable[Alarm]) -> Iterator[Event]:
+    for one in snapshot.alarms:
         yield Event(one.opened_at, EventKind.ALARM, one.subject, tuple(one.projects))
     for one in ended:
         yield Event(one.opened_at, EventKind.ALARM, one.subject, tuple(one.projects))

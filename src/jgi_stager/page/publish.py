@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from jgi_stager.page import render, views
-from jgi_stager.page.look import Reader
-from jgi_stager.page.views import PUBLISHED, Look
+from jgi_stager.page.reader import Reader
+from jgi_stager.page.views import PUBLISHED, PageData
 from jgi_stager.reporting.report_files import Folder
 
 PROJECTS = "p"
@@ -23,17 +23,17 @@ MODE = 0o755
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def write_copy(directory: Path, reader: Reader, look: Look) -> list[str]:
+def write_copy(directory: Path, reader: Reader, data: PageData) -> list[str]:
     """Write all pages; their names. Raises OSError and `StoreError`: what was written by then stays."""
     names = []
-    lines = [line for line in look.status.lines if line.project.state in PUBLISHED][:MOST_PROJECTS]
+    lines = [line for line in data.status.lines if line.project.state in PUBLISHED][:MOST_PROJECTS]
     with _folders(directory) as (top, below):
         for line in lines:
             name = f"{line.project.name}.html"
-            whole = reader.points(look, line.project.name)
+            whole = reader.points(data, line.project.name)
             _put(below, name, render.project_copy(views.project_page(whole, line)))
             names.append(f"{PROJECTS}/{name}")
-        _put(top, "index.html", render.index_copy(views.index(look, MOST_PROJECTS)))
+        _put(top, "index.html", render.index_copy(views.index(data, MOST_PROJECTS)))
     return [*names, "index.html"]
 
 

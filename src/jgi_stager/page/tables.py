@@ -12,7 +12,7 @@ from jgi_stager.notices import activity
 from jgi_stager.page.plots import QuotaPlot, quota_plot
 from jgi_stager.reporting.blocked_reasons import compared, tape_seconds
 from jgi_stager.reporting.logins import LOGIN_WORDS
-from jgi_stager.reporting.quota import Release, quota_words, releases
+from jgi_stager.reporting.quota import Release, format_quota, releases
 from jgi_stager.reporting.snapshot_types import Count, FailedGroup, Project, Request, Snapshot, Task
 from jgi_stager.reporting.summary import Credential, ProjectLine, Status
 
@@ -53,18 +53,18 @@ class Row:
     link: str | None = None
 
 
-def requests_of(facts: Snapshot, project: str | None = None) -> list[Row]:
+def requests_of(snapshot: Snapshot, project: str | None = None) -> list[Row]:
     """The open requests, the oldest first; of one project."""
-    took = tape_seconds(facts)
-    found = [one for one in facts.requests if project is None or project in one.projects]
-    return [_request(one, facts, took) for one in sorted(found, key=lambda one: one.asked_at)]
+    took = tape_seconds(snapshot)
+    found = [one for one in snapshot.requests if project is None or project in one.projects]
+    return [_request(one, snapshot, took) for one in sorted(found, key=lambda one: one.asked_at)]
 
 
-def _request(one: Request, facts: Snapshot, took: Sequence[float]) -> Row:
-    age, words = _age(one.asked_at, facts), words_of(one.state)
+def _request(one: Request, snapshot: Snapshot, took: Sequence[float]) -> Row:
+    age, words = _age(one.asked_at, snapshot), words_of(one.state)
     usual = "delivered" if one.state == "ready" else compared(took, age, "nothing to compare with yet")
     if one.state == "ready" and one.expires_at is not None:
-        usual = f"delivered; expires {when(one.expires_at, facts.now)}"
+        usual = f"delivered; expires {when(one.expires_at, snapshot.now)}"
     return Row(
         name=f"request {one.request_id}" if one.request_id is not None else "a request without a number",
         state=f"{words}, JDP calls it {one.word}" if one.word and one.word != one.state else words,
@@ -78,27 +78,27 @@ def _request(one: Request, facts: Snapshot, took: Sequence[float]) -> Row:
     )
 
 
-def _age(since: datetime, facts: Snapshot) -> timedelta:
-    """What is asked for while the books are read is younger than the instant of the page."""
-    return max(timedelta(0), facts.now - since)
+def _age(since: datetime, snapshot: Snapshot) -> timedelta:
+    """What is asked for while the database is read is younger than the instant of the page."""
+    return max(timedelta(0), snapshot.now - since)
 
 
-def tasks_of(facts: Snapshot, project: Project | None = None) -> list[Row]:
+def tasks_of(snapshot: Snapshot, project: Project | None = None) -> list[Row]:
     """The open Globus tasks, the oldest first; of one project."""
-    took = [(one.ended_at - one.begun_at).total_seconds() for one in facts.past_tasks if one.ended_at]
-    found = [one for one in facts.tasks if project is None or one.task_id in project.in_tasks]
-    return [_task(one, facts, took) for one in sorted(found, key=lambda one: one.begun_at)]
+    took = [(one.ended_at - one.begun_at).total_seconds() for one in snapshot.past_tasks if one.ended_at]
+    found = [one for one in snapshot.tasks if project is None or one.task_id in project.in_tasks]
+    return [_task(one, snapshot, took) for one in sorted(found, key=lambda one: one.begun_at)]
 
 
-def _task(one: Task, facts: Snapshot, took: Sequence[float]) -> Row:
-    age = _age(one.begun_at, facts)
+def _task(one: Task, snapshot: Snapshot, took: Sequence[float]) -> Row:
+    age = _age(one.begun_at, snapshot)
     slow = f", Globus says {one.nice_status}" if one.nice_status not in (None, "OK", "Queued") else ""
     verifying = one.state == "ended"
     moved = "being verified" if verifying else f"{part_of(one.bytes_moved, one.bytes)} moved"
     return Row(
         name="the manifests" if one.kind == "manifests" else (one.task_id or "a task without an id"),
         state=f"{moved}{slow}" if one.kind == "files" else words_of(one.state),
-        projects=tuple(_owners(facts, one)),
+        projects=tuple(_owners(snapshot, one)),
         files=one.files,
         bytes=one.bytes,
         age=human_duration(age),
@@ -109,8 +109,8 @@ def _task(one: Task, facts: Snapshot, took: Sequence[float]) -> Row:
     )
 
 
-def _owners(facts: Snapshot, task: Task) -> Iterator[str]:
-    return (one.name for one in facts.projects if task.task_id is not None and task.task_id in one.in_tasks)
+def _owners(snapshot: Snapshot, task: Task) -> Iterator[str]:
+    return (one.name for one in snapshot.projects if task.task_id is not None and task.task_id in one.in_tasks)
 
 
 @dataclass(frozen=True)
@@ -188,13 +188,13 @@ class QuotaView:
 
 def quota_view(status: Status, known: Mapping[datetime, int]) -> QuotaView:
     """What is used, what comes free when, and what goes then. ``known``: what was used at instants before now."""
-    facts, found, now = status.facts, status.window, status.now
+    snapshot, found, now = status.snapshot, status.window, status.now
     plot = quota_plot(
-        sorted(known.items()), facts.waiting.spent, status.coming, found.limit, now, facts.limits.window
+        sorted(known.items()), snapshot.waiting.spent, status.coming, found.limit, now, snapshot.limits.window
     )
-    free = releases(facts)
+    free = releases(snapshot)
     return QuotaView(
-        words=quota_words(found, now),
+        words=format_quota(found, now),
         plot=plot,
         releases=tuple(free[:MOST_RELEASES]),
         more=max(0, len(free) - MOST_RELEASES),

@@ -49,7 +49,7 @@ PUBLISHED = frozenset(ProjectState) - {ProjectState.INVALID}
 
 
 @dataclass(frozen=True)
-class Look:
+class PageData:
     """What was read at one instant, for all pages."""
 
     status: Status
@@ -65,9 +65,9 @@ class Look:
     """What of the daemon does not move."""
 
     @property
-    def facts(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         """What the database says."""
-        return self.status.facts
+        return self.status.snapshot
 
     @property
     def now(self) -> datetime:
@@ -156,12 +156,12 @@ def finish(line: ProjectLine, now: datetime) -> str | None:
     return f"{guess}done between {when(line.eta.early, now)} and {when(line.eta.late, now)}"
 
 
-def card(look: Look, line: ProjectLine, *, public: bool) -> Card:
+def card(data: PageData, line: ProjectLine, *, public: bool) -> Card:
     """A project at a glance; ``public``: for anybody."""
     project, wait = line.project, line.wait
     where = None if public else "see above"
-    outlook = look.outlooks.get(project.name)
-    went = progress(look.points.get(project.name, ()), look.now, line.done.bytes)
+    outlook = data.outlooks.get(project.name)
+    went = progress(data.points.get(project.name, ()), data.now, line.done.bytes)
     return Card(
         name=project.name or "(without a name)",
         state=project.state,
@@ -172,8 +172,8 @@ def card(look: Look, line: ProjectLine, *, public: bool) -> Card:
         files=line.total.files,
         priority=project.priority,
         segments=segments(project.counts),
-        finish=finish(line, look.now),
-        waits=summary.waits_for(wait, look.now, where),
+        finish=finish(line, data.now),
+        waits=summary.waits_for(wait, data.now, where),
         do=None if public or wait.why == ReasonCode.PERSON else wait.do,
         ready=None if outlook is None else outlook.sentence,
         went=None if went is None or not line.total.files else went.sentence,
@@ -225,27 +225,27 @@ class Overview:
     filter_projects: tuple[str, ...]
 
 
-def overview(look: Look, wanted: Filter = Filter()) -> Overview:
+def overview(data: PageData, wanted: Filter = Filter()) -> Overview:
     """Everything, in the order in which it is asked for."""
-    status, facts = look.status, look.facts
+    status, snapshot = data.status, data.snapshot
     current = [line for line in status.lines if line.project.state not in ENDED_PROJECTS]
-    cards = [card(look, line, public=False) for line in current[:MOST_CARDS]]
-    requests, tasks = requests_of(facts), tasks_of(facts)
-    failures = failures_of(status.lines, look.failed)
-    events = filtered(look.events, wanted.kind, wanted.project)
-    known = {point.at: point.quota_used for points in look.points.values() for point in points}
+    cards = [card(data, line, public=False) for line in current[:MOST_CARDS]]
+    requests, tasks = requests_of(snapshot), tasks_of(snapshot)
+    failures = failures_of(status.lines, data.failed)
+    events = filtered(data.events, wanted.kind, wanted.project)
+    known = {point.at: point.quota_used for points in data.points.values() for point in points}
     return Overview(
-        now=look.now,
-        scale=facts.clock_scale,
-        alive=facts.daemon.alive,
-        seen_at=facts.daemon.seen_at,
-        hung=tuple(look.hung),
+        now=data.now,
+        scale=snapshot.clock_scale,
+        alive=snapshot.daemon.alive,
+        seen_at=snapshot.daemon.seen_at,
+        hung=tuple(data.hung),
         todos=status.todos[:MOST_TODOS],
         more_todos=max(0, len(status.todos) - MOST_TODOS),
         cards=tuple(cards),
         more_cards=len(current) - len(cards),
         ended=tuple(_ended(status)),
-        plots=tuple(_plots(look)),
+        plots=tuple(_plots(data)),
         more_plots=max(0, len(_going(status)) - MOST_PLOTS),
         quota=quota_view(status, known),
         requests=tuple(requests[:MOST_ROWS]),
@@ -255,7 +255,7 @@ def overview(look: Look, wanted: Filter = Filter()) -> Overview:
         failures=tuple(failures[:MOST_ROWS]),
         more_failures=max(0, len(failures) - MOST_ROWS),
         failed_files=sum(one.count.files for one in failures),
-        logins=tuple(login_row(one, look.now, facts.clock_scale) for one in status.credentials),
+        logins=tuple(login_row(one, data.now, snapshot.clock_scale) for one in status.credentials),
         events=events[:MOST_EVENTS],
         more_events=max(0, len(events) - MOST_EVENTS),
         filter=wanted,
@@ -283,30 +283,30 @@ def _going(status: Status) -> list[ProjectLine]:
     return [line for line in status.lines if line.project.state not in OVER_PROJECTS and line.total.files]
 
 
-def _plots(look: Look) -> Iterator[tuple[str, BytesPlot]]:
-    for line in shown_in_pictures(look.status):
-        plot = plot_of(look, line)
+def _plots(data: PageData) -> Iterator[tuple[str, BytesPlot]]:
+    for line in shown_in_pictures(data.status):
+        plot = plot_of(data, line)
         if plot is not None:
             yield line.project.name, plot
 
 
-def plot_of(look: Look, line: ProjectLine) -> BytesPlot | None:
+def plot_of(data: PageData, line: ProjectLine) -> BytesPlot | None:
     """The way of a project, and where it goes."""
     eta = line.eta if line.alarm is None else None
-    return bytes_plot(look.points.get(line.project.name, ()), line.project.counts, look.now, eta)
+    return bytes_plot(data.points.get(line.project.name, ()), line.project.counts, data.now, eta)
 
 
 ABOUT_LOGINS = "token"
 """A word of the marks that are not for everybody."""
 
 
-def for_everybody(look: Look, name: str) -> Look:
+def for_everybody(data: PageData, name: str) -> PageData:
     """The look without what is remembered of logins beside a project."""
     points = [
         point.model_copy(update={"mark": None}) if ABOUT_LOGINS in (point.mark or "").split() else point
-        for point in look.points.get(name, ())
+        for point in data.points.get(name, ())
     ]
-    return replace(look, points={**look.points, name: points})
+    return replace(data, points={**data.points, name: points})
 
 
 @dataclass(frozen=True)
@@ -329,22 +329,22 @@ class ProjectPage:
 PUBLIC_EVENTS = (EventKind.PROJECT, EventKind.MAIL, EventKind.REQUEST, EventKind.TASK)
 
 
-def project_page(look: Look, line: ProjectLine) -> ProjectPage:
+def project_page(data: PageData, line: ProjectLine) -> ProjectPage:
     """The page of a project, for anybody who may see it."""
-    name, facts = line.project.name, look.facts
-    requests, tasks = requests_of(facts, name), tasks_of(facts, line.project)
-    events = [one for one in filtered(look.events, None, name) if one.kind in PUBLIC_EVENTS]
+    name, snapshot = line.project.name, data.snapshot
+    requests, tasks = requests_of(snapshot, name), tasks_of(snapshot, line.project)
+    events = [one for one in filtered(data.events, None, name) if one.kind in PUBLIC_EVENTS]
     return ProjectPage(
-        now=look.now,
-        scale=facts.clock_scale,
-        card=card(look, line, public=True),
+        now=data.now,
+        scale=snapshot.clock_scale,
+        card=card(data, line, public=True),
         destination=line.project.destination,
-        plot=plot_of(for_everybody(look, name), line),
+        plot=plot_of(for_everybody(data, name), line),
         requests=tuple(_of_others(one, name) for one in requests[:MOST_ROWS]),
         more_requests=max(0, len(requests) - MOST_ROWS),
         tasks=tuple(_of_others(one, name) for one in tasks[:MOST_ROWS]),
         more_tasks=max(0, len(tasks) - MOST_ROWS),
-        failure=next(iter(failures_of([line], look.failed)), None),
+        failure=next(iter(failures_of([line], data.failed)), None),
         events=tuple(events[:MOST_EVENTS]),
     )
 
@@ -364,11 +364,11 @@ class Index:
     more: int
 
 
-def index(look: Look, most: int) -> Index:
+def index(data: PageData, most: int) -> Index:
     """The projects that were accepted, what goes on first."""
-    lines = [line for line in look.status.lines if line.project.state in PUBLISHED]
-    cards = tuple(card(look, line, public=True) for line in lines[:most])
-    return Index(look.now, look.facts.clock_scale, cards, len(lines) - len(cards))
+    lines = [line for line in data.status.lines if line.project.state in PUBLISHED]
+    cards = tuple(card(data, line, public=True) for line in lines[:most])
+    return Index(data.now, data.snapshot.clock_scale, cards, len(lines) - len(cards))
 
 
 @dataclass(frozen=True)

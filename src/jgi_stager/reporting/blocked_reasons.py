@@ -17,6 +17,7 @@ from jgi_stager.formatting import ago, count, human_bytes, human_duration, when
 from jgi_stager.lifecycle import ON_TAPE_REQUESTS
 from jgi_stager.notices import activity
 from jgi_stager.outages import Outage, under_way
+from jgi_stager.planning import bytes_in_window
 from jgi_stager.reporting.eta import percentile
 from jgi_stager.reporting.quota import Turns, used, window
 from jgi_stager.reporting.snapshot_types import (
@@ -104,17 +105,17 @@ def what_to_do(alarm: Alarm) -> str:
     return f"{alarm.you.rstrip('.')}: {alarm.command}" if alarm.command else alarm.you
 
 
-def service_wait(facts: Snapshot, *names: str) -> BlockedReason | None:
+def service_wait(snapshot: Snapshot, *names: str) -> BlockedReason | None:
     """The first of the named services that cannot be used now, or is announced not to do its work."""
     for name in names:
-        view = facts.daemon.trouble(name)
-        planned = under_way(facts.outages, facts.now, (Service(name),))
+        view = snapshot.daemon.service_down(name)
+        planned = under_way(snapshot.outages, snapshot.now, (Service(name),))
         if planned is not None and (view is None or view.state != "needs_person"):
-            return outage_wait(planned, facts.now)
+            return outage_wait(planned, snapshot.now)
         if view is None:
             continue
-        begun = since(facts, view)
-        said = f" since {when(begun, facts.now)}" if begun else ""
+        begun = since(snapshot, view)
+        said = f" since {when(begun, snapshot.now)}" if begun else ""
         if view.state == "needs_person":
             finding, evidence = found_out(view)
             sentence = f"waiting for a person{said}: {finding}"
@@ -136,10 +137,10 @@ def found_out(view: ServiceView) -> tuple[str, str | None]:
     return finding, evidence or None
 
 
-def since(facts: Snapshot, view: ServiceView) -> datetime | None:
+def since(snapshot: Snapshot, view: ServiceView) -> datetime | None:
     """Since when a service cannot be used: a credential since it died, which a restart of the daemon does not
     change."""
-    login = facts.logins.get(view.name)
+    login = snapshot.logins.get(view.name)
     dead = login.dead_since if login is not None and view.state == "needs_person" else None
     return dead or view.since
 
@@ -147,25 +148,25 @@ def since(facts: Snapshot, view: ServiceView) -> datetime | None:
 # --- pending: not asked for yet -----------------------------------------------------------------------------
 
 
-def pending(facts: Snapshot, project: Project, coming: Turns) -> BlockedReason:
+def pending(snapshot: Snapshot, project: Project, coming: Turns) -> BlockedReason:
     """Why the pending files of a project are not asked for."""
-    joining = facts.waiting.joining.get(project.name, 0)
+    joining = snapshot.waiting.joining.get(project.name, 0)
     if joining and joining >= project.of("pending").files:
         return BlockedReason(
             ReasonCode.TURN, f"requests that were made already bring all of them; they join those {NEXT_RUN}"
         )
-    first = adoption(facts, project) if 0 < project.of("pending").files <= project.looked_for else None
-    first = first or service_wait(facts, "jdp") or held_back(facts) or _room(project, coming)
-    if first := first or trial(facts, coming):
+    first = adoption(snapshot, project) if 0 < project.of("pending").files <= project.looked_for else None
+    first = first or service_wait(snapshot, "jdp") or held_back(snapshot) or _room(project, coming)
+    if first := first or trial(snapshot, coming):
         return first
     now, about = coming.now.get(project.name, Count()), coming.about(project.name)
     going = f"{about}{_ids(now)} are asked for"
     if now.files and now.files >= project.of("pending").files:
         return BlockedReason(ReasonCode.TURN, f"{going} with the next request, {NEXT_RUN}")
     if now.files:
-        rest = f", the rest when the quota allows: {_quota(facts)}"
+        rest = f", the rest when the quota allows: {_quota(snapshot)}"
         return BlockedReason(ReasonCode.QUOTA, f"{going} {NEXT_RUN}{rest}", until=coming.next_at)
-    put_off = _put_off(facts, project)
+    put_off = _put_off(snapshot, project)
     if coming.next_at is None:
         return put_off or BlockedReason(
             ReasonCode.TURN, f"the next planning of requests looks at them, {NEXT_RUN}"
@@ -174,7 +175,7 @@ def pending(facts: Snapshot, project: Project, coming: Turns) -> BlockedReason:
     turn = (
         f"; {about}{_ids(then)} go then" if then.files else "; other projects go first then" if coming.then else ""
     )
-    sentence = f"waiting for quota: {_quota(facts, coming.next_at)}{turn}"
+    sentence = f"waiting for quota: {_quota(snapshot, coming.next_at)}{turn}"
     return BlockedReason(ReasonCode.QUOTA, sentence, until=coming.next_at)
 
 
@@ -189,7 +190,7 @@ def _room(project: Project | None, coming: Turns) -> BlockedReason | None:
     )
 
 
-def adoption(facts: Snapshot, project: Project | None) -> BlockedReason:
+def adoption(snapshot: Snapshot, project: Project | None) -> BlockedReason:
     """What may lie at its destination already is looked for there first."""
     tasks = () if project is None else project.foreign_tasks
     if tasks:
@@ -199,16 +200,16 @@ def adoption(facts: Snapshot, project: Project | None) -> BlockedReason:
         )
         do = f"look at {activity(tasks[0])}: let it go on, or cancel it"
         return BlockedReason(ReasonCode.ADOPTION, sentence, do=do)
-    if trouble := service_wait(facts, "globus"):
+    if trouble := service_wait(snapshot, "globus"):
         return trouble
     sentence = f"looked for at the destination {NEXT_RUN}, or as long as reading takes"
     return BlockedReason(ReasonCode.ADOPTION, f"{sentence}; asked for from JDP if it is not there")
 
 
-def trial(facts: Snapshot, coming: Turns) -> BlockedReason | None:
+def trial(snapshot: Snapshot, coming: Turns) -> BlockedReason | None:
     """Little is asked now: a small request goes first, or an alarm is open beside which the rest waits."""
-    caution = facts.waiting.caution
-    if caution.is_none or (caution.alarm_since is None and not facts.waiting.demands):
+    caution = snapshot.waiting.caution
+    if caution.is_none or (caution.alarm_since is None and not snapshot.waiting.demands):
         return None
     if caution.alarm_since is not None:
         sentence = f"waiting until this is explained: {caution.alarm}; one small request at most is asked before"
@@ -221,80 +222,82 @@ def trial(facts: Snapshot, coming: Turns) -> BlockedReason | None:
         )
         what = f"a trial of {_ids(next_ones)}" if next_ones.files else "a trial of a few small files"
         return BlockedReason(ReasonCode.TRIAL, f"{what} goes first, {NEXT_RUN}; {rest}")
-    late_at = under_way.at + facts.waiting.patience
+    late_at = under_way.at + snapshot.waiting.grace
     number = f"request {under_way.request_id}" if under_way.request_id is not None else "a request"
     sentence = f"a trial of {_ids(Count(under_way.files, under_way.bytes))} goes first ({number}); {rest}"
-    until = late_at if late_at > facts.now else None
+    until = late_at if late_at > snapshot.now else None
     return BlockedReason(ReasonCode.TRIAL, sentence, since=under_way.at, until=until)
 
 
-def _put_off(facts: Snapshot, project: Project) -> BlockedReason | None:
+def _put_off(snapshot: Snapshot, project: Project) -> BlockedReason | None:
     """Nothing of the project is a candidate: every pending file is refused, in doubt, or too large for now."""
-    doubtful = [one for one in facts.requests if one.state == "unknown" and project.name in one.projects]
+    doubtful = [one for one in snapshot.requests if one.state == "unknown" and project.name in one.projects]
     if doubtful:
-        return unknown_outcome(facts, doubtful[0])
-    if facts.waiting.refused_until:
-        first = min(facts.waiting.refused_until.values())
-        sentence = f"JDP refused requests with them; they are asked for again from {when(first, facts.now)} on"
+        return unknown_outcome(snapshot, doubtful[0])
+    if snapshot.waiting.refused_until:
+        first = min(snapshot.waiting.refused_until.values())
+        sentence = f"JDP refused requests with them; they are asked for again from {when(first, snapshot.now)} on"
         return BlockedReason(ReasonCode.REFUSED, f"{sentence}, in smaller groups", until=first)
-    if facts.limits.quota_bytes < facts.ceiling:
-        return _lowered(facts)
+    if snapshot.limits.quota_bytes < snapshot.ceiling:
+        return _lowered(snapshot)
     return None
 
 
-def pending_file(facts: Snapshot, file: File, coming: Turns) -> BlockedReason:
+def pending_file(snapshot: Snapshot, file: File, coming: Turns) -> BlockedReason:
     """Why one pending file is not asked for."""
     source = file.source_file_id
-    looked_for = adoption(facts, facts.project(file.project)) if file.look_first else None
-    if put_off := looked_for or _put_off_file(facts, source):
+    looked_for = adoption(snapshot, snapshot.project(file.project)) if file.look_first else None
+    if put_off := looked_for or _put_off_file(snapshot, source):
         return put_off
-    if trouble := service_wait(facts, "jdp") or held_back(facts):
+    if trouble := service_wait(snapshot, "jdp") or held_back(snapshot):
         return trouble
-    if (file.size or 0) > facts.limits.quota_bytes:
-        return _lowered(facts)
+    if (file.size or 0) > snapshot.limits.quota_bytes:
+        return _lowered(snapshot)
     if source in coming.first_now:
         return BlockedReason(ReasonCode.TURN, f"it is asked for with the next request, {NEXT_RUN}")
-    if careful := _room(facts.project(file.project), coming) or trial(facts, coming):
+    if careful := _room(snapshot.project(file.project), coming) or trial(snapshot, coming):
         return careful
-    return _quota_of_file(facts, file, coming)
+    return _quota_of_file(snapshot, file, coming)
 
 
-def _put_off_file(facts: Snapshot, source: str) -> BlockedReason | None:
+def _put_off_file(snapshot: Snapshot, source: str) -> BlockedReason | None:
     """It is not a candidate: on its way already, in doubt, or refused lately."""
-    now = facts.now
-    if number := facts.waiting.joinable.get(source):
-        what = "brings it already" if any(one.request_id == number for one in facts.requests) else "was delivered"
+    now = snapshot.now
+    if number := snapshot.waiting.joinable.get(source):
+        what = (
+            "brings it already" if any(one.request_id == number for one in snapshot.requests) else "was delivered"
+        )
         return BlockedReason(
             ReasonCode.TURN, f"request {number} {what}; it joins that {NEXT_RUN} and costs no quota"
         )
-    request = next((one for one in facts.requests if one.key == facts.waiting.in_doubt.get(source)), None)
+    request = next((one for one in snapshot.requests if one.key == snapshot.waiting.in_doubt.get(source)), None)
     if request is not None:
-        return unknown_outcome(facts, request)
-    if until := facts.waiting.refused_until.get(source):
-        times = facts.waiting.refused_times.get(source, 1)
+        return unknown_outcome(snapshot, request)
+    if until := snapshot.waiting.refused_until.get(source):
+        times = snapshot.waiting.refused_times.get(source, 1)
         sentence = f"JDP refused {count(times, 'request')} with it; it is asked for again at {when(until, now)}"
         return BlockedReason(ReasonCode.REFUSED, f"{sentence}, in a smaller group", until=until)
     return None
 
 
-def _quota_of_file(facts: Snapshot, file: File, coming: Turns) -> BlockedReason:
+def _quota_of_file(snapshot: Snapshot, file: File, coming: Turns) -> BlockedReason:
     if file.source_file_id in coming.first_then:
-        sentence = f"waiting for quota: {_quota(facts, coming.next_at)}; it goes then"
+        sentence = f"waiting for quota: {_quota(snapshot, coming.next_at)}; it goes then"
         return BlockedReason(ReasonCode.QUOTA, sentence, until=coming.next_at)
     if coming.next_at:
         then = coming.then.get(file.project, Count())
         sentence = (
-            f"waiting for quota and its turn: {_quota(facts, coming.next_at)}; {coming.about(file.project)}"
+            f"waiting for quota and its turn: {_quota(snapshot, coming.next_at)}; {coming.about(file.project)}"
             f"{_ids(then)} of {file.project}"
         )
         return BlockedReason(ReasonCode.QUOTA, f"{sentence} go before it", until=coming.next_at)
     return BlockedReason(ReasonCode.TURN, f"the next planning of requests looks at it, {NEXT_RUN}")
 
 
-def held_back(facts: Snapshot) -> BlockedReason | None:
+def held_back(snapshot: Snapshot) -> BlockedReason | None:
     """Nothing is asked for, of nobody: an answer of JDP is not explained, or it refused the amount."""
-    if facts.waiting.unexplained:
-        key = facts.waiting.unexplained[0][:12]
+    if snapshot.waiting.unnumbered:
+        key = snapshot.waiting.unnumbered[0][:12]
         sentence = (
             "JDP answered a request, but with no number of its own: nothing else is asked for until its delivery "
             "is found, or a person says what became of it"
@@ -304,47 +307,48 @@ def held_back(facts: Snapshot) -> BlockedReason | None:
             sentence,
             do=f"jgi-stager requests explain {key} --arrived NUMBER (or --not-arrived)",
         )
-    until = facts.waiting.held_until
+    until = snapshot.waiting.held_until
     if until is None:
         return None
-    sentence = f"JDP counts more than we do, and refused the amount: asked for again at {when(until, facts.now)}"
+    sentence = (
+        f"JDP counts more than we do, and refused the amount: asked for again at {when(until, snapshot.now)}"
+    )
     return BlockedReason(ReasonCode.QUOTA, sentence, until=until, do="jgi-stager limits show")
 
 
-def _lowered(facts: Snapshot) -> BlockedReason:
+def _lowered(snapshot: Snapshot) -> BlockedReason:
     sentence = (
-        f"larger than the quota of {human_bytes(facts.limits.quota_bytes)}, which was lowered at run time from "
-        f"{human_bytes(facts.ceiling)}"
+        f"larger than the quota of {human_bytes(snapshot.limits.quota_bytes)}, which was lowered at run time from "
+        f"{human_bytes(snapshot.ceiling)}"
     )
     return BlockedReason(ReasonCode.LIMIT, sentence, do="jgi-stager limits reset max_restore_bytes")
 
 
-def unknown_outcome(facts: Snapshot, request: Request) -> BlockedReason:
+def unknown_outcome(snapshot: Snapshot, request: Request) -> BlockedReason:
     """The answer to a POST was lost, or had no number of its own."""
-    if request.key in facts.waiting.unexplained and (back := held_back(facts)):
+    if request.key in snapshot.waiting.unnumbered and (back := held_back(snapshot)):
         return back
-    until = request.asked_at + facts.unknown_patience
+    until = request.asked_at + snapshot.unknown_grace
     sentence = (
-        f"the answer to a request of {when(request.asked_at, facts.now)} was lost, and nobody knows whether JDP "
-        f"received it: deliveries are searched for it, its {human_bytes(request.bytes)} count as spent, and "
-        f"without a trace it is asked for again after {when(until, facts.now)}"
+        f"the answer to a request of {when(request.asked_at, snapshot.now)} was lost, and nobody knows whether "
+        f"JDP received it: deliveries are searched for it, its {human_bytes(request.bytes)} count as spent, and "
+        f"without a trace it is asked for again after {when(until, snapshot.now)}"
     )
     return BlockedReason(ReasonCode.UNKNOWN, sentence, since=request.asked_at, until=until)
 
 
-def _quota(facts: Snapshot, at: datetime | None = None) -> str:
-    found = window(facts)
+def _quota(snapshot: Snapshot, at: datetime | None = None) -> str:
+    found = window(snapshot)
     said = used(found)
     if found.next_free_at is None:
         return said
     if at is not None and at > found.next_free_at:
-        freed = sum(
-            spent.bytes
-            for spent in facts.waiting.spent
-            if facts.now - facts.limits.window < spent.at <= at - facts.limits.window
+        then = bytes_in_window(snapshot.waiting.spent, at, snapshot.limits.window)
+        freed = found.used - then
+        return (
+            f"{said}; {human_bytes(max(freed, found.next_free_bytes))} have come free by {when(at, snapshot.now)}"
         )
-        return f"{said}; {human_bytes(max(freed, found.next_free_bytes))} have come free by {when(at, facts.now)}"
-    return f"{said}; {human_bytes(found.next_free_bytes)} come free at {when(found.next_free_at, facts.now)}"
+    return f"{said}; {human_bytes(found.next_free_bytes)} come free at {when(found.next_free_at, snapshot.now)}"
 
 
 def _ids(some: Count) -> str:
@@ -357,7 +361,7 @@ def _ids(some: Count) -> str:
 MOST_SHOWN = 3
 
 
-def on_tape(facts: Snapshot, requests: Sequence[Request], source: str | None = None) -> BlockedReason:
+def on_tape(snapshot: Snapshot, requests: Sequence[Request], source: str | None = None) -> BlockedReason:
     """Why files that were asked for are not delivered. ``requests`` are those they hang on; ``source`` is the JDP
     id where it is about one file."""
     delivered = [one for one in requests if one.state == "ready"]
@@ -369,16 +373,16 @@ def on_tape(facts: Snapshot, requests: Sequence[Request], source: str | None = N
     if not requests:
         return BlockedReason(ReasonCode.TURN, f"its request is over; the audit lets it start again {NEXT_RUN}")
     oldest = min(requests, key=lambda one: one.asked_at)
-    age = facts.now - oldest.asked_at
+    age = snapshot.now - oldest.asked_at
     if len(requests) == 1:
         named = f"request {oldest.request_id} was made {human_duration(age)} ago"
     else:
         named = f"{count(len(requests), 'request')}, the oldest ({oldest.request_id}) {human_duration(age)} old"
     word = f"; JDP calls it {oldest.word!r}" if oldest.word else ""
-    sentence = f"waiting for tape: {named}{word}{_without(requests, source)}; {_usual(facts, age)}"
+    sentence = f"waiting for tape: {named}{word}{_without(requests, source)}; {_usual(snapshot, age)}"
     if oldest.error:
         sentence += f". The last look failed: {oldest.error}"
-    if trouble := service_wait(facts, "jdp"):
+    if trouble := service_wait(snapshot, "jdp"):
         sentence += f". {trouble.sentence[0].upper()}{trouble.sentence[1:]}"
         return BlockedReason(trouble.why, sentence, since=oldest.asked_at, do=trouble.do)
     return BlockedReason(ReasonCode.TAPE, sentence, since=oldest.asked_at)
@@ -395,13 +399,13 @@ def _without(requests: Sequence[Request], source: str | None) -> str:
     )
 
 
-def _usual(facts: Snapshot, age: timedelta) -> str:
-    return compared(tape_seconds(facts), age, "nothing to compare with yet (JGI says: hours, up to a day)")
+def _usual(snapshot: Snapshot, age: timedelta) -> str:
+    return compared(tape_seconds(snapshot), age, "nothing to compare with yet (JGI says: hours, up to a day)")
 
 
-def tape_seconds(facts: Snapshot) -> list[float]:
+def tape_seconds(snapshot: Snapshot) -> list[float]:
     """How long each of the last requests took to be delivered."""
-    return [(one.ready_at - one.asked_at).total_seconds() for one in facts.past_requests if one.ready_at]
+    return [(one.ready_at - one.asked_at).total_seconds() for one in snapshot.past_requests if one.ready_at]
 
 
 def compared(took: Sequence[float], age: timedelta, unknown: str) -> str:
@@ -416,18 +420,18 @@ def compared(took: Sequence[float], age: timedelta, unknown: str) -> str:
     return f"{said}, half of them under {human_duration(middle)}{long}"
 
 
-def manifest(facts: Snapshot, requests: Sequence[Request]) -> BlockedReason:
+def manifest(snapshot: Snapshot, requests: Sequence[Request]) -> BlockedReason:
     """Why files that were delivered have no source path yet."""
-    if trouble := service_wait(facts, "globus"):
+    if trouble := service_wait(snapshot, "globus"):
         return trouble
     troubled = [one for one in requests if one.error]
     numbers = ", ".join(str(one.request_id) for one in requests[:MOST_SHOWN])
-    fetched = [task for task in facts.tasks if task.kind == "manifests"]
+    fetched = [task for task in snapshot.tasks if task.kind == "manifests"]
     on_its_way = {number for task in fetched for number in task.request_ids}
     if troubled:
         one = troubled[0]
-        next_look = f"; looked at again at {when(one.next_look_at, facts.now)}" if one.next_look_at else ""
-        sentence = f"delivered as R{one.request_id}, but {one.error}{next_look}{expires(facts, [one])}"
+        next_look = f"; looked at again at {when(one.next_look_at, snapshot.now)}" if one.next_look_at else ""
+        sentence = f"delivered as R{one.request_id}, but {one.error}{next_look}{expires(snapshot, [one])}"
         return BlockedReason(ReasonCode.MANIFEST, sentence, since=one.ready_at, until=one.next_look_at)
     if any(one.request_id in on_its_way for one in requests):
         return BlockedReason(
@@ -438,7 +442,7 @@ def manifest(facts: Snapshot, requests: Sequence[Request]) -> BlockedReason:
     )
 
 
-def expires(facts: Snapshot, requests: Sequence[Request]) -> str:
+def expires(snapshot: Snapshot, requests: Sequence[Request]) -> str:
     """When the first of these deliveries expires, as the end of a sentence."""
     dates = [one.expires_at for one in requests if one.expires_at is not None]
-    return f"; the delivery expires {when(min(dates), facts.now)}" if dates else ""
+    return f"; the delivery expires {when(min(dates), snapshot.now)}" if dates else ""

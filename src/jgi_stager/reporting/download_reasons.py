@@ -13,13 +13,13 @@ FETCHED = states_in(Phase.DELIVERED, Phase.IN_TRANSFER)
 """The states that a file leaves by a download."""
 
 
-def is_downloaded(facts: Snapshot, requests: Sequence[Request]) -> bool:
+def is_downloaded(snapshot: Snapshot, requests: Sequence[Request]) -> bool:
     """Whether files of these requests are downloaded from JDP, and no Globus task brings them."""
-    return facts.download_slots is not None or (bool(requests) and all(one.download for one in requests))
+    return snapshot.download_slots is not None or (bool(requests) and all(one.download for one in requests))
 
 
 def download(
-    facts: Snapshot,
+    snapshot: Snapshot,
     requests: Sequence[Request],
     project: Project,
     file: File | None = None,
@@ -28,29 +28,29 @@ def download(
 ) -> BlockedReason:
     """Why files that can be downloaded are not done; ``begun``: JDP gives them out."""
     if project.state == "paused" and not begun:
-        sentence = f"ready to be downloaded, but the project is paused{expires(facts, requests)}"
+        sentence = f"ready to be downloaded, but the project is paused{expires(snapshot, requests)}"
         return BlockedReason(ReasonCode.PAUSED, sentence, do=f"jgi-stager project resume {project.name}")
-    if trouble := service_wait(facts, "jdp", "downloads"):
+    if trouble := service_wait(snapshot, "jdp", "downloads"):
         return trouble
     if file is not None and file.download_error:
-        again = f"; tried again at {when(file.next_try_at, facts.now)}" if file.next_try_at else ""
-        sentence = f"its download failed: {file.download_error}{again}{expires(facts, requests)}"
+        again = f"; tried again at {when(file.next_try_at, snapshot.now)}" if file.next_try_at else ""
+        sentence = f"its download failed: {file.download_error}{again}{expires(snapshot, requests)}"
         return BlockedReason(ReasonCode.TRANSFER, sentence, since=file.since, until=file.next_try_at)
-    most = count(facts.download_slots or 1, "file")
+    most = count(snapshot.download_slots or 1, "file")
     if begun:
         return BlockedReason(ReasonCode.TRANSFER, f"being downloaded from JDP, {most} at a time")
-    sentence = f"waiting for its turn to be downloaded from JDP, {most} at a time{expires(facts, requests)}"
+    sentence = f"waiting for its turn to be downloaded from JDP, {most} at a time{expires(snapshot, requests)}"
     return BlockedReason(ReasonCode.SLOT, sentence)
 
 
-def told(facts: Snapshot) -> str:
+def told(snapshot: Snapshot) -> str:
     """What is being downloaded, and what can be, of all projects."""
     begun, ready = Count(), Count()
-    for project in facts.projects:
+    for project in snapshot.projects:
         begun = begun.plus(project.of(State.TRANSFERRING))
         ready = ready.plus(project.of(*states_in(Phase.DELIVERED)))
     if not begun.files and not ready.files:
         return "nothing to download"
     parts = [f"{count(begun.files, 'file')} begun ({human_bytes(begun.bytes)})"] if begun.files else []
     parts += [f"{count(ready.files, 'file')} ready ({human_bytes(ready.bytes)})"] if ready.files else []
-    return f"{', '.join(parts)}; {facts.download_slots} at a time"
+    return f"{', '.join(parts)}; {snapshot.download_slots} at a time"

@@ -19,8 +19,8 @@ from itertools import combinations, islice
 from statistics import median
 
 from jgi_stager.lifecycle import IN_DOUBT, ON_TAPE_REQUESTS, Phase, states_in
-from jgi_stager.outages import Rests, rests, work
-from jgi_stager.planning import Demand, Spent, Want, plan_restores
+from jgi_stager.outages import Downtimes, downtimes, work
+from jgi_stager.planning import Demand, Spent, Want, counting, plan_restores
 from jgi_stager.reporting.snapshot_types import Beyond, Count, Project, Request, Snapshot, Task
 from jgi_stager.trial import MOST_FILES
 
@@ -257,33 +257,33 @@ class _Pace:
     verification: Queue
 
 
-def estimate(facts: Snapshot) -> dict[str, Eta]:
+def estimate(snapshot: Snapshot) -> dict[str, Eta]:
     """The estimate for every active project that has something under way and an end in sight, by name. There is
     none beside an open alarm that concerns it: until that is over nobody can say."""
     pace = _Pace(
-        tape(facts.past_requests),
+        tape(snapshot.past_requests),
         transfer(
-            facts.past_tasks,
-            [*facts.past_requests, *facts.requests],
-            ASSUMED_RATE if facts.download_slots is None else ASSUMED_DOWNLOAD_RATE,
+            snapshot.past_tasks,
+            [*snapshot.past_requests, *snapshot.requests],
+            ASSUMED_RATE if snapshot.download_slots is None else ASSUMED_DOWNLOAD_RATE,
         ),
-        verification(facts.past_tasks, reads=facts.reads_back),
+        verification(snapshot.past_tasks, reads=snapshot.reads_back),
     )
-    asked, beyond = _to_ask(facts, pace.tape, _trial_seconds(facts, pace))
-    parts = [*_delivered(facts), *_on_tape(facts), *asked]
-    resting = rests(facts.outages, facts.now)
+    asked, beyond = _to_ask(snapshot, pace.tape, _trial_seconds(snapshot, pace))
+    parts = [*_delivered(snapshot), *_on_tape(snapshot), *asked]
+    resting = downtimes(snapshot.outages, snapshot.now)
     early, middle, late = (_ends(parts, pace, share, resting) for share in (EARLY, MIDDLE, LATE))
     found = {}
     for name in middle.keys() - beyond:
-        if late[name] <= HORIZON_SECONDS and not facts.alarms_of(name):
-            at, first, last = (facts.now + timedelta(seconds=ends[name]) for ends in (middle, early, late))
-            least = (at - facts.now) * LEAST_SPREAD
+        if late[name] <= HORIZON_SECONDS and not snapshot.alarms_of(name):
+            at, first, last = (snapshot.now + timedelta(seconds=ends[name]) for ends in (middle, early, late))
+            least = (at - snapshot.now) * LEAST_SPREAD
             first, last = min(first, at - least), max(last, at + least)
             found[name] = Eta(at, first, last, pace.tape.samples, pace.transfer.samples)
     return found
 
 
-def _ends(parts: Sequence[_Part], pace: _Pace, share: float, resting: Rests) -> Mapping[str, float]:
+def _ends(parts: Sequence[_Part], pace: _Pace, share: float, resting: Downtimes) -> Mapping[str, float]:
     """Seconds from now to the end of each project, if everything takes as long as this share of the past."""
     arrivals = sorted(
         (_arrival(part, pace, share, resting), not part.moved, part.project, part.bytes) for part in parts
@@ -298,7 +298,7 @@ def _ends(parts: Sequence[_Part], pace: _Pace, share: float, resting: Rests) -> 
     return ends
 
 
-def _arrival(part: _Part, pace: _Pace, share: float, resting: Rests) -> float:
+def _arrival(part: _Part, pace: _Pace, share: float, resting: Downtimes) -> float:
     """Seconds from now until the transfer can begin."""
     if part.asked is None:
         return 0.0
@@ -306,17 +306,17 @@ def _arrival(part: _Part, pace: _Pace, share: float, resting: Rests) -> float:
     return work(max(0.0, part.asked) + left, 0.0, resting.jdp) + pace.transfer.fixed
 
 
-def _delivered(facts: Snapshot) -> list[_Part]:
+def _delivered(snapshot: Snapshot) -> list[_Part]:
     """What is past the tape: still to move, or moved and not verified; of a task half done only the rest."""
-    everybody = sum(project.of(*MOVING).bytes for project in facts.projects)
-    tasks = [task for task in facts.tasks if task.kind == "files"]
+    everybody = sum(project.of(*MOVING).bytes for project in snapshot.projects)
+    tasks = [task for task in snapshot.tasks if task.kind == "files"]
     ended = sum(task.bytes for task in tasks if task.state == "ended")
     flying = sum(task.bytes for task in tasks if task.state != "ended")
     arrived = sum(min(task.bytes_moved, task.bytes) for task in tasks if task.state == "active")
     to_verify = min(ended, max(0, everybody - flying))
     to_move = max(0, everybody - to_verify - arrived)
     parts = []
-    for project in _going(facts):
+    for project in _going(snapshot):
         waiting, mine = project.of(*DELIVERED), project.of(*MOVING)
         parts.append(_Part(project.name, mine.bytes * to_verify // max(1, everybody), moved=True))
         if waiting.files or mine.files:
@@ -324,26 +324,28 @@ def _delivered(facts: Snapshot) -> list[_Part]:
     return [part for part in parts if part.bytes or not part.moved]
 
 
-def _going(facts: Snapshot) -> list[Project]:
-    return [project for project in facts.projects if project.state == "active"]
+def _going(snapshot: Snapshot) -> list[Project]:
+    return [project for project in snapshot.projects if project.state == "active"]
 
 
-def _on_tape(facts: Snapshot) -> list[_Part]:
+def _on_tape(snapshot: Snapshot) -> list[_Part]:
     """The open requests that JDP works on, each with all that it was asked for before it.
 
     Collections are read one after the other while files move: what a project has on tape is never more than the
     files that are counted as not delivered, without those that are still to ask for, or that join a request. The
     latter come with the last request that they may join, or are delivered.
     """
-    joining = {one.name: _joining(facts, one).bytes for one in _going(facts)}
-    asked_for = {one.name: _pending(facts, one).bytes + joining[one.name] for one in _going(facts)}
-    room = {one.name: one.of(*NOT_DELIVERED).bytes - asked_for[one.name] for one in _going(facts)}
-    joinable = set(facts.waiting.joinable.values())
+    joining = {one.name: _joining(snapshot, one).bytes for one in _going(snapshot)}
+    asked_for = {one.name: _pending(snapshot, one).bytes + joining[one.name] for one in _going(snapshot)}
+    room = {one.name: one.of(*NOT_DELIVERED).bytes - asked_for[one.name] for one in _going(snapshot)}
+    joinable = set(snapshot.waiting.joinable.values())
     with_them: float | None = None
     parts, backlog = list[_Part](), 0
-    for request in sorted((one for one in facts.requests if one.state in ON_TAPE), key=lambda one: one.asked_at):
+    for request in sorted(
+        (one for one in snapshot.requests if one.state in ON_TAPE), key=lambda one: one.asked_at
+    ):
         backlog += request.bytes
-        asked = min(0.0, (request.asked_at - facts.now).total_seconds())
+        asked = min(0.0, (request.asked_at - snapshot.now).total_seconds())
         with_them = asked if request.request_id in joinable else with_them
         names = [name for name in request.projects if name in room]
         for name in names:
@@ -354,47 +356,47 @@ def _on_tape(facts: Snapshot) -> list[_Part]:
     return parts + [_Part(name, size, with_them, float(backlog)) for name, size in joining.items() if size]
 
 
-def _joining(facts: Snapshot, project: Project) -> Count:
+def _joining(snapshot: Snapshot, project: Project) -> Count:
     """The pending files that will join a request; their bytes by their number."""
     have = project.of("pending")
-    files = min(have.files, facts.waiting.joining.get(project.name, 0))
+    files = min(have.files, snapshot.waiting.joining.get(project.name, 0))
     return Count(files, have.bytes * files // max(1, have.files))
 
 
-def _trial_seconds(facts: Snapshot, pace: _Pace) -> float:
+def _trial_seconds(snapshot: Snapshot, pace: _Pace) -> float:
     """How long the rest still waits for the trial that goes before it: as long as its few bytes take."""
-    caution = facts.waiting.caution
+    caution = snapshot.waiting.caution
     if caution.unproven_since is None:
         return 0.0
     begun = caution.under_way()
-    if begun is None and sum(_pending(facts, one).files for one in _going(facts)) <= MOST_FILES:
+    if begun is None and sum(_pending(snapshot, one).files for one in _going(snapshot)) <= MOST_FILES:
         return 0.0  # the trial is all there is
-    age = 0.0 if begun is None else max(0.0, (facts.now - begun.at).total_seconds())
+    age = 0.0 if begun is None else max(0.0, (snapshot.now - begun.at).total_seconds())
     usual = pace.tape.latency(0) + pace.transfer.fixed + pace.verification.fixed
     return max(age * RESIDUAL, usual - age)
 
 
-def _to_ask(facts: Snapshot, tape: Tape, after: float) -> tuple[list[_Part], set[str]]:
+def _to_ask(snapshot: Snapshot, tape: Tape, after: float) -> tuple[list[_Part], set[str]]:
     """The rest, asked for as the planner will ``after`` so many seconds, and the projects whose rest it does not
     reach."""
-    limits, left = facts.limits, {one.name: _pending(facts, one) for one in _going(facts)}
+    limits, left = snapshot.limits, {one.name: _pending(snapshot, one) for one in _going(snapshot)}
     if limits.quota_bytes < 1:
         return [], {name for name, count in left.items() if count.files}
     usual = _usual_request(left.values(), limits.max_ids)
     windows = sum(count.bytes for count in left.values()) // limits.quota_bytes + 1
     waiting = {name: count.bytes for name, count in left.items() if count.bytes}
     size = _batch(limits.quota_bytes, windows, len(waiting))
-    known = {name: Demand(name, ()) for name in left} | {one.project: one for one in facts.waiting.demands}
-    spent, now = _coarse(facts, windows), facts.now + timedelta(seconds=after)
+    known = {name: Demand(name, ()) for name in left} | {one.project: one for one in snapshot.waiting.demands}
+    spent, now = _coarse(snapshot, windows), snapshot.now + timedelta(seconds=after)
     parts = [_Part(name, 0, 0.0) for name, count in left.items() if count.files and not count.bytes]
     unfinished: list[_Part] = []
-    resting = rests(facts.outages, facts.now).jdp
+    resting = downtimes(snapshot.outages, snapshot.now).jdp
     for _ in range(MOST_ROUNDS):
-        seconds = work((now - facts.now).total_seconds(), 0.0, resting)
-        now = facts.now + timedelta(seconds=seconds)
+        seconds = work((now - snapshot.now).total_seconds(), 0.0, resting)
+        now = snapshot.now + timedelta(seconds=seconds)
         if not waiting or seconds > HORIZON_SECONDS:
             break
-        spent = [entry for entry in spent if entry.at > now - limits.window]
+        spent = counting(spent, now, limits.window)
         room = limits.quota_bytes - sum(entry.bytes for entry in spent)
         demands = [
             replace(known[name], wants=_batches(name, rest, size, room), remaining_bytes=rest)
@@ -417,14 +419,14 @@ def _to_ask(facts: Snapshot, tape: Tape, after: float) -> tuple[list[_Part], set
     return parts, set(waiting)
 
 
-def _pending(facts: Snapshot, project: Project) -> Count:
+def _pending(snapshot: Snapshot, project: Project) -> Count:
     """What is still to ask for: an id that has several destinations counts once, as for the quota, and one that is
     in a request in doubt, or joins one, not at all."""
-    have, view = project.of("pending"), facts.waiting
+    have, view = project.of("pending"), snapshot.waiting
     wants = next((demand.wants for demand in view.demands if demand.project == project.name), ())
     if not wants:  # they are put off for now, or nobody looked at them yet
-        doubtful = [one for one in facts.requests if one.state in IN_DOUBT and project.name in one.projects]
-        joining = _joining(facts, project)
+        doubtful = [one for one in snapshot.requests if one.state in IN_DOUBT and project.name in one.projects]
+        joining = _joining(snapshot, project)
         files = joining.files + sum(one.files // len(one.projects) for one in doubtful)
         size = joining.bytes + sum(one.bytes // len(one.projects) for one in doubtful)
         return Count(max(0, have.files - files), max(0, have.bytes - size))
@@ -447,14 +449,14 @@ def _batch(quota: int, windows: int, sharing: int) -> int:
     return max(1, quota // max(1, min(BATCHES_PER_WINDOW, MOST_BATCHES // windows, fair)))
 
 
-def _coarse(facts: Snapshot, windows: int) -> list[Spent]:
+def _coarse(snapshot: Snapshot, windows: int) -> list[Spent]:
     """What was spent at about the same time as one: it comes free together, at the last of these instants. What
     claims to be of the future comes free a window after that, and here no later than in two windows."""
-    window, slots = facts.limits.window, dict[int, Spent]()
+    window, slots = snapshot.limits.window, dict[int, Spent]()
     width = window / max(1, min(INSTANTS_PER_WINDOW, MOST_ROUNDS // windows - 2))
-    for entry in facts.waiting.spent:
-        at = min(entry.at, facts.now + window)
-        slot = (facts.now - at) // width
+    for entry in snapshot.waiting.spent:
+        at = min(entry.at, snapshot.now + window)
+        slot = (snapshot.now - at) // width
         other = slots.get(slot, Spent(at, 0))
         slots[slot] = Spent(max(at, other.at), entry.bytes + other.bytes)
     return list(slots.values())

@@ -46,17 +46,17 @@ class Explanation:
         return self.waits[0]
 
 
-def project(facts: Snapshot, subject: Project, coming: Turns | None = None) -> Explanation:
+def project(snapshot: Snapshot, subject: Project, coming: Turns | None = None) -> Explanation:
     """Explain a project. ``coming`` may be given where several are explained at once."""
     waits: list[BlockedReason] = []
-    if subject.state not in STANDING_PROJECTS and (down := daemon_wait(facts.daemon, facts.now)):
+    if subject.state not in STANDING_PROJECTS and (down := daemon_wait(snapshot.daemon, snapshot.now)):
         waits.append(down)
-    waits += _of_state(facts, subject)
+    waits += _of_state(snapshot, subject)
     if subject.state in ("active", "paused", "held", "cancelled"):
-        waits += _of_files(facts, subject, coming)
-    waits += _of_documents(facts, subject)
+        waits += _of_files(snapshot, subject, coming)
+    waits += _of_documents(snapshot, subject)
     waits = waits or [BlockedReason(ReasonCode.TURN, "its files are done; the project is closed within minutes")]
-    waits += [alarm_wait(one, facts.now) for one in facts.alarms_of(subject.name)[:ALARMS_SHOWN]]
+    waits += [alarm_wait(one, snapshot.now) for one in snapshot.alarms_of(subject.name)[:ALARMS_SHOWN]]
     waits.sort(key=lambda wait: _URGENCY.get(wait.why, 5))
     told = (("Check at GOLD", subject.not_in_gold), ("Rescan", subject.rescan))
     facts_of_it = tuple((name, said) for name, said in told if said)
@@ -79,7 +79,7 @@ _URGENCY = {
 """The order of reasons; within one the files further back come first, for they are what takes longest."""
 
 
-def _of_state(facts: Snapshot, subject: Project) -> list[BlockedReason]:  # noqa: PLR0911 - one for each state
+def _of_state(snapshot: Snapshot, subject: Project) -> list[BlockedReason]:  # noqa: PLR0911 - one for each state
     """What the state of the project alone says."""
     name, reason = subject.name, subject.reason or ""
     entered = [move.why for move in subject.history if move.new == subject.state and move.old != move.new]
@@ -92,7 +92,7 @@ def _of_state(facts: Snapshot, subject: Project) -> list[BlockedReason]:  # noqa
                 )
             ]
         case ProjectState.DISCOVERING:
-            return [_discovery(facts, subject)]
+            return [_discovery(snapshot, subject)]
         case ProjectState.PAUSED:
             sentence = f"{last or 'paused'}; what is under way ends, nothing new begins"
             return [
@@ -123,9 +123,9 @@ def _of_state(facts: Snapshot, subject: Project) -> list[BlockedReason]:  # noqa
     return [BlockedReason(ReasonCode.NOTHING, f"{subject.state}: {last or reason or '?'}", since=subject.since)]
 
 
-def _of_documents(facts: Snapshot, subject: Project) -> list[BlockedReason]:
+def _of_documents(snapshot: Snapshot, subject: Project) -> list[BlockedReason]:
     """What of the project cannot be used until somebody corrects it."""
-    found = [one for one in facts.set_aside if subject.name in one.projects]
+    found = [one for one in snapshot.set_aside if subject.name in one.projects]
     waits = [
         BlockedReason(ReasonCode.PERSON, one.sentence, since=one.since, do=one.cure)
         for one in found[:DOCUMENTS_SHOWN]
@@ -136,51 +136,55 @@ def _of_documents(facts: Snapshot, subject: Project) -> list[BlockedReason]:
     return waits
 
 
-def _discovery(facts: Snapshot, subject: Project) -> BlockedReason:
+def _discovery(snapshot: Snapshot, subject: Project) -> BlockedReason:
     """Its files are being listed."""
-    if trouble := service_wait(facts, "gold", "jdp"):
+    if trouble := service_wait(snapshot, "gold", "jdp"):
         return trouble
     if not subject.to_list:
         sentence = "GOLD is being asked for its analysis projects"
     else:
         sentence = f"its files are being listed: {subject.listed} of {count(subject.to_list, 'analysis project')}"
     if subject.error:
-        again = f"; tried again at {when(subject.next_try_at, facts.now)}" if subject.next_try_at else ""
+        again = f"; tried again at {when(subject.next_try_at, snapshot.now)}" if subject.next_try_at else ""
         sentence += f". The last try failed: {subject.error}{again}"
     return BlockedReason(ReasonCode.DISCOVERY, sentence, since=subject.since, until=subject.next_try_at)
 
 
-def _of_files(facts: Snapshot, subject: Project, coming: Turns | None) -> list[BlockedReason]:
+def _of_files(snapshot: Snapshot, subject: Project, coming: Turns | None) -> list[BlockedReason]:
     """One reason for each state that has files, the furthest back first."""
     waits = []
     for state in State:
         have = subject.of(state)
         if not have.files or state == State.DONE or (state == State.PENDING and subject.state != "active"):
             continue
-        requests = [one for one in facts.requests if subject.name in one.projects]
-        wait = _of_state_of_files(facts, subject, state, requests, coming)
+        requests = [one for one in snapshot.requests if subject.name in one.projects]
+        wait = _of_state_of_files(snapshot, subject, state, requests, coming)
         waits.append(replace(wait, state=state.value, files=have.files, bytes=have.bytes))
     return waits
 
 
 def _of_state_of_files(  # noqa: PLR0911 - one for each state
-    facts: Snapshot, subject: Project, state: State, requests: Sequence[Request], coming: Turns | None
+    snapshot: Snapshot, subject: Project, state: State, requests: Sequence[Request], coming: Turns | None
 ) -> BlockedReason:
     ready = [one for one in requests if one.state == "ready"]
-    if download_reasons.is_downloaded(facts, ready) and state in download_reasons.FETCHED and not subject.in_tasks:
-        return download_reasons.download(facts, ready, subject, begun=state == State.TRANSFERRING)
+    if (
+        download_reasons.is_downloaded(snapshot, ready)
+        and state in download_reasons.FETCHED
+        and not subject.in_tasks
+    ):
+        return download_reasons.download(snapshot, ready, subject, begun=state == State.TRANSFERRING)
     match state:
         case State.PENDING:
-            return blocked_reasons.pending(facts, subject, coming or turns(facts))
+            return blocked_reasons.pending(snapshot, subject, coming or turns(snapshot))
         case State.RESTORE_REQUESTED:
-            return blocked_reasons.on_tape(facts, requests)
+            return blocked_reasons.on_tape(snapshot, requests)
         case State.RESTORED:
-            return blocked_reasons.manifest(facts, ready)
+            return blocked_reasons.manifest(snapshot, ready)
         case State.MANIFEST_READY:
-            return globus_reasons.slot(facts, ready, subject)
+            return globus_reasons.slot(snapshot, ready, subject)
         case State.TRANSFERRING:
-            carrying = [task for task in facts.tasks if task.task_id in subject.in_tasks]
-            return globus_reasons.transfer(facts, carrying, sum(subject.in_tasks.values()))
+            carrying = [task for task in snapshot.tasks if task.task_id in subject.in_tasks]
+            return globus_reasons.transfer(snapshot, carrying, sum(subject.in_tasks.values()))
         case State.FAILED:
             return _failed(subject)
     return _by_itself(state)
@@ -206,27 +210,29 @@ def _failed(subject: Project) -> BlockedReason:
 
 
 def file(
-    facts: Snapshot,
+    snapshot: Snapshot,
     subject: File,
     request: Request | None = None,
     task: Task | None = None,
     coming: Turns | None = None,
 ) -> Explanation:
     """Explain one file. ``request`` and ``task`` are those it hangs on, open or not."""
-    owner = facts.project(subject.project)
+    owner = snapshot.project(subject.project)
     waits = []
     resting = subject.state in ("done", "failed") or (owner is not None and owner.state in ("paused", "cancelled"))
-    if not resting and (down := daemon_wait(facts.daemon, facts.now)):
+    if not resting and (down := daemon_wait(snapshot.daemon, snapshot.now)):
         waits.append(down)
     held_back = subject.state == State.PENDING and owner is not None and owner.state != "active"
     if held_back and owner is not None:
-        waits += _of_state(facts, owner) or [BlockedReason(ReasonCode.TURN, f"the project is {owner.state}")]
+        waits += _of_state(snapshot, owner) or [BlockedReason(ReasonCode.TURN, f"the project is {owner.state}")]
     else:
-        found = _of_download(facts, subject, owner, request)
-        found = found or _of_file(facts, subject, owner, request, task, coming)
+        found = _of_download(snapshot, subject, owner, request)
+        found = found or _of_file(snapshot, subject, owner, request, task, coming)
         waits.append(replace(found, state=subject.state))
     waits = [replace(wait, files=1, bytes=subject.size or 0) for wait in waits]
-    waits += [alarm_wait(one, facts.now) for one in facts.alarms_of(subject.project) if _is_about(one, subject)]
+    waits += [
+        alarm_wait(one, snapshot.now) for one in snapshot.alarms_of(subject.project) if _is_about(one, subject)
+    ]
     identity = _identity(subject)
     return Explanation(subject.name, "file", subject.state, subject.since, tuple(waits), subject.history, identity)
 
@@ -244,19 +250,19 @@ def _is_about(alarm: Alarm, subject: File) -> bool:
 
 
 def _of_download(
-    facts: Snapshot, subject: File, owner: Project | None, request: Request | None
+    snapshot: Snapshot, subject: File, owner: Project | None, request: Request | None
 ) -> BlockedReason | None:
     """One that is downloaded, if it is that."""
     requests = [request] if request is not None else []
     fetched = subject.state in download_reasons.FETCHED and subject.task_id is None and not subject.to_copy
-    if not fetched or not download_reasons.is_downloaded(facts, requests):
+    if not fetched or not download_reasons.is_downloaded(snapshot, requests):
         return None
     project, begun = owner or Project("", subject.project, "active"), subject.state == State.TRANSFERRING
-    return download_reasons.download(facts, requests, project, subject, begun=begun)
+    return download_reasons.download(snapshot, requests, project, subject, begun=begun)
 
 
 def _of_file(  # noqa: PLR0911 - one for each state
-    facts: Snapshot,
+    snapshot: Snapshot,
     subject: File,
     owner: Project | None,
     request: Request | None,
@@ -273,23 +279,23 @@ def _of_file(  # noqa: PLR0911 - one for each state
             )
             return BlockedReason(ReasonCode.COPY, sentence)
         case State.PENDING:
-            return blocked_reasons.pending_file(facts, subject, coming or turns(facts))
+            return blocked_reasons.pending_file(snapshot, subject, coming or turns(snapshot))
         case State.RESTORE_REQUESTED:
-            return blocked_reasons.on_tape(facts, requests, subject.source_file_id)
+            return blocked_reasons.on_tape(snapshot, requests, subject.source_file_id)
         case State.RESTORED:
-            return blocked_reasons.manifest(facts, requests)
+            return blocked_reasons.manifest(snapshot, requests)
         case State.MANIFEST_READY:
-            return globus_reasons.slot(facts, requests, owner or Project("", subject.project, "active"))
+            return globus_reasons.slot(snapshot, requests, owner or Project("", subject.project, "active"))
         case State.TRANSFERRING:
-            return globus_reasons.transfer(facts, [task] if task is not None else [])
+            return globus_reasons.transfer(snapshot, [task] if task is not None else [])
         case State.DONE:
             checked = subject.history[-1].why if subject.history else "verified at the destination"
             return BlockedReason(
-                ReasonCode.NOTHING, f"done {when(subject.since, facts.now)}: {checked}", since=subject.since
+                ReasonCode.NOTHING, f"done {when(subject.since, snapshot.now)}: {checked}", since=subject.since
             )
         case State.FAILED:
             origin = f" on its way from {subject.failed_from}" if subject.failed_from else ""
-            sentence = f"failed {when(subject.since, facts.now)}{origin}: {subject.reason or 'no reason noted'}"
+            sentence = f"failed {when(subject.since, snapshot.now)}{origin}: {subject.reason or 'no reason noted'}"
             command = f"jgi-stager retry {subject.project} --file {subject.jdp_file_id}"
             return BlockedReason(
                 ReasonCode.FAILED, sentence, since=subject.since, do=command if subject.retryable else None

@@ -49,27 +49,27 @@ def plain(value: Any) -> Any:
 
 def status(found: Status) -> Document:
     """``status --json``."""
-    facts = found.facts
+    snapshot = found.snapshot
     return {
         "now": found.now,
-        "clock_scale": facts.clock_scale,
-        "daemon": {"alive": facts.daemon.alive, "seen_at": facts.daemon.seen_at},
+        "clock_scale": snapshot.clock_scale,
+        "daemon": {"alive": snapshot.daemon.alive, "seen_at": snapshot.daemon.seen_at},
         "projects": [project_line(line, found.readiness) for line in found.lines],
         "quota": window(found.window),
-        "requests": [request(one) for one in facts.requests],
-        "tasks": [task(one) for one in facts.tasks],
-        "workers": None if facts.for_workers is None else workers(facts.for_workers),
+        "requests": [request(one) for one in snapshot.requests],
+        "tasks": [task(one) for one in snapshot.tasks],
+        "workers": None if snapshot.for_workers is None else workers(snapshot.for_workers),
         "credentials": [credential(one) for one in found.credentials],
         "mails": {
-            "waiting": facts.mails_waiting,
-            "refused": facts.mails_refused,
-            "given_up": facts.mails_given_up,
-            "refused_addresses": [refused_address(one) for one in facts.refused_addresses],
+            "waiting": snapshot.mails_waiting,
+            "refused": snapshot.mails_refused,
+            "given_up": snapshot.mails_given_up,
+            "refused_addresses": [refused_address(one) for one in snapshot.refused_addresses],
         },
-        "alarms": [alarm(one) for one in facts.alarms],
-        "set_aside": [set_aside(one) for one in facts.set_aside],
-        "outages": [outage(one) for one in facts.outages],
-        "outages_problem": facts.outages_problem or None,
+        "alarms": [alarm(one) for one in snapshot.alarms],
+        "set_aside": [set_aside(one) for one in snapshot.set_aside],
+        "outages": [outage(one) for one in snapshot.outages],
+        "outages_problem": snapshot.outages_problem or None,
         "todo": [{"what": one.what, "do": one.do} for one in found.todos],
     }
 

@@ -10,11 +10,11 @@ from jgi_stager.reporting.snapshot_types import Snapshot
 from jgi_stager.store.history import points as history_points
 
 
-def went(books: SnapshotSource, facts: Snapshot) -> dict[str, Progress]:
+def went(source: SnapshotSource, snapshot: Snapshot) -> dict[str, Progress]:
     """How fast each project that has files and is not over went lately, by name."""
-    since, found = facts.now - (WEEK_DAYS + 1) * DAY, {}
-    for one in facts.projects:
+    since, found = snapshot.now - (WEEK_DAYS + 1) * DAY, {}
+    for one in snapshot.projects:
         if one.total.files and one.state not in ENDED_PROJECTS:
-            points = history_points(books.store, one.name, since)
-            found[one.name] = progress(points, facts.now, one.of(State.DONE).bytes)
+            points = history_points(source.store, one.name, since)
+            found[one.name] = progress(points, snapshot.now, one.of(State.DONE).bytes)
     return {name: known for name, known in found.items() if known is not None}

@@ -15,26 +15,26 @@ from jgi_stager.settings import Settings
 LOGIN_WORDS = {"usable": "ok", "needs_person": "NEEDS YOU", "missing": "missing", "out": "no answer"}
 
 
-def credentials(settings: Settings, facts: Snapshot, clock: Clock) -> list[Credential]:
+def credentials(settings: Settings, snapshot: Snapshot, clock: Clock) -> list[Credential]:
     """One line per login. What the daemon says of a service goes before what the files look like."""
     shown = [Service.GOLD, Service.JDP]
-    if settings.staging.method == "globus" or facts.tasks:
+    if settings.staging.method == "globus" or snapshot.tasks:
         shown.append(Service.GLOBUS)
     if settings.notifications.smtp_user:
         shown.append(Service.SMTP)
-    return [_one(settings, facts, clock, service) for service in shown]
+    return [_one(settings, snapshot, clock, service) for service in shown]
 
 
-def _one(settings: Settings, facts: Snapshot, clock: Clock, service: Service) -> Credential:
-    stored_at, known = _stored_at(settings, service), facts.logins.get(service)
+def _one(settings: Settings, snapshot: Snapshot, clock: Clock, service: Service) -> Credential:
+    stored_at, known = _stored_at(settings, service), snapshot.logins.get(service)
     age = None
     if stored_at is not None:
         age = max(timedelta(0), datetime.now(UTC) - stored_at)
     elif known is not None and known.since is not None:
-        age = timedelta(seconds=clock.real_seconds((facts.now - known.since).total_seconds()))
-    view = facts.daemon.services.get(service)
+        age = timedelta(seconds=clock.real_seconds((snapshot.now - known.since).total_seconds()))
+    view = snapshot.daemon.services.get(service)
     state, note = "usable", None
-    if view is not None and (view.state == "needs_person" or facts.daemon.alive):
+    if view is not None and (view.state == "needs_person" or snapshot.daemon.alive):
         state, note = view.state, view.problem
     elif stored_at is None:
         state, note = "missing", "no credential here"

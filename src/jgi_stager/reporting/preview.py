@@ -112,7 +112,7 @@ def _together(rules: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def preview(
-    facts: Snapshot,
+    snapshot: Snapshot,
     found: Found,
     name: str | None = None,
     *,
@@ -127,11 +127,11 @@ def preview(
     ``to_ask``: what of a project that is listed is still to be asked for; None: all of it.
     """
     to_ask = Count(found.ids, found.restore_bytes) if to_ask is None else to_ask
-    known = facts.project(name) if name is not None else None
+    known = snapshot.project(name) if name is not None else None
     under_way = known is not None and known.state in (*GOING, *COMPLETE_PROJECTS)
     done = known.of("done") if known is not None else Count()
     left = Count(found.wanted.files - done.files, found.wanted.bytes - done.bytes)
-    world = facts if under_way else with_project(facts, to_ask, name or ASSUMED_NAME, priority)
+    world = snapshot if under_way else with_project(snapshot, to_ask, name or ASSUMED_NAME, priority)
     return Preview(
         name=name or ASSUMED_NAME,
         inserted=known is not None,
@@ -141,14 +141,14 @@ def preview(
         ids=found.ids,
         restore_bytes=found.restore_bytes,
         to_ask=to_ask,
-        requests=least_requests(*to_ask, facts.limits),
-        days_of_quota=days_of_quota(to_ask.bytes, facts.limits),
+        requests=least_requests(*to_ask, snapshot.limits),
+        days_of_quota=days_of_quota(to_ask.bytes, snapshot.limits),
         dropped=found.dropped,
         dropped_bytes=found.dropped_bytes,
         not_chosen=found.not_chosen,
         not_chosen_bytes=found.not_chosen_bytes,
         unusable=found.unusable,
-        quota_bytes=facts.limits.quota_bytes,
+        quota_bytes=snapshot.limits.quota_bytes,
         quota_left=quota_left,
         eta=eta.estimate(world).get(name or ASSUMED_NAME),
         alarm=next((one.subject for one in world.alarms_of(name or ASSUMED_NAME)), None),
@@ -156,13 +156,13 @@ def preview(
         free_bytes=free_bytes,
         warnings=found.warnings,
         too_big=found.too_big,
-        trial=facts.waiting.caution.unproven_since is not None and to_ask.files > MOST_FILES,
+        trial=snapshot.waiting.caution.unproven_since is not None and to_ask.files > MOST_FILES,
     )
 
 
-def with_project(facts: Snapshot, pending: Count, name: str, priority: int) -> Snapshot:
+def with_project(snapshot: Snapshot, pending: Count, name: str, priority: int) -> Snapshot:
     """The same world with one more project that has so much to ask for."""
     newcomer = Project("", name, "active", priority=priority, counts={"pending": pending})
-    others = tuple(project for project in facts.projects if project.name != name)
-    demands = (*facts.waiting.demands, Demand(name, (), priority, pending.bytes))
-    return replace(facts, projects=(*others, newcomer), waiting=replace(facts.waiting, demands=demands))
+    others = tuple(project for project in snapshot.projects if project.name != name)
+    demands = (*snapshot.waiting.demands, Demand(name, (), priority, pending.bytes))
+    return replace(snapshot, projects=(*others, newcomer), waiting=replace(snapshot.waiting, demands=demands))

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 
 from jgi_stager.formatting import human_bytes, left_of, part_of, when
 from jgi_stager.lifecycle import State
-from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, bytes_in_window, plan_restores
+from jgi_stager.planning import Demand, Limits, Plan, Spent, Want, bytes_in_window, counting, plan_restores
 from jgi_stager.reporting.snapshot_types import Beyond, Count, Project, Snapshot
 from jgi_stager.trial import Pace, paced
 
 TOGETHER = timedelta(minutes=1)
 """What was asked for within so long comes free as one."""
-MOST_LOOKS = 8
+MOST_CHECKS = 8
 _NOTHING = Plan()
 
 
@@ -41,12 +41,12 @@ class Release:
     bytes: int
 
 
-def releases(facts: Snapshot) -> list[Release]:
+def releases(snapshot: Snapshot) -> list[Release]:
     """What comes free of the quota and when, the first first: entries within a minute count as one."""
     found: list[Release] = []
-    for one in sorted(facts.waiting.spent, key=lambda one: one.at):
-        at = one.at + facts.limits.window
-        if not one.bytes or at <= facts.now:
+    for one in counting(snapshot.waiting.spent, snapshot.now, snapshot.limits.window):
+        at = one.at + snapshot.limits.window
+        if not one.bytes:
             continue
         if found and at - found[-1].at <= TOGETHER:
             found[-1] = Release(found[-1].at, found[-1].bytes + one.bytes)
@@ -55,14 +55,14 @@ def releases(facts: Snapshot) -> list[Release]:
     return found
 
 
-def window(facts: Snapshot) -> Window:
+def window(snapshot: Snapshot) -> Window:
     """The quota as it is now."""
-    limits, now = facts.limits, facts.now
-    used = bytes_in_window(facts.waiting.spent, now, limits.window)
-    first = next(iter(releases(facts)), None)
+    limits, now = snapshot.limits, snapshot.now
+    used = bytes_in_window(snapshot.waiting.spent, now, limits.window)
+    first = next(iter(releases(snapshot)), None)
     return Window(
         limit=limits.quota_bytes,
-        ceiling=facts.ceiling,
+        ceiling=snapshot.ceiling,
         hours=limits.window.total_seconds() / 3600,
         used=used,
         left=max(0, limits.quota_bytes - used),
@@ -78,7 +78,7 @@ def used(found: Window) -> str:
     return f"{part_of(found.used, found.limit)} used"
 
 
-def quota_words(found: Window, now: datetime) -> str:
+def format_quota(found: Window, now: datetime) -> str:
     """The quota in a line: what is used and left, and when more comes free."""
     said = f"{used(found)} in {found.hours:g} h, {left_of(found.left, found.limit)}"
     if found.next_free_at is not None:
@@ -139,21 +139,21 @@ class Turns:
         return "about " if project in self.beyond_now or project in self.beyond_then else ""
 
 
-def turns(facts: Snapshot) -> Turns:
+def turns(snapshot: Snapshot) -> Turns:
     """Run the planner as the daemon will, now and at the instant it names itself."""
-    waiting, limits = facts.waiting, facts.limits
-    if waiting.unexplained:
+    waiting, limits = snapshot.waiting, snapshot.limits
+    if waiting.unnumbered:
         return Turns({}, None, {})
     shown = _Shown()
-    demands = [shown.whole(facts, demand) for demand in waiting.demands]
+    demands = [shown.whole(snapshot, demand) for demand in waiting.demands]
     if waiting.held_until is not None:
-        return _turns_from(facts, shown, demands, Plan(next_at=waiting.held_until))
-    plan = plan_restores(demands, waiting.spent, limits, facts.now)
+        return _turns_from(snapshot, shown, demands, Plan(next_at=waiting.held_until))
+    plan = plan_restores(demands, waiting.spent, limits, snapshot.now)
     if waiting.most is not Pace.FULL:
-        left = limits.quota_bytes - bytes_in_window(waiting.spent, facts.now, limits.window)
+        left = limits.quota_bytes - bytes_in_window(waiting.spent, snapshot.now, limits.window)
         held = paced(plan, waiting.most, waiting.demands, left, limits.max_ids, waiting.refused_times.keys())
         return shown.turns(held)
-    return shown.turns(plan) if plan.next_at is None else _turns_from(facts, shown, demands, plan)
+    return shown.turns(plan) if plan.next_at is None else _turns_from(snapshot, shown, demands, plan)
 
 
 @dataclass(frozen=True)
@@ -162,12 +162,12 @@ class _Shown:
 
     pieces: dict[str, int] = field(default_factory=dict)
 
-    def whole(self, facts: Snapshot, demand: Demand) -> Demand:
+    def whole(self, snapshot: Snapshot, demand: Demand) -> Demand:
         """The demand with what is beyond it, in pieces of one mean size: as much as can go now and then."""
-        beyond = facts.waiting.beyond.get(demand.project)
+        beyond = snapshot.waiting.beyond.get(demand.project)
         if beyond is None:
             return demand
-        each = max(1, facts.limits.quota_bytes // PIECES * beyond.files // max(1, beyond.bytes))
+        each = max(1, snapshot.limits.quota_bytes // PIECES * beyond.files // max(1, beyond.bytes))
         wants = [*demand.wants]
         for at in range(0, min(beyond.files, 2 * PIECES * each), each):
             number, name = min(each, beyond.files - at), f"{demand.project} beyond {at}"
@@ -211,7 +211,7 @@ def asked_for(plan: Plan) -> list[Want]:
     return [want for request in plan.requests for want in request]
 
 
-def _turns_from(facts: Snapshot, shown: _Shown, demands: Sequence[Demand], plan: Plan) -> Turns:
+def _turns_from(snapshot: Snapshot, shown: _Shown, demands: Sequence[Demand], plan: Plan) -> Turns:
     """Follow the planner from ``plan`` to the next instant at which it asks for something."""
     now = asked_for(plan)
     asked = {want.file_id for want in now}
@@ -219,14 +219,14 @@ def _turns_from(facts: Snapshot, shown: _Shown, demands: Sequence[Demand], plan:
         replace(demand, wants=tuple(want for want in demand.wants if want.file_id not in asked))
         for demand in demands
     ]
-    spent = [*facts.waiting.spent, Spent(facts.now, sum(want.size for want in now))]
+    spent = [*snapshot.waiting.spent, Spent(snapshot.now, sum(want.size for want in now))]
     left = [one for one in left if one.wants]
     then, at = _NOTHING, plan.next_at
-    for _ in range(MOST_LOOKS):
+    for _ in range(MOST_CHECKS):
         if at is None:
             break
         # Requests are made one after the other: what comes free within the same minute goes together.
-        then = plan_restores(left, spent, facts.limits, at + TOGETHER)
+        then = plan_restores(left, spent, snapshot.limits, at + TOGETHER)
         if then.requests:
             break
         at = then.next_at

@@ -145,7 +145,7 @@ def _people(record: Record, now: datetime) -> tuple[str, Sequence[str]] | None:
 
 RECENT = 60
 """So many ended requests and tasks tell how fast things go."""
-LOOKED_AT = 2000
+MOST_PLANNED = 2000
 """So many of the files that may be asked for are looked at one by one, of all projects together."""
 SILENCE = 10
 """A daemon that missed so many of its reports is not alive."""
@@ -162,18 +162,18 @@ class SnapshotSource:
     clock: Clock
 
 
-def take_snapshot(books: SnapshotSource) -> Snapshot:
+def take_snapshot(source: SnapshotSource) -> Snapshot:
     """Everything, as it is now.
 
     There is no snapshot on a standalone server, and files move while this reads. It follows the way of a file, so
     that none is missed: one that moves meanwhile shows in two places, and `jgi_stager.reporting.eta` counts it
     once.
     """
-    store, settings, now = books.store, books.settings, books.clock.now()
-    refusals = read_refusals(books)
-    caution = read_caution(books, refusals)
-    most = pace_now(books, caution, now)
-    planned = planning_input(books, refusals, most=most, together=LOOKED_AT)
+    store, settings, now = source.store, source.settings, source.clock.now()
+    refusals = read_refusals(source)
+    caution = read_caution(source, refusals)
+    most = pace_now(source, caution, now)
+    planned = planning_input(source, refusals, most=most, together=MOST_PLANNED)
     open_requests = requests.requests_in(store, OPEN_REQUESTS)
     open_tasks = tasks.tasks_in(store, OPEN_TASKS)
     records = projects.all_records(store)
@@ -182,23 +182,23 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
     past_requests = [*reversed(requests.delivered(store, RECENT))]
     return Snapshot(
         now=now,
-        daemon=daemon(books),
+        daemon=daemon_view(source),
         limits=restore_limits_now(store, settings),
         ceiling=jdp.max_restore_bytes,
         slots=task_slots(limits_now(store, settings)["max_active_tasks"]),
         download_slots=settings.staging.download_workers if by_download else None,
         reads_back=settings.staging.md5_max_bytes != 0 and not by_download,
         projects=shown,
-        requests=tuple(request(document) for document in open_requests),
-        tasks=tuple(task(document) for document in open_tasks),
-        past_requests=[request(document) for document in past_requests],
+        requests=tuple(request_view(document) for document in open_requests),
+        tasks=tuple(task_view(document) for document in open_tasks),
+        past_requests=[request_view(document) for document in past_requests],
         past_tasks=_past_downloads(past_requests) if by_download else _past_tasks(store),
         waiting=replace(
             _waiting(planned, refusals, open_requests),
             beyond=beyond(planned.seen, shown),
             caution=caution,
             most=most,
-            patience=timedelta(hours=jdp.trial_patience_hours),
+            grace=timedelta(hours=jdp.trial_patience_hours),
         ),
         logins=logins(store, settings, now),
         mails_waiting=notices.count_in(store, NoticeState.WAITING) if settings.notifications.mailto else 0,
@@ -208,34 +208,34 @@ def take_snapshot(books: SnapshotSource) -> Snapshot:
         alarms=tuple(alarms.open_alarms(store)),
         for_workers=worker_readings.left(store, settings),
         set_aside=set_aside(store),
-        **_outages(books, now),
-        unknown_patience=timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours),
+        **_outages(source, now),
+        unknown_grace=timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours),
         clock_scale=settings.clock.scale,
     )
 
 
-def _outages(books: SnapshotSource, now: datetime) -> dict[str, Any]:
-    said = outages.announced(books.store)
-    planned = not_over([*outages.of_site(books.store), *said.outages], now - GRACE)
+def _outages(source: SnapshotSource, now: datetime) -> dict[str, Any]:
+    said = outages.announced(source.store)
+    planned = not_over([*outages.of_site(source.store), *said.outages], now - GRACE)
     return {"outages": tuple(planned), "outages_problem": said.problem}
 
 
-def daemon(books: SnapshotSource) -> views.DaemonView:
+def daemon_view(source: SnapshotSource) -> views.DaemonView:
     """Whether the daemon lives: by its lock where it runs here, else by its last report."""
-    report = control.daemon_report(books.store)
-    here = processes.is_locked(books.settings.state.directory / "daemon.lock")
+    report = control.daemon_report(source.store)
+    here = processes.is_locked(source.settings.state.directory / "daemon.lock")
     if report is None:
         return views.DaemonView(alive=here)
-    now, at = books.clock.now(), _instant(report.get("at"))
-    period = timedelta(seconds=books.settings.schedule.heartbeat_seconds)
+    now, at = source.clock.now(), _instant(report.get("at"))
+    period = timedelta(seconds=source.settings.schedule.heartbeat_seconds)
     # A scaled clock makes the period shorter than any write takes: some real time must have passed, too.
     quiet = at is None or (
-        now - at > SILENCE * period and books.clock.real_seconds((now - at).total_seconds()) > SILENCE
+        now - at > SILENCE * period and source.clock.real_seconds((now - at).total_seconds()) > SILENCE
     )
     found = report.get("services") or {}
     return views.DaemonView(
         # With a private mongod the daemon is here or nowhere.
-        alive=here or not (quiet or books.settings.mongodb.uri is None),
+        alive=here or not (quiet or source.settings.mongodb.uri is None),
         seen_at=at,
         services={
             name: views.ServiceView(
@@ -262,7 +262,7 @@ def _waiting(planned: PlanningInput, refusals: Refusals, open_requests: Sequence
         joinable=planned.joinable,
         joining=planned.joining,
         held_until=refusals.held_until,
-        unexplained=tuple(one.key for one in doubtful if one.answer is not None),
+        unnumbered=tuple(one.key for one in doubtful if one.answer is not None),
     )
 
 
@@ -296,7 +296,7 @@ def _accepted(store: Store, project: Project) -> views.Project:
         rescan=_rescan(store, project),
         not_in_gold=None if project.not_in_gold is None else project.not_in_gold.sentence,
         no_room=None if asked_for(project.no_room) else project.no_room,
-        looked_for=files.count_to_look_at(store, project.project_name),
+        looked_for=files.count_to_check(store, project.project_name),
         foreign_tasks=() if imported is None else tuple(imported.running),
         history=tuple(views.Move(one.at, one.old, one.to, one.why) for one in project.history),
     )
@@ -370,7 +370,7 @@ def history(entries: Any) -> tuple[views.Move, ...]:
     )
 
 
-def request(document: RestoreRequest) -> views.Request:
+def request_view(document: RestoreRequest) -> views.Request:
     """A request as people see it."""
     return views.Request(
         key=document.key,
@@ -393,7 +393,7 @@ def request(document: RestoreRequest) -> views.Request:
     )
 
 
-def task(document: TransferTask) -> views.Task:
+def task_view(document: TransferTask) -> views.Task:
     """A task as people see it."""
     history = document.history if "history" in document.model_fields_set else []
     return views.Task(
@@ -419,7 +419,7 @@ def task(document: TransferTask) -> views.Task:
     )
 
 
-def file(document: Mapping[str, Any]) -> views.File:
+def file_view(document: Mapping[str, Any]) -> views.File:
     """A whole document of ``files``."""
     download = document.get("download")
     download = download if isinstance(download, Mapping) else {}
@@ -451,7 +451,7 @@ def file(document: Mapping[str, Any]) -> views.File:
 def _past_tasks(store: Store) -> list[views.Task]:
     """The last tasks that brought their files."""
     found = tasks.ended(store, TaskKind.FILES, RECENT)
-    return [task(document) for document in reversed(found) if document.status == "SUCCEEDED"]
+    return [task_view(document) for document in reversed(found) if document.status == "SUCCEEDED"]
 
 
 def _past_downloads(past: Iterable[RestoreRequest]) -> list[views.Task]:
@@ -477,7 +477,7 @@ def _past_downloads(past: Iterable[RestoreRequest]) -> list[views.Task]:
 
 def find_files(store: Store, text: str, names: Iterable[str], limit: int = 0) -> list[views.File]:
     """The files whose JDP id, name or destination is exactly ``text``; ``limit`` 0 means all."""
-    return [file(document) for document in files.search(store, names, text, limit)]
+    return [file_view(document) for document in files.search(store, names, text, limit)]
 
 
 def _instant(value: Any) -> datetime | None:

@@ -58,7 +58,7 @@ class DaemonView:
     """When it last said so."""
     services: Mapping[str, ServiceView] = field(default_factory=dict)
 
-    def trouble(self, name: str) -> ServiceView | None:
+    def service_down(self, name: str) -> ServiceView | None:
         """The service if it cannot be used now. Of a daemon that is down only what a person must do is known."""
         view = self.services.get(name)
         if view is None or view.state == "usable" or (view.state == "out" and not self.alive):
@@ -287,13 +287,13 @@ class Waiting:
     """Project -> how many of its pending files join such a request."""
     held_until: datetime | None = None
     """Nothing is asked for before then: JDP refused the amount."""
-    unexplained: tuple[str, ...] = ()
+    unnumbered: tuple[str, ...] = ()
     """The keys of requests that JDP answered without a number: nothing is asked for until they are explained."""
     caution: Caution = field(default_factory=Caution)
     """Why little may be asked now."""
     most: Pace = Pace.FULL
     """How much may be asked now."""
-    patience: timedelta = timedelta(hours=6)
+    grace: timedelta = timedelta(hours=6)
     """How long a trial alone is waited for."""
 
 
@@ -377,7 +377,7 @@ class Snapshot:
     """What is announced not to work, now, a moment ago or later; the next one first."""
     outages_problem: str = ""
     """Why nobody knows what NERSC announces; empty if that is known, or NERSC is not asked."""
-    unknown_patience: timedelta = timedelta(hours=24)
+    unknown_grace: timedelta = timedelta(hours=24)
     """How long evidence is looked for of a request whose answer was lost."""
     clock_scale: float = 1.0
 

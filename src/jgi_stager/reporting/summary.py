@@ -17,7 +17,7 @@ from jgi_stager.lifecycle import ENDED_PROJECTS, OVER_PROJECTS, Phase, ProjectSt
 from jgi_stager.notices import CHECK_AT_GOLD, activity
 from jgi_stager.outages import explains
 from jgi_stager.readiness import Outlook
-from jgi_stager.records import DISCOVERY_PATIENCE
+from jgi_stager.records import DISCOVERY_GRACE
 from jgi_stager.reporting import eta, explain, standstill
 from jgi_stager.reporting.blocked_reasons import BlockedReason, ReasonCode, found_out, since, what_to_do
 from jgi_stager.reporting.eta import Eta
@@ -28,63 +28,63 @@ from jgi_stager.reporting.snapshot_types import Count, Login, Project, RefusedAd
 # --- until when a service that cannot be used costs no time -------------------------------------------------
 
 
-def needed_at(facts: Snapshot, coming: Turns, service: str) -> datetime | None:
+def needed_at(snapshot: Snapshot, coming: Turns, service: str) -> datetime | None:
     """When the daemon will next ask something of a service, not before now; None if nothing is in sight.
 
     A look at what is under way counts: what has come meanwhile would go on later than it could.
     """
     instants: dict[str, Iterator[datetime]] = {
-        Service.GOLD: _gold(facts),
-        Service.JDP: _jdp(facts, coming),
-        Service.GLOBUS: _globus(facts),
-        Service.SMTP: iter([facts.now] if facts.mails_waiting else []),
+        Service.GOLD: _gold(snapshot),
+        Service.JDP: _jdp(snapshot, coming),
+        Service.GLOBUS: _globus(snapshot),
+        Service.SMTP: iter([snapshot.now] if snapshot.mails_waiting else []),
     }
     first = min(instants.get(service, iter(())), default=None)
-    return None if first is None else max(facts.now, first)
+    return None if first is None else max(snapshot.now, first)
 
 
-def deadline(facts: Snapshot, at: datetime | None) -> str:
+def deadline(snapshot: Snapshot, at: datetime | None) -> str:
     """What `needed_at` means to whoever should help, as the end of a sentence."""
     if at is None:
         return "nothing waits for it yet"
-    if at <= facts.now:
+    if at <= snapshot.now:
         return "work waits for it now"
-    return f"do this before {when(at, facts.now)} and no time is lost"
+    return f"do this before {when(at, snapshot.now)} and no time is lost"
 
 
-def _gold(facts: Snapshot) -> Iterator[datetime]:
-    if any(project.state in ("new", "discovering") for project in facts.projects):
-        yield facts.now
+def _gold(snapshot: Snapshot) -> Iterator[datetime]:
+    if any(project.state in ("new", "discovering") for project in snapshot.projects):
+        yield snapshot.now
 
 
-def _jdp(facts: Snapshot, coming: Turns) -> Iterator[datetime]:
+def _jdp(snapshot: Snapshot, coming: Turns) -> Iterator[datetime]:
     if coming.now:
-        yield facts.now
+        yield snapshot.now
     if coming.then and coming.next_at is not None:
         yield coming.next_at
     to_fetch = states_in(Phase.DELIVERED, Phase.IN_TRANSFER)
-    if facts.download_slots is not None and any(one.of(*to_fetch).files for one in facts.projects):
-        yield facts.now
-    yield from _looks_at_tape(facts)
+    if snapshot.download_slots is not None and any(one.of(*to_fetch).files for one in snapshot.projects):
+        yield snapshot.now
+    yield from _looks_at_tape(snapshot)
 
 
-def _globus(facts: Snapshot) -> Iterator[datetime]:
-    if facts.download_slots is not None and not facts.tasks:
+def _globus(snapshot: Snapshot) -> Iterator[datetime]:
+    if snapshot.download_slots is not None and not snapshot.tasks:
         return
     ready = states_in(Phase.DELIVERED)
-    if any(project.state == "active" and project.of(*ready).files for project in facts.projects):
-        yield facts.now
-    for task in facts.tasks:
+    if any(project.state == "active" and project.of(*ready).files for project in snapshot.projects):
+        yield snapshot.now
+    for task in snapshot.tasks:
         flies = task.state in ("active", "submitted")
-        yield task.next_look_at or facts.now if flies else facts.now
+        yield task.next_look_at or snapshot.now if flies else snapshot.now
     # What tape delivers is fetched by Globus: from the first look on that could find a delivery.
-    yield from _looks_at_tape(facts)
+    yield from _looks_at_tape(snapshot)
 
 
-def _looks_at_tape(facts: Snapshot) -> Iterator[datetime]:
-    for request in facts.requests:
+def _looks_at_tape(snapshot: Snapshot) -> Iterator[datetime]:
+    for request in snapshot.requests:
         if request.state != "ready":
-            yield request.next_look_at or facts.now
+            yield request.next_look_at or snapshot.now
 
 
 # --- the page -----------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class Status:
     """The page."""
 
     now: datetime
-    facts: Snapshot
+    snapshot: Snapshot
     lines: tuple[ProjectLine, ...]
     window: Window
     credentials: tuple[Credential, ...]
@@ -179,55 +179,55 @@ def _rank(state: str) -> int:
 
 
 def status(
-    facts: Snapshot,
+    snapshot: Snapshot,
     credentials: Iterable[Credential] = (),
     only: str | None = None,
     readiness: Outlook | None = None,
 ) -> Status:
     """The page about every project, or about the one named ``only``, with its ``readiness``."""
-    coming, etas = turns(facts), eta.estimate(facts)
-    shown = [one for one in facts.projects if only is None or one.name == only]
+    coming, etas = turns(snapshot), eta.estimate(snapshot)
+    shown = [one for one in snapshot.projects if only is None or one.name == only]
     shown.sort(key=lambda one: (_rank(one.state), -one.priority))
-    lines = tuple(_line(facts, one, coming, etas.get(one.name)) for one in shown)
+    lines = tuple(_line(snapshot, one, coming, etas.get(one.name)) for one in shown)
     logins = tuple(credentials)
-    todos = tuple(_todos(facts, coming, lines, logins, only))
-    return Status(facts.now, facts, lines, window(facts), logins, todos, readiness, coming=coming)
+    todos = tuple(_todos(snapshot, coming, lines, logins, only))
+    return Status(snapshot.now, snapshot, lines, window(snapshot), logins, todos, readiness, coming=coming)
 
 
-def _line(facts: Snapshot, project: Project, coming: Turns, when_done: Eta | None) -> ProjectLine:
-    why = explain.project(facts, project, coming).why
+def _line(snapshot: Snapshot, project: Project, coming: Turns, when_done: Eta | None) -> ProjectLine:
+    why = explain.project(snapshot, project, coming).why
     stuck = why.why in (ReasonCode.DAEMON, ReasonCode.PERSON)
     going = project.state == "active" and not stuck
-    open_alarms = facts.alarms_of(project.name) if going else ()
+    open_alarms = snapshot.alarms_of(project.name) if going else ()
     alarm = open_alarms[0].subject if open_alarms else None
     return ProjectLine(project, project.total, project.of(State.DONE), why, when_done if going else None, alarm)
 
 
 def _todos(
-    facts: Snapshot, coming: Turns, lines: Iterable[ProjectLine], logins: Iterable[Credential], only: str | None
+    snapshot: Snapshot, coming: Turns, lines: Iterable[ProjectLine], logins: Iterable[Credential], only: str | None
 ) -> Iterable[Todo]:
     under_way = any(line.project.state in ("new", "discovering", "active") for line in lines)
-    if not facts.daemon.alive and under_way:
-        seen = f" (last seen {when(facts.daemon.seen_at, facts.now)})" if facts.daemon.seen_at else ""
+    if not snapshot.daemon.alive and under_way:
+        seen = f" (last seen {when(snapshot.daemon.seen_at, snapshot.now)})" if snapshot.daemon.seen_at else ""
         yield Todo(f"the daemon does not run{seen}", "systemctl start jgi-stager")
-    yield from _of_logins(facts, coming, logins)
+    yield from _of_logins(snapshot, coming, logins)
     for line in lines:
-        yield from _of_project(facts, line)
-    told = {one.about.task_id for one in facts.alarms}
-    for task in facts.tasks:
-        expected = explains(facts.outages, facts.now, (Service.GLOBUS,)) is not None or task.task_id in told
+        yield from _of_project(snapshot, line)
+    told = {one.about.task_id for one in snapshot.alarms}
+    for task in snapshot.tasks:
+        expected = explains(snapshot.outages, snapshot.now, (Service.GLOBUS,)) is not None or task.task_id in told
         if task.status not in (None, "ACTIVE") and task.state == "active" and not expected:
             yield Todo(
                 f"Globus task {task.task_id} stands still ({task.status}, {task.nice_status or 'no reason'})",
                 activity(task.task_id),
             )
-    open_alarms = facts.alarms if only is None else facts.alarms_of(only)
+    open_alarms = snapshot.alarms if only is None else snapshot.alarms_of(only)
     # Of these the line of the project says what the newest answer was.
-    listings = {f"discovery:{line.project.name}" for line in lines if _stuck(facts, line.project)}
-    yield from _of_alarms([one for one in open_alarms if one.key not in listings], facts.now)
-    yield from (Todo(what, do) for what, do in standstill.sentences(facts, coming, only))
-    yield from _of_documents(facts, only)
-    yield from _of_mails(facts)
+    listings = {f"discovery:{line.project.name}" for line in lines if _stuck(snapshot, line.project)}
+    yield from _of_alarms([one for one in open_alarms if one.key not in listings], snapshot.now)
+    yield from (Todo(what, do) for what, do in standstill.sentences(snapshot, coming, only))
+    yield from _of_documents(snapshot, only)
+    yield from _of_mails(snapshot)
 
 
 def _of_alarms(found: Sequence[Alarm], now: datetime) -> Iterable[Todo]:
@@ -243,8 +243,8 @@ def _found(text: str) -> str:
     return textwrap.shorten(text.rpartition(" Found: ")[2], FOUND_SHOWN, placeholder=" ...")
 
 
-def _of_documents(facts: Snapshot, only: str | None) -> Iterable[Todo]:
-    found = [one for one in facts.set_aside if only is None or not one.projects or only in one.projects]
+def _of_documents(snapshot: Snapshot, only: str | None) -> Iterable[Todo]:
+    found = [one for one in snapshot.set_aside if only is None or not one.projects or only in one.projects]
     for one in found[:DOCUMENTS_SHOWN]:
         of = f" (of {', '.join(one.projects[:3])})" if one.projects else ""
         yield Todo(f"{one.sentence}{of}", one.cure)
@@ -255,32 +255,32 @@ def _of_documents(facts: Snapshot, only: str | None) -> Iterable[Todo]:
         )
 
 
-def _of_logins(facts: Snapshot, coming: Turns, logins: Iterable[Credential]) -> Iterable[Todo]:
-    for name, view in facts.daemon.services.items():
+def _of_logins(snapshot: Snapshot, coming: Turns, logins: Iterable[Credential]) -> Iterable[Todo]:
+    for name, view in snapshot.daemon.services.items():
         # What is missing at one collection is told with its alarm; that the whole login is dead is not.
-        known = facts.logins.get(name)
+        known = snapshot.logins.get(name)
         alive = known is None or known.dead_since is None
-        told = alive and any(one.about.service == name and one.cause == Cause.CONSENT for one in facts.alarms)
+        told = alive and any(one.about.service == name and one.cause == Cause.CONSENT for one in snapshot.alarms)
         if view.state == "needs_person" and not told:
-            begun = since(facts, view)
-            said = f" since {when(begun, facts.now)}" if begun else ""
-            needed = deadline(facts, needed_at(facts, coming, name))
+            begun = since(snapshot, view)
+            said = f" since {when(begun, snapshot.now)}" if begun else ""
+            needed = deadline(snapshot, needed_at(snapshot, coming, name))
             yield Todo(f"{name}{said}: {found_out(view)[0]}; {needed}", view.cure)
     for login in logins:
         if login.state == "missing":
             yield Todo(f"{login.service}: {login.note}", login.cure)
         elif login.known is not None and login.known.ends_soon and login.known.ends_at is not None:
-            end = when(login.known.ends_at, facts.now)
+            end = when(login.known.ends_at, snapshot.now)
             yield Todo(f"{login.service}: will probably end at {end}: {login.known.ends_why}", login.cure)
 
 
-def _of_mails(facts: Snapshot) -> Iterable[Todo]:
-    for one in facts.refused_addresses:
-        since = when(one.since, facts.now)
+def _of_mails(snapshot: Snapshot) -> Iterable[Todo]:
+    for one in snapshot.refused_addresses:
+        since = when(one.since, snapshot.now)
         yield Todo(f"mails to {one.address} are refused since {since}: {one.reason}", _fix(one))
-    if facts.mails_given_up:
-        number = count(len(facts.mails_given_up), "mail")
-        yield Todo(f"{number} could not be sent and will not be; the last, {facts.mails_given_up[-1]}")
+    if snapshot.mails_given_up:
+        number = count(len(snapshot.mails_given_up), "mail")
+        yield Todo(f"{number} could not be sent and will not be; the last, {snapshot.mails_given_up[-1]}")
 
 
 def _fix(refused: RefusedAddress) -> str:
@@ -292,14 +292,14 @@ def _fix(refused: RefusedAddress) -> str:
     return f"jgi-stager project notify {name} ADDRESS...{others}"
 
 
-def _of_project(facts: Snapshot, line: ProjectLine) -> Iterable[Todo]:
+def _of_project(snapshot: Snapshot, line: ProjectLine) -> Iterable[Todo]:
     project = line.project
     if project.state == "invalid":
-        recent = project.since is None or facts.now - project.since < INVALID_SHOWN
+        recent = project.since is None or snapshot.now - project.since < INVALID_SHOWN
         if recent and not project.dismissed:
             yield Todo(f"{project.name or 'a record'} is invalid: {project.reason}", _corrected(project))
-    if _stuck(facts, project):
-        since = when(project.error_since, facts.now) if project.error_since else ""
+    if _stuck(snapshot, project):
+        since = when(project.error_since, snapshot.now) if project.error_since else ""
         what = f"{project.name}: its files cannot all be listed since {since}: {project.error}"
         yield Todo(what, f"ask JGI to mend it; it is tried every hour (jgi-stager explain {project.name})")
     if project.not_in_gold and project.state not in ENDED_PROJECTS:
@@ -308,18 +308,18 @@ def _of_project(facts: Snapshot, line: ProjectLine) -> Iterable[Todo]:
     if failed.files and project.state in ("active", "held"):
         yield Todo(f"{project.name}: {count(failed.files, 'file')} failed", f"jgi-stager explain {project.name}")
     if project.state == "paused":
-        yield from _expiring(facts, project)
+        yield from _expiring(snapshot, project)
 
 
-def _stuck(facts: Snapshot, project: Project) -> bool:
+def _stuck(snapshot: Snapshot, project: Project) -> bool:
     """Whether its discovery gets no further, though the services answer."""
     if project.state != ProjectState.DISCOVERING or project.error_since is None:
         return False
-    if any(facts.daemon.trouble(name) for name in ("gold", "jdp")):
+    if any(snapshot.daemon.service_down(name) for name in ("gold", "jdp")):
         return False
-    if explains(facts.outages, facts.now, (Service.GOLD, Service.JDP)) is not None:
+    if explains(snapshot.outages, snapshot.now, (Service.GOLD, Service.JDP)) is not None:
         return False
-    return facts.now - project.error_since > DISCOVERY_PATIENCE
+    return snapshot.now - project.error_since > DISCOVERY_GRACE
 
 
 def _corrected(project: Project) -> str:
@@ -327,11 +327,11 @@ def _corrected(project: Project) -> str:
     return f"insert it again, corrected{forget}"
 
 
-def _expiring(facts: Snapshot, project: Project) -> Iterable[Todo]:
+def _expiring(snapshot: Snapshot, project: Project) -> Iterable[Todo]:
     """A paused project loses what was delivered for it when the delivery expires."""
     dates = [
-        one.expires_at for one in facts.requests if project.name in one.projects and one.expires_at is not None
+        one.expires_at for one in snapshot.requests if project.name in one.projects and one.expires_at is not None
     ]
     if dates and project.of(*states_in(Phase.DELIVERED)).files:
-        what = f"{project.name} is paused, and what was delivered for it expires {when(min(dates), facts.now)}"
+        what = f"{project.name} is paused, and what was delivered for it expires {when(min(dates), snapshot.now)}"
         yield Todo(what, f"jgi-stager project resume {project.name}")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from jgi_stager.lifecycle import FILE_PHASES, Phase
 
-Journey = Sequence[tuple[datetime, str]]
+StateHistory = Sequence[tuple[datetime, str]]
 """When a file entered which state, in order."""
 Span = tuple[datetime, datetime]
 
@@ -24,7 +24,7 @@ class Blocked(NamedTuple):
     out: Sequence[Span] = ()
 
 
-QUOTA, TAPE, HANDOVER, TRANSFER, PEOPLE, OUT = (
+QUOTA, TAPE, TO_TRANSFER, TRANSFER, PEOPLE, OUT = (
     "its turn to be asked for",
     "tape",
     "manifest and a free transfer",
@@ -35,15 +35,17 @@ QUOTA, TAPE, HANDOVER, TRANSFER, PEOPLE, OUT = (
 _CAUSES = {
     Phase.PENDING: QUOTA,
     Phase.ON_TAPE: TAPE,
-    Phase.DELIVERED: HANDOVER,
+    Phase.DELIVERED: TO_TRANSFER,
     Phase.IN_TRANSFER: TRANSFER,
 }
 CAUSES: Mapping[str, str] = {state: _CAUSES.get(phase, PEOPLE) for state, phase in FILE_PHASES.items()}
 """What a file waits for in each state. A failed one waits for a person."""
-ORDER = (QUOTA, TAPE, HANDOVER, TRANSFER, PEOPLE, OUT)
+ORDER = (QUOTA, TAPE, TO_TRANSFER, TRANSFER, PEOPLE, OUT)
 
 
-def time_breakdown(journeys: Iterable[Journey], jdp: Blocked, globus: Blocked) -> dict[str, tuple[float, float]]:
+def time_breakdown(
+    histories: Iterable[StateHistory], jdp: Blocked, globus: Blocked
+) -> dict[str, tuple[float, float]]:
     """Seconds by cause: the mean over the files, and those of the file that took longest.
 
     What a file waited while the service that its state needs was blocked was not waited for quota or a
@@ -52,8 +54,8 @@ def time_breakdown(journeys: Iterable[Journey], jdp: Blocked, globus: Blocked) -
     total: dict[str, float] = dict.fromkeys(ORDER, 0.0)
     longest: tuple[float, dict[str, float]] = (-1.0, {})
     files = 0
-    for journey in journeys:
-        found = _of_file(journey, jdp, globus)
+    for history in histories:
+        found = _of_file(history, jdp, globus)
         files += 1
         for cause, seconds in found.items():
             total[cause] += seconds
@@ -63,11 +65,11 @@ def time_breakdown(journeys: Iterable[Journey], jdp: Blocked, globus: Blocked) -
     return {cause: (total[cause] / files, longest[1].get(cause, 0.0)) for cause in ORDER}
 
 
-def _of_file(journey: Journey, jdp: Blocked, globus: Blocked) -> dict[str, float]:
+def _of_file(history: StateHistory, jdp: Blocked, globus: Blocked) -> dict[str, float]:
     found: dict[str, float] = dict.fromkeys(ORDER, 0.0)
-    for (begun, state), (ended, _) in pairwise(journey):
+    for (begun, state), (ended, _) in pairwise(history):
         cause, left = CAUSES.get(state, PEOPLE), max(0.0, (ended - begun).total_seconds())
-        blocked = {QUOTA: jdp, HANDOVER: globus}.get(cause, Blocked())
+        blocked = {QUOTA: jdp, TO_TRANSFER: globus}.get(cause, Blocked())
         for name, gaps in ((PEOPLE, blocked.people), (OUT, blocked.out)):
             taken = min(left, sum(_overlap(begun, ended, gap) for gap in gaps))
             found[name] += taken

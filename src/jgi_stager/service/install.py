@@ -129,7 +129,7 @@ class Machine:
         """The path below the root."""
         return self.root / path.relative_to("/")
 
-    def tell(self, done: str, would: str, what: object) -> None:
+    def report(self, done: str, would: str, what: object) -> None:
         """Say what was done, or in a dry run what would be."""
         self.say(f"would {would:<8} {what}" if self.dry else f"{done:<9}  {what}")
 
@@ -141,10 +141,10 @@ class Machine:
         except OSError:
             before = None
         if before == file.content:
-            self.tell("unchanged", "keep", file.target)
+            self.report("unchanged", "keep", file.target)
             return False
         new = before is None
-        self.tell("written" if new else "replaced", "write" if new else "replace", file.target)
+        self.report("written" if new else "replaced", "write" if new else "replace", file.target)
         if not self.dry:
             target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             fresh = target.with_name(f".{target.name}.new")
@@ -160,7 +160,7 @@ class Machine:
         """Make a directory of root, if it is not there."""
         target = self.at(path)
         known = target.is_dir()
-        self.tell("unchanged" if known else "created", "keep" if known else "create", f"{path}/")
+        self.report("unchanged" if known else "created", "keep" if known else "create", f"{path}/")
         if not known and not self.dry:
             target.mkdir(mode=mode, parents=True)
             target.chmod(mode)
@@ -169,7 +169,7 @@ class Machine:
         """Remove a file that was installed."""
         target = self.at(path)
         if target.exists():
-            self.tell("removed", "remove", path)
+            self.report("removed", "remove", path)
             if not self.dry:
                 target.unlink()
 
@@ -177,7 +177,7 @@ class Machine:
         """Run a program of the machine, or only say so. Raises `InstallError` if it fails and is ``needed``."""
         if self.root != Path("/"):
             return
-        self.tell("run", "run", " ".join(command))
+        self.report("run", "run", " ".join(command))
         if self.dry:
             return
         found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
@@ -245,7 +245,7 @@ def uninstall(machine: Machine) -> None:
     if booted_with_systemd():
         machine.run("systemctl", "daemon-reload")
     machine.say("")
-    machine.say(f"Kept: {CONFIG.parent}/ (settings, secrets), {STATE}/ (the books),")
+    machine.say(f"Kept: {CONFIG.parent}/ (settings, secrets), {STATE}/ (the database),")
     machine.say(f"the user {ACCOUNT}, and everything that was staged.")
 
 
@@ -257,7 +257,7 @@ def uninstall_for_user(machine: Machine, config_home: Path) -> None:
     if booted_with_systemd():
         machine.run("systemctl", "--user", "daemon-reload")
     machine.say("")
-    machine.say(f"Kept: {config_home / 'jgi-stager'}/ (settings, secrets), the books, and everything staged.")
+    machine.say(f"Kept: {config_home / 'jgi-stager'}/ (settings, secrets), the database, and everything staged.")
 
 
 def account_exists() -> bool:
@@ -277,7 +277,7 @@ def _need_root(machine: Machine) -> None:
 def _config(machine: Machine, path: Path, state: Path, staging: Path | None) -> None:
     """The settings file, once: it belongs to people from then on."""
     if machine.at(path).exists():
-        machine.tell("unchanged", "keep", path)
+        machine.report("unchanged", "keep", path)
         return
     content = files("jgi_stager.cli").joinpath("example.toml").read_text(encoding="utf-8")
     content = re.sub(r'^# (directory = )"/var/lib/jgi-stager"$', rf'\1"{state}"', content, flags=re.MULTILINE)

@@ -16,7 +16,8 @@ from jgi_stager.formatting import human_bytes, percent, share_done, when
 from jgi_stager.lifecycle import BUSY_PROJECTS, ENDED_PROJECTS, OPEN_REQUESTS, OPEN_TASKS, State
 from jgi_stager.limits import restore_limits_now
 from jgi_stager.outages import explains
-from jgi_stager.planning import Spent, bytes_in_window
+from jgi_stager.plan_inputs import spent_of
+from jgi_stager.planning import bytes_in_window, counting
 from jgi_stager.settings import Settings
 from jgi_stager.store import Store, alarms, credentials, notices, outages, projects, requests, tallies, tasks
 from jgi_stager.store.tallies import Tally
@@ -83,7 +84,7 @@ class MetricsReader:
     store: Store
     settings: Settings
 
-    def look(self) -> MetricsSnapshot:
+    def take(self) -> MetricsSnapshot:
         """Read the database. Raises `StoreError`."""
         now = self.store.clock.now()
         records = projects.heads(self.store)
@@ -117,11 +118,9 @@ class MetricsReader:
 
 def _quota(store: Store, settings: Settings, now: datetime) -> Quota:
     limits = restore_limits_now(store, settings)
-    entries = requests.ledger(store, now - limits.window)
-    # What may still arrive counts as spent now: its time to come free has not begun.
-    spent = [Spent(now if entry.in_doubt else entry.at, entry.bytes) for entry in entries]
-    counting = [one.at for one in spent if one.at > now - limits.window and one.bytes]
-    free_at = min(counting) + limits.window if counting else None
+    spent = spent_of(requests.ledger(store, now - limits.window), now)
+    first = next((one for one in counting(spent, now, limits.window) if one.bytes), None)
+    free_at = None if first is None else first.at + limits.window
     return Quota(limits.quota_bytes, bytes_in_window(spent, now, limits.window), free_at)
 
 
@@ -132,36 +131,36 @@ LITTLE = 0.02
 """With less than this share of the quota left, files that wait to be asked for wait for the quota."""
 
 
-def status_line(survey: MetricsSnapshot, persons: Iterable[NeedsPerson]) -> str:
+def status_line(snapshot: MetricsSnapshot, persons: Iterable[NeedsPerson]) -> str:
     """Such as ``2 projects, 41 % of 18.2 TB, waiting for quota until 14:07 UTC``."""
-    open_projects = sum(survey.projects.get(state, 0) for state in (*BUSY_PROJECTS, NEW))
+    open_projects = sum(snapshot.projects.get(state, 0) for state in (*BUSY_PROJECTS, NEW))
     count = (
         f"{open_projects} project{'' if open_projects == 1 else 's'}" if open_projects else "no project under way"
     )
     parts = [count]
-    total, done = survey.total(), survey.total(State.DONE)
+    total, done = snapshot.total(), snapshot.total(State.DONE)
     if open_projects and total.bytes:
         share = share_done((done.files, done.bytes), (total.files, total.bytes))
         parts.append(f"{percent(share)} of {human_bytes(total.bytes)}")
-    parts += _waiting(survey, list(persons))
-    if survey.alarms:
-        number = len(survey.alarms)
+    parts += _waiting(snapshot, list(persons))
+    if snapshot.alarms:
+        number = len(snapshot.alarms)
         parts.append(f"{number} open alarm{'' if number == 1 else 's'}")
     return ", ".join(parts)
 
 
-def _waiting(survey: MetricsSnapshot, persons: list[NeedsPerson]) -> list[str]:
+def _waiting(snapshot: MetricsSnapshot, persons: list[NeedsPerson]) -> list[str]:
     """What a reader should know: a person who is needed before all else."""
     if persons:
         first = persons[0]
         return [f"waiting for a person: {first.service.value}: {first.cure}"]
     found = []
-    quota, pending = survey.quota, survey.total(State.PENDING)
+    quota, pending = snapshot.quota, snapshot.total(State.PENDING)
     if pending.files and quota.free_at is not None and quota.left < LITTLE * quota.limit:
-        found.append(f"waiting for quota until {when(quota.free_at, survey.now)}")
+        found.append(f"waiting for quota until {when(quota.free_at, snapshot.now)}")
     under_way = {
-        "on tape": survey.total(State.RESTORE_REQUESTED).files,
-        "in transfer": survey.total(State.TRANSFERRING).files,
-        "failed": survey.total(State.FAILED).files,
+        "on tape": snapshot.total(State.RESTORE_REQUESTED).files,
+        "in transfer": snapshot.total(State.TRANSFERRING).files,
+        "failed": snapshot.total(State.FAILED).files,
     }
     return found + [f"{files} {what}" for what, files in under_way.items() if files]

@@ -11,11 +11,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
+from jgi_stager.retry import backoff
 from jgi_stager.service.supervisor import Supervisor
 from jgi_stager.store import StoreUnavailable
 from jgi_stager.store.schema import LONGEST_INDEX_SECONDS
@@ -34,7 +36,7 @@ _MOST = 1000
 
 def wait_before(failed: int) -> float:
     """Real seconds to wait after so many starts in a row that failed. The first failure costs nothing."""
-    return 0.0 if failed < 2 else min(LONGEST_WAIT_SECONDS, 5.0 * 2.0 ** min(failed - 2, 10))
+    return 0.0 if failed < 2 else backoff(failed - 1, 5.0, LONGEST_WAIT_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,9 @@ LONG_OPENING_SECONDS = 60.0
 """Real: what opens the database in less tells nobody."""
 
 
-def wait_after_failures(starts: CrashBackoff, supervisor: Supervisor, stop: threading.Event) -> None:
+def wait_after_failures(crash_backoff: CrashBackoff, supervisor: Supervisor, stop: threading.Event) -> None:
     """Wait if the starts before this one failed. Only under a supervisor: a person need not wait."""
-    failed = starts.begin()
+    failed = crash_backoff.begin()
     seconds = wait_before(failed)
     if not supervisor.listens or seconds == 0:
         return
@@ -97,9 +99,8 @@ def opened_when_there(
 
     Raises what ``opening`` raises if there is no supervisor to tell, or for any other reason.
     """
-    wait = FIRST_RETRY_SECONDS
     with ExitStack() as stack:
-        while True:
+        for tries in count(1):
             try:
                 with signs_of_life(supervisor):
                     found = stack.enter_context(opening())
@@ -111,8 +112,7 @@ def opened_when_there(
                 # Up, though not at work: systemd must neither give the start up nor take this for a failure.
                 supervisor.ready()
                 supervisor.status(f"waiting for MongoDB: {error}")
-            wait_alive(wait, supervisor, stop)
-            wait = min(LONGEST_RETRY_SECONDS, wait * 2)
+            wait_alive(backoff(tries, FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS), supervisor, stop)
         yield found
 
 
@@ -122,13 +122,13 @@ def signs_of_life(supervisor: Supervisor) -> Iterator[None]:
     made nothing is heard of the database."""
     over = threading.Event()
 
-    def tell() -> None:
+    def report() -> None:
         if not over.wait(LONG_OPENING_SECONDS):
             supervisor.ready()
             supervisor.status("opening the database; if it makes an index, the journal says which")
             wait_alive(LONGEST_INDEX_SECONDS, supervisor, over)
 
-    thread = threading.Thread(target=tell, name="signs of life", daemon=True)
+    thread = threading.Thread(target=report, name="signs of life", daemon=True)
     thread.start()
     try:
         yield

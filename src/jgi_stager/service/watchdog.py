@@ -32,13 +32,13 @@ def silence_bound(settings: Settings) -> float:
 
 @dataclass
 class Watchdog:
-    """Watches the steps for the supervisor. `look` is cheap and asks neither the database nor the network."""
+    """Watches the steps for the supervisor. `check` is cheap and asks neither the database nor the network."""
 
     supervisor: Supervisor
     liveness: Liveness
     scheduler: BaseScheduler
     bound: float
-    starts: CrashBackoff | None = None
+    crash_backoff: CrashBackoff | None = None
     """Where a start that proved good is noted."""
     began: float = field(default_factory=time.monotonic)
     _fed: float = 0.0
@@ -54,12 +54,12 @@ class Watchdog:
             found["scheduler"] = late
         return found
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Give the sign of life if it is due and true; say once in the log what holds it back."""
         now = time.monotonic()
-        if self.starts is not None and now - self.began > GOOD_AFTER_SECONDS:
-            self.starts.good()
-            self.starts = None
+        if self.crash_backoff is not None and now - self.began > GOOD_AFTER_SECONDS:
+            self.crash_backoff.good()
+            self.crash_backoff = None
         watchdog = self.supervisor.watchdog
         pause = watchdog.total_seconds() / FEEDS_PER_WATCHDOG if watchdog else self.bound / FEEDS_PER_WATCHDOG
         if now - self._fed < pause:

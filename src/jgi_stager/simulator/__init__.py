@@ -10,7 +10,7 @@ The map of the package:
   ``tokens``, ``mishaps``
 - ``gold jdp jdp_search downloads nmdc auth transfer`` one thin application per service, over ``web``;
   ``descriptors``, ``listing`` and ``transfer_documents`` are what they show
-- ``faults`` and ``gate`` faults on the wire; ``books`` and ``control`` the ``/_sim`` calls
+- ``faults`` and ``fault_injection`` faults on the wire; ``observations`` and ``control`` the ``/_sim`` calls
 - ``server`` real HTTP on one port (`running_simulator`); ``__main__`` the process
 """
 

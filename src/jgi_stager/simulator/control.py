@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from jgi_stager.clock import Clock, ManualClock
 
-from .books import books
 from .faults import FaultBoard, FaultRule
+from .observations import observations
 from .web import Context, answer, route
 from .world import World
 
@@ -36,8 +36,8 @@ class Control(BaseModel):
 def routes(world: World, clock: Clock, board: FaultBoard, refuse: Callable[[float], None]) -> list[Route]:
     """The calls of ``/_sim``."""
 
-    def show_books(call: Context) -> Response:
-        return answer({**books(call.world, full=bool(call.query("full"))), "faults": dict(board.hits)})
+    def show_observations(call: Context) -> Response:
+        return answer({**observations(call.world, full=bool(call.query("full"))), "faults": dict(board.hits)})
 
     def show_catalogue(call: Context) -> Response:
         catalogue = call.world.catalogue
@@ -63,7 +63,7 @@ def routes(world: World, clock: Clock, board: FaultBoard, refuse: Callable[[floa
         return answer({"now": now, "switches": world.switches.model_dump(mode="json")})
 
     return [
-        route("/books", "sim.books", show_books, world, clock),
+        route("/books", "sim.books", show_observations, world, clock),
         route("/catalogue", "sim.catalogue", show_catalogue, world, clock),
         route("/control", "sim.control", control, world, clock, ("POST",)),
     ]

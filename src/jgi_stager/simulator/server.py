@@ -20,8 +20,8 @@ from jgi_stager.clock import Clock
 
 from . import auth, control, downloads, gold, jdp, nersc, nmdc, transfer
 from .dates import Dated
+from .fault_injection import FaultInjector
 from .faults import FaultBoard
-from .gate import FaultGate
 from .world import World
 
 HOST = "127.0.0.1"
@@ -161,7 +161,7 @@ class Simulator:
         async def shut(seconds: float, answering: asyncio.Transport) -> None:
             await self._server.refuse_now(self.port, seconds, answering)
 
-        gate = FaultGate(app, self.faults, name_of, self._transports, shut)
+        gate = FaultInjector(app, self.faults, name_of, self._transports, shut)
         return Dated(gate, clock.now, lambda: world.switches)
 
     def _server_refuses(self, seconds: float) -> None:

@@ -16,7 +16,7 @@ class Token:
 
 
 @dataclass
-class TokenBook:
+class TokenRegistry:
     """Issues tokens and knows which of them still count."""
 
     service: str

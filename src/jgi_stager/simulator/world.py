@@ -14,7 +14,7 @@ from .catalogue import Catalogue
 from .filesystem import Collections
 from .mishaps import Mishaps
 from .settings import SimulatorSettings, Switches
-from .tokens import TokenBook
+from .tokens import TokenRegistry
 from .transfers import Transfers
 
 
@@ -44,8 +44,8 @@ class World:
         )
         self.archive = Archive(settings, self.catalogue, self.collections, self.mishaps, self.now, self.switches)
         self.transfers = Transfers(settings, self.collections, self.mishaps, self.now)
-        self.gold_tokens = TokenBook("gold", settings.gold_token_hours * 3600)
-        self.globus_tokens = TokenBook("globus", settings.globus_token_hours * 3600)
+        self.gold_tokens = TokenRegistry("gold", settings.gold_token_hours * 3600)
+        self.globus_tokens = TokenRegistry("globus", settings.globus_token_hours * 3600)
         self.page_tokens: dict[str, tuple[str, str]] = {}
         """NMDC page tokens that were not used yet: collection and last id."""
 

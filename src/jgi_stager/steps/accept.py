@@ -36,7 +36,7 @@ def run(ctx: StepContext) -> int:
         if ctx.stop.is_set():
             break
         try:
-            _look(ctx, inserted)
+            _check(ctx, inserted)
         except RecordTooLarge:
             # Not even what it may lose makes room on it: people were told, and those behind it go on.
             log.exception("step_bug", document=shown_key(inserted.key))
@@ -44,7 +44,7 @@ def run(ctx: StepContext) -> int:
     return seen
 
 
-def _look(ctx: StepContext, inserted: RawRecord) -> None:
+def _check(ctx: StepContext, inserted: RawRecord) -> None:
     try:
         if (size := projects.size(inserted.document)) > LARGEST_RECORD:
             _refuse_large(ctx, inserted, size)
@@ -114,7 +114,7 @@ def _refuse_large(ctx: StepContext, inserted: RawRecord, size: int) -> None:
 
 def mark_invalid(ctx: StepContext, project: Project, reason: str) -> None:
     """Mark a project that is being discovered invalid and tell people why. The daemon and the others go on."""
-    _tell_invalid(ctx, project.key, reason, project.project_name, project.notify or ())
+    _notify_invalid(ctx, project.key, reason, project.project_name, project.notify or ())
     old, new = ProjectState.DISCOVERING, ProjectState.INVALID
     projects.set_project(ctx.store, project.key, old, new, why=reason, reason=reason)
     log.warning("project_invalid", project=project.project_name, record=shown_key(project.key), reason=reason)
@@ -125,7 +125,7 @@ def _refuse(ctx: StepContext, inserted: RawRecord, reason: str, *, without: Sequ
     that it may have claimed."""
     name = inserted.document.get("project_name")
     shown = name[:100] if isinstance(name, str) and name.isprintable() else None
-    _tell_invalid(ctx, inserted.key, reason, shown, _addresses(inserted))
+    _notify_invalid(ctx, inserted.key, reason, shown, _addresses(inserted))
     _set_invalid(ctx, inserted, reason, without)
     log.warning("project_invalid", project=shown, record=shown_key(inserted.key), reason=reason)
 
@@ -143,7 +143,7 @@ def _set_invalid(ctx: StepContext, inserted: RawRecord, reason: str, without: Se
     )
 
 
-def _tell_invalid(ctx: StepContext, key: object, reason: str, name: str | None, also: Iterable[str]) -> None:
+def _notify_invalid(ctx: StepContext, key: object, reason: str, name: str | None, also: Iterable[str]) -> None:
     """Tell people that a record cannot be used. ``name``: the one that it asks for, if that can be shown."""
     record = shown_key(key)
     # A person may put another record under the same id: what is wrong with that one is told, too.

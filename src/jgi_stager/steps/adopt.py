@@ -27,17 +27,17 @@ from jgi_stager.models import Project
 from jgi_stager.notices import ACTIVITY
 from jgi_stager.steps import transitions
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import Lasts, acceptance_key, alert, solve
+from jgi_stager.steps.notify import Lasts, acceptance_key, alert, resolve
 from jgi_stager.steps.services import call, files_at_destination, isolate_each
-from jgi_stager.steps.verify import Finding, look_at
+from jgi_stager.steps.verify import Finding, check_file
 from jgi_stager.store import files, imports, moves, projects
 from jgi_stager.store.files import FileRow
 
 log = structlog.get_logger()
 
-TOLD_AFTER = timedelta(hours=24)
+ALERT_AFTER = timedelta(hours=24)
 """A task of the other database that runs longer than that stands still, or nobody can see it."""
-NOT_LOOKED_AT = "destination_not_looked_at"
+NOT_CHECKED = "destination_not_looked_at"
 
 
 def run(ctx: StepContext) -> int:
@@ -46,24 +46,22 @@ def run(ctx: StepContext) -> int:
 
 
 def _adopt(ctx: StepContext, project: Project) -> int:
-    waiting = files.analysis_projects_to_look_at(ctx.store, project.project_name)
+    waiting = files.analysis_projects_to_check(ctx.store, project.project_name)
     if not waiting or _may_be_written(ctx, project):
         return 0
     moved = 0
     for ap_gold_id in waiting:
-        found = files.to_look_at(ctx.store, project.project_name, ap_gold_id)
+        found = files.to_check(ctx.store, project.project_name, ap_gold_id)
         known = imports.of_analysis_projects(ctx.store, project, [ap_gold_id]).get(ap_gold_id)
         elsewhere = () if known is None else tuple(known.directories)
         for directory, group in groupby(sorted(found, key=_place), key=lambda file: _place(file)[0]):
             if ctx.stop.is_set():
                 return moved
-            ask = partial(_look, ctx, project, directory, list(group), elsewhere)
+            ask = partial(_check, ctx, project, directory, list(group), elsewhere)
             if ctx.settings.staging.method == "https":
                 moved += ask()
             else:
-                moved += (
-                    call(ctx, Service.GLOBUS, ask, directory, NOT_LOOKED_AT, project=project.project_name) or 0
-                )
+                moved += call(ctx, Service.GLOBUS, ask, directory, NOT_CHECKED, project=project.project_name) or 0
     return moved
 
 
@@ -76,7 +74,7 @@ Sizes = Mapping[str, int | None]
 """The regular files of a directory, and their sizes in bytes."""
 
 
-def _look(
+def _check(
     ctx: StepContext, project: Project, directory: str, group: Sequence[FileRow], elsewhere: Sequence[str]
 ) -> int:
     """Decide about the files of one directory; what cannot be read now is looked at again. How many are decided.
@@ -89,26 +87,26 @@ def _look(
         for one in dict.fromkeys([directory, *elsewhere]):
             places[one] = files_at_destination(ctx, one)
     except Rejected as error:
-        _tell_unseen(ctx, project, topic, directory, str(error))
+        _alert_unseen(ctx, project, topic, directory, str(error))
         return 0
     findings = _read(ctx, group, places)
     moved, same = 0, _unchanged(ctx, group)
     for how, found in findings.right.items():
         moved += transitions.adopt_files(ctx.store, [one for one in found if one[0].oid in same], how)
     wrong = [oid for oid in findings.wrong if oid in same]
-    asked = files.looked_at(ctx.store, wrong) if wrong else 0
+    asked = files.note_checked(ctx.store, wrong) if wrong else 0
     log.info("files_adopted", project=project.project_name, directory=directory, files=moved, to_ask=asked)
     if findings.unseen is not None:
-        _tell_unseen(ctx, project, topic, directory, findings.unseen)
+        _alert_unseen(ctx, project, topic, directory, findings.unseen)
     else:
-        solve(ctx, topic, "what lies there was looked at")
+        resolve(ctx, topic, "what lies there was looked at")
     return moved + asked
 
 
 def _unchanged(ctx: StepContext, group: Sequence[FileRow]) -> set[files.FileId]:
     """Those of which JDP still says what they were compared with. To read them may take hours, and meanwhile it
     may have listed some anew: they are looked at again."""
-    now = files.to_look_at(ctx.store, group[0].project_name, group[0].ap_gold_id)
+    now = files.to_check(ctx.store, group[0].project_name, group[0].ap_gold_id)
     as_read = {file.oid: file for file in group}
     return {file.oid for file in now if as_read.get(file.oid) == file}
 
@@ -129,12 +127,12 @@ def _read(ctx: StepContext, group: Sequence[FileRow], places: Mapping[str, Sizes
     findings = Findings()
     most = ctx.settings.staging.md5_max_bytes
 
-    def look(file: FileRow, stop: read_back.Stop) -> tuple[FileRow, Finding]:
+    def check(file: FileRow, stop: read_back.Stop) -> tuple[FileRow, Finding]:
         found = _where(file, places)
-        return found, look_at(found, places[_place(found)[0]], most, stop)
+        return found, check_file(found, places[_place(found)[0]], most, stop)
 
     workers = read_back.workers(ctx.settings.staging.verify_workers)
-    for file, answer in read_back.each(look, group, workers, ctx.stop):
+    for file, answer in read_back.map_unordered(check, group, workers, ctx.stop):
         try:
             found, finding = answer.result()
         except read_back.Stopped:
@@ -162,7 +160,7 @@ def _where(file: FileRow, places: Mapping[str, Sizes]) -> FileRow:
     return file
 
 
-def _tell_unseen(ctx: StepContext, project: Project, topic: str, directory: str, error: str) -> None:
+def _alert_unseen(ctx: StepContext, project: Project, topic: str, directory: str, error: str) -> None:
     alert(
         ctx,
         f"{topic}:{ctx.clock.now():%Y-%m-%d}",
@@ -185,23 +183,23 @@ def _may_be_written(ctx: StepContext, project: Project) -> bool:
         return False
     known = imports.of_project(ctx.store, project)
     if known is None:
-        _tell_missing(ctx, project)
+        _alert_missing(ctx, project)
         return True
-    solve(ctx, f"import-missing:{project.project_name}", "it is there")
+    resolve(ctx, f"import-missing:{project.project_name}", "it is there")
     ended = [task_id for task_id in known.running if _has_ended(ctx, task_id)]
     if ended:
         imports.note_ended(ctx.store, project.project_name, ended)
     left = [task_id for task_id in known.running if task_id not in ended]
     topic = f"foreign-tasks:{acceptance_key(project)}"
     if not left:
-        solve(ctx, topic, "they have ended")
+        resolve(ctx, topic, "they have ended")
         return False
-    if ctx.clock.now() - known.imported_at > TOLD_AFTER:
-        _tell_running(ctx, project, topic, left)
+    if ctx.clock.now() - known.imported_at > ALERT_AFTER:
+        _alert_running(ctx, project, topic, left)
     return True
 
 
-def _tell_missing(ctx: StepContext, project: Project) -> None:
+def _alert_missing(ctx: StepContext, project: Project) -> None:
     topic = f"import-missing:{project.project_name}"
     alert(
         ctx,
@@ -223,7 +221,7 @@ def _has_ended(ctx: StepContext, task_id: str) -> bool:
     return status is not None and status.status in ENDED
 
 
-def _tell_running(ctx: StepContext, project: Project, topic: str, left: Sequence[str]) -> None:
+def _alert_running(ctx: StepContext, project: Project, topic: str, left: Sequence[str]) -> None:
     alert(
         ctx,
         f"{topic}:{ctx.clock.now():%Y-%m-%d}",

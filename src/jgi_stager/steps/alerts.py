@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from jgi_stager.alarm_models import About, Cause
-from jgi_stager.clients.wording import is_known_word
+from jgi_stager.clients.wording import is_known_status
 from jgi_stager.control_models import SetAsideEntry
 from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
@@ -47,10 +47,10 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 def alert_failures(ctx: StepContext) -> int:
     """Look at every project that moves. Returns how many notices were stored."""
-    return isolate_each(ctx, projects.by_state(ctx.store, ProjectState.ACTIVE), _look)
+    return isolate_each(ctx, projects.by_state(ctx.store, ProjectState.ACTIVE), _check)
 
 
-def _look(ctx: StepContext, project: Project) -> int:
+def _check(ctx: StepContext, project: Project) -> int:
     """Tell what failed since the last time, unless that was a moment ago."""
     now, name = ctx.clock.now(), project.project_name
     if not files.any_in(ctx.store, name, [State.FAILED]):
@@ -172,7 +172,7 @@ def _requests(
     for one in waiting:
         age = now - one.asked_at - lost(planned, (Service.JDP,), one.asked_at, now)
         # Not asked successfully since: its age says nothing about JDP.
-        strange = not is_known_word(one.status_word)  # told when it was seen (`poll_requests`)
+        strange = not is_known_status(one.status_word)  # told when it was seen (`poll_requests`)
         if age <= known.limit or one.stalled_told_at or one.attempts or strange:
             continue
         yield {
@@ -302,7 +302,7 @@ def _now(ctx: StepContext, before: Sequence[SetAsideEntry]) -> list[SetAsideEntr
     met = {(one.collection, identity(one.key)): one for one in [*noted, *ctx.store.misfits.all()]}
     items = []
     for place, one in met.items():
-        still = inspection.look_again(ctx.store, one.collection, one.key)
+        still = inspection.inspect_again(ctx.store, one.collection, one.key)
         if still is None:
             ctx.store.misfits.forget(one)
             continue

@@ -21,7 +21,7 @@ from jgi_stager.lifecycle import (
 )
 from jgi_stager.steps import older_database, transitions
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, resolve
 from jgi_stager.store import files, projects, requests, tallies, tasks
 
 log = structlog.get_logger()
@@ -33,7 +33,7 @@ INSPECTED = 400
 def run(ctx: StepContext) -> int:
     """Let every stranded file start again, uncounted: it is not to blame. Returns how many there were."""
     moved = 0
-    older_database.look_for_orphans(ctx)
+    older_database.find_orphans(ctx)
     moved += _let_removed_go(ctx)
     _repair_tallies(ctx)
     going_on = projects.by_state(ctx.store, set(ProjectState).difference(OVER_PROJECTS))
@@ -44,7 +44,7 @@ def run(ctx: StepContext) -> int:
         if request is None and damaged:
             continue  # it may be one of those that were set aside
         if request is None or request.state not in HOLDING_REQUESTS:
-            state = "not in the books" if request is None else request.state
+            state = "not in the database" if request is None else request.state
             why = f"request {request_id} is {state}, and nobody would look at it again"
             moved += transitions.free_files_of_request(ctx.store, request_id, why)
     damaged = tasks.inspect(ctx.store)
@@ -72,15 +72,15 @@ def _let_removed_go(ctx: StepContext) -> int:
     taken = projects.names_taken(ctx.store)
     for name in files.project_names(ctx.store):
         if name in taken:
-            solve(ctx, f"removed:{name}", "there is a record of this name")
+            resolve(ctx, f"removed:{name}", "there is a record of this name")
             continue
         if not files.is_set_aside(name):
-            _tell_removed(ctx, name)
+            _alert_removed(ctx, name)
         moved += transitions.free_files_of_project(ctx.store, name, "the record of its project was removed")
     return moved
 
 
-def _tell_removed(ctx: StepContext, name: str) -> None:
+def _alert_removed(ctx: StepContext, name: str) -> None:
     counts = tallies.counted(ctx.store, name)
     under_way = sum(tally.files for state, tally in counts.items() if state not in RESTING)
     first = files.of_project(ctx.store, name, limit=1)

@@ -1,6 +1,6 @@
 """Ends the alarms whose matter is over by itself: the request or task is closed, the projects are at rest.
 
-What can be seen to be over where it is looked at is ended there (`jgi_stager.steps.notify.solve`).
+What can be seen to be over where it is looked at is ended there (`jgi_stager.steps.notify.resolve`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jgi_stager.importer import PatternsError
 from jgi_stager.lifecycle import OPEN_REQUESTS, OPEN_TASKS, OVER_PROJECTS, ProjectState, RequestState, TaskState
 from jgi_stager.pattern_files import PATTERNS, read_importer
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import solve
+from jgi_stager.steps.notify import resolve
 from jgi_stager.store import alarms, control, projects, requests, tasks
 
 
@@ -24,7 +24,7 @@ def run(ctx: StepContext) -> int:
     begun = [one["at"] for one in control.starts(ctx.store)[-1:]] if known else []
     for alarm in known:
         why = _over(ctx, alarm, begun)
-        over += why is not None and solve(ctx, alarm.key, why)
+        over += why is not None and resolve(ctx, alarm.key, why)
     return over
 
 

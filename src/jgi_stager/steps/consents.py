@@ -18,7 +18,7 @@ from jgi_stager.formatting import count, human_bytes, some_of
 from jgi_stager.notices import COMMANDS, Kind, until_reminder
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.credential_notices import waiting_for
-from jgi_stager.steps.notify import Lasts, alert, notify, solve
+from jgi_stager.steps.notify import Lasts, alert, notify, resolve
 from jgi_stager.store import alarms
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ DOES = {CallKind.LIST: "list directories", CallKind.SUBMIT: "submit transfers"}
 WANTED = {"data_access": "the consent data_access", "access": "access of the account"}
 
 
-def tell(ctx: StepContext, lack: Lack, said: str) -> None:
+def notify_lack(ctx: StepContext, lack: Lack, said: str) -> None:
     """Tell people what is missing, once for each collection and scope, and again where it lasts."""
     waiting, now = waiting_for(ctx, Service.GLOBUS), ctx.clock.now()
     names = [one["name"] for one in waiting["projects"]]
@@ -71,7 +71,7 @@ def watch(ctx: StepContext) -> None:
         prefix, _, rest = alarm.key.partition(":")
         collection = rest.partition(":")[0]
         if prefix == PREFIX and _is_over(ctx, alarm, collection):
-            _tell_over(ctx, alarm, collection)
+            _notify_over(ctx, alarm, collection)
 
 
 def _is_over(ctx: StepContext, alarm: Alarm, collection: str) -> bool:
@@ -80,7 +80,7 @@ def _is_over(ctx: StepContext, alarm: Alarm, collection: str) -> bool:
     return all(ctx.globus.allowed(kind, collection) for kind in refused or CallKind)
 
 
-def _tell_over(ctx: StepContext, alarm: Alarm, collection: str) -> None:
+def _notify_over(ctx: StepContext, alarm: Alarm, collection: str) -> None:
     now = ctx.clock.now()
     data = {
         "service": Service.GLOBUS.value,
@@ -90,7 +90,7 @@ def _tell_over(ctx: StepContext, alarm: Alarm, collection: str) -> None:
         "lasted_seconds": (now - alarm.opened_at).total_seconds(),
     }
     notify(ctx, Kind.SOLVED, f"{alarm.key}:{alarm.opened_at:%Y-%m-%dT%H:%M:%S}", data)
-    solve(ctx, alarm.key, "the collection takes these calls again")
+    resolve(ctx, alarm.key, "the collection takes these calls again")
 
 
 def _topic(collection: str, scope: str) -> str:

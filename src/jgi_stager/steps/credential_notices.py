@@ -17,8 +17,8 @@ import structlog
 from jgi_stager.failures import NeedsPerson, Service, Transient
 from jgi_stager.lifecycle import NoticeState, Phase, ProjectState, State, states_in
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind, until_reminder
-from jgi_stager.reporting import snapshot
 from jgi_stager.reporting.quota import turns
+from jgi_stager.reporting.snapshot import SnapshotSource, take_snapshot
 from jgi_stager.reporting.summary import needed_at
 from jgi_stager.secrets import CREDENTIALS, credential_identity
 from jgi_stager.steps.context import StepContext
@@ -131,10 +131,10 @@ def record_rejected(ctx: StepContext, error: NeedsPerson) -> None:
         until_reminder(0),
     )
     replaced = before.dead_since is not None and before.dead_identity != known.dead_identity
-    tell_need(ctx, service, known, replaced=replaced)
+    notify_need(ctx, service, known, replaced=replaced)
 
 
-def tell_need(ctx: StepContext, service: Service, known: Credential, *, replaced: bool = False) -> None:
+def notify_need(ctx: StepContext, service: Service, known: Credential, *, replaced: bool = False) -> None:
     """Store the mail that says what to do, unless it is stored. Nobody is mailed about the mail server."""
     if service is Service.SMTP or known.dead_since is None:
         return
@@ -215,8 +215,8 @@ def _when_needed(ctx: StepContext, service: Service) -> Mapping[str, Any]:
     """``told_at``, and ``needed_at``: until then no time is lost; None if nothing needs the service. Neither where
     that cannot be told: the mail is what matters."""
     try:
-        facts = snapshot.take_snapshot(snapshot.SnapshotSource(ctx.store, ctx.settings, ctx.clock))
-        return {"told_at": facts.now, "needed_at": needed_at(facts, turns(facts), service.value)}
+        snapshot = take_snapshot(SnapshotSource(ctx.store, ctx.settings, ctx.clock))
+        return {"told_at": snapshot.now, "needed_at": needed_at(snapshot, turns(snapshot), service.value)}
     except StoreError:
         raise
     except Exception:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from jgi_stager.failures import NEEDED, OutsideError, Rejected, Service
+from jgi_stager.failures import NEEDED, Rejected, Service, ServiceError
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, CURES, Kind
 from jgi_stager.reporting.credential_life import is_soon, likely_end
 from jgi_stager.secrets import CREDENTIALS, credential_identity
@@ -26,7 +26,7 @@ from jgi_stager.store.credentials import Credential
 log = structlog.get_logger()
 
 
-OUT_TOLD_AFTER = timedelta(hours=6)
+OUTAGE_ALERT_AFTER = timedelta(hours=6)
 """A service that does not answer for so long is worth a mail."""
 LONG_LIFE = timedelta(days=7)
 """A credential that lives longer than this is worth a mail before it ends; a shorter one a line in the digest."""
@@ -34,15 +34,15 @@ LONG_LIFE = timedelta(days=7)
 
 def run(ctx: StepContext) -> int:
     """Look after every service. Returns 0: no file moves by it."""
-    books = {one.service: one for one in credentials.everything(ctx.store)}
+    by_service = {one.service: one for one in credentials.everything(ctx.store)}
     for service in NEEDED:
         if ctx.stop.is_set():
             break
-        known = books.get(service.value) or Credential(service.value)
+        known = by_service.get(service.value) or Credential(service.value)
         unused = service is Service.SMTP or (service is Service.GLOBUS and not uses_globus(ctx))
         if service in CREDENTIALS and not unused:
             _watch(ctx, service, known)
-        _tell_outage(ctx, service, known)
+        _notify_outage(ctx, service, known)
     consents.watch(ctx)
     return 0
 
@@ -61,7 +61,7 @@ def _watch(ctx: StepContext, service: Service, known: Credential) -> None:
     if known.healing_since is not None and now - known.healing_since >= people.HEALED_AFTER:
         people.record_recovered(ctx, service, known)
     elif known.healing_since is None:
-        people.tell_need(ctx, service, known)
+        people.notify_need(ctx, service, known)
         if known.next_reminder_at is not None and now >= known.next_reminder_at:
             people.remind(ctx, service, known, known.dead_since)
 
@@ -103,7 +103,7 @@ def _probe(ctx: StepContext, service: Service) -> None:
     credentials.probed(ctx.store, service.value)
     try:
         told = PROBES[service](ctx)
-    except OutsideError as error:
+    except ServiceError as error:
         record_failure(ctx, error)
     else:
         if told:
@@ -175,10 +175,10 @@ def _warn(ctx: StepContext, service: Service, known: Credential) -> None:
     credentials.warned(ctx.store, service.value, known.identity)
 
 
-def _tell_outage(ctx: StepContext, service: Service, known: Credential) -> None:
+def _notify_outage(ctx: StepContext, service: Service, known: Credential) -> None:
     """A service that is silent for hours: nothing to do, and good to know."""
     now = ctx.clock.now()
-    if service is Service.SMTP or known.out_since is None or now - known.out_since < OUT_TOLD_AFTER:
+    if service is Service.SMTP or known.out_since is None or now - known.out_since < OUTAGE_ALERT_AFTER:
         return
     if announced(ctx, service) is not None:
         return

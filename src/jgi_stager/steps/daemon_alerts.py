@@ -15,7 +15,7 @@ import structlog
 
 from jgi_stager import mail
 from jgi_stager.alarm_models import Cause
-from jgi_stager.failures import OutsideError
+from jgi_stager.failures import ServiceError
 from jgi_stager.formatting import human_duration
 from jgi_stager.importer import PatternsError
 from jgi_stager.notices import Kind, message_id
@@ -30,8 +30,8 @@ log = structlog.get_logger()
 
 LOOP_STARTS, LOOP_WINDOW = 3, timedelta(hours=1)
 """So many starts in a row within this time, none of which ended as it should, are a crash loop."""
-LOOP_TOLD_EVERY = timedelta(hours=6)
-WORTH_A_WORD = timedelta(minutes=5)
+LOOP_ALERT_EVERY = timedelta(hours=6)
+NOTEWORTHY = timedelta(minutes=5)
 """A database that was away for less is not worth a mail."""
 MAILED_AFTER = timedelta(minutes=15)
 """A database that is away for so long is told of past the outbox."""
@@ -49,7 +49,7 @@ def note_start(ctx: StepContext) -> datetime:
             break
         crashed.append(one["at"])
     if len(crashed) >= LOOP_STARTS:
-        _tell_loop(ctx, now, len(crashed) + 1)
+        _alert_loop(ctx, now, len(crashed) + 1)
     return now
 
 
@@ -82,8 +82,8 @@ def note_takeover(ctx: StepContext, lease: Mapping[str, Any]) -> None:
     notify(ctx, Kind.TROUBLE, f"takeover:{lease['token']}", data)
 
 
-def _tell_loop(ctx: StepContext, now: datetime, starts: int) -> None:
-    period = int(now.timestamp() // LOOP_TOLD_EVERY.total_seconds())
+def _alert_loop(ctx: StepContext, now: datetime, starts: int) -> None:
+    period = int(now.timestamp() // LOOP_ALERT_EVERY.total_seconds())
     data = {
         "subject": f"the daemon started {starts} times within an hour",
         "text": f"It ended {starts - 1} times without being told to. Nothing is lost: it goes on where it stopped "
@@ -138,10 +138,10 @@ def store_answered(ctx: StepContext) -> None:
         since, outage.since = outage.since, None
     if since is None:
         return
-    if now - since >= WORTH_A_WORD:
+    if now - since >= NOTEWORTHY:
         log.warning("store_recovered", since=since)
         try:
-            _tell_recovery(ctx, since, now)
+            _notify_recovery(ctx, since, now)
         except StoreError as error:
             log.warning("store_unavailable", step="trouble", error=str(error))
             with outage.lock:
@@ -151,7 +151,7 @@ def store_answered(ctx: StepContext) -> None:
         outage.mailed_at = outage.tried_at = None
 
 
-def _tell_recovery(ctx: StepContext, since: datetime, now: datetime) -> None:
+def _notify_recovery(ctx: StepContext, since: datetime, now: datetime) -> None:
     text = (
         f"It could not be reached from {since:%Y-%m-%d %H:%M} to {now:%Y-%m-%d %H:%M} UTC. Nothing was lost and "
         "everything goes on; deliveries that had to wait are taken up first."
@@ -187,7 +187,7 @@ def _mail_past_the_outbox(ctx: StepContext, since: datetime, error: str) -> bool
     )
     try:
         mail.send(mail.make_mail(mail.render(notice), envelope), settings.mailto, settings, ctx.secrets)
-    except OutsideError as problem:
+    except ServiceError as problem:
         log.warning("mail_postponed", notice="store", error=str(problem))
         return False
     return True

@@ -26,7 +26,7 @@ import structlog
 from jgi_stager.alarm_models import About, Cause
 from jgi_stager.clients.globus import Entry, unusable_path
 from jgi_stager.clients.jdp import JdpFile, RequestStatus
-from jgi_stager.failures import OutsideError, Rejected, Service
+from jgi_stager.failures import Rejected, Service, ServiceError
 from jgi_stager.lifecycle import IN_DOUBT, RequestState, State
 from jgi_stager.manifests import LARGEST_MANIFEST_BYTES, Delivery, ListedManifest, delivery_name, similar_names
 from jgi_stager.models import RestoreRequest
@@ -43,8 +43,8 @@ log = structlog.get_logger()
 
 DELIVERY = re.compile(r"R([0-9]{1,18})(?:[^0-9].*)?", re.ASCII | re.DOTALL)
 """The name of a delivery directory: with the number of the request, and perhaps more behind it."""
-LOOK_AGAIN = timedelta(hours=6)
-LOOKED_AT = "looked for deliveries"
+RECHECK_AFTER = timedelta(hours=6)
+CHECKED_AT = "looked for deliveries"
 NOT_EXPLAINED = "delivery_not_explained"
 """The log event for a delivery of which nothing could be learned now."""
 MOST_AT_A_TIME = 50
@@ -153,7 +153,7 @@ def other_tables(ctx: StepContext, request: RestoreRequest) -> tuple[str, ...]:
     name = request.delivery_directory or delivery_name(request.number)
     try:
         listing = list_delivery(ctx, name)
-    except OutsideError:
+    except ServiceError:
         return ()
     return listing.other_csv if listing is not None else ()
 
@@ -281,9 +281,9 @@ def note_unmatched(ctx: StepContext, *, at_once: bool = False) -> int | None:
     if not uses_globus(ctx):
         return 0
     now = ctx.clock.now()
-    before = cast("datetime | None", ctx.remembered.get(LOOKED_AT)) or requests.deliveries_looked_at(ctx.store)
-    ctx.remembered[LOOKED_AT] = before
-    if before is not None and abs(now - before) < LOOK_AGAIN and not at_once:
+    before = cast("datetime | None", ctx.remembered.get(CHECKED_AT)) or requests.deliveries_checked_at(ctx.store)
+    ctx.remembered[CHECKED_AT] = before
+    if before is not None and abs(now - before) < RECHECK_AFTER and not at_once:
         return 0
     if requests.requests_in(ctx.store, IN_DOUBT):
         return None
@@ -296,8 +296,8 @@ def note_unmatched(ctx: StepContext, *, at_once: bool = False) -> int | None:
         noted += call(ctx, Service.JDP, ask, item, NOT_EXPLAINED, request_id=number) or 0
     if found and not may_ask(ctx, Service.JDP):
         return None
-    requests.note_deliveries_looked_at(ctx.store)
-    ctx.remembered[LOOKED_AT] = None  # the database says when
+    requests.note_deliveries_checked(ctx.store)
+    ctx.remembered[CHECKED_AT] = None  # the database says when
     return noted
 
 
@@ -342,7 +342,7 @@ def _bytes_asked(ctx: StepContext, status: RequestStatus, at: datetime) -> int:
 SHORTEST, LONGEST = timedelta(minutes=30), timedelta(hours=6)
 """How long a delivery rests of which nothing could be read: as long as it has been so."""
 FORGOTTEN = timedelta(days=1)
-TOLD_AFTER = timedelta(hours=3)
+ALERT_AFTER = timedelta(hours=3)
 
 
 @dataclass(frozen=True)
@@ -366,7 +366,7 @@ class MissingAtSource:
         self._there: dict[int, bool] = {}
         self._listed: dict[str, Mapping[str, Entry]] = {}
 
-    def is_gone(self, file: FileRow) -> bool:
+    def is_missing(self, file: FileRow) -> bool:
         """Whether its delivery is there, with its manifest, and the file is not. Of a file system that is not
         mounted Globus says the same as of a file that is gone."""
         path = PurePosixPath(file.source_path or "/")
@@ -377,7 +377,7 @@ class MissingAtSource:
             return False
 
     def lookalikes(self, file: FileRow) -> Lookalikes:
-        """What may be a file that `is_gone`: a regular file of exactly its size in the same directory."""
+        """What may be a file that `is_missing`: a regular file of exactly its size in the same directory."""
         path = PurePosixPath(file.source_path or "/")
         entries = self._entries(path.parent)
         others = [one for one in self._others(file) if PurePosixPath(one.source_path or "/").parent == path.parent]
@@ -427,7 +427,7 @@ def start_cooldown(ctx: StepContext, request_id: int) -> None:
     after = now + min(LONGEST, max(SHORTEST, now - since))
     requests.update_request(ctx.store, request.key, RequestState.READY, transfer_after=after, unread_since=since)
     log.warning("delivery_out_of_reach", request_id=request_id, since=since, until=after)
-    if now - since >= TOLD_AFTER:
+    if now - since >= ALERT_AFTER:
         alert(
             ctx,
             f"unread:{request_id}:{now:%Y-%m-%d}",

@@ -17,10 +17,11 @@ from jgi_stager.failures import Service
 from jgi_stager.formatting import human_duration
 from jgi_stager.lifecycle import FILE_PHASES, OVER_PROJECTS, ProjectState, State
 from jgi_stager.notices import COMMANDS, CREDENTIAL_NAMES, Kind
-from jgi_stager.reporting import eta, explain, lately, quota, snapshot, standstill
+from jgi_stager.reporting import eta, explain, lately, quota, standstill
 from jgi_stager.reporting.blocked_reasons import what_to_do
 from jgi_stager.reporting.progress import mailed
 from jgi_stager.reporting.quota import Turns, turns
+from jgi_stager.reporting.snapshot import SnapshotSource, take_snapshot
 from jgi_stager.reporting.snapshot_types import Project, Snapshot
 from jgi_stager.reporting.summary import deadline, needed_at
 from jgi_stager.steps.context import StepContext
@@ -39,7 +40,7 @@ WORDS: Mapping[State, str] = {
     State.MANIFEST_READY: "ready to transfer",
 }
 """Of the states for which the phase says too little."""
-WORTH_A_WORD = timedelta(hours=1)
+NOTEWORTHY = timedelta(hours=1)
 MOST_ALARMS = 10
 """Open ones, and as many that are over."""
 MOST_NAMED = 5
@@ -52,7 +53,7 @@ def where(project: Project) -> list[str]:
     return [f"{files:,} {WORDS.get(state, FILE_PHASES[state])}" for state, files in found if files]
 
 
-def needs_you(ctx: StepContext, facts: Snapshot) -> list[str]:
+def needs_you(ctx: StepContext, snapshot: Snapshot) -> list[str]:
     """What a person should do now, one line each."""
     lines = []
     for known in credentials.everything(ctx.store):
@@ -60,33 +61,33 @@ def needs_you(ctx: StepContext, facts: Snapshot) -> list[str]:
             service = Service(known.service)
             command = COMMANDS.get(service)
             what = f"run: {command}" if command and command in (known.cure or "") else known.cure
-            needed = deadline(facts, needed_at(facts, turns(facts), service.value))
+            needed = deadline(snapshot, needed_at(snapshot, turns(snapshot), service.value))
             since = f"{known.dead_since:%Y-%m-%d %H:%M} UTC"
             lines.append(
                 f"{CREDENTIAL_NAMES.get(service, service)} has been refused since {since} ({needed}); {what}"
             )
     lines += [
         f"{one.subject}: still open, since {one.opened_at:%Y-%m-%d %H:%M} UTC; {what_to_do(one)}"
-        for one in facts.alarms[:MOST_ALARMS]
+        for one in snapshot.alarms[:MOST_ALARMS]
     ]
-    if len(facts.alarms) > MOST_ALARMS:
-        lines.append(f"{len(facts.alarms) - MOST_ALARMS} more alarms are open; see: jgi-stager status")
-    lines += [f"{what}; see: {do}" for what, do in standstill.sentences(facts, turns(facts))]
+    if len(snapshot.alarms) > MOST_ALARMS:
+        lines.append(f"{len(snapshot.alarms) - MOST_ALARMS} more alarms are open; see: jgi-stager status")
+    lines += [f"{what}; see: {do}" for what, do in standstill.sentences(snapshot, turns(snapshot))]
     lines += [
         f"{project.name}: {project.of(State.FAILED).files:,} files failed; see: jgi-stager explain {project.name}"
-        for project in facts.projects
+        for project in snapshot.projects
         if project.state == ProjectState.HELD
     ]
     return lines
 
 
-def notes(ctx: StepContext, facts: Snapshot, since: datetime | None) -> list[str]:
+def notes(ctx: StepContext, snapshot: Snapshot, since: datetime | None) -> list[str]:
     """What is good to know and asks for nothing now."""
     lines = []
     for service in CREDENTIAL_NAMES:
         known = credentials.get(ctx.store, service.value)
         if found := ends_soon(ctx, service, known):
-            age = human_duration(facts.now - known.since) if known.since else ""
+            age = human_duration(snapshot.now - known.since) if known.since else ""
             command = COMMANDS.get(service)
             cure = f"; to renew it now: {command}" if command else ""
             lines.append(
@@ -105,7 +106,7 @@ def notes(ctx: StepContext, facts: Snapshot, since: datetime | None) -> list[str
     return lines
 
 
-def delay_causes(ctx: StepContext, facts: Snapshot, last: Mapping[str, Any]) -> list[str]:
+def delay_causes(ctx: StepContext, snapshot: Snapshot, last: Mapping[str, Any]) -> list[str]:
     """What held things up since the digest before, the evidence with it."""
     since = last.get("at")
     if since is None:
@@ -113,14 +114,14 @@ def delay_causes(ctx: StepContext, facts: Snapshot, last: Mapping[str, Any]) -> 
     found = []
     for known in credentials.everything(ctx.store):
         name = known.service.upper()
-        person = _within(known.gaps, known.dead_since, since, facts.now)
-        out = _within(known.outages, known.out_since, since, facts.now)
-        if known.service != Service.SMTP and person >= WORTH_A_WORD:
+        person = _within(known.gaps, known.dead_since, since, snapshot.now)
+        out = _within(known.outages, known.out_since, since, snapshot.now)
+        if known.service != Service.SMTP and person >= NOTEWORTHY:
             found.append(f"{name} waited for a person for {human_duration(person)}")
-        if known.service != Service.SMTP and out >= WORTH_A_WORD:
+        if known.service != Service.SMTP and out >= NOTEWORTHY:
             found.append(f"{name} did not answer for {human_duration(out)}")
     before = set(last.get("active") or ())
-    new = [one.name for one in facts.projects if one.state == ProjectState.ACTIVE and one.name not in before]
+    new = [one.name for one in snapshot.projects if one.state == ProjectState.ACTIVE and one.name not in before]
     if new:
         found.append(sharing(new))
     return found
@@ -158,19 +159,19 @@ def run(ctx: StepContext) -> int:
         return 0
     if not settings.digest or now < due or last["at"] >= due:
         return 0
-    facts = snapshot.take_snapshot(_source(ctx))
-    estimates = eta.estimate(facts)
-    page = _page(ctx, facts, estimates, last)
+    snapshot = take_snapshot(_source(ctx))
+    estimates = eta.estimate(snapshot)
+    page = _page(ctx, snapshot, estimates, last)
     stored = 0
     if page["projects"] and _is_news(page, last):
         stored = _notify(ctx, page, now)
     # What was said last is kept also on a day without a digest: nothing changed, so nothing is lost.
-    control.keep_digest(ctx.store, {"at": now, **_memory(facts, estimates, page)})
+    control.keep_digest(ctx.store, {"at": now, **_memory(snapshot, estimates, page)})
     return stored
 
 
-def _source(ctx: StepContext) -> snapshot.SnapshotSource:
-    return snapshot.SnapshotSource(ctx.store, ctx.settings, ctx.clock)
+def _source(ctx: StepContext) -> SnapshotSource:
+    return SnapshotSource(ctx.store, ctx.settings, ctx.clock)
 
 
 def _is_news(page: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
@@ -180,37 +181,37 @@ def _is_news(page: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
 
 
 def _page(
-    ctx: StepContext, facts: Snapshot, estimates: Mapping[str, eta.Eta], last: Mapping[str, Any]
+    ctx: StepContext, snapshot: Snapshot, estimates: Mapping[str, eta.Eta], last: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Everything that the digest says."""
     before = last.get("projects") or {}
-    listed = [one for one in facts.projects if one.state in LISTED or _just_done(one, last)]
-    causes = delay_causes(ctx, facts, last)
-    coming = turns(facts)
-    went = lately.went(_source(ctx), facts)
+    listed = [one for one in snapshot.projects if one.state in LISTED or _just_done(one, last)]
+    causes = delay_causes(ctx, snapshot, last)
+    coming = turns(snapshot)
+    went = lately.went(_source(ctx), snapshot)
     shown = [
         _project(one, estimates.get(one.name), before.get(one.name) or {}, causes)
-        | _alarm(facts, one)
+        | _alarm(snapshot, one)
         | {"went": mailed(went[one.name]) if one.name in went else None}
-        | ({"waits": _waits(facts, one, coming)} if one.state == ProjectState.ACTIVE else {})
+        | ({"waits": _waits(snapshot, one, coming)} if one.state == ProjectState.ACTIVE else {})
         for one in sorted(listed, key=lambda one: (one.state != ProjectState.ACTIVE, one.name))
     ]
     return {
-        "today": facts.now,
+        "today": snapshot.now,
         "moved": _together(shown),
         "projects": shown,
-        "quota": _quota(facts),
-        "needs": needs_you(ctx, facts),
-        "open": [one.key for one in facts.alarms],
-        "notes": notes(ctx, facts, last.get("at")),
+        "quota": _quota(snapshot),
+        "needs": needs_you(ctx, snapshot),
+        "open": [one.key for one in snapshot.alarms],
+        "notes": notes(ctx, snapshot, last.get("at")),
         # The quota window moves by itself, and so does an estimate: neither is news.
         "fingerprint": [[one["name"], one["state"], *one["where"], one["done_files"]] for one in shown],
     }
 
 
-def _waits(facts: Snapshot, one: Project, coming: Turns) -> str:
+def _waits(snapshot: Snapshot, one: Project, coming: Turns) -> str:
     """Why it waits, in the words of ``status`` and ``explain``. Whoever says so runs."""
-    running = replace(facts, daemon=replace(facts.daemon, alive=True))
+    running = replace(snapshot, daemon=replace(snapshot.daemon, alive=True))
     return explain.project(running, one, coming).why.sentence
 
 
@@ -239,9 +240,9 @@ def _project(
     return shown | _moved(estimate, before, causes)
 
 
-def _alarm(facts: Snapshot, one: Project) -> dict[str, Any]:
+def _alarm(snapshot: Snapshot, one: Project) -> dict[str, Any]:
     """Why no finish time is told."""
-    found = facts.alarms_of(one.name) if one.state == ProjectState.ACTIVE else ()
+    found = snapshot.alarms_of(one.name) if one.state == ProjectState.ACTIVE else ()
     return {"no_eta": found[0].subject} if found else {}
 
 
@@ -266,8 +267,8 @@ def _together(shown: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return {"files": sum(one["new_files"] for one in lines), "bytes": sum(one["new_bytes"] for one in lines)}
 
 
-def _quota(facts: Snapshot) -> dict[str, Any] | None:
-    found = quota.window(facts)
+def _quota(snapshot: Snapshot) -> dict[str, Any] | None:
+    found = quota.window(snapshot)
     if found.limit < 1:
         return None
     return {
@@ -281,14 +282,14 @@ def _quota(facts: Snapshot) -> dict[str, Any] | None:
     }
 
 
-def _memory(facts: Snapshot, estimates: Mapping[str, eta.Eta], page: Mapping[str, Any]) -> dict[str, Any]:
+def _memory(snapshot: Snapshot, estimates: Mapping[str, eta.Eta], page: Mapping[str, Any]) -> dict[str, Any]:
     """What the next digest compares with. An estimate stays as it was told until a digest tells another."""
     kept = {}
     for one in page["projects"]:
         estimate = estimates.get(one["name"])
         told = {"eta_at": estimate.at, "eta_late": estimate.late} if estimate else {}
         kept[one["name"]] = {"files": one["done_files"], "bytes": one["done_bytes"], **told}
-    active = [one.name for one in facts.projects if one.state == ProjectState.ACTIVE]
+    active = [one.name for one in snapshot.projects if one.state == ProjectState.ACTIVE]
     return {"projects": kept, "active": active, "fingerprint": page["fingerprint"]}
 
 

@@ -28,7 +28,7 @@ from jgi_stager.lifecycle import BUSY_PROJECTS, GROWING, ProjectState, State
 from jgi_stager.models import Project
 from jgi_stager.notices import CHECK_AT_GOLD
 from jgi_stager.readiness import METAGENOME, METATRANSCRIPTOME, SELF_MAPPING
-from jgi_stager.records import DISCOVERY_PATIENCE
+from jgi_stager.records import DISCOVERY_GRACE
 from jgi_stager.steps import listing, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent, seen
@@ -125,7 +125,7 @@ def _reschedule_listing(
 
 STAGED_TYPES = frozenset({METAGENOME, METATRANSCRIPTOME})
 
-OUTAGE_PATIENCE = timedelta(hours=24)
+OUTAGE_GRACE = timedelta(hours=24)
 ANALYSIS_PROJECTS = "analysis projects"
 """What GOLD's answer about the proposal is kept under."""
 MOST_SEQUENCING_PROJECTS = 20_000
@@ -143,7 +143,7 @@ def run(ctx: StepContext) -> int:
         ctx,
         Service.NMDC,
         _without_study(ctx, busy),
-        _look_up_study,
+        _find_study,
         _reschedule_study,
         attempts_of=_study_attempts,
     )
@@ -221,7 +221,7 @@ def _is_named(project: Project) -> bool:
 def _reschedule(ctx: StepContext, project: Project, error: str, seconds: float) -> None:
     now = ctx.clock.now()
     since = min(project.error_since or now, now)
-    projects.postpone_discovery(
+    projects.reschedule_discovery(
         ctx.store,
         project,
         next_try_at=now + timedelta(seconds=seconds),
@@ -232,7 +232,7 @@ def _reschedule(ctx: StepContext, project: Project, error: str, seconds: float) 
     log.warning("discovery_postponed", project=project.project_name, error=error)
     # What a service that is out holds up is told of with the service, and of the project only after a day.
     out = ctx.circuit_breaker.is_out(Service.GOLD) or ctx.circuit_breaker.is_out(Service.JDP)
-    if now - since > (OUTAGE_PATIENCE if out else DISCOVERY_PATIENCE):
+    if now - since > (OUTAGE_GRACE if out else DISCOVERY_GRACE):
         again = isinstance(project.discovery, Rescan)
         until = "what is on its way goes on" if again else "nothing is staged until the list is complete"
         alert(
@@ -263,7 +263,7 @@ def _study_attempts(project: Project) -> int | None:
     return project.study_attempts
 
 
-def _look_up_study(ctx: StepContext, project: Project) -> int:
+def _find_study(ctx: StepContext, project: Project) -> int:
     try:
         study = ctx.nmdc.study_of_proposal(project.proposal_id)
     except Rejected as error:
@@ -318,7 +318,7 @@ def _compare(ctx: StepContext, project: Project) -> int:
         bent(ctx, "gold.complete", "GOLD does not show every sequencing project that NMDC knows of a proposal")
         log.warning("not_in_gold", project=project.project_name, missing=missing.missing, known=missing.known)
         if project.state != ProjectState.DISCOVERING:
-            _tell_not_in_gold(ctx, project, missing)
+            _alert_not_in_gold(ctx, project, missing)
     found = None if missing is None else missing.model_dump()
     projects.set_project(ctx.store, project.key, BUSY_PROJECTS, not_in_gold=found, study_compared=True)
     return 1
@@ -335,7 +335,7 @@ def _not_in_gold(ctx: StepContext, study: str, proposal: str, shown: frozenset[s
     return NotInGold(study=study, known=len(known), missing=len(missing), named=missing[:NAMED_PROJECTS])
 
 
-def _tell_not_in_gold(ctx: StepContext, project: Project, missing: NotInGold) -> None:
+def _alert_not_in_gold(ctx: StepContext, project: Project, missing: NotInGold) -> None:
     """The mail about what was found had gone: NMDC could not be asked before."""
     alert(
         ctx,

@@ -19,23 +19,16 @@ import structlog
 from jgi_stager import copying, downloading, put_aside, read_back
 from jgi_stager.alarm_models import About, Cause
 from jgi_stager.downloading import Patched, Spoilt
-from jgi_stager.failures import (
-    FIRST_RETRY_SECONDS,
-    NotOnDisk,
-    OutsideError,
-    Rejected,
-    Service,
-    Transient,
-    retry_delay,
-)
+from jgi_stager.failures import NotOnDisk, Rejected, Service, ServiceError, Transient
 from jgi_stager.lifecycle import ProjectState, RequestState, State
 from jgi_stager.models import Project, RestoreRequest
 from jgi_stager.records import download_path
+from jgi_stager.retry import FIRST_RETRY_SECONDS, retry_delay
 from jgi_stager.steps import transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent, prove, seen
-from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
-from jgi_stager.steps.services import LONGEST_ERROR, Called, may_ask, record_answer, record_failure, tell_of_bug
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, resolve
+from jgi_stager.steps.services import LONGEST_ERROR, Called, alert_bug, may_ask, record_answer, record_failure
 from jgi_stager.store import StoreError, downloads, files, moves, projects, requests, sharing, tasks
 from jgi_stager.store.files import FileRow
 from jgi_stager.stored import Download, Verified
@@ -44,10 +37,10 @@ log = structlog.get_logger()
 
 MOST_AT_A_TIME = 100
 """Files that are chosen before it is looked again what there is."""
-REFUSED_PATIENCE = timedelta(hours=24)
+REFUSED_GRACE = timedelta(hours=24)
 """How long JDP may refuse to give out a file that it restored, before the file fails."""
-TOLD_AFTER = timedelta(hours=3)
-LOOK_SECONDS = 30.0
+ALERT_AFTER = timedelta(hours=3)
+CHECK_SECONDS = 30.0
 """Real. So often it is looked whether a project that files come for was cancelled."""
 PAGES = (".html", ".htm", ".xhtml", ".xml")
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -63,7 +56,7 @@ def run(ctx: StepContext) -> int:
         return work.let_go()
     work.tidy()
     most = ctx.settings.staging.download_workers
-    for file, answer in read_back.each(work.fetch, work, most, ctx.stop):
+    for file, answer in read_back.map_unordered(work.fetch, work, most, ctx.stop):
         work.settle(file, answer)
     return work.moved
 
@@ -84,7 +77,7 @@ def _is_seen(ctx: StepContext, *, waiting: bool) -> bool:
     """Whether this machine sees where files go; people are told if it does not, and files are ``waiting``."""
     place, topic = ctx.settings.staging.stage_dir, "no-place-for-downloads"
     if place is not None and place.is_dir():
-        solve(ctx, topic, "the staging directory is there")
+        resolve(ctx, topic, "the staging directory is there")
         return True
     if not waiting:
         return False
@@ -131,7 +124,7 @@ class _Work:
     _proven: set[int | None] = field(default_factory=set)
     _places: dict[str, Path | None] = field(default_factory=dict)
     _wanted: dict[str, ProjectState] = field(default_factory=dict)
-    _looked_at: float = float("-inf")
+    _polled_at: float = float("-inf")
 
     # --- which are next
 
@@ -191,31 +184,31 @@ class _Work:
 
     # --- whose they are
 
-    def _look(self) -> None:
-        if time.monotonic() - self._looked_at >= LOOK_SECONDS:
+    def _poll(self) -> None:
+        if time.monotonic() - self._polled_at >= CHECK_SECONDS:
             known = projects.by_state(self.ctx.store, set(ProjectState))
             self._places = {one.project_name: self._place(one) for one in known}
             self._wanted = {
                 one.project_name: one.state for one in known if one.state is not ProjectState.CANCELLED
             }
-            self._looked_at = time.monotonic()
+            self._polled_at = time.monotonic()
 
     def _place(self, project: Project) -> Path | None:
         return copying.project_place(self.ctx.settings, project.analysis_projects_dir, project.project_name)
 
     def is_wanted(self, project: str) -> bool:
         """Whether what was begun for a project is brought to its end: not if it is cancelled, or gone."""
-        self._look()
+        self._poll()
         return project in self._wanted
 
     def _active(self) -> list[str]:
-        self._look()
+        self._poll()
         return [name for name, state in self._wanted.items() if state is ProjectState.ACTIVE]
 
     def let_go(self) -> int:
         """Let what nobody wants any more start anew, without what is here of it. Returns how many files."""
         moved = 0
-        self._looked_at = float("-inf")
+        self._polled_at = float("-inf")
         for file in _under_way(self.ctx):
             if file.oid not in self.busy and not self.is_wanted(file.project_name):
                 why = "its project is cancelled, or gone"
@@ -224,7 +217,7 @@ class _Work:
 
     def tidy(self) -> None:
         """Remove what is here of files that are done, failed or let go."""
-        self._look()
+        self._poll()
         for place in self._places.values():
             keys = downloading.drafts(place) if place is not None else []
             if place is None or not keys:
@@ -259,7 +252,7 @@ class _Work:
         return downloading.fetch(
             downloading.Wanted(str(file.oid), destination, file.size, file.md5sum),
             place,
-            downloading.Steering(
+            downloading.FetchHooks(
                 opened=lambda start: ctx.downloads.opened(
                     file.source_file_id, file.size, start, self.begun.get(file.oid, known.validator), page=page
                 ),
@@ -297,8 +290,8 @@ class _Work:
             raise
         except Exception as error:
             log.exception("step_bug", document=str(file.oid))
-            tell_of_bug(ctx, Called(f"download {file.oid}"), error)
-            self._postpone(file, f"bug: {type(error).__name__}: {error}")
+            alert_bug(ctx, Called(f"download {file.oid}"), error)
+            self._reschedule(file, f"bug: {type(error).__name__}: {error}")
         finally:
             self.busy.pop(file.oid, None)
             self.begun.pop(file.oid, None)
@@ -308,7 +301,7 @@ class _Work:
             return self._finish(file, answer.result())
         except read_back.Stopped:
             if not self.ctx.stop.is_set():  # somebody else decided about it meanwhile
-                self._postpone(file, "it does not wait for this any more")
+                self._reschedule(file, "it does not wait for this any more")
             return 0
         except Spoilt as error:
             return self._spoilt(file, str(error))
@@ -320,9 +313,9 @@ class _Work:
             return self._not_on_disk(file, error)
         except Rejected as error:
             return self._refused(file, error)
-        except OutsideError as error:
+        except ServiceError as error:
             record_failure(self.ctx, error, file.oid)
-            self._postpone(file, str(error), error.retry_after if isinstance(error, Transient) else None)
+            self._reschedule(file, str(error), error.retry_after if isinstance(error, Transient) else None)
             return 0
         except OSError as error:
             return self._no_place(file, error)
@@ -339,11 +332,11 @@ class _Work:
             downloading.forget(place, str(file.oid))
         log.info("file_downloaded", file=file.jdp_file_id, project=file.project_name, bytes=found.size)
         record_answer(ctx, Service.DOWNLOADS)
-        solve(ctx, f"not-downloaded:{file.project_name}", "a file could be downloaded")
+        resolve(ctx, f"not-downloaded:{file.project_name}", "a file could be downloaded")
         if (key := self._unread.pop(file.request_id or 0, None)) is not None:
             ready = RequestState.READY
             requests.update_request(ctx.store, key, ready, unread_since=None, transfer_after=None)
-            solve(ctx, f"not-given-out:{file.request_id}", "JDP gives out files of the request")
+            resolve(ctx, f"not-given-out:{file.request_id}", "JDP gives out files of the request")
         said = f"{file.jdp_file_id} of request {file.request_id} is at its destination and right"
         seen(ctx, "jdp.download", said)
         if file.request_id not in self._proven:
@@ -382,15 +375,15 @@ class _Work:
             bent(ctx, "jdp.download_waits", "a file of a request that is ready is not given out", request.number)
         since = request.unread_since or now
         requests.update_request(ctx.store, request.key, RequestState.READY, unread_since=since)
-        if now - since >= TOLD_AFTER:
-            self._tell_not_given_out(request, since, str(error))
+        if now - since >= ALERT_AFTER:
+            self._alert_not_given_out(request, since, str(error))
         moved = 0
         if file.state is State.TRANSFERRING:
             moved = transitions.return_file(ctx.store, file, State.MANIFEST_READY, str(error))
-        self._postpone(file, str(error))
+        self._reschedule(file, str(error))
         return moved
 
-    def _tell_not_given_out(self, request: RestoreRequest, since: datetime, said: str) -> None:
+    def _alert_not_given_out(self, request: RestoreRequest, since: datetime, said: str) -> None:
         number = request.number
         alert(
             self.ctx,
@@ -412,10 +405,10 @@ class _Work:
         record_answer(self.ctx, Service.DOWNLOADS)
         now, before = self.ctx.clock.now(), file.download or Download()
         since = before.refused_since if before.refused_since is not None and before.refused_since <= now else now
-        if now - since >= REFUSED_PATIENCE:
-            reason = f"for {REFUSED_PATIENCE.total_seconds() / 3600:.0f} hours JDP did not give it out: {error}"
+        if now - since >= REFUSED_GRACE:
+            reason = f"for {REFUSED_GRACE.total_seconds() / 3600:.0f} hours JDP did not give it out: {error}"
             return transitions.fail_file(self.ctx.store, file.oid, file.state, reason)
-        self._postpone(file, str(error), refused_since=since)
+        self._reschedule(file, str(error), refused_since=since)
         return 0
 
     def _no_place(self, file: FileRow, error: OSError) -> int:
@@ -437,10 +430,10 @@ class _Work:
             lasts=Lasts(Cause.REFUSAL, topic=f"not-downloaded:{name}", quiet_hours=QUIET_HOURS),
         )
         self.over = self.over or error.errno in copying.NO_ROOM
-        self._postpone(file, why)
+        self._reschedule(file, why)
         return 0
 
-    def _postpone(
+    def _reschedule(
         self, file: FileRow, error: str, asked: float | None = None, refused_since: datetime | None = None
     ) -> None:
         """Try a file again later, the longer the more often nothing came of it."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from jgi_stager.failures import Service, retry_delay
+from jgi_stager.failures import Service
 from jgi_stager.importer import PatternsError
 from jgi_stager.lifecycle import COMPLETE_PROJECTS, RESTING, ProjectState, State
 from jgi_stager.models import Project
@@ -25,6 +25,7 @@ from jgi_stager.reporting.progress import mailed, progress
 from jgi_stager.reporting.project_report import VERIFIED, describe, report_of
 from jgi_stager.reporting.report_files import DIRECTORY, generations_of, reports_of, write_reports
 from jgi_stager.reporting.time_breakdown import Blocked, time_breakdown
+from jgi_stager.retry import retry_delay
 from jgi_stager.steps.alerts import shown_groups
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.notify import acceptance_key, notify
@@ -50,7 +51,7 @@ log = structlog.get_logger()
 # --- what the last mail accounts for ------------------------------------------------------------------------
 
 
-MOST_JOURNEYS = 20_000
+MOST_HISTORIES = 20_000
 """So many files say where the time went as well as all would."""
 
 
@@ -58,7 +59,7 @@ def of_project(store: Store, project: str) -> dict[str, Any]:
     """``checked``, ``spent``, ``setbacks`` and ``attachment`` of the mail that says that it is done."""
     checked = file_queries.verifications(store, project)
     times = time_breakdown(
-        file_queries.journeys(store, project, MOST_JOURNEYS),
+        file_queries.state_histories(store, project, MOST_HISTORIES),
         _blocked(store, Service.JDP),
         _blocked(store, Service.GLOBUS),
     )
@@ -100,7 +101,7 @@ def _spans(stretches: Sequence[Interval]) -> list[tuple[Any, Any]]:
 # --- the reports --------------------------------------------------------------------------------------------
 
 
-REPORT_PATIENCE = timedelta(days=7)
+REPORT_GRACE = timedelta(days=7)
 """So long after the end reports are tried again that could not be written; then a person gives the command."""
 WITHOUT_NMDC = "the maps are not written: NMDC cannot be asked now"
 
@@ -139,7 +140,7 @@ def _report_fields(ctx: StepContext, project: Project, problem: str | None) -> d
     if problem is None:
         return {"report_due_at": None, "report_attempts": None, "report_error": None}
     now, attempts = ctx.clock.now(), (project.report_attempts or 0) + 1
-    over = project.done_at is not None and now - project.done_at > REPORT_PATIENCE
+    over = project.done_at is not None and now - project.done_at > REPORT_GRACE
     at = None if over else now + timedelta(seconds=retry_delay(attempts))
     return {"report_due_at": at, "report_attempts": attempts, "report_error": problem[:LONGEST_ERROR]}
 
@@ -148,7 +149,7 @@ def _report_fields(ctx: StepContext, project: Project, problem: str | None) -> d
 
 
 MOVING = sorted(set(State) - RESTING)
-LOOKED_AT = (ProjectState.ACTIVE, ProjectState.HELD, ProjectState.DONE)
+CHECKED = (ProjectState.ACTIVE, ProjectState.HELD, ProjectState.DONE)
 
 
 GOES_ON = {
@@ -161,7 +162,7 @@ GOES_ON = {
 def run(ctx: StepContext) -> int:
     """Look at every project that may have ended, or that a person released; write reports that could not be
     written before. Returns how many changed."""
-    known = projects.by_state(ctx.store, LOOKED_AT)
+    known = projects.by_state(ctx.store, CHECKED)
     changed = isolate_each(ctx, known, finish)
     return changed + isolate_each(ctx, [one for one in known if _is_to_report(ctx, one)], _report_again)
 

@@ -55,8 +55,8 @@ def prove(ctx: StepContext, request_id: int | None, what: str) -> None:
 
 def is_waited_for(ctx: StepContext, request: RestoreRequest) -> bool:
     """Whether this request may prove that a delivery can be used, while everything else waits for that."""
-    patience = timedelta(hours=ctx.settings.jdp.trial_patience_hours)
-    if len(request.file_ids) > MOST_FILES or ctx.clock.now() - request.asked_at > patience:
+    grace = timedelta(hours=ctx.settings.jdp.trial_patience_hours)
+    if len(request.file_ids) > MOST_FILES or ctx.clock.now() - request.asked_at > grace:
         return False
     return unproven_since(evidence.contract(ctx.store)) is not None
 

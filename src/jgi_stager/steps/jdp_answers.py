@@ -16,19 +16,18 @@ import structlog
 from jgi_stager.alarm_models import About, Cause
 from jgi_stager.clients.jdp import Accepted
 from jgi_stager.clients.remote_clock import ClockEstimate
-from jgi_stager.failures import LimitKind, OutsideError, OverLimit, Rejected, Service, Unnumbered
+from jgi_stager.failures import LimitKind, OverLimit, Rejected, Service, ServiceError, Unnumbered
 from jgi_stager.formatting import human_bytes, part_of
 from jgi_stager.lifecycle import ProjectState, RequestState
 from jgi_stager.limits import restore_limits_now
 from jgi_stager.models import RestoreRequest
 from jgi_stager.plan_inputs import Refusals
-from jgi_stager.planning import Limits, Want
+from jgi_stager.planning import Limits, Spent, Want, bytes_in_window, fits_at
 from jgi_stager.steps import transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent
-from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, resolve
 from jgi_stager.store import control, projects, requests
-from jgi_stager.store.requests import LedgerEntry
 
 log = structlog.get_logger()
 
@@ -42,7 +41,7 @@ TOO_MUCH = "too-much"
 """The topic of the alarm about a refused amount."""
 LEARNED = "learned by the daemon"
 """So begins the reason of a limit that nobody set."""
-GUESS_LOOKED_AT = "hour in which the guess was looked at"
+GUESS_CHECKED = "hour in which the guess was looked at"
 GUESSED = "guessed by the daemon"
 """So that of one that JDP did not name. It holds for `GUESS_HOLDS` windows."""
 GUESS_HOLDS = 3
@@ -52,7 +51,7 @@ def note(
     ctx: StepContext,
     intent: str,
     state: RequestState,
-    error: OutsideError | str,
+    error: ServiceError | str,
     now: ClockEstimate,
     **answer: object,
 ) -> None:
@@ -65,7 +64,7 @@ def note(
 
 def accepted(ctx: StepContext) -> None:
     """JDP took a request: it allows the amount."""
-    solve(ctx, TOO_MUCH, "JDP accepted a request")
+    resolve(ctx, TOO_MUCH, "JDP accepted a request")
 
 
 # --- refused ------------------------------------------------------------------------------------------------
@@ -153,25 +152,22 @@ def _too_much(ctx: StepContext, intent: str, wants: Sequence[Want], error: OverL
     # The intent itself is among what is in doubt.
     entries = requests.ledger(ctx.store, now.low - limits.window)
     used = sum(entry.bytes for entry in entries) - size
-    until = held_until([entry for entry in entries if not entry.in_doubt], size, at, limits.window)
+    sure = [Spent(entry.at, entry.bytes) for entry in entries if not entry.in_doubt]
+    until = held_until(sure, size, at, limits.window)
     learned = learned_quota(used, size, max(one.size for one in wants), error.allowed)
     note(ctx, intent, RequestState.REFUSED, error, now, over_limit=LimitKind.BYTES, held_until=until)
     log.warning("restores_held", problem=str(error), used=used, asked=size, until=until)
     lower = learned < limits.quota_bytes
     if lower:
         _lower(ctx, "max_restore_bytes", learned, limits.quota_bytes, error)
-    _tell_of_the_amount(ctx, wants, error, limits, used, until, learned if lower else None)
+    _alert_amount(ctx, wants, error, limits, used, until, learned if lower else None)
 
 
-def held_until(spent: Sequence[LedgerEntry], size: int, now: datetime, window: timedelta) -> datetime:
+def held_until(spent: Sequence[Spent], size: int, now: datetime, window: timedelta) -> datetime:
     """Until when nothing is asked for after ``size`` bytes were refused: until as many came free of what is
-    ``spent`` (oldest first), for an eighth of a window at least, and for a whole one at most. Pure."""
-    freed, free_at = 0, now + window
-    for entry in spent:
-        freed += entry.bytes
-        if freed >= size:
-            free_at = entry.at + window
-            break
+    ``spent``, for an eighth of a window at least, and for a whole one at most. Pure."""
+    full = Limits(bytes_in_window(spent, now, window), window, max_ids=1)
+    free_at = fits_at(spent, now, full, size) or now + window
     return min(max(free_at, now + window * SHORTEST_HOLD), now + window)
 
 
@@ -194,11 +190,11 @@ def forget_guess(ctx: StepContext) -> None:
     """Let the settings decide again about the amount, some windows after the daemon guessed it: what others ask
     for passes. Looked at each hour."""
     hour = ctx.clock.now().replace(minute=0, second=0, microsecond=0)
-    if ctx.remembered.get(GUESS_LOOKED_AT) == hour:
+    if ctx.remembered.get(GUESS_CHECKED) == hour:
         return
     name = "max_restore_bytes"
     last = next((one for one in reversed(control.limits_history(ctx.store)) if one.get("name") == name), None)
-    ctx.remembered[GUESS_LOOKED_AT] = hour
+    ctx.remembered[GUESS_CHECKED] = hour
     window = timedelta(hours=ctx.settings.jdp.quota_window_hours)
     if last is None or last.get("to") is None or not str(last.get("why")).startswith(GUESSED):
         return
@@ -206,7 +202,7 @@ def forget_guess(ctx: StepContext) -> None:
         control.set_limit(ctx.store, name, None, f"{LEARNED}: the guess is {GUESS_HOLDS} windows old")
 
 
-def _tell_of_the_amount(
+def _alert_amount(
     ctx: StepContext,
     wants: Sequence[Want],
     error: OverLimit,
@@ -258,10 +254,10 @@ def unnumbered(ctx: StepContext, intent: str, error: Unnumbered, now: ClockEstim
     log.error("restore_unnumbered", request=intent, answer=error.answer)
     request = requests.get_request(ctx.store, intent)
     if request is not None:
-        tell_unnumbered(ctx, request)
+        alert_unnumbered(ctx, request)
 
 
-def tell_unnumbered(ctx: StepContext, request: RestoreRequest) -> None:
+def alert_unnumbered(ctx: StepContext, request: RestoreRequest) -> None:
     """Tell, once, of a request that was answered without a number, and how to explain it."""
     number, size = len(request.file_ids), human_bytes(request.bytes)
     alert(

@@ -15,9 +15,9 @@ import structlog
 
 from jgi_stager.alarm_models import About, Cause
 from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, ClockEstimate, at_least
-from jgi_stager.failures import OutsideError, Rejected, Service
+from jgi_stager.failures import Rejected, Service, ServiceError
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, resolve
 from jgi_stager.steps.services import may_ask, record_failure
 
 log = structlog.get_logger()
@@ -83,7 +83,7 @@ def planning(ctx: StepContext) -> ClockEstimate | None:
     if difference is not None:
         _notify(ctx, difference, held=found is None)
     elif ctx.jdp.clock.agreed is not None:
-        solve(ctx, "clock", "JDP's clock and ours agree")
+        resolve(ctx, "clock", "JDP's clock and ours agree")
     return found
 
 
@@ -131,7 +131,7 @@ def _ask(ctx: StepContext) -> None:
         ctx.jdp.probe()
     except Rejected:
         pass  # what it says to the question does not matter here: it tells the time with it
-    except OutsideError as error:
+    except ServiceError as error:
         record_failure(ctx, error, "clock")
         raise JdpTimeUnknownError from error
     # No word to the circuit breaker: that the search answers says nothing of the calls that failed.

@@ -31,8 +31,9 @@ from jgi_stager.pattern_files import chosen_of
 from jgi_stager.plan_inputs import CANDIDATES_PER_PROJECT, read_caution, read_refusals, want_of
 from jgi_stager.planning import Demand, Limits
 from jgi_stager.records import FileRecord, destination_directory
-from jgi_stager.reporting import preview, ready_to_import, snapshot
+from jgi_stager.reporting import preview, ready_to_import
 from jgi_stager.reporting.quota import days_of_quota, least_requests
+from jgi_stager.reporting.snapshot import SnapshotSource, take_snapshot
 from jgi_stager.reporting.snapshot_types import Count
 from jgi_stager.selection import Listed, Owner, Selection, select
 from jgi_stager.steps import first_contact
@@ -66,8 +67,8 @@ def of_new(ctx: StepContext, project: Project, data: Mapping[str, Any]) -> dict[
         dropped_bytes=0,
     )
     try:
-        facts = snapshot.take_snapshot(snapshot.SnapshotSource(ctx.store, ctx.settings, ctx.clock))
-        estimate = preview.preview(facts, found, project.project_name, priority=project.priority).eta
+        snapshot = take_snapshot(SnapshotSource(ctx.store, ctx.settings, ctx.clock))
+        estimate = preview.preview(snapshot, found, project.project_name, priority=project.priority).eta
     except StoreError:
         raise
     except Exception:
@@ -133,7 +134,8 @@ def list_files(ctx: StepContext, project: Project) -> int:
         anonymous=True,
     )
     known = projects.get_by_id(ctx.store, project.key)
-    fresh = None if known is None else projects.in_discovery(known)
+    same = known is not None and known.accepted_at == project.accepted_at
+    fresh = projects.in_discovery(known) if known is not None and same else None
     listed = [ap.listed for ap in discoveries.chosen(ctx.store, project)]
     if fresh and discoveries.is_whole(ctx.store, fresh) and None not in listed:
         if known is not None and isinstance(fresh.discovery, Rescan):
@@ -316,7 +318,7 @@ def _meet(
     selection = chosen_files(ctx, project, ap, listing, places, () if imported is None else imported.files)
     records: Sequence[FileRecord] = growth.new_files(selection.records, known)
     if imported is not None or aside:
-        records = _look_first(records)
+        records = _check_first(records)
     nothing = [] if listing.files else [f"{ap.ap_gold_id}: JDP lists no file of it"]
     problems = (f"{ap.ap_gold_id}: {problem}" for problem in listing.problems)
     noted: dict[str, Any] = {
@@ -356,7 +358,7 @@ def _settle(
     return ap if imported.sent_to is None else ap.model_copy(update={"directory": imported.sent_to})
 
 
-def _look_first(records: Sequence[FileRecord]) -> list[FileRecord]:
+def _check_first(records: Sequence[FileRecord]) -> list[FileRecord]:
     """The same, each to be looked for at its destination before it is asked for."""
     return [one if one.reason else one.model_copy(update={"look_first": True}) for one in records]
 

@@ -38,7 +38,7 @@ def _said(request: RestoreRequest) -> str:
     return f"The delivery is there since {request.ready_at:%Y-%m-%d %H:%M} UTC (JDP calls it {word[:40]!r})"
 
 
-def tell_of_format(ctx: StepContext, request: RestoreRequest, why: str, header: str, place: str) -> None:
+def alert_format(ctx: StepContext, request: RestoreRequest, why: str, header: str, place: str) -> None:
     """A manifest, expected at ``place``, has a ``header`` that does not name what is needed."""
     alert(
         ctx,
@@ -53,7 +53,7 @@ def tell_of_format(ctx: StepContext, request: RestoreRequest, why: str, header: 
     )
 
 
-def tell_of_delay(
+def alert_delay(
     ctx: StepContext,
     request: RestoreRequest,
     why: str,
@@ -83,7 +83,7 @@ def tell_of_delay(
     )
 
 
-def tell_of_directory(ctx: StepContext, request: RestoreRequest, held: int, expected: str, found: str) -> None:
+def alert_directory(ctx: StepContext, request: RestoreRequest, held: int, expected: str, found: str) -> None:
     """A delivery lies elsewhere and holds so many of the ids. Once a day: all may be so from now on."""
     number = request.number
     alert(
@@ -98,7 +98,7 @@ def tell_of_directory(ctx: StepContext, request: RestoreRequest, held: int, expe
     )
 
 
-def tell_of_updated(ctx: StepContext, request: RestoreRequest, missing: int) -> None:
+def alert_updated(ctx: StepContext, request: RestoreRequest, missing: int) -> None:
     """A delivery lacks as many files as JDP counted as on disk already."""
     of, number = len(request.file_ids), request.updated_count
     project = min(request.projects, default="PROJECT")
@@ -135,7 +135,7 @@ def _what_becomes(is_missing: bool, held: str | None, *, waits: bool) -> str:
     return f"nothing to do: {again}what nobody asked for is left alone. You hear of a file that fails in the end."
 
 
-def tell_of_differences(
+def alert_differences(
     ctx: StepContext,
     request: RestoreRequest,
     manifest: Manifest,

@@ -42,7 +42,7 @@ from jgi_stager.steps import deliveries, manifest_alerts, poll_requests, transfe
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import source_directory
 from jgi_stager.steps.first_contact import bent, seen
-from jgi_stager.steps.notify import Lasts, alert, solve
+from jgi_stager.steps.notify import Lasts, alert, resolve
 from jgi_stager.steps.services import LONGEST_ERROR, may_ask, process_each, reschedule_fields, too_large
 from jgi_stager.store import RecordTooLarge, StoreError, files, moves, projects, requests, tasks
 
@@ -65,7 +65,7 @@ def manifest_places(ctx: StepContext, request: RestoreRequest) -> dict[str, Pure
         place = PurePosixPath(base)
         if stage_dir is not None and place.is_relative_to(stage_dir) and ".." not in place.parts:
             found[project] = manifest_directory(base, project)
-            solve(ctx, f"directory:{project}", "its directory is below the staging directory again")
+            resolve(ctx, f"directory:{project}", "its directory is below the staging directory again")
         elif base:
             # Checked when the record was accepted: somebody changed it in the database since.
             alert(
@@ -167,13 +167,13 @@ WHICH = "ask JGI which is right, then `jgi-stager retry` lists it again"
 
 ASK_WHERE = "ask JGI where it is; `jgi-stager retry` asks for it once more"
 """The cure where nobody can tell whether it was delivered."""
-GONE = timedelta(hours=24)
+LOST_AFTER = timedelta(hours=24)
 """So long the directory of a delivery may be missing."""
 FETCH_AGAIN = timedelta(hours=24)
 """So long a manifest is not fetched again of which the listing shows no change: the listing may be wrong."""
 SETTLED = timedelta(hours=1)
 """What has not changed for so long is not being written any more."""
-TOLD_AFTER = timedelta(hours=3)
+ALERT_AFTER = timedelta(hours=3)
 """What is wrong with a manifest is told of after that, however long the patience is."""
 
 
@@ -193,16 +193,16 @@ def run(ctx: StepContext) -> int:
         return moved
     listed: list[Wanted] = []
 
-    def look(_: StepContext, request: RestoreRequest) -> int:
+    def check(_: StepContext, request: RestoreRequest) -> int:
         found = _listed(ctx, request)
         if found and _is_unchanged(ctx, request, found):
             return _read_one(ctx, request)
         listed.extend([(request, found)] if found else [])
         return 0
 
-    if not transfers.free_places(ctx, TaskKind.MANIFESTS):
+    if not transfers.free_slots(ctx, TaskKind.MANIFESTS):
         return moved
-    moved += process_each(ctx, Service.GLOBUS, wanted, look, _reschedule)
+    moved += process_each(ctx, Service.GLOBUS, wanted, check, _reschedule)
     if listed and may_ask(ctx, Service.GLOBUS, kind=CallKind.SUBMIT):
         moved += fetch(ctx, listed)
     return moved
@@ -229,7 +229,7 @@ def _listed(ctx: StepContext, request: RestoreRequest) -> Sequence[ListedManifes
     if found:
         _note_listed(ctx, request_id, found)
         return found
-    if not listings and _is_gone(ctx, request):
+    if not listings and _is_lost(ctx, request):
         poll_requests.expired(ctx, request, {}, f"the delivery {name} is not there any more", useless=True)
         return []
     missing = "manifest" if any(listing.directory == name for listing in listings) else "directory"
@@ -263,13 +263,13 @@ def _is_unchanged(ctx: StepContext, request: RestoreRequest, listed: Sequence[Li
     )
 
 
-def _is_gone(ctx: StepContext, request: RestoreRequest) -> bool:
+def _is_lost(ctx: StepContext, request: RestoreRequest) -> bool:
     """Whether a delivery without a directory has ended: only if nobody knows when it ends is that a sign."""
     ready = request.ready_at
-    return request.expiration_date is None and ready is not None and ctx.clock.now() - ready > GONE
+    return request.expiration_date is None and ready is not None and ctx.clock.now() - ready > LOST_AFTER
 
 
-def _patience(ctx: StepContext) -> timedelta:
+def _grace(ctx: StepContext) -> timedelta:
     return timedelta(hours=ctx.settings.jdp.manifest_patience_hours)
 
 
@@ -283,7 +283,7 @@ def _wait(
     header: str | None = None,
     cause: Cause = Cause.DELAY,
 ) -> None:
-    """Look again later; after `TOLD_AFTER` people hear of it, with what was ``found`` and what to do (``cure``).
+    """Look again later; after `ALERT_AFTER` people hear of it, with what was ``found`` and what to do (``cure``).
     Nothing is asked from tape for it: what is at JGI stays there until the delivery expires.
 
     ``header``: what stands there instead of the columns that are needed.
@@ -299,18 +299,18 @@ def _wait(
         error=why[:LONGEST_ERROR],
     )
     log.info("manifest_not_complete", request_id=request.number, why=why)
-    if age >= _patience(ctx):
+    if age >= _grace(ctx):
         requests.update_request(ctx.store, request.key, RequestState.READY, useless=why[:LONGEST_ERROR])
     if header is not None:
         bent(ctx, "manifest.columns", f"the header is {header}", request.number)
-    if age < min(_patience(ctx), TOLD_AFTER):
+    if age < min(_grace(ctx), ALERT_AFTER):
         return
     if header is not None:
-        manifest_alerts.tell_of_format(ctx, request, why, header, _expected(ctx, request))
+        manifest_alerts.alert_format(ctx, request, why, header, _expected(ctx, request))
     else:
         said = found or why + _tables(ctx, request)
-        until = (request.ready_at or now) + _patience(ctx)
-        manifest_alerts.tell_of_delay(ctx, request, why, cure, said, _expected(ctx, request), until, cause)
+        until = (request.ready_at or now) + _grace(ctx)
+        manifest_alerts.alert_delay(ctx, request, why, cure, said, _expected(ctx, request), until, cause)
 
 
 def _expected(ctx: StepContext, request: RestoreRequest) -> str:
@@ -365,7 +365,7 @@ def read(ctx: StepContext, request: RestoreRequest) -> int:
         _wait(
             ctx,
             request,
-            "its projects are not in the books any more, or have no place for it",
+            "its projects are not in the database any more, or have no place for it",
             f"see with `jgi-stager project list` what became of {', '.join(sorted(request.projects))}, and "
             "insert a project again if its files are wanted",
         )
@@ -391,7 +391,7 @@ def _directory_of(ctx: StepContext, request: RestoreRequest, found: Mapping[str,
     name = next((name for name, one in sorted(found.items()) if holds_request(one.held, asked)), None)
     if name is not None:
         usual, other = source_directory(ctx, request.number), source_directory(ctx, request.number, name)
-        manifest_alerts.tell_of_directory(ctx, request, len(found[name].held & asked), usual, other)
+        manifest_alerts.alert_directory(ctx, request, len(found[name].held & asked), usual, other)
         bent(ctx, "delivery.directory", "a delivery lies in a directory with another name", request.number)
         requests.update_request(ctx.store, request.key, RequestState.READY, delivery_directory=name)
         log.warning("delivery_directory_differs", request_id=request.number, directory=name)
@@ -402,7 +402,7 @@ def _directory_of(ctx: StepContext, request: RestoreRequest, found: Mapping[str,
         for name, one in sorted(found.items())
     )  # fmt: skip
     expected = delivery_name(request.number)
-    if all(one.whole for one in found.values()) and _is_gone(ctx, request):
+    if all(one.whole for one in found.values()) and _is_lost(ctx, request):
         poll_requests.expired(ctx, request, {}, f"the delivery {expected} is not there any more", useless=True)
     else:
         _wait(ctx, request, f"the directory of delivery {expected} is not there yet", found=looked)
@@ -437,7 +437,7 @@ def _read_manifest(ctx: StepContext, request: RestoreRequest, manifest: Manifest
     delivery = compare(manifest, sizes, given_up, settled=settled)
     awaited = set(delivery.missing) - given_up
     waited = ctx.clock.now() - request.ready_since
-    is_over = waited >= _patience(ctx)
+    is_over = waited >= _grace(ctx)
     if not delivery.doubt and waited >= SETTLED and deliveries.were_on_disk(ctx, request, awaited):
         is_over = True  # it is as whole as it will be
     says_nothing = not delivery.delivered and not delivery.unusable
@@ -456,7 +456,7 @@ def _read_manifest(ctx: StepContext, request: RestoreRequest, manifest: Manifest
             return 0
         moved = _use(ctx, request, manifest, whole)
         for topic in (f"manifest-format:{request.number}", f"manifest:{request.number}"):
-            solve(ctx, topic, "the manifest is read")
+            resolve(ctx, topic, "the manifest is read")
         return moved
     # What is missing may be in what cannot be read: that is waited for, and nothing is asked for again.
     moved = _use(ctx, request, manifest, replace(delivery, missing=()))
@@ -489,7 +489,7 @@ def _use(ctx: StepContext, request: RestoreRequest, manifest: Manifest, delivery
     where = f"less {place / local_copy(request_id, fetched(request)[0])}"
     tables = _tables(ctx, request).removeprefix("; ") if missing else ""
     held = _not_again(ctx, request, delivery.missing)
-    manifest_alerts.tell_of_differences(ctx, request, manifest, delivery, missing, where, tables, held=held)
+    manifest_alerts.alert_differences(ctx, request, manifest, delivery, missing, where, tables, held=held)
     directory = source_directory(ctx, request_id, request.delivery_directory)
     usable: list[moves.Moving] = []
     hopeless = {}
@@ -512,12 +512,12 @@ def _not_again(ctx: StepContext, request: RestoreRequest, missing: Collection[st
     """Why what a delivery lacks is not asked for again without a person's word; None if it is."""
     if not missing:
         return None
-    if word := poll_requests.unexplained_word(request):
+    if word := poll_requests.undocumented_status(request):
         return word
     if not deliveries.were_on_disk(ctx, request, missing):
         return None
     bent(ctx, "jdp.delivers_updated", "a delivery lacks as many files as were on disk", request.number)
-    manifest_alerts.tell_of_updated(ctx, request, len(missing))
+    manifest_alerts.alert_updated(ctx, request, len(missing))
     return f"it is one of as many as JDP counted as on disk already (updated_count {request.updated_count})"
 
 

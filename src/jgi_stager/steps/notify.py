@@ -97,8 +97,8 @@ def alert(
     goes on by itself and when they hear of it again. ``command`` is shown below it, to be copied; about a
     request it is by default the one that gathers evidence for JGI.
 
-    It also stands as an open alarm until `solve` ends it, or what it is about is over (``lasts``). None: it is an
-    event that is over when it is told.
+    It also stands as an open alarm until `resolve` ends it, or what it is about is over (``lasts``). None: it is
+    an event that is over when it is told.
     """
     if lasts is not None and lasts.quiet_in and (planned := announced(ctx, *lasts.quiet_in)) is not None:
         log.info("alarm_expected", topic=key, outage=planned.id)
@@ -156,7 +156,7 @@ def topic_of(key: str) -> str:
     return topic[: LONGEST_TOPIC - len(end)] + end  # the topic of a topic is itself
 
 
-def solve(ctx: StepContext, topic: str, why: str) -> bool:
+def resolve(ctx: StepContext, topic: str, why: str) -> bool:
     """End the alarm of ``topic`` (or of the key that it was told under), if one is open; whether one was.
 
     ``why`` is a short clause for people: "JDP calls it ready". Where nothing is open it costs nothing.

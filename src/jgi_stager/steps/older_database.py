@@ -34,7 +34,7 @@ from jgi_stager.notices import ACTIVITY
 from jgi_stager.records import TASK_LABEL
 from jgi_stager.steps import deliveries, jdp_clock
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, resolve
 from jgi_stager.steps.services import call
 from jgi_stager.store import control, projects, requests, tasks
 
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 
 FILE = "last_requests.json"
-MOST_BOOKS = 20
+MOST_DATABASES = 20
 CURE = (
     "put the newer database back if there is one; else wait, or, if nothing was asked for since the backup was "
     "made, run: jgi-stager limits release"
@@ -65,7 +65,7 @@ def may_ask_anything(ctx: StepContext, now: ClockEstimate) -> bool:
     last = _last(ctx)
     if last is None:
         # This machine has not seen the database yet: the tasks at Globus may say that it is older.
-        look_for_orphans(ctx)
+        find_orphans(ctx)
         note_sent(ctx, "")
     elif last.request and requests.get_request(ctx.store, last.request) is None:
         hold(ctx, [last.request], f"they do not have the request that was sent last, at {last.at} UTC")
@@ -92,7 +92,7 @@ def note_sent(ctx: StepContext, request: str) -> None:
     others = [one for one in _read(ctx) if one.books != books and one.place != place]
     path = ctx.settings.state.directory / FILE
     try:
-        _replace(path, json.dumps([asdict(one) for one in [fresh, *others][:MOST_BOOKS]], indent=1))
+        _replace(path, json.dumps([asdict(one) for one in [fresh, *others][:MOST_DATABASES]], indent=1))
     except OSError as error:
         log.warning("last_request_not_noted", path=str(path), error=str(error))
 
@@ -108,7 +108,7 @@ def hold(ctx: StepContext, missing: Sequence[str], why: str) -> None:
         ctx,
         f"older-books:{missing[0]}",
         "the database is older than the work: nothing is asked from JDP for now",
-        f"The books lack something that was done for them: {why}. They were probably put back from a backup, or "
+        f"The database lacks something that was done for it: {why}. It was probably put back from a backup, or "
         "emptied.\n\nWhat was asked from JDP since then counts against its quota and is on its way, and nobody "
         f"here knows what it was. Nothing is asked for until {until:%Y-%m-%d %H:%M} UTC, when it is over. "
         "Deliveries that appear meanwhile are found and used; everything else goes on.\n\nProjects added "
@@ -128,7 +128,7 @@ def problem(ctx: StepContext) -> tuple[str, str] | None:
     """That asking is held, and what to do; None if it is not."""
     found = control.hold(ctx.store)
     if found is None or found.ended_at is not None or (found.until and ctx.clock.now() >= found.until):
-        solve(ctx, "older-books", "files are asked for again")
+        resolve(ctx, "older-books", "files are asked for again")
         return None
     until = f"until {found.until:%Y-%m-%d %H:%M} UTC" if found.until else "for a quota window"
     return f"the database is older than the work ({found.why}): nothing is asked for {until}", CURE
@@ -173,19 +173,19 @@ def _replace(path: Path, text: str) -> None:
 # --- Globus tasks that are not in the database --------------------------------------------------------------
 
 
-LOOK_BACK = timedelta(days=30)
+LOOKBACK = timedelta(days=30)
 """Globus keeps the details of a task that long."""
 SHOWN = 20
 
 
-def look_for_orphans(ctx: StepContext) -> None:
+def find_orphans(ctx: StepContext) -> None:
     """Look for such tasks once, unless there is no work that they could get in the way of. Nothing moves."""
     if projects.by_state(ctx.store, ProjectState.ACTIVE):
-        call(ctx, Service.GLOBUS, partial(_look, ctx), "orphans", "orphans_not_looked_for")
+        call(ctx, Service.GLOBUS, partial(_find, ctx), "orphans", "orphans_not_looked_for")
 
 
-def _look(ctx: StepContext) -> int:
-    found = ctx.globus.tasks_labelled(f"{TASK_LABEL} ", ctx.clock.now() - LOOK_BACK)
+def _find(ctx: StepContext) -> int:
+    found = ctx.globus.tasks_labelled(f"{TASK_LABEL} ", ctx.clock.now() - LOOKBACK)
     # In this order. Each task of ours had its intent before Globus had the task. An intent that is not among those
     # without an answer any more has its task id by now, so the read that comes last finds it.
     awaited = {one.label for one in tasks.tasks_in(ctx.store, TaskState.SUBMITTING)}
@@ -202,13 +202,13 @@ def _look(ctx: StepContext) -> int:
         why = f"Globus runs {len(ours)} of their tasks that they do not have, such as {ours[0].task_id}"
         hold(ctx, [task.task_id for task in ours], why)
     if others := [task for task in orphans if not (task.label or "").endswith(signature)]:
-        _tell_of_orphans(ctx, others)
+        _alert_orphans(ctx, others)
     else:
-        solve(ctx, "orphan-tasks", "Globus runs no such task any more")
+        resolve(ctx, "orphan-tasks", "Globus runs no such task any more")
     return 0
 
 
-def _tell_of_orphans(ctx: StepContext, orphans: Sequence[TaskStatus]) -> None:
+def _alert_orphans(ctx: StepContext, orphans: Sequence[TaskStatus]) -> None:
     """Once a week, however many there are: another installation makes new ones all the time."""
     log.warning("orphan_tasks", tasks=len(orphans), newest=orphans[0].task_id)
     year, week, _ = ctx.clock.now().isocalendar()
@@ -216,7 +216,7 @@ def _tell_of_orphans(ctx: StepContext, orphans: Sequence[TaskStatus]) -> None:
     alert(
         ctx,
         f"orphan-tasks:{year}-{week}",
-        f"{len(orphans)} running Globus tasks are ours by their label, but not in the books",
+        f"{len(orphans)} running Globus tasks are ours by their label, but not in the database",
         "Either the database was replaced by another one, or another installation uses the same Globus login. "
         "They are left alone: they take places among the tasks that Globus runs at a time, and what they bring "
         f"is not sent a second time.\n\n{bullets(lines, SHOWN, ACTIVITY)}",

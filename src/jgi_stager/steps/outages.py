@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import structlog
 
-from jgi_stager.failures import OutsideError
+from jgi_stager.failures import ServiceError
 from jgi_stager.steps.context import StepContext
 from jgi_stager.store import outages
 
@@ -24,7 +24,7 @@ def run(ctx: StepContext) -> int:
         return 0
     try:
         found = ctx.nersc.planned(ctx.clock.now())
-    except OutsideError as error:
+    except ServiceError as error:
         # No circuit, no mail: a machine without a way there must not hear of it every hour.
         if outages.note_unread(ctx.store, str(error)[:LONGEST_PROBLEM]):
             log.warning("planned_outages_unknown", error=str(error)[:LONGEST_PROBLEM])

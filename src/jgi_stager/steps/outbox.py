@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from jgi_stager import mail
-from jgi_stager.failures import NeedsPerson, OutsideError, Service, Transient, retry_delay
+from jgi_stager.failures import NeedsPerson, Service, ServiceError, Transient
 from jgi_stager.lifecycle import NoticeState
 from jgi_stager.liveness import uninterruptible
 from jgi_stager.mail.plot import LARGEST, plot
@@ -25,6 +25,7 @@ from jgi_stager.mail.push import SECRET, push
 from jgi_stager.models import Notice, TriesNotTaken
 from jgi_stager.notices import BATCHES, FORMS, Kind, folds, message_id
 from jgi_stager.reporting.project_report import report_of
+from jgi_stager.retry import retry_delay
 from jgi_stager.steps import credential_notices
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.services import may_ask, record_failure
@@ -77,11 +78,11 @@ def _full_until(ctx: StepContext, kind: Kind) -> datetime | None:
 
 def _fold(ctx: StepContext, kind: Kind, to: Sequence[str], group: Sequence[Notice]) -> set[str]:
     """One notice for all of them; their keys. The group is in it, so that a crash in between is finished later."""
-    letters, unwritable = _letters(group)
+    rendered, unwritable = _rendered(group)
     keys = [one.key for one in group if one.key not in unwritable]
     if len(keys) <= FLOOD:
         return set()
-    items = [{"subject": letter.subject.removeprefix(mail.PREFIX).strip()} for letter in letters]
+    items = [{"subject": rendered.subject.removeprefix(mail.PREFIX).strip()} for rendered in rendered]
     what, you, command = BATCHES[kind]
     data = {
         "count": len(keys),
@@ -89,7 +90,7 @@ def _fold(ctx: StepContext, kind: Kind, to: Sequence[str], group: Sequence[Notic
         "you": you,
         "command": command,
         "items": items,
-        "first": letters[0].text.split("\n--\n")[0].split("\n\n", 1)[-1][:2000] if kind is Kind.ALARM else "",
+        "first": rendered[0].text.split("\n--\n")[0].split("\n\n", 1)[-1][:2000] if kind is Kind.ALARM else "",
         "keys": keys,
         "of": kind.value,
     }
@@ -101,22 +102,22 @@ def _fold(ctx: StepContext, kind: Kind, to: Sequence[str], group: Sequence[Notic
     return set(keys)
 
 
-def _letters(group: Sequence[Notice]) -> tuple[list[mail.Letter], set[str]]:
+def _rendered(group: Sequence[Notice]) -> tuple[list[mail.RenderedMail], set[str]]:
     """The letters that are named in the one mail, and the keys of notices that cannot be written.
 
     Those stay by themselves: whoever sends them writes down why they cannot be, and gives them up in the end.
     """
-    letters, unwritable = list[mail.Letter](), set[str]()
+    rendered, unwritable = list[mail.RenderedMail](), set[str]()
     for notice in group:
-        if len(letters) == MOST_SUBJECTS:
+        if len(rendered) == MOST_SUBJECTS:
             break
         try:
-            letters.append(mail.render(notice))
+            rendered.append(mail.render(notice))
         except Exception:
             # One that an older or a newer version stored must not end all mail.
             log.exception("notice_not_folded", notice=notice.key)
             unwritable.add(notice.key)
-    return letters, unwritable
+    return rendered, unwritable
 
 
 def _finish(ctx: StepContext, waiting: Sequence[Notice]) -> set[str]:
@@ -156,9 +157,9 @@ def push_notifications(ctx: StepContext) -> int:
             break  # the channel failed, and would for the next one, too
         try:
             push(mail.render(notice, now), ctx.secrets)
-        except OutsideError as error:
+        except ServiceError as error:
             log.warning("push_failed", notice=notice.key, error=str(error))
-            notices.push_later(ctx.store, notice.key, now + TRY_AGAIN_AFTER)
+            notices.reschedule_push(ctx.store, notice.key, now + TRY_AGAIN_AFTER)
             break
         except StoreError:
             raise
@@ -166,7 +167,7 @@ def push_notifications(ctx: StepContext) -> int:
             # A notice that cannot be written holds up nobody else.
             log.exception("step_bug", document=notice.key)
             bug = f"{type(error).__name__}: {error}"[:500]
-            notices.push_later(ctx.store, notice.key, now + TRY_AGAIN_AFTER, bug)
+            notices.reschedule_push(ctx.store, notice.key, now + TRY_AGAIN_AFTER, bug)
             continue
         notices.mark_pushed(ctx.store, notice.key)
         pushed += 1
@@ -176,7 +177,7 @@ def push_notifications(ctx: StepContext) -> int:
 # --- mails --------------------------------------------------------------------------------------------------
 
 
-ADDRESS_PATIENCE = timedelta(days=5)
+ADDRESS_GRACE = timedelta(days=5)
 """How long an address may answer "not now" before it counts as refused: what mail servers do among themselves.
 Counted from its first answer: how long the mail waited for our own server says nothing about the address."""
 
@@ -237,13 +238,13 @@ def _send(ctx: StepContext, notice: Notice) -> bool:
         return False
     try:
         page = ctx.settings.page.address(notice.project)
-        letter = mail.render(notice, ctx.clock.now(), pictures=_pictures(ctx, notice), page=page)
+        rendered = mail.render(notice, ctx.clock.now(), pictures=_pictures(ctx, notice), page=page)
         # Nobody is left to be told if the daemon died between writing that down and calling it sent.
-        outcome = _hand_over(ctx, notice, letter, to) if to else mail.DeliveryResult()
+        outcome = _hand_over(ctx, notice, rendered, to) if to else mail.DeliveryResult()
     except StoreError:
         raise  # the database is out: that says nothing about the notice
     except (Transient, NeedsPerson) as error:
-        _server_trouble(ctx, notice, attempts, error)
+        _server_failed(ctx, notice, attempts, error)
         return False
     except mail.ContentRefused as error:
         notices.mark_refused(ctx.store, key, str(error))
@@ -257,7 +258,7 @@ def _send(ctx: StepContext, notice: Notice) -> bool:
         _cannot_be_written(ctx, key, attempts, f"{type(error).__name__}: {error}"[:500])
         return False
     # First what became of it: who dies in between sends it again.
-    left = _note(ctx, notice, letter.subject, outcome, attempts)
+    left = _note(ctx, notice, rendered.subject, outcome, attempts)
     if to:
         credential_notices.record_success(ctx, Service.SMTP, proof=ctx.circuit_breaker.succeeded(Service.SMTP))
     return left
@@ -306,7 +307,9 @@ def _pictures(ctx: StepContext, notice: Notice) -> dict[str, mail.Picture]:
     return found
 
 
-def _hand_over(ctx: StepContext, notice: Notice, letter: mail.Letter, to: Sequence[str]) -> mail.DeliveryResult:
+def _hand_over(
+    ctx: StepContext, notice: Notice, rendered: mail.RenderedMail, to: Sequence[str]
+) -> mail.DeliveryResult:
     settings = ctx.settings.notifications
     envelope = mail.Envelope(
         sender=settings.mail_from,
@@ -318,10 +321,10 @@ def _hand_over(ctx: StepContext, notice: Notice, letter: mail.Letter, to: Sequen
     done = notice.project if notice.kind == Kind.DONE else None
     attachments = report_of(ctx.store, done) if done is not None else []
     try:
-        whole = mail.make_mail(letter, envelope, attachments)
+        whole = mail.make_mail(rendered, envelope, attachments)
         outcome = mail.send(whole, to, settings, ctx.secrets)
     except mail.ContentRefused:
-        if not attachments and not letter.pictures:
+        if not attachments and not rendered.pictures:
             raise
         log.warning("mail_without_attachment", notice=notice.key)
         plain = mail.render(notice, envelope.at, page=ctx.settings.page.address(notice.project))
@@ -337,7 +340,7 @@ def _first_of(ctx: StepContext, notice: Notice) -> str | None:
     return first.message_id or message_id(first.key, ctx.settings.notifications.mail_from)
 
 
-def _server_trouble(ctx: StepContext, notice: Notice, attempts: int, error: Transient | NeedsPerson) -> None:
+def _server_failed(ctx: StepContext, notice: Notice, attempts: int, error: Transient | NeedsPerson) -> None:
     now = ctx.clock.now()
     later = now + timedelta(seconds=retry_delay(attempts))
     notices.mark_waiting(ctx.store, notice.key, later, str(error), _not_taken(notice, now))
@@ -350,7 +353,7 @@ def _note(ctx: StepContext, notice: Notice, subject: str, outcome: mail.Delivery
     key, now = notice.key, ctx.clock.now()
     before = {one.address: one.since for one in notice.postponed}
     since = {address: before.get(address, now) for address in outcome.postponed}
-    too_long = {address for address, at in since.items() if now - at > ADDRESS_PATIENCE}
+    too_long = {address for address, at in since.items() if now - at > ADDRESS_GRACE}
     refused = {**outcome.refused, **{address: outcome.postponed[address] for address in too_long}}
     postponed = {address: said for address, said in outcome.postponed.items() if address not in too_long}
     still = {address: since[address] for address in postponed}

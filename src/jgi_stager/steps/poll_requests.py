@@ -13,7 +13,7 @@ import structlog
 from jgi_stager import downloading
 from jgi_stager.alarm_models import About, Cause
 from jgi_stager.clients.jdp import RequestStatus
-from jgi_stager.clients.wording import REQUEST_WORDS, UNDER_WAY, is_known_word
+from jgi_stager.clients.wording import REQUEST_STATUSES, UNDER_WAY, is_known_status
 from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import RequestState, State
@@ -22,17 +22,17 @@ from jgi_stager.notices import ACTIVITY
 from jgi_stager.steps import deliveries, jdp_clock, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent, is_waited_for, seen
-from jgi_stager.steps.notify import Lasts, alert, solve
+from jgi_stager.steps.notify import Lasts, alert, resolve
 from jgi_stager.steps.services import call, isolate_each, process_each, reschedule_fields
 from jgi_stager.store import files, requests
 from jgi_stager.store.documents import is_due
 
 log = structlog.get_logger()
 
-ENDS = REQUEST_WORDS - UNDER_WAY
+ENDS = REQUEST_STATUSES - UNDER_WAY
 SLOW = timedelta(days=3)
 """Tape takes hours, a day at worst."""
-EXPIRIES_TOLD_OF = 3
+EXPIRIES_ALERTED = 3
 """The third time is no accident any more."""
 EXPIRIES_QUIET_HOURS = 7 * 24
 """Without another one for so long they have come to an end."""
@@ -42,7 +42,7 @@ LAST_DELIVERED = 5
 """So many requests tell how long JDP takes now."""
 EARLY, LATE = 0.85, 1.25
 """Between these parts of that time a request is expected to be delivered."""
-VANISHED_PATIENCE = timedelta(hours=24)
+VANISHED_GRACE = timedelta(hours=24)
 """How long JDP may not know a request it accepted before its files are asked for again."""
 
 
@@ -56,7 +56,7 @@ def run(ctx: StepContext) -> int:
     else:
         ready = [one for one in known if one.state == RequestState.READY]
     if undated := [one for one in ready if _is_undated(ctx, one)]:
-        moved += process_each(ctx, Service.JDP, undated, _look_again, _look_later)
+        moved += process_each(ctx, Service.JDP, undated, _poll_undated, _reschedule_undated)
         ready = requests.requests_in(ctx.store, RequestState.READY)
     return moved + isolate_each(ctx, ready, housekeeping)
 
@@ -87,10 +87,10 @@ def poll(ctx: StepContext, document: RestoreRequest, others: Collection[float]) 
         status = ctx.jdp.request_status(request_id)
     except Rejected as error:
         return _vanished(ctx, document, error, others)
-    word = status.status
-    _solved(ctx, document, word)
+    status_word = status.status
+    _resolve_alerts(ctx, document, status_word)
     facts: dict[str, Any] = {
-        "status_word": word,
+        "status_word": status_word,
         "expiration_date": status.expiration_date,
         "attempts": 0,
         "error": None,
@@ -104,34 +104,34 @@ def poll(ctx: StepContext, document: RestoreRequest, others: Collection[float]) 
         seen(
             ctx, "jdp.unknown_ids", f"request {request_id} was accepted without {len(facts['dropped'])} of its ids"
         )
-    if word == "ready":
-        seen(ctx, "jdp.status_words", f"request {request_id} is {word!r}")
+    if status_word == "ready":
+        seen(ctx, "jdp.status_words", f"request {request_id} is {status_word!r}")
         if status.expiration_date is not None:
             seen(ctx, "jdp.expiry", f"delivery R{request_id} stays until {status.expiration_date:%Y-%m-%d}")
         return transitions.deliver_request(ctx.store, document, facts)
-    if word == "expired":
+    if status_word == "expired":
         facts["expired_at"] = ctx.clock.now()
         return expired(ctx, document, facts, f"request {request_id} expired at JDP")
-    if word not in UNDER_WAY:
-        if _is_delivered(ctx, document, word):
+    if status_word not in UNDER_WAY:
+        if _is_delivered(ctx, document, status_word):
             return transitions.deliver_request(ctx.store, document, facts)
-        _unknown_word(ctx, document, word)
+        _unknown_status(ctx, document, status_word)
     elif ctx.clock.now() - document.asked_at > SLOW:
-        _slow(ctx, document, word)
+        _slow(ctx, document, status_word)
     requests.update_request(
         ctx.store, document.key, RequestState.WAITING, next_poll_at=_next_poll(ctx, document, others), **facts
     )
     return 0
 
 
-def _solved(ctx: StepContext, document: RestoreRequest, word: str) -> None:
+def _resolve_alerts(ctx: StepContext, document: RestoreRequest, status_word: str) -> None:
     """JDP answers about the request: what it said or did not say before may be over."""
     request_id = document.number
-    solve(ctx, f"vanished:{request_id}", "JDP knows the request again")
-    if is_known_word(word):
-        solve(ctx, f"word:{request_id}", f"JDP calls the request {word}, which is known")
-    if word in ENDS:
-        solve(ctx, f"slow:{request_id}", f"JDP calls the request {word}")
+    resolve(ctx, f"vanished:{request_id}", "JDP knows the request again")
+    if is_known_status(status_word):
+        resolve(ctx, f"word:{request_id}", f"JDP calls the request {status_word}, which is known")
+    if status_word in ENDS:
+        resolve(ctx, f"slow:{request_id}", f"JDP calls the request {status_word}")
 
 
 def _dropped(document: RestoreRequest, status: RequestStatus) -> list[str]:
@@ -142,14 +142,14 @@ def _dropped(document: RestoreRequest, status: RequestStatus) -> list[str]:
     return []
 
 
-def _slow(ctx: StepContext, document: RestoreRequest, word: str) -> None:
+def _slow(ctx: StepContext, document: RestoreRequest, status_word: str) -> None:
     """A failed tape pull leaves a request pending for ever: a person should ask JGI."""
     request_id = document.number
     alert(
         ctx,
         f"slow:{request_id}",
         f"JDP has worked on request {request_id} for {SLOW.total_seconds() / 86400:.0f} days",
-        f"It was asked for at {document.asked_at:%Y-%m-%d %H:%M} UTC and is still {word!r}. "
+        f"It was asked for at {document.asked_at:%Y-%m-%d %H:%M} UTC and is still {status_word!r}. "
         f"Its {len(document.file_ids)} files wait; the request is followed until JDP calls it ready or "
         "expired.",
         you=f"ask JGI about restore request {request_id}: a tape pull may have failed. The daemon keeps waiting.",
@@ -184,16 +184,16 @@ def expired(
 ) -> int:
     """A request or its delivery has ended; people hear of files to which that happens again and again. Returns how
     many files moved."""
-    limit, held = ctx.settings.staging.max_setbacks, unexplained_word(document)
+    limit, held = ctx.settings.staging.max_setbacks, undocumented_status(document)
     moved = transitions.expire_request(ctx.store, document, facts, why, limit, useless=useless, held=held)
-    _tell_of_repeats(ctx, document, why)
+    _alert_repeats(ctx, document, why)
     return moved
 
 
-def _tell_of_repeats(ctx: StepContext, document: RestoreRequest, why: str) -> None:
+def _alert_repeats(ctx: StepContext, document: RestoreRequest, why: str) -> None:
     """Files whose deliveries expire again and again cost quota each time and never arrive: one alarm per project
     and day."""
-    often = requests.expired_often(ctx.store, document.file_ids, EXPIRIES_TOLD_OF)
+    often = requests.expired_often(ctx.store, document.file_ids, EXPIRIES_ALERTED)
     by_project: dict[str, list[str]] = {}
     for file in files.pending_of_sources(ctx.store, often, document.projects):
         by_project.setdefault(file.project_name, []).append(file.source_file_id)
@@ -227,7 +227,7 @@ def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected, other
     """JDP does not know a request that it accepted: wait, then ask for its files again."""
     now, request_id = ctx.clock.now(), document.number
     since = document.vanished_at or now
-    if jdp_clock.is_past(ctx, since + VANISHED_PATIENCE):
+    if jdp_clock.is_past(ctx, since + VANISHED_GRACE):
         if not downloading.is_chosen(ctx.settings, document) and deliveries.is_delivered(
             ctx, request_id
         ):  # then JDP's word is not needed
@@ -254,14 +254,18 @@ def _vanished(ctx: StepContext, document: RestoreRequest, error: Rejected, other
     return 0
 
 
-def unexplained_word(document: RestoreRequest) -> str | None:
+def undocumented_status(document: RestoreRequest) -> str | None:
     """That JDP calls a request by a word that nobody knows, as the reason why nothing is asked for again for it;
     None if it does not."""
-    word = (document.status_word or "").lower()
-    return None if is_known_word(word) else f"JDP called it {word[:40]!r}, which is a word that is not known"
+    status_word = (document.status_word or "").lower()
+    return (
+        None
+        if is_known_status(status_word)
+        else f"JDP called it {status_word[:40]!r}, which is a word that is not known"
+    )
 
 
-def _is_delivered(ctx: StepContext, document: RestoreRequest, word: str) -> bool:
+def _is_delivered(ctx: StepContext, document: RestoreRequest, status: str) -> bool:
     """Whether a request with an unknown word is delivered all the same: a manifest lies where its own may be.
     Whether that has the ids of the request is seen when it is read."""
     if downloading.is_chosen(ctx.settings, document):
@@ -270,36 +274,36 @@ def _is_delivered(ctx: StepContext, document: RestoreRequest, word: str) -> bool
     ask, event = partial(deliveries.is_delivered, ctx, number), deliveries.NOT_EXPLAINED
     if not call(ctx, Service.GLOBUS, ask, f"delivery R{number}", event, request_id=number):
         return False
-    bent(ctx, "jdp.status_words", f"a request is {word[:40]!r}", number)
+    bent(ctx, "jdp.status_words", f"a request is {status[:40]!r}", number)
     alert(
         ctx,
-        f"word-delivered:{number}:{word[:40]}",
-        f"JDP calls request {number} {word[:40]!r}, and it is delivered",
-        f"Expected: {_expected_words()}. Found: {word[:40]!r}, which is not known; but the delivery R{number} "
-        f"lies at JGI with its manifest. It is used if the manifest has the {len(document.file_ids)} files.",
-        you=f"nothing for these files, they go on by themselves. Ask JGI what {word[:40]!r} means, and report it "
-        "to whoever maintains this program.",
+        f"word-delivered:{number}:{status[:40]}",
+        f"JDP calls request {number} {status[:40]!r}, and it is delivered",
+        f"Expected: {_expected_statuses()}. Found: {status[:40]!r}, which is not known; but the delivery "
+        f"R{number} lies at JGI with its manifest. It is used if that has the {len(document.file_ids)} files.",
+        you=f"nothing for these files, they go on by themselves. Ask JGI what {status[:40]!r} means, and report "
+        "it to whoever maintains this program.",
         lasts=None,
     )
-    solve(ctx, f"word:{number}", "its delivery is there")
+    resolve(ctx, f"word:{number}", "its delivery is there")
     return True
 
 
-def _expected_words() -> str:
-    return f"one of {', '.join(sorted(REQUEST_WORDS))}"
+def _expected_statuses() -> str:
+    return f"one of {', '.join(sorted(REQUEST_STATUSES))}"
 
 
-def _unknown_word(ctx: StepContext, document: RestoreRequest, word: str) -> None:
+def _unknown_status(ctx: StepContext, document: RestoreRequest, status: str) -> None:
     request_id = document.number
-    log.warning("request_status_unknown", request_id=request_id, status=word)
-    bent(ctx, "jdp.status_words", f"a request is {word[:40]!r}", request_id)
+    log.warning("request_status_unknown", request_id=request_id, status=status)
+    bent(ctx, "jdp.status_words", f"a request is {status[:40]!r}", request_id)
     alert(
         ctx,
-        f"word:{request_id}:{word[:40]}",
-        f"JDP calls request {request_id} {word[:40]!r}",
-        f"Expected: {_expected_words()}. Found: {word[:40]!r}, which is not known, and no manifest of the "
-        f"delivery R{request_id} at JGI. The request is kept and waited on; its {len(document.file_ids)} files "
-        "neither fail nor count as delivered, and are not asked for again by themselves.",
+        f"word:{request_id}:{status[:40]}",
+        f"JDP calls request {request_id} {status[:40]!r}",
+        f"Expected: {_expected_statuses()}. Found: {status[:40]!r}, which is not known, and no manifest of "
+        f"the delivery R{request_id} at JGI. The request is kept and waited on; its {len(document.file_ids)} "
+        "files neither fail nor count as delivered, and are not asked for again by themselves.",
         you=f"ask JGI what this word means for restore request {request_id}, and report it to whoever maintains "
         "this program. It goes on by itself when the delivery is there or JDP calls it ready.",
         lasts=_about(document, Cause.WORD, f"word:{request_id}"),
@@ -317,12 +321,12 @@ def _is_undated(ctx: StepContext, document: RestoreRequest) -> bool:
     return bool(abs(ctx.clock.now() - asked) >= wait)
 
 
-def _look_again(ctx: StepContext, document: RestoreRequest) -> int:
+def _poll_undated(ctx: StepContext, document: RestoreRequest) -> int:
     """Only JDP can say that a delivery without a date has ended."""
     try:
         status = ctx.jdp.request_status(document.number)
     except Rejected as error:
-        _look_later(ctx, document, str(error), 0)
+        _reschedule_undated(ctx, document, str(error), 0)
         return 0
     facts: dict[str, Any] = {"looked_at": ctx.clock.now(), "expiration_date": status.expiration_date}
     if status.status == "expired":
@@ -332,7 +336,7 @@ def _look_again(ctx: StepContext, document: RestoreRequest) -> int:
     return 0
 
 
-def _look_later(ctx: StepContext, document: RestoreRequest, error: str, _seconds: float) -> None:
+def _reschedule_undated(ctx: StepContext, document: RestoreRequest, error: str, _seconds: float) -> None:
     log.warning("request_poll_postponed", request_id=document.number, error=error)
     requests.update_request(ctx.store, document.key, RequestState.READY, looked_at=ctx.clock.now())
 

@@ -23,7 +23,7 @@ from jgi_stager.settings import GlobusSettings
 from jgi_stager.steps import transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import bent, seen
-from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, resolve
 from jgi_stager.steps.services import process_each, reschedule_fields
 from jgi_stager.store import file_queries, requests, tasks
 
@@ -62,9 +62,9 @@ def poll(ctx: StepContext, task: TransferTask) -> int:
         "error": status.fatal_error or status.nice_details,
         "vanished_at": None,
     }
-    solve(ctx, f"task-unknown:{task.globus_id}", "Globus knows the task again")
+    resolve(ctx, f"task-unknown:{task.globus_id}", "Globus knows the task again")
     if status.status in MOVING | ENDED and not status.is_paused:
-        solve(ctx, standstill_topic(task.globus_id), f"Globus calls the task {status.status}")
+        resolve(ctx, standstill_topic(task.globus_id), f"Globus calls the task {status.status}")
     if status.status in ENDED:
         return _end(ctx, task, facts)
     if status.status not in MOVING or status.is_paused:

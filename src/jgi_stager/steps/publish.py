@@ -12,11 +12,11 @@ from pathlib import Path
 import structlog
 
 from jgi_stager.notices import Kind
-from jgi_stager.page.look import Reader
 from jgi_stager.page.publish import write_copy
+from jgi_stager.page.reader import Reader
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import alert, solve
+from jgi_stager.steps.notify import alert, resolve
 from jgi_stager.store import Store, control, notices, projects
 
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ def run(ctx: StepContext) -> int:
     """Write the copies if they are due. Returns how many pages were written."""
     directory = ctx.settings.page.publish_dir
     if directory is None:
-        solve(ctx, TOPIC, "no copy is wanted any more")
+        resolve(ctx, TOPIC, "no copy is wanted any more")
         return 0
     now, last, event = ctx.clock.now(), control.published(ctx.store), _last_event(ctx.store)
     age = None if last is None else now - last.at
@@ -45,21 +45,21 @@ def run(ctx: StepContext) -> int:
 
 def _publish(ctx: StepContext, directory: Path, event: str) -> int:
     reader = Reader(SnapshotSource(ctx.store, ctx.settings, ctx.clock))
-    look = reader.look(judge_all=True)
+    data = reader.read(judge_all=True)
     try:
-        names = write_copy(directory, reader, look)
+        names = write_copy(directory, reader, data)
     except OSError as error:
         problem = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
         log.warning("page_not_published", directory=str(directory), error=problem)
-        _tell(ctx, directory, problem)
+        _alert(ctx, directory, problem)
         control.note_published(ctx.store, event, problem)
         return 0
-    solve(ctx, TOPIC, "it is written again")
+    resolve(ctx, TOPIC, "it is written again")
     control.note_published(ctx.store, event, None)
     return len(names)
 
 
-def _tell(ctx: StepContext, directory: Path, problem: str) -> None:
+def _alert(ctx: StepContext, directory: Path, problem: str) -> None:
     alert(
         ctx,
         f"{TOPIC}:{ctx.clock.now():%Y-%m-%d}",

@@ -58,11 +58,11 @@ def _read(ctx: StepContext, task: TransferTask, tried: dict[str, dict[str, int]]
     right: list[tuple[FileId, dict[str, Any]]] = []
     unstored = read = 0
 
-    def look(file: Arriving, stop: read_back.Stop) -> read_back.Content | None:
+    def check(file: Arriving, stop: read_back.Stop) -> read_back.Content | None:
         return read_back.read(file.path, stop)
 
     workers = read_back.workers(ctx.settings.staging.verify_workers)
-    for file, answer in read_back.each(look, _arrived(ctx, task, tried[task.key]), workers, ctx.stop):
+    for file, answer in read_back.map_unordered(check, _arrived(ctx, task, tried[task.key]), workers, ctx.stop):
         try:
             content = answer.result()
         except (read_back.Stopped, OSError):
@@ -87,7 +87,7 @@ def _read(ctx: StepContext, task: TransferTask, tried: dict[str, dict[str, int]]
 def _arrived(ctx: StepContext, task: TransferTask, tried: dict[str, int]) -> Iterator[Arriving]:
     """The files of a task that seem to be there as a whole, and that nobody has read as they are now."""
     most, quiet = ctx.settings.staging.md5_max_bytes, ctx.clock.real_seconds(SETTLED_SECONDS)
-    asked_at = time.monotonic()
+    asked_at = float("-inf")
     for file in arrivals.arriving(ctx.store, task.globus_id):
         if time.monotonic() - asked_at >= ASKED_SECONDS:
             if not tasks.is_active(ctx.store, task.key):

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 import structlog
 
 from jgi_stager.clients.globus import TransferItem
-from jgi_stager.failures import CallKind, OutsideError, Rejected, Service
+from jgi_stager.failures import CallKind, Rejected, Service, ServiceError
 from jgi_stager.lifecycle import OPEN_TASKS, RequestState, TaskState
 from jgi_stager.manifest_files import content
 from jgi_stager.manifests import (
@@ -35,7 +35,7 @@ from jgi_stager.steps import deliveries, jdp_clock, transfers, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.deliveries import source_directory
 from jgi_stager.steps.first_contact import seen
-from jgi_stager.steps.notify import alert, solve
+from jgi_stager.steps.notify import alert, resolve
 from jgi_stager.steps.services import (
     call,
     first_request_poll,
@@ -131,8 +131,8 @@ def fetch(ctx: StepContext, request_ids: Sequence[int], names: Sequence[str]) ->
 
 def _items(ctx: StepContext, request_id: int, place: Path) -> list[TransferItem]:
     """What brings the manifests of one delivery; nothing if there are none, or Globus does not say."""
-    look, item = partial(deliveries.locate, ctx, request_id), f"delivery R{request_id}"
-    found = call(ctx, Service.GLOBUS, look, item, deliveries.NOT_EXPLAINED, request_id=request_id)
+    check, item = partial(deliveries.locate, ctx, request_id), f"delivery R{request_id}"
+    found = call(ctx, Service.GLOBUS, check, item, deliveries.NOT_EXPLAINED, request_id=request_id)
     return [
         TransferItem(
             f"{source_directory(ctx, request_id, one.directory)}/{one.name}",
@@ -202,11 +202,11 @@ def _fresh_deliveries(ctx: StepContext, unknown: Doubt) -> list[Found] | None:
         return []
     found: dict[int, datetime | None] = {}
 
-    def look(_: StepContext, __: RestoreRequest) -> int:
+    def check(_: StepContext, __: RestoreRequest) -> int:
         found.update(deliveries.unmatched(ctx))
         return 1
 
-    if not process_each(ctx, Service.GLOBUS, [unknown[0]], look, _reschedule):
+    if not process_each(ctx, Service.GLOBUS, [unknown[0]], check, _reschedule):
         return None
     compared = set.intersection(*(set(document.compared or ()) for document in unknown))
     return [Found(request_id, at) for request_id, at in found.items() if request_id not in compared]
@@ -245,7 +245,7 @@ def _answers(ctx: StepContext) -> bool:
     """Whether JDP answers at all: if so, one question to which it has no answer holds up nothing for ever."""
     try:
         ctx.jdp.probe()
-    except OutsideError:
+    except ServiceError:
         return False
     return True
 
@@ -315,12 +315,12 @@ def _compare_manifests(ctx: StepContext, silent: Sequence[Found], unknown: Doubt
 
 def _note_open(ctx: StepContext, open_ones: Sequence[int], unknown: Doubt) -> set[int]:
     """Remember since when it cannot be told whose a delivery is. Those of which it took too long count as none."""
-    now, patience = ctx.clock.now(), timedelta(hours=ctx.settings.jdp.manifest_patience_hours)
+    now, grace = ctx.clock.now(), timedelta(hours=ctx.settings.jdp.manifest_patience_hours)
     since = {number: at for document in unknown for number, at in (document.undecided or {}).items()}
     since = {str(number): since.get(str(number), now) for number in open_ones}
     for document in unknown:
         requests.update_request(ctx.store, document.key, RequestState.UNKNOWN, undecided=since)
-    return {number for number in open_ones if now - since[str(number)] >= patience}
+    return {number for number in open_ones if now - since[str(number)] >= grace}
 
 
 def _best(held: Collection[str], unknown: Doubt) -> tuple[RestoreRequest | None, Verdict]:
@@ -347,7 +347,7 @@ def _adopt(
     so its bytes count from then on.
     """
     receipt = jdp_clock.receipt(ctx)
-    solve(ctx, f"unnumbered:{document.key}", f"its delivery R{found.request_id} is there")
+    resolve(ctx, f"unnumbered:{document.key}", f"its delivery R{found.request_id} is there")
     moved = transitions.adopt_request(
         ctx.store,
         document.key,
@@ -365,10 +365,10 @@ def _adopt(
 
 def _release_overdue(ctx: StepContext) -> int:
     jdp, now = ctx.settings.jdp, ctx.clock.now()
-    patience = timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours)
+    grace = timedelta(hours=jdp.unknown_patience_hours or jdp.quota_window_hours)
     # What JDP answered, if with no number, was received: time alone does not release it.
     still = [one for one in requests.requests_in(ctx.store, RequestState.UNKNOWN) if one.answer is None]
-    overdue = [document for document in still if jdp_clock.is_past(ctx, document.asked_at + patience)]
+    overdue = [document for document in still if jdp_clock.is_past(ctx, document.asked_at + grace)]
 
     def release(_: StepContext, document: RestoreRequest) -> int:
         return 0 if _tape_works(ctx, document, now) else _release(ctx, document)

@@ -86,9 +86,9 @@ def _join_or_ask(ctx: StepContext, waiting: Sequence[Project]) -> int:
 
 def _is_held(ctx: StepContext, refusals: Refusals) -> bool:
     """Whether nothing may be asked for: JDP refused the amount, or an answer of it is not explained."""
-    open_ones = requests.unexplained(ctx.store)
+    open_ones = requests.unnumbered(ctx.store)
     for request in open_ones:
-        jdp_answers.tell_unnumbered(ctx, request)
+        jdp_answers.alert_unnumbered(ctx, request)
     if open_ones:
         log.warning("restores_held", problem="an answer without a number", requests=[one.key for one in open_ones])
     elif refusals.held_until is not None:

@@ -18,7 +18,7 @@ from jgi_stager.lifecycle import AT_JGI, ProjectState, State
 from jgi_stager.models import Project
 from jgi_stager.room import NoRoom, Wanting, asked_for, shortages
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import alert, solve
+from jgi_stager.steps.notify import alert, resolve
 from jgi_stager.steps.services import isolate_each
 from jgi_stager.store import Store, files, projects, tallies
 
@@ -112,7 +112,7 @@ def _judge(ctx: StepContext, project: Project, missing: int, why: str) -> int:
         if before is None:
             return 0
         done = projects.note(ctx.store, project.key, project.state, "there is room for it", no_room=None)
-        solve(ctx, topic(name), "there is room for it")
+        resolve(ctx, topic(name), "there is room for it")
         return int(done)
     changed = 0
     now = before or NoRoom(missing=missing, why=why, since=ctx.clock.now())
@@ -124,7 +124,7 @@ def _judge(ctx: StepContext, project: Project, missing: int, why: str) -> int:
         now = before.model_copy(update={"missing": missing, "why": why})
         projects.set_project(ctx.store, project.key, project.state, no_room=now.model_dump())
     if now.waived_by is None:
-        _tell(ctx, name, now)
+        _alert(ctx, name, now)
     return changed
 
 
@@ -133,7 +133,7 @@ def topic(project: str) -> str:
     return f"no-room:{project}"
 
 
-def _tell(ctx: StepContext, name: str, now: NoRoom) -> None:
+def _alert(ctx: StepContext, name: str, now: NoRoom) -> None:
     alert(
         ctx,
         f"{topic(name)}:{now.since:%Y-%m-%d}",

@@ -21,13 +21,13 @@ from jgi_stager.failures import (
     CallKind,
     NeedsPerson,
     OutcomeUnknown,
-    OutsideError,
     Rejected,
     Service,
+    ServiceError,
     Transient,
-    retry_delay,
 )
 from jgi_stager.lifecycle import IllegalMoveError
+from jgi_stager.retry import retry_delay
 from jgi_stager.secrets import CREDENTIALS, credential_fingerprint
 from jgi_stager.staged_tree import list_here
 from jgi_stager.steps import consents, credential_notices
@@ -86,11 +86,11 @@ def record_answer(ctx: StepContext, service: Service, *, anonymous: bool = False
     proof = ctx.circuit_breaker.succeeded(service, anonymous=anonymous, lacks=lacks)
     if service in CREDENTIALS and not anonymous:
         credential_notices.record_success(ctx, service, proof=proof)
-    elif out or ctx.circuit_breaker.first_word(service):
+    elif out or ctx.circuit_breaker.is_first_answer(service):
         credential_notices.record_reachable(ctx, service)
 
 
-def record_failure(ctx: StepContext, error: OutsideError, item: object = None) -> None:
+def record_failure(ctx: StepContext, error: ServiceError, item: object = None) -> None:
     """Note a failure of a service; if a person is needed, say so by mail, once.
 
     ``item`` names what was asked about, where the same is asked about again and again.
@@ -102,7 +102,7 @@ def record_failure(ctx: StepContext, error: OutsideError, item: object = None) -
     if isinstance(error, NeedsPerson):
         log.warning("needs_person", service=error.service.value, problem=str(error), cure=error.cure)
         if (lack := error.of_one_kind) is not None:
-            consents.tell(ctx, lack, str(error))
+            consents.notify_lack(ctx, lack, str(error))
         else:
             credential_notices.record_rejected(ctx, error)
     elif isinstance(error, Transient) and ctx.circuit_breaker.is_out(error.service):
@@ -126,13 +126,13 @@ def call(
         return None
     except StoreError:
         raise
-    except OutsideError as error:
+    except ServiceError as error:
         record_failure(ctx, error, item if isinstance(error, Transient) else None)
         log.warning(event, **about, error=str(error)[:LONGEST_ERROR])
         return None
     except Exception as error:
         log.exception("step_bug", document=item, illegal=isinstance(error, IllegalMoveError))
-        tell_of_bug(ctx, Called(item), error)
+        alert_bug(ctx, Called(item), error)
         return None
     record_answer(ctx, service)
     return answer
@@ -200,7 +200,7 @@ def isolate_each(
             raise
         except Exception as error:
             log.exception("step_bug", document=_key(document), illegal=isinstance(error, IllegalMoveError))
-            tell_of_bug(ctx, document, error)
+            alert_bug(ctx, document, error)
     return changed
 
 
@@ -218,7 +218,7 @@ def _fields(ctx: StepContext, document: StoredDocument | Called) -> list[str]:
     return inspection.field_names(ctx.store, document) if isinstance(document, StoredDocument) else []
 
 
-def tell_of_bug(ctx: StepContext, document: StoredDocument | Called, error: Exception) -> None:
+def alert_bug(ctx: StepContext, document: StoredDocument | Called, error: Exception) -> None:
     """Tell people of a fault of the daemon that one document brings about: at once, and once."""
     key, name = _key(document), getattr(document, "project_name", None)
     project = name if isinstance(name, str) and name.isprintable() else None
@@ -240,7 +240,7 @@ def process_each(
     service: Service,
     documents: Iterable[D],
     handle: Callable[[StepContext, D], int],
-    postpone: Callable[[StepContext, D, str, float], None],
+    reschedule: Callable[[StepContext, D, str, float], None],
     *,
     anonymous: bool = False,
     kind: CallKind | None = None,
@@ -262,21 +262,21 @@ def process_each(
         except RecordTooLarge as error:
             too_large(ctx, document, error)
             with suppress(RecordTooLarge):
-                postpone(ctx, document, str(error), retry_delay(attempts))
+                reschedule(ctx, document, str(error), retry_delay(attempts))
         except StoreError:
             raise
         except Transient as error:
             record_failure(ctx, error, _key(document))
-            postpone(ctx, document, str(error), retry_delay(attempts, error.retry_after))
+            reschedule(ctx, document, str(error), retry_delay(attempts, error.retry_after))
         except (NeedsPerson, OutcomeUnknown, Rejected) as error:
             record_failure(ctx, error)
-            postpone(ctx, document, str(error), retry_delay(attempts))
+            reschedule(ctx, document, str(error), retry_delay(attempts))
             if isinstance(error, NeedsPerson) and error.of_one_kind is not None:
                 break  # the next one would be refused for the same reason
         except Exception as error:
             log.exception("step_bug", document=_key(document), illegal=isinstance(error, IllegalMoveError))
-            tell_of_bug(ctx, document, error)
-            postpone(ctx, document, f"bug: {type(error).__name__}: {error}", retry_delay(attempts))
+            alert_bug(ctx, document, error)
+            reschedule(ctx, document, f"bug: {type(error).__name__}: {error}", retry_delay(attempts))
         else:
             record_answer(ctx, service, anonymous=anonymous)
     return moved
@@ -300,10 +300,10 @@ def ask_all(
     An item that fails does not stop the others; the first error is raised at the end, with all answers kept.
     A service that is out, a daemon that stops, or a bug ends it early, with what has begun.
     """
-    errors, bugs = list[OutsideError](), list[Exception]()
+    errors, bugs = list[ServiceError](), list[Exception]()
 
     def failed(error: Exception) -> None:
-        if not isinstance(error, OutsideError):
+        if not isinstance(error, ServiceError):
             bugs.append(error)
             return
         if errors:

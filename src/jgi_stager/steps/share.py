@@ -19,7 +19,7 @@ from jgi_stager.lifecycle import ProjectState, State
 from jgi_stager.models import Project
 from jgi_stager.steps import transitions
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, resolve
 from jgi_stager.store import projects, sharing
 from jgi_stager.store.files import FileRow
 from jgi_stager.store.sharing import Pair
@@ -64,7 +64,7 @@ def _share(ctx: StepContext, project: Project, pairs: Sequence[Pair]) -> int:
         except copying.Stopped:
             break
         except OSError as error:
-            _postpone(ctx, file, str(error.strerror or error))
+            _reschedule(ctx, file, str(error.strerror or error))
             if error.errno in copying.NO_ROOM:
                 break
     if place is not None:
@@ -114,7 +114,7 @@ def _copy(ctx: StepContext, file: FileRow, source: FileRow, place: Path) -> int:
         stop=ctx.stop,
         before=ctx.assert_lease_held,
     )
-    solve(ctx, f"not-copied:{file.project_name}", "a file could be copied")
+    resolve(ctx, f"not-copied:{file.project_name}", "a file could be copied")
     said = f"copied from {source.project_name}" if how == copying.COPIED else "it lay there already"
     changed = os.lstat(file.destination_path or "").st_mtime_ns
     verified = Verified(
@@ -133,7 +133,7 @@ def _give_up(ctx: StepContext, file: FileRow, why: str) -> None:
     sharing.give_up(ctx.store, file)
 
 
-def _postpone(ctx: StepContext, file: FileRow, why: str) -> None:
+def _reschedule(ctx: StepContext, file: FileRow, why: str) -> None:
     name = file.project_name
     log.warning("copy_postponed", project=name, error=why)
     alert(

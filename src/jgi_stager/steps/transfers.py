@@ -22,16 +22,17 @@ import structlog
 from jgi_stager import copying, downloading, put_aside
 from jgi_stager.alarm_models import Cause
 from jgi_stager.clients.globus import TransferItem, item_bytes, transfer_body, unusable_path
-from jgi_stager.failures import CallKind, OutsideError, Rejected, Service, retry_delay
+from jgi_stager.failures import CallKind, Rejected, Service, ServiceError
 from jgi_stager.formatting import bullets, count, some_of
 from jgi_stager.lifecycle import OPEN_TASKS, ProjectState, RequestState, State, TaskState
 from jgi_stager.limits import limits_now, task_slots
 from jgi_stager.models import RestoreRequest, TransferTask
 from jgi_stager.records import TASK_LABEL, TaskKind
+from jgi_stager.retry import backoff, retry_delay
 from jgi_stager.steps import deliveries, transitions
 from jgi_stager.steps.context import StepContext
 from jgi_stager.steps.first_contact import seen
-from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, solve
+from jgi_stager.steps.notify import QUIET_HOURS, Lasts, alert, resolve
 from jgi_stager.steps.services import may_ask, process_each, record_failure, reschedule_fields
 from jgi_stager.store import control, files, moves, projects, requests, sharing, tasks
 from jgi_stager.store.files import FileRow
@@ -39,7 +40,7 @@ from jgi_stager.store.files import FileRow
 log = structlog.get_logger()
 
 
-FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=5), timedelta(hours=6)
+FIRST_WAIT_SECONDS, LONGEST_WAIT = 300.0, timedelta(hours=6)
 """After one task that failed as a whole, and after many in a row."""
 FAILURES_REMEMBERED = timedelta(days=2)
 REFUSALS_REMEMBERED = timedelta(days=1)
@@ -54,14 +55,14 @@ MOST_BODY_BYTES = 8 * 1024 * 1024
 def free_task_slots(ctx: StepContext, kind: TaskKind) -> int:
     """How many more tasks of this kind may be submitted now, by the cap on active tasks and by how the last ones
     ended."""
-    free = free_places(ctx, kind)
+    free = free_slots(ctx, kind)
     failures, until = _failures_in_a_row(ctx, kind)
     if until is not None and until - LONGEST_WAIT <= ctx.clock.now() < until:
         return 0
     return max(0, min(free, 1 - tasks.count_active(ctx.store, kind)) if failures else free)
 
 
-def free_places(ctx: StepContext, kind: TaskKind) -> int:
+def free_slots(ctx: StepContext, kind: TaskKind) -> int:
     """How many more tasks of this kind may be active at once, however the last ones ended. One place is kept for
     manifests, which everything else waits for."""
     most = limits_now(ctx.store, ctx.settings)["max_active_tasks"]
@@ -82,7 +83,7 @@ def _failures_in_a_row(ctx: StepContext, kind: TaskKind) -> tuple[int, datetime 
             break
     if last is None:
         return 0, None
-    return times, last + min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(times - 1, 10))
+    return times, last + timedelta(seconds=backoff(times, FIRST_WAIT_SECONDS, LONGEST_WAIT.total_seconds()))
 
 
 def _closed_lately(ctx: StepContext) -> list[TransferTask]:
@@ -138,7 +139,7 @@ def start(
     """Store a new task and send it. Its key, or None if not even a submission id could be had."""
     try:
         submission_id = ctx.globus.submission_id()
-    except OutsideError as error:
+    except ServiceError as error:
         record_failure(ctx, error)
         return None
     label = f"{TASK_LABEL} {kind.value} {submission_id} {control.database_id(ctx.store)}"
@@ -177,7 +178,7 @@ def send(ctx: StepContext, task: TransferTask) -> int:
         return 0
     why = f"Globus calls it {task_id}"
     moved = transitions.accept_task(ctx.store, task, task_id, why, _first_poll(ctx), waiting)
-    solve(ctx, "transfer-refused", "Globus took a transfer")
+    resolve(ctx, "transfer-refused", "Globus took a transfer")
     seen(ctx, "globus.consent", f"task {task_id} was accepted")
     return moved
 
@@ -191,7 +192,7 @@ def _put_aside(ctx: StepContext, task: TransferTask, body: Mapping[str, Any]) ->
         linked = put_aside.with_other_names(sorted({item["destination_path"] for item in body["DATA"]}))
         if not linked:
             return True
-        _tell_of_links(ctx, task, linked)
+        _alert_links(ctx, task, linked)
         stuck = put_aside.put_all_aside(linked, ctx.clock.now())
     except OSError as error:
         _reschedule(ctx, task, f"a destination cannot be looked at: {error}", retry_delay(task.attempts + 1))
@@ -208,7 +209,7 @@ def _put_aside(ctx: StepContext, task: TransferTask, body: Mapping[str, Any]) ->
     return True  # where a file failed the task is withdrawn
 
 
-def _tell_of_links(ctx: StepContext, task: TransferTask, paths: Sequence[str]) -> None:
+def _alert_links(ctx: StepContext, task: TransferTask, paths: Sequence[str]) -> None:
     places = sorted({str(put_aside.aside_directory(path)) for path in paths})
     which = hashlib.sha256("\0".join([task.key, *paths]).encode()).hexdigest()[:16]
     alert(
@@ -282,7 +283,7 @@ def _refused(ctx: StepContext, task: TransferTask, error: Rejected) -> None:
     alone = task.kind == TaskKind.FILES and len(task.body.DATA) == 1
     transitions.refuse_task(ctx.store, task, str(error), to_blame=alone and _is_to_blame(ctx, task))
     if task.kind == TaskKind.MANIFESTS:
-        _fetch_manifests_later(ctx, task)
+        _reschedule_manifests(ctx, task)
     alert(
         ctx,
         f"transfer-refused:{ctx.clock.now():%Y-%m-%d}",
@@ -306,7 +307,7 @@ def _is_to_blame(ctx: StepContext, task: TransferTask) -> bool:
     return any(one.submitted_at is not None and one.submitted_at >= mine[0].due_at for one in others)
 
 
-def _fetch_manifests_later(ctx: StepContext, task: TransferTask) -> None:
+def _reschedule_manifests(ctx: StepContext, task: TransferTask) -> None:
     """The manifests of a refused task are fetched again later."""
     at = ctx.clock.now() + timedelta(seconds=retry_delay(1))
     for request_id in task.request_ids:
@@ -330,7 +331,7 @@ def submit_transfers(ctx: StepContext) -> int:
         return moved
     limit = ctx.settings.globus.max_files_per_task
     refusals = read_refusals(ctx)
-    most = (free_places(ctx, TaskKind.FILES) if refusals.in_vain else places) * limit
+    most = (free_slots(ctx, TaskKind.FILES) if refusals.in_vain else places) * limit
     ready = _ready_files(ctx, delivered, most, refusals.waiting)
     for group in _chosen(ctx, _groups(ready, refusals, limit), places, refusals):
         if not may_ask(ctx, Service.GLOBUS, kind=CallKind.SUBMIT) or _submit(ctx, group) is None:
@@ -350,7 +351,7 @@ def _chosen(
     first: dict[str, list[FileRow]] = {}
     for group in groups:
         first.setdefault(group[0].project_name, group)
-    return list(first.values())[: free_places(ctx, TaskKind.FILES)]
+    return list(first.values())[: free_slots(ctx, TaskKind.FILES)]
 
 
 @dataclass(frozen=True)
@@ -401,7 +402,7 @@ def read_refusals(ctx: StepContext) -> Refusals:
 
 
 def _wait(times: int) -> timedelta:
-    return min(LONGEST_WAIT, timedelta(minutes=2) * 2.0 ** min(times - 1, 10))
+    return timedelta(seconds=backoff(times, 120.0, LONGEST_WAIT.total_seconds()))
 
 
 def _ready_files(
@@ -418,7 +419,7 @@ def _ready_files(
     open_requests = [request for request in awake if request.number not in held]
     by_expiry = sorted(open_requests, key=lambda one: (one.expiration_date or NEVER, one.number))
     reserved = waiting | tasks.open_task_file_oids(ctx.store, [TaskState.SUBMITTING, TaskState.SUBMITTED])
-    reserved |= _half_looked_at(ctx)
+    reserved |= _half_checked(ctx)
     ready: list[FileRow] = []
     for request in by_expiry:
         if len(ready) >= most:
@@ -431,7 +432,7 @@ def _ready_files(
     return sharing.once_each(ctx.store, ready, ctx.settings.staging.md5_max_bytes)
 
 
-def _half_looked_at(ctx: StepContext) -> frozenset[Any]:
+def _half_checked(ctx: StepContext) -> frozenset[Any]:
     """The files of failed tasks of which some are looked at and some are not yet, because the daemon ended in
     between. Who goes with whom, and how many at a time, is decided when all of a task is known."""
     ended = tasks.tasks_in(ctx.store, TaskState.ENDED, kind=TaskKind.FILES)

@@ -144,7 +144,7 @@ def expire_request(
     request: RestoreRequest,
     facts: Mapping[str, Any],
     why: str,
-    max_setbacks: int,
+    max_requeues: int,
     *,
     useless: bool = False,
     held: str | None = None,
@@ -167,9 +167,9 @@ def expire_request(
         if useless or unexplained:
             fault = moves.DeliveryFault(request_id, unexplained or why, asked_at=request.submitted_at)
             once_more = unexplained is None
-            back, failed = moves.requeue_unusable(store, where, state, fault, max_setbacks, again=once_more)
+            back, failed = moves.requeue_unusable(store, where, state, fault, max_requeues, again=once_more)
         else:
-            back, failed = moves.requeue(store, where, state, State.PENDING, why, max_setbacks)
+            back, failed = moves.requeue(store, where, state, State.PENDING, why, max_requeues)
         moved += back + failed
     expired = RequestState.EXPIRED
     requests.update_request(store, request.key, request.state, expired, why=why, **facts)
@@ -198,7 +198,7 @@ def use_manifest(
     usable: Sequence[moves.Moving],
     hopeless: Mapping[FileId, str],
     missing: Sequence[str],
-    max_setbacks: int,
+    max_requeues: int,
     held: str | None = None,
     why: str = "",
 ) -> int:
@@ -215,7 +215,7 @@ def use_manifest(
     why = why or f"listed in the manifest of request {request_id}"
     moved = moves.move_each(store, usable, State.RESTORED, State.MANIFEST_READY, why)
     if missing:
-        moved += _lose(store, request, missing, max_setbacks, held)
+        moved += _lose(store, request, missing, max_requeues, held)
     now = store.clock.now()
     requests.update_request(
         store,
@@ -232,7 +232,7 @@ def use_manifest(
 
 
 def _lose(
-    store: Store, request: RestoreRequest, missing: Sequence[str], max_setbacks: int, held: str | None
+    store: Store, request: RestoreRequest, missing: Sequence[str], max_requeues: int, held: str | None
 ) -> int:
     """Files that were not delivered are asked for again, once; the request is not joined for them any more."""
     requests.add_lost(store, request.key, missing)
@@ -240,7 +240,7 @@ def _lose(
     of = len(request.file_ids)
     what = f"it was delivered without it, with {of - len(missing)} of {of} files" + (f"; {held}" if held else "")
     fault = moves.DeliveryFault(request.number, what, asked_at=request.submitted_at)
-    back, failed = moves.requeue_unusable(store, where, State.RESTORED, fault, max_setbacks, again=not held)
+    back, failed = moves.requeue_unusable(store, where, State.RESTORED, fault, max_requeues, again=not held)
     return back + failed
 
 
@@ -401,13 +401,13 @@ def free_files_of_task(store: Store, task_id: str, why: str) -> int:
 
 
 def requeue_unusable_file(
-    store: Store, request: RestoreRequest, file: FileRow, fault: moves.DeliveryFault, max_setbacks: int
+    store: Store, request: RestoreRequest, file: FileRow, fault: moves.DeliveryFault, max_requeues: int
 ) -> int:
     """What a delivery brings of this file is of no use: nothing joins it for this id any more, and the file is
     asked for once more. Returns 1 if it moved."""
     requests.add_lost(store, request.key, [file.source_file_id])
     where = moves.by_oids([file.oid])
-    back, held = moves.requeue_unusable(store, where, State.TRANSFERRING, fault, max_setbacks)
+    back, held = moves.requeue_unusable(store, where, State.TRANSFERRING, fault, max_requeues)
     return back + held
 
 
@@ -416,12 +416,12 @@ def requeue_file(
     file: FileRow,
     target: State,
     why: str,
-    max_setbacks: int,
+    max_requeues: int,
     fault: moves.DeliveryFault | None,
 ) -> int:
     """A file did not arrive as it should: it goes again, counted. Returns 1 if it moved."""
     where = moves.by_oids([file.oid])
-    back, held = moves.requeue(store, where, State.TRANSFERRING, target, why, max_setbacks, fault)
+    back, held = moves.requeue(store, where, State.TRANSFERRING, target, why, max_requeues, fault)
     return back + held
 
 

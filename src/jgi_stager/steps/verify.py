@@ -19,16 +19,17 @@ import structlog
 
 from jgi_stager import read_back, worker_readings
 from jgi_stager.alarm_models import About
-from jgi_stager.failures import Rejected, Service, retry_delay
+from jgi_stager.failures import Rejected, Service
 from jgi_stager.formatting import bullets
 from jgi_stager.lifecycle import RequestState, State, TaskState
 from jgi_stager.models import TransferTask
 from jgi_stager.reading_models import FileToRead
 from jgi_stager.records import TaskKind
+from jgi_stager.retry import retry_delay
 from jgi_stager.steps import deliveries, first_contact, transfers, transitions
 from jgi_stager.steps.context import StepContext
-from jgi_stager.steps.notify import Lasts, alert, solve
-from jgi_stager.steps.services import process_each, reschedule_fields
+from jgi_stager.steps.notify import Lasts, alert, resolve
+from jgi_stager.steps.services import isolate_each, process_each, reschedule_fields
 from jgi_stager.store import files, moves, requests, tasks
 from jgi_stager.store.files import FileRow
 from jgi_stager.stored import Verified
@@ -79,7 +80,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Look:
+class Check:
     """Files that are to be looked at: one place, one size and one md5. ``sizes``: what lies in their directory."""
 
     directory: str
@@ -98,9 +99,9 @@ class Skipped:
 
     codes: Mapping[str, str]
     """Why, by source path."""
-    out_of_reach: AbstractSet[int]
+    unreadable: AbstractSet[int]
     """Requests of whose delivery nothing could be read."""
-    gone: Callable[[FileRow], bool]
+    missing_at_source: Callable[[FileRow], bool]
     """Whether a file has truly left its delivery."""
     renamed: Mapping[Any, str]
     """By document id: where in its delivery a file lies that is not there under its name."""
@@ -118,7 +119,7 @@ class Unseen:
 
 
 @dataclass
-class _Looked:
+class _Checked:
     """What came of looking at the files of a task."""
 
     moved: int = 0
@@ -132,17 +133,22 @@ class _Looked:
 def run(ctx: StepContext) -> int:
     """Check what every ended task brought. Returns how many files moved."""
     ended = tasks.tasks_in(ctx.store, TaskState.ENDED, due=ctx.clock.now(), kind=TaskKind.FILES)
-    return process_each(ctx, Service.GLOBUS, _to_look_at(ctx, ended), check, _reschedule)
+    return process_each(ctx, Service.GLOBUS, _to_check(ctx, ended), check, _reschedule)
 
 
-def _to_look_at(ctx: StepContext, ended: Iterable[TransferTask]) -> Iterator[TransferTask]:
+def _to_check(ctx: StepContext, ended: Iterable[TransferTask]) -> Iterator[TransferTask]:
     """Those of which workers said something, or are not asked yet. The others are looked at again soon: Globus is
     asked nothing for them, so it has not answered either."""
     for task in ended:
-        if worker_readings.of_task(ctx.store, ctx.settings, task.key).all_wait:
-            _wait_for_workers(ctx, task)
-        else:
+        if not isolate_each(ctx, [task], _waits_for_workers):
             yield task
+
+
+def _waits_for_workers(ctx: StepContext, task: TransferTask) -> int:
+    if not worker_readings.of_task(ctx.store, ctx.settings, task.key).all_wait:
+        return 0
+    _wait_for_workers(ctx, task)
+    return 1
 
 
 def _reschedule(ctx: StepContext, task: TransferTask, error: str, seconds: float) -> None:
@@ -155,7 +161,7 @@ def check(ctx: StepContext, task: TransferTask) -> int:
     """Look at the destination of every file of a task, several at a time. What is checked is stored soon, so that
     a daemon that is ended, or killed, reads little of it again."""
     asked = worker_readings.of_task(ctx.store, ctx.settings, task.key)
-    found = _look(ctx, task, asked)
+    found = _check(ctx, task, asked)
     if ctx.stop.is_set():
         return found.moved
     if asked.asked:
@@ -179,21 +185,23 @@ def _wait_for_workers(ctx: StepContext, task: TransferTask) -> int:
     return 0
 
 
-def _look(ctx: StepContext, task: TransferTask, asked: WorkerReadings) -> _Looked:
+def _check(ctx: StepContext, task: TransferTask, asked: WorkerReadings) -> _Checked:
     """Look at everything but what workers are at, and let go what is right or wrong."""
     found = files.of_task(ctx.store, task.globus_id, State.TRANSFERRING)
-    skipped = _look_at_skipped(ctx, task, found)
+    skipped = _check_skipped(ctx, task, found)
     known = [file for file in found if file.destination_path not in asked.answers.waiting]
     right = _Right(ctx, task, skipped)
-    looked = _Looked()
+    looked = _Checked()
     most = ctx.settings.staging.md5_max_bytes
 
-    def look(one: Look, stop: read_back.Stop) -> Finding:
-        return look_at(one.files[0], one.sizes, most, stop, asked)
+    def check_one(one: Check, stop: read_back.Stop) -> Finding:
+        return check_file(one.files[0], one.sizes, most, stop, asked)
 
     workers = read_back.workers(ctx.settings.staging.verify_workers)
     try:
-        for one, answer in read_back.each(look, _looks(ctx, known, looked.unseen), workers, ctx.stop):
+        for one, answer in read_back.map_unordered(
+            check_one, _checks(ctx, known, looked.unseen), workers, ctx.stop
+        ):
             try:
                 finding = answer.result()
             except read_back.Stopped:
@@ -220,11 +228,14 @@ def _close(ctx: StepContext, task: TransferTask, asked: WorkerReadings, moved: i
     """All of a task was looked at."""
     if files.any_of_task(ctx.store, task.globus_id, State.TRANSFERRING):
         aside = "a file of it is set aside: its document does not fit (jgi-stager status)"
+        # It holds up itself: the others of the task may go again.
+        since = task.held_since or ctx.clock.now()
+        tasks.update_task(ctx.store, task.key, TaskState.ENDED, held_since=since)
         _reschedule(ctx, task, aside, retry_delay(int(task.attempts) + 1))
         return
     arrived = files.of_task(ctx.store, task.globus_id, State.DONE)
     for request_id in sorted({file.request_id for file in arrived if file.request_id is not None}):
-        solve(ctx, f"unread:{request_id}", "files of the delivery were read and have arrived")
+        resolve(ctx, f"unread:{request_id}", "files of the delivery were read and have arrived")
     worker_readings.end_task(ctx.store, asked, task.key)
     transitions.close_task(ctx.store, task, "its files are verified", arrived=len(arrived))
     log.info("task_verified", task_id=task.globus_id, files=moved)
@@ -265,13 +276,15 @@ def _place(file: FileRow) -> tuple[str, str]:
     return str(path.parent), path.name
 
 
-def _look_at_skipped(ctx: StepContext, task: TransferTask, found: Sequence[FileRow]) -> Skipped:
+def _check_skipped(ctx: StepContext, task: TransferTask, found: Sequence[FileRow]) -> Skipped:
     """What the task left out, and why. The deliveries of which it could read nothing rest from now on."""
     codes = _codes(ctx, task)
     silent = set[int]()
     source = deliveries.MissingAtSource(ctx)
-    gone = [file for file in found if _is_lost(codes.get(file.source_path or "")) and source.is_gone(file)]
-    likely = [(file, like) for file in gone if (like := source.lookalikes(file)).found]
+    missing_at_source = [
+        file for file in found if _is_lost(codes.get(file.source_path or "")) and source.is_missing(file)
+    ]
+    likely = [(file, like) for file in missing_at_source if (like := source.lookalikes(file)).found]
     if codes:
         silent = deliveries.unreadable(found, files.of_task(ctx.store, task.globus_id, State.DONE), codes)
     # What is called otherwise can be read.
@@ -281,8 +294,8 @@ def _look_at_skipped(ctx: StepContext, task: TransferTask, found: Sequence[FileR
     limit = ctx.settings.staging.max_setbacks
     renamed = {file.oid: like.path for file, like in likely if like.path and file.setbacks < limit}
     unclear = {file.oid: _unclear(file, like.found) for file, like in likely if not like.path}
-    _tell_of_names(ctx, [(file, like) for file, like in likely if file.oid in renamed])
-    return Skipped(codes, silent, source.is_gone, renamed, unclear)
+    _alert_names(ctx, [(file, like) for file, like in likely if file.oid in renamed])
+    return Skipped(codes, silent, source.is_missing, renamed, unclear)
 
 
 def _is_lost(code: str | None) -> bool:
@@ -298,7 +311,7 @@ def _unclear(file: FileRow, names: Sequence[str]) -> str:
     )
 
 
-def _tell_of_names(ctx: StepContext, likely: Sequence[tuple[FileRow, deliveries.Lookalikes]]) -> None:
+def _alert_names(ctx: StepContext, likely: Sequence[tuple[FileRow, deliveries.Lookalikes]]) -> None:
     """Tell of files that lie in their delivery under another name than its manifest gives; once per request."""
     by_request: dict[int, list[str]] = {}
     for file, like in likely:
@@ -327,7 +340,7 @@ def _codes(ctx: StepContext, task: TransferTask) -> Mapping[str, str]:
         return {}
 
 
-def _looks(ctx: StepContext, found: Sequence[FileRow], unseen: list[Unseen]) -> Iterator[Look]:
+def _checks(ctx: StepContext, found: Sequence[FileRow], unseen: list[Unseen]) -> Iterator[Check]:
     """What is to be looked at. Each directory is listed when its turn comes; one that cannot be goes to ``unseen``
     and holds up nothing else."""
     for directory, group in groupby(sorted(found, key=_place), key=lambda file: _place(file)[0]):
@@ -342,7 +355,7 @@ def _looks(ctx: StepContext, found: Sequence[FileRow], unseen: list[Unseen]) -> 
             continue
         sizes = {entry.name: entry.size for entry in entries or () if entry.type == "file"}
         for together in alike.values():
-            yield Look(directory, together, sizes)
+            yield Check(directory, together, sizes)
 
 
 class _Right:
@@ -354,7 +367,7 @@ class _Right:
         self._files = self._bytes = 0
         self.moved = 0
 
-    def add(self, one: Look, finding: Finding) -> None:
+    def add(self, one: Check, finding: Finding) -> None:
         content = finding.content
         for file in one.files:
             how = finding.how if content is not None else f"{finding.how}{self._compared(file)}"
@@ -390,7 +403,7 @@ class _Right:
             first_contact.prove(ctx, newest, said)
 
 
-def look_at(
+def check_file(
     file: FileRow,
     sizes: Mapping[str, int | None],
     md5_max_bytes: int | None,
@@ -436,7 +449,7 @@ def _requeue(ctx: StepContext, task: TransferTask, file: FileRow, finding: Findi
     why = f"Globus task {task.globus_id} ({task.status}): {said}"
     request = requests.request_by_id(ctx.store, file.request_id or 0)
     delivered = request is not None and request.state == RequestState.READY
-    gone = _is_lost(code) and skipped.gone(file)
+    missing_at_source = _is_lost(code) and skipped.missing_at_source(file)
     limit = ctx.settings.staging.max_setbacks
     log.warning("file_sent_back", file=file.jdp_file_id, project=file.project_name, why=why)
     if finding.spoilt:
@@ -450,19 +463,19 @@ def _requeue(ctx: StepContext, task: TransferTask, file: FileRow, finding: Findi
         return transitions.rename_source(ctx.store, file, other, why)
     if unclear := skipped.unclear.get(file.oid):
         return transitions.fail_file(ctx.store, file.oid, State.TRANSFERRING, unclear)
-    nobody = task.status == "FAILED" or file.request_id in skipped.out_of_reach
+    nobody = task.status == "FAILED" or file.request_id in skipped.unreadable
     target = State.MANIFEST_READY if delivered else State.PENDING
-    if nobody and not gone and transfers.failed_by_its_file(ctx, task):
+    if nobody and not missing_at_source and transfers.failed_by_its_file(ctx, task):
         reason = f"{why}: {task.error or 'no reason given'}. It failed alone, while others arrived: see what "
         reason += f"lies at {file.destination_path}"
         return transitions.fail_file(ctx.store, file.oid, State.TRANSFERRING, reason)
-    if nobody and not gone:
+    if nobody and not missing_at_source:
         # The task or the delivery as a whole; who was to blame, if any, is not known: nobody's budget is spent.
         return transitions.return_file(ctx.store, file, target, why)
     fault = moves.DeliveryFault(file.request_id or 0, said, spoilt=finding.spoilt)
     # Spoilt for the second time: it is not the way that spoils it, but the delivery.
     again = finding.spoilt and files.was_spoilt(ctx.store, file.oid)
-    if request is not None and (gone or again):
+    if request is not None and (missing_at_source or again):
         return transitions.requeue_unusable_file(ctx.store, request, file, fault, limit)
     noted = fault if finding.spoilt else None
     return transitions.requeue_file(ctx.store, file, target, why, limit, noted)

@@ -1,4 +1,4 @@
-"""A copy of the books in one file, made while they are in use, and an empty database filled from it.
+"""A copy of the database in one file, made while it is in use, and an empty database filled from it.
 
 The file is a gzip stream of BSON documents: a head (`Head`), then ``{"c": COLLECTION, "d": DOCUMENT}`` for each
 document, then a tail with the number of documents and the SHA-256 of everything before it. It is written and read
@@ -48,10 +48,10 @@ DUTY = "backup"
 LEASE_SECONDS = 60.0
 """Real. A copy that was killed holds the steps up for no longer."""
 MOST_TRIES = 60
-NO_BOOKS = frozenset({"readings"})
-"""Collections that are no part of the books: what was in them is asked for again, and a release that does not know
-them reads a backup without them."""
-COPIED = tuple(name for name in FENCED if name not in NO_BOOKS)
+NOT_COPIED = frozenset({"readings"})
+"""Collections that are no part of the database: what was in them is asked for again, and a release that does not
+know them reads a backup without them."""
+COPIED = tuple(name for name in FENCED if name not in NOT_COPIED)
 RESTLESS = frozenset({"daemon"})
 """Documents of ``control`` that say only that the daemon lives."""
 
@@ -95,7 +95,7 @@ class DamagedError(StoreError):
 
 @translated
 def write_backup(store: Store, out: IO[bytes], program: str) -> Contents:
-    """Write the books, as they are at one instant, into an empty file. Raises `StoreError` if there is none."""
+    """Write the database, as it is at one instant, into an empty file. Raises `StoreError` if there is none."""
     if _has_snapshots(store):
         with store.client.start_session(snapshot=True) as session:
             try:
@@ -103,7 +103,9 @@ def write_backup(store: Store, out: IO[bytes], program: str) -> Contents:
             except OperationFailure as error:
                 if error.code != _SNAPSHOT_TOO_OLD:
                     raise
-        raise StoreError("the books are read for longer than MongoDB keeps a snapshot (minSnapshotHistoryWindow)")
+        raise StoreError(
+            "reading the database takes longer than MongoDB keeps a snapshot (minSnapshotHistoryWindow)"
+        )
     return _when_quiet(store, out, program)
 
 
@@ -122,11 +124,11 @@ def _when_quiet(store: Store, out: IO[bytes], program: str) -> Contents:
     owner = uuid.uuid4().hex
     token = leases.take(store, DUTY, owner, LEASE_SECONDS)
     if token is None:
-        raise StoreError("another backup of these books is being made; wait for it, a minute if it was killed")
+        raise StoreError("another backup of this database is being made; wait for it, a minute if it was killed")
     try:
         for _ in range(MOST_TRIES):
             if not leases.renew(store, DUTY, owner, token, LEASE_SECONDS):
-                raise StoreError("another backup of these books is being made")
+                raise StoreError("another backup of this database is being made")
             found, before = _write(store, out, program, "quiet", None)
             if before == {name: _digest(store, name) for name in COPIED}:
                 return found
@@ -283,7 +285,7 @@ def _head(one: RawBSONDocument) -> Head:
     head = parse(Head, document)
     if head.schema_version > CURRENT:
         raise StoreRefused(
-            f"this backup was made by a newer release ({head.program!r:.40}; its books have version "
+            f"this backup was made by a newer release ({head.program!r:.40}; its database has version "
             f"{head.schema_version}, we know {CURRENT}): restore it with that one"
         )
     return head
@@ -316,8 +318,8 @@ def restore_backup(
     try:
         there = database_of(client, database)
         _refuse_unless_empty(there)
-        books = there["control"]
-        books.replace_one({"_id": "schema"}, {"version": BEING_RESTORED}, upsert=True)
+        control = there["control"]
+        control.replace_one({"_id": "schema"}, {"version": BEING_RESTORED}, upsert=True)
         ensure_indexes(there)
         reading = _Reading(file)
         schema = _fill(there, reading)
@@ -325,8 +327,8 @@ def restore_backup(
         missing = [f"backup:{uuid.uuid4().hex[:12]}"]
         hold = {"missing": missing, "since": contents.head.made_at, "until": until}
         why = f"they were restored from a backup of {contents.head.made_at:%Y-%m-%d %H:%M} UTC"
-        books.update_one({"_id": "hold"}, {"$set": {**hold, "why": why, "ended_at": None}}, upsert=True)
-        books.replace_one({"_id": "schema"}, schema)
+        control.update_one({"_id": "hold"}, {"$set": {**hold, "why": why, "ended_at": None}}, upsert=True)
+        control.replace_one({"_id": "schema"}, schema)
     finally:
         client.close()
     return contents

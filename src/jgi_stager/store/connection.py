@@ -90,7 +90,7 @@ def connect(
 
 @contextmanager
 def as_they_are(uri: str, database: str, clock: Clock, password: SecretStr | None) -> Iterator[Store]:
-    """The books, whatever release wrote them: no index is made, and nothing is brought up to date. To copy them,
+    """The database, whatever release wrote it: no index is made, and nothing is brought up to date. To copy it,
     or to look. Raises `StoreUnavailable` or `StoreRefused`."""
     client = make_client(uri, password, 10.0)
     try:
@@ -132,7 +132,7 @@ def make_client(
 
 
 def database_of(client: MongoClient[Document], name: str) -> Database[Document]:
-    """The books, with everything that makes them durable."""
+    """The database, with everything that makes it durable."""
     # Reads go to the primary, whatever the uri says: a stale secondary would show an old ledger.
     return client.get_database(
         name,

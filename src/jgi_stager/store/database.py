@@ -28,6 +28,8 @@ _SOON = WriteConcern(w=1, j=False)
 LONGEST_KEY = 200
 MOST_REMEMBERED = 500
 """What is beyond that is set aside all the same, and told of when one of these is corrected."""
+MOST_UNFIT = 16_384
+"""So many files that do not fit are passed over where some are looked for that do: each is read whole."""
 
 
 @dataclass(frozen=True, slots=True)

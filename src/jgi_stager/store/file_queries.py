@@ -261,7 +261,7 @@ def verifications(store: Store, project_name: str) -> list[tuple[str, int]]:
 
 
 @translated
-def journeys(store: Store, project_name: str, limit: int) -> list[list[tuple[datetime, str]]]:
+def state_histories(store: Store, project_name: str, limit: int) -> list[list[tuple[datetime, str]]]:
     """The histories of at most ``limit`` files that are done: when each entered which state."""
     where = {"project_name": project_name, "state": State.DONE}
     found = store.files.find(where, {"history.at": 1, "history.to": 1}).limit(limit)

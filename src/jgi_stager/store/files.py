@@ -17,7 +17,7 @@ from pymongo.errors import BulkWriteError
 from jgi_stager.lifecycle import FILES, State, check_move
 from jgi_stager.records import FileRecord, story
 from jgi_stager.store import tallies
-from jgi_stager.store.database import MOST_REMEMBERED, Document, Store
+from jgi_stager.store.database import MOST_REMEMBERED, MOST_UNFIT, Document, Store
 from jgi_stager.store.documents import BY_ID, BY_SOURCE, READ_TOGETHER, as_list
 from jgi_stager.store.errors import DUPLICATE_KEY, translated
 from jgi_stager.store.validation import fitting
@@ -79,7 +79,7 @@ class FailedGroup:
 _ASIDE = " (removed "
 _TO_ASK: Document = {"to_list_again": {"$ne": True}, "copy_from": None, "look_first": {"$ne": True}}
 """JDP need not list it once more, it is not to be copied from where it lies already, and was looked for."""
-_LOOK_FIRST: Document = {"state": State.PENDING, "look_first": True}
+_CHECK_FIRST: Document = {"state": State.PENDING, "look_first": True}
 _LAST_MOVE: Document = {"$slice": -1}
 """Of the history the last entry alone is read: a file whose history is none cannot be moved."""
 _CANDIDATE_ORDER = ("source_file_id", "jdp_file_size", "project_name", "ap_gold_id", "setbacks", "since")
@@ -144,29 +144,29 @@ def set_aside_done(store: Store, project_name: str, ap_gold_ids: Iterable[str]) 
 
 
 @translated
-def analysis_projects_to_look_at(store: Store, project_name: str) -> list[str]:
+def analysis_projects_to_check(store: Store, project_name: str) -> list[str]:
     """The analysis projects of a project with pending files that may lie at their destination already. Reads an
     index of such files only."""
-    found = store.files.distinct("ap_gold_id", {"project_name": project_name, **_LOOK_FIRST})
+    found = store.files.distinct("ap_gold_id", {"project_name": project_name, **_CHECK_FIRST})
     return sorted(name for name in found if isinstance(name, str))
 
 
 @translated
-def count_to_look_at(store: Store, project_name: str) -> int:
+def count_to_check(store: Store, project_name: str) -> int:
     """How many files of a project those are. Reads the same index."""
-    return store.files.count_documents({"project_name": project_name, **_LOOK_FIRST})
+    return store.files.count_documents({"project_name": project_name, **_CHECK_FIRST})
 
 
 @translated
-def to_look_at(store: Store, project_name: str, ap_gold_id: str) -> list[FileRow]:
+def to_check(store: Store, project_name: str, ap_gold_id: str) -> list[FileRow]:
     """The pending files of an analysis project that may lie at their destination already."""
-    return _rows(store, {"project_name": project_name, "ap_gold_id": ap_gold_id, **_LOOK_FIRST}, State.PENDING)
+    return _rows(store, {"project_name": project_name, "ap_gold_id": ap_gold_id, **_CHECK_FIRST}, State.PENDING)
 
 
 @translated
-def looked_at(store: Store, oids: Iterable[ObjectId]) -> int:
+def note_checked(store: Store, oids: Iterable[ObjectId]) -> int:
     """Note that files do not lie at their destination, so that they are asked for; how many there were."""
-    where = {"_id": {"$in": list(oids)}, **_LOOK_FIRST}
+    where = {"_id": {"$in": list(oids)}, **_CHECK_FIRST}
     changes = {"look_first": False, "update_date": store.clock.now()}
     names = store.files.distinct("project_name", where)
     changed = store.files.update_many(where, {"$set": changes}).modified_count
@@ -175,7 +175,7 @@ def looked_at(store: Store, oids: Iterable[ObjectId]) -> int:
 
 
 @translated
-def look_first(store: Store, project_name: str, ap_gold_ids: Iterable[str]) -> int:
+def check_first(store: Store, project_name: str, ap_gold_ids: Iterable[str]) -> int:
     """Let the pending files of these analysis projects be looked for at their destination before they are asked
     for; how many are marked now that were not."""
     where = {"project_name": project_name, "state": State.PENDING, "ap_gold_id": {"$in": as_list(ap_gold_ids)}}
@@ -230,7 +230,7 @@ def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
     for setbacks in (0, {"$gt": 0}):
         left = most = limit - len(found)
         fit: list[Candidate] = []
-        while left > 0 and not fit:  # where none of them fits, what is behind them is not held up
+        while left > 0 and not fit and most <= MOST_UNFIT:  # what is behind those that do not fit is not held up
             some = store.files.find({**where, "setbacks": setbacks}, _CANDIDATE).sort(_PLANNING_ORDER).limit(most)
             fit = _candidates(store, documents := some.to_list())[:left]
             left, most = (left if len(documents) == most else 0), most * 2

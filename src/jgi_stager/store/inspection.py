@@ -36,7 +36,7 @@ def inspect(store: Store) -> None:
 
 
 @translated
-def look_again(store: Store, collection: str, key: object) -> Misfit | None:
+def inspect_again(store: Store, collection: str, key: object) -> Misfit | None:
     """The document as it is now, if it still does not fit."""
     document: Document | None = store.collection(collection).find_one({"_id": key})
     reason = None if document is None else _reason(store, collection, document)

@@ -271,24 +271,24 @@ def requeue(
     old: State,
     new: State,
     why: str,
-    max_setbacks: int,
+    max_requeues: int,
     fault: DeliveryFault | None = None,
 ) -> tuple[int, int]:
     """Send the selected files back from ``old`` to ``new``; how many (went back, failed instead).
 
-    Those that have gone back ``max_setbacks`` times already are held as failed. ``fault`` is kept with the files.
+    Those that have gone back ``max_requeues`` times already are held as failed. ``fault`` is kept with the files.
     """
     if not is_requeue(old, new):
         raise ValueError(f"{old} to {new} is no way back")
-    reason = f"went back more than {max_setbacks} times; last: {why}"
-    often, seldom = ({"$expr": {way: ["$setbacks", max_setbacks]}} for way in ("$gte", "$lt"))
+    reason = f"went back more than {max_requeues} times; last: {why}"
+    often, seldom = ({"$expr": {way: ["$setbacks", max_requeues]}} for way in ("$gte", "$lt"))
     failed = move(store, {**where, **often}, old, State.FAILED, reason)
     return _move(store, {**where, **seldom}, old, new, why, fault=fault), failed
 
 
 @translated
 def requeue_unusable(
-    store: Store, where: Selection, old: State, fault: DeliveryFault, max_setbacks: int, *, again: bool = True
+    store: Store, where: Selection, old: State, fault: DeliveryFault, max_requeues: int, *, again: bool = True
 ) -> tuple[int, int]:
     """Send the selected files from ``old`` to pending, because their delivery is of no use to them; how many (went
     back, failed instead).
@@ -316,7 +316,7 @@ def requeue_unusable(
     if not again:
         reason = f"{fault}. It is not asked for again by itself. {_ASK_JGI}"
         return 0, sent_back + failed + move(store, where, old, State.FAILED, reason)
-    back, held = requeue(store, where, old, State.PENDING, str(fault), max_setbacks, fault)
+    back, held = requeue(store, where, old, State.PENDING, str(fault), max_requeues, fault)
     return back, sent_back + failed + held
 
 

@@ -173,7 +173,7 @@ def unpushed(store: Store, kinds: Sequence[str], since: datetime) -> list[Notice
 
 
 @translated
-def push_later(store: Store, key: str, at: datetime, bug: str | None = None) -> None:
+def reschedule_push(store: Store, key: str, at: datetime, bug: str | None = None) -> None:
     """Note when the second channel may be tried again with this notice; ``bug`` if it is to blame itself."""
     store.notices.update_one({"_id": key}, {"$set": {"push_after": at, "push_bug": bug}})
 

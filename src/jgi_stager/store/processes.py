@@ -84,8 +84,8 @@ def share(path: Path) -> int:
     return descriptor
 
 
-def end(pid: int, patience_seconds: float) -> None:
-    """End a process: SIGTERM, then SIGINT, and SIGKILL only after twice ``patience_seconds`` (real).
+def end(pid: int, timeout_seconds: float) -> None:
+    """End a process: SIGTERM, then SIGINT, and SIGKILL only after twice ``timeout_seconds`` (real).
 
     Returns when it has ended. It need not be a child. Harmless if it has ended already.
     """
@@ -97,7 +97,7 @@ def end(pid: int, patience_seconds: float) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, number)
-            ended, _, _ = select.select([descriptor], [], [], patience_seconds)
+            ended, _, _ = select.select([descriptor], [], [], timeout_seconds)
             if ended:
                 return
     finally:

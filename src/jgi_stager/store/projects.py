@@ -320,7 +320,7 @@ def record_discovery(
 
 
 @translated
-def postpone_discovery(store: Store, project: Project, **trouble: Any) -> bool:
+def reschedule_discovery(store: Store, project: Project, **trouble: Any) -> bool:
     """Note what a discovery met and when it goes on; whether it is under way. ``project``: as it is in it."""
     require_fields(Rescan, trouble)
     where, _, about = _under_way(project)
@@ -344,7 +344,9 @@ def _under_way(project: Project) -> tuple[Document, str, str]:
             "rescan.",
             "rescan.",
         )
-    return {"_id": project.key, "state": ProjectState.DISCOVERING}, "discovery.", ""
+    # A record that was inserted again may have the same id.
+    same = {"_id": project.key, "accepted_at": project.accepted_at}
+    return {**same, "state": ProjectState.DISCOVERING}, "discovery.", ""
 
 
 def in_discovery(project: Project) -> Project | None:

@@ -2,8 +2,8 @@
 
 The daemon asks, gives up and ends; its writes carry the fence as all do. A worker's carry none: each names the
 reading and the owner, which is another one for each time that a reading is taken, so what comes from a worker that
-lost its lease changes nothing. The time of a lease is the server's (``$$NOW``). A reading is no part of the books:
-who loses it reads again.
+lost its lease changes nothing. The time of a lease is the server's (``$$NOW``). A reading is no part of what is
+kept: who loses it reads again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING
@@ -24,6 +24,8 @@ from jgi_stager.stored import UnfitError, parse
 
 KEPT = timedelta(days=14)
 """The server removes a reading after this, by its clock; one that is still wanted then is asked for again."""
+LAST_INSTANT = datetime(9999, 1, 1, tzinfo=UTC)
+"""What somebody wrote beyond it is no time in Python."""
 TRIED = 20
 """Readings that a worker tries to take before it waits: others may be faster."""
 _FREE: Document = {"offered": True, "$expr": {"$lte": ["$until", "$$NOW"]}}
@@ -42,7 +44,7 @@ def ask(store: Store, task: str, groups: Iterable[Sequence[FileToRead]]) -> int:
         said |= {"takes": 0, "owner": None, "seen_at": None}
         fresh = {name: {"$literal": value} for name, value in said.items()} | {
             "until": "$$NOW",
-            "gone_at": _gone(),
+            "gone_at": _removed_at(),
         }
         changes.append(Change({"_id": uuid.uuid4().hex}, [{"$set": fresh}], upsert=True))
     return store.readings.update_each(changes).upserted_count if changes else 0
@@ -77,13 +79,13 @@ def end_task(store: Store, task: str) -> int:
 @translated
 def last_sign(store: Store) -> datetime | None:
     """When a worker last gave a sign of life, about any reading."""
-    where = {"seen_at": {"$type": "date"}}
+    where = {"seen_at": {"$type": "date", "$lte": LAST_INSTANT}}
     found = store.readings.find_one(where, {"seen_at": True}, sort=[("seen_at", DESCENDING)])
     return None if found is None else found["seen_at"]
 
 
 @translated
-def left(store: Store, patience: timedelta) -> Left:
+def left(store: Store, grace: timedelta) -> Left:
     """What is still to be read by workers, and how many are at it. Reads those that are offered."""
     unread = {"$filter": {"input": "$files", "cond": {"$eq": ["$$this.found", None]}}}
     shown = {
@@ -103,7 +105,7 @@ def left(store: Store, patience: timedelta) -> Left:
         sizes[one["task"]] = sizes.get(one["task"], 0) + int(one["bytes"])
         if isinstance(one["worker"], str):
             workers.add(one["worker"].rpartition(":")[0])
-    return Left(files, sizes, len(workers), last_sign(store), patience)
+    return Left(files, sizes, len(workers), last_sign(store), grace)
 
 
 def _all_parsed(found: Iterable[Document]) -> list[Reading]:
@@ -183,5 +185,5 @@ def _from_now(seconds: float) -> Document:
     return {"$add": ["$$NOW", round(seconds * 1000)]}
 
 
-def _gone() -> Document:
+def _removed_at() -> Document:
     return _from_now(KEPT.total_seconds())

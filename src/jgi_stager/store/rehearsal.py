@@ -36,13 +36,13 @@ class Rehearsal:
 @translated
 def rehearse(store: Store) -> Rehearsal:
     """Look at every document. Raises `StoreRefused` if a newer release wrote them."""
-    books = store.database
-    number, migrations = version(books), pending(books)
+    database = store.database
+    number, migrations = version(database), pending(database)
     looked: Counter[str] = Counter()
     unfit: Counter[str] = Counter()
     examples = []
     for name, model in sorted(DOCUMENTS.items()):
-        for document in books[name].find():
+        for document in database[name].find():
             looked[name] += 1
             if looked[name] % 1000 == 0:
                 mark_progress()
@@ -58,7 +58,7 @@ def rehearse(store: Store) -> Rehearsal:
     return Rehearsal(
         version=number,
         migrations=tuple(f"version {one.to}: {one.what}" for one in migrations),
-        indexes=tuple(f"{one.collection} ({one.fields}): {one.purpose}" for one in missing_indexes(books)),
+        indexes=tuple(f"{one.collection} ({one.fields}): {one.purpose}" for one in missing_indexes(database)),
         documents=dict(looked),
         unfit=dict(unfit),
         examples=tuple(examples),

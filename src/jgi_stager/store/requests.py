@@ -12,7 +12,7 @@ from typing import Any
 from pymongo import DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from jgi_stager.control_models import Look
+from jgi_stager.control_models import LastCheck
 from jgi_stager.lifecycle import (
     FREE_REQUESTS,
     IN_DOUBT,
@@ -405,7 +405,7 @@ def recent(store: Store, state: RequestState, since: datetime) -> list[RestoreRe
 
 
 @translated
-def unexplained(store: Store) -> list[RestoreRequest]:
+def unnumbered(store: Store) -> list[RestoreRequest]:
     """The requests that JDP answered without a number to follow them by, and that nobody has explained yet."""
     return [one for one in requests_in(store, RequestState.UNKNOWN) if one.answer is not None]
 
@@ -433,14 +433,14 @@ def expired_often(store: Store, file_ids: Iterable[str], times: int) -> dict[str
 
 
 @translated
-def deliveries_looked_at(store: Store) -> datetime | None:
+def deliveries_checked_at(store: Store) -> datetime | None:
     """When it was last looked for deliveries at JGI that no request explains."""
-    at: datetime | None = usable(Look, store.control.find_one({"_id": _DELIVERIES})).get("at")
+    at: datetime | None = usable(LastCheck, store.control.find_one({"_id": _DELIVERIES})).get("at")
     return at
 
 
 @translated
-def note_deliveries_looked_at(store: Store) -> None:
+def note_deliveries_checked(store: Store) -> None:
     """Note that it was looked for them now."""
     store.control.update_one({"_id": _DELIVERIES}, {"$set": {"at": store.clock.now()}}, upsert=True)
 

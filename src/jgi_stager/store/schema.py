@@ -18,7 +18,7 @@ import pymongo
 import structlog
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from jgi_stager.discovery_models import DiscoveredProject, ListedFiles
 from jgi_stager.models import Project
@@ -168,6 +168,10 @@ LONGEST_INDEX_SECONDS = 86_400.0
 that ended sooner would begin the same index again for ever."""
 
 
+_OTHER_INDEX = frozenset({85, 86})
+"""IndexOptionsConflict, IndexKeySpecsConflict: somebody made another one with these keys, or this name."""
+
+
 def ensure_indexes(database: Database[dict[str, Any]]) -> None:
     """Create the indexes that are missing, however long that takes; what takes long is logged. Existing ones stay
     as they are."""
@@ -184,7 +188,16 @@ def ensure_indexes(database: Database[dict[str, Any]]) -> None:
                 for index in INDEXES
                 if index.collection == collection
             ]
-            database[collection].create_indexes(models)
+            try:
+                database[collection].create_indexes(models)
+            except OperationFailure as error:
+                if error.code not in _OTHER_INDEX:
+                    raise
+                problem = (error.details or {}).get("errmsg")
+                raise StoreRefused(
+                    f"an index on {collection} is in the way of one of ours: {problem}; see "
+                    f"db.{collection}.getIndexes(), and remove it: db.{collection}.dropIndex(NAME)"
+                ) from error
 
 
 Document = dict[str, Any]

@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from jgi_stager.page import render
 
-PER_SECOND, BURST, PATIENCE_SECONDS = 50, 200, 5.0
+PER_SECOND, BURST, GRACE_SECONDS = 50, 200, 5.0
 """So many answers a second are given, after a burst; who would wait for longer is told to come again."""
 SHARE = 40
 """One second in so many may go into reading and making pages, ..."""
@@ -95,7 +95,7 @@ class Pace:
         """Wait for one's turn; False if that would take too long."""
         now = asyncio.get_running_loop().time()
         at = max(self._next, now - BURST / PER_SECOND)
-        if at - now > PATIENCE_SECONDS:
+        if at - now > GRACE_SECONDS:
             return False
         self._next = at + 1 / PER_SECOND
         if at > now:

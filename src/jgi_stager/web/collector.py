@@ -35,24 +35,24 @@ class StoreCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What Prometheus gets."""
-        survey = self.monitor.survey()
-        up = _gauge("database_up", "1 while the books can be read.")
-        up.add_metric([], float(survey is not None))
+        snapshot = self.monitor.snapshot()
+        up = _gauge("database_up", "1 while the database can be read.")
+        up.add_metric([], float(snapshot is not None))
         yield up
         build = _gauge("build", "1, with the version that runs.", ["version"])
         build.add_metric([RELEASE], 1)
         yield build
         yield from self._services()
-        if survey is not None:
-            yield from self._files(survey)
-            yield from self._rest(survey)
-            yield from _quota(survey)
-            yield self._credentials(survey)
-            yield self._alarms(survey)
+        if snapshot is not None:
+            yield from self._files(snapshot)
+            yield from self._rest(snapshot)
+            yield from _quota(snapshot)
+            yield self._credentials(snapshot)
+            yield self._alarms(snapshot)
             yield self._lease()
             planned = _gauge("planned_outage", "1 while an outage is announced, and an hour longer.", ["service"])
             for service in NEEDED:
-                planned.add_metric([service.value], float(service.value in survey.planned))
+                planned.add_metric([service.value], float(service.value in snapshot.planned))
             yield planned
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -69,42 +69,42 @@ class StoreCollector(Collector):
                 family.add_metric(list(labels), values.get(labels, 0))
         return family
 
-    def _files(self, survey: MetricsSnapshot) -> Iterator[GaugeMetricFamily]:
+    def _files(self, snapshot: MetricsSnapshot) -> Iterator[GaugeMetricFamily]:
         by = ("project", "state")
-        counts: dict[tuple[str, ...], float] = {key: float(tally.files) for key, tally in survey.files.items()}
-        sizes: dict[tuple[str, ...], float] = {key: float(tally.bytes) for key, tally in survey.files.items()}
+        counts: dict[tuple[str, ...], float] = {key: float(tally.files) for key, tally in snapshot.files.items()}
+        sizes: dict[tuple[str, ...], float] = {key: float(tally.bytes) for key, tally in snapshot.files.items()}
         yield self._filled(_gauge("files", "Files, by project and state.", by), counts)
         yield self._filled(_gauge("bytes", "Their bytes; files of unknown size count 0.", by), sizes)
 
-    def _rest(self, survey: MetricsSnapshot) -> Iterator[GaugeMetricFamily]:
+    def _rest(self, snapshot: MetricsSnapshot) -> Iterator[GaugeMetricFamily]:
         named = (
-            ("projects", "Projects, by state.", survey.projects, (*ProjectState, NEW)),
-            ("requests", "Open restore requests to JDP, by state.", survey.requests, OPEN_REQUESTS),
-            ("tasks", "Open Globus tasks, by state.", survey.tasks, OPEN_TASKS),
+            ("projects", "Projects, by state.", snapshot.projects, (*ProjectState, NEW)),
+            ("requests", "Open restore requests to JDP, by state.", snapshot.requests, OPEN_REQUESTS),
+            ("tasks", "Open Globus tasks, by state.", snapshot.tasks, OPEN_TASKS),
         )
         for name, text, counts, always in named:
             values: dict[tuple[str, ...], float] = {(state,): float(count) for state, count in counts.items()}
             yield self._filled(_gauge(name, text, ["state"]), values, [str(state) for state in always])
         ages = (
-            ("oldest_request_age_seconds", "Age of the oldest open restore request.", survey.oldest_request),
-            ("oldest_task_age_seconds", "Age of the oldest open Globus task.", survey.oldest_task),
-            ("oldest_notice_age_seconds", "Age of the oldest notice not mailed yet.", survey.oldest_notice),
+            ("oldest_request_age_seconds", "Age of the oldest open restore request.", snapshot.oldest_request),
+            ("oldest_task_age_seconds", "Age of the oldest open Globus task.", snapshot.oldest_task),
+            ("oldest_notice_age_seconds", "Age of the oldest notice not mailed yet.", snapshot.oldest_notice),
         )
         for name, text, since in ages:
             family = _gauge(name, text + " 0 without one.")
-            family.add_metric([], (survey.now - since).total_seconds() if since else 0)
+            family.add_metric([], (snapshot.now - since).total_seconds() if since else 0)
             yield family
         waiting = _gauge("notices_waiting", "Notices that are not mailed yet.")
-        waiting.add_metric([], survey.notices)
+        waiting.add_metric([], snapshot.notices)
         yield waiting
 
     def _services(self) -> Iterator[GaugeMetricFamily]:
-        troubles = self.monitor.troubles()
+        problems = self.monitor.problems()
         usable = _gauge("service_usable", "1 while the service is asked, 0 while it is out.", ["service"])
         person = _gauge("service_needs_person", "1 while a person must act before it is asked.", ["service"])
         for service in NEEDED:
             waits = self.monitor.ctx.circuit_breaker.needs_person(service) is not None
-            usable.add_metric([service.value], float(service.value not in troubles))
+            usable.add_metric([service.value], float(service.value not in problems))
             person.add_metric([service.value], float(waits))
         yield usable
         yield person
@@ -112,16 +112,16 @@ class StoreCollector(Collector):
         silent.add_metric([], len(self.monitor.stuck()))
         yield silent
 
-    def _credentials(self, survey: MetricsSnapshot) -> GaugeMetricFamily:
+    def _credentials(self, snapshot: MetricsSnapshot) -> GaugeMetricFamily:
         family = _gauge("credential_age_seconds", "Since the credential of the service is in place.", ["service"])
         ages: dict[tuple[str, ...], float] = {
-            (name,): (survey.now - since).total_seconds() for name, since in survey.credentials.items()
+            (name,): (snapshot.now - since).total_seconds() for name, since in snapshot.credentials.items()
         }
         return self._filled(family, ages)
 
-    def _alarms(self, survey: MetricsSnapshot) -> GaugeMetricFamily:
+    def _alarms(self, snapshot: MetricsSnapshot) -> GaugeMetricFamily:
         family = _gauge("alarms_open", "What people were told of and is not over, by cause.", ["cause"])
-        counts = Counter(one.cause.value for one in survey.alarms)
+        counts = Counter(one.cause.value for one in snapshot.alarms)
         values: dict[tuple[str, ...], float] = {(cause,): float(number) for cause, number in counts.items()}
         return self._filled(family, values, [cause.value for cause in Cause])
 
@@ -137,16 +137,16 @@ class StoreCollector(Collector):
         return self._filled(family, values)
 
 
-def _quota(survey: MetricsSnapshot) -> Iterator[GaugeMetricFamily]:
-    free_at = survey.quota.free_at
+def _quota(snapshot: MetricsSnapshot) -> Iterator[GaugeMetricFamily]:
+    free_at = snapshot.quota.free_at
     values = (
-        ("quota_limit_bytes", "Bytes that may be asked for in any window.", survey.quota.limit),
-        ("quota_used_bytes", "Bytes asked for in the window that ends now.", survey.quota.used),
-        ("quota_left_bytes", "Bytes that may be asked for now.", survey.quota.left),
+        ("quota_limit_bytes", "Bytes that may be asked for in any window.", snapshot.quota.limit),
+        ("quota_used_bytes", "Bytes asked for in the window that ends now.", snapshot.quota.used),
+        ("quota_left_bytes", "Bytes that may be asked for now.", snapshot.quota.left),
         (
             "quota_free_in_seconds",
             "Until the next bytes come free; 0 if none are spent.",
-            max(0.0, (free_at - survey.now).total_seconds()) if free_at else 0,
+            max(0.0, (free_at - snapshot.now).total_seconds()) if free_at else 0,
         ),
     )
     for name, text, value in values:

@@ -50,39 +50,39 @@ class Monitor:
     stuck: Callable[[], Mapping[str, float]]
     """What does not move, by name, and for how many real seconds."""
     metrics_reader: MetricsReader
-    _survey: MetricsSnapshot | None = None
+    _snapshot: MetricsSnapshot | None = None
     _problem: str | None = None
-    _looked: float = float("-inf")
+    _taken_at: float = float("-inf")
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def survey(self) -> MetricsSnapshot | None:
+    def snapshot(self) -> MetricsSnapshot | None:
         """The database as it was at most `FRESH_SECONDS` ago; None while it cannot be read."""
         with self._lock:
-            if time.monotonic() - self._looked > FRESH_SECONDS:
+            if time.monotonic() - self._taken_at > FRESH_SECONDS:
                 try:
-                    self._survey, self._problem = self.metrics_reader.look(), None
+                    self._snapshot, self._problem = self.metrics_reader.take(), None
                 except StoreError as error:
-                    self._survey, self._problem = None, str(error)
-                self._looked = time.monotonic()
-            return self._survey
+                    self._snapshot, self._problem = None, str(error)
+                self._taken_at = time.monotonic()
+            return self._snapshot
 
     def health(self) -> Health:
         """How the daemon is now."""
         hung = self.hung()
         reasons = list(hung)
-        survey = self.survey()
-        if survey is None:
+        snapshot = self.snapshot()
+        if snapshot is None:
             reasons.append(f"the database cannot be read: {self._problem}")
-        reasons += [f"{name}: {problem}" for name, problem in self.troubles().items()]
+        reasons += [f"{name}: {problem}" for name, problem in self.problems().items()]
         if self.ctx.stop.is_set():
             reasons.append("the daemon is stopping")
-        return Health(not hung, not reasons, tuple(reasons), _alarms(survey))
+        return Health(not hung, not reasons, tuple(reasons), _alarms(snapshot))
 
     def hung(self) -> list[str]:
         """What does not move, a sentence each."""
         return [f"{name} has not moved for {seconds:.0f} s" for name, seconds in sorted(self.stuck().items())]
 
-    def troubles(self) -> dict[str, str]:
+    def problems(self) -> dict[str, str]:
         """The services that cannot be used now, and why."""
         found = {}
         now = self.ctx.clock.now()
@@ -97,8 +97,8 @@ class Monitor:
         return found
 
 
-def _alarms(survey: MetricsSnapshot | None) -> tuple[str, ...]:
-    known = survey.alarms[:MOST_ALARMS] if survey is not None else ()
+def _alarms(snapshot: MetricsSnapshot | None) -> tuple[str, ...]:
+    known = snapshot.alarms[:MOST_ALARMS] if snapshot is not None else ()
     return tuple(f"{one.subject}, since {one.opened_at:%Y-%m-%d %H:%M} UTC" for one in known)
 
 
@@ -136,9 +136,9 @@ def status_publisher(supervisor: Supervisor, monitor: Monitor) -> Iterator[None]
 
 def status_line_now(monitor: Monitor) -> str:
     """What systemd shows of the daemon now."""
-    survey = monitor.survey()
-    if survey is None:
+    snapshot = monitor.snapshot()
+    if snapshot is None:
         return f"waiting for the database: {'; '.join(monitor.health().reasons)}"
     circuit_breaker = monitor.ctx.circuit_breaker
     persons = [problem for service in NEEDED if (problem := circuit_breaker.needs_person(service)) is not None]
-    return status_line(survey, persons)
+    return status_line(snapshot, persons)

@@ -25,9 +25,9 @@ from jgi_stager.formatting import escaped, no_formula
 from jgi_stager.lifecycle import State
 from jgi_stager.page import documents, render, views
 from jgi_stager.page.events import EventKind
-from jgi_stager.page.look import Reader
+from jgi_stager.page.reader import Reader
 from jgi_stager.page.share import read_token
-from jgi_stager.page.views import Filter, Look
+from jgi_stager.page.views import Filter, PageData
 from jgi_stager.store import StoreError, file_queries, shares
 from jgi_stager.web.answers import HEADERS, HTML, JSON, Budget, Pace, Page, come_again, nothing
 
@@ -49,7 +49,7 @@ TSV = "text/tab-separated-values; charset=utf-8"
 LIST_COLUMNS = ("project", "ap_gold_id", "jdp_file_id", "file_name", "bytes", "failed_from", "reason")
 T = TypeVar("T")
 Key = tuple[str | None, ...]
-Make = Callable[[Look], bytes | None]
+Make = Callable[[PageData], bytes | None]
 
 
 def _effort() -> float:
@@ -66,7 +66,7 @@ class _SpentError(Exception):
 class Kept:
     """A look, and the pages that were made of it."""
 
-    look: Look
+    data: PageData
     taken: float
     """``time.monotonic`` when it was begun."""
     pages: dict[Key, Page] = field(default_factory=dict)
@@ -151,14 +151,14 @@ class Pages:
     def _take(self) -> Kept:
         begun = time.monotonic()
         with self._work.counted():
-            return Kept(self._reader.look(self._hung()), begun)
+            return Kept(self._reader.read(self._hung()), begun)
 
     def _make_ahead(self, fresh: Kept, before: Kept) -> None:
         """Make of a look what was asked for of the one before. One that cannot be made keeps no other away."""
         with self._work.counted():
             for key, (make, kind) in list(before.asked.items())[-MOST_AHEAD:]:
                 try:
-                    made = make(fresh.look)
+                    made = make(fresh.data)
                 except StoreError:
                     return
                 except Exception:
@@ -196,7 +196,7 @@ class Pages:
 
     async def _make_kept(self, kept: Kept, key: Key, make: Make, kind: str) -> Page | None:
         try:
-            found = await self._make(lambda: make(kept.look), kind)
+            found = await self._make(lambda: make(kept.data), kind)
             if found is not None:
                 kept.keep(key, found)
             return found
@@ -209,30 +209,30 @@ class Pages:
         kind = request.query_params.get("kind")
         chosen = EventKind(kind) if kind in set(EventKind) else None
         named = request.query_params.get("project")
-        name = named if named is not None and (await self._current()).look.line(named) is not None else None
+        name = named if named is not None and (await self._current()).data.line(named) is not None else None
         json = _wants_json(request)
 
-        def make(look: Look) -> bytes:
-            page = views.overview(look, Filter(chosen, name))
-            return documents.as_bytes(documents.overview(look, page)) if json else render.overview(page).encode()
+        def make(data: PageData) -> bytes:
+            page = views.overview(data, Filter(chosen, name))
+            return documents.as_bytes(documents.overview(data, page)) if json else render.overview(page).encode()
 
         return await self._made(request, ("overview", str(json), chosen, name), make, JSON if json else HTML)
 
     async def _project(self, request: Request) -> Response:
         name = request.path_params["name"]
-        look, json = (await self._current()).look, _wants_json(request)
-        if look.line(name) is None and name.endswith(".json"):
+        data, json = (await self._current()).data, _wants_json(request)
+        if data.line(name) is None and name.endswith(".json"):
             name, json = name.removesuffix(".json"), True
         return await self._of_project(request, name, json=json, up="../", address=f"{name}.json")
 
     async def _of_project(
         self, request: Request, name: str, *, json: bool, up: str | None, address: str
     ) -> Response:
-        def make(look: Look) -> bytes | None:
-            line = look.line(name)
+        def make(data: PageData) -> bytes | None:
+            line = data.line(name)
             if line is None:
                 return None
-            whole = self._reader.points(look, name)
+            whole = self._reader.points(data, name)
             page = views.project_page(whole, line)
             if json:
                 return documents.as_bytes(documents.project(whole, line, page))
@@ -245,8 +245,8 @@ class Pages:
         if identity.endswith(".json"):
             identity, json = identity.removesuffix(".json"), True
 
-        def make(look: Look) -> bytes | None:
-            page = self._reader.file(look, identity)
+        def make(data: PageData) -> bytes | None:
+            page = self._reader.file(data, identity)
             if page is None:
                 return None
             return (
@@ -255,13 +255,13 @@ class Pages:
                 else render.file(page, f"{identity}.json").encode()
             )
 
-        look = (await self._current()).look
-        found = await self._make(lambda: make(look), JSON if json else HTML)
+        data = (await self._current()).data
+        found = await self._make(lambda: make(data), JSON if json else HTML)
         return nothing() if found is None else found.answer(request)
 
     async def _failed(self, request: Request) -> Response:
         name = request.path_params["name"]
-        if (await self._current()).look.line(name) is None:
+        if (await self._current()).data.line(name) is None:
             return nothing()
         listed = await self._make(lambda: self._list(name), TSV)
         named = {"Content-Disposition": 'attachment; filename="failed.tsv"'}
@@ -287,7 +287,7 @@ class Pages:
         )
         if token is None or share is None or not token.matches(share.digest):
             return nothing()
-        line = (await self._current()).look.line(share.project)
+        line = (await self._current()).data.line(share.project)
         if line is None or line.project.key != share.project_key:
             return nothing()
         json = _wants_json(request)

@@ -32,7 +32,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jgi_stager.metrics import REGISTRY
-from jgi_stager.page.look import Reader
+from jgi_stager.page.reader import Reader
 from jgi_stager.reporting.snapshot import SnapshotSource
 from jgi_stager.settings import WebSettings
 from jgi_stager.web.collector import StoreCollector
@@ -145,8 +145,8 @@ def make_app(monitor: Monitor, pages: Pages, host: str) -> Starlette:
 
     ``host`` is the address that they are served at.
     """
-    books = CollectorRegistry()
-    books.register(StoreCollector(monitor))
+    registry = CollectorRegistry()
+    registry.register(StoreCollector(monitor))
 
     def answer(health: Health, good: bool) -> Response:
         document = {"live": health.live, "ready": health.ready, "reasons": list(health.reasons)}
@@ -163,7 +163,7 @@ def make_app(monitor: Monitor, pages: Pages, host: str) -> Starlette:
         return answer(health, health.live)
 
     def metrics(_: Request) -> Response:
-        body = generate_latest(REGISTRY) + generate_latest(books)
+        body = generate_latest(REGISTRY) + generate_latest(registry)
         return PlainTextResponse(body, headers={**_HEADERS, "Content-Type": CONTENT_TYPE_LATEST})
 
     routes = [Route("/healthz", healthz), Route("/healthz/live", live), Route("/metrics", metrics)]

@@ -14,15 +14,15 @@ from jgi_stager.history_models import DAY, HistoryPoint, day_of, hour_of, in_ord
 from jgi_stager.lifecycle import GROWING, State
 from jgi_stager.models import Notice, Project
 from jgi_stager.notices import Kind
-from jgi_stager.page.events import Event, Letter, events
+from jgi_stager.page.events import Event, Mail, events
 from jgi_stager.page.tables import FailedFile
-from jgi_stager.page.views import FilePage, Look, shown_in_pictures
+from jgi_stager.page.views import FilePage, PageData, shown_in_pictures
 from jgi_stager.readiness import Outlook
-from jgi_stager.reporting import snapshot, summary
+from jgi_stager.reporting import summary
 from jgi_stager.reporting.explain_stored import explain_stored
 from jgi_stager.reporting.logins import credentials
 from jgi_stager.reporting.ready_to_import import outlook_of
-from jgi_stager.reporting.snapshot import SnapshotSource
+from jgi_stager.reporting.snapshot import SnapshotSource, file_view, take_snapshot
 from jgi_stager.reporting.snapshot_types import Snapshot
 from jgi_stager.reporting.summary import Status
 from jgi_stager.store import alarms, file_queries, files, history, notices, projects
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 MOST_EVENTS = 400
 """Kept for the filter."""
-MOST_LETTERS = 60
+MOST_MAILS = 60
 ALARMS_FOR = timedelta(days=7)
 FAILED_FILES = 5
 """Of a project, to begin with."""
@@ -54,27 +54,27 @@ class Reader:
     _older: dict[str, tuple[datetime, list[HistoryPoint]]] = field(default_factory=dict)
     """By project the hour in which its history was read whole, and what of it was before yesterday."""
 
-    def look(self, hung: Sequence[str] = (), *, judge_all: bool = False) -> Look:
+    def read(self, hung: Sequence[str] = (), *, judge_all: bool = False) -> PageData:
         """Everything, as it is now. The readiness of one project is read anew, or of all. Raises `StoreError`."""
         source = self.source
-        facts = snapshot.take_snapshot(source)
-        status = summary.status(facts, credentials(source.settings, facts, source.clock))
+        snapshot = take_snapshot(source)
+        status = summary.status(snapshot, credentials(source.settings, snapshot, source.clock))
         self._judge(status, judge_all=judge_all)
         shown = [line.project.name for line in shown_in_pictures(status)]
-        return Look(
+        return PageData(
             status=status,
-            points={name: self._points(name, facts.now) for name in shown},
-            events=self._events(facts),
+            points={name: self._points(name, snapshot.now) for name in shown},
+            events=self._events(snapshot),
             outlooks=dict(self._outlooks),
-            failed=self._failed(facts),
+            failed=self._failed(snapshot),
             hung=tuple(hung),
         )
 
-    def points(self, look: Look, name: str) -> Look:
+    def points(self, data: PageData, name: str) -> PageData:
         """The look with what is remembered of one more project."""
-        if name in look.points:
-            return look
-        return replace(look, points={**look.points, name: self._points(name, look.now)})
+        if name in data.points:
+            return data
+        return replace(data, points={**data.points, name: self._points(name, data.now)})
 
     def _points(self, name: str, now: datetime) -> list[HistoryPoint]:
         """What is remembered of a project. What was before yesterday is read again once an hour: nothing comes to
@@ -91,14 +91,14 @@ class Reader:
         accepted = {one.accepted_at for one in lately}
         return in_order([*(one for one in older if not accepted or one.accepted_at in accepted), *lately])
 
-    def file(self, look: Look, jdp_file_id: str) -> FilePage | None:
+    def file(self, data: PageData, jdp_file_id: str) -> FilePage | None:
         """The files of a JDP id, each explained; None if there is none."""
-        store, facts = self.source.store, look.facts
+        store, snapshot = self.source.store, data.snapshot
         found = [
-            explain_stored(store, facts, snapshot.file(document), look.status.coming)
+            explain_stored(store, snapshot, file_view(document), data.status.coming)
             for document in files.by_id(store, jdp_file_id, TWINS)
         ]
-        return FilePage(look.now, facts.clock_scale, jdp_file_id, tuple(found)) if found else None
+        return FilePage(data.now, snapshot.clock_scale, jdp_file_id, tuple(found)) if found else None
 
     def _judge(self, status: Status, *, judge_all: bool) -> None:
         """Read the readiness of projects: of that which was not read for the longest time, or of all."""
@@ -119,26 +119,26 @@ class Reader:
                 if found is not None:
                     self._outlooks[name] = found
 
-    def _events(self, facts: Snapshot) -> tuple[Event, ...]:
+    def _events(self, snapshot: Snapshot) -> tuple[Event, ...]:
         store = self.source.store
-        letters = [_letter(one) for one in notices.newest(store, [kind.value for kind in Kind], MOST_LETTERS)]
+        mails = [_mail(one) for one in notices.newest(store, [kind.value for kind in Kind], MOST_MAILS)]
         known = credential_store.everything(store)
-        ended = alarms.ended_since(store, facts.now - ALARMS_FOR)
-        return events(facts, letters, known, ended, MOST_EVENTS)
+        ended = alarms.ended_since(store, snapshot.now - ALARMS_FOR)
+        return events(snapshot, mails, known, ended, MOST_EVENTS)
 
-    def _failed(self, facts: Snapshot) -> dict[str, tuple[FailedFile, ...]]:
+    def _failed(self, snapshot: Snapshot) -> dict[str, tuple[FailedFile, ...]]:
         store = self.source.store
         return {
             project.name: tuple(
                 FailedFile(one.jdp_file_id, one.file_name)
                 for one in file_queries.some_in(store, project.name, State.FAILED, FAILED_FILES)
             )
-            for project in facts.projects
+            for project in snapshot.projects
             if project.of(State.FAILED).files
         }
 
 
-def _letter(notice: Notice) -> Letter:
+def _mail(notice: Notice) -> Mail:
     """A mail as it is or will be called."""
     subject = notice.subject
     if subject is None:
@@ -146,4 +146,4 @@ def _letter(notice: Notice) -> Letter:
             subject = mail.render(notice).subject
         except Exception:  # noqa: BLE001 - data that somebody edited must not take the page away
             subject = notice.kind
-    return Letter(notice.created, subject.removeprefix(mail.PREFIX).strip(), notice.project)
+    return Mail(notice.created, subject.removeprefix(mail.PREFIX).strip(), notice.project)

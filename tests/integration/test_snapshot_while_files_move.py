@@ -1,4 +1,4 @@
-"""The books are read one after the other: the answers hold although files move in between."""
+"""The collections are read one after the other: the answers hold although files move in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people would be told at some instants of a run, held against what the books show of these themselves."""
+"""What people would be told at some instants of a run, held against what the database itself shows of these."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TAPE = timedelta(days=3)
 """As long as tape may work where nothing is known of it."""
 
 
-def look(ctx: StepContext) -> list[str]:
+def wrong(ctx: StepContext) -> list[str]:
     """What is wrong with "nothing to do" now; nothing where something is to do."""
     facts = snapshot.take_snapshot(SnapshotSource(ctx.store, ctx.settings, ctx.clock))
     # It runs: this is its process. Nothing else shows that where the database is private.

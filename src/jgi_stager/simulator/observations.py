@@ -1,4 +1,4 @@
-"""What the simulator saw: the figures by which a run is judged, independent of the daemon's own books."""
+"""What the simulator saw: the figures by which a run is judged, independent of the daemon's own database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def busiest_window(requests: Iterable[tuple[float, int]], seconds: float) -> int
     return most
 
 
-def books(world: World, *, full: bool) -> dict[str, Any]:
+def observations(world: World, *, full: bool) -> dict[str, Any]:
     """Requests, limits, tape pulls, tasks and calls. ``full`` adds every id and path."""
     archive, transfers, settings = world.archive, world.transfers, world.settings
     requests = list(archive.requests.values())

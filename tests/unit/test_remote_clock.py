@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, ClockEstimate, TheirClock, read
+from jgi_stager.clients.remote_clock import TOLERANCE_SECONDS, ClockEstimate, RemoteClock, read
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = 86_400.0
@@ -39,7 +39,7 @@ errors = st.one_of(
 @given(st.lists(calls, min_size=1, max_size=6), seconds)
 def test_their_time_lies_between_the_bounds(story: list[tuple[float, float, float]], later: float) -> None:
     """Their clock goes with ours; a date is cut off to whole seconds, a call takes as long as it likes."""
-    theirs, earliest, monotonic = TheirClock(), None, 0.0
+    theirs, earliest, monotonic = RemoteClock(), None, 0.0
     for number, (pause, there, back) in enumerate(story):
         before = monotonic + pause
         answered, monotonic = before + there, before + there + back
@@ -65,7 +65,7 @@ def test_a_plan_is_never_made_at_an_instant_that_has_not_come_yet(
 ) -> None:
     """Whatever single answers say, and whatever our own clock does; or, if our clock is right, whatever they all
     say. What is asked is dated no earlier than it was sent, in the same way."""
-    theirs, monotonic, last = TheirClock(), 0.0, 0.0
+    theirs, monotonic, last = RemoteClock(), 0.0, 0.0
     for pause, error, ours_error in story:
         if not ours_is_right and error != 0.0 and last != 0.0:
             # Wrong answers that agree with each other are what only a clock of our own can tell.
@@ -83,7 +83,7 @@ def test_a_plan_is_never_made_at_an_instant_that_has_not_come_yet(
 
 @given(st.lists(st.tuples(seconds, errors), max_size=10))
 def test_two_right_answers_end_every_doubt(story: list[tuple[float, float]]) -> None:
-    theirs, monotonic = TheirClock(), 0.0
+    theirs, monotonic = RemoteClock(), 0.0
     for pause, error in [*story, (1.0, 0.0), (1.0, 0.0)]:
         monotonic += pause
         theirs.hear(said(NOON + timedelta(seconds=monotonic + error), monotonic, monotonic))
@@ -93,7 +93,7 @@ def test_two_right_answers_end_every_doubt(story: list[tuple[float, float]]) -> 
 
 
 def test_one_answer_that_differs_changes_nothing_and_a_second_one_decides() -> None:
-    theirs = TheirClock()
+    theirs = RemoteClock()
     for at in (0.0, 1.0):
         theirs.hear(said(NOON, at, at))
     known = theirs.agreed
@@ -108,7 +108,7 @@ def test_one_answer_that_differs_changes_nothing_and_a_second_one_decides() -> N
 
 def test_servers_whose_clocks_differ_by_seconds_are_one_clock() -> None:
     """All that they show is covered, and nothing is doubted."""
-    theirs = TheirClock()
+    theirs = RemoteClock()
     for at in range(20):
         theirs.hear(said(NOON + timedelta(seconds=at + 7 * (at % 2)), at, at))
         assert at == 0 or theirs.doubted is None

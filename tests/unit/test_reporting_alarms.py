@@ -9,8 +9,7 @@ import pytest
 
 from factories import alarm
 from jgi_stager.alarm_models import About, Alarm, Cause
-from jgi_stager.reporting import eta, explain, standstill
-from jgi_stager.reporting import summary as insight
+from jgi_stager.reporting import eta, explain, standstill, summary
 from jgi_stager.reporting.quota import turns
 from jgi_stager.reporting.snapshot_types import File, Snapshot
 from views import HOUR, NOW, TERA, facts, project, request, task, waiting, wants
@@ -31,14 +30,14 @@ def on_tape(**fields: Any) -> Snapshot:
 
 
 def test_an_open_alarm_stands_under_you_with_what_to_do() -> None:
-    found = insight.status(on_tape(alarms=(told(projects=["soil"], command="jgi-stager x"),)))
+    found = summary.status(on_tape(alarms=(told(projects=["soil"], command="jgi-stager x"),)))
     what = "JDP calls request 7 'odd', since 12:00 UTC: This word is not known."
     assert (what, "ask JGI: jgi-stager x") in {(todo.what, todo.do) for todo in found.todos}
 
 
 def test_of_another_project_alone_it_is_not_shown() -> None:
     world = on_tape(alarms=(told(projects=["soil"]),))
-    assert insight.status(world, only="moss").todos == ()
+    assert summary.status(world, only="moss").todos == ()
 
 
 def test_a_listing_that_is_told_of_is_one_line_with_the_newest_answer() -> None:
@@ -46,10 +45,10 @@ def test_a_listing_that_is_told_of_is_one_line_with_the_newest_answer() -> None:
     open_alarm = alarm(
         "discovery:soil", NOW - HOUR, subject="the files of soil cannot all be listed", projects=["soil"]
     )
-    (todo,) = insight.status(facts(projects=(short,), alarms=(open_alarm,))).todos
+    (todo,) = summary.status(facts(projects=(short,), alarms=(open_alarm,))).todos
     assert "JDP says 3 files but listed 0" in todo.what
     # When the services do not answer it is the alarm that stands there.
-    (todo,) = insight.status(facts(projects=(replace(short, error_since=None),), alarms=(open_alarm,))).todos
+    (todo,) = summary.status(facts(projects=(replace(short, error_since=None),), alarms=(open_alarm,))).todos
     assert todo.what.startswith("the files of soil cannot all be listed, since")
 
 
@@ -59,7 +58,7 @@ def test_no_finish_time_is_promised_beside_it_for_those_that_it_concerns() -> No
     for concerned in (told(projects=["soil"]), told(projects=[])):
         after = replace(before, alarms=(concerned,))
         assert "soil" not in eta.estimate(after)
-        line = next(one for one in insight.status(after).lines if one.project.name == "soil")
+        line = next(one for one in summary.status(after).lines if one.project.name == "soil")
         assert (line.eta, line.alarm) == (None, "JDP calls request 7 'odd'")
     assert "soil" in eta.estimate(replace(before, alarms=(told(projects=["moss"]),)))
 
@@ -89,21 +88,21 @@ def test_what_stands_still_for_a_day_without_a_usual_reason_is_something_to_do()
     still = project("soil", "active", counts={"restored": (3, 3)}, since=NOW - 5 * DAY)
     ready = request(7, "ready", hours=72, ready_at=NOW - 2 * DAY)
     world = facts(projects=(still,), requests=(ready,))
-    (todo,) = insight.status(world).todos
+    (todo,) = summary.status(world).todos
     assert todo.what.startswith("soil has not moved since")
     assert todo.do == "jgi-stager explain soil"
     moved = replace(world, requests=(replace(ready, ready_at=NOW - HOUR),))
-    assert insight.status(moved).todos == ()
+    assert summary.status(moved).todos == ()
 
 
 def test_waiting_for_quota_or_for_tape_as_long_as_usual_is_nothing_to_do() -> None:
     asked: dict[str, Any] = {"reserved_at": NOW - 2 * DAY, "submitted_at": NOW - 2 * DAY}
     old = project("soil", "active", counts={"restore_requested": (3, TERA)}, since=NOW - 5 * DAY)
     world = facts(projects=(old,), requests=(request(projects=("soil",), **asked),))
-    assert insight.status(world).todos == ()  # nothing to compare with: three days are no reason to worry
+    assert summary.status(world).todos == ()  # nothing to compare with: three days are no reason to worry
     asked = {"reserved_at": NOW - 4 * DAY, "submitted_at": NOW - 4 * DAY}
     late = replace(world, requests=(request(projects=("soil",), **asked),))
-    assert insight.status(late).todos != ()
+    assert summary.status(late).todos != ()
 
 
 def test_a_task_that_moves_bytes_moves_its_project() -> None:
@@ -118,4 +117,4 @@ def test_a_task_that_moves_bytes_moves_its_project() -> None:
 def test_a_project_that_waits_for_quota_is_no_matter() -> None:
     there = project("soil", "active", counts={"pending": (30, 30 * TERA)}, since=NOW - 5 * DAY)
     world = facts(projects=(there,), waiting=waiting(wants(30, TERA, "soil")))
-    assert not [one for one in insight.status(world).todos if "not moved" in one.what and "quota" in one.what]
+    assert not [one for one in summary.status(world).todos if "not moved" in one.what and "quota" in one.what]

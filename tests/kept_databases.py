@@ -1,7 +1,7 @@
-"""Books of earlier releases, kept as files: in mid-run, with what JDP was asked meanwhile.
+"""Databases of earlier releases, kept as files: in mid-run, with what JDP was asked meanwhile.
 
-``python tests/kept_books.py`` makes them anew, each by the release itself, from the history of the repository. A
-file is BSON documents of ``{"c": COLLECTION, "d": DOCUMENT}`` in gzip; paths begin with `PLACE`.
+``python tests/kept_databases.py`` makes them anew, each by the release itself, from the history of the repository.
+A file is BSON documents of ``{"c": COLLECTION, "d": DOCUMENT}`` in gzip; paths begin with `PLACE`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pymongo.database import Database
 from jgi_stager.simulator import Catalogue
 from stage import PROPOSAL, Stage, small_catalogue
 
-BOOKS = Path(__file__).resolve().parent / "books"
+KEPT = Path(__file__).resolve().parent / "kept"
 PLACE = "/place-of-the-test"
 CODEC: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
 QUOTA = 4000
@@ -35,18 +35,18 @@ def catalogue() -> Catalogue:
 
 
 def file_of(version: int) -> Path:
-    """The books with this version."""
-    return BOOKS / f"version-{version}.bson.gz"
+    """The database with this version."""
+    return KEPT / f"version-{version}.bson.gz"
 
 
 def keep(st: Stage, books: Database[dict[str, Any]], version: int) -> None:
-    """Keep the books of a stage."""
+    """Keep the database of a stage."""
     rows: list[dict[str, Any]] = []
     for name in sorted(books.list_collection_names()):
         documents = books.get_collection(name, codec_options=CODEC).find().sort("_id", 1)
         rows += [{"c": name, "d": _replaced(one, str(st.staged), PLACE)} for one in documents if name != "leases"]
     data = b"".join(bson.encode(one) for one in [{"now": st.out.clock.now()}, *rows])
-    BOOKS.mkdir(exist_ok=True)
+    KEPT.mkdir(exist_ok=True)
     file_of(version).write_bytes(gzip.compress(data, mtime=0))
 
 

@@ -50,7 +50,7 @@ def put_back(st: Stage, copy: Copy) -> None:
 
 
 def worked_since_the_copy(st: Stage) -> Copy:
-    """A project in its second window, and a copy of the books from before that."""
+    """A project in its second window, and a copy of the database from before that."""
     st.insert()
     st.wait(hours=20)
     copy = copy_of(st)
@@ -187,6 +187,6 @@ def test_the_id_of_the_database_is_read_once_however_many_tasks_globus_runs(
             mock.patch.object(st.ctx.globus, "tasks_labelled", return_value=running),
             mock.patch.object(control, "database_id", wraps=control.database_id) as read,
         ):
-            older_database.look_for_orphans(st.ctx)
+            older_database.find_orphans(st.ctx)
         assert read.call_count == 1
         assert len(st.alarms("running Globus tasks are ours by their label")) == 1

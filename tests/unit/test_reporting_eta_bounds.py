@@ -1,4 +1,4 @@
-"""The estimate ends in bounded time, whatever the books say: people edit them, and they change while read."""
+"""The estimate ends in bounded time, whatever the database says: people edit it, it changes while it is read."""
 
 from __future__ import annotations
 

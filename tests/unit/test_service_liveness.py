@@ -98,23 +98,23 @@ def test_a_beat_counts_only_for_the_thread_that_gives_it(now: list[float]) -> No
 def test_the_watchdog_is_fed_while_steps_move_and_not_while_one_hangs(channel: Channel, now: list[float]) -> None:
     found = Liveness()
     supervisor = watchdog(found, channel)
-    supervisor.look()
+    supervisor.check()
     assert channel.heard() == ["WATCHDOG=1"]
     with found.work("poll_tasks"):
         now[0] += 601
-        supervisor.look()
+        supervisor.check()
         assert channel.heard() == []
         assert set(supervisor.stuck()) == {"poll_tasks"}
         mark_progress()
         now[0] += 1
-        supervisor.look()
+        supervisor.check()
         assert channel.heard() == ["WATCHDOG=1"]
 
 
 def test_the_watchdog_is_not_fed_more_often_than_it_needs(channel: Channel, now: list[float]) -> None:
     supervisor = watchdog(Liveness(), channel)
     for _ in range(10):
-        supervisor.look()
+        supervisor.check()
     assert channel.heard() == ["WATCHDOG=1"]
 
 
@@ -170,7 +170,7 @@ def test_the_end_waits_for_what_must_not_be_cut_off_and_not_for_the_rest() -> No
             began.set()
             go.wait(30)
 
-    for work, patience, left in (
+    for work, grace, left in (
         (reading, (0.1, 30), ("discover",)),
         (posting, (0.1, 0.6), ("request_restores",)),
     ):
@@ -181,7 +181,7 @@ def test_the_end_waits_for_what_must_not_be_cut_off_and_not_for_the_rest() -> No
         began.wait(5)
         alive: list[int] = []
         start = time.monotonic()
-        assert wait_for_steps(found, partial(alive.append, 1), *patience) == left
+        assert wait_for_steps(found, partial(alive.append, 1), *grace) == left
         waited = time.monotonic() - start
         assert (waited >= 0.6) == (work is posting)
         assert alive

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jgi_stager.planning import Spent
-from jgi_stager.reporting import summary as insight
+from jgi_stager.reporting import summary
 from jgi_stager.reporting.preview import Found, preview
 from jgi_stager.reporting.quota import turns, window
 from jgi_stager.reporting.snapshot_types import Beyond, Count, DaemonView, Login, RefusedAddress
@@ -43,17 +43,17 @@ def test_turns_are_those_of_the_planner() -> None:
 def test_what_needs_somebody_comes_first_and_what_is_over_last() -> None:
     states = ("done", "active", "invalid", "paused", "held", "cancelled", "discovering", "new")
     world = facts(projects=tuple(project(state, state) for state in states))
-    found = [line.project.state for line in insight.status(world).lines]
+    found = [line.project.state for line in summary.status(world).lines]
     assert found == ["invalid", "held", "active", "discovering", "new", "paused", "done", "cancelled"]
 
 
 def test_only_one_project_may_be_asked_for() -> None:
     world = facts(projects=(project("a"), project("b")))
-    assert [line.project.name for line in insight.status(world, only="b").lines] == ["b"]
+    assert [line.project.name for line in summary.status(world, only="b").lines] == ["b"]
 
 
 def test_nothing_to_do_is_nothing() -> None:
-    assert insight.status(facts(projects=(project(),))).todos == ()
+    assert summary.status(facts(projects=(project(),))).todos == ()
 
 
 def test_everything_a_person_should_do_is_listed_with_the_command() -> None:
@@ -69,7 +69,7 @@ def test_everything_a_person_should_do_is_listed_with_the_command() -> None:
         mails_given_up=("done: 552 too big", "digest: 552 too big"),
         refused_addresses=(refused("old@example.org", site=True), refused("pi@example.org", projects=("a", "b"))),
     )
-    found = {todo.what: todo.do for todo in insight.status(world).todos}
+    found = {todo.what: todo.do for todo in summary.status(world).todos}
     said = "jdp since 12:00 UTC: the token has ended; nothing waits for it yet"
     assert found[said] == "jgi-stager token set jdp"
     assert found["bad is invalid: proposal_id is missing"] == (
@@ -98,9 +98,9 @@ def refused(address: str, **lists: Any) -> RefusedAddress:
 def test_a_dead_credential_is_named_since_it_died_not_since_the_daemon_started() -> None:
     login = Login("jdp", dead_since=NOW - 5 * HOUR)
     world = facts(daemon=trouble("jdp", "needs_person", "the token has ended", "x"), logins={"jdp": login})
-    (todo,) = insight.status(world).todos
+    (todo,) = summary.status(world).todos
     assert todo.what == "jdp since 09:00 UTC: the token has ended; nothing waits for it yet"
-    (line,) = insight.status(replace(world, projects=(project(counts={"pending": (3, 3)}),))).lines
+    (line,) = summary.status(replace(world, projects=(project(counts={"pending": (3, 3)}),))).lines
     assert line.wait.sentence == "waiting for a person since 09:00 UTC: the token has ended"
 
 
@@ -148,7 +148,7 @@ FULL = (Spent(NOW - 20 * HOUR, 10 * TERA),)
     ],
 )
 def test_a_dead_credential_says_until_when_it_costs_no_time(world: dict[str, Any], said: str) -> None:
-    todos = [todo.what for todo in insight.status(facts(**world)).todos if "since" in todo.what]
+    todos = [todo.what for todo in summary.status(facts(**world)).todos if "since" in todo.what]
     assert todos
     assert todos[0].endswith(f"; {said}")
     assert "{" not in todos[0]
@@ -157,17 +157,17 @@ def test_a_dead_credential_says_until_when_it_costs_no_time(world: dict[str, Any
 def test_a_credential_that_ends_soon_is_something_to_do_before_it_ends() -> None:
     login = Login("jdp", ends_at=NOW + 5 * HOUR, ends_why="the 4 before it lived 3.0 days", ends_soon=True)
     usable = Credential("jdp", "usable", cure="jgi-stager token set jdp", known=login)
-    (todo,) = insight.status(facts(), [usable]).todos
+    (todo,) = summary.status(facts(), [usable]).todos
     assert todo.what == "jdp: will probably end at 19:00 UTC: the 4 before it lived 3.0 days"
     assert todo.do == "jgi-stager token set jdp"
     later = Credential("jdp", "usable", known=replace(login, ends_soon=False))
-    assert insight.status(facts(), [later]).todos == ()
+    assert summary.status(facts(), [later]).todos == ()
 
 
 def test_a_daemon_that_is_down_matters_only_while_there_is_work() -> None:
     down = DaemonView(alive=False, seen_at=NOW - HOUR)
-    assert insight.status(facts(daemon=down, projects=(project(state="done"),))).todos == ()
-    work = insight.status(facts(daemon=down, projects=(project(),))).todos
+    assert summary.status(facts(daemon=down, projects=(project(state="done"),))).todos == ()
+    work = summary.status(facts(daemon=down, projects=(project(),))).todos
     assert [todo.what for todo in work] == ["the daemon does not run (last seen 13:00 UTC)"]
 
 
@@ -175,12 +175,12 @@ def test_an_invalid_record_is_reported_for_a_week_or_until_dismissed() -> None:
     old = project("old", "invalid", reason="x")
     old = type(old)(**{**vars(old), "since": NOW - timedelta(days=8)})
     dismissed = project("seen", "invalid", reason="x", dismissed=True)
-    assert insight.status(facts(projects=(old, dismissed))).todos == ()
+    assert summary.status(facts(projects=(old, dismissed))).todos == ()
 
 
 def test_a_missing_credential_is_something_to_do() -> None:
     missing = Credential("gold", "missing", note="no credential here", cure="jgi-stager token set gold")
-    (todo,) = insight.status(facts(), [missing]).todos
+    (todo,) = summary.status(facts(), [missing]).todos
     assert (todo.what, todo.do) == ("gold: no credential here", "jgi-stager token set gold")
 
 

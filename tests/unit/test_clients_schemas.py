@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jgi_stager.clients.gold import AnalysisProject
-from jgi_stager.clients.jdp import BadShapeError, SearchPages, parse_accepted, parse_file, parse_status
+from jgi_stager.clients.jdp import BadSchemaError, SearchPages, parse_accepted, parse_file, parse_status
 from jgi_stager.clients.parsing import excerpt, instant, plain, retry_after, rows_of, whole
 
 RECORDED = Path(__file__).resolve().parents[3] / "shared" / "recorded"
@@ -203,7 +203,7 @@ def test_totals_that_change_are_noticed() -> None:
     ],
 )  # fmt: skip
 def test_wrong_shapes_are_refused(document: Any) -> None:
-    with pytest.raises(BadShapeError):
+    with pytest.raises(BadSchemaError):
         SearchPages().add(document, 1)
 
 
@@ -220,7 +220,7 @@ def test_accepted() -> None:
     assert parse_accepted({"request_id": 1}).answered is None
     bad_ones: list[Any] = [{}, {"request_id": None}, {"request_id": "x"}, {"request_id": 0}, [], "ok"]
     for bad in bad_ones:
-        with pytest.raises(BadShapeError):
+        with pytest.raises(BadSchemaError):
             parse_accepted(bad)
 
 
@@ -235,7 +235,7 @@ def test_status() -> None:
 @given(anything)
 def test_parsers_never_surprise(document: Any) -> None:
     for parse in (parse_accepted, parse_status, lambda found: SearchPages().add(found, 1)):
-        with contextlib.suppress(BadShapeError):
+        with contextlib.suppress(BadSchemaError):
             parse(document)
     assert parse_file(document)[0] is None
     assert instant(document) is None or isinstance(document, str)

@@ -32,7 +32,7 @@ AFTER_EFFECT = frozenset(
 ENDLESS = b'{"endless": "' + b"x" * 262_131
 
 
-class FaultGate:
+class FaultInjector:
     """Wraps the whole application. ``name_of`` names the endpoint of a call, None if it is never hit."""
 
     def __init__(
