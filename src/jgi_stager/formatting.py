@@ -138,6 +138,12 @@ def human_duration(duration: timedelta) -> str:
     return ("-" if seconds < 0 else "") + (" ".join(shown) or "0 s")
 
 
+def in_days(duration: timedelta) -> str:
+    """A duration in days alone: ``182 days``, ``2.5 days``."""
+    days = duration.total_seconds() / 86_400
+    return f"{days:.0f} days" if days >= 10 else f"{days:.1f} days"
+
+
 def ago(at: datetime, now: datetime) -> str:
     """How long ago, or ``just now``."""
     passed = now - at

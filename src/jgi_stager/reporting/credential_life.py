@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from jgi_stager.failures import Service
+from jgi_stager.formatting import in_days
 from jgi_stager.notices import usual_life, warn_before
 from jgi_stager.store.credentials import Credential
 
@@ -25,7 +26,7 @@ def likely_end(service: Service, known: Credential, *, confidential: bool) -> tu
     life = usual_life([one.length for one in known.lives])
     if life is None:
         return None
-    return known.since + life, f"the {len(known.lives)} before it lived {_days(life)} (median)"
+    return known.since + life, f"the {len(known.lives)} before it lived {in_days(life)} (median)"
 
 
 def is_soon(known: Credential, end: datetime, now: datetime) -> bool:
@@ -33,8 +34,3 @@ def is_soon(known: Credential, end: datetime, now: datetime) -> bool:
     if known.since is None or known.dead_since is not None:
         return False
     return now >= end - warn_before(end - known.since)
-
-
-def _days(life: timedelta) -> str:
-    days = life.total_seconds() / 86_400
-    return f"{days:.0f} days" if days >= 10 else f"{days:.1f} days"

@@ -512,8 +512,8 @@ def _not_again(ctx: StepContext, request: RestoreRequest, missing: Collection[st
     """Why what a delivery lacks is not asked for again without a person's word; None if it is."""
     if not missing:
         return None
-    if word := poll_requests.undocumented_status(request):
-        return word
+    if why := poll_requests.undocumented_status(request):
+        return why
     if not deliveries.were_on_disk(ctx, request, missing):
         return None
     bent(ctx, "jdp.delivers_updated", "a delivery lacks as many files as were on disk", request.number)
