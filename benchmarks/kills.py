@@ -33,7 +33,7 @@ from jgi_stager.demo.run import Crew, Wish, start_daemon
 from jgi_stager.demo.run import run as run_demo
 
 KILLS, SEED = 5, 1
-GRACE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 CHECK_SECONDS = 0.01
 LIMIT_SECONDS = 2.0
 QUIET = (1.0, 5.0)
@@ -95,7 +95,7 @@ class Killer:
 
 def _first_action(database: Database[dict[str, Any]], pid: int) -> float:
     """When the daemon with this process id wrote its first report, by the clock of the machine."""
-    deadline = time.monotonic() + GRACE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         try:
             if database["control"].find_one({"_id": "daemon", "pid": pid}) is not None:
@@ -103,7 +103,7 @@ def _first_action(database: Database[dict[str, Any]], pid: int) -> float:
         except PyMongoError:
             pass  # mongod is still coming up
         time.sleep(CHECK_SECONDS)
-    raise RuntimeError(f"daemon {pid} did nothing for {GRACE_SECONDS:.0f} s")
+    raise RuntimeError(f"daemon {pid} did nothing for {TIMEOUT_SECONDS:.0f} s")
 
 
 def _recovery(log: Path, written: int) -> float:

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-GRACE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 NICENESS = 19
 """Readers sit at other machines: on this one they get what CPU time nobody else wants."""
 
@@ -49,7 +49,7 @@ class Reader:
         """Fetch the page, or hear that it is the same."""
         began = time.perf_counter()
         try:
-            async with asyncio.timeout(GRACE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 status, sent, size = await self._fetch()
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
             status, sent, size = 0, 0, 0

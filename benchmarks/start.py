@@ -25,7 +25,7 @@ from stage import Stage, stage
 RUNS = 5
 GOAL, STATUS_GOAL, DAEMON_GOAL = 0.25, 0.6, 1.0
 FILES = 3000
-GRACE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 COMMANDS = ((("--help",), GOAL), (("--version",), GOAL), (("status", "--help"), STATUS_GOAL))
 
 
@@ -69,7 +69,7 @@ def _until_it_acts(made: Stage, environment: Mapping[str, str]) -> float:
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while made.store.database["control"].find_one({"_id": "daemon", "pid": daemon.pid}) is None:
             if daemon.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError("the daemon did not begin")

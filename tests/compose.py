@@ -30,7 +30,7 @@ MONGO = "localhost/jgi-stager-mongo"
 OWNER = 1234
 PORTS = {"stager1": 9741, "stager2": 9742}
 MEMBERS = ("mongo1", "mongo2", "mongo3")
-GRACE_SECONDS = 240.0
+TIMEOUT_SECONDS = 240.0
 UNUSED = "mongodb://mongo1"
 """The address of compose.yaml takes its place."""
 # For machines that are containers themselves, as in container.py.
@@ -166,21 +166,21 @@ def tried(home: Path, image: str, python: list[str]) -> None:
 def _lost(site: Site, services: Composed) -> str:
     """Insert a project, lose what may be lost, wait for the end; what was seen."""
     began = time.monotonic()
-    wait_for(services.working, "a daemon that works", GRACE_SECONDS)
+    wait_for(services.working, "a daemon that works", TIMEOUT_SECONDS)
     up = time.monotonic() - began
     for service in (*PORTS, *MEMBERS):
         services.podman("healthcheck", "run", services.container(service))
     services.compose("exec", "-T", "stager1", "jgi-stager", "check")
-    member, site.uri = wait_for(services.primary, "a primary", GRACE_SECONDS)
+    member, site.uri = wait_for(services.primary, "a primary", TIMEOUT_SECONDS)
     site.insert()
     site.reach("restore_requested")
     services.podman("kill", "--signal", "KILL", services.container(member))
-    _, site.uri = wait_for(services.primary, "another primary", GRACE_SECONDS)
+    _, site.uri = wait_for(services.primary, "another primary", TIMEOUT_SECONDS)
     site.reach("restore_requested", "transferring")
-    working = wait_for(services.working, "a daemon that works", GRACE_SECONDS)
+    working = wait_for(services.working, "a daemon that works", TIMEOUT_SECONDS)
     began = time.monotonic()
     services.podman("kill", "--signal", "KILL", services.container(working))
-    wait_for(lambda: services.working() not in (None, working), "the other one to take over", GRACE_SECONDS)
+    wait_for(lambda: services.working() not in (None, working), "the other one to take over", TIMEOUT_SECONDS)
     took = time.monotonic() - began
-    site.reach_the_end(GRACE_SECONDS)
+    site.reach_the_end(TIMEOUT_SECONDS)
     return f"at work {up:.0f} s after it was up; {member} lost, then {working}; taken over after {took:.1f} s"

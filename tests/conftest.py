@@ -73,7 +73,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def store(mongod_uri: str, database: str, clock: ManualClock) -> Iterator[Store]:
-    """Empty books on a real server."""
+    """An empty database on a real server."""
     store = connect(mongod_uri, database, clock)
     yield store
     store.close()

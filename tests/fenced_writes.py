@@ -1,4 +1,4 @@
-"""Every function of the store that writes, and books in which each of them changes something."""
+"""Every function of the store that writes, and a database in which each of them changes something."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class OldRelease:
     source: Path
 
     def drive(self, st: Stage, hours: float, minutes: float = 15) -> str | None:
-        """Let it work on the database of a stage, whose own daemon rests; why it refuses them, if it does."""
+        """Let it work on the database of a stage, whose own daemon rests; why it refuses it, if it does."""
         settings = st.settings.model_dump(mode="json", exclude_none=True)
         order: dict[str, Any] = {
             "source": str(self.source),

@@ -33,7 +33,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 PROGRAM = str(Path(sys.executable).parent / "jgi-stager")
 DONE_SHARE = 0.35
 """So much of the bytes is done when the pictures are taken."""
-GRACE_SECONDS = 180.0
+TIMEOUT_SECONDS = 180.0
 TERMINAL = """<body style="margin:0;background:#fff"><pre style="margin:0;padding:18px 22px;border-radius:10px;
 background:#1c1f26;color:#e6e6e6;font:14px/1.45 'DejaVu Sans Mono',monospace;display:inline-block">{}</pre>"""
 
@@ -52,7 +52,7 @@ def demo(place: Path) -> Iterator[str]:
 
 def wait_for(what: Callable[[], Any], name: str) -> Any:
     """Wait until ``what`` says something, and return it."""
-    deadline = time.monotonic() + GRACE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not (found := what()):
         if time.monotonic() > deadline:
             raise SystemExit(f"waited in vain for {name}")

@@ -29,7 +29,7 @@ from proven import note_proven
 
 SCALE = 3600.0
 """Simulated seconds in a real one: an hour a second."""
-GRACE_SECONDS = 90.0
+TIMEOUT_SECONDS = 90.0
 PERIODS = [
     "accept",
     "discover",
@@ -101,7 +101,7 @@ class Site:
         """Wait until any file is in one of these states."""
         wait_for(lambda: not self.counts().keys().isdisjoint(states), " or ".join(states))
 
-    def reach_the_end(self, seconds: float = GRACE_SECONDS) -> None:
+    def reach_the_end(self, seconds: float = TIMEOUT_SECONDS) -> None:
         """Wait until a project is done."""
         with self.books() as books:
             wait_for(lambda: books["projects"].find_one({"state": "done"}), "the project to be done", seconds)
@@ -140,7 +140,7 @@ def spawn(command: list[str], log: Path, environment: dict[str, str]) -> subproc
         return subprocess.Popen(command, env=kept | environment, stdout=output, stderr=output)
 
 
-def wait_for(what: Callable[[], Any], name: str, seconds: float = GRACE_SECONDS) -> Any:
+def wait_for(what: Callable[[], Any], name: str, seconds: float = TIMEOUT_SECONDS) -> Any:
     """Wait until ``what`` says something, and return it."""
     deadline = time.monotonic() + seconds
     while not (found := what()):

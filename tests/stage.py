@@ -240,7 +240,7 @@ class Stage:
         """Whether the daemon would end with --until-idle."""
         return is_idle(self.ctx)
 
-    # --- what the database of the daemon say
+    # --- what the database of the daemon says
 
     def documents(self, collection: str, **where: Any) -> list[Document]:
         """Documents of a collection by id."""

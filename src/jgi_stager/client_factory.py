@@ -90,13 +90,13 @@ def open_clients(
         yield found
 
 
-GRACE_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0
 """Real. A person who waits at a terminal is told sooner than a daemon that nobody produced an answer."""
 
 
 @contextmanager
 def clients_for_command(
-    settings: Settings, secrets: Secrets | None = None, seconds: float = GRACE_SECONDS
+    settings: Settings, secrets: Secrets | None = None, seconds: float = TIMEOUT_SECONDS
 ) -> Iterator[Clients]:
     """The clients, each call bounded by ``seconds`` (real) or the settings, whichever is less."""
     with open_clients(settings, secrets or open_secrets(settings), most_seconds=seconds) as found:

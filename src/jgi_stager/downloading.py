@@ -224,7 +224,7 @@ class _Filling:
         if size is not None and os.fstat(self._draft).st_size > size:
             self.begin_again()
         while chunk := os.pread(self._draft, CHUNK_BYTES, self.have):
-            self._find()
+            self._check_stop()
             self.digest.update(chunk)
             self.have += len(chunk)
 
@@ -239,7 +239,7 @@ class _Filling:
             if size is not None and coming.total is not None and coming.total != size:
                 self._spoilt(f"JDP sends {coming.total} bytes instead of {size}")
             for piece in coming.pieces:
-                self._find()
+                self._check_stop()
                 if size is not None and self.have + len(piece) > size:
                     self._spoilt(f"JDP sends more than its {size} bytes")
                 self._add(piece)
@@ -264,7 +264,7 @@ class _Filling:
         self.begin_again()
         raise Spoilt(why)
 
-    def _find(self) -> None:
+    def _check_stop(self) -> None:
         if self._steer.stop.is_set():
             raise read_back.Stopped
         mark_progress()

@@ -1,6 +1,6 @@
 """The invariants (design, section 3), read from what the simulator saw, the database, the mailbox and the disk.
 
-The daemon's own word counts for nothing here, but where the invariant is about its books.
+The daemon's own word counts for nothing here, but where the invariant is about its database.
 """
 
 from __future__ import annotations

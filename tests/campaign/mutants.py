@@ -61,8 +61,8 @@ ODD_WORD = Script(
 
 PROBES: Mapping[str, Probe] = {
     "intent_after_the_post": Probe(
-        # Nothing is restored twice any more: the next start compares its books with the outside, and waits until
-        # the delivery shows. Without the intent that takes hours.
+        # Nothing is restored twice any more: the next start compares its database with the outside, and waits
+        # until the delivery shows. Without the intent that takes hours.
         Script(kind="mutant", scenario=SMALL, kills=(Kill(site=ASK, moment="after"),), hours=4.0),
         "are enough",
     ),

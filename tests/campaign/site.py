@@ -214,7 +214,7 @@ class Run:
         self.outcome.violations += said
 
     def _note_cut_off(self, life: int) -> None:
-        """Killed at any instant, a life does not tell where: the database shows a mail that it handed over."""
+        """Killed at any instant, a life does not tell where: its mail stands as being handed over."""
         self.outcome.hits += [Hit(site="smtp cut off", moment="during", life=life)] * self._notices("sending")
 
     def _notices(self, state: str) -> int:

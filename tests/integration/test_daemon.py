@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jgi_stager.store.embedded import running
-from processes_of_a_test import GRACE_SECONDS, Site, check_all_arrived, simulated_site, wait_for
+from processes_of_a_test import TIMEOUT_SECONDS, Site, check_all_arrived, simulated_site, wait_for
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_it_runs_until_nothing_is_left_and_ends_with_0(site: Site) -> None:
     process.terminate()
     assert process.wait(15) == 0
     again = site.start("--until-idle")
-    assert again.wait(GRACE_SECONDS) == 0
+    assert again.wait(TIMEOUT_SECONDS) == 0
     # mongod ends with the daemon that started it.
     assert running(site.state) is None
     check_all_arrived(site)
@@ -48,7 +48,7 @@ def test_sigterm_in_mid_run_ends_it_within_seconds_and_a_new_start_finishes(site
         wait_for(lambda: running(site.state), "a mongod")
     process.terminate()
     assert process.wait(20) == 0
-    assert site.start("--until-idle").wait(GRACE_SECONDS) == 0
+    assert site.start("--until-idle").wait(TIMEOUT_SECONDS) == 0
     check_all_arrived(site)
 
 
@@ -66,7 +66,7 @@ def test_kill_9_of_the_daemon_and_of_mongod_loses_and_doubles_nothing(site: Site
     process.kill()
     process.wait()
     os.kill(site.mongod(), signal.SIGKILL)
-    assert site.start("--until-idle").wait(GRACE_SECONDS) == 0
+    assert site.start("--until-idle").wait(TIMEOUT_SECONDS) == 0
     check_all_arrived(site)
 
 

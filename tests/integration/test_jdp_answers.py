@@ -1,6 +1,6 @@
 """What JDP answers to a request is not what we believe: no number, a number twice, a page to log in, lower limits.
 
-A wrong belief costs one small mail and no quota: what the simulator saw tell what was asked.
+A wrong belief costs one small mail and no quota: what the simulator saw tells what was asked.
 """
 
 from __future__ import annotations

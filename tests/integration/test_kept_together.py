@@ -1,4 +1,4 @@
-"""Answers of discovery are kept together: the database is as if each had been kept alone, wherever cut off."""
+"""Answers of discovery are kept together: as if each had been kept alone, wherever keeping is cut off."""
 
 from __future__ import annotations
 

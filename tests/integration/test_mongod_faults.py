@@ -21,7 +21,7 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from mongods import Member, ReplicaSet, replica_set
-from processes_of_a_test import GRACE_SECONDS, Site, check_all_arrived, simulated_site, spawn, wait_for
+from processes_of_a_test import TIMEOUT_SECONDS, Site, check_all_arrived, simulated_site, spawn, wait_for
 from smtp_server import Mailbox, free_port, mail_server
 
 DISK_BYTES = 512 * 1024 * 1024
@@ -56,7 +56,7 @@ def test_a_primary_that_steps_down_in_mid_run_costs_nothing(site: Site, members:
         before.ask("replSetStepDown", 60, force=True)
         wait_for(partial(another_primary, members, before), "another primary", 30)
         assert process.poll() is None
-    assert process.wait(GRACE_SECONDS) == 0
+    assert process.wait(TIMEOUT_SECONDS) == 0
     check_all_arrived(site)
 
 
@@ -72,7 +72,7 @@ def test_a_primary_that_is_killed_in_mid_run_costs_nothing(site: Site, members: 
     first.start()  # it catches up, and the next one may go
     wait_for(lambda: (first.ask("hello") or {}).get("secondary"), "the first as a secondary", 60)
     members.wait_for_primary().kill()
-    assert process.wait(GRACE_SECONDS) == 0
+    assert process.wait(TIMEOUT_SECONDS) == 0
     check_all_arrived(site)
 
 
@@ -91,7 +91,7 @@ def test_a_mongod_that_stands_still_for_hours_is_waited_for(tmp_path: Path, stat
         site.reach("done")
         process.terminate()
         assert process.wait(20) == 0
-        assert site.start("--until-idle").wait(GRACE_SECONDS) == 0
+        assert site.start("--until-idle").wait(TIMEOUT_SECONDS) == 0
         check_all_arrived(site)
 
 

@@ -110,7 +110,7 @@ def test_a_file_beyond_those_that_are_looked_at_is_told_the_same(
         made.insert()
         made.run("accept", "discover")
         whole = told_from_the_books(made)
-        monkeypatch.setattr(snapshot, "MOST_PLANNED", 2)
+        monkeypatch.setattr(snapshot, "MOST_CANDIDATES", 2)
         cut = told_from_the_books(made)
         assert len(set(whole.values())) == 2
         assert cut == whole
@@ -122,6 +122,6 @@ def test_a_file_beyond_those_that_are_looked_at_joins_what_brings_it(
     delivered(made)
     second(made)
     whole = told_from_the_books(made)
-    monkeypatch.setattr(snapshot, "MOST_PLANNED", 1)
+    monkeypatch.setattr(snapshot, "MOST_CANDIDATES", 1)
     assert any(JOINS in said for said in whole.values())
     assert told_from_the_books(made) == whole

@@ -28,7 +28,7 @@ from jgi_stager.store import LeaseLost, fencing, leases, projects, requests, tas
 from jgi_stager.store.embedded import EmbeddedMongod
 from jgi_stager.stored import parse
 from processes_of_a_test import (
-    GRACE_SECONDS,
+    TIMEOUT_SECONDS,
     Site,
     check_all_arrived,
     settings,
@@ -130,7 +130,7 @@ def begun(pair: Pair, state: str) -> tuple[subprocess.Popen[bytes], subprocess.P
 
 def check_end(pair: Pair, second: subprocess.Popen[bytes]) -> None:
     """Everything arrived once, and people were told once who works now."""
-    assert second.wait(GRACE_SECONDS) == 0
+    assert second.wait(TIMEOUT_SECONDS) == 0
     assert {file["state"] for file in pair.books["files"].find()} == {"done"}
     check_all_arrived(pair.site)
     assert pair.site.outside()["pulled_more_than_once"] == {}

@@ -66,7 +66,7 @@ def every_step(st: Stage) -> None:
 
 
 def at_the_digest_hour(st: Stage) -> None:
-    """The digest of the day, and `status`, on the database as they are."""
+    """The digest of the day, and `status`, on the database as it is."""
     control.keep_digest(st.store, {"at": st.clock.now() - timedelta(days=2)})
     assert digest.run(st.ctx) >= 0
     said = control.last_digest(st.store)

@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Site:
-    """A monitor over real books, with a switch for what hangs, and its pages."""
+    """A monitor over a real database, with a switch for what hangs, and its pages."""
 
     ctx: StepContext
     stuck: dict[str, float] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from jgi_stager.trial import EVER, MOST_FILES, Asked, Caution, Pace, pace, paced
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-FAILURE_THRESHOLD = 6 * HOUR
+GRACE = 6 * HOUR
 MOST_IDS = 750
 
 
@@ -49,36 +49,36 @@ SMALL, BIG = 3, 700
     [
         ([], Pace.SMALL),
         ([Asked(NOW - HOUR, SMALL, is_open=True)], Pace.NOTHING),
-        ([Asked(NOW - FAILURE_THRESHOLD, SMALL, is_open=True)], Pace.ONE),
-        ([Asked(NOW - FAILURE_THRESHOLD, SMALL, is_open=True), Asked(NOW, BIG, is_open=True)], Pace.NOTHING),
+        ([Asked(NOW - GRACE, SMALL, is_open=True)], Pace.ONE),
+        ([Asked(NOW - GRACE, SMALL, is_open=True), Asked(NOW, BIG, is_open=True)], Pace.NOTHING),
         ([Asked(NOW - 9 * HOUR, SMALL, is_open=True), Asked(NOW - 2 * HOUR, BIG, is_open=False)], Pace.NOTHING),
         ([Asked(NOW - HOUR, SMALL, is_open=False)], Pace.NOTHING),
-        ([Asked(NOW - FAILURE_THRESHOLD, SMALL, is_open=False)], Pace.SMALL),
+        ([Asked(NOW - GRACE, SMALL, is_open=False)], Pace.SMALL),
         ([Asked(NOW - 9 * HOUR, BIG, is_open=True)], Pace.NOTHING),
     ],
 )
 def test_one_small_request_and_beside_a_slow_one_a_single_other_until_it_is_proven(
     asked: list[Asked], most: Pace
 ) -> None:
-    assert pace(Caution(EVER, asked=asked), NOW, FAILURE_THRESHOLD) is most
+    assert pace(Caution(EVER, asked=asked), NOW, GRACE) is most
 
 
 def test_after_a_change_the_requests_before_it_hold_up_no_trial() -> None:
     before = Asked(NOW - 9 * HOUR, BIG, is_open=True)
-    assert pace(Caution(NOW - HOUR, asked=[before]), NOW, FAILURE_THRESHOLD) is Pace.SMALL
+    assert pace(Caution(NOW - HOUR, asked=[before]), NOW, GRACE) is Pace.SMALL
 
 
 def test_beside_an_open_alarm_one_small_request_is_asked_in_all() -> None:
     alarm = NOW - 50 * HOUR
-    assert pace(Caution(alarm_since=alarm), NOW, FAILURE_THRESHOLD) is Pace.SMALL
+    assert pace(Caution(alarm_since=alarm), NOW, GRACE) is Pace.SMALL
     done = Asked(NOW - 40 * HOUR, SMALL, is_open=False)
-    assert pace(Caution(alarm_since=alarm, asked=[done]), NOW, FAILURE_THRESHOLD) is Pace.NOTHING
+    assert pace(Caution(alarm_since=alarm, asked=[done]), NOW, GRACE) is Pace.NOTHING
 
 
 def test_without_a_reason_the_quota_decides_and_after_a_refusal_a_trial_waits() -> None:
-    assert pace(Caution(), NOW, FAILURE_THRESHOLD) is Pace.FULL
-    assert pace(Caution(EVER, wait_until=NOW + HOUR), NOW, FAILURE_THRESHOLD) is Pace.NOTHING
-    assert pace(Caution(wait_until=NOW + HOUR), NOW, FAILURE_THRESHOLD) is Pace.FULL
+    assert pace(Caution(), NOW, GRACE) is Pace.FULL
+    assert pace(Caution(EVER, wait_until=NOW + HOUR), NOW, GRACE) is Pace.NOTHING
+    assert pace(Caution(wait_until=NOW + HOUR), NOW, GRACE) is Pace.FULL
 
 
 def want(name: str, size: int, group: str, project: str = "p", requeues: int = 0) -> Want:

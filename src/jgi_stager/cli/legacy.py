@@ -125,9 +125,9 @@ def import_legacy(  # noqa: PLR0913, PLR0917 - one argument is one option
             _from_disk(settings, from_disk, name, proposal, study, dry_run=dry_run, as_json=as_json)
             return
         secrets = open_secrets(settings)
-        opened = _read(settings, secrets, mongodb, runtime_api, database, project or [])
+        data = _read(settings, secrets, mongodb, runtime_api, database, project or [])
         mapped = mapping.plan(
-            opened, _wanted(settings, theirs, project or [], proposal, study, only=only_biosamples)
+            data, _wanted(settings, theirs, project or [], proposal, study, only=only_biosamples)
         )
         source = "MongoDB" if mongodb is not None else "the NMDC runtime API"
         report = _import(settings, secrets, mapped, source, tasks_ended=tasks_ended, dry_run=dry_run)

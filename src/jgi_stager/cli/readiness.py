@@ -29,18 +29,18 @@ class Outlooks:
     """The readiness of a project, for one that is looked at again and again."""
 
     def __init__(self, source: SnapshotSource, project: str | None) -> None:
-        self._books, self._project = source, project
-        self._looked_at: float | None = None
+        self._source, self._project = source, project
+        self._read_at: float | None = None
         self._found: Outlook | None = None
 
     def read(self) -> Outlook | None:
         """What it was lately; None where no project is named, or no patterns are."""
         now = time.monotonic()
-        if self._project is not None and (self._looked_at is None or now - self._looked_at >= CHECK_SECONDS):
-            project = _accepted(self._books, self._project)
-            settings = self._books.settings.importer
-            self._found = None if project is None else outlook_of(self._books.store, settings, project)
-            self._looked_at = now
+        if self._project is not None and (self._read_at is None or now - self._read_at >= CHECK_SECONDS):
+            project = _accepted(self._source, self._project)
+            settings = self._source.settings.importer
+            self._found = None if project is None else outlook_of(self._source.store, settings, project)
+            self._read_at = now
         return self._found
 
 

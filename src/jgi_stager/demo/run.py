@@ -39,7 +39,7 @@ START_SECONDS = 60.0
 DAEMON_STOP_SECONDS = 90.0
 """It stops its mongod, which writes a checkpoint."""
 LAST_MAIL_SECONDS = 15.0
-CHECK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 RARE_POLL_SECONDS = 2.0
 POLL_SHARE = 0.1
 """A look reads every file record: the time it takes must not be missing for the work that is watched."""
@@ -301,7 +301,7 @@ def _stage(
     return record, documents
 
 
-def _watch(observer: Observer, crew: Crew, screen: Screen, grace: float, disturb: Disturb | None) -> None:
+def _watch(observer: Observer, crew: Crew, screen: Screen, timeout: float, disturb: Disturb | None) -> None:
     """Show one look after the other until the project has ended."""
     movement: object = None
     moved_at = time.monotonic()
@@ -322,11 +322,11 @@ def _watch(observer: Observer, crew: Crew, screen: Screen, grace: float, disturb
                 return
             if snapshot.movement() != movement:
                 movement, moved_at = snapshot.movement(), time.monotonic()
-        if time.monotonic() - moved_at > grace:
+        if time.monotonic() - moved_at > timeout:
             log = crew.daemon.log
-            raise RunFailed(f"nothing moved for {grace:.0f} s{trouble}; the end of {log}:\n{tail(log)}")
+            raise RunFailed(f"nothing moved for {timeout:.0f} s{trouble}; the end of {log}:\n{tail(log)}")
         rest = (time.monotonic() - began) / POLL_SHARE
-        time.sleep(min(max(CHECK_SECONDS, rest), RARE_POLL_SECONDS))
+        time.sleep(min(max(POLL_SECONDS, rest), RARE_POLL_SECONDS))
 
 
 def _end_mongod(place: Place) -> list[str]:

@@ -89,7 +89,7 @@ class Evidence:
     documents: Sequence[Mapping[str, Any]]
     """Its files."""
     observed: Mapping[str, Any]
-    """The simulator's."""
+    """What the simulator saw."""
     findings: Findings
     mails: Sequence[str]
     title: str

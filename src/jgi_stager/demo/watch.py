@@ -74,7 +74,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Observer:
-    """Looks at a run. ``database`` is the daemon's, ``observed_url`` the simulator's."""
+    """Looks at a run. ``database`` is the daemon's, ``observed_url`` says what the simulator saw."""
 
     database: Database[dict[str, Any]]
     observed_url: str

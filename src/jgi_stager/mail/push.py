@@ -16,7 +16,7 @@ LONGEST_BODY = 600
 
 
 def push(rendered: RenderedMail, secrets: Secrets) -> None:
-    """Send the gist of a letter. Raises `Transient` (not everybody got it) or `NeedsPerson`."""
+    """Send the gist of a mail. Raises `Transient` (not everybody got it) or `NeedsPerson`."""
     try:
         import apprise
     except ImportError:

@@ -131,7 +131,7 @@ FILTERS = {
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours by what they are for; ``ink`` and ``paper`` are those of the tone of a letter."""
+    """Colours by what they are for; ``ink`` and ``paper`` are those of the tone of a mail."""
 
     ink: str
     paper: str
@@ -245,7 +245,7 @@ def render(
     pictures: Mapping[str, Picture] | None = None,
     page: str | None = None,
 ) -> RenderedMail:
-    """A notice as a letter that leaves ``at``, with ``pictures`` of the projects that it names, and a link to a
+    """A notice as a mail that leaves ``at``, with ``pictures`` of the projects that it names, and a link to a
     ``page``.
 
     Raises `UnknownKindError`, and what Jinja raises for data that do not fit.

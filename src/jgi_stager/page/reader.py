@@ -71,7 +71,7 @@ class Reader:
         )
 
     def points(self, data: PageData, name: str) -> PageData:
-        """The look with what is remembered of one more project."""
+        """The data with what is remembered of one more project."""
         if name in data.points:
             return data
         return replace(data, points={**data.points, name: self._points(name, data.now)})

@@ -145,7 +145,7 @@ def _people(record: Record, now: datetime) -> tuple[str, Sequence[str]] | None:
 
 RECENT = 60
 """So many ended requests and tasks tell how fast things go."""
-MOST_PLANNED = 2000
+MOST_CANDIDATES = 2000
 """So many of the files that may be asked for are looked at one by one, of all projects together."""
 SILENCE = 10
 """A daemon that missed so many of its reports is not alive."""
@@ -173,7 +173,7 @@ def take_snapshot(source: SnapshotSource) -> Snapshot:
     refusals = read_refusals(source)
     caution = read_caution(source, refusals)
     most = pace_now(source, caution, now)
-    planned = planning_input(source, refusals, most=most, together=MOST_PLANNED)
+    planned = planning_input(source, refusals, most=most, together=MOST_CANDIDATES)
     open_requests = requests.requests_in(store, OPEN_REQUESTS)
     open_tasks = tasks.tasks_in(store, OPEN_TASKS)
     records = projects.all_records(store)

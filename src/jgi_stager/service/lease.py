@@ -21,7 +21,7 @@ log = structlog.get_logger()
 DUTY = "daemon"
 RENEWED, LOOKED = 3, 6
 """How often in its life the lease is renewed, and how often one that stands by looks whether it is free."""
-SHORTEST_GRACE_SECONDS = 1.0
+SHORTEST_TIMEOUT_SECONDS = 1.0
 """Real. So long is the database asked for at least."""
 CLEARING_SECONDS = 5.0
 """Real. So long is waited at the end for the tokens of earlier daemons to be cleared away."""
@@ -48,7 +48,7 @@ class Lease:
     def renew(self) -> None:
         """Renew it. Raises `LeaseLost` if another daemon has it, and `StoreUnavailable`."""
         self._tried = sent = boot_seconds()
-        with within(_grace(self.seconds)):
+        with within(_timeout(self.seconds)):
             renewed = leases.renew(self.store, DUTY, self.owner, self.token, self.seconds)
         if not renewed:
             self.lose(LeaseLost(fencing.REPLACED))
@@ -61,7 +61,7 @@ class Lease:
         if boot_seconds() - self._tried < self.seconds / RENEWED:
             return
         self.renew()
-        with within(_grace(self.seconds)):
+        with within(_timeout(self.seconds)):
             standing = fencing.fences(self.store.database)
         wrong = [name for name, token in standing.items() if token != self.token]
         if wrong:
@@ -143,7 +143,7 @@ def _notify(store: Store, supervisor: Supervisor) -> None:
 
 def take(store: Store, owner: str, seconds: float) -> Lease | None:
     """Take the lease and raise the fence; None while another daemon has it. Safe to cut off anywhere."""
-    with within(_grace(seconds)):
+    with within(_timeout(seconds)):
         token = leases.take(store, DUTY, owner, seconds)
         if token is None:
             return None
@@ -182,6 +182,6 @@ def _clear_once(lease: Lease) -> None:
     log.info("tokens_cleared", below=lease.token, documents=cleared)
 
 
-def _grace(seconds: float) -> float:
+def _timeout(seconds: float) -> float:
     """How long the database is asked for the lease: an answer after the next renewal would be of no use."""
-    return max(SHORTEST_GRACE_SECONDS, seconds / RENEWED)
+    return max(SHORTEST_TIMEOUT_SECONDS, seconds / RENEWED)

@@ -229,7 +229,7 @@ def _listed(ctx: StepContext, request: RestoreRequest) -> Sequence[ListedManifes
     if found:
         _note_listed(ctx, request_id, found)
         return found
-    if not listings and _is_lost(ctx, request):
+    if not listings and _has_ended(ctx, request):
         poll_requests.expired(ctx, request, {}, f"the delivery {name} is not there any more", useless=True)
         return []
     missing = "manifest" if any(listing.directory == name for listing in listings) else "directory"
@@ -263,7 +263,7 @@ def _is_unchanged(ctx: StepContext, request: RestoreRequest, listed: Sequence[Li
     )
 
 
-def _is_lost(ctx: StepContext, request: RestoreRequest) -> bool:
+def _has_ended(ctx: StepContext, request: RestoreRequest) -> bool:
     """Whether a delivery without a directory has ended: only if nobody knows when it ends is that a sign."""
     ready = request.ready_at
     return request.expiration_date is None and ready is not None and ctx.clock.now() - ready > LOST_AFTER
@@ -402,7 +402,7 @@ def _directory_of(ctx: StepContext, request: RestoreRequest, found: Mapping[str,
         for name, one in sorted(found.items())
     )  # fmt: skip
     expected = delivery_name(request.number)
-    if all(one.whole for one in found.values()) and _is_lost(ctx, request):
+    if all(one.whole for one in found.values()) and _has_ended(ctx, request):
         poll_requests.expired(ctx, request, {}, f"the delivery {expected} is not there any more", useless=True)
     else:
         _wait(ctx, request, f"the directory of delivery {expected} is not there yet", found=looked)

@@ -68,7 +68,7 @@ def may_ask_anything(ctx: StepContext, now: ClockEstimate) -> bool:
         find_orphans(ctx)
         note_sent(ctx, "")
     elif last.request and requests.get_request(ctx.store, last.request) is None:
-        hold(ctx, [last.request], f"they do not have the request that was sent last, at {last.at} UTC")
+        hold(ctx, [last.request], f"it does not have the request that was sent last, at {last.at} UTC")
     found = control.hold(ctx.store)
     if found is None or found.ended_at is not None:
         return True
@@ -199,7 +199,7 @@ def _find(ctx: StepContext) -> int:
     signature = f" {control.database_id(ctx.store)}" if orphans else ""
     ours = [task for task in orphans if (task.label or "").endswith(signature)]
     if ours:
-        why = f"Globus runs {len(ours)} of their tasks that they do not have, such as {ours[0].task_id}"
+        why = f"Globus runs {len(ours)} of its tasks that it does not have, such as {ours[0].task_id}"
         hold(ctx, [task.task_id for task in ours], why)
     if others := [task for task in orphans if not (task.label or "").endswith(signature)]:
         _alert_orphans(ctx, others)

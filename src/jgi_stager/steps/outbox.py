@@ -78,11 +78,11 @@ def _full_until(ctx: StepContext, kind: Kind) -> datetime | None:
 
 def _fold(ctx: StepContext, kind: Kind, to: Sequence[str], group: Sequence[Notice]) -> set[str]:
     """One notice for all of them; their keys. The group is in it, so that a crash in between is finished later."""
-    rendered, unwritable = _rendered(group)
+    mails, unwritable = _all_rendered(group)
     keys = [one.key for one in group if one.key not in unwritable]
     if len(keys) <= FLOOD:
         return set()
-    items = [{"subject": rendered.subject.removeprefix(mail.PREFIX).strip()} for rendered in rendered]
+    items = [{"subject": rendered.subject.removeprefix(mail.PREFIX).strip()} for rendered in mails]
     what, you, command = BATCHES[kind]
     data = {
         "count": len(keys),
@@ -90,7 +90,7 @@ def _fold(ctx: StepContext, kind: Kind, to: Sequence[str], group: Sequence[Notic
         "you": you,
         "command": command,
         "items": items,
-        "first": rendered[0].text.split("\n--\n")[0].split("\n\n", 1)[-1][:2000] if kind is Kind.ALARM else "",
+        "first": mails[0].text.split("\n--\n")[0].split("\n\n", 1)[-1][:2000] if kind is Kind.ALARM else "",
         "keys": keys,
         "of": kind.value,
     }
@@ -102,22 +102,22 @@ def _fold(ctx: StepContext, kind: Kind, to: Sequence[str], group: Sequence[Notic
     return set(keys)
 
 
-def _rendered(group: Sequence[Notice]) -> tuple[list[mail.RenderedMail], set[str]]:
-    """The letters that are named in the one mail, and the keys of notices that cannot be written.
+def _all_rendered(group: Sequence[Notice]) -> tuple[list[mail.RenderedMail], set[str]]:
+    """The mails that are named in the one mail, and the keys of notices that cannot be written.
 
     Those stay by themselves: whoever sends them writes down why they cannot be, and gives them up in the end.
     """
-    rendered, unwritable = list[mail.RenderedMail](), set[str]()
+    mails, unwritable = list[mail.RenderedMail](), set[str]()
     for notice in group:
-        if len(rendered) == MOST_SUBJECTS:
+        if len(mails) == MOST_SUBJECTS:
             break
         try:
-            rendered.append(mail.render(notice))
+            mails.append(mail.render(notice))
         except Exception:
             # One that an older or a newer version stored must not end all mail.
             log.exception("notice_not_folded", notice=notice.key)
             unwritable.add(notice.key)
-    return rendered, unwritable
+    return mails, unwritable
 
 
 def _finish(ctx: StepContext, waiting: Sequence[Notice]) -> set[str]:

@@ -87,7 +87,7 @@ def _read(ctx: StepContext, task: TransferTask, tried: dict[str, dict[str, int]]
 def _arrived(ctx: StepContext, task: TransferTask, tried: dict[str, int]) -> Iterator[Arriving]:
     """The files of a task that seem to be there as a whole, and that nobody has read as they are now."""
     most, quiet = ctx.settings.staging.md5_max_bytes, ctx.clock.real_seconds(SETTLED_SECONDS)
-    asked_at = float("-inf")
+    asked_at = time.monotonic()
     for file in arrivals.arriving(ctx.store, task.globus_id):
         if time.monotonic() - asked_at >= ASKED_SECONDS:
             if not tasks.is_active(ctx.store, task.key):

@@ -40,7 +40,7 @@ from jgi_stager.store.files import FileRow
 log = structlog.get_logger()
 
 
-FIRST_WAIT_SECONDS, LONGEST_WAIT = 300.0, timedelta(hours=6)
+FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=5), timedelta(hours=6)
 """After one task that failed as a whole, and after many in a row."""
 FAILURES_REMEMBERED = timedelta(days=2)
 REFUSALS_REMEMBERED = timedelta(days=1)
@@ -83,7 +83,7 @@ def _failures_in_a_row(ctx: StepContext, kind: TaskKind) -> tuple[int, datetime 
             break
     if last is None:
         return 0, None
-    return times, last + timedelta(seconds=backoff(times, FIRST_WAIT_SECONDS, LONGEST_WAIT.total_seconds()))
+    return times, last + _wait(times, FIRST_WAIT)
 
 
 def _closed_lately(ctx: StepContext) -> list[TransferTask]:
@@ -383,7 +383,7 @@ def read_refusals(ctx: StepContext) -> Refusals:
         for oid in task.file_oids:
             times[oid] = times.get(oid, 0) + 1
             limits[oid] = max(1, len(task.file_oids) // 2)
-            until[oid] = task.due_at + _wait(times[oid])
+            until[oid] = task.due_at + _wait(times[oid], timedelta(minutes=2))
     closed = _closed_lately(ctx)
     arrivals = [task.due_at for task in closed if task.kind == TaskKind.FILES and task.arrived]
     in_vain: Counter[Any] = Counter()
@@ -401,8 +401,8 @@ def read_refusals(ctx: StepContext) -> Refusals:
     return Refusals(limits, waiting, in_vain, tried_at)
 
 
-def _wait(times: int) -> timedelta:
-    return timedelta(seconds=backoff(times, 120.0, LONGEST_WAIT.total_seconds()))
+def _wait(times: int, first: timedelta) -> timedelta:
+    return timedelta(seconds=backoff(times, first.total_seconds(), LONGEST_WAIT.total_seconds()))
 
 
 def _ready_files(

@@ -140,11 +140,11 @@ def _to_check(ctx: StepContext, ended: Iterable[TransferTask]) -> Iterator[Trans
     """Those of which workers said something, or are not asked yet. The others are looked at again soon: Globus is
     asked nothing for them, so it has not answered either."""
     for task in ended:
-        if not isolate_each(ctx, [task], _waits_for_workers):
+        if not isolate_each(ctx, [task], _put_off_for_workers):
             yield task
 
 
-def _waits_for_workers(ctx: StepContext, task: TransferTask) -> int:
+def _put_off_for_workers(ctx: StepContext, task: TransferTask) -> int:
     if not worker_readings.of_task(ctx.store, ctx.settings, task.key).all_wait:
         return 0
     _wait_for_workers(ctx, task)
@@ -191,7 +191,7 @@ def _check(ctx: StepContext, task: TransferTask, asked: WorkerReadings) -> _Chec
     skipped = _check_skipped(ctx, task, found)
     known = [file for file in found if file.destination_path not in asked.answers.waiting]
     right = _Right(ctx, task, skipped)
-    looked = _Checked()
+    checked = _Checked()
     most = ctx.settings.staging.md5_max_bytes
 
     def check_one(one: Check, stop: read_back.Stop) -> Finding:
@@ -200,7 +200,7 @@ def _check(ctx: StepContext, task: TransferTask, asked: WorkerReadings) -> _Chec
     workers = read_back.workers(ctx.settings.staging.verify_workers)
     try:
         for one, answer in read_back.map_unordered(
-            check_one, _checks(ctx, known, looked.unseen), workers, ctx.stop
+            check_one, _checks(ctx, known, checked.unseen), workers, ctx.stop
         ):
             try:
                 finding = answer.result()
@@ -208,20 +208,20 @@ def _check(ctx: StepContext, task: TransferTask, asked: WorkerReadings) -> _Chec
                 continue
             except OSError as error:
                 # The file system failed: that says nothing about the file.
-                looked.unseen.append(Unseen(one.files[0].project_name, one.directory, str(error)))
-                looked.again |= {one.path} if isinstance(error, AskAgainError) else set()
+                checked.unseen.append(Unseen(one.files[0].project_name, one.directory, str(error)))
+                checked.again |= {one.path} if isinstance(error, AskAgainError) else set()
                 continue
             if finding.to_ask:
-                looked.to_ask.append(FileToRead(path=one.path, size=one.files[0].size or 0))
+                checked.to_ask.append(FileToRead(path=one.path, size=one.files[0].size or 0))
             elif finding.problem is None:
                 right.add(one, finding)
             else:
-                looked.moved += sum(_requeue(ctx, task, file, finding, skipped) for file in one.files)
+                checked.moved += sum(_requeue(ctx, task, file, finding, skipped) for file in one.files)
     finally:
         # Hours of reading must not be lost because the daemon is asked to end, or Globus does not answer.
         right.store()
-    looked.moved += right.moved
-    return looked
+    checked.moved += right.moved
+    return checked
 
 
 def _close(ctx: StepContext, task: TransferTask, asked: WorkerReadings, moved: int) -> None:
@@ -281,10 +281,8 @@ def _check_skipped(ctx: StepContext, task: TransferTask, found: Sequence[FileRow
     codes = _codes(ctx, task)
     silent = set[int]()
     source = deliveries.MissingAtSource(ctx)
-    missing_at_source = [
-        file for file in found if _is_lost(codes.get(file.source_path or "")) and source.is_missing(file)
-    ]
-    likely = [(file, like) for file in missing_at_source if (like := source.lookalikes(file)).found]
+    missing = [file for file in found if _is_lost(codes.get(file.source_path or "")) and source.is_missing(file)]
+    likely = [(file, like) for file in missing if (like := source.lookalikes(file)).found]
     if codes:
         silent = deliveries.unreadable(found, files.of_task(ctx.store, task.globus_id, State.DONE), codes)
     # What is called otherwise can be read.
@@ -449,7 +447,7 @@ def _requeue(ctx: StepContext, task: TransferTask, file: FileRow, finding: Findi
     why = f"Globus task {task.globus_id} ({task.status}): {said}"
     request = requests.request_by_id(ctx.store, file.request_id or 0)
     delivered = request is not None and request.state == RequestState.READY
-    missing_at_source = _is_lost(code) and skipped.missing_at_source(file)
+    is_missing = _is_lost(code) and skipped.missing_at_source(file)
     limit = ctx.settings.staging.max_setbacks
     log.warning("file_sent_back", file=file.jdp_file_id, project=file.project_name, why=why)
     if finding.spoilt:
@@ -465,17 +463,17 @@ def _requeue(ctx: StepContext, task: TransferTask, file: FileRow, finding: Findi
         return transitions.fail_file(ctx.store, file.oid, State.TRANSFERRING, unclear)
     nobody = task.status == "FAILED" or file.request_id in skipped.unreadable
     target = State.MANIFEST_READY if delivered else State.PENDING
-    if nobody and not missing_at_source and transfers.failed_by_its_file(ctx, task):
+    if nobody and not is_missing and transfers.failed_by_its_file(ctx, task):
         reason = f"{why}: {task.error or 'no reason given'}. It failed alone, while others arrived: see what "
         reason += f"lies at {file.destination_path}"
         return transitions.fail_file(ctx.store, file.oid, State.TRANSFERRING, reason)
-    if nobody and not missing_at_source:
+    if nobody and not is_missing:
         # The task or the delivery as a whole; who was to blame, if any, is not known: nobody's budget is spent.
         return transitions.return_file(ctx.store, file, target, why)
     fault = moves.DeliveryFault(file.request_id or 0, said, spoilt=finding.spoilt)
     # Spoilt for the second time: it is not the way that spoils it, but the delivery.
     again = finding.spoilt and files.was_spoilt(ctx.store, file.oid)
-    if request is not None and (missing_at_source or again):
+    if request is not None and (is_missing or again):
         return transitions.requeue_unusable_file(ctx.store, request, file, fault, limit)
     noted = fault if finding.spoilt else None
     return transitions.requeue_file(ctx.store, file, target, why, limit, noted)

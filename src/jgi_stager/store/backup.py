@@ -318,17 +318,17 @@ def restore_backup(
     try:
         there = database_of(client, database)
         _refuse_unless_empty(there)
-        control = there["control"]
-        control.replace_one({"_id": "schema"}, {"version": BEING_RESTORED}, upsert=True)
+        notes = there["control"]
+        notes.replace_one({"_id": "schema"}, {"version": BEING_RESTORED}, upsert=True)
         ensure_indexes(there)
         reading = _Reading(file)
         schema = _fill(there, reading)
         # What was asked since the copy was made is not in it.
         missing = [f"backup:{uuid.uuid4().hex[:12]}"]
         hold = {"missing": missing, "since": contents.head.made_at, "until": until}
-        why = f"they were restored from a backup of {contents.head.made_at:%Y-%m-%d %H:%M} UTC"
-        control.update_one({"_id": "hold"}, {"$set": {**hold, "why": why, "ended_at": None}}, upsert=True)
-        control.replace_one({"_id": "schema"}, schema)
+        why = f"it was restored from a backup of {contents.head.made_at:%Y-%m-%d %H:%M} UTC"
+        notes.update_one({"_id": "hold"}, {"$set": {**hold, "why": why, "ended_at": None}}, upsert=True)
+        notes.replace_one({"_id": "schema"}, schema)
     finally:
         client.close()
     return contents

@@ -29,7 +29,7 @@ LONGEST_KEY = 200
 MOST_REMEMBERED = 500
 """What is beyond that is set aside all the same, and told of when one of these is corrected."""
 MOST_UNFIT = 16_384
-"""So many files that do not fit are passed over where some are looked for that do: each is read whole."""
+"""So many files that do not fit are passed over in one look for some that do, or as many as are looked for."""
 
 
 @dataclass(frozen=True, slots=True)

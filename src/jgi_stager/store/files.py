@@ -230,7 +230,7 @@ def candidates(store: Store, project_name: str, limit: int) -> list[Candidate]:
     for setbacks in (0, {"$gt": 0}):
         left = most = limit - len(found)
         fit: list[Candidate] = []
-        while left > 0 and not fit and most <= MOST_UNFIT:  # what is behind those that do not fit is not held up
+        while left > 0 and not fit and most <= max(limit, MOST_UNFIT):  # unfit ones hide none behind them
             some = store.files.find({**where, "setbacks": setbacks}, _CANDIDATE).sort(_PLANNING_ORDER).limit(most)
             fit = _candidates(store, documents := some.to_list())[:left]
             left, most = (left if len(documents) == most else 0), most * 2

@@ -64,7 +64,7 @@ class _SpentError(Exception):
 
 @dataclass
 class Kept:
-    """A look, and the pages that were made of it."""
+    """What was read, and the pages that were made of it."""
 
     data: PageData
     taken: float
